@@ -1,0 +1,285 @@
+//! What a shard asks of the cluster, and what it is told.
+
+use std::sync::Arc;
+
+use signalbox_peerserver::Kind;
+use signalbox_websocket::Frame;
+
+use crate::{
+    address::{Address, ShardId},
+    record::{Record, RoomName},
+};
+
+/// Names a question; the answer carries it back. Unique within a shard.
+pub type Ticket = u64;
+
+/// Index of a realm in [`Config::realms`](crate::Config::realms).
+pub type RealmId = u16;
+
+/// Where a peer's connection is: shard, its key there, and the generation of its claim, which tells it from an earlier holder
+/// of the same id or key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAt {
+    /// The shard that holds the connection.
+    pub shard: ShardId,
+    /// Its key within the shard.
+    pub key: u32,
+    /// The claim's generation; 0 until it is granted.
+    pub generation: u64,
+}
+
+/// A question to the cluster, or news for it. Questions name the shard that asks and a [`Ticket`].
+#[derive(Debug)]
+pub enum Command {
+    /// Claim a peer id. Answered by [`Delivery::Claimed`].
+    Claim {
+        /// The connection that claims it.
+        at: PeerAt,
+        /// Names the question.
+        ticket: Ticket,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// What lets a later connection take the id over.
+        token: Arc<str>,
+    },
+    /// A claim ends. Ignored unless `generation` is the present one.
+    Release {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// The claim's generation.
+        generation: u64,
+    },
+    /// The wait of one sender for one absent addressee is over.
+    Expire {
+        /// The realm.
+        realm: RealmId,
+        /// The sender.
+        src: Arc<str>,
+        /// The addressee.
+        dst: Arc<str>,
+        /// The wait, as [`Delivery::Waiting`] named it.
+        number: u64,
+    },
+    /// All ids of a realm. Answered by [`Delivery::Peers`].
+    Peers {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The realm.
+        realm: RealmId,
+    },
+    /// Join a room, or replace the profile of a member. The shard is on the room's [`Route`](crate::Route) already. Answered by
+    /// [`Delivery::Joined`] or [`Delivery::Refused`].
+    Join {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The room.
+        room: RoomName,
+        /// The membership.
+        record: Record,
+        /// Whether the answer is to list the members.
+        list: bool,
+    },
+    /// Leave a room. Not answered.
+    Leave {
+        /// The room.
+        room: RoomName,
+        /// The member.
+        socket: Address,
+    },
+    /// The members of a room. Answered by [`Delivery::Members`].
+    Members {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The room.
+        room: RoomName,
+    },
+    /// A socket has connected to a namespace.
+    Connected {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// The socket.
+        socket: Address,
+    },
+    /// A socket has left a namespace.
+    Disconnected {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// The socket.
+        socket: Address,
+    },
+    /// The connected sockets of a namespace, a page of them. Answered by [`Delivery::Users`].
+    Users {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The namespace.
+        namespace: Arc<str>,
+        /// Begin behind this one.
+        after: Option<Address>,
+    },
+}
+
+/// A PeerServer message on its way.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// The sender's connection.
+    pub from: PeerAt,
+    /// The realm.
+    pub realm: RealmId,
+    /// The message's type.
+    pub kind: Kind,
+    /// The sender's id.
+    pub src: Arc<str>,
+    /// The addressee's id.
+    pub dst: Arc<str>,
+    /// What the addressee receives.
+    pub frame: Frame,
+    /// How often it was sent on because its addressee was not where it was said to be.
+    pub hops: u8,
+}
+
+/// What became of a claim.
+#[derive(Debug)]
+pub enum Claimed {
+    /// The id is the connection's. What waited for the id comes with it, in order.
+    Granted {
+        /// The claim's generation.
+        generation: u64,
+        /// Messages that waited.
+        waiting: Vec<Frame>,
+    },
+    /// Somebody else holds it, with another token.
+    Taken,
+    /// As many ids are held as may be.
+    LimitReached,
+}
+
+/// Why a question was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A shard that would have to be told is too far behind.
+    Busy,
+}
+
+/// A change of a room's members, in the order of its versions.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A membership began.
+    Joined(Arc<Record>),
+    /// A member's record was replaced.
+    Updated(Arc<Record>),
+    /// A membership ended.
+    Left(Arc<Record>),
+}
+
+impl Change {
+    /// The record the change is about.
+    pub fn record(&self) -> &Arc<Record> {
+        match self {
+            Self::Joined(record) | Self::Updated(record) | Self::Left(record) => record,
+        }
+    }
+}
+
+/// What a shard is told, through its inbox.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Answers [`Command::Claim`].
+    Claimed {
+        /// The question.
+        ticket: Ticket,
+        /// What became of it.
+        claimed: Claimed,
+    },
+    /// Another connection took the id over with the same token: close this one.
+    Superseded(PeerAt),
+    /// A message for a peer.
+    Letter {
+        /// Whose connection.
+        to: PeerAt,
+        /// The message.
+        letter: Letter,
+    },
+    /// A message waits for its addressee. The sender's shard holds the timer, and sends [`Command::Expire`] when it is over.
+    Waiting {
+        /// The sender's connection.
+        from: PeerAt,
+        /// The realm.
+        realm: RealmId,
+        /// The sender.
+        src: Arc<str>,
+        /// The addressee.
+        dst: Arc<str>,
+        /// Names the wait.
+        number: u64,
+    },
+    /// Answers [`Command::Peers`].
+    Peers {
+        /// The question.
+        ticket: Ticket,
+        /// The ids.
+        ids: Vec<Arc<str>>,
+    },
+    /// Answers [`Command::Join`]: the socket is a member.
+    Joined {
+        /// The question.
+        ticket: Ticket,
+        /// The number of the last change this node's clients were told; the answer includes it.
+        number: u64,
+        /// The other members, if they were asked for.
+        members: Vec<Arc<Record>>,
+    },
+    /// A question was not taken.
+    Refused {
+        /// The question.
+        ticket: Ticket,
+        /// Why.
+        why: Refused,
+    },
+    /// Answers [`Command::Members`].
+    Members {
+        /// The question.
+        ticket: Ticket,
+        /// The members.
+        members: Vec<Arc<Record>>,
+    },
+    /// A room with members on this shard has changed. Everybody in it but the subject is to hear of it.
+    RoomChanged {
+        /// The room.
+        room: RoomName,
+        /// Counts what this node's clients were told of the room; consecutive while anybody here is in it.
+        number: u64,
+        /// The change.
+        change: Change,
+    },
+    /// Answers [`Command::Users`].
+    Users {
+        /// The question.
+        ticket: Ticket,
+        /// Sockets and their profiles (JSON objects), in the order of their addresses.
+        users: Vec<(Address, Arc<str>)>,
+        /// Whether there are more.
+        more: bool,
+    },
+}
+
+/// The way into the shards' inboxes.
+pub trait Outlet: Send + Sync {
+    /// Puts an answer or a change into a shard's inbox. Never refused: what causes it was admitted, and is bounded by that.
+    fn deliver(&self, shard: ShardId, delivery: Delivery);
+    /// Puts a message into a shard's inbox unless it is full; `false` when it was dropped.
+    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool;
+    /// Whether a shard is too far behind to be given more work.
+    fn is_congested(&self, shard: ShardId) -> bool;
+}

@@ -1,0 +1,40 @@
+//! What nodes share: who holds which peer id, who is in which room, who is connected.
+//!
+//! In the order that data flows:
+//!
+//! - [`address`]: sessions and sockets have addresses that say where they were born.
+//! - [`command`]: what a shard asks ([`Command`]), and what it is told, later, in its inbox ([`Delivery`]).
+//! - `machine`: the node's state machine: commands, replies of the store and bus messages go in; store calls and deliveries
+//!   come out. It has no socket, no clock and no lock.
+//! - `store`: the calls the machine makes, each one atomic step on shared state, and their replies.
+//! - `model`: the shared state as a plain value: the memory driver's store, and the model that every other store is held to.
+//! - [`route`]: which shards of this node have members of a room; read at every broadcast, without a lock.
+//! - [`memory`]: the driver for a cluster of one node.
+//!
+//! Every command is answered later, in memory too, so that nobody can come to rely on an answer being there at once.
+
+pub mod address;
+pub mod command;
+mod machine;
+pub mod memory;
+mod model;
+pub mod record;
+pub mod route;
+mod store;
+
+pub use address::{Address, NodeTag, ShardId};
+pub use command::{Claimed, Command, Delivery, Letter, Outlet, PeerAt, RealmId, Refused, Ticket};
+pub use memory::Memory;
+pub use record::{Emission, Record, RoomName};
+pub use route::Route;
+
+/// Limits and timings of the shared state.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The realms (PeerServer keys), by [`RealmId`].
+    pub realms: Vec<String>,
+    /// Most peer ids held at once, over all realms; `None`: no limit.
+    pub concurrent_limit: Option<usize>,
+    /// How long a message waits for its addressee.
+    pub expire_timeout: std::time::Duration,
+}

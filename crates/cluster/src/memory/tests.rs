@@ -1,0 +1,396 @@
+use std::{collections::HashMap, time::Duration};
+
+use proptest::prelude::*;
+use signalbox_peerserver::Kind;
+use signalbox_websocket::Frame;
+
+use super::*;
+use crate::{
+    Address, Emission, NodeTag, Record,
+    command::{Change, Claimed, Ticket},
+};
+
+/// Inboxes that are read by hand.
+#[derive(Default)]
+struct Inboxes {
+    told: Mutex<Vec<(ShardId, Delivery)>>,
+    full: Mutex<Vec<ShardId>>,
+}
+
+impl Outlet for Inboxes {
+    fn deliver(&self, shard: ShardId, delivery: Delivery) {
+        self.told.lock().push((shard, delivery));
+    }
+    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
+        let full = self.full.lock().contains(&shard);
+        if !full {
+            self.deliver(shard, delivery);
+        }
+        !full
+    }
+    fn is_congested(&self, shard: ShardId) -> bool {
+        self.full.lock().contains(&shard)
+    }
+}
+
+struct Cluster {
+    memory: Memory,
+    inboxes: Arc<Inboxes>,
+    now: Instant,
+    ticket: Ticket,
+}
+
+impl Cluster {
+    fn new(limit: Option<usize>) -> Self {
+        let inboxes = Arc::new(Inboxes::default());
+        let config = Config {
+            realms: vec!["peerjs".into()],
+            concurrent_limit: limit,
+            expire_timeout: Duration::from_secs(5),
+        };
+        Self { memory: Memory::new(&config, inboxes.clone()), inboxes, now: Instant::now(), ticket: 0 }
+    }
+
+    fn told(&self) -> Vec<(ShardId, Delivery)> {
+        std::mem::take(&mut *self.inboxes.told.lock())
+    }
+
+    fn submit(&mut self, command: Command) -> Vec<(ShardId, Delivery)> {
+        self.memory.submit(self.now, command);
+        self.told()
+    }
+
+    /// Claims an id; the generation, if it was granted, and everything that was told.
+    fn claim(&mut self, key: u32, id: &str, token: &str) -> (Option<u64>, Vec<(ShardId, Delivery)>) {
+        self.ticket += 1;
+        let at = PeerAt { shard: 0, key, generation: 0 };
+        let told = self.submit(Command::Claim {
+            at,
+            ticket: self.ticket,
+            realm: 0,
+            id: id.into(),
+            token: token.into(),
+        });
+        let generation = told.iter().find_map(|(_, delivery)| match delivery {
+            Delivery::Claimed { claimed: Claimed::Granted { generation, .. }, .. } => Some(*generation),
+            _ => None,
+        });
+        (generation, told)
+    }
+
+    fn send(
+        &mut self,
+        from: (u32, u64),
+        src: &str,
+        dst: &str,
+        text: &str,
+    ) -> (Sent, Vec<(ShardId, Delivery)>) {
+        let letter = Letter {
+            from: PeerAt { shard: 0, key: from.0, generation: from.1 },
+            realm: 0,
+            kind: Kind::Offer,
+            src: src.into(),
+            dst: dst.into(),
+            frame: Frame::text(text),
+            hops: 0,
+        };
+        (self.memory.send(self.now, letter), self.told())
+    }
+}
+
+fn text(frame: &Frame) -> String {
+    String::from_utf8(frame.payload().to_vec()).unwrap()
+}
+
+#[test]
+fn an_id_has_one_holder() {
+    let mut cluster = Cluster::new(None);
+    assert!(cluster.claim(1, "a", "t").0.is_some());
+    let (granted, told) = cluster.claim(2, "a", "other");
+    assert_eq!(granted, None);
+    assert!(matches!(told[..], [(0, Delivery::Claimed { claimed: Claimed::Taken, .. })]));
+}
+
+#[test]
+fn the_same_token_takes_over_and_fences_the_old_connection() {
+    let mut cluster = Cluster::new(Some(1));
+    let old = cluster.claim(1, "a", "t").0.unwrap();
+    let (new, told) = cluster.claim(2, "a", "t");
+    assert!(new.unwrap() > old, "generations only grow");
+    assert!(matches!(told[0].1, Delivery::Superseded(PeerAt { key: 1, .. })));
+    assert_eq!(cluster.send((1, old), "a", "a", "late").0, Sent::Fenced);
+    cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: old });
+    assert!(cluster.memory.is_held(0, "a"), "the old connection's close releases nothing");
+    cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: new.unwrap() });
+    assert!(!cluster.memory.is_held(0, "a"));
+}
+
+#[test]
+fn the_limit_counts_held_ids_and_takeovers_are_exempt() {
+    let mut cluster = Cluster::new(Some(2));
+    cluster.claim(1, "a", "t");
+    let b = cluster.claim(2, "b", "t").0.unwrap();
+    assert!(matches!(
+        cluster.claim(3, "c", "t").1[..],
+        [(0, Delivery::Claimed { claimed: Claimed::LimitReached, .. })]
+    ));
+    assert!(cluster.claim(4, "a", "t").0.is_some());
+    cluster.submit(Command::Release { realm: 0, id: "b".into(), generation: b });
+    assert!(cluster.claim(5, "c", "t").0.is_some());
+}
+
+#[test]
+fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
+    let mut cluster = Cluster::new(None);
+    let a = (1, cluster.claim(1, "a", "t").0.unwrap());
+    let (_, told) = cluster.send(a, "a", "b", "1");
+    let number = match &told[..] {
+        [(0, Delivery::Waiting { number, .. })] => *number,
+        other => panic!("{other:?}"),
+    };
+    assert!(cluster.send(a, "a", "b", "2").1.is_empty(), "one wait for each sender");
+    let told = cluster.claim(2, "b", "t").1;
+    match &told[..] {
+        [(0, Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. })] => {
+            assert_eq!(waiting.iter().map(text).collect::<Vec<_>>(), ["1", "2"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let expire = Command::Expire { realm: 0, src: "a".into(), dst: "b".into(), number };
+    assert!(cluster.submit(expire).is_empty(), "delivered, so never expired");
+
+    let (_, told) = cluster.send(a, "a", "c", "1");
+    let number = match &told[..] {
+        [(0, Delivery::Waiting { number, .. })] => *number,
+        other => panic!("{other:?}"),
+    };
+    for expected in [1, 0] {
+        let told = cluster.submit(Command::Expire { realm: 0, src: "a".into(), dst: "c".into(), number });
+        assert_eq!(told.len(), expected);
+        for (_, delivery) in told {
+            match delivery {
+                Delivery::Letter { to, letter } => {
+                    assert_eq!(to.key, 1);
+                    assert_eq!(text(&letter.frame), r#"{"type":"EXPIRE","src":"c","dst":"a"}"#);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let told = cluster.claim(3, "c", "t").1;
+    assert!(
+        matches!(&told[..], [(0, Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. })] if waiting.is_empty()),
+        "expired, so never delivered"
+    );
+}
+
+fn record(socket: Address, profile: &str) -> Record {
+    let emission =
+        |event: &str| Some(Emission { event: event.into(), args: profile.into(), attachments: Vec::new() });
+    Record {
+        socket,
+        profile: profile.into(),
+        joined: emission("joined"),
+        updated: emission("updated"),
+        left: emission("left"),
+    }
+}
+
+#[test]
+fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
+    let mut cluster = Cluster::new(None);
+    let room = RoomName { namespace: "/".into(), name: "r".into() };
+    let route = cluster.memory.route(&room);
+    route.add(1);
+    cluster.inboxes.full.lock().push(1);
+    let socket = Address::random(NodeTag(1), 0);
+    let join = |ticket| Command::Join {
+        shard: 0,
+        ticket,
+        room: room.clone(),
+        record: record(socket, "{}"),
+        list: true,
+    };
+    let told = cluster.submit(join(1));
+    assert!(matches!(told[..], [(0, Delivery::Refused { ticket: 1, .. })]));
+    cluster.inboxes.full.lock().clear();
+    assert!(matches!(
+        cluster.submit(join(2))[..],
+        [(1, Delivery::RoomChanged { .. }), ..] | [(0, Delivery::Joined { .. })]
+    ));
+}
+
+#[test]
+fn a_room_that_nobody_is_in_costs_nothing() {
+    let mut cluster = Cluster::new(None);
+    let room = RoomName { namespace: "/".into(), name: "r".into() };
+    let route = cluster.memory.route(&room);
+    route.add(0);
+    let socket = Address::random(NodeTag(1), 0);
+    cluster.submit(Command::Join {
+        shard: 0,
+        ticket: 1,
+        room: room.clone(),
+        record: record(socket, "{}"),
+        list: false,
+    });
+    cluster.submit(Command::Leave { room: room.clone(), socket });
+    cluster.memory.release_route(&room, route, 0);
+    assert!(cluster.memory.find_route(&room).is_none());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join(usize, usize, u8),
+    Leave(usize, usize),
+    Claim(usize, usize, usize),
+    Release(usize),
+    Send(usize, usize),
+    Expire(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..6usize, 0..3usize, any::<u8>())
+            .prop_map(|(socket, room, profile)| Step::Join(socket, room, profile)),
+        (0..6usize, 0..3usize).prop_map(|(socket, room)| Step::Leave(socket, room)),
+        (0..8usize, 0..3usize, 0..2usize).prop_map(|(key, id, token)| Step::Claim(key, id, token)),
+        (0..8usize).prop_map(Step::Release),
+        (0..8usize, 0..3usize).prop_map(|(key, dst)| Step::Send(key, dst)),
+        (0..20usize).prop_map(Step::Expire),
+    ]
+}
+
+proptest! {
+    /// In whatever order things happen: an id has one holder, a letter is delivered or expires but never both and never twice,
+    /// and a view made of nothing but answers and changes is the truth.
+    #[test]
+    fn the_promises_hold_in_any_order(steps in proptest::collection::vec(step(), 0..120)) {
+        let mut cluster = Cluster::new(Some(2));
+        let rooms: Vec<RoomName> = (0..3).map(|n| RoomName { namespace: "/".into(), name: format!("r{n}").into() }).collect();
+        let routes: Vec<_> = rooms.iter().map(|room| cluster.memory.route(room)).collect();
+        // Sockets 0-2 live on shard 0, 3-5 on shard 1.
+        let sockets: Vec<Address> = (0..6).map(|n| Address::random(NodeTag(1), n / 3)).collect();
+        let mut truth: HashMap<(usize, usize), String> = HashMap::new();
+        let mut views: HashMap<(ShardId, usize), HashMap<Address, String>> = HashMap::new();
+        let mut versions: HashMap<(ShardId, usize), u64> = HashMap::new();
+        let mut ticket_room: HashMap<Ticket, (usize, usize, String)> = HashMap::new();
+        // Claims by key: (id, token, generation).
+        let mut held: HashMap<usize, (usize, u64)> = HashMap::new();
+        let mut letters = 0;
+        let mut delivered: HashMap<String, usize> = HashMap::new();
+        let mut waits: Vec<(Arc<str>, Arc<str>, u64)> = Vec::new();
+        let mut waiting_letters: HashMap<(String, String), Vec<String>> = HashMap::new();
+
+        for step in steps {
+            match step {
+                Step::Join(socket, room, profile) => {
+                    let shard = (socket / 3) as ShardId;
+                    routes[room].add(shard);
+                    cluster.ticket += 1;
+                    let profile = format!("{{\"n\":{profile}}}");
+                    ticket_room.insert(cluster.ticket, (room, socket, profile.clone()));
+                    let record = record(sockets[socket], &profile);
+                    let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true };
+                    truth.insert((room, socket), profile);
+                    cluster.memory.submit(cluster.now, join);
+                }
+                Step::Leave(socket, room) => {
+                    truth.remove(&(room, socket));
+                    cluster.memory.submit(cluster.now, Command::Leave { room: rooms[room].clone(), socket: sockets[socket] });
+                }
+                Step::Claim(key, id, token) if !held.contains_key(&key) => {
+                    let (granted, told) = cluster.claim(key as u32, &format!("p{id}"), &format!("t{token}"));
+                    for (_, delivery) in told {
+                        match delivery {
+                            Delivery::Superseded(old) => { held.remove(&(old.key as usize)); }
+                            Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. } => {
+                                for frame in waiting {
+                                    *delivered.entry(text(&frame)).or_default() += 1;
+                                }
+                                waiting_letters.retain(|(_, dst), _| *dst != format!("p{id}"));
+                            }
+                            _ => {}
+                        }
+                    }
+                    if let Some(generation) = granted {
+                        prop_assert!(held.values().all(|(other, _)| *other != id), "two holders of p{}", id);
+                        held.insert(key, (id, generation));
+                        prop_assert!(held.len() <= 2, "over the limit");
+                    }
+                }
+                Step::Claim(..) => {}
+                Step::Release(key) => if let Some((id, generation)) = held.remove(&key) {
+                    cluster.memory.submit(cluster.now, Command::Release { realm: 0, id: format!("p{id}").into(), generation });
+                },
+                Step::Send(key, dst) => if let Some((id, generation)) = held.get(&key).copied() {
+                    letters += 1;
+                    let (src, dst, body) = (format!("p{id}"), format!("p{dst}"), format!("letter {letters}"));
+                    let (sent, told) = cluster.send((key as u32, generation), &src, &dst, &body);
+                    prop_assert_eq!(sent, Sent::Taken);
+                    let mut arrived = false;
+                    for (_, delivery) in told {
+                        match delivery {
+                            Delivery::Letter { letter, .. } => { arrived = true; *delivered.entry(text(&letter.frame)).or_default() += 1; }
+                            Delivery::Waiting { src, dst, number, .. } => waits.push((src, dst, number)),
+                            _ => {}
+                        }
+                    }
+                    if !arrived {
+                        waiting_letters.entry((src, dst)).or_default().push(body);
+                    }
+                },
+                Step::Expire(index) => if index < waits.len() {
+                    let (src, dst, number) = waits.swap_remove(index);
+                    let key = (src.to_string(), dst.to_string());
+                    let lost = waiting_letters.get(&key).cloned().unwrap_or_default();
+                    cluster.memory.submit(cluster.now, Command::Expire { realm: 0, src: src.clone(), dst, number });
+                    let told = cluster.told().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::Letter { .. })).count();
+                    prop_assert!(told <= 1);
+                    if told == 1 {
+                        prop_assert!(!lost.is_empty(), "expired, though nothing waited");
+                        waiting_letters.remove(&key);
+                        for letter in lost {
+                            prop_assert_eq!(delivered.insert(letter, 1), None, "expired and delivered");
+                        }
+                    } else if !waits.iter().any(|(s, d, _)| *s == src && **d == *key.1) {
+                        // The sender is gone: what it left was dropped.
+                        waiting_letters.remove(&key);
+                    }
+                },
+            }
+            for (shard, delivery) in cluster.told() {
+                match delivery {
+                    Delivery::Joined { ticket, number: version, members } => {
+                        let (room, socket, profile) = ticket_room.remove(&ticket).unwrap();
+                        let mut view: HashMap<Address, String> = members.iter().map(|record| (record.socket, record.profile.to_string())).collect();
+                        view.insert(sockets[socket], profile);
+                        views.insert((shard, room), view);
+                        versions.insert((shard, room), version);
+                    }
+                    Delivery::RoomChanged { room, number: version, change } => {
+                        let room = rooms.iter().position(|name| *name == room).unwrap();
+                        let known = versions.entry((shard, room)).or_insert(version - 1);
+                        if version <= *known { continue; }
+                        prop_assert_eq!(version, *known + 1, "a version was skipped");
+                        *known = version;
+                        let view = views.entry((shard, room)).or_default();
+                        match change {
+                            Change::Joined(record) => prop_assert!(view.insert(record.socket, record.profile.to_string()).is_none()),
+                            Change::Updated(record) => prop_assert!(view.insert(record.socket, record.profile.to_string()).is_some()),
+                            Change::Left(record) => prop_assert!(view.remove(&record.socket).is_some()),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for ((_, room), view) in &views {
+                let expected: HashMap<Address, String> = truth.iter()
+                    .filter(|((in_room, _), _)| in_room == room)
+                    .map(|((_, socket), profile)| (sockets[*socket], profile.clone())).collect();
+                prop_assert_eq!(view, &expected);
+            }
+            prop_assert!(delivered.values().all(|count| *count == 1), "delivered twice");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What an HTTP request asks of Engine.IO, and the errors it can be answered with.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// How a session's packets travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl Transport {
+    /// The name in the `transport` query parameter.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+
+    /// The transport of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "polling" => Some(Self::Polling),
+            "websocket" => Some(Self::WebSocket),
+            _ => None,
+        }
+    }
+}
+
+/// An error that is answered before or instead of a session; `code` and message are the protocol's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// No `transport`, one that does not exist, or one that is not enabled.
+    #[error("Transport unknown")]
+    UnknownTransport,
+    /// The `sid` belongs to no living session.
+    #[error("Session ID unknown")]
+    UnknownSid,
+    /// A handshake with a method other than GET.
+    #[error("Bad handshake method")]
+    BadHandshakeMethod,
+    /// WebSocket without an upgrade, a transport the session does not use, an `Origin` no header may hold.
+    #[error("Bad request")]
+    BadRequest,
+    /// The policy refused the handshake.
+    #[error("Forbidden")]
+    Forbidden,
+    /// An `EIO` that is not served.
+    #[error("Unsupported protocol version")]
+    UnsupportedProtocolVersion,
+}
+
+impl RequestError {
+    /// The protocol's error code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::UnknownTransport => 0,
+            Self::UnknownSid => 1,
+            Self::BadHandshakeMethod => 2,
+            Self::BadRequest => 3,
+            Self::Forbidden => 4,
+            Self::UnsupportedProtocolVersion => 5,
+        }
+    }
+
+    /// The HTTP status of a polling reply: 403 for a refusal by policy, else 400.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Forbidden => 403,
+            _ => 400,
+        }
+    }
+
+    /// The JSON body of a polling reply: `{"code":N,"message":"..."}`.
+    pub fn body(self) -> String {
+        format!(r#"{{"code":{},"message":"{self}"}}"#, self.code())
+    }
+}
+
+/// The parameters of a request's query that Engine.IO reads. The last of a repeated parameter wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Query<'a> {
+    /// `EIO`, the protocol revision.
+    pub eio: Option<&'a str>,
+    /// `transport`.
+    pub transport: Option<&'a str>,
+    /// `sid`, absent (or empty) at the handshake.
+    pub sid: Option<&'a str>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads a raw query string. None of the values that are valid here needs percent-decoding, so a value that is
+    /// encoded is simply one that is not valid.
+    pub fn parse(query: &'a str) -> Self {
+        let mut parsed = Self::default();
+        for pair in query.split('&') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match key {
+                "EIO" => parsed.eio = Some(value),
+                "transport" => parsed.transport = Some(value),
+                "sid" => parsed.sid = (!value.is_empty()).then_some(value),
+                _ => {}
+            }
+        }
+        parsed
+    }
+}
+
+/// What a valid request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks<'a> {
+    /// A new session on this transport.
+    Open(Transport),
+    /// Something of the session with this id; whether it exists is for its owner to say.
+    Continue {
+        /// The session id as the client wrote it.
+        sid: &'a str,
+        /// The transport the request uses.
+        transport: Transport,
+        /// Whether the request names protocol revision 4, as it must if the session exists.
+        revision_matches: bool,
+    },
+}
+
+/// Checks a request in the reference's order: transport, `Origin`, `sid` (by the caller, for [`Asks::Continue`]), method,
+/// upgrade, and the protocol revision last.
+///
+/// `enabled` lists the transports served, `is_upgrade` tells a WebSocket upgrade, `origin_is_valid` whether the `Origin`
+/// header, if there was one, holds only what a header may hold.
+pub fn check<'a>(
+    query: &Query<'a>,
+    enabled: &[Transport],
+    is_get: bool,
+    is_upgrade: bool,
+    origin_is_valid: bool,
+) -> Result<Asks<'a>, RequestError> {
+    let transport = query
+        .transport
+        .and_then(Transport::of_name)
+        .filter(|transport| enabled.contains(transport))
+        .ok_or(RequestError::UnknownTransport)?;
+    if !origin_is_valid {
+        return Err(RequestError::BadRequest);
+    }
+    let revision_matches = query.eio == Some("4");
+    if let Some(sid) = query.sid {
+        return Ok(Asks::Continue { sid, transport, revision_matches });
+    }
+    if !is_get {
+        return Err(RequestError::BadHandshakeMethod);
+    }
+    if (transport == Transport::WebSocket) != is_upgrade {
+        return Err(RequestError::BadRequest);
+    }
+    if !revision_matches {
+        return Err(RequestError::UnsupportedProtocolVersion);
+    }
+    Ok(Asks::Open(transport))
+}
+
+/// The payload of the open packet: exactly these five keys, in this order.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Open<'a> {
+    sid: &'a str,
+    upgrades: &'a [&'a str],
+    ping_interval: u128,
+    ping_timeout: u128,
+    max_payload: usize,
+}
+
+/// The open packet, `0{...}`, of a session that starts on `transport`. Durations are written in milliseconds.
+pub fn open_packet(
+    sid: &str,
+    can_upgrade: bool,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+    max_payload: usize,
+) -> String {
+    let open = Open {
+        sid,
+        upgrades: if can_upgrade { &["websocket"] } else { &[] },
+        ping_interval: ping_interval.as_millis(),
+        ping_timeout: ping_timeout.as_millis(),
+        max_payload,
+    };
+    // A struct of strings and numbers always serializes.
+    format!("0{}", serde_json::to_string(&open).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: &[Transport] = &[Transport::Polling, Transport::WebSocket];
+
+    fn ask(query: &str, is_get: bool, is_upgrade: bool) -> Result<Asks<'_>, RequestError> {
+        check(&Query::parse(query), BOTH, is_get, is_upgrade, true)
+    }
+
+    #[test]
+    fn checks_come_in_the_order_of_the_reference() {
+        use RequestError::*;
+        let cases = [
+            ("", true, false, Err(UnknownTransport)),
+            ("EIO=4&transport=tcp", true, false, Err(UnknownTransport)),
+            ("transport=webtransport&EIO=4", true, false, Err(UnknownTransport)),
+            ("EIO=3&transport=polling", false, false, Err(BadHandshakeMethod)),
+            ("EIO=4&transport=websocket", true, false, Err(BadRequest)),
+            ("EIO=3&transport=polling", true, false, Err(UnsupportedProtocolVersion)),
+            ("transport=polling", true, false, Err(UnsupportedProtocolVersion)),
+            ("EIO=4&transport=polling", true, false, Ok(Asks::Open(Transport::Polling))),
+            ("EIO=4&transport=polling&sid=", true, false, Ok(Asks::Open(Transport::Polling))),
+            ("EIO=4&transport=websocket", true, true, Ok(Asks::Open(Transport::WebSocket))),
+        ];
+        for (query, is_get, is_upgrade, expected) in cases {
+            assert_eq!(ask(query, is_get, is_upgrade), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_transport_that_is_not_enabled_is_unknown() {
+        let query = Query::parse("EIO=4&transport=polling");
+        assert_eq!(
+            check(&query, &[Transport::WebSocket], true, false, true),
+            Err(RequestError::UnknownTransport)
+        );
+    }
+
+    #[test]
+    fn error_bodies_are_exact() {
+        assert_eq!(RequestError::UnknownSid.body(), r#"{"code":1,"message":"Session ID unknown"}"#);
+        assert_eq!(RequestError::Forbidden.status(), 403);
+    }
+
+    #[test]
+    fn the_open_packet_has_five_keys() {
+        let packet = open_packet("abc", true, Duration::from_secs(25), Duration::from_secs(20), 1_000_000);
+        assert_eq!(
+            packet,
+            r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
+        );
+    }
+}

@@ -1,0 +1,390 @@
+//! One client's session: transports, heartbeat, upgrade, close.
+//!
+//! The session is a plain value. It is told what arrives and what time it is, and says what to send:
+//!
+//! - Outgoing packets go through [`Session::send`]: it gives a frame back when a WebSocket is to write it at once, else keeps it
+//!   for the next poll.
+//! - While the transport is polling, ask for [`Session::reply`] after every call: it is the body of the pending GET, once there
+//!   is one.
+//! - [`Session::deadline`] tells when [`Session::tick`] wants to be called.
+//! - Once [`Session::closed`] gives a reason the session is over; a pending GET may still have a last reply.
+
+use std::{borrow::Cow, collections::VecDeque, time::Duration, time::Instant};
+
+use signalbox_websocket::Frame;
+
+use crate::{
+    handshake::Transport,
+    packet::{self, Packet},
+    payload,
+};
+
+mod upgrade;
+use upgrade::Upgrade;
+
+/// Timings and limits, the same for every session of a server. Defaults are Socket.IO's.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Time between heartbeats; default 25 s.
+    pub ping_interval: Duration,
+    /// How long an answer to a heartbeat may take; default 20 s.
+    pub ping_timeout: Duration,
+    /// How long an upgrade may take; default 10 s.
+    pub upgrade_timeout: Duration,
+    /// How long an orderly close waits for the client's next GET; default 30 s.
+    pub close_timeout: Duration,
+    /// Largest message, and largest POST, in bytes; default 1,000,000.
+    pub max_payload: usize,
+    /// Transports that are served; default both.
+    pub transports: Vec<Transport>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_millis(25_000),
+            ping_timeout: Duration::from_millis(20_000),
+            upgrade_timeout: Duration::from_millis(10_000),
+            close_timeout: Duration::from_secs(30),
+            max_payload: 1_000_000,
+            transports: vec![Transport::Polling, Transport::WebSocket],
+        }
+    }
+}
+
+impl Config {
+    /// Whether a session that starts on `transport` may move to a WebSocket.
+    pub fn can_upgrade(&self, transport: Transport) -> bool {
+        transport == Transport::Polling && self.transports.contains(&Transport::WebSocket)
+    }
+}
+
+/// Why a session ended; the names are those Socket.IO reports as disconnect reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CloseReason {
+    /// The client broke a rule of the transport, or its connection failed.
+    #[error("transport error")]
+    TransportError,
+    /// The client closed the transport.
+    #[error("transport close")]
+    TransportClose,
+    /// The server closed the session.
+    #[error("forced close")]
+    ForcedClose,
+    /// A heartbeat went unanswered.
+    #[error("ping timeout")]
+    PingTimeout,
+    /// A packet could not be read.
+    #[error("parse error")]
+    ParseError,
+    /// The server stops.
+    #[error("server shutting down")]
+    ServerShuttingDown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Closed by the server while polling: waits for the GET that takes the close packet.
+    Closing {
+        by: Instant,
+    },
+    Closed(CloseReason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heartbeat {
+    /// The next ping is due.
+    Ping { at: Instant },
+    /// A pong is due. Other traffic postpones it once.
+    Pong { by: Instant, extended: bool },
+}
+
+/// What a received packet means to the layer above.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// A text message.
+    Message(&'a str),
+    /// A binary message.
+    Binary(Cow<'a, [u8]>),
+    /// Nothing; the session may have closed.
+    Nothing,
+}
+
+/// Why a polling request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is one already; the session is closed for it. Answer 400 with an empty body.
+    #[error("overlapping request")]
+    Overlap,
+    /// The session no longer polls. Answer 400 with code 3.
+    #[error("the session does not use polling")]
+    NotPolling,
+}
+
+/// What a tick asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Write this to the WebSocket.
+    pub write: Option<Frame>,
+    /// The upgrade took too long: close the WebSocket that probes; the session stays.
+    pub abandon_upgrade: bool,
+}
+
+/// A session. See the [module](self) for how it is driven.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    transport: Transport,
+    /// A GET is waiting.
+    poll: bool,
+    /// A POST is being read.
+    post: bool,
+    upgraded: bool,
+    upgrade: Option<Upgrade>,
+    heartbeat: Heartbeat,
+    /// Packets for the next poll, and their size in bytes.
+    buffer: VecDeque<Frame>,
+    buffered: usize,
+    /// What the pending GET is told when the session is over.
+    last_words: &'static str,
+}
+
+impl Session {
+    /// Opens a session. On polling, the handshake itself is the first pending GET; send the open packet next.
+    pub fn open(now: Instant, transport: Transport, config: &Config) -> Self {
+        Self {
+            state: State::Open,
+            transport,
+            poll: transport == Transport::Polling,
+            post: false,
+            upgraded: false,
+            upgrade: None,
+            heartbeat: Heartbeat::Ping { at: now + config.ping_interval },
+            buffer: VecDeque::new(),
+            buffered: 0,
+            last_words: packet::CLOSE,
+        }
+    }
+
+    /// The transport in use.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The reason, once the session is over.
+    pub fn closed(&self) -> Option<CloseReason> {
+        match self.state {
+            State::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether messages are still taken: neither closing nor closed.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Bytes waiting for the next poll.
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Whether a packet sent now would leave at once, as far as the session knows (a WebSocket has a queue of its own).
+    pub fn is_writable(&self) -> bool {
+        match self.transport {
+            Transport::Polling => self.poll && self.buffer.is_empty(),
+            Transport::WebSocket => true,
+        }
+    }
+
+    /// Sends a packet, given as its WebSocket frame. Gives the frame back when a WebSocket is to write it; keeps it for the
+    /// next poll otherwise; drops it when the session takes no more.
+    pub fn send(&mut self, frame: Frame) -> Option<Frame> {
+        if self.state != State::Open {
+            return None;
+        }
+        match self.transport {
+            Transport::WebSocket => Some(frame),
+            Transport::Polling => {
+                self.keep(frame);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, frame: Frame) {
+        self.buffered += frame.len();
+        self.buffer.push_back(frame);
+    }
+
+    fn take_buffer(&mut self) -> VecDeque<Frame> {
+        self.buffered = 0;
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// A GET has arrived. Ask for [`Session::reply`] next.
+    pub fn poll(&mut self) -> Result<(), Refused> {
+        if self.transport != Transport::Polling {
+            return Err(Refused::NotPolling);
+        }
+        if self.poll {
+            self.close_now(CloseReason::TransportError);
+            return Err(Refused::Overlap);
+        }
+        self.poll = true;
+        if let State::Closing { .. } = self.state {
+            if self.buffer.is_empty() {
+                self.state = State::Closed(CloseReason::ForcedClose);
+                self.last_words = "6\x1e1";
+            }
+        }
+        Ok(())
+    }
+
+    /// The client gave up its GET.
+    pub fn poll_lost(&mut self) {
+        if self.poll && self.transport == Transport::Polling {
+            self.poll = false;
+            self.close_now(CloseReason::TransportError);
+        }
+    }
+
+    /// The body of the pending GET, when it is to be answered.
+    pub fn reply(&mut self) -> Option<String> {
+        if !self.poll {
+            return None;
+        }
+        if let State::Closed(_) = self.state {
+            self.poll = false;
+            return Some(self.last_words.to_owned());
+        }
+        if self.buffer.is_empty() {
+            return None;
+        }
+        self.poll = false;
+        Some(payload::encode(self.take_buffer().iter()))
+    }
+
+    /// A POST begins.
+    pub fn begin_post(&mut self) -> Result<(), Refused> {
+        if self.transport != Transport::Polling {
+            return Err(Refused::NotPolling);
+        }
+        if self.post {
+            self.close_now(CloseReason::TransportError);
+            return Err(Refused::Overlap);
+        }
+        self.post = true;
+        Ok(())
+    }
+
+    /// The POST was read to its end, its packets received.
+    pub fn end_post(&mut self) {
+        self.post = false;
+    }
+
+    /// The transport failed or was left: a WebSocket closed, a POST broke off, a body was refused.
+    pub fn transport_lost(&mut self, reason: CloseReason) {
+        self.close_now(reason);
+    }
+
+    /// A packet has arrived on the session's transport.
+    pub fn receive<'a>(&mut self, now: Instant, config: &Config, packet: Packet<'a>) -> Received<'a> {
+        if self.state != State::Open {
+            return Received::Nothing;
+        }
+        if let Heartbeat::Pong { by, extended } = &mut self.heartbeat {
+            if !*extended && !matches!(packet, Packet::Pong(_)) {
+                *by = now + config.ping_timeout;
+                *extended = true;
+            }
+        }
+        match packet {
+            Packet::Message(text) => return Received::Message(text),
+            Packet::Binary(bytes) => return Received::Binary(bytes),
+            Packet::Pong(_) => self.heartbeat = Heartbeat::Ping { at: now + config.ping_interval },
+            // In v4 the server pings.
+            Packet::Ping(_) => self.close_now(CloseReason::TransportError),
+            Packet::Close => {
+                self.last_words = packet::NOOP;
+                self.close_now(CloseReason::TransportClose);
+            }
+            Packet::Open | Packet::Upgrade | Packet::Noop => {}
+        }
+        Received::Nothing
+    }
+
+    /// Something arrived that is no packet.
+    pub fn receive_invalid(&mut self) {
+        if self.state == State::Open {
+            self.close_now(CloseReason::ParseError);
+        }
+    }
+
+    /// Closes from the server's side. On a WebSocket the session is over at once (write what is queued, then close it); on
+    /// polling the client first fetches what is buffered and the close packet.
+    pub fn close(&mut self, now: Instant, config: &Config) {
+        if self.state != State::Open {
+            return;
+        }
+        let waits = self.transport == Transport::Polling && !(self.poll && self.buffer.is_empty());
+        if waits {
+            self.state = State::Closing { by: now + config.close_timeout };
+        } else {
+            self.close_now(CloseReason::ForcedClose);
+        }
+    }
+
+    fn close_now(&mut self, reason: CloseReason) {
+        if !matches!(self.state, State::Closed(_)) {
+            self.state = State::Closed(reason);
+            self.upgrade = None;
+            self.take_buffer();
+        }
+    }
+
+    /// When [`Session::tick`] is next due; `None` when the session is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        let heartbeat = match self.heartbeat {
+            Heartbeat::Ping { at } => at,
+            Heartbeat::Pong { by, .. } => by,
+        };
+        let own = match self.state {
+            State::Closed(_) => return None,
+            State::Closing { by } => by,
+            State::Open => heartbeat,
+        };
+        Some(self.upgrade.as_ref().map_or(own, |upgrade| own.min(upgrade.deadline())))
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Instant, config: &Config) -> Due {
+        let mut due = Due::default();
+        match self.state {
+            State::Closed(_) => return due,
+            State::Closing { by } => {
+                if by <= now {
+                    self.close_now(CloseReason::ForcedClose);
+                    return due;
+                }
+            }
+            State::Open => match self.heartbeat {
+                Heartbeat::Ping { at } if at <= now => {
+                    self.heartbeat = Heartbeat::Pong { by: now + config.ping_timeout, extended: false };
+                    due.write = self.send(packet::ping_frame());
+                }
+                Heartbeat::Pong { by, .. } if by <= now => {
+                    self.close_now(CloseReason::PingTimeout);
+                    return due;
+                }
+                _ => {}
+            },
+        }
+        due.abandon_upgrade = self.tick_upgrade(now);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests;

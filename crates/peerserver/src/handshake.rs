@@ -1,0 +1,156 @@
+//! The client's URL: `{path}peerjs?key=KEY&id=ID&token=TOKEN&version=VERSION`.
+
+use std::borrow::Cow;
+
+use signalbox_websocket::Frame;
+
+/// Longest id in bytes. A generated id has 36; ids are keys in the registry of every node, so they are bounded.
+pub const MAX_ID: usize = 256;
+/// Longest token in bytes; a JWT fits.
+pub const MAX_TOKEN: usize = 8192;
+
+/// What the client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Params {
+    /// The realm.
+    pub key: String,
+    /// The id it claims.
+    pub id: String,
+    /// What lets it claim the id again.
+    pub token: String,
+}
+
+/// Why a client is not let in. Each is one frame, after which the server closes without a code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A parameter is missing or empty.
+    #[error("No id, token, or key supplied to websocket server")]
+    Missing,
+    /// There is no such realm.
+    #[error("Invalid key provided")]
+    InvalidKey,
+    /// Somebody else holds the id.
+    #[error("ID is taken")]
+    IdTaken,
+    /// As many ids are held as may be.
+    #[error("Server has reached its concurrent user limit")]
+    LimitReached,
+    /// The id is longer than [`MAX_ID`].
+    #[error("id is longer than {MAX_ID} bytes (use a shorter one)")]
+    IdTooLong,
+    /// The token is longer than [`MAX_TOKEN`].
+    #[error("token is longer than {MAX_TOKEN} bytes (use a shorter one)")]
+    TokenTooLong,
+    /// The policy refuses; the text is the policy's.
+    #[error("{0}")]
+    Policy(String),
+}
+
+impl Refusal {
+    /// The frame that says so.
+    pub fn frame(&self) -> Frame {
+        let kind = if *self == Self::IdTaken { "ID-TAKEN" } else { "ERROR" };
+        // A string always serializes.
+        let msg = serde_json::to_string(&self.to_string()).unwrap_or_default();
+        Frame::text_of(&["{\"type\":\"", kind, "\",\"payload\":{\"msg\":", &msg, "}}"])
+    }
+}
+
+/// OPEN: the id is the client's.
+pub fn open_frame() -> Frame {
+    Frame::text("{\"type\":\"OPEN\"}")
+}
+
+impl Params {
+    /// Reads a raw query string as `URLSearchParams` does: percent-encoding, `+` as a space, the last of a repeated parameter
+    /// wins. `realms` are the keys that are served.
+    pub fn parse(query: &str, realms: &[impl AsRef<str>]) -> Result<Self, Refusal> {
+        let (mut key, mut id, mut token) = (String::new(), String::new(), String::new());
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let target = match &*decode(name) {
+                "key" => &mut key,
+                "id" => &mut id,
+                "token" => &mut token,
+                _ => continue,
+            };
+            *target = decode(value).into_owned();
+        }
+        if key.is_empty() || id.is_empty() || token.is_empty() {
+            return Err(Refusal::Missing);
+        }
+        if !realms.iter().any(|realm| realm.as_ref() == key) {
+            return Err(Refusal::InvalidKey);
+        }
+        if id.len() > MAX_ID {
+            return Err(Refusal::IdTooLong);
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(Refusal::TokenTooLong);
+        }
+        Ok(Self { key, id, token })
+    }
+}
+
+fn decode(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let escaped = match (first, behind) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                bytes.push(high << 4 | low);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(if first == b'+' { b' ' } else { first });
+                rest = behind;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|digit| digit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str) -> Result<(String, String, String), Refusal> {
+        Params::parse(query, &["peerjs"]).map(|params| (params.key, params.id, params.token))
+    }
+
+    #[test]
+    fn queries_are_read_as_a_browser_writes_them() {
+        let params = |id: &str, token: &str| Ok(("peerjs".into(), id.into(), token.into()));
+        assert_eq!(parse("key=peerjs&id=a&token=t&version=1.5.5"), params("a", "t"));
+        assert_eq!(parse("key=peerjs&id=a%20b+c&token=%C3%A9"), params("a b c", "é"));
+        assert_eq!(parse("key=peerjs&id=a&id=b&token=t"), params("b", "t"));
+        assert_eq!(parse("key=peerjs&id=100%&token=%zz"), params("100%", "%zz"));
+    }
+
+    #[test]
+    fn refusals_come_in_order() {
+        assert_eq!(parse("key=wrong&id=a"), Err(Refusal::Missing));
+        assert_eq!(parse("key=wrong&id=&token=t"), Err(Refusal::Missing));
+        assert_eq!(parse("key=wrong&id=a&token=t"), Err(Refusal::InvalidKey));
+        assert_eq!(parse(&format!("key=peerjs&id={}&token=t", "x".repeat(257))), Err(Refusal::IdTooLong));
+        assert_eq!(parse(&format!("key=peerjs&id=x&token={}", "x".repeat(8193))), Err(Refusal::TokenTooLong));
+    }
+
+    #[test]
+    fn frames_are_exact() {
+        let text = |refusal: Refusal| String::from_utf8(refusal.frame().payload().to_vec()).unwrap();
+        assert_eq!(text(Refusal::IdTaken), r#"{"type":"ID-TAKEN","payload":{"msg":"ID is taken"}}"#);
+        assert_eq!(text(Refusal::InvalidKey), r#"{"type":"ERROR","payload":{"msg":"Invalid key provided"}}"#);
+    }
+}

@@ -1,0 +1,145 @@
+//! Messages for an id that nobody holds yet.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
+
+use signalbox_websocket::Frame;
+
+/// Most messages one id's queue holds.
+pub const MAX_MESSAGES: usize = 256;
+/// Most bytes one id's queue holds.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// The queue of one id. A sender's first message opens a *wait*; when the wait ends and the id is still absent, what the
+/// sender left is dropped and the sender gets one EXPIRE, however many messages there were.
+#[derive(Debug, Default)]
+pub struct Queue {
+    messages: VecDeque<(Arc<str>, Frame)>,
+    bytes: usize,
+    waits: Vec<Wait>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    src: Arc<str>,
+    number: u64,
+    /// Some time after the sender is told, in case it is no longer there to ask.
+    until: Instant,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queued {
+    /// It waits, and opened this sender's wait: expire it with this number when its time is over.
+    First(u64),
+    /// It waits with earlier ones.
+    More,
+    /// The queue is full. The sender still gets its EXPIRE, unless the id appears.
+    Full,
+    /// The queue is full, and it opened this sender's wait all the same.
+    FirstFull(u64),
+}
+
+impl Queue {
+    /// Appends a message of `src`. `number` is to be fresh; it names the wait if one opens. `ttl` is how long a wait lasts.
+    pub fn push(&mut self, src: &Arc<str>, frame: Frame, number: u64, now: Instant, ttl: Duration) -> Queued {
+        let opens = !self.waits.iter().any(|wait| wait.src == *src);
+        if opens {
+            self.waits.push(Wait { src: src.clone(), number, until: now + 2 * ttl });
+        }
+        let fits = self.messages.len() < MAX_MESSAGES && self.bytes + frame.len() <= MAX_BYTES;
+        if fits {
+            self.bytes += frame.len();
+            self.messages.push_back((src.clone(), frame));
+        }
+        match (opens, fits) {
+            (true, true) => Queued::First(number),
+            (false, true) => Queued::More,
+            (false, false) => Queued::Full,
+            (true, false) => Queued::FirstFull(number),
+        }
+    }
+
+    /// Ends the wait `number`: drops what its sender left. `true` if the wait was open, so that its sender must be told.
+    pub fn expire(&mut self, number: u64) -> bool {
+        let Some(index) = self.waits.iter().position(|wait| wait.number == number) else { return false };
+        let src = self.waits.swap_remove(index).src;
+        self.messages.retain(|(sender, _)| *sender != src);
+        self.bytes = self.messages.iter().map(|(_, frame)| frame.len()).sum();
+        true
+    }
+
+    /// Drops waits whose sender never came to ask.
+    pub fn purge(&mut self, now: Instant) {
+        while let Some(wait) = self.waits.iter().find(|wait| wait.until <= now) {
+            let number = wait.number;
+            self.expire(number);
+        }
+    }
+
+    /// Everything that waits, in order: the id has appeared.
+    pub fn take(self) -> impl Iterator<Item = Frame> {
+        self.messages.into_iter().map(|(_, frame)| frame)
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+    }
+
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_sender_is_told_once_and_others_keep_waiting() {
+        let now = Instant::now();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut queue = Queue::default();
+        assert_eq!(queue.push(&a, Frame::text("1"), 1, now, TTL), Queued::First(1));
+        assert_eq!(queue.push(&a, Frame::text("2"), 2, now, TTL), Queued::More);
+        assert_eq!(queue.push(&b, Frame::text("3"), 3, now, TTL), Queued::First(3));
+        assert!(queue.expire(1));
+        assert!(!queue.expire(1));
+        assert!(!queue.expire(2));
+        assert_eq!(queue.take().collect::<Vec<_>>(), [Frame::text("3")]);
+    }
+
+    #[test]
+    fn a_full_queue_keeps_what_it_has_and_still_tells_the_sender() {
+        let now = Instant::now();
+        let src: Arc<str> = "a".into();
+        let other: Arc<str> = "b".into();
+        let mut queue = Queue::default();
+        for number in 0..MAX_MESSAGES as u64 {
+            queue.push(&src, Frame::text("x"), number, now, TTL);
+        }
+        assert_eq!(queue.push(&src, Frame::text("x"), 998, now, TTL), Queued::Full);
+        assert_eq!(queue.push(&other, Frame::text("x"), 999, now, TTL), Queued::FirstFull(999));
+        assert_eq!(queue.len(), MAX_MESSAGES);
+        assert!(queue.expire(999));
+
+        let mut queue = Queue::default();
+        queue.push(&src, Frame::text(&"x".repeat(MAX_BYTES - 100)), 1, now, TTL);
+        assert_eq!(queue.push(&src, Frame::text(&"x".repeat(200)), 2, now, TTL), Queued::Full);
+    }
+
+    #[test]
+    fn waits_of_senders_that_went_away_are_purged() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push(&"a".into(), Frame::text("1"), 1, now, TTL);
+        queue.purge(now + TTL);
+        assert!(!queue.is_empty());
+        queue.purge(now + 2 * TTL);
+        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
+    }
+}

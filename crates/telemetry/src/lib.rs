@@ -1,0 +1,7 @@
+//! Metrics and logs. Every metric of every service is declared in [`metrics`], with its description; nothing else creates one.
+
+pub mod logs;
+pub mod metrics;
+
+pub use logs::{LogFormat, init_logs};
+pub use metrics::Metrics;

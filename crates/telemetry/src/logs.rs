@@ -1,0 +1,43 @@
+//! Logs go to stdout; stderr is for what stops a program.
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter cannot be read.
+    #[error(
+        "log filter {filter:?} is invalid: {reason} (use e.g. \"info\" or \"info,signalbox_node=debug\")"
+    )]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Logs were set up before.
+    #[error("logs are set up already")]
+    Twice,
+}
+
+/// Sets up logs for the process. `filter` is a level, or a list of `target=level`.
+pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
+    let parsed = EnvFilter::try_new(filter)
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+    let builder = fmt().with_env_filter(parsed).with_writer(std::io::stdout);
+    let installed = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    installed.map_err(|_| LogError::Twice)
+}

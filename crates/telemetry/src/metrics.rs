@@ -1,0 +1,224 @@
+//! Every metric, in one place.
+//!
+//! A shard counts what happens once per message in plain numbers of its own and adds them here now and then; what happens once
+//! per connection or less is counted here directly.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// The metrics of one process.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `signalbox_connections{protocol,transport}`
+    pub connections: IntGaugeVec,
+    /// `signalbox_handshakes_total{protocol,outcome}`
+    pub handshakes: IntCounterVec,
+    /// `signalbox_disconnects_total{protocol,reason}`
+    pub disconnects: IntCounterVec,
+    /// `signalbox_received_messages_total`
+    pub received_messages: IntCounter,
+    /// `signalbox_received_bytes_total`
+    pub received_bytes: IntCounter,
+    /// `signalbox_sent_messages_total`
+    pub sent_messages: IntCounter,
+    /// `signalbox_sent_bytes_total`
+    pub sent_bytes: IntCounter,
+    /// `signalbox_outbox_bytes`
+    pub outbox_bytes: IntGauge,
+    /// `signalbox_evictions_total{reason}`
+    pub evictions: IntCounterVec,
+    /// `signalbox_inbox_dropped_total`
+    pub inbox_dropped: IntCounter,
+    /// `signalbox_inbox_refused_total`
+    pub inbox_refused: IntCounter,
+    /// `signalbox_upgrades_total{outcome}`
+    pub upgrades: IntCounterVec,
+    /// `signalbox_session_moves_total`
+    pub moves: IntCounter,
+    /// `signalbox_refusals_total{code}`
+    pub refusals: IntCounterVec,
+    /// `signalbox_volatile_dropped_total`
+    pub volatile_dropped: IntCounter,
+    /// `signalbox_peer_messages_total{type}`
+    pub peer_messages: IntCounterVec,
+    /// `signalbox_peer_dropped_total{reason}`
+    pub peer_dropped: IntCounterVec,
+    /// `signalbox_build_info{version}`
+    pub build_info: IntGaugeVec,
+}
+
+macro_rules! declare {
+    ($registry:ident, $kind:ident, $name:literal, $help:literal $(, [$($label:literal),+])?) => {{
+        let metric = declare!(@make $kind, $name, $help $(, [$($label),+])?);
+        // Names are distinct and well formed; the test below would not pass otherwise.
+        let _ = $registry.register(Box::new(metric.clone()));
+        metric
+    }};
+    (@make $kind:ident, $name:literal, $help:literal) => {
+        $kind::with_opts(Opts::new(concat!("signalbox_", $name), $help)).expect("a valid metric")
+    };
+    (@make $kind:ident, $name:literal, $help:literal, [$($label:literal),+]) => {
+        $kind::new(Opts::new(concat!("signalbox_", $name), $help), &[$($label),+]).expect("a valid metric")
+    };
+}
+
+impl Metrics {
+    /// Fresh metrics, all zero, with those of the process (CPU, memory, open files) beside them.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        Self {
+            connections: declare!(
+                registry,
+                IntGaugeVec,
+                "connections",
+                "Clients connected now, by protocol (socketio, peerserver) and transport (polling, websocket).",
+                ["protocol", "transport"]
+            ),
+            handshakes: declare!(
+                registry,
+                IntCounterVec,
+                "handshakes_total",
+                "Handshakes, by protocol and outcome (accepted, or why not).",
+                ["protocol", "outcome"]
+            ),
+            disconnects: declare!(
+                registry,
+                IntCounterVec,
+                "disconnects_total",
+                "Ended connections, by protocol and reason.",
+                ["protocol", "reason"]
+            ),
+            received_messages: declare!(
+                registry,
+                IntCounter,
+                "received_messages_total",
+                "Messages received from clients."
+            ),
+            received_bytes: declare!(
+                registry,
+                IntCounter,
+                "received_bytes_total",
+                "Bytes of messages received from clients."
+            ),
+            sent_messages: declare!(
+                registry,
+                IntCounter,
+                "sent_messages_total",
+                "Messages handed to clients' transports; a broadcast counts once per receiver."
+            ),
+            sent_bytes: declare!(
+                registry,
+                IntCounter,
+                "sent_bytes_total",
+                "Bytes of messages handed to clients' transports."
+            ),
+            outbox_bytes: declare!(
+                registry,
+                IntGauge,
+                "outbox_bytes",
+                "Bytes that wait for clients that read more slowly than they are sent to."
+            ),
+            evictions: declare!(
+                registry,
+                IntCounterVec,
+                "evictions_total",
+                "Clients cut off to protect the others, by reason (slow_reader, memory_budget).",
+                ["reason"]
+            ),
+            inbox_dropped: declare!(
+                registry,
+                IntCounter,
+                "inbox_dropped_total",
+                "Messages dropped because a shard was too far behind."
+            ),
+            inbox_refused: declare!(
+                registry,
+                IntCounter,
+                "inbox_refused_total",
+                "Requests refused because a shard was too far behind."
+            ),
+            upgrades: declare!(
+                registry,
+                IntCounterVec,
+                "upgrades_total",
+                "Upgrades from polling to WebSocket, by outcome (completed, failed).",
+                ["outcome"]
+            ),
+            moves: declare!(
+                registry,
+                IntCounter,
+                "session_moves_total",
+                "Sessions that moved to the shard of their WebSocket."
+            ),
+            refusals: declare!(
+                registry,
+                IntCounterVec,
+                "refusals_total",
+                "Events that were refused, by error code.",
+                ["code"]
+            ),
+            volatile_dropped: declare!(
+                registry,
+                IntCounter,
+                "volatile_dropped_total",
+                "Volatile events dropped because their receiver was not ready."
+            ),
+            peer_messages: declare!(
+                registry,
+                IntCounterVec,
+                "peer_messages_total",
+                "PeerServer messages received, by type.",
+                ["type"]
+            ),
+            peer_dropped: declare!(
+                registry,
+                IntCounterVec,
+                "peer_dropped_total",
+                "PeerServer messages dropped, by reason (overflow, malformed, fenced, waits).",
+                ["reason"]
+            ),
+            build_info: declare!(
+                registry,
+                IntGaugeVec,
+                "build_info",
+                "Always 1; the version is a label.",
+                ["version"]
+            ),
+            registry,
+        }
+    }
+
+    /// All metrics in the text format that Prometheus scrapes.
+    pub fn encode(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_registered_under_its_name() {
+        let metrics = Metrics::new();
+        metrics.connections.with_label_values(&["socketio", "websocket"]).set(3);
+        metrics.received_messages.inc();
+        let text = metrics.encode();
+        for line in [
+            r#"signalbox_connections{protocol="socketio",transport="websocket"} 3"#,
+            "signalbox_received_messages_total 1",
+            "signalbox_sent_messages_total 0",
+            "signalbox_outbox_bytes 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing from:\n{text}");
+        }
+    }
+}

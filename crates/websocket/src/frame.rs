@@ -1,0 +1,151 @@
+//! Outgoing frames, encoded once.
+
+use bytes::{Bytes, BytesMut};
+
+const FIN: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+
+/// One complete, unmasked frame with its header. Cloning shares the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    bytes: Bytes,
+    /// Bytes of the header: 2, 4 or 10.
+    header: u8,
+}
+
+impl Frame {
+    /// A text frame.
+    pub fn text(payload: &str) -> Self {
+        Self::of_parts(TEXT, &[payload.as_bytes()])
+    }
+
+    /// A text frame whose payload is the concatenation of `parts`; one allocation, each byte copied once.
+    pub fn text_of(parts: &[&str]) -> Self {
+        let len = parts.iter().map(|part| part.len()).sum();
+        let (mut bytes, header) = head(TEXT, len);
+        for part in parts {
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        Self { bytes: bytes.freeze(), header }
+    }
+
+    /// A binary frame.
+    pub fn binary(payload: &[u8]) -> Self {
+        Self::of_parts(BINARY, &[payload])
+    }
+
+    /// A ping with an empty payload.
+    pub const fn ping() -> Self {
+        Self { bytes: Bytes::from_static(&[FIN | PING, 0]), header: 2 }
+    }
+
+    /// The answer to a ping. `payload` is at most 125 bytes, as a parsed ping's always is.
+    pub fn pong(payload: &[u8]) -> Self {
+        debug_assert!(payload.len() <= 125);
+        Self::of_parts(PONG, &[payload])
+    }
+
+    /// A close frame; without a code the receiver reports 1005.
+    pub fn close(code: Option<u16>) -> Self {
+        match code {
+            Some(code) => Self::of_parts(CLOSE, &[&code.to_be_bytes()]),
+            None => Self { bytes: Bytes::from_static(&[FIN | CLOSE, 0]), header: 2 },
+        }
+    }
+
+    fn of_parts(opcode: u8, parts: &[&[u8]]) -> Self {
+        let (mut bytes, header) = head(opcode, parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        Self { bytes: bytes.freeze(), header }
+    }
+
+    /// Header and payload, as they go on the wire.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Header and payload, as they go on the wire.
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// The payload alone.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header)..]
+    }
+
+    /// Whether this is a binary frame.
+    pub fn is_binary(&self) -> bool {
+        self.bytes[0] & 0x0F == BINARY
+    }
+
+    /// Length on the wire in bytes, header included; never zero.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Frame")
+            .field("opcode", &(self.bytes[0] & 0x0F))
+            .field("payload", &String::from_utf8_lossy(self.payload()))
+            .finish()
+    }
+}
+
+fn head(opcode: u8, payload: usize) -> (BytesMut, u8) {
+    let header = match payload {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => 10,
+    };
+    let mut bytes = BytesMut::with_capacity(header + payload);
+    bytes.extend_from_slice(&[FIN | opcode]);
+    match header {
+        2 => bytes.extend_from_slice(&[payload as u8]),
+        4 => {
+            bytes.extend_from_slice(&[126]);
+            bytes.extend_from_slice(&(payload as u16).to_be_bytes());
+        }
+        _ => {
+            bytes.extend_from_slice(&[127]);
+            bytes.extend_from_slice(&(payload as u64).to_be_bytes());
+        }
+    }
+    (bytes, header as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_length_follows_the_payload() {
+        for (len, header) in [(0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)] {
+            let frame = Frame::binary(&vec![7; len]);
+            assert_eq!(frame.len(), header + len);
+            assert_eq!(frame.payload().len(), len);
+            assert!(frame.is_binary());
+        }
+    }
+
+    #[test]
+    fn parts_are_joined() {
+        assert_eq!(Frame::text_of(&["4", "2", "[]"]), Frame::text("42[]"));
+    }
+
+    #[test]
+    fn control_frames_are_exact() {
+        assert_eq!(&Frame::ping().bytes()[..], &[0x89, 0]);
+        assert_eq!(&Frame::close(None).bytes()[..], &[0x88, 0]);
+        assert_eq!(&Frame::close(Some(1009)).bytes()[..], &[0x88, 2, 0x03, 0xF1]);
+    }
+}
