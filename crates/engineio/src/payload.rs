@@ -4,7 +4,8 @@ use signalbox_websocket::Frame;
 
 use crate::packet::{self, InvalidPacket, Packet};
 
-const SEPARATOR: char = '\x1e';
+/// What stands between two packets.
+pub const SEPARATOR: char = '\x1e';
 
 /// The packets of a POST's body, in order; the first that is invalid ends the session, so the reader stops there.
 pub fn decode(body: &str) -> impl Iterator<Item = Result<Packet<'_>, InvalidPacket>> {

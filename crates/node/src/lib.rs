@@ -1,1 +1,34 @@
-//! placeholder
+//! One node: sessions, rooms and peers on any number of worker threads, over any listener.
+//!
+//! In the order that data flows:
+//!
+//! - [`edge`]: HTTP requests and WebSocket upgrades.
+//! - `transport`: WebSockets on the raw connection.
+//! - `shard`: a worker thread's part: its sessions, its part of each room, its timers, its inbox.
+//! - [`app`]: namespaces, handlers, and the built-in vocabulary.
+//! - [`policy`]: who may.
+//! - [`config`]: what a node can be told.
+//!
+//! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
+
+pub mod app;
+pub mod config;
+pub mod edge;
+mod inbox;
+mod message;
+mod node;
+pub mod policy;
+mod shard;
+mod transport;
+
+pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
+pub use config::{Config, Network, PeerConfig};
+pub use edge::{
+    cors::Cors,
+    server::{Serve, bind},
+};
+pub use node::Node;
+pub use signalbox_cluster::{Emission, Record};
+pub use signalbox_engineio as engineio;
+pub use signalbox_socketio::{Args, ArgsError, args::Binary};
+pub use signalbox_telemetry::Metrics;

@@ -145,6 +145,14 @@ impl Args {
         json[1..json.len() - 1].trim()
     }
 
+    /// The arguments without the first `count`. Attachments stay as they are, since placeholders name them by number.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Self {
+        let elements = split(&self.json).unwrap_or_default();
+        let rest: Vec<&str> = elements.iter().skip(count).map(|element| element.get()).collect();
+        Self { json: format!("[{}]", rest.join(",")), attachments: self.attachments.clone() }
+    }
+
     /// How many arguments there are.
     pub fn len(&self) -> usize {
         split(&self.json).map_or(0, |elements| elements.len())

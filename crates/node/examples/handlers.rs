@@ -1,0 +1,112 @@
+//! A server of one's own on the handler API: namespaces by name and by pattern, a middleware, echoes, rooms, acks both ways.
+//!
+//! `cargo run -p signalbox-node --example handlers` prints the address it listens at. The test suite drives it with
+//! `socket.io-client`; what each event does is listed at the head of `services/gateway/tests/js/fixture.test.mjs`.
+
+use std::{io::Write, time::Duration};
+
+use signalbox_node::{
+    App, Args, Config, ConnectRefused, Cors, Event, Metrics, Namespace, Node, Serve, Socket, bind,
+};
+
+fn main() -> std::io::Result<()> {
+    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(0);
+    let workers = std::env::var("WORKERS").ok().and_then(|workers| workers.parse().ok()).unwrap_or(2);
+    actix_rt::System::new().block_on(async move {
+        let listener = bind("127.0.0.1", port)?;
+        let address = listener.local_addr()?;
+        let node = Node::new(Config { shards: workers, ..Config::default() }, app(), Metrics::new());
+        let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
+        writeln!(std::io::stdout(), "handlers listening public=http://{address}")?;
+        server.await
+    })
+}
+
+fn app() -> App {
+    let refuse = |message: &str, data: Option<&str>| {
+        let refused = ConnectRefused { message: message.to_owned(), data: data.map(str::to_owned) };
+        move |_: Socket, _: Option<String>| {
+            let refused = refused.clone();
+            async move { Err(refused) }
+        }
+    };
+    App::new()
+        .namespace(events(Namespace::named("/")))
+        .namespace(events(Namespace::named("/chat")))
+        .namespace(events(Namespace::matching(|name| {
+            name.strip_prefix("/room-")
+                .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        })))
+        .namespace(
+            Namespace::named("/refused")
+                .middleware(refuse("not today", Some(r#"{"code":403,"retry":false}"#))),
+        )
+        .namespace(Namespace::named("/refused-bare").middleware(refuse("no data", None)))
+        .namespace(events(Namespace::named("/secret").middleware(async |_, auth| check_token(auth))))
+}
+
+fn check_token(auth: Option<String>) -> Result<(), ConnectRefused> {
+    let auth: serde_json::Value = auth.and_then(|auth| serde_json::from_str(&auth).ok()).unwrap_or_default();
+    match &auth["token"] {
+        serde_json::Value::String(token) if token == "sesame" => Ok(()),
+        given => Err(ConnectRefused {
+            message: "wrong token".to_owned(),
+            data: Some(serde_json::json!({ "given": given }).to_string()),
+        }),
+    }
+}
+
+/// What every namespace does.
+fn events(namespace: Namespace) -> Namespace {
+    namespace
+        .on_connect(async |socket, auth| socket.emit("auth", raw(&[auth.as_deref().unwrap_or("{}")])))
+        .on_disconnect(async |socket, reason| {
+            let gone = args((socket.id(), socket.namespace(), reason));
+            socket.of("/").to("watchers").emit("gone", gone);
+        })
+        .on("message", async |socket, event| socket.emit("message-back", event.args().clone()))
+        .on("message-with-ack", async |_, event| {
+            let args = event.args().clone();
+            event.ack(args);
+        })
+        .on("where", async |socket, event| event.ack(args((socket.namespace(), socket.id()))))
+        .on("join", async |socket, event| {
+            socket.join(&text(&event, 0)).await;
+            event.ack(Args::default());
+        })
+        .on("leave", async |socket, event| {
+            socket.leave(&text(&event, 0)).await;
+            event.ack(Args::default());
+        })
+        .on("to", async |socket, event| socket.to(&text(&event, 0)).emit("note", event.args().skip(1)))
+        .on("in", async |socket, event| {
+            socket.everybody().to(&text(&event, 0)).emit("note", event.args().skip(1));
+        })
+        .on("to-except", async |socket, event| {
+            socket.to(&text(&event, 0)).except(&text(&event, 1)).emit("note", event.args().skip(2));
+        })
+        .on("broadcast", async |socket, event| socket.broadcast().emit("note", event.args().clone()))
+        .on("all", async |socket, event| socket.everybody().emit("note", event.args().clone()))
+        .on("volatile", async |socket, event| socket.emit_volatile("note", event.args().clone()))
+        .on("call-me", async |socket, event| {
+            let timeout = Duration::from_millis(event.args().get(0).unwrap_or(1000));
+            match socket.emit_with_ack("question", event.args().skip(1), timeout).await {
+                Ok(reply) => socket.emit("answered", reply),
+                Err(_) => socket.emit("timed-out", Args::default()),
+            }
+        })
+        .on("disconnect-me", async |socket, _| socket.disconnect(false))
+        .on("disconnect-all", async |socket, _| socket.disconnect(true))
+}
+
+fn args(values: impl serde::Serialize) -> Args {
+    Args::new(values).unwrap_or_default()
+}
+
+fn raw(elements: &[&str]) -> Args {
+    Args::from_raw(&format!("[{}]", elements.join(",")), Vec::new()).unwrap_or_default()
+}
+
+fn text(event: &Event, index: usize) -> String {
+    event.args().get(index).unwrap_or_default()
+}

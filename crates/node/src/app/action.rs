@@ -1,0 +1,66 @@
+//! What an event does, as data.
+
+use std::sync::Arc;
+
+/// An action on an event. Arguments are counted from 0, the first behind the event's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Joins the room named by argument 0.
+    Join(Join),
+    /// Leaves the room named by argument 0.
+    Leave,
+    /// Answers with the members of the room named by argument 0.
+    Members,
+    /// Answers with the connected sockets of the namespace, after the id in argument 0.
+    Users,
+    /// Tells the other members of the room named by argument 0: `event(argument 1, {room, from})`.
+    Tell {
+        /// The event they receive.
+        event: Arc<str>,
+    },
+    /// Tells the socket named by argument 0: `event(argument 1, {from})`.
+    Relay {
+        /// The event it receives.
+        event: Arc<str>,
+    },
+}
+
+/// How a room is joined, and what the others hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Where the member's profile comes from.
+    pub profile: Profile,
+    /// What the others hear when the membership begins.
+    pub joined: Told,
+    /// When the profile is replaced.
+    pub updated: Told,
+    /// When the membership ends.
+    pub left: Told,
+}
+
+/// Where a profile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Profile {
+    /// Argument 1 is the profile, a JSON object; absent or `null` is an empty one.
+    Object,
+    /// The profile has one field, whose value is argument 1.
+    Field(Arc<str>),
+}
+
+/// An event about a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its name.
+    pub event: Arc<str>,
+    /// Its arguments.
+    pub args: ToldArgs,
+}
+
+/// The arguments of an event about a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToldArgs {
+    /// One object: `{id, room, ...profile}`.
+    Member,
+    /// What came with the join, from argument 1 on.
+    Rest,
+}

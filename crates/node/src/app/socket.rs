@@ -1,0 +1,166 @@
+//! A client's socket, as handlers see it: an address that can be used from anywhere, wherever the session lives.
+
+use std::{sync::Arc, time::Duration};
+
+use signalbox_cluster::{Address, Record};
+use signalbox_socketio::{Args, Message};
+use tokio::sync::oneshot;
+
+use super::To;
+use crate::{
+    message::{Directed, ForSocket},
+    node::NodeShared,
+};
+
+/// Why there is no answer to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// It did not come in time.
+    #[error("operation has timed out")]
+    TimedOut,
+    /// The client has gone.
+    #[error("the socket is disconnected")]
+    Disconnected,
+}
+
+/// A client's socket in one namespace. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct Socket {
+    pub(crate) node: Arc<NodeShared>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) id: Address,
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Socket({}{})", self.namespace, self.id)
+    }
+}
+
+impl Socket {
+    /// The socket's id, 20 characters.
+    pub fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// The namespace's name.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn direct(&self, what: ForSocket) {
+        self.node.direct(Directed { to: self.id, what });
+    }
+
+    fn event(&self, event: &str, args: &Args) -> Message {
+        Message::event(&self.namespace, None, event, &[args.inner()], args.attachments())
+    }
+
+    /// Sends an event. What is sent to a client that has gone is dropped.
+    pub fn emit(&self, event: &str, args: Args) {
+        self.direct(ForSocket::Send { message: self.event(event, &args), volatile: false });
+    }
+
+    /// Sends an event that may be dropped when the client is not ready for it.
+    pub fn emit_volatile(&self, event: &str, args: Args) {
+        self.direct(ForSocket::Send { message: self.event(event, &args), volatile: true });
+    }
+
+    /// Sends an event and waits for the client's answer.
+    ///
+    /// # Errors
+    /// [`AckError::TimedOut`] after `timeout`, [`AckError::Disconnected`] when the client goes before.
+    pub async fn emit_with_ack(&self, event: &str, args: Args, timeout: Duration) -> Result<Args, AckError> {
+        let (reply, answer) = oneshot::channel();
+        self.direct(ForSocket::Ask { event: event.to_owned(), args, timeout, reply });
+        answer.await.unwrap_or(Err(AckError::Disconnected))
+    }
+
+    /// Joins a room; `false` when the socket has gone or the node is overloaded. Nobody is told.
+    pub async fn join(&self, room: &str) -> bool {
+        self.join_as(room, None).await
+    }
+
+    /// Joins a room with a record: a profile, and what the others are told.
+    pub async fn join_as(&self, room: &str, record: Option<Record>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.direct(ForSocket::Join { room: room.into(), record: record.map(Box::new), reply });
+        answer.await.unwrap_or(false)
+    }
+
+    /// Leaves a room; `false` when the socket was not in it.
+    pub async fn leave(&self, room: &str) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.direct(ForSocket::Leave { room: room.into(), reply });
+        answer.await.unwrap_or(false)
+    }
+
+    /// The rooms the socket is in, without the room of its own id.
+    pub async fn rooms(&self) -> Vec<String> {
+        let (reply, answer) = oneshot::channel();
+        self.direct(ForSocket::Rooms { reply });
+        answer.await.unwrap_or_default().iter().map(|room| room.to_string()).collect()
+    }
+
+    /// Everybody in a room but this socket. A socket's id is a room, too.
+    pub fn to(&self, room: &str) -> To {
+        To::new(self.node.clone(), self.namespace.clone()).to(room).except_socket(self.id)
+    }
+
+    /// Everybody in the namespace but this socket.
+    pub fn broadcast(&self) -> To {
+        To::new(self.node.clone(), self.namespace.clone()).except_socket(self.id)
+    }
+
+    /// Everybody in the namespace, this socket included.
+    pub fn everybody(&self) -> To {
+        To::new(self.node.clone(), self.namespace.clone())
+    }
+
+    /// Everybody in another namespace.
+    pub fn of(&self, namespace: &str) -> To {
+        To::new(self.node.clone(), namespace.into())
+    }
+
+    /// Takes the client out of this namespace; with `close`, closes its whole connection.
+    pub fn disconnect(&self, close: bool) {
+        self.direct(ForSocket::Disconnect { close });
+    }
+}
+
+/// An event of a client.
+pub struct Event {
+    pub(crate) name: String,
+    pub(crate) args: Args,
+    pub(crate) ack: Option<(Socket, u64)>,
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Event").field("name", &self.name).field("args", &self.args).finish_non_exhaustive()
+    }
+}
+
+impl Event {
+    /// Its name; a number's text for a numeric one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its arguments, behind the name.
+    pub fn args(&self) -> &Args {
+        &self.args
+    }
+
+    /// Whether the client waits for an answer.
+    pub fn wants_ack(&self) -> bool {
+        self.ack.is_some()
+    }
+
+    /// Answers, if the client waits for it.
+    pub fn ack(self, args: Args) {
+        if let Some((socket, id)) = self.ack {
+            socket.direct(ForSocket::Ack { id, args });
+        }
+    }
+}

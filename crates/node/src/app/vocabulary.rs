@@ -1,0 +1,45 @@
+//! The built-in vocabulary: what the gateway's clients can say without a line of server code.
+
+use super::{
+    Action, Namespace,
+    action::{Join, Profile, Told, ToldArgs},
+};
+
+/// The namespace `/` with the built-in vocabulary.
+pub fn namespace() -> Namespace {
+    actions()
+        .into_iter()
+        .fold(Namespace::named("/"), |namespace, (event, action)| namespace.act(event, action))
+}
+
+/// The vocabulary: events and what they do.
+pub fn actions() -> Vec<(&'static str, Action)> {
+    let member = |event: &str| Told { event: event.into(), args: ToldArgs::Member };
+    let rest = |event: &str| Told { event: event.into(), args: ToldArgs::Rest };
+    vec![
+        (
+            "join",
+            Action::Join(Join {
+                profile: Profile::Object,
+                joined: member("joined"),
+                updated: member("updated"),
+                left: member("left"),
+            }),
+        ),
+        ("leave", Action::Leave),
+        ("members", Action::Members),
+        ("users", Action::Users),
+        ("message", Action::Tell { event: "message".into() }),
+        ("signal", Action::Relay { event: "signal".into() }),
+        (
+            // The pattern of the PeerJS and Socket.IO tutorials.
+            "join-room",
+            Action::Join(Join {
+                profile: Profile::Field("peerId".into()),
+                joined: rest("user-connected"),
+                updated: rest("user-connected"),
+                left: rest("user-disconnected"),
+            }),
+        ),
+    ]
+}

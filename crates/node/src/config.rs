@@ -1,0 +1,120 @@
+//! What a node can be told.
+
+use std::{net::IpAddr, time::Duration};
+
+/// The configuration of a node. [`Config::default`] is what the gateway starts with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Shards, that is worker threads; at most 256. Default: 1.
+    pub shards: usize,
+    /// Timings and limits of Engine.IO.
+    pub engine: signalbox_engineio::Config,
+    /// How long a client may stay without a namespace; default 45 s.
+    pub connect_timeout: Duration,
+    /// Where Socket.IO is served; with a trailing slash unless `addTrailingSlash` is off. A prefix. Default `/socket.io/`.
+    pub socketio_path: String,
+    /// Name of the cookie that carries the sid on polling handshakes; default none.
+    pub cookie: Option<String>,
+    /// The PeerServer protocol.
+    pub peer: PeerConfig,
+    /// Origins that may open sessions; `None`: any.
+    pub origins: Option<Vec<String>>,
+    /// Networks whose `X-Forwarded-For` is believed; empty: nobody's.
+    pub trusted_proxies: Vec<Network>,
+    /// Most bytes that wait for one client; default 4 MB.
+    pub outbox_limit: usize,
+    /// Most bytes that wait for all slow clients together; default 256 MiB.
+    pub memory_budget: usize,
+    /// Messages that wait in a shard's inbox before broadcasts are dropped and requests refused; default 65,536.
+    pub inbox_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            engine: signalbox_engineio::Config::default(),
+            connect_timeout: Duration::from_secs(45),
+            socketio_path: "/socket.io/".to_owned(),
+            cookie: None,
+            peer: PeerConfig::default(),
+            origins: None,
+            trusted_proxies: Vec::new(),
+            outbox_limit: 4_000_000,
+            memory_budget: 256 << 20,
+            inbox_limit: 65_536,
+        }
+    }
+}
+
+/// The configuration of the PeerServer protocol; names and defaults as in the reference's command line.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Where it is served; begins with a slash and has none at its end, so `/` is the empty string. Default empty.
+    pub path: String,
+    /// Keys; each is a realm of its own. Default `peerjs`.
+    pub keys: Vec<String>,
+    /// How long a message waits for its addressee; default 5 s.
+    pub expire_timeout: Duration,
+    /// Silence after which a client is gone; default 60 s.
+    pub alive_timeout: Duration,
+    /// Most ids at once; default 5,000.
+    pub concurrent_limit: Option<usize>,
+    /// Whether `GET /{key}/peers` lists the ids; default no.
+    pub allow_discovery: bool,
+    /// Largest message in bytes; default 1,000,000.
+    pub max_payload: usize,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            keys: vec!["peerjs".to_owned()],
+            expire_timeout: Duration::from_secs(5),
+            alive_timeout: Duration::from_secs(60),
+            concurrent_limit: Some(5000),
+            allow_discovery: false,
+            max_payload: 1_000_000,
+        }
+    }
+}
+
+/// An IP network in CIDR notation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// Its address.
+    pub address: IpAddr,
+    /// Bits of its prefix.
+    pub prefix: u8,
+}
+
+impl Network {
+    /// Whether `address` belongs to it. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address.to_canonical() {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
+            IpAddr::V6(v6) => (u128::from(v6), 128),
+        };
+        let ((own, family), (other, other_family)) = (bits(self.address), bits(address));
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(family))).unwrap_or(0);
+        family == other_family && own & mask == other & mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let network = |text: &str, prefix| Network { address: text.parse().unwrap(), prefix };
+        let contains = |network: Network, text: &str| network.contains(text.parse().unwrap());
+        assert!(contains(network("10.0.0.0", 8), "10.255.0.1"));
+        assert!(!contains(network("10.0.0.0", 8), "11.0.0.1"));
+        assert!(contains(network("0.0.0.0", 0), "9.9.9.9"));
+        assert!(!contains(network("0.0.0.0", 0), "::1"));
+        assert!(contains(network("127.0.0.1", 32), "::ffff:127.0.0.1"));
+        assert!(contains(network("fd00::", 8), "fd12::1"));
+    }
+}

@@ -1,0 +1,74 @@
+//! What a request tells of its client.
+
+use std::net::{IpAddr, SocketAddr};
+
+use actix_http::header::HeaderMap;
+
+use crate::{
+    config::{Config, Network},
+    policy::Handshake,
+};
+
+/// The request as the policy sees it.
+pub(crate) fn handshake(
+    headers: &HeaderMap,
+    query: &str,
+    peer: Option<SocketAddr>,
+    config: &Config,
+) -> Handshake {
+    let text =
+        |value: &actix_http::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers: Vec<(String, String)> =
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let mut handshake = Handshake { address: None, query: query.to_owned(), headers };
+    handshake.address = peer.map(|peer| {
+        let forwarded = handshake.header("x-forwarded-for").unwrap_or_default();
+        address(peer.ip(), forwarded, &config.trusted_proxies)
+    });
+    handshake
+}
+
+/// The client's address: the last one in the chain that is no trusted proxy's.
+fn address(peer: IpAddr, forwarded: &str, trusted: &[Network]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut address = peer.to_canonical();
+    for hop in forwarded.rsplit(',') {
+        if !is_trusted(address) {
+            break;
+        }
+        let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
+        address = hop.to_canonical();
+    }
+    address
+}
+
+/// Whether a request may open a session: it has no `Origin`, or one that is allowed.
+pub(crate) fn origin_allowed(origin: Option<&[u8]>, config: &Config) -> bool {
+    match (origin, &config.origins) {
+        (Some(origin), Some(allowed)) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
+        _ => true,
+    }
+}
+
+/// Whether an `Origin` holds only what a header may hold, as the reference checks it.
+pub(crate) fn origin_valid(origin: Option<&[u8]>) -> bool {
+    origin.is_none_or(|origin| origin.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let proxies = [Network { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
+        let address = |peer: &str, forwarded: &str, trusted: &[Network]| {
+            address(peer.parse().unwrap(), forwarded, trusted).to_string()
+        };
+        assert_eq!(address("9.9.9.9", "1.2.3.4", &proxies), "9.9.9.9");
+        assert_eq!(address("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", &proxies), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", "1.2.3.4", &[]), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", "nonsense", &proxies), "10.0.0.1");
+        assert_eq!(address("::ffff:10.0.0.1", "1.2.3.4", &proxies), "1.2.3.4");
+    }
+}

@@ -1,0 +1,79 @@
+//! CORS for both protocols, as the `cors` package that both references use answers it.
+//!
+//! Hand-written, because well-kept middlewares answer preflights differently (200 instead of 204, other headers), and clients'
+//! test suites compare.
+
+use actix_web::{
+    Error, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    middleware::Next,
+};
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
+
+/// Who may read answers from other origins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cors {
+    /// Everybody, without credentials.
+    Any,
+    /// These origins, with credentials.
+    Only(Vec<String>),
+}
+
+impl Cors {
+    /// The origin to name in the answer.
+    fn allowed<'a>(&self, origin: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
+        let origin = origin?;
+        match self {
+            Self::Any => Some(origin),
+            Self::Only(list) => {
+                list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then_some(origin)
+            }
+        }
+    }
+
+    fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = self.allowed(origin) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+        if matches!(self, Self::Only(_)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+    }
+
+    /// The answer to a preflight.
+    fn preflight(&self, origin: Option<&HeaderValue>, asked: Option<&HeaderValue>) -> HttpResponse {
+        let mut response = HttpResponse::NoContent().finish();
+        let headers = response.headers_mut();
+        self.apply(origin, headers);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
+        if let Some(asked) = asked {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        }
+        response
+    }
+}
+
+/// The middleware; errors carry the headers too.
+pub async fn middleware<B: MessageBody>(
+    cors: Cors,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    if request.method() == Method::OPTIONS {
+        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let response = cors.preflight(origin.as_ref(), asked.as_ref());
+        return Ok(request.into_response(response).map_into_right_body());
+    }
+    let mut response = next.call(request).await?.map_into_left_body();
+    cors.apply(origin.as_ref(), response.headers_mut());
+    Ok(response)
+}

@@ -1,0 +1,82 @@
+//! The PeerServer's HTTP side: an id, the list of ids, and what this is.
+
+use std::time::Instant;
+
+use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
+
+use super::http::not_found;
+use crate::node::Node;
+
+/// What the reference answers to `GET {path}`; health checks compare it.
+const INFO: &str = concat!(
+    r#"{"name":"PeerJS Server","description":"A server side element to broker connections between "#,
+    r#"PeerJS clients.","website":"https://peerjs.com/"}"#
+);
+
+/// `path` is what stands below the mount.
+pub(crate) async fn handle(node: &Node, request: &HttpRequest, path: &str) -> HttpResponse {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return not_found(request);
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let Some((key, what)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+        return if path.is_empty() {
+            HttpResponse::Ok()
+                .insert_header((header::CONTENT_TYPE, "application/json; charset=utf-8"))
+                .body(INFO)
+        } else {
+            not_found(request)
+        };
+    };
+    let what = what.trim_start_matches('/');
+    if key.is_empty() {
+        not_found(request)
+    } else if what.eq_ignore_ascii_case("id") {
+        id(node, key)
+    } else if what.eq_ignore_ascii_case("peers") {
+        peers(node, key).await
+    } else {
+        not_found(request)
+    }
+}
+
+/// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is nobody's.
+fn realm(node: &Node, key: &str) -> Option<u16> {
+    node.config().peer.keys.iter().position(|known| known == key).map(|realm| realm as u16)
+}
+
+/// A fresh id. It is not reserved.
+fn id(node: &Node, key: &str) -> HttpResponse {
+    let realm = realm(node, key);
+    let id = loop {
+        let id = uuid::Uuid::new_v4().to_string();
+        if !realm.is_some_and(|realm| node.shared.cluster.is_held(realm, &id)) {
+            break id;
+        }
+    };
+    // A cached id would be given to two clients.
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(id)
+}
+
+async fn peers(node: &Node, key: &str) -> HttpResponse {
+    if !node.config().peer.allow_discovery {
+        return HttpResponse::Unauthorized()
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .body("Unauthorized");
+    }
+    let ids = match (realm(node, key), node.shard()) {
+        (Some(realm), Some(shard)) => {
+            let ids = shard.with(|state, _| state.list_peers(Instant::now(), realm));
+            ids.await.unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+    HttpResponse::Ok()
+        .insert_header((header::CONTENT_TYPE, "application/json; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(serde_json::to_string(&ids).unwrap_or_default())
+}

@@ -1,0 +1,304 @@
+//! Engine.IO over HTTP: handshake, GET and POST. A request may land on any shard; it is handed to the one that owns the session.
+
+use std::io::Write;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    cookie::{Cookie, SameSite},
+    http::{Method, StatusCode, header},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
+use futures_util::StreamExt;
+use signalbox_cluster::{Address, ShardId};
+use signalbox_engineio::{
+    RequestError, Transport,
+    handshake::{Asks, Query, check},
+};
+use tokio::sync::oneshot;
+
+use super::client;
+use crate::{
+    message::{OpenPost, PollReply, Request, RequestRefused, ToShard},
+    node::Node,
+    policy::{Ask, Decided},
+};
+
+/// Smaller replies are not worth compressing.
+const COMPRESS_FROM: usize = 1024;
+
+/// Answers a request below the Socket.IO path that is no upgrade.
+pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
+    let query = Query::parse(request.query_string());
+    let is_get = *request.method() == Method::GET;
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
+    let enabled = &node.config().engine.transports;
+    match check(&query, enabled, is_get, false, client::origin_valid(origin)) {
+        Err(error) => refuse(node, error),
+        Ok(Asks::Open(_)) if node.is_stopping() => HttpResponse::ServiceUnavailable().finish(),
+        Ok(Asks::Open(_)) => open(node, request).await,
+        Ok(Asks::Continue { sid, transport, revision_matches }) => {
+            let Some((sid, shard)) = owner(node, sid) else { return refuse(node, RequestError::UnknownSid) };
+            let session = Session { node, sid, shard };
+            if transport != Transport::Polling || !revision_matches {
+                return session.mismatch().await;
+            }
+            match *request.method() {
+                Method::GET => session.get(request).await,
+                Method::POST => session.post(request, payload).await,
+                _ => session.other_method().await,
+            }
+        }
+    }
+}
+
+/// Whose a session id is.
+pub(crate) fn owner(node: &Node, sid: &str) -> Option<(Address, ShardId)> {
+    let sid = Address::parse(sid)?;
+    Some((sid, node.shared.shard_of(sid)?))
+}
+
+fn refuse(node: &Node, error: RequestError) -> HttpResponse {
+    node.metrics().handshakes.with_label_values(&["socketio", outcome(error)]).inc();
+    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    HttpResponse::build(status).insert_header((header::CONTENT_TYPE, "application/json")).body(error.body())
+}
+
+/// A refusal's name among the outcomes of handshakes.
+pub(crate) fn outcome(error: RequestError) -> &'static str {
+    match error {
+        RequestError::UnknownTransport => "unknown_transport",
+        RequestError::UnknownSid => "unknown_sid",
+        RequestError::BadHandshakeMethod => "bad_method",
+        RequestError::BadRequest => "bad_request",
+        RequestError::Forbidden => "forbidden",
+        RequestError::UnsupportedProtocolVersion => "unsupported_version",
+    }
+}
+
+/// Opens a session.
+async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
+    let config = node.config();
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
+    if !client::origin_allowed(origin, config) {
+        return refuse(node, RequestError::Forbidden);
+    }
+    let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
+    let principal = match node.shared.policy.decide(None, Ask::Handshake(&handshake)).decided().await {
+        Decided::Allow(principal) => principal,
+        Decided::Deny(denial) => {
+            node.metrics().handshakes.with_label_values(&["socketio", "forbidden"]).inc();
+            let message = serde_json::to_string(&denial.message).unwrap_or_default();
+            return HttpResponse::Forbidden()
+                .insert_header((header::CONTENT_TYPE, "application/json"))
+                .body(format!("{{\"code\":4,\"message\":{message}}}"));
+        }
+    };
+    let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
+    let (sid, body) = shard.with(|state, now| state.open_polling(now, principal, handshake));
+    let mut response = reply(request, body);
+    if let Some(name) = &config.cookie {
+        let cookie =
+            Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
+        // A name that no cookie may have was refused with the configuration.
+        let _ = response.add_cookie(&cookie.finish());
+    }
+    response
+}
+
+/// The body of a GET's answer.
+fn reply(request: &HttpRequest, body: String) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if body.len() >= COMPRESS_FROM {
+        if let Some((encoding, compressed)) = compress(request, body.as_bytes()) {
+            response.insert_header((header::CONTENT_ENCODING, encoding));
+            return response.body(compressed);
+        }
+    }
+    response.body(body)
+}
+
+/// Compresses with the first of gzip and deflate that the client accepts.
+fn compress(request: &HttpRequest, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
+    let accepted = request.headers().get(header::ACCEPT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
+    let accepts = |name: &str| {
+        accepted.split(',').any(|coding| {
+            let (coding, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let weight = weight.trim().trim_start_matches("q=");
+            (coding.trim() == name || coding.trim() == "*")
+                && !matches!(weight, "0" | "0.0" | "0.00" | "0.000")
+        })
+    };
+    let out = Vec::with_capacity(body.len() / 2);
+    if accepts("gzip") {
+        let mut encoder = GzEncoder::new(out, Compression::fast());
+        encoder.write_all(body).ok()?;
+        Some(("gzip", encoder.finish().ok()?))
+    } else if accepts("deflate") {
+        let mut encoder = ZlibEncoder::new(out, Compression::fast());
+        encoder.write_all(body).ok()?;
+        Some(("deflate", encoder.finish().ok()?))
+    } else {
+        None
+    }
+}
+
+/// A session somewhere on this node.
+struct Session<'a> {
+    node: &'a Node,
+    sid: Address,
+    shard: ShardId,
+}
+
+impl Session<'_> {
+    /// Hands a request to the session's owner: at once if that is this thread, else through its inbox.
+    fn ask(&self, request: Request) -> Result<(), HttpResponse> {
+        hand_over(self.node, self.shard, request)
+    }
+
+    async fn exists(&self) -> Result<bool, HttpResponse> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Exists { sid: self.sid, reply })?;
+        Ok(answer.await.unwrap_or(false))
+    }
+
+    /// A transport or protocol revision that is not the session's.
+    async fn mismatch(&self) -> HttpResponse {
+        match self.exists().await {
+            Ok(true) => refuse(self.node, RequestError::BadRequest),
+            Ok(false) => refuse(self.node, RequestError::UnknownSid),
+            Err(busy) => busy,
+        }
+    }
+
+    async fn other_method(&self) -> HttpResponse {
+        match self.exists().await {
+            Ok(true) => HttpResponse::InternalServerError().finish(),
+            Ok(false) => refuse(self.node, RequestError::UnknownSid),
+            Err(busy) => busy,
+        }
+    }
+
+    fn refused(&self, refused: RequestRefused) -> HttpResponse {
+        match refused {
+            RequestRefused::UnknownSid => refuse(self.node, RequestError::UnknownSid),
+            RequestRefused::NotPolling => refuse(self.node, RequestError::BadRequest),
+            RequestRefused::Overlap => HttpResponse::BadRequest().finish(),
+        }
+    }
+
+    async fn get(&self, request: &HttpRequest) -> HttpResponse {
+        let (tx, rx) = oneshot::channel();
+        if let Err(busy) = self.ask(Request::Poll { sid: self.sid, reply: tx }) {
+            return busy;
+        }
+        match rx.await {
+            Ok(PollReply::Body(body)) => reply(request, body),
+            Ok(PollReply::Refused(refused)) => self.refused(refused),
+            Ok(PollReply::Waits { number, body }) => {
+                let mut guard = GivenUp::new(self, |sid| Request::PollLost { sid, number });
+                let body = body.await;
+                guard.request = None;
+                match body {
+                    Ok(body) => reply(request, body),
+                    // The session ended without a last word.
+                    Err(_) => refuse(self.node, RequestError::UnknownSid),
+                }
+            }
+            Err(_) => refuse(self.node, RequestError::UnknownSid),
+        }
+    }
+
+    async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
+        let (reply, began) = oneshot::channel();
+        if let Err(busy) = self.ask(Request::BeginPost { sid: self.sid, reply }) {
+            return busy;
+        }
+        let OpenPost { number, closed } = match began.await {
+            Ok(Ok(open)) => open,
+            Ok(Err(refused)) => return self.refused(refused),
+            Err(_) => return refuse(self.node, RequestError::UnknownSid),
+        };
+        // Whatever goes wrong from here on closes the session.
+        let mut guard = GivenUp::new(self, |sid| Request::PostLost { sid, number });
+        let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+        if content_type == Some(b"application/octet-stream") {
+            return HttpResponse::BadRequest().finish();
+        }
+        let body = tokio::select! {
+            body = read(request, payload, self.node.config().engine.max_payload) => body,
+            _ = closed => Err(StatusCode::BAD_REQUEST),
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(status) => return HttpResponse::build(status).force_close().finish(),
+        };
+        let (reply, applied) = oneshot::channel();
+        if let Err(busy) = self.ask(Request::Post { sid: self.sid, number, body, reply }) {
+            return busy;
+        }
+        guard.request = None;
+        let _ = applied.await;
+        HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/html"))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body("ok")
+    }
+}
+
+/// Hands a request to a session's owner.
+pub(crate) fn hand_over(node: &Node, shard: ShardId, request: Request) -> Result<(), HttpResponse> {
+    match node.shard().filter(|own| own.id() == shard) {
+        Some(own) => {
+            own.with(|state, now| state.request(now, request));
+            Ok(())
+        }
+        None => node.shared.inboxes.request(shard, ToShard::Request(request)).map_err(|_| {
+            HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
+        }),
+    }
+}
+
+/// Tells the session's owner when the client gives its request up, which drops the future that answers it.
+struct GivenUp<'a> {
+    node: &'a Node,
+    shard: ShardId,
+    request: Option<Request>,
+}
+
+impl<'a> GivenUp<'a> {
+    fn new(session: &Session<'a>, request: impl FnOnce(Address) -> Request) -> Self {
+        Self { node: session.node, shard: session.shard, request: Some(request(session.sid)) }
+    }
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            // May not be refused, or the session would be left half open.
+            self.node.shared.inboxes.push(self.shard, ToShard::Request(request));
+        }
+    }
+}
+
+/// Reads a body, but not more of it than is allowed.
+async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes, StatusCode> {
+    let declared =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let declared: usize = declared.unwrap_or(0);
+    if declared > limit {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if body.len() + chunk.len() > limit {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,152 @@
+//! Listeners and workers: an `App` for HTTP, and the upgrade service beside it, on the same port.
+
+use std::{convert::Infallible, io, net::TcpListener, time::Duration};
+
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_rt::net::TcpStream;
+use actix_server::{Server, ServerBuilder};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::{
+    App,
+    dev::AppConfig,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+
+use super::{
+    cors::{self, Cors},
+    http, upgrade,
+};
+use crate::node::Node;
+
+/// How long the head of a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may be idle between requests; longer than a load balancer's usual minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections that wait to be accepted; the usual limit of the system.
+const BACKLOG: u32 = 4096;
+
+/// How a node is served.
+pub struct Serve {
+    /// The listening socket.
+    pub listener: TcpListener,
+    /// Who may read answers from other origins.
+    pub cors: Cors,
+    /// TLS, if the node terminates it itself.
+    pub tls: Option<rustls::ServerConfig>,
+}
+
+impl std::fmt::Debug for Serve {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// Binds an address with a backlog that survives a storm of reconnects.
+pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    use std::net::ToSocketAddrs;
+    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        let bound = || {
+            let domain = socket2::Domain::for_address(address);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG as i32)?;
+            Ok(TcpListener::from(socket))
+        };
+        match bound() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// One worker's service: the `App`, and the upgrade service beside it. A macro, since the type of an `App` cannot be named, and
+/// differs with the stream's.
+macro_rules! http_service {
+    ($node:expr, $cors:expr, $configure:expr, $stream:ty) => {{
+        $node.enter();
+        let node = $node.clone();
+        let upgrade_node = node.clone();
+        let cors = $cors.clone();
+        let app = App::new()
+            .app_data(web::Data::new(node))
+            .wrap(from_fn(move |request, next| cors::middleware(cors.clone(), request, next)))
+            .configure($configure.clone())
+            .default_service(web::to(http::handle));
+        HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(REQUEST_TIMEOUT)
+            .h1_allow_half_closed(false)
+            .tcp_nodelay(true)
+            .upgrade(fn_service(move |(request, framed): (Request, Framed<$stream, h1::Codec>)| {
+                let node = upgrade_node.clone();
+                async move {
+                    upgrade::serve(node, request, framed).await;
+                    Ok::<_, Infallible>(())
+                }
+            }))
+            .finish(map_config(app.into_factory(), |()| AppConfig::default()))
+    }};
+}
+
+impl Node {
+    /// Serves the node, with `configure`'s routes before its own, on as many workers as it has shards.
+    ///
+    /// # Errors
+    /// What the listener answers.
+    pub fn serve<F>(&self, serve: Serve, configure: F) -> io::Result<Server>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let Serve { listener, cors, tls } = serve;
+        let builder = Server::build()
+            .workers(self.config().shards.clamp(1, 256))
+            .backlog(BACKLOG)
+            // A worker holds as many connections as it is given files.
+            .max_concurrent_connections(usize::MAX / 2)
+            .shutdown_timeout(1)
+            .disable_signals();
+        Ok(match tls {
+            None => self.listen_tcp(builder, listener, cors, configure)?.run(),
+            Some(tls) => self.listen_tls(builder, listener, cors, tls, configure)?.run(),
+        })
+    }
+
+    fn listen_tcp<F>(
+        &self,
+        builder: ServerBuilder,
+        listener: TcpListener,
+        cors: Cors,
+        configure: F,
+    ) -> io::Result<ServerBuilder>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let node = self.clone();
+        builder.listen("public", listener, move || http_service!(node, cors, configure, TcpStream).tcp())
+    }
+
+    fn listen_tls<F>(
+        &self,
+        builder: ServerBuilder,
+        listener: TcpListener,
+        cors: Cors,
+        tls: rustls::ServerConfig,
+        configure: F,
+    ) -> io::Result<ServerBuilder>
+    where
+        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let node = self.clone();
+        builder.listen("public", listener, move || {
+            let service = http_service!(node, cors, configure, TlsStream<TcpStream>);
+            service.rustls_0_23(tls.clone()).map_err(|_| ())
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! WebSocket upgrades. The request leaves the HTTP dispatcher here, with its buffers; what the `App` does for other requests
+//! (routing, `Origin`, the policy, metrics, stopping) is done here for these.
+
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::{HttpMessage, Request as HttpRequest, h1, header, ws};
+use signalbox_engineio::{
+    RequestError, Transport,
+    handshake::{Asks, Query, check},
+};
+use signalbox_peerserver::{Params, Refusal};
+use signalbox_websocket::Frame;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::oneshot,
+};
+
+use super::{
+    client,
+    http::{Protocol, protocol},
+    polling::{hand_over, outcome, owner},
+};
+use crate::{
+    message::{Request, RequestRefused},
+    node::Node,
+    policy::{Ask, Decided},
+    shard::PeerClaim,
+    transport::{Conn, Stream},
+};
+
+/// How long a client may take to read the answer to its handshake.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An HTTP error instead of an upgrade.
+struct Refused {
+    status: &'static str,
+    message: String,
+    header: &'static str,
+}
+
+impl Refused {
+    fn bad_request(message: impl Into<String>) -> Self {
+        Self { status: "400 Bad Request", message: message.into(), header: "" }
+    }
+}
+
+impl From<RequestError> for Refused {
+    fn from(error: RequestError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}
+
+/// Serves one upgrade request.
+pub(crate) async fn serve<T>(node: Node, request: HttpRequest, framed: Framed<T, h1::Codec>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Into<Stream>,
+{
+    let parts = framed.into_parts();
+    let mut upgrade = Upgrade { node, request, io: parts.io, rest: parts.read_buf.to_vec() };
+    let answer = match upgrade.check() {
+        Err(refused) => Err(refused),
+        Ok(()) => match protocol(upgrade.request.path(), upgrade.node.config()) {
+            Protocol::SocketIo => upgrade.socketio().await,
+            Protocol::Peer("/peerjs") => upgrade.peer().await,
+            _ => Err(Refused::bad_request("Bad Request")),
+        },
+    };
+    match answer {
+        Ok(accepted) => upgrade.accept(accepted).await,
+        Err(refused) => upgrade.refuse(&refused).await,
+    }
+}
+
+/// What an upgrade leads to.
+enum Accepted {
+    Open {
+        principal: Option<crate::policy::Principal>,
+        handshake: crate::policy::Handshake,
+    },
+    TakeOver {
+        conn: std::rc::Rc<Conn>,
+    },
+    Peer(PeerClaim),
+    /// A word, and goodbye.
+    Farewell(Option<Frame>),
+}
+
+struct Upgrade<T> {
+    node: Node,
+    request: HttpRequest,
+    io: T,
+    rest: Vec<u8>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
+    fn header(&self, name: header::HeaderName) -> Option<&[u8]> {
+        self.request.headers().get(name).map(|value| value.as_bytes())
+    }
+
+    /// Checks the handshake itself.
+    fn check(&self) -> Result<(), Refused> {
+        use ws::HandshakeError as E;
+        ws::verify_handshake(self.request.head()).map_err(|error| match error {
+            E::GetMethodRequired if self.is_socketio() => RequestError::BadHandshakeMethod.into(),
+            E::GetMethodRequired => Refused {
+                status: "405 Method Not Allowed",
+                message: "Invalid HTTP method".to_owned(),
+                header: "Allow: GET\r\n",
+            },
+            E::NoVersionHeader | E::UnsupportedVersion => Refused {
+                header: "Sec-WebSocket-Version: 13\r\n",
+                ..Refused::bad_request("Missing or invalid Sec-WebSocket-Version header")
+            },
+            E::BadWebsocketKey => Refused::bad_request("Missing or invalid Sec-WebSocket-Key header"),
+            _ if self.is_socketio() => RequestError::BadRequest.into(),
+            _ => Refused::bad_request("Invalid Upgrade header"),
+        })
+    }
+
+    fn is_socketio(&self) -> bool {
+        protocol(self.request.path(), self.node.config()) == Protocol::SocketIo
+    }
+
+    fn handshake(&self) -> crate::policy::Handshake {
+        let query = self.request.uri().query().unwrap_or_default();
+        client::handshake(self.request.headers(), query, self.request.peer_addr(), self.node.config())
+    }
+
+    fn count(&self, protocol: &str, outcome: &str) {
+        self.node.metrics().handshakes.with_label_values(&[protocol, outcome]).inc();
+    }
+
+    async fn socketio(&mut self) -> Result<Accepted, Refused> {
+        let config = self.node.config();
+        let query = self.request.uri().query().unwrap_or_default().to_owned();
+        let query = Query::parse(&query);
+        let origin = self.header(header::ORIGIN);
+        let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
+            .inspect_err(|error| self.count("socketio", outcome(*error)))?;
+        match asks {
+            Asks::Open(_) => {
+                if self.node.is_stopping() {
+                    return Err(Refused {
+                        status: "503 Service Unavailable",
+                        ..Refused::bad_request("stopping")
+                    });
+                }
+                if !client::origin_allowed(origin, config) {
+                    self.count("socketio", "forbidden");
+                    return Err(RequestError::Forbidden.into());
+                }
+                let handshake = self.handshake();
+                let verdict = self.node.shared.policy.decide(None, Ask::Handshake(&handshake));
+                match verdict.decided().await {
+                    Decided::Allow(principal) => Ok(Accepted::Open { principal, handshake }),
+                    Decided::Deny(denial) => {
+                        self.count("socketio", "forbidden");
+                        Err(Refused::bad_request(denial.message))
+                    }
+                }
+            }
+            Asks::Continue { sid, transport, revision_matches } => {
+                let (sid, shard) = owner(&self.node, sid).ok_or(RequestError::UnknownSid)?;
+                if transport != Transport::WebSocket || !revision_matches {
+                    return Err(RequestError::BadRequest.into());
+                }
+                let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
+                // The connection is known before its session is asked, so that no word of the owner can miss it.
+                let conn = Conn::pending();
+                let at = own.with(|state, _| state.open_probe(&conn, sid));
+                let (reply, began) = oneshot::channel();
+                let request = Request::BeginUpgrade { sid, at, reply };
+                let began = match hand_over(&self.node, shard, request) {
+                    Ok(()) => began.await.unwrap_or(Err(RequestRefused::UnknownSid)),
+                    Err(_) => Err(RequestRefused::UnknownSid),
+                };
+                match began {
+                    Ok(true) => Ok(Accepted::TakeOver { conn }),
+                    Ok(false) => {
+                        own.with(|state, _| state.close_probe(at));
+                        Ok(Accepted::Farewell(None))
+                    }
+                    Err(_) => {
+                        own.with(|state, _| state.close_probe(at));
+                        self.count("socketio", "unknown_sid");
+                        Err(RequestError::UnknownSid.into())
+                    }
+                }
+            }
+        }
+    }
+
+    async fn peer(&mut self) -> Result<Accepted, Refused> {
+        let config = self.node.config();
+        if !client::origin_allowed(self.header(header::ORIGIN), config) {
+            self.count("peerserver", "forbidden");
+            return Err(Refused { status: "403 Forbidden", ..Refused::bad_request("Forbidden") });
+        }
+        if self.node.is_stopping() {
+            // Without an ERROR, which would end the client's Peer object for good.
+            return Ok(Accepted::Farewell(None));
+        }
+        let query = self.request.uri().query().unwrap_or_default();
+        let params = match Params::parse(query, &config.peer.keys) {
+            Ok(params) => params,
+            Err(refusal) => {
+                self.count("peerserver", "refused");
+                return Ok(Accepted::Farewell(Some(refusal.frame())));
+            }
+        };
+        let handshake = self.handshake();
+        let ask =
+            Ask::Claim { handshake: &handshake, key: &params.key, id: &params.id, token: &params.token };
+        if let Decided::Deny(denial) = self.node.shared.policy.decide(None, ask).decided().await {
+            self.count("peerserver", "forbidden");
+            return Ok(Accepted::Farewell(Some(Refusal::Policy(denial.message).frame())));
+        }
+        let realm = config.peer.keys.iter().position(|key| *key == params.key).unwrap_or_default();
+        let claim = PeerClaim { realm: realm as u16, id: params.id.into(), token: params.token.into() };
+        Ok(Accepted::Peer(claim))
+    }
+
+    /// Switches protocols, and hands the connection to its task.
+    async fn accept(mut self, accepted: Accepted) {
+        let Some(shard) = self.node.shard() else { return };
+        let key = self.header(header::SEC_WEBSOCKET_KEY).unwrap_or_default();
+        let accept = ws::hash_key(key);
+        // A client that offers subprotocols fails without one; neither protocol has any, so the first will do.
+        let offered =
+            self.header(header::SEC_WEBSOCKET_PROTOCOL).and_then(|offered| std::str::from_utf8(offered).ok());
+        let first = offered
+            .and_then(|offered| offered.split(',').next())
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        let subprotocol = first.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{subprotocol}\r\n",
+            String::from_utf8_lossy(&accept)
+        );
+        let written = tokio::time::timeout(ANSWER_TIMEOUT, self.io.write_all(answer.as_bytes())).await;
+        let is_written = matches!(written, Ok(Ok(())));
+        let config = self.node.config();
+        let max_payload = match accepted {
+            Accepted::Peer(_) => config.peer.max_payload,
+            _ => config.engine.max_payload,
+        };
+        let stream = self.io.into();
+        let conn = match &accepted {
+            Accepted::TakeOver { conn } => conn.clone(),
+            _ => Conn::pending(),
+        };
+        conn.connect(stream);
+        match accepted {
+            Accepted::Open { principal, handshake } => {
+                shard.with(|state, now| state.open_websocket(now, &conn, principal, handshake));
+            }
+            Accepted::TakeOver { .. } => {}
+            Accepted::Peer(claim) => shard.with(|state, now| state.open_peer(now, &conn, claim)),
+            Accepted::Farewell(frame) => {
+                if let Some(frame) = frame {
+                    conn.push(&frame);
+                }
+                conn.close(&Frame::close(None));
+            }
+        }
+        if !is_written {
+            shard.conn_lost(&conn, signalbox_engineio::CloseReason::TransportError);
+            conn.abort();
+        }
+        shard.serve(conn, max_payload, self.rest);
+    }
+
+    async fn refuse(mut self, refused: &Refused) {
+        let Refused { status, message, header } = refused;
+        let answer = format!(
+            "HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\n{header}Content-Length: {}\r\n\r\n{message}",
+            message.len()
+        );
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, async {
+            self.io.write_all(answer.as_bytes()).await?;
+            self.io.shutdown().await
+        })
+        .await;
+    }
+}

@@ -1,0 +1,105 @@
+//! The shards' inboxes: how anything reaches the one thread that owns a session.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use signalbox_cluster::{Delivery, Outlet, ShardId};
+use signalbox_telemetry::Metrics;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::message::ToShard;
+
+/// One shard's inbox, from outside.
+///
+/// The channel itself has no bound; the bound is kept by those who put something in. What may be refused is refused once the
+/// inbox is full. What may not (an answer, a change of a room, a session that moves) has a cause that was admitted while it was
+/// not full, so there is only so much of it.
+#[derive(Debug)]
+struct Inbox {
+    sender: UnboundedSender<ToShard>,
+    depth: AtomicUsize,
+}
+
+/// All inboxes of a node.
+#[derive(Debug)]
+pub(crate) struct Inboxes {
+    inboxes: Vec<Inbox>,
+    limit: usize,
+    metrics: Metrics,
+}
+
+impl Inboxes {
+    pub(crate) fn new(
+        shards: usize,
+        limit: usize,
+        metrics: Metrics,
+    ) -> (Self, Vec<UnboundedReceiver<ToShard>>) {
+        let (inboxes, receivers) = (0..shards)
+            .map(|_| {
+                let (sender, receiver) = unbounded_channel();
+                (Inbox { sender, depth: AtomicUsize::new(0) }, receiver)
+            })
+            .unzip();
+        (Self { inboxes, limit, metrics }, receivers)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Puts something in that may not be refused.
+    pub(crate) fn push(&self, shard: ShardId, message: ToShard) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
+            inbox.depth.fetch_add(1, Ordering::Relaxed);
+            // The receiver is gone only when the node has stopped.
+            let _ = inbox.sender.send(message);
+        }
+    }
+
+    /// Puts a request in; `Err` when the inbox is full or there is no such shard.
+    pub(crate) fn request(&self, shard: ShardId, message: ToShard) -> Result<(), ToShard> {
+        if usize::from(shard) >= self.inboxes.len() || self.is_full(shard) {
+            self.metrics.inbox_refused.inc();
+            return Err(message);
+        }
+        self.push(shard, message);
+        Ok(())
+    }
+
+    /// Puts a broadcast in, or drops it when the inbox is full.
+    pub(crate) fn broadcast(&self, shard: ShardId, message: ToShard) -> bool {
+        let fits = !self.is_full(shard);
+        if fits {
+            self.push(shard, message);
+        } else {
+            self.metrics.inbox_dropped.inc();
+        }
+        fits
+    }
+
+    pub(crate) fn is_full(&self, shard: ShardId) -> bool {
+        self.inboxes
+            .get(usize::from(shard))
+            .is_none_or(|inbox| inbox.depth.load(Ordering::Relaxed) >= self.limit)
+    }
+
+    /// The shard has taken `count` messages out.
+    pub(crate) fn taken(&self, shard: ShardId, count: usize) {
+        if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
+            inbox.depth.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Outlet for Inboxes {
+    fn deliver(&self, shard: ShardId, delivery: Delivery) {
+        self.push(shard, ToShard::Cluster(delivery));
+    }
+
+    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
+        self.broadcast(shard, ToShard::Cluster(delivery))
+    }
+
+    fn is_congested(&self, shard: ShardId) -> bool {
+        self.is_full(shard)
+    }
+}

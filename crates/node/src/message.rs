@@ -1,0 +1,209 @@
+//! What shards are told by each other, by the edge and by handlers.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Delivery, Record, RoomName, ShardId};
+use signalbox_engineio::CloseReason;
+use signalbox_socketio::{Args, Message};
+use signalbox_websocket::Frame;
+use tokio::sync::oneshot;
+
+use crate::{app::socket::AckError, shard::Portable};
+
+/// Everything that goes into a shard's inbox.
+pub(crate) enum ToShard {
+    /// A request for a session that lives here, or did.
+    Request(Request),
+    /// The cluster answers, or tells.
+    Cluster(Delivery),
+    /// A broadcast that began on another shard.
+    Broadcast(Broadcast),
+    /// A handler's broadcast, to begin here.
+    Begin { to: Audience, message: Message, volatile: bool },
+    /// Something for one socket.
+    Directed(Directed),
+    /// A step of a session's move.
+    Move(MoveStep),
+    /// The WebSocket that wanted to take over a session is not wanted any more.
+    CloseProbe(ConnAt),
+    /// A session that was born here and lives elsewhere is over.
+    Forget(Vec<Address>),
+    /// The policy, or a middleware, has decided.
+    Verdict(u64, crate::shard::Outcome),
+    /// The node stops: close every client's transport.
+    Stop,
+}
+
+/// Where a WebSocket that is not (yet) a session's transport is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnAt {
+    pub(crate) shard: ShardId,
+    pub(crate) key: u32,
+    /// Tells it from an earlier one with the same key.
+    pub(crate) number: u64,
+}
+
+/// A request for a session, from the edge. It is handed to whoever owns the session: this shard or another one; each is answered
+/// through the channel it brings.
+pub(crate) enum Request {
+    /// Is there such a session?
+    Exists { sid: Address, reply: oneshot::Sender<bool> },
+    /// A GET.
+    Poll { sid: Address, reply: oneshot::Sender<PollReply> },
+    /// The GET was given up.
+    PollLost { sid: Address, number: u64 },
+    /// A POST begins.
+    BeginPost { sid: Address, reply: oneshot::Sender<Result<OpenPost, RequestRefused>> },
+    /// A POST was read.
+    Post { sid: Address, number: u64, body: Bytes, reply: oneshot::Sender<()> },
+    /// A POST broke off, or was refused; the session is closed for it.
+    PostLost { sid: Address, number: u64 },
+    /// A WebSocket wants to take the session over.
+    BeginUpgrade { sid: Address, at: ConnAt, reply: oneshot::Sender<Result<bool, RequestRefused>> },
+    /// It was probed.
+    Probed { sid: Address, at: ConnAt },
+    /// It sent the upgrade packet.
+    Upgrade { sid: Address, at: ConnAt },
+    /// It closed, or broke the rules.
+    AbandonUpgrade { sid: Address, at: ConnAt },
+}
+
+impl Request {
+    pub(crate) fn sid(&self) -> Address {
+        match self {
+            Self::Exists { sid, .. }
+            | Self::Poll { sid, .. }
+            | Self::PollLost { sid, .. }
+            | Self::BeginPost { sid, .. }
+            | Self::Post { sid, .. }
+            | Self::PostLost { sid, .. }
+            | Self::BeginUpgrade { sid, .. }
+            | Self::Probed { sid, .. }
+            | Self::Upgrade { sid, .. }
+            | Self::AbandonUpgrade { sid, .. } => *sid,
+        }
+    }
+}
+
+/// Why a request for a session is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestRefused {
+    /// There is no such session.
+    UnknownSid,
+    /// The session does not use polling (any more).
+    NotPolling,
+    /// There is such a request already; the session was closed for it.
+    Overlap,
+}
+
+/// What a GET is answered with.
+#[derive(Debug)]
+pub(crate) enum PollReply {
+    /// It waits; `number` names it should it be given up. The body follows.
+    Waits { number: u64, body: oneshot::Receiver<String> },
+    /// A body.
+    Body(String),
+    /// An error.
+    Refused(RequestRefused),
+}
+
+/// A POST that has begun.
+#[derive(Debug)]
+pub(crate) struct OpenPost {
+    pub(crate) number: u64,
+    /// Resolves when the session is closed meanwhile.
+    pub(crate) closed: oneshot::Receiver<()>,
+}
+
+/// A broadcast to the members of rooms, or to a whole namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Broadcast {
+    pub(crate) to: Arc<Audience>,
+    pub(crate) message: Message,
+    pub(crate) volatile: bool,
+    /// Where it began, and how many broadcasts began there before: in a move, this tells what was already seen.
+    pub(crate) origin: ShardId,
+    pub(crate) sequence: u64,
+}
+
+/// Who hears a broadcast.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Audience {
+    pub(crate) namespace: Arc<str>,
+    /// Members of any of these; empty: everybody in the namespace.
+    pub(crate) rooms: Vec<Arc<str>>,
+    /// But not these sockets.
+    pub(crate) except: Vec<Address>,
+    /// And not the members of these rooms.
+    pub(crate) except_rooms: Vec<Arc<str>>,
+}
+
+/// Something for one socket, which is forwarded if the socket has moved.
+pub(crate) struct Directed {
+    pub(crate) to: Address,
+    pub(crate) what: ForSocket,
+}
+
+/// What can be done to a socket from anywhere.
+pub(crate) enum ForSocket {
+    /// Send it a packet.
+    Send { message: Message, volatile: bool },
+    /// Send it an event with an ack.
+    Ask { event: String, args: Args, timeout: Duration, reply: oneshot::Sender<Result<Args, AckError>> },
+    /// Answer an event of its.
+    Ack { id: u64, args: Args },
+    /// Relay a `signal`; the sender's shard is told when the socket is nowhere.
+    Signal { message: Message, reply: Option<SignalReply> },
+    /// Let it join a room.
+    Join { room: Arc<str>, record: Option<Box<Record>>, reply: oneshot::Sender<bool> },
+    /// Let it leave a room.
+    Leave { room: Arc<str>, reply: oneshot::Sender<bool> },
+    /// Its rooms.
+    Rooms { reply: oneshot::Sender<Vec<Arc<str>>> },
+    /// Disconnect it from its namespace, or close its connection.
+    Disconnect { close: bool },
+}
+
+/// Whom to tell what became of a `signal`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignalReply {
+    pub(crate) shard: ShardId,
+    pub(crate) ticket: u64,
+}
+
+/// The steps of a move from the giver (where the session lives) to the taker (where its WebSocket landed).
+pub(crate) enum MoveStep {
+    /// Giver to taker: listen to these rooms from now on.
+    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<RoomName> },
+    /// Taker to everybody: from your next broadcast on, I hear it too. Tell the giver so.
+    Fence { sid: Address, giver: ShardId },
+    /// Everybody to giver: whatever you get from me behind this, the taker gets as well.
+    FenceReached { sid: Address },
+    /// Giver to taker: here it is.
+    Session(Box<Moved>),
+    /// Giver to taker: there is nothing to take any more.
+    Cancelled { sid: Address, at: ConnAt },
+}
+
+/// A session on its way.
+pub(crate) struct Moved {
+    pub(crate) at: ConnAt,
+    pub(crate) giver: ShardId,
+    pub(crate) session: Portable,
+    /// What waited for a poll.
+    pub(crate) frames: VecDeque<Frame>,
+    /// Per socket, the rooms it is in, and the number of the last change it was told of each.
+    pub(crate) rooms: Vec<(Address, RoomName, u64)>,
+    /// Per shard, the last broadcast that the session has seen.
+    pub(crate) seen: Vec<u64>,
+}
+
+/// Why a session is told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The transport is gone or unusable.
+    Lost(CloseReason),
+    /// The server closes it, in order.
+    Close,
+}

@@ -1,0 +1,181 @@
+//! A node: what its shards share, and how it is started and stopped.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use signalbox_cluster::{Address, Memory, NodeTag, ShardId};
+use signalbox_socketio::Message;
+use signalbox_telemetry::Metrics;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::{
+    app::{App, Socket, To},
+    config::Config,
+    inbox::Inboxes,
+    message::{Audience, Directed, ToShard},
+    policy::{AllowAll, Policy},
+    shard::Shard,
+};
+
+thread_local! {
+    static SHARD: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// How often a stopping node looks whether its clients are gone.
+const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// What the shards of a node share.
+pub(crate) struct NodeShared {
+    pub(crate) tag: NodeTag,
+    pub(crate) config: Config,
+    pub(crate) app: App,
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) inboxes: Arc<Inboxes>,
+    pub(crate) cluster: Memory,
+    pub(crate) metrics: Metrics,
+    /// Bytes that wait for slow clients, all shards together.
+    pub(crate) waiting_bytes: AtomicIsize,
+    /// WebSockets that are open.
+    pub(crate) open_conns: AtomicUsize,
+    pub(crate) is_stopping: AtomicBool,
+    unclaimed: Mutex<Vec<UnboundedReceiver<ToShard>>>,
+}
+
+impl NodeShared {
+    /// The shard that an address of this node was born on.
+    pub(crate) fn shard_of(&self, address: Address) -> Option<ShardId> {
+        let is_ours = address.node() == self.tag && usize::from(address.shard()) < self.inboxes.len();
+        is_ours.then(|| address.shard())
+    }
+
+    /// Hands something to the shard of a socket.
+    pub(crate) fn direct(&self, directed: Directed) {
+        if let Some(shard) = self.shard_of(directed.to) {
+            self.inboxes.push(shard, ToShard::Directed(directed));
+        }
+    }
+
+    /// Begins a broadcast on this thread's shard, or on the first.
+    pub(crate) fn broadcast(&self, to: Audience, message: Message, volatile: bool) {
+        let shard = SHARD.with_borrow(|shard| shard.as_ref().map_or(0, |shard| shard.id()));
+        self.inboxes.broadcast(shard, ToShard::Begin { to, message, volatile });
+    }
+}
+
+/// A node: sessions, rooms and peers on any number of worker threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) shared: Arc<NodeShared>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("tag", &self.shared.tag).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node in a cluster of its own, that allows everything.
+    pub fn new(config: Config, app: App, metrics: Metrics) -> Self {
+        Self::with_policy(config, app, metrics, Arc::new(AllowAll))
+    }
+
+    /// A node in a cluster of its own, guarded by a policy.
+    pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
+        let (inboxes, receivers) =
+            Inboxes::new(config.shards.clamp(1, 256), config.inbox_limit, metrics.clone());
+        let inboxes = Arc::new(inboxes);
+        let cluster = signalbox_cluster::Config {
+            realms: config.peer.keys.clone(),
+            concurrent_limit: config.peer.concurrent_limit,
+            expire_timeout: config.peer.expire_timeout,
+        };
+        let cluster = Memory::new(&cluster, inboxes.clone());
+        let shared = NodeShared {
+            tag: NodeTag::random(),
+            config,
+            app,
+            policy,
+            inboxes,
+            cluster,
+            metrics,
+            waiting_bytes: AtomicIsize::new(0),
+            open_conns: AtomicUsize::new(0),
+            is_stopping: AtomicBool::new(false),
+            unclaimed: Mutex::new(receivers),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The metrics it counts in.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Makes the present thread one of the node's shards, if it is none yet and there is one left to be. Call it on every worker
+    /// thread, inside its runtime; [`Node::serve`] does.
+    pub fn enter(&self) -> bool {
+        if SHARD.with_borrow(Option::is_some) {
+            return true;
+        }
+        let receiver = {
+            let mut unclaimed = self.shared.unclaimed.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = self.shared.inboxes.len() - unclaimed.len();
+            (!unclaimed.is_empty()).then(|| (id as ShardId, unclaimed.remove(0)))
+        };
+        let Some((id, receiver)) = receiver else { return false };
+        let shard = Shard::start(id, self.shared.clone(), receiver);
+        SHARD.set(Some(shard));
+        true
+    }
+
+    /// This thread's shard.
+    pub(crate) fn shard(&self) -> Option<Rc<Shard>> {
+        SHARD.with_borrow(Clone::clone)
+    }
+
+    /// Everybody in a namespace.
+    pub fn namespace(&self, namespace: &str) -> To {
+        To::new(self.shared.clone(), namespace.into())
+    }
+
+    /// A client's socket, by its id; `None` for what is no id. Whether the client is still there shows when it is used.
+    pub fn socket(&self, namespace: &str, id: &str) -> Option<Socket> {
+        let id = Address::parse(id)?;
+        Some(Socket { node: self.shared.clone(), namespace: namespace.into(), id })
+    }
+
+    /// Whether the node is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Closes every client's transport, so that clients reconnect elsewhere (a Socket.IO client that is told to *disconnect* would
+    /// not), and waits until they are gone, at most `grace`. Returns how many are left.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        for shard in 0..self.shared.inboxes.len() {
+            self.shared.inboxes.push(shard as ShardId, ToShard::Stop);
+        }
+        let until = Instant::now() + grace;
+        loop {
+            let open = self.shared.open_conns.load(Ordering::Acquire);
+            if open == 0 || Instant::now() >= until {
+                return open;
+            }
+            tokio::time::sleep(STOP_POLL).await;
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Who may: one verdict guards handshake, namespace, claim, join and emit.
+
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+
+/// Who a client is, as the policy knows it. It stays with the session, wherever that moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The subject's name.
+    pub subject: Arc<str>,
+}
+
+/// A client's HTTP request, as far as a verdict may depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// The client's address, behind the proxies that are trusted.
+    pub address: Option<IpAddr>,
+    /// The query, undecoded. It may hold a token: never log it.
+    pub query: String,
+    /// The headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Handshake {
+    /// The first header of that name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub enum Ask<'a> {
+    /// May this client open a session at all?
+    Handshake(&'a Handshake),
+    /// May it join this namespace?
+    Namespace {
+        /// The request that opened the session; `None` once the client has joined a namespace.
+        handshake: Option<&'a Handshake>,
+        /// The namespace.
+        namespace: &'a str,
+        /// The CONNECT payload, JSON.
+        auth: Option<&'a str>,
+    },
+    /// May it hold this peer id?
+    Claim {
+        /// The client's request.
+        handshake: &'a Handshake,
+        /// The realm's key.
+        key: &'a str,
+        /// The id.
+        id: &'a str,
+        /// Its token.
+        token: &'a str,
+    },
+    /// May it join this room?
+    Join {
+        /// The namespace.
+        namespace: &'a str,
+        /// The room.
+        room: &'a str,
+    },
+    /// May it send this event?
+    Emit {
+        /// The namespace.
+        namespace: &'a str,
+        /// The event's name.
+        event: &'a str,
+    },
+}
+
+/// A refusal, as the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// A short code, e.g. `forbidden`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// JSON for the client, in a CONNECT_ERROR.
+    pub data: Option<String>,
+}
+
+/// The answer.
+pub enum Verdict {
+    /// Yes.
+    Allow,
+    /// Yes, and this is who it is.
+    AllowAs(Principal),
+    /// No.
+    Deny(Denial),
+    /// It takes a while; what the client sends meanwhile waits. A verdict of `Later` in it is taken as a refusal.
+    Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+/// Decides. Called on every event, so a verdict that can be given at once should be.
+pub trait Policy: Send + Sync + 'static {
+    /// Answers a question about the client that is `principal`, once it is known.
+    fn decide(&self, principal: Option<&Principal>, ask: Ask<'_>) -> Verdict;
+}
+
+/// Allows everything: what there is until somebody asks for authentication.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+impl Policy for AllowAll {
+    fn decide(&self, _: Option<&Principal>, _: Ask<'_>) -> Verdict {
+        Verdict::Allow
+    }
+}
+
+/// A verdict that is not `Later`.
+pub(crate) enum Decided {
+    Allow(Option<Principal>),
+    Deny(Denial),
+}
+
+impl Verdict {
+    /// The decision, or what to wait for.
+    pub(crate) fn now(self) -> Result<Decided, Pin<Box<dyn Future<Output = Verdict> + Send>>> {
+        Ok(match self {
+            Self::Allow => Decided::Allow(None),
+            Self::AllowAs(principal) => Decided::Allow(Some(principal)),
+            Self::Deny(denial) => Decided::Deny(denial),
+            Self::Later(later) => return Err(later),
+        })
+    }
+
+    /// The decision, however long it takes.
+    pub(crate) async fn decided(self) -> Decided {
+        let undecided = || {
+            let message = "the policy could not decide".to_owned();
+            Decided::Deny(Denial { code: "forbidden", message, data: None })
+        };
+        match self.now() {
+            Ok(decided) => decided,
+            Err(later) => later.await.now().unwrap_or_else(|_| undecided()),
+        }
+    }
+}

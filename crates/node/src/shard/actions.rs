@@ -1,0 +1,352 @@
+//! The typed actions, done on events.
+
+use std::{sync::Arc, time::Instant};
+
+use indexmap::IndexMap;
+use serde_json::value::RawValue;
+use signalbox_cluster::{Address, Command, Emission, Record, RoomName};
+use signalbox_socketio::Message;
+
+use super::{
+    State,
+    answers::Waiting,
+    calls::Call,
+    membership::{Joining, Then},
+    packets::Incoming,
+};
+use crate::{
+    app::{
+        Action,
+        action::{Join, Profile, Told, ToldArgs},
+    },
+    message::{Audience, Directed, ForSocket, SignalReply, ToShard},
+    policy::Ask,
+};
+
+/// Longest room name in bytes.
+const MAX_ROOM_NAME: usize = 255;
+/// Largest profile in bytes.
+const MAX_PROFILE: usize = 4096;
+
+/// Why an event is refused: a code, and a hint for people.
+type Refused = (&'static str, &'static str);
+
+const BAD_ROOM: Refused =
+    ("bad-room", "a room is named by a string of 1 to 255 bytes that is not shaped like a socket id");
+const BAD_PROFILE: Refused =
+    ("bad-profile", "a profile is a JSON object of at most 4096 bytes, without binary");
+const NOT_A_MEMBER: Refused = ("not-a-member", "join the room first");
+const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
+const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with a callback");
+
+impl State {
+    /// Does an action on an event.
+    pub(super) fn act(&mut self, now: Instant, action: &Action, event: Incoming<'_>) {
+        let done = match action {
+            Action::Join(join) => self.act_join(now, join, &event),
+            Action::Leave => self.act_leave(now, &event),
+            Action::Members => self.act_members(now, &event),
+            Action::Users => self.act_users(now, &event),
+            Action::Tell { event: name } => self.act_tell(name, &event),
+            Action::Relay { event: name } => self.act_relay(now, name, &event),
+        };
+        if let Err((code, hint)) = done {
+            self.refuse(&event, code, hint);
+        }
+    }
+
+    /// Answers an event with one argument.
+    pub(super) fn answer(&mut self, key: u32, namespace: &str, id: u64, json: &str) {
+        self.send(key, &Message::ack(namespace, id, &[json], &[]), false);
+    }
+
+    fn slot(&self, event: &Incoming<'_>) -> Result<usize, Refused> {
+        self.sessions[event.key as usize].slot_of(event.socket).ok_or(NOT_FOUND)
+    }
+
+    fn act_join(&mut self, now: Instant, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
+        let name = room_name(event)?;
+        let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
+        let record = record(join, &room, event)?;
+        let then = Then::Answer { event: event.name.clone(), id: event.id };
+        let joining = Joining { socket: event.socket, room, record, then };
+        let session = &self.sessions[event.key as usize];
+        let ask = Ask::Join { namespace: &joining.room.namespace, room: &joining.room.name };
+        let node = self.node.clone();
+        match node.policy.decide(session.principal.as_ref(), ask).now() {
+            Ok(decided) => self.join_decided(now, event.key, joining, decided),
+            Err(verdict) => {
+                let number = session.local.number;
+                let waiting = Waiting::JoinVerdict { key: event.key, number, join: Box::new(joining) };
+                let ticket = self.hold(event.key, waiting);
+                self.calls.push(Call::Verdict { ticket, verdict });
+            }
+        }
+        Ok(())
+    }
+
+    fn act_leave(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+        let name = room_name(event)?;
+        let slot = self.slot(event)?;
+        let room = self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
+        if let Some(joined) = self.sessions[event.key as usize].connection.socket_mut(slot) {
+            joined.socket.rooms.retain(|joined| *joined != room);
+        }
+        self.leave_room(now, room, event.socket);
+        if let Some(id) = event.id {
+            let answer = format!("{{\"ok\":true,\"room\":{}}}", json_string(&name));
+            self.answer(event.key, &event.namespace, id, &answer);
+        }
+        Ok(())
+    }
+
+    fn act_members(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+        let name = room_name(event)?;
+        let id = event.id.ok_or(ACK_REQUIRED)?;
+        let slot = self.slot(event)?;
+        self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
+        let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
+        let ticket = self.ask_for(event, id, Some(room.name.clone()));
+        self.node.clone().cluster.submit(now, Command::Members { shard: self.id, ticket, room });
+        Ok(())
+    }
+
+    fn act_users(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+        let id = event.id.ok_or(ACK_REQUIRED)?;
+        let after = match event.args.first().map(|after| after.get()) {
+            None | Some("null") => None,
+            Some(after) => Some(parse_address(after).ok_or(NOT_FOUND)?),
+        };
+        let namespace = event.namespace.clone();
+        let ticket = self.ask_for(event, id, None);
+        self.node.clone().cluster.submit(now, Command::Users { shard: self.id, ticket, namespace, after });
+        Ok(())
+    }
+
+    /// Remembers an event that the cluster's answer will answer.
+    fn ask_for(&mut self, event: &Incoming<'_>, id: u64, room: Option<Arc<str>>) -> u64 {
+        let number = self.sessions[event.key as usize].local.number;
+        self.effect_begins(event.key, true);
+        let ticket = self.next_number();
+        let namespace = event.namespace.clone();
+        self.waiting.insert(ticket, Waiting::List { key: event.key, number, namespace, id, room });
+        ticket
+    }
+
+    fn act_tell(&mut self, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
+        let room_name = room_name(event)?;
+        let slot = self.slot(event)?;
+        let key = self.room_of(event.key, slot, &room_name).ok_or(NOT_A_MEMBER)?;
+        let data = event.args.get(1).map_or("null", |data| data.get());
+        let room_json = json_string(&room_name);
+        let from = event.socket.written();
+        let args = [data, ",{\"room\":", &room_json, ",\"from\":\"", &from, "\"}"];
+        let message = Message::event(&event.namespace, None, name, &args, event.attachments);
+        if let Some(room) = self.rooms.get(key) {
+            let audience = Audience {
+                namespace: event.namespace.clone(),
+                rooms: vec![room.name.name.clone()],
+                except: vec![event.socket],
+                except_rooms: Vec::new(),
+            };
+            self.begin_broadcast(audience, message, false);
+        }
+        if let Some(id) = event.id {
+            self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
+        }
+        Ok(())
+    }
+
+    fn act_relay(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
+        let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
+        let shard = self.node.shard_of(to).ok_or(NOT_FOUND)?;
+        let data = event.args.get(1).map_or("null", |data| data.get());
+        let from = event.socket.written();
+        let args = [data, ",{\"from\":\"", &from, "\"}"];
+        let message = Message::event(&event.namespace, None, name, &args, event.attachments);
+
+        let number = self.sessions[event.key as usize].local.number;
+        self.effect_begins(event.key, false);
+        let ticket = self.next_number();
+        let (namespace, name) = (event.namespace.clone(), event.name.clone());
+        self.waiting
+            .insert(ticket, Waiting::Signal { key: event.key, number, namespace, name, id: event.id });
+        let reply = Some(SignalReply { shard: self.id, ticket });
+        let directed = Directed { to, what: ForSocket::Signal { message, reply } };
+        if shard == self.id {
+            self.directed(now, directed);
+        } else if self.node.inboxes.request(shard, ToShard::Directed(directed)).is_err() {
+            self.signalled(now, ticket, Err(("busy", "the server is overloaded, try again in a moment")));
+        }
+        Ok(())
+    }
+
+    /// A signal found its socket, or not.
+    pub(super) fn signalled(&mut self, now: Instant, ticket: u64, found: Result<(), Refused>) {
+        let Some(Waiting::Signal { key, number, namespace, name, id }) = self.waiting.remove(&ticket) else {
+            return;
+        };
+        if self.session(key, number).is_none() {
+            return;
+        }
+        match (found, id) {
+            (Ok(()), Some(id)) => self.answer(key, &namespace, id, "{\"ok\":true}"),
+            (Ok(()), None) => {}
+            (Err((code, hint)), id) => {
+                self.node.metrics.refusals.with_label_values(&[code]).inc();
+                let refusal = super::packets::Refusal { namespace: &namespace, event: &name, id };
+                let message = refusal.message(code, hint);
+                self.send(key, &message, false);
+            }
+        }
+        self.effect_done(now, key, false);
+    }
+
+    pub(super) fn not_found() -> Refused {
+        NOT_FOUND
+    }
+}
+
+fn json_string(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+fn parse_address(json: &str) -> Option<Address> {
+    serde_json::from_str::<String>(json).ok().as_deref().and_then(Address::parse)
+}
+
+fn room_name(event: &Incoming<'_>) -> Result<String, Refused> {
+    let name: String =
+        event.args.first().and_then(|room| serde_json::from_str(room.get()).ok()).ok_or(BAD_ROOM)?;
+    let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME && !Address::is_shape_of(&name);
+    if is_good { Ok(name) } else { Err(BAD_ROOM) }
+}
+
+/// The membership that a join asks for.
+fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, Refused> {
+    let profile = match &join.profile {
+        Profile::Object => {
+            let profile = event.args.get(1).map_or("{}", |profile| profile.get());
+            let is_absent =
+                profile == "null" || profile.contains("\"_placeholder\"") && !event.attachments.is_empty();
+            match (profile, is_absent) {
+                ("null", _) => "{}".to_owned(),
+                (_, true) => return Err(BAD_PROFILE),
+                (profile, false) => without_id(profile)?,
+            }
+        }
+        Profile::Field(field) => {
+            let value = event.args.get(1).map_or("null", |value| value.get());
+            if value.contains("\"_placeholder\"") && !event.attachments.is_empty() {
+                return Err(BAD_PROFILE);
+            }
+            format!("{{{}:{value}}}", json_string(field))
+        }
+    };
+    if profile.len() > MAX_PROFILE {
+        return Err(BAD_PROFILE);
+    }
+    let member: Arc<str> = {
+        let (comma, rest) = spread(&profile);
+        let id = event.socket.written();
+        format!("{{\"id\":\"{}\",\"room\":{}{comma}{rest}}}", &*id, json_string(&room.name)).into()
+    };
+    let rest: Arc<str> = {
+        let rest: Vec<&str> = event.args.iter().skip(1).map(|arg| arg.get()).collect();
+        rest.join(",").into()
+    };
+    let emission = |told: &Told| {
+        let (args, attachments) = match told.args {
+            ToldArgs::Member => (member.clone(), Vec::new()),
+            ToldArgs::Rest => (rest.clone(), event.attachments.to_vec()),
+        };
+        Some(Emission { event: told.event.clone(), args, attachments })
+    };
+    Ok(Record {
+        socket: event.socket,
+        profile: profile.into(),
+        joined: emission(&join.joined),
+        updated: emission(&join.updated),
+        left: emission(&join.left),
+    })
+}
+
+/// A profile as a JSON object without an `id` of its own, the order of its keys and the text of its values kept.
+fn without_id(profile: &str) -> Result<String, Refused> {
+    if profile.len() > MAX_PROFILE {
+        return Err(BAD_PROFILE);
+    }
+    let fields: IndexMap<String, &RawValue> = serde_json::from_str(profile).map_err(|_| BAD_PROFILE)?;
+    if !fields.contains_key("id") {
+        return Ok(profile.trim().to_owned());
+    }
+    let fields: Vec<String> = fields
+        .iter()
+        .filter(|(name, _)| *name != "id")
+        .map(|(name, value)| format!("{}:{}", json_string(name), value.get()))
+        .collect();
+    Ok(format!("{{{}}}", fields.join(",")))
+}
+
+/// What stands between an object's braces, and the comma that belongs before it.
+fn spread(object: &str) -> (&'static str, &str) {
+    let inner = object.trim();
+    let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or_default().trim();
+    if inner.is_empty() { ("", "") } else { (",", inner) }
+}
+
+fn push_member(json: &mut String, socket: Address, profile: &str) {
+    let (comma, rest) = spread(profile);
+    json.extend(["{\"id\":\"", &socket.written(), "\"", comma, rest, "}"]);
+}
+
+/// `{ok:true, room, members:[{id, ...profile}]}`
+pub(super) fn members_json(room: &str, members: &[Arc<Record>]) -> String {
+    let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
+    for (index, record) in members.iter().enumerate() {
+        json.push_str(if index > 0 { "," } else { "" });
+        push_member(&mut json, record.socket, &record.profile);
+    }
+    json.push_str("]}");
+    json
+}
+
+/// `{ok:true, users:[{id, ...profile}], next?}`
+pub(super) fn users_json(users: &[(Address, Arc<str>)], more: bool) -> String {
+    let mut json = "{\"ok\":true,\"users\":[".to_owned();
+    for (index, (socket, profile)) in users.iter().enumerate() {
+        json.push_str(if index > 0 { "," } else { "" });
+        push_member(&mut json, *socket, profile);
+    }
+    json.push(']');
+    if let Some((last, _)) = users.last().filter(|_| more) {
+        json.extend([",\"next\":\"", &last.written(), "\""]);
+    }
+    json.push('}');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_in_a_profile_is_dropped_and_the_rest_is_kept_as_it_is() {
+        assert_eq!(without_id(r#"{"b":1.0,"id":"forged","a":[1, 2]}"#).unwrap(), r#"{"b":1.0,"a":[1, 2]}"#);
+        assert_eq!(without_id(r#" {"b":1.0} "#).unwrap(), r#"{"b":1.0}"#);
+        assert_eq!(without_id(r#"{"\u0069d":1}"#).unwrap(), "{}");
+        for profile in ["[]", "1", "\"x\"", "{"] {
+            assert!(without_id(profile).is_err(), "{profile}");
+        }
+    }
+
+    #[test]
+    fn lists_are_valid_json() {
+        let socket = Address::random(signalbox_cluster::NodeTag(1), 0);
+        let json = users_json(&[(socket, "{}".into()), (socket, r#"{"name":"é"}"#.into())], true);
+        let value: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&json).unwrap();
+        assert_eq!(value["next"], socket.to_string());
+        assert_eq!(value["users"][1]["name"], "é");
+    }
+}

@@ -1,0 +1,67 @@
+//! What runs beside the shard: handlers, middlewares, slow verdicts. They begin once the shard's state is at rest, so they may use
+//! it like anybody else: through the inbox.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use signalbox_cluster::ShardId;
+
+use crate::{
+    app::{ConnectHandler, ConnectRefused, DisconnectHandler, Event, EventHandler, Middleware, Socket},
+    message::ToShard,
+    node::NodeShared,
+    policy::{Decided, Verdict},
+};
+
+/// Something to begin.
+pub(crate) enum Call {
+    Event { handler: EventHandler, socket: Socket, event: Event },
+    Connected { handler: ConnectHandler, socket: Socket, auth: Option<String> },
+    Disconnected { handler: DisconnectHandler, socket: Socket, reason: String },
+    Middlewares { ticket: u64, middlewares: Vec<Middleware>, socket: Socket, auth: Option<String> },
+    Verdict { ticket: u64, verdict: Pin<Box<dyn Future<Output = Verdict> + Send>> },
+}
+
+/// What came of something that took a while.
+pub(crate) enum Outcome {
+    Decided(Decided),
+    Middlewares(Result<(), ConnectRefused>),
+    /// A signal found its socket, or not.
+    Signalled(bool),
+}
+
+impl Call {
+    /// Begins it, on the shard's thread.
+    pub(crate) fn begin(self, shard: ShardId, node: &Arc<NodeShared>) {
+        let node = node.clone();
+        let tell = move |ticket, outcome| node.inboxes.push(shard, ToShard::Verdict(ticket, outcome));
+        match self {
+            Self::Event { handler, socket, event } => {
+                actix_rt::spawn(handler(socket, event));
+            }
+            Self::Connected { handler, socket, auth } => {
+                actix_rt::spawn(handler(socket, auth));
+            }
+            Self::Disconnected { handler, socket, reason } => {
+                actix_rt::spawn(handler(socket, reason));
+            }
+            Self::Middlewares { ticket, middlewares, socket, auth } => {
+                actix_rt::spawn(async move {
+                    let mut result = Ok(());
+                    for middleware in middlewares {
+                        result = middleware(socket.clone(), auth.clone()).await;
+                        if result.is_err() {
+                            break;
+                        }
+                    }
+                    tell(ticket, Outcome::Middlewares(result));
+                });
+            }
+            Self::Verdict { ticket, verdict } => {
+                actix_rt::spawn(async move {
+                    let decided = verdict.await.decided().await;
+                    tell(ticket, Outcome::Decided(decided));
+                });
+            }
+        }
+    }
+}

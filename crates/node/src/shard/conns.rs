@@ -1,0 +1,157 @@
+//! What connections bring, and what happens when they end.
+
+use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
+
+use signalbox_cluster::Address;
+use signalbox_engineio::{CloseReason, Packet};
+use signalbox_websocket::{Frame, Message};
+
+use super::{Shard, State};
+use crate::{
+    message::{ConnAt, End, Request, ToShard},
+    transport::{Conn, Owner, conn::Reader},
+};
+
+/// A WebSocket that wants to take a session over.
+pub(super) struct Probe {
+    pub(super) conn: Rc<Conn>,
+    pub(super) sid: Address,
+    pub(super) number: u64,
+    /// It sent the upgrade packet, and waits for the session.
+    pub(super) is_taking: bool,
+}
+
+impl Shard {
+    /// Begins to serve a connection; `rest` is what arrived with its handshake.
+    pub(crate) fn serve(self: &Rc<Self>, conn: Rc<Conn>, max_payload: usize, rest: Vec<u8>) {
+        self.node.open_conns.fetch_add(1, Ordering::AcqRel);
+        actix_rt::spawn(Reader::new(conn, self.clone(), max_payload, rest).run());
+    }
+
+    /// The connection's task has come to its end.
+    pub(crate) fn conn_gone(&self, conn: &Rc<Conn>) {
+        let change = conn.account();
+        self.with(|state, _| state.account(change));
+        self.node.open_conns.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn received_bytes(&self, count: usize) {
+        self.state.borrow_mut().counters.received_bytes += count as u64;
+    }
+
+    pub(crate) fn conn_push(&self, conn: &Rc<Conn>, frame: &Frame) {
+        self.state.borrow_mut().push(conn, frame);
+    }
+
+    /// A message has arrived. The caller lets the shard settle once it has no more.
+    pub(crate) fn conn_message(&self, conn: &Rc<Conn>, message: Message<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        let now = Instant::now();
+        match conn.owner.get() {
+            Owner::Session(key) => state.session_message(now, key, message),
+            Owner::Probe(key) => state.probe_message(key, message),
+            Owner::Peer(key) => state.peer_message(now, key, message),
+            Owner::Nobody => {}
+        }
+    }
+
+    /// The connection is lost, or the client broke its rules.
+    pub(crate) fn conn_lost(&self, conn: &Rc<Conn>, reason: CloseReason) {
+        let owner = conn.owner.replace(Owner::Nobody);
+        self.with(|state, now| state.lost(now, owner, reason));
+    }
+}
+
+impl State {
+    pub(super) fn lost(&mut self, now: Instant, owner: Owner, reason: CloseReason) {
+        match owner {
+            Owner::Session(key) => self.end(now, key, End::Lost(reason)),
+            Owner::Probe(key) => self.probe_lost(key),
+            Owner::Peer(key) => self.end_peer(now, key, &reason.to_string(), &Frame::close(None)),
+            Owner::Nobody => {}
+        }
+    }
+
+    fn session_message(&mut self, now: Instant, key: u32, message: Message<'_>) {
+        match message {
+            Message::Text(text) => match Packet::decode(text) {
+                Ok(packet) => self.receive(now, key, packet),
+                Err(_) => {
+                    self.sessions[key as usize].engine.receive_invalid();
+                    self.after_engine(now, key);
+                }
+            },
+            Message::Binary(bytes) => self.receive(now, key, Packet::Binary(bytes.into())),
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+        }
+    }
+
+    /// A WebSocket wants to take a session over; it is known here before the session's owner is asked.
+    pub(crate) fn open_probe(&mut self, conn: &Rc<Conn>, sid: Address) -> ConnAt {
+        let number = self.next_number();
+        let probe = Probe { conn: conn.clone(), sid, number, is_taking: false };
+        let key = self.probes.insert(probe) as u32;
+        conn.owner.set(Owner::Probe(key));
+        ConnAt { shard: self.id, key, number }
+    }
+
+    pub(super) fn probe(&mut self, at: ConnAt) -> Option<&mut Probe> {
+        self.probes.get_mut(at.key as usize).filter(|probe| probe.number == at.number)
+    }
+
+    /// Hands a request to the session's owner.
+    fn ask_owner(&mut self, sid: Address, request: Request) {
+        if let Some(shard) = self.node.shard_of(sid) {
+            // The upgrade's own steps are few, and a session that is half upgraded would be worse than a deep inbox.
+            self.node.inboxes.push(shard, ToShard::Request(request));
+        }
+    }
+
+    fn probe_message(&mut self, key: u32, message: Message<'_>) {
+        let id = self.id;
+        let Some(probe) = self.probes.get_mut(key as usize) else { return };
+        let (sid, conn) = (probe.sid, probe.conn.clone());
+        let at = ConnAt { shard: id, key, number: probe.number };
+        let Message::Text(text) = message else {
+            if matches!(message, Message::Binary(_)) {
+                self.close_probe(at);
+                self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
+            }
+            return;
+        };
+        match Packet::decode(text) {
+            Ok(Packet::Ping("probe")) => {
+                self.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
+                self.ask_owner(sid, Request::Probed { sid, at });
+            }
+            Ok(Packet::Upgrade) => {
+                // Whatever the client sends from now on waits for the session to be here.
+                probe.is_taking = true;
+                conn.pause();
+                self.ask_owner(sid, Request::Upgrade { sid, at });
+            }
+            _ => {
+                self.close_probe(at);
+                self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
+            }
+        }
+    }
+
+    fn probe_lost(&mut self, key: u32) {
+        let Some(probe) = self.probes.get(key as usize) else { return };
+        let (sid, number) = (probe.sid, probe.number);
+        let at = ConnAt { shard: self.id, key, number };
+        self.close_probe(at);
+        self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
+    }
+
+    /// Closes a WebSocket that is not to take a session over.
+    pub(crate) fn close_probe(&mut self, at: ConnAt) {
+        if self.probe(at).is_some() {
+            let probe = self.probes.remove(at.key as usize);
+            probe.conn.resume();
+            probe.conn.close(&Frame::close(None));
+            self.list_conn(&probe.conn);
+        }
+    }
+}

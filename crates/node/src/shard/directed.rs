@@ -1,0 +1,123 @@
+//! What is for one socket, forwarded if the socket has moved.
+
+use std::time::Instant;
+
+use signalbox_cluster::{Address, Record, RoomName};
+use signalbox_socketio::Message;
+
+use super::{
+    State,
+    calls::Outcome,
+    membership::{Joining, Then},
+    session::Asked,
+    timers::Timer,
+};
+use crate::{
+    app::AckError,
+    message::{Directed, End, ForSocket, ToShard},
+};
+
+impl State {
+    /// Something for a socket that was born here, or moved here.
+    pub(super) fn directed(&mut self, now: Instant, directed: Directed) {
+        let Directed { to, what } = directed;
+        let Some(key) = self.sockets.get(&to).copied() else {
+            match self.forwards.get(&to) {
+                Some(shard) => self.node.inboxes.push(*shard, ToShard::Directed(Directed { to, what })),
+                None => self.for_nobody(what),
+            }
+            return;
+        };
+        let session = &mut self.sessions[key as usize];
+        if session.local.is_moving && matches!(what, ForSocket::Join { .. } | ForSocket::Leave { .. }) {
+            session.local.deferred.push(Directed { to, what });
+            return;
+        }
+        let Some(slot) = session.slot_of(to) else { return };
+        match what {
+            ForSocket::Send { message, volatile } => self.send(key, &message, volatile),
+            ForSocket::Ask { event, args, timeout, reply } => {
+                let number = self.sessions[key as usize].local.number;
+                let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) else { return };
+                let id = joined.socket.next_ack;
+                joined.socket.next_ack += 1;
+                joined.socket.asked.push_back(Asked { id, until: now + timeout, reply });
+                let namespace = joined.namespace.clone();
+                let message =
+                    Message::event(&namespace, Some(id), &event, &[args.inner()], args.attachments());
+                self.timers.add(now + timeout, Timer::Ack { key, number, id });
+                self.send(key, &message, false);
+            }
+            ForSocket::Ack { id, args } => {
+                let namespace = self.sessions[key as usize].connection.sockets()[slot].namespace.clone();
+                let message = Message::ack(&namespace, id, &[args.inner()], args.attachments());
+                self.send(key, &message, false);
+            }
+            ForSocket::Signal { message, reply } => {
+                self.send(key, &message, false);
+                if let Some(reply) = reply {
+                    let found = Outcome::Signalled(true);
+                    self.node.inboxes.push(reply.shard, ToShard::Verdict(reply.ticket, found));
+                }
+            }
+            ForSocket::Join { room, record, reply } => {
+                let namespace = self.sessions[key as usize].connection.sockets()[slot].namespace.clone();
+                let record =
+                    record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
+                let room = RoomName { namespace, name: room };
+                let then = Then::Tell(reply);
+                self.join(now, key, Joining { socket: to, room, record, then });
+            }
+            ForSocket::Leave { room, reply } => {
+                let found = self.room_of(key, slot, &room);
+                if let Some(room) = found {
+                    if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) {
+                        joined.socket.rooms.retain(|joined| *joined != room);
+                    }
+                    self.leave_room(now, room, to);
+                }
+                let _ = reply.send(found.is_some());
+            }
+            ForSocket::Rooms { reply } => {
+                let rooms = &self.sessions[key as usize].connection.sockets()[slot].socket.rooms;
+                let names =
+                    rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.name.clone());
+                let _ = reply.send(names.collect());
+            }
+            ForSocket::Disconnect { close: true } => self.end(now, key, End::Close),
+            ForSocket::Disconnect { close: false } => {
+                if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
+                    self.send(key, &Message::disconnect(&joined.namespace), false);
+                    self.socket_gone(joined, "server namespace disconnect");
+                }
+            }
+        }
+    }
+
+    /// The socket is nowhere. Whoever waits for an answer is told by the end of its channel.
+    fn for_nobody(&mut self, what: ForSocket) {
+        if let ForSocket::Signal { reply: Some(reply), .. } = what {
+            let found = Outcome::Signalled(false);
+            self.node.inboxes.push(reply.shard, ToShard::Verdict(reply.ticket, found));
+        }
+    }
+
+    /// An ack that a handler waits for did not come.
+    pub(super) fn ack_timed_out(&mut self, key: u32, number: u64, id: u64) {
+        let Some(session) = self.session(key, number) else { return };
+        for slot in 0..session.connection.sockets().len() {
+            let Some(joined) = session.connection.socket_mut(slot) else { continue };
+            let asked = &mut joined.socket.asked;
+            if let Some(index) = asked.iter().position(|asked| asked.id == id) {
+                if let Some(asked) = asked.remove(index) {
+                    let _ = asked.reply.send(Err(AckError::TimedOut));
+                }
+            }
+        }
+    }
+}
+
+/// A membership that nobody is told of.
+fn bare_record(socket: Address) -> Record {
+    Record { socket, profile: "{}".into(), joined: None, updated: None, left: None }
+}

@@ -1,0 +1,307 @@
+//! Engine.IO sessions: opening, packets, timers, closing.
+
+use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Command};
+use signalbox_engineio::{CloseReason, Packet, Transport, handshake::open_packet, session::Received};
+use signalbox_socketio::Connection;
+use signalbox_websocket::Frame;
+use tokio::sync::oneshot;
+
+use super::{
+    State,
+    calls::Call,
+    session::{Local, Portable, Session},
+    timers::Timer,
+};
+use crate::{
+    app::Socket,
+    message::{End, ToShard},
+    policy::{Handshake, Principal},
+    transport::{Conn, Owner},
+};
+
+impl State {
+    fn new_session(
+        &mut self,
+        now: Instant,
+        transport: Transport,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) -> (u32, Frame) {
+        let config = &self.node.config;
+        let sid = Address::random(self.node.tag, self.id);
+        let engine = signalbox_engineio::Session::open(now, transport, &config.engine);
+        let open = open_packet(
+            &sid.written(),
+            config.engine.can_upgrade(transport),
+            config.engine.ping_interval,
+            config.engine.ping_timeout,
+            config.engine.max_payload,
+        );
+        let connection = Connection::new(now, config.connect_timeout);
+        let number = self.next_number();
+        let portable = Portable {
+            sid,
+            engine,
+            connection,
+            principal,
+            handshake: Some(Box::new(handshake)),
+            holds: 0,
+            effects: 0,
+            held_post: None,
+            seen: None,
+        };
+        let session = Session { portable, local: Local { number, ..Local::default() } };
+        let key = self.sessions.insert(session) as u32;
+        self.by_sid.insert(sid, key);
+        self.node.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
+        self.count_session(transport, 1);
+        self.arm(key);
+        (key, Frame::text(&open))
+    }
+
+    pub(super) fn count_session(&self, transport: Transport, change: i64) {
+        self.node.metrics.connections.with_label_values(&["socketio", transport.name()]).add(change);
+    }
+
+    /// Opens a session by a polling handshake; the body is its answer.
+    pub(crate) fn open_polling(
+        &mut self,
+        now: Instant,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) -> (Address, String) {
+        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake);
+        let session = &mut self.sessions[key as usize];
+        session.engine.send(open);
+        (session.sid, session.engine.reply().unwrap_or_default())
+    }
+
+    /// Opens a session on a WebSocket.
+    pub(crate) fn open_websocket(
+        &mut self,
+        now: Instant,
+        conn: &Rc<Conn>,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) {
+        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
+        conn.owner.set(Owner::Session(key));
+        self.sessions[key as usize].local.conn = Some(conn.clone());
+        self.push(conn, &open);
+    }
+
+    pub(super) fn find_session(&self, sid: Address) -> Option<u32> {
+        self.by_sid.get(&sid).copied()
+    }
+
+    /// Whether the session with this key is still the one with this number.
+    pub(super) fn session(&mut self, key: u32, number: u64) -> Option<&mut Session> {
+        self.sessions.get_mut(key as usize).filter(|session| session.local.number == number)
+    }
+
+    /// Queues a timer for the session's deadline, unless an earlier one is queued already.
+    pub(super) fn arm(&mut self, key: u32) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let Some(deadline) = session.deadline() else { return };
+        if session.local.timer_at.is_none_or(|at| deadline < at) {
+            session.local.timer_at = Some(deadline);
+            self.timers.add(deadline, Timer::Session { key, number: session.local.number });
+        }
+    }
+
+    pub(super) fn session_timer(&mut self, now: Instant, key: u32, number: u64) {
+        let node = self.node.clone();
+        let Some(session) = self.session(key, number) else { return };
+        session.local.timer_at = None;
+        if session.seen.as_ref().is_some_and(|seen| seen.until <= now) {
+            session.seen = None;
+        }
+        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
+            self.end(now, key, End::Close);
+            return;
+        }
+        let due = session.engine.tick(now, &node.config.engine);
+        let abandoned = if due.abandon_upgrade { session.local.probe.take() } else { None };
+        if let Some(at) = abandoned {
+            node.metrics.upgrades.with_label_values(&["failed"]).inc();
+            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+        }
+        if let Some(frame) = due.write {
+            if let Some(conn) = session.local.conn.clone() {
+                self.push(&conn, &frame);
+            }
+        }
+        self.after_engine(now, key);
+        self.arm(key);
+    }
+
+    /// A packet of the session has arrived on its transport.
+    pub(super) fn receive(&mut self, now: Instant, key: u32, packet: Packet<'_>) {
+        let node = self.node.clone();
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        match session.engine.receive(now, &node.config.engine, packet) {
+            Received::Message(text) => {
+                self.counters.received += 1;
+                self.text(now, key, text);
+            }
+            Received::Binary(bytes) => {
+                self.counters.received += 1;
+                self.binary(now, key, Bytes::copy_from_slice(&bytes));
+            }
+            Received::Nothing => {}
+        }
+        self.after_engine(now, key);
+    }
+
+    /// Lists the session for its pending GET, and ends it if the engine closed it.
+    pub(super) fn after_engine(&mut self, now: Instant, key: u32) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        if let Some(reason) = session.engine.closed() {
+            self.end(now, key, End::Lost(reason));
+            return;
+        }
+        self.list_reply(key);
+    }
+
+    /// Notes that the session's pending GET may have a body.
+    pub(super) fn list_reply(&mut self, key: u32) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        if session.local.poll.is_some() && !session.local.is_listed {
+            session.local.is_listed = true;
+            self.to_reply.push((key, session.local.number));
+        }
+    }
+
+    /// Answers the GETs that have something to be answered with.
+    pub(super) fn answer_polls(&mut self) {
+        for (key, number) in std::mem::take(&mut self.to_reply) {
+            let Some(session) = self.session(key, number) else { continue };
+            session.local.is_listed = false;
+            if session.local.poll.is_none() {
+                continue;
+            }
+            if let Some(body) = session.engine.reply() {
+                if let Some(poll) = session.local.poll.take() {
+                    // If the GET was given up this very moment, its end has been reported, or will be.
+                    let _ = poll.send(body);
+                }
+                self.account_session(key);
+            }
+        }
+    }
+
+    /// Ends a session, or begins to.
+    pub(super) fn end(&mut self, now: Instant, key: u32, end: End) {
+        let node = self.node.clone();
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        match end {
+            End::Lost(reason) => session.engine.transport_lost(reason),
+            End::Close => session.engine.close(now, &node.config.engine),
+        }
+        let Some(reason) = session.engine.closed() else {
+            // Polling: the client fetches the close packet with its next GET. For the application the client is gone.
+            self.leave_namespaces(now, key, CloseReason::ForcedClose);
+            self.list_reply(key);
+            self.arm(key);
+            return;
+        };
+        self.close_session(now, key, reason);
+    }
+
+    fn close_session(&mut self, now: Instant, key: u32, reason: CloseReason) {
+        self.leave_namespaces(now, key, reason);
+        let node = self.node.clone();
+        let mut session = self.sessions.remove(key as usize);
+        self.by_sid.remove(&session.sid);
+        self.count_session(session.engine.transport(), -1);
+        node.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
+        if session.local.accounted > 0 {
+            node.waiting_bytes.fetch_sub(session.local.accounted as isize, Ordering::Relaxed);
+            node.metrics.outbox_bytes.sub(session.local.accounted as i64);
+        }
+        if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
+            let _ = poll.send(body);
+        }
+        if let Some(conn) = session.local.conn.take() {
+            let code = (reason == CloseReason::ServerShuttingDown).then_some(1001);
+            conn.close(&Frame::close(code));
+            self.list_conn(&conn);
+        }
+        if let Some(at) = session.local.probe.take() {
+            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+        }
+        self.cancel_move(&session);
+        if let Some(shard) = session.local.born_on {
+            node.inboxes.push(shard, ToShard::Forget(vec![session.sid]));
+        }
+    }
+
+    /// Takes the client out of all its namespaces.
+    fn leave_namespaces(&mut self, _now: Instant, key: u32, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let sockets = session.connection.leave_all();
+        for joined in sockets {
+            self.socket_gone(joined, &reason.to_string());
+        }
+    }
+
+    /// A socket's end: it leaves its rooms, nobody finds it any more, its handlers are told.
+    pub(super) fn socket_gone(
+        &mut self,
+        joined: signalbox_socketio::Joined<super::session::Socket>,
+        reason: &str,
+    ) {
+        let now = Instant::now();
+        let socket = joined.socket;
+        self.sockets.remove(&socket.id);
+        if socket.id.shard() != self.id {
+            self.node.inboxes.push(socket.id.shard(), ToShard::Forget(vec![socket.id]));
+        }
+        for room in socket.rooms {
+            self.leave_room(now, room, socket.id);
+        }
+        let namespace = joined.namespace;
+        self.node
+            .cluster
+            .submit(now, Command::Disconnected { namespace: namespace.clone(), socket: socket.id });
+        for handler in &socket.app.on_disconnect {
+            let socket = Socket { node: self.node.clone(), namespace: namespace.clone(), id: socket.id };
+            self.calls.push(Call::Disconnected {
+                handler: handler.clone(),
+                socket,
+                reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// The node stops: every client's transport is closed.
+    pub(super) fn stop(&mut self, now: Instant) {
+        let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key as u32).collect();
+        for key in sessions {
+            self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
+        }
+        let peers: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).collect();
+        for key in peers {
+            self.end_peer(now, key, "server shutting down", &Frame::close(Some(1001)));
+        }
+        let probes: Vec<_> = self.probes.drain().collect();
+        for probe in probes {
+            probe.conn.close(&Frame::close(Some(1001)));
+            self.list_conn(&probe.conn);
+        }
+    }
+
+    /// Begins to wait on a GET for the session.
+    pub(super) fn wait_for_reply(&mut self, key: u32) -> Option<(u64, oneshot::Receiver<String>)> {
+        let session = self.sessions.get_mut(key as usize)?;
+        let (reply, body) = oneshot::channel();
+        session.local.polls += 1;
+        session.local.poll = Some(reply);
+        let number = session.local.polls;
+        self.list_reply(key);
+        Some((number, body))
+    }
+}

@@ -1,0 +1,302 @@
+//! Broadcasts and outboxes: a message is encoded once, and every receiver's outbox shares its bytes.
+
+use std::{rc::Rc, sync::Arc, sync::atomic::Ordering};
+
+use signalbox_cluster::{Address, RoomName};
+use signalbox_engineio::{CloseReason, Transport};
+use signalbox_socketio::Message;
+use signalbox_telemetry::Metrics;
+use signalbox_websocket::Frame;
+
+use super::{State, rooms::RoomKey, session::Session};
+use crate::{
+    message::{Audience, Broadcast, End, ToShard},
+    transport::{Conn, Owner},
+};
+
+/// What happens once per message is counted here, and added to the metrics when the shard comes to rest.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) received: u64,
+    pub(super) received_bytes: u64,
+    pub(super) sent: u64,
+    pub(super) sent_bytes: u64,
+}
+
+impl Counters {
+    pub(super) fn flush(&mut self, metrics: &Metrics) {
+        let Self { received, received_bytes, sent, sent_bytes } = std::mem::take(self);
+        for (count, metric) in [
+            (received, &metrics.received_messages),
+            (received_bytes, &metrics.received_bytes),
+            (sent, &metrics.sent_messages),
+            (sent_bytes, &metrics.sent_bytes),
+        ] {
+            if count > 0 {
+                metric.inc_by(count);
+            }
+        }
+    }
+}
+
+/// A client that is to be cut off.
+pub(super) struct Eviction {
+    pub(super) who: Evicted,
+    pub(super) reason: &'static str,
+}
+
+pub(super) enum Evicted {
+    Session { key: u32, number: u64 },
+    Conn(Rc<Conn>),
+}
+
+impl State {
+    /// Lists a connection to be written when the shard comes to rest.
+    pub(super) fn list_conn(&mut self, conn: &Rc<Conn>) {
+        if conn.list() {
+            self.to_write.push_back(conn.clone());
+        }
+    }
+
+    /// Puts a frame into a connection's outbox, or cuts the client off if it does not read. A frame always fits into an empty
+    /// outbox.
+    pub(crate) fn push(&mut self, conn: &Rc<Conn>, frame: &Frame) {
+        let limit = self.node.config.outbox_limit;
+        if conn.queued() > 0 && conn.queued() + frame.len() > limit {
+            // What waits may have come in one burst and not been written yet.
+            conn.write();
+            let change = conn.account();
+            self.account(change);
+            if conn.queued() > 0 && conn.queued() + frame.len() > limit {
+                self.to_evict.push(Eviction { who: Evicted::Conn(conn.clone()), reason: "slow_reader" });
+                return;
+            }
+        }
+        if conn.push(frame) {
+            self.counters.sent_bytes += frame.len() as u64;
+            self.list_conn(conn);
+        }
+    }
+
+    /// Sends a packet to a session.
+    pub(super) fn send(&mut self, key: u32, message: &Message, volatile: bool) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        if volatile && !is_ready(session) {
+            self.node.metrics.volatile_dropped.inc();
+            return;
+        }
+        self.counters.sent += 1;
+        if let Some(conn) = session.local.conn.clone() {
+            if session.engine.is_open() {
+                for frame in message.frames() {
+                    self.push(&conn, frame);
+                }
+            }
+            return;
+        }
+        for frame in message.frames() {
+            session.engine.send(frame.clone());
+        }
+        let is_full = session.engine.buffered() > self.node.config.outbox_limit;
+        if is_full {
+            let who = Evicted::Session { key, number: session.local.number };
+            self.to_evict.push(Eviction { who, reason: "slow_reader" });
+        }
+        self.list_reply(key);
+        self.account_session(key);
+    }
+
+    /// Tells the node's budget how what waits for a poll has changed.
+    pub(super) fn account_session(&mut self, key: u32) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        let buffered = session.engine.buffered();
+        let change = buffered as isize - std::mem::replace(&mut session.local.accounted, buffered) as isize;
+        self.account(change);
+    }
+
+    /// Tells the node's budget how what waits has changed, and cuts off the client that most waits for if it is exceeded.
+    pub(super) fn account(&mut self, change: isize) {
+        if change == 0 {
+            return;
+        }
+        let before = self.node.waiting_bytes.fetch_add(change, Ordering::Relaxed);
+        self.node.metrics.outbox_bytes.add(change as i64);
+        if change > 0 && before + change > self.node.config.memory_budget as isize {
+            if let Some(who) = self.fullest() {
+                self.to_evict.push(Eviction { who, reason: "memory_budget" });
+            }
+        }
+    }
+
+    /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
+    fn fullest(&self) -> Option<Evicted> {
+        let sessions = self.sessions.iter().map(|(key, session)| {
+            let waiting = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.queued());
+            (waiting, Evicted::Session { key: key as u32, number: session.local.number })
+        });
+        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.queued(), Evicted::Conn(peer.conn.clone())));
+        let (waiting, who) = sessions.chain(peers).max_by_key(|(waiting, _)| *waiting)?;
+        (waiting > 0).then_some(who)
+    }
+
+    /// Cuts off who is to be cut off.
+    pub(super) fn evict(&mut self) {
+        let now = std::time::Instant::now();
+        for Eviction { who, reason } in std::mem::take(&mut self.to_evict) {
+            let conn = match who {
+                Evicted::Session { key, number } => match self.session(key, number) {
+                    Some(session) => session.local.conn.clone().ok_or(key),
+                    None => continue,
+                },
+                Evicted::Conn(conn) if conn.owner.get() == Owner::Nobody => continue,
+                Evicted::Conn(conn) => Ok(conn),
+            };
+            self.node.metrics.evictions.with_label_values(&[reason]).inc();
+            tracing::debug!(reason, "client cut off");
+            match conn {
+                Ok(conn) => {
+                    let owner = conn.owner.get();
+                    conn.abort();
+                    let change = conn.account();
+                    self.account(change);
+                    self.lost(now, owner, CloseReason::TransportError);
+                }
+                Err(key) => self.end(now, key, End::Lost(CloseReason::TransportError)),
+            }
+        }
+    }
+
+    /// Begins a broadcast: to the members here, and once to each other shard that has members.
+    pub(super) fn begin_broadcast(&mut self, to: Audience, message: Message, volatile: bool) {
+        self.sequence += 1;
+        let shards = self.shards_of(&to);
+        let (origin, sequence) = (self.id, self.sequence);
+        let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
+        for shard in shards {
+            if shard != self.id {
+                self.node.inboxes.broadcast(shard, ToShard::Broadcast(broadcast.clone()));
+            }
+        }
+        self.hear(&broadcast);
+    }
+
+    /// The shards with members of the audience.
+    fn shards_of(&self, to: &Audience) -> Vec<u8> {
+        if to.rooms.is_empty() {
+            return (0..self.node.inboxes.len()).map(|shard| shard as u8).collect();
+        }
+        let mut shards = Vec::new();
+        for room in &to.rooms {
+            let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
+            let known =
+                self.rooms.find(&name).and_then(|key| self.rooms.get(key)).map(|room| room.route.clone());
+            if let Some(route) = known.or_else(|| self.node.cluster.find_route(&name)) {
+                shards.extend(route.shards());
+            }
+        }
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+
+    /// A broadcast reaches this shard: every member of the audience here gets it.
+    pub(super) fn hear(&mut self, broadcast: &Broadcast) {
+        if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin)) {
+            *seen = broadcast.sequence;
+        }
+        let to = &*broadcast.to;
+        if !self.takings.is_empty() {
+            self.keep_for_takings(broadcast);
+        }
+        let simple = to.rooms.len() == 1 && to.except_rooms.is_empty();
+        if simple {
+            let name = RoomName { namespace: to.namespace.clone(), name: to.rooms[0].clone() };
+            let Some(key) = self.rooms.find(&name) else { return };
+            self.tell_members(key, broadcast);
+            return;
+        }
+        for (socket, key) in self.audience(to) {
+            self.tell(key, socket, broadcast);
+        }
+    }
+
+    /// The members of one room.
+    fn tell_members(&mut self, key: RoomKey, broadcast: &Broadcast) {
+        let mut index = 0;
+        // The room cannot change meanwhile, but sending needs the state that it is part of.
+        while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))
+        {
+            let (socket, session) = (*socket, *session);
+            index += 1;
+            if !broadcast.to.except.contains(&socket) {
+                self.tell(session, socket, broadcast);
+            }
+        }
+    }
+
+    fn tell(&mut self, key: u32, _socket: Address, broadcast: &Broadcast) {
+        let Some(session) = self.sessions.get(key as usize) else { return };
+        if !session.has_seen(broadcast) {
+            self.send(key, &broadcast.message, broadcast.volatile);
+        }
+    }
+
+    /// Everybody of an audience on this shard, once.
+    fn audience(&self, to: &Audience) -> Vec<(Address, u32)> {
+        let find = |room: &Arc<str>| {
+            let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
+            self.rooms.find(&name).and_then(|key| self.rooms.get(key))
+        };
+        let mut sockets: Vec<(Address, u32)> = if to.rooms.is_empty() {
+            let all = self.sessions.iter().flat_map(|(key, session)| {
+                session.connection.sockets().iter().map(move |joined| (key as u32, joined))
+            });
+            all.filter(|(_, joined)| joined.namespace == to.namespace)
+                .map(|(key, joined)| (joined.socket.id, key))
+                .collect()
+        } else {
+            to.rooms
+                .iter()
+                .filter_map(find)
+                .flat_map(|room| room.members.iter().map(|(id, key)| (*id, *key)))
+                .collect()
+        };
+        sockets.sort_unstable();
+        sockets.dedup();
+        let but: Vec<_> = to.except_rooms.iter().filter_map(find).collect();
+        sockets.retain(|(socket, _)| {
+            !to.except.contains(socket) && !but.iter().any(|room| room.members.contains_key(socket))
+        });
+        sockets
+    }
+
+    /// Every member of a room here but one hears something about that one.
+    pub(super) fn tell_room(&mut self, key: RoomKey, number: u64, about: Address, message: &Message) {
+        self.keep_change_for_takings(key, number, about, message);
+        let mut index = 0;
+        while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))
+        {
+            let (socket, session) = (*socket, *session);
+            index += 1;
+            if socket != about {
+                self.send(session, message, false);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Whether the session saw a broadcast on the shard it came from.
+    pub(super) fn has_seen(&self, broadcast: &Broadcast) -> bool {
+        let seen = self.seen.as_ref().and_then(|seen| seen.numbers.get(usize::from(broadcast.origin)));
+        seen.is_some_and(|seen| broadcast.sequence <= *seen)
+    }
+}
+
+/// Whether a volatile packet would leave at once.
+fn is_ready(session: &Session) -> bool {
+    match session.engine.transport() {
+        Transport::Polling => session.engine.is_writable(),
+        Transport::WebSocket => session.local.conn.as_ref().is_some_and(|conn| conn.is_idle()),
+    }
+}

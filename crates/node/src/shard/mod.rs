@@ -1,0 +1,278 @@
+//! A worker thread's part of the node: the sessions and peers it owns, its part of each room, one timer queue, one inbox. No
+//! other thread reaches into it, so nothing in it is locked.
+//!
+//! In the order that data flows:
+//!
+//! - [`conns`]: what connections bring, and what happens when they end.
+//! - [`requests`]: what the edge brings: polls, posts, upgrades.
+//! - [`engine`]: Engine.IO sessions: opening, packets, timers, closing.
+//! - [`packets`]: Socket.IO packets: namespaces, events, acks.
+//! - [`actions`]: the vocabulary.
+//! - [`membership`]: joining and leaving rooms.
+//! - [`fanout`]: broadcasts and outboxes.
+//! - [`directed`]: what is for one socket.
+//! - [`moves`]: sessions that move to another shard.
+//! - [`peers`]: PeerServer clients.
+//! - [`answers`]: what the cluster says.
+//! - [`calls`]: handlers, middlewares and slow verdicts, which run beside the shard.
+
+mod actions;
+mod answers;
+mod calls;
+mod conns;
+mod directed;
+mod engine;
+mod fanout;
+mod membership;
+mod moves;
+mod packets;
+mod peers;
+mod requests;
+mod rooms;
+mod session;
+mod timers;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use ahash::AHashMap;
+use signalbox_cluster::{Address, ShardId};
+use slab::Slab;
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+
+pub(crate) use calls::Outcome;
+pub(crate) use peers::Claim as PeerClaim;
+pub(crate) use session::Portable;
+
+use self::{
+    answers::Waiting,
+    calls::Call,
+    fanout::Counters,
+    moves::Taking,
+    peers::{Peer, Wait},
+    rooms::Rooms,
+    session::Session,
+    timers::{Timer, Timers},
+};
+use crate::{message::ToShard, node::NodeShared, transport::Conn};
+
+/// Messages taken out of the inbox before connections have their turn.
+const INBOX_SLICE: usize = 128;
+/// Connections written before others have their turn, so that a huge room does not starve the rest.
+const WRITE_SLICE: usize = 128;
+
+/// A shard, shared by the tasks of its thread.
+pub(crate) struct Shard {
+    id: ShardId,
+    node: Arc<NodeShared>,
+    state: RefCell<State>,
+    /// Wakes the shard's own task: an earlier timer, or more to write.
+    wake: Notify,
+    /// When the shard's own task wakes by itself.
+    armed: Cell<Option<Instant>>,
+}
+
+/// Everything a shard owns.
+pub(crate) struct State {
+    id: ShardId,
+    node: Arc<NodeShared>,
+    sessions: Slab<Session>,
+    by_sid: AHashMap<Address, u32>,
+    /// Sockets and the keys of their sessions.
+    sockets: AHashMap<Address, u32>,
+    /// Sessions and sockets that were born here and live on another shard.
+    forwards: AHashMap<Address, ShardId>,
+    rooms: Rooms,
+    peers: Slab<Peer>,
+    waits: Slab<Wait>,
+    /// WebSockets that want to take a session over.
+    probes: Slab<conns::Probe>,
+    takings: AHashMap<Address, Taking>,
+    timers: Timers,
+    /// Questions to the cluster that are not answered yet.
+    waiting: AHashMap<u64, Waiting>,
+    /// Numbers tickets, sessions, peers and probes.
+    last_number: u64,
+    /// Connections with something to write.
+    to_write: VecDeque<Rc<Conn>>,
+    /// Sessions whose pending GET may have a body.
+    to_reply: Vec<(u32, u64)>,
+    /// Clients that are to be cut off.
+    to_evict: Vec<fanout::Eviction>,
+    calls: Vec<Call>,
+    /// Broadcasts that began here.
+    sequence: u64,
+    /// The last broadcast seen of each shard.
+    seen: Box<[u64]>,
+    counters: Counters,
+}
+
+impl Shard {
+    /// Starts a shard on the present thread.
+    pub(crate) fn start(id: ShardId, node: Arc<NodeShared>, inbox: UnboundedReceiver<ToShard>) -> Rc<Self> {
+        let state = State {
+            id,
+            node: node.clone(),
+            sessions: Slab::new(),
+            by_sid: AHashMap::new(),
+            sockets: AHashMap::new(),
+            forwards: AHashMap::new(),
+            rooms: Rooms::default(),
+            peers: Slab::new(),
+            waits: Slab::new(),
+            probes: Slab::new(),
+            takings: AHashMap::new(),
+            timers: Timers::default(),
+            waiting: AHashMap::new(),
+            last_number: 0,
+            to_write: VecDeque::new(),
+            to_reply: Vec::new(),
+            to_evict: Vec::new(),
+            calls: Vec::new(),
+            sequence: 0,
+            seen: vec![0; node.inboxes.len()].into(),
+            counters: Counters::default(),
+        };
+        let shard = Rc::new(Self {
+            id,
+            node,
+            state: RefCell::new(state),
+            wake: Notify::new(),
+            armed: Cell::new(None),
+        });
+        actix_rt::spawn(shard.clone().run(inbox));
+        shard
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Does something with the shard's state, and then everything that follows from it.
+    pub(crate) fn with<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let result = what(&mut self.state.borrow_mut(), Instant::now());
+        self.settle();
+        result
+    }
+
+    async fn run(self: Rc<Self>, mut inbox: UnboundedReceiver<ToShard>) {
+        let mut batch = Vec::with_capacity(INBOX_SLICE);
+        loop {
+            let next = self.state.borrow().timers.next();
+            self.armed.set(next);
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let received = tokio::select! {
+                biased;
+                received = inbox.recv_many(&mut batch, INBOX_SLICE) => Some(received),
+                () = self.wake.notified() => None,
+                () = timer => None,
+            };
+            if received == Some(0) {
+                return;
+            }
+            if let Some(received) = received {
+                self.node.inboxes.taken(self.id, received);
+            }
+            {
+                let state = &mut *self.state.borrow_mut();
+                let now = Instant::now();
+                for message in batch.drain(..) {
+                    state.take(now, message);
+                }
+                state.fire_timers(now);
+            }
+            self.settle();
+            if !self.state.borrow().to_write.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Does everything that follows from what just happened: handlers begin, polls are answered, outboxes are written.
+    pub(crate) fn settle(&self) {
+        loop {
+            let calls = {
+                let state = &mut *self.state.borrow_mut();
+                state.answer_polls();
+                state.evict();
+                std::mem::take(&mut state.calls)
+            };
+            if calls.is_empty() {
+                break;
+            }
+            for call in calls {
+                call.begin(self.id, &self.node);
+            }
+        }
+        self.write_some();
+        let state = &mut *self.state.borrow_mut();
+        state.evict();
+        state.counters.flush(&self.node.metrics);
+        let next = state.timers.next();
+        let is_earlier = next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed));
+        if is_earlier || !state.to_write.is_empty() || !state.calls.is_empty() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes a slice of the connections that have something to write.
+    fn write_some(&self) {
+        for _ in 0..WRITE_SLICE {
+            let Some(conn) = self.state.borrow_mut().to_write.pop_front() else { return };
+            conn.unlist();
+            conn.write();
+            let change = conn.account();
+            if change != 0 {
+                self.state.borrow_mut().account(change);
+            }
+        }
+    }
+}
+
+impl State {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Takes a message out of the inbox.
+    fn take(&mut self, now: Instant, message: ToShard) {
+        match message {
+            ToShard::Broadcast(broadcast) => self.hear(&broadcast),
+            ToShard::Begin { to, message, volatile } => self.begin_broadcast(to, message, volatile),
+            ToShard::Cluster(delivery) => self.cluster_says(now, delivery),
+            ToShard::Directed(directed) => self.directed(now, directed),
+            ToShard::Request(request) => self.request(now, request),
+            ToShard::Move(step) => self.move_step(now, step),
+            ToShard::CloseProbe(at) => self.close_probe(at),
+            ToShard::Forget(addresses) => {
+                for address in addresses {
+                    self.forwards.remove(&address);
+                }
+            }
+            ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
+            ToShard::Stop => self.stop(now),
+        }
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Session { key, number } => self.session_timer(now, key, number),
+                Timer::Peer { key, number } => self.peer_timer(now, key, number),
+                Timer::Wait { key } => self.wait_is_over(now, key),
+                Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Socket.IO packets: joining namespaces, events, acks.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Command};
+use signalbox_socketio::{Args, Event, Message, args::Split};
+
+use super::{
+    State,
+    answers::Waiting,
+    calls::{Call, Outcome},
+    session::{Asked, Socket},
+};
+use crate::{
+    app::{self, ConnectRefused, Handler, Namespace, socket},
+    message::End,
+    policy::{Ask, Decided},
+};
+
+/// Something a client may send that must wait for a slow verdict, with all it needs to go on.
+pub(super) struct HeldEvent {
+    pub(super) socket: Address,
+    pub(super) id: Option<u64>,
+    pub(super) body: String,
+    pub(super) attachments: Vec<Bytes>,
+}
+
+/// An event, split.
+pub(super) struct Incoming<'a> {
+    pub(super) key: u32,
+    pub(super) socket: Address,
+    pub(super) namespace: Arc<str>,
+    /// The event's name.
+    pub(super) name: String,
+    /// Its id, if the client wants an ack.
+    pub(super) id: Option<u64>,
+    /// Its arguments, behind the name.
+    pub(super) args: &'a [&'a serde_json::value::RawValue],
+    pub(super) attachments: &'a [Bytes],
+}
+
+impl State {
+    /// A text message has arrived.
+    pub(super) fn text(&mut self, now: Instant, key: u32, text: &str) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        match session.connection.text(text) {
+            Ok(event) => self.packet(now, key, event),
+            Err(_) => self.end(now, key, End::Close),
+        }
+    }
+
+    /// A binary message has arrived.
+    pub(super) fn binary(&mut self, now: Instant, key: u32, bytes: Bytes) {
+        let limit = self.node.config.outbox_limit;
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        match session.connection.binary(bytes) {
+            Ok(Some(whole)) => match session.connection.whole(&whole) {
+                Ok(event) => self.packet(now, key, event),
+                Err(_) => self.end(now, key, End::Close),
+            },
+            // Attachments are bounded one by one by the transport, and all together here.
+            Ok(None) if session.connection.buffered() <= limit => {}
+            _ => self.end(now, key, End::Close),
+        }
+    }
+
+    fn packet(&mut self, now: Instant, key: u32, event: Event<'_>) {
+        match event {
+            Event::Nothing => {}
+            Event::Connect { namespace, auth } => self.connect(now, key, namespace, auth),
+            Event::Disconnect { slot } => {
+                if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
+                    self.socket_gone(joined, "client namespace disconnect");
+                }
+            }
+            Event::Event { slot, id, body, attachments } => self.event(now, key, slot, id, body, attachments),
+            Event::Ack { slot, id, body, attachments } => self.acked(key, slot, id, body, attachments),
+        }
+    }
+
+    /// The client asks to join a namespace.
+    fn connect(&mut self, now: Instant, key: u32, name: &str, auth: Option<&str>) {
+        let Some(app) = self.node.app.find(name) else {
+            self.send(key, &Message::connect_error(name, "Invalid namespace", None), false);
+            return;
+        };
+        let node = self.node.clone();
+        let session = &self.sessions[key as usize];
+        let ask = Ask::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
+        let (name, auth) = (Arc::<str>::from(name), auth.map(str::to_owned));
+        match node.policy.decide(session.principal.as_ref(), ask).now() {
+            Ok(decided) => self.connect_decided(now, key, name, app, auth, decided),
+            Err(verdict) => {
+                let waiting = Waiting::Connect { key, number: session.local.number, name, app, auth };
+                let ticket = self.hold(key, waiting);
+                self.calls.push(Call::Verdict { ticket, verdict });
+            }
+        }
+    }
+
+    /// Remembers what waits for a slow answer while the client's frames wait too.
+    pub(super) fn hold(&mut self, key: u32, waiting: Waiting) -> u64 {
+        self.effect_begins(key, true);
+        let ticket = self.next_number();
+        self.waiting.insert(ticket, waiting);
+        ticket
+    }
+
+    pub(super) fn connect_decided(
+        &mut self,
+        now: Instant,
+        key: u32,
+        name: Arc<str>,
+        app: Arc<Namespace>,
+        auth: Option<String>,
+        decided: Decided,
+    ) {
+        match decided {
+            Decided::Deny(denial) => {
+                let message = Message::connect_error(&name, &denial.message, denial.data.as_deref());
+                self.send(key, &message, false);
+            }
+            Decided::Allow(principal) => {
+                if principal.is_some() {
+                    self.sessions[key as usize].principal = principal;
+                }
+                let id = Address::random(self.node.tag, self.id);
+                if app.middlewares.is_empty() {
+                    self.connected(now, key, id, name, app, auth);
+                    return;
+                }
+                let socket = app::Socket { node: self.node.clone(), namespace: name.clone(), id };
+                let middlewares = app.middlewares.clone();
+                let number = self.sessions[key as usize].local.number;
+                let waiting = Waiting::Middleware { key, number, id, name, app, auth: auth.clone() };
+                let ticket = self.hold(key, waiting);
+                self.calls.push(Call::Middlewares { ticket, middlewares, socket, auth });
+            }
+        }
+    }
+
+    pub(super) fn middlewares_done(
+        &mut self,
+        now: Instant,
+        key: u32,
+        id: Address,
+        (name, app, auth): (Arc<str>, Arc<Namespace>, Option<String>),
+        result: Result<(), ConnectRefused>,
+    ) {
+        match result {
+            Ok(()) => self.connected(now, key, id, name, app, auth),
+            Err(ConnectRefused { message, data }) => {
+                self.send(key, &Message::connect_error(&name, &message, data.as_deref()), false);
+            }
+        }
+    }
+
+    /// The client is let into the namespace.
+    fn connected(
+        &mut self,
+        now: Instant,
+        key: u32,
+        id: Address,
+        name: Arc<str>,
+        app: Arc<Namespace>,
+        auth: Option<String>,
+    ) {
+        let session = &mut self.sessions[key as usize];
+        if !session.engine.is_open() || session.connection.slot(&name).is_some() {
+            return;
+        }
+        let socket = Socket {
+            id,
+            app: app.clone(),
+            rooms: Default::default(),
+            asked: Default::default(),
+            next_ack: 0,
+        };
+        session.connection.join(name.clone(), socket);
+        session.handshake = None;
+        self.sockets.insert(id, key);
+        self.node.cluster.submit(now, Command::Connected { namespace: name.clone(), socket: id });
+        self.send(key, &Message::connect(&name, &id.written()), false);
+        for handler in &app.on_connect {
+            let socket = app::Socket { node: self.node.clone(), namespace: name.clone(), id };
+            self.calls.push(Call::Connected { handler: handler.clone(), socket, auth: auth.clone() });
+        }
+    }
+
+    /// An event for one of the client's sockets.
+    fn event(
+        &mut self,
+        now: Instant,
+        key: u32,
+        slot: usize,
+        id: Option<u64>,
+        body: &str,
+        attachments: &[Bytes],
+    ) {
+        // The connection has checked the body, so it splits. An empty one is an event without even a name.
+        let elements = signalbox_socketio::args::split(body).unwrap_or_default();
+        let name = event_name(&elements);
+        let session = &self.sessions[key as usize];
+        let joined = &session.connection.sockets()[slot];
+        let (socket, namespace) = (joined.socket.id, joined.namespace.clone());
+        let node = self.node.clone();
+        let ask = Ask::Emit { namespace: &namespace, event: &name };
+        match node.policy.decide(session.principal.as_ref(), ask).now() {
+            Ok(decided) => {
+                let args = elements.get(1..).unwrap_or_default();
+                let incoming = Incoming { key, socket, namespace, name, id, args, attachments };
+                self.event_decided(now, incoming, decided);
+            }
+            Err(verdict) => {
+                let event =
+                    HeldEvent { socket, id, body: body.to_owned(), attachments: attachments.to_vec() };
+                let number = session.local.number;
+                let ticket = self.hold(key, Waiting::Emit { key, number, event: Box::new(event) });
+                self.calls.push(Call::Verdict { ticket, verdict });
+            }
+        }
+    }
+
+    /// A slow verdict on an event has come.
+    pub(super) fn held_event_decided(&mut self, now: Instant, key: u32, event: &HeldEvent, decided: Decided) {
+        let Some(slot) = self.sessions[key as usize].slot_of(event.socket) else { return };
+        let namespace = self.sessions[key as usize].connection.sockets()[slot].namespace.clone();
+        let elements = signalbox_socketio::args::split(&event.body).unwrap_or_default();
+        let name = event_name(&elements);
+        let args = elements.get(1..).unwrap_or_default();
+        let attachments = &event.attachments;
+        let incoming =
+            Incoming { key, socket: event.socket, namespace, name, id: event.id, args, attachments };
+        self.event_decided(now, incoming, decided);
+    }
+
+    fn event_decided(&mut self, now: Instant, event: Incoming<'_>, decided: Decided) {
+        match decided {
+            Decided::Deny(denial) => self.refuse(&event, denial.code, &denial.message),
+            Decided::Allow(_) => self.dispatch(now, event),
+        }
+    }
+
+    fn dispatch(&mut self, now: Instant, event: Incoming<'_>) {
+        let session = &self.sessions[event.key as usize];
+        let Some(slot) = session.slot_of(event.socket) else { return };
+        let app = session.connection.sockets()[slot].socket.app.clone();
+        match app.handler(&event.name) {
+            Some(Handler::Action(action)) => self.act(now, action, event),
+            Some(Handler::Call(handler)) => {
+                let socket = app::Socket {
+                    node: self.node.clone(),
+                    namespace: event.namespace.clone(),
+                    id: event.socket,
+                };
+                let joined: Vec<&str> = event.args.iter().map(|arg| arg.get()).collect();
+                let json = format!("[{}]", joined.join(","));
+                let args = Args::from_raw(&json, event.attachments.to_vec()).unwrap_or_default();
+                let ack = event.id.map(|id| (socket.clone(), id));
+                let event = socket::Event { name: event.name, args, ack };
+                self.calls.push(Call::Event { handler: handler.clone(), socket, event });
+            }
+            None => self.refuse(&event, "unknown-event", "nothing is defined for this event"),
+        }
+    }
+
+    /// Tells a client that its event was refused: by the ack if it wants one, else by the event `error`.
+    pub(super) fn refuse(&mut self, event: &Incoming<'_>, code: &str, hint: &str) {
+        self.node.metrics.refusals.with_label_values(&[code]).inc();
+        let refusal = Refusal { namespace: &event.namespace, event: &event.name, id: event.id };
+        let message = refusal.message(code, hint);
+        self.send(event.key, &message, false);
+    }
+
+    /// The client answers an event of the server.
+    fn acked(&mut self, key: u32, slot: usize, id: u64, body: &str, attachments: &[Bytes]) {
+        let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) else { return };
+        let asked = &mut joined.socket.asked;
+        let Some(index) = asked.iter().position(|asked| asked.id == id) else { return };
+        if let Some(Asked { reply, .. }) = asked.remove(index) {
+            let args = Args::from_raw(body, attachments.to_vec()).unwrap_or_default();
+            // A handler that does not wait any more does not care.
+            let _ = reply.send(Ok(args));
+        }
+    }
+
+    /// A slow verdict or a middleware has come to an end.
+    pub(super) fn decided(&mut self, now: Instant, ticket: u64, outcome: Outcome) {
+        if let Outcome::Signalled(found) = outcome {
+            self.signalled(now, ticket, found.then_some(()).ok_or(Self::not_found()));
+            return;
+        }
+        let Some(waiting) = self.waiting.remove(&ticket) else { return };
+        let (key, number) = match &waiting {
+            Waiting::Connect { key, number, .. }
+            | Waiting::Middleware { key, number, .. }
+            | Waiting::Emit { key, number, .. }
+            | Waiting::JoinVerdict { key, number, .. } => (*key, *number),
+            _ => return,
+        };
+        if self.session(key, number).is_none() {
+            return;
+        }
+        match (waiting, outcome) {
+            (Waiting::Connect { name, app, auth, .. }, Outcome::Decided(decided)) => {
+                self.connect_decided(now, key, name, app, auth, decided);
+            }
+            (Waiting::Middleware { id, name, app, auth, .. }, Outcome::Middlewares(result)) => {
+                self.middlewares_done(now, key, id, (name, app, auth), result);
+            }
+            (Waiting::Emit { event, .. }, Outcome::Decided(decided)) => {
+                self.held_event_decided(now, key, &event, decided);
+            }
+            (Waiting::JoinVerdict { join, .. }, Outcome::Decided(decided)) => {
+                self.join_decided(now, key, *join, decided);
+            }
+            _ => {}
+        }
+        if self.session(key, number).is_some() {
+            self.effect_done(now, key, true);
+            self.after_engine(now, key);
+        }
+    }
+}
+
+/// Where a refusal goes.
+pub(super) struct Refusal<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) event: &'a str,
+    pub(super) id: Option<u64>,
+}
+
+impl Refusal<'_> {
+    pub(super) fn message(&self, code: &str, hint: &str) -> Message {
+        let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+        match self.id {
+            Some(id) => {
+                Message::ack(self.namespace, id, &["{\"ok\":false,\"error\":", &json(code), "}"], &[])
+            }
+            None => {
+                let (event, code, hint) = (json(self.event), json(code), json(hint));
+                let args = ["{\"event\":", &event, ",\"error\":", &code, ",\"hint\":", &hint, "}"];
+                Message::event(self.namespace, None, "error", &args, &[])
+            }
+        }
+    }
+}
+
+/// An event's name: text, or the text of a number; empty for the event without anything.
+fn event_name(elements: &Split<'_>) -> String {
+    let Some(name) = elements.first().map(|name| name.get()) else { return String::new() };
+    match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => plain.to_owned(),
+        // A name that is no valid Unicode is nobody's; its raw text serves.
+        Some(escaped) => serde_json::from_str(name).unwrap_or_else(|_| escaped.to_owned()),
+        None => name.to_owned(),
+    }
+}

@@ -1,0 +1,138 @@
+//! A Socket.IO session, as the shard that owns it keeps it.
+
+use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, ShardId};
+use signalbox_socketio::{Args, Connection};
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::rooms::RoomKey;
+use crate::{
+    app::{Namespace, socket::AckError},
+    message::{ConnAt, Directed},
+    policy::{Handshake, Principal},
+    transport::Conn,
+};
+
+/// A session: what it is, and what belongs to this shard and its transport only.
+pub(crate) struct Session {
+    pub(crate) portable: Portable,
+    pub(crate) local: Local,
+}
+
+impl std::ops::Deref for Session {
+    type Target = Portable;
+    fn deref(&self) -> &Portable {
+        &self.portable
+    }
+}
+
+impl std::ops::DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Portable {
+        &mut self.portable
+    }
+}
+
+/// A session as a plain value, which can be handed to another shard.
+pub(crate) struct Portable {
+    pub(crate) sid: Address,
+    pub(crate) engine: signalbox_engineio::Session,
+    pub(crate) connection: Connection<Socket>,
+    /// Who the client is, and what it asked with; the latter is forgotten with the first namespace.
+    pub(crate) principal: Option<Principal>,
+    pub(crate) handshake: Option<Box<Handshake>>,
+    /// Effects whose answers the client's next frames must wait for.
+    pub(crate) holds: u32,
+    /// Effects whose answers come to this shard; a session does not move while there are any.
+    pub(crate) effects: u32,
+    /// Packets of a POST that wait for the end of the holds.
+    pub(crate) held_post: Option<Box<HeldPost>>,
+    /// After a move, for a while: what was already seen.
+    pub(crate) seen: Option<Box<Seen>>,
+}
+
+/// The part of a session that does not move with it.
+#[derive(Default)]
+pub(crate) struct Local {
+    /// Tells the session from an earlier one with the same key.
+    pub(crate) number: u64,
+    /// Its WebSocket, once that is its transport.
+    pub(crate) conn: Option<Rc<Conn>>,
+    /// The GET that waits.
+    pub(crate) poll: Option<oneshot::Sender<String>>,
+    /// Counts GETs and POSTs, so that a late word about one does not hit another.
+    pub(crate) polls: u64,
+    pub(crate) posts: u64,
+    /// Dropped when the session closes, which ends the POST that is being read.
+    pub(crate) post: Option<oneshot::Sender<()>>,
+    /// The WebSocket that wants to take over.
+    pub(crate) probe: Option<ConnAt>,
+    /// The upgrade packet came from another shard: the session is to move there.
+    pub(crate) move_to: Option<ConnAt>,
+    /// The move has begun.
+    pub(crate) is_moving: bool,
+    /// Shards that have yet to say that the taker hears them too.
+    pub(crate) fences: usize,
+    /// What would change the session's rooms, and so waits for the end of the move.
+    pub(crate) deferred: Vec<Directed>,
+    /// The earliest timer that is queued for it.
+    pub(crate) timer_at: Option<Instant>,
+    /// On the list of sessions whose pending GET may have a body.
+    pub(crate) is_listed: bool,
+    /// Bytes that wait for a poll, as far as the node's budget knows.
+    pub(crate) accounted: usize,
+    /// Where the session was born, if that is another shard.
+    pub(crate) born_on: Option<ShardId>,
+}
+
+/// Broadcasts that a session has seen before it moved: per shard, the last one.
+pub(crate) struct Seen {
+    pub(crate) numbers: Vec<u64>,
+    /// Until when late ones are possible.
+    pub(crate) until: Instant,
+}
+
+/// A POST whose packets wait.
+pub(crate) struct HeldPost {
+    /// The rest of the body, from here on.
+    pub(crate) body: Bytes,
+    pub(crate) offset: usize,
+    pub(crate) reply: oneshot::Sender<()>,
+}
+
+/// A session's socket in one namespace.
+pub(crate) struct Socket {
+    pub(crate) id: Address,
+    pub(crate) app: Arc<Namespace>,
+    pub(crate) rooms: SmallVec<[RoomKey; 2]>,
+    /// What was asked of the client, in order.
+    pub(crate) asked: VecDeque<Asked>,
+    pub(crate) next_ack: u64,
+}
+
+/// An event that a handler waits for the answer of.
+pub(crate) struct Asked {
+    pub(crate) id: u64,
+    pub(crate) until: Instant,
+    pub(crate) reply: oneshot::Sender<Result<Args, AckError>>,
+}
+
+impl Session {
+    /// The slot of a socket.
+    pub(crate) fn slot_of(&self, socket: Address) -> Option<usize> {
+        self.connection.sockets().iter().position(|joined| joined.socket.id == socket)
+    }
+
+    /// Whether the client's frames must wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds > 0
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let engine = self.engine.deadline()?;
+        Some(self.connection.deadline().map_or(engine, |connect| connect.min(engine)))
+    }
+}

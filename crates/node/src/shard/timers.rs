@@ -1,0 +1,51 @@
+//! One timer queue for everything on a shard.
+
+use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+
+/// What a timer is for; keys are the shard's, numbers tell a thing from an earlier one with the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    Session {
+        key: u32,
+        number: u64,
+    },
+    Peer {
+        key: u32,
+        number: u64,
+    },
+    /// A message's wait for its addressee.
+    Wait {
+        key: u32,
+    },
+    /// An ack that a handler waits for.
+    Ack {
+        key: u32,
+        number: u64,
+        id: u64,
+    },
+}
+
+/// Timers are never taken out: one that fires too early is put back, one that is not needed is ignored. So each session costs
+/// one entry, however often its deadline moves.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+}
+
+impl Timers {
+    pub(crate) fn add(&mut self, at: Instant, timer: Timer) {
+        self.heap.push(Reverse((at, timer)));
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next timer that is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, timer))| timer)
+    }
+}

@@ -1,0 +1,142 @@
+//! Lays the sources over each other: flag, environment variable, file, default.
+//!
+//! What the environment and the file give is turned into flags and parsed together with the real ones, so that every
+//! value goes through the same parser. Each is parsed alone first: an error must name the place the value came from.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, FromArgMatches};
+
+use super::command::{self, CommandLine, long_name, settings};
+use super::environment::EnvironmentLayer;
+use super::error::{ConfigError, Origin, from_clap};
+use super::file::FileLayer;
+use super::settings::Settings;
+use super::validate::validate;
+use super::{Loaded, print, reference};
+
+/// Where each setting came from; one that is missing has its default.
+#[derive(Debug, Default)]
+pub(super) struct Origins(HashMap<String, Origin>);
+
+impl Origins {
+    /// Where the setting of this name came from.
+    pub(super) fn of(&self, name: &str) -> &Origin {
+        self.0.get(name).unwrap_or(&Origin::Default)
+    }
+}
+
+/// See [`Settings::load`].
+pub(super) fn load(
+    arguments: Vec<OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let command = command::parser();
+    let given = match command.clone().try_get_matches_from(&arguments) {
+        Ok(matches) => matches,
+        Err(error) => return help_or_error(&error, &command, &arguments),
+    };
+    if given.get_flag("print_reference") {
+        return Ok(Loaded::Print(reference::page()));
+    }
+
+    let environment = EnvironmentLayer::new(environment);
+    let file = read_file(&given, &environment, &command)?;
+    let mut origins = Origins::default();
+    let mut merged = vec![program_name(&arguments)];
+    for arg in settings(&command) {
+        let name = long_name(arg);
+        if given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            origins.0.insert(name.to_owned(), Origin::Flag);
+            continue;
+        }
+        let lower = match environment.get(arg)? {
+            Some(found) => Some(found),
+            None => file.get(arg),
+        };
+        let Some((values, origin)) = lower else { continue };
+        let flags = as_flags(arg, &values);
+        check_alone(&command, &flags, &origin)?;
+        merged.extend(flags);
+        origins.0.insert(name.to_owned(), origin);
+    }
+    // The real flags stand last: after a `--` among them nothing would be a flag.
+    merged.extend(arguments.into_iter().skip(1));
+
+    let parsed = command
+        .clone()
+        .try_get_matches_from(merged)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches))
+        .map_err(|error| from_clap(&error, &command, &Origin::Flag))?;
+    let mut settings = parsed.settings;
+    validate(&mut settings, &origins, &command)?;
+    if parsed.print_config {
+        return Ok(Loaded::Print(print::effective(&settings, &origins, &command)));
+    }
+    Ok(Loaded::Run { settings: Box::new(settings), warnings: environment.warnings(&command) })
+}
+
+/// `--help` and `--version` arrive as errors of clap.
+fn help_or_error(
+    error: &clap::Error,
+    command: &Command,
+    arguments: &[OsString],
+) -> Result<Loaded, ConfigError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let mut command = command::with_environment_names();
+            let is_long = arguments.iter().any(|argument| argument == "--help");
+            let help = if is_long { command.render_long_help() } else { command.render_help() };
+            Ok(Loaded::Print(help.to_string()))
+        }
+        ErrorKind::DisplayVersion => Ok(Loaded::Print(error.to_string())),
+        _ => Err(from_clap(error, command, &Origin::Flag)),
+    }
+}
+
+fn read_file(
+    given: &ArgMatches,
+    environment: &EnvironmentLayer,
+    command: &Command,
+) -> Result<FileLayer, ConfigError> {
+    match (given.get_one::<PathBuf>("config"), environment.config_file()) {
+        (Some(path), _) => FileLayer::read(path, "--config", command),
+        (None, Some(path)) => FileLayer::read(path.as_ref(), command::CONFIG_VARIABLE, command),
+        (None, None) => Ok(FileLayer::default()),
+    }
+}
+
+fn program_name(arguments: &[OsString]) -> OsString {
+    arguments.first().cloned().unwrap_or_else(|| "signalbox-gateway".into())
+}
+
+fn as_flags(arg: &Arg, values: &[String]) -> Vec<OsString> {
+    values.iter().map(|value| format!("--{}={value}", long_name(arg)).into()).collect()
+}
+
+fn check_alone(command: &Command, flags: &[OsString], origin: &Origin) -> Result<(), ConfigError> {
+    let alone = std::iter::once(OsString::from("signalbox-gateway")).chain(flags.iter().cloned());
+    match command.clone().try_get_matches_from(alone) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(from_clap(&error, command, origin)),
+    }
+}
+
+impl Settings {
+    /// Reads the flags in `arguments` (the program's name first), the variables in `environment`, and the file that
+    /// either of them names, and checks everything. Nothing but the named files is touched.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used: an unknown flag or key, a value of the wrong kind or out of its range, a
+    /// file that cannot be read, settings that contradict each other.
+    pub fn load(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        load(arguments.into_iter().collect(), environment)
+    }
+}

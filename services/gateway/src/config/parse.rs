@@ -1,0 +1,319 @@
+//! One parser for each kind of value. All three sources hand in text, so a value means the same wherever it stands.
+//! An error is the problem alone; where the value stood, and the remedy, are added by the caller.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::cidr::Cidr;
+use super::error::quote;
+use super::settings::{LogFormat, OrOff, Transport};
+
+/// One day in milliseconds, the longest time any setting takes.
+pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
+/// One gibibyte.
+pub(super) const GIB: usize = 1 << 30;
+/// A session id has eight bits for its shard, and a worker is a shard.
+const MAX_WORKERS: usize = 256;
+/// Engine.IO's name for the cookie when none is given.
+const DEFAULT_COOKIE: &str = "io";
+
+type Parsed<T> = Result<T, String>;
+
+/// A parser for a time in milliseconds.
+pub(super) fn millis(range: RangeInclusive<u64>) -> impl Fn(&str) -> Parsed<Duration> + Clone {
+    move |text| number(text, &range, "milliseconds").map(Duration::from_millis)
+}
+
+/// A parser for a size in bytes.
+pub(super) fn bytes(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> + Clone {
+    move |text| number(text, &range, "bytes")
+}
+
+/// A parser for a plain number.
+pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> + Clone {
+    move |text| number(text, &range, "")
+}
+
+fn number<N>(text: &str, range: &RangeInclusive<N>, unit: &str) -> Parsed<N>
+where
+    N: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let digits = text.trim();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        let of_unit = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
+        return Err(format!("{} is not a number{of_unit}", quote(text)));
+    }
+    match digits.parse() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        // Only digits, so what fails to parse is too large.
+        _ => {
+            let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+            Err(format!("{} is not between {} and {}{unit}", quote(text), range.start(), range.end()))
+        }
+    }
+}
+
+pub(super) fn port(text: &str) -> Parsed<u16> {
+    number(text, &(0..=u16::MAX), "").map_err(|_| format!("{} is not a port from 0 to 65535", quote(text)))
+}
+
+pub(super) fn port_or_off(text: &str) -> Parsed<OrOff<u16>> {
+    if is_off(text) {
+        return Ok(None);
+    }
+    port(text).map(Some).map_err(|problem| format!("{problem}, or off"))
+}
+
+pub(super) fn workers(text: &str) -> Parsed<usize> {
+    if text.trim() == "cores" {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        return Ok(cores.min(MAX_WORKERS));
+    }
+    number(text, &(1..=MAX_WORKERS), "")
+        .map_err(|_| format!("{} is neither a number from 1 to {MAX_WORKERS} nor cores", quote(text)))
+}
+
+pub(super) fn switch(text: &str) -> Parsed<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("{} is not true or false", quote(text))),
+    }
+}
+
+/// An IP address (an IPv6 one may stand in brackets) or a host name, which is resolved when the listener opens.
+pub(super) fn host(text: &str) -> Parsed<String> {
+    let trimmed = text.trim();
+    let host = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(trimmed);
+    if host.parse::<IpAddr>().is_ok() || is_host_name(host) {
+        return Ok(host.to_owned());
+    }
+    Err(format!("{} is neither an IP address nor a host name", quote(text)))
+}
+
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    // All digits and dots is an address with a slip in it, never a name.
+    let looks_like_address = name.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    name.len() <= 253 && !looks_like_address && name.split('.').all(is_label)
+}
+
+/// A path with one leading slash, without a trailing one, without empty segments; `/` alone stays.
+pub(super) fn path(text: &str) -> Parsed<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@".contains(c);
+    let trimmed = text.trim();
+    if trimmed.is_empty() || !trimmed.chars().all(is_plain) {
+        return Err(format!("{} is not a plain URL path", quote(text)));
+    }
+    let segments: Vec<&str> = trimmed.split('/').filter(|segment| !segment.is_empty()).collect();
+    if segments.iter().any(|segment| matches!(*segment, "." | "..")) {
+        return Err(format!("{} has a . or .. segment", quote(text)));
+    }
+    Ok(format!("/{}", segments.join("/")))
+}
+
+pub(super) fn realm_key(text: &str) -> Parsed<String> {
+    let is_key_character = |c: char| !c.is_control() && !c.is_whitespace() && !"/?#".contains(c);
+    if text.is_empty() || text.len() > 256 || !text.chars().all(is_key_character) {
+        return Err(format!("{} is not a key: 1 to 256 bytes without spaces, /, ? and #", quote(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// `scheme://host[:port]` as browsers send it, or `null`.
+pub(super) fn origin(text: &str) -> Parsed<String> {
+    let trimmed = text.trim();
+    if trimmed == "null" {
+        return Ok(trimmed.to_owned());
+    }
+    if trimmed == "*" {
+        return Err("\"*\" is not an origin; any origin is what holds when the setting is absent".to_owned());
+    }
+    let origin = trimmed.strip_suffix('/').unwrap_or(trimmed).to_ascii_lowercase();
+    let is_authority = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    match origin.split_once("://") {
+        Some((scheme, authority))
+            if !scheme.is_empty()
+                && scheme.chars().all(is_scheme)
+                && !authority.is_empty()
+                && authority.chars().all(is_authority) =>
+        {
+            Ok(without_default_port(scheme, &origin).to_owned())
+        }
+        _ => Err(format!("{} is not an origin (scheme://host or scheme://host:port)", quote(text))),
+    }
+}
+
+/// Browsers leave the scheme's own port out of `Origin`, so an entry that names it would never match.
+fn without_default_port<'a>(scheme: &str, origin: &'a str) -> &'a str {
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return origin,
+    };
+    origin.strip_suffix(default_port).unwrap_or(origin)
+}
+
+pub(super) fn cidr(text: &str) -> Parsed<Cidr> {
+    text.trim().parse().map_err(|problem| format!("{} {problem}", quote(text)))
+}
+
+pub(super) fn transport(text: &str) -> Parsed<Transport> {
+    match text.trim() {
+        "polling" => Ok(Transport::Polling),
+        "websocket" => Ok(Transport::WebSocket),
+        _ => Err(format!("{} is not a transport: polling or websocket", quote(text))),
+    }
+}
+
+/// A cookie's name, a token of RFC 9110; `true` is the usual name, `false` and `off` are no cookie.
+pub(super) fn cookie(text: &str) -> Parsed<OrOff<String>> {
+    let name = text.trim();
+    if is_off(name) || name == "false" {
+        return Ok(None);
+    }
+    if name == "true" {
+        return Ok(Some(DEFAULT_COOKIE.to_owned()));
+    }
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        return Err(format!("{} is not a cookie name", quote(text)));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+pub(super) fn node_id(text: &str) -> Parsed<String> {
+    let is_id_character = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(is_id_character) {
+        return Err(format!("{} is not a node id: 1 to 64 of A-Z a-z 0-9 . _ -", quote(text)));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn file_name(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() {
+        return Err("the name is empty".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+pub(super) fn log_filter(text: &str) -> Parsed<String> {
+    let filter = text.trim();
+    if filter.is_empty() || EnvFilter::builder().parse(filter).is_err() {
+        return Err(format!("{} is not a log filter", quote(text)));
+    }
+    Ok(filter.to_owned())
+}
+
+pub(super) fn log_format(text: &str) -> Parsed<LogFormat> {
+    match text.trim() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{} is not a log format: text or json", quote(text))),
+    }
+}
+
+fn is_off(text: &str) -> bool {
+    text.trim() == "off"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_normalised() {
+        for (text, expected) in [
+            ("/", "/"),
+            ("myapp", "/myapp"),
+            ("/myapp/", "/myapp"),
+            ("//a//b/", "/a/b"),
+            (" /socket.io/ ", "/socket.io"),
+        ] {
+            assert_eq!(path(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for text in ["", "/a b", "/a?b", "/a#b", "/{a}", "/a/../b", "/é", "/%2e"] {
+            assert!(path(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for (text, expected) in [
+            ("https://app.example.com", "https://app.example.com"),
+            ("https://App.Example.com/", "https://app.example.com"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("https://a.example:443", "https://a.example"),
+            ("http://a.example:80", "http://a.example"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("null", "null"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for text in ["*", "", "app.example.com", "https://", "https://a/b", "://a", "https://a b"] {
+            assert!(origin(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_addresses_or_names() {
+        for (text, expected) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("::", "::"),
+            ("[::1]", "::1"),
+            ("localhost", "localhost"),
+            ("node-1.example", "node-1.example"),
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for text in ["", "1.2.3", "256.1.1.1", "a b", "http://x", "a..b", "x:80"] {
+            assert!(host(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cookie_is_a_name_or_off() {
+        assert_eq!(cookie("off"), Ok(None));
+        assert_eq!(cookie("false"), Ok(None));
+        assert_eq!(cookie("true"), Ok(Some("io".to_owned())));
+        assert_eq!(cookie("sid"), Ok(Some("sid".to_owned())));
+        assert!(cookie("a b").is_err());
+        assert!(cookie("").is_err());
+    }
+
+    #[test]
+    fn numbers_are_digits_in_their_range() {
+        assert_eq!(millis(1..=DAY)("25000"), Ok(Duration::from_secs(25)));
+        assert_eq!(millis(1..=DAY)("2.5"), Err("\"2.5\" is not a number of milliseconds".to_owned()));
+        assert_eq!(
+            bytes(1..=GIB)("99999999999999999999"),
+            Err("\"99999999999999999999\" is not between 1 and 1073741824 bytes".to_owned())
+        );
+        assert_eq!(port("65535"), Ok(65535));
+        assert_eq!(port("65536"), Err("\"65536\" is not a port from 0 to 65535".to_owned()));
+        assert_eq!(workers("256"), Ok(256));
+        assert!(workers("0").is_err());
+        assert!(workers("257").is_err());
+        assert!(workers("cores").is_ok_and(|cores| cores >= 1));
+    }
+
+    #[test]
+    fn log_filters_are_checked() {
+        for text in ["info", "warn,signalbox_node=debug", "off"] {
+            assert!(log_filter(text).is_ok(), "{text:?}");
+        }
+        for text in ["", "info=loud", "a=b=c"] {
+            assert!(log_filter(text).is_err(), "{text:?}");
+        }
+    }
+}

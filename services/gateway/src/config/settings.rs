@@ -1,0 +1,278 @@
+//! The settings themselves: one typed struct in groups. Flags, environment names, file keys, `--help`, `--print-config`
+//! and `docs/configuration.md` all follow from the fields, their attributes and their doc comments.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use serde::{Serialize, Serializer};
+
+use super::cidr::Cidr;
+use super::parse;
+
+/// A setting that can be switched off; `None` is off.
+pub type OrOff<T> = Option<T>;
+
+/// Everything that can be configured, checked and normalised.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+pub struct Settings {
+    /// Where clients arrive.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub listener: ListenerSettings,
+    /// The PeerServer protocol.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub peerserver: PeerServerSettings,
+    /// The Socket.IO protocol.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub socketio: SocketIoSettings,
+    /// Where operators look.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub management: ManagementSettings,
+    /// This process: its name, threads, memory and end.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub node: NodeSettings,
+    /// What it writes to stdout.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub logging: LoggingSettings,
+}
+
+/// The public listener, which serves both protocols and the demo.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Public listener")]
+pub struct ListenerSettings {
+    /// Port of the public listener; 0 takes any free port. The variable PORT works too.
+    #[arg(long, short, value_name = "PORT", default_value = "9000", value_parser = parse::port)]
+    pub port: u16,
+
+    /// Address or host name the public listener binds to.
+    #[arg(long, short = 'H', value_name = "HOST", default_value = "0.0.0.0", value_parser = parse::host)]
+    pub host: String,
+
+    /// PEM file with the private key; together with --sslcert it turns TLS on.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub sslkey: Option<PathBuf>,
+
+    /// PEM file with the certificate chain, the server's own certificate first.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub sslcert: Option<PathBuf>,
+
+    /// Origin whose pages may read HTTP replies, with credentials; repeatable. Without it every origin is reflected,
+    /// without credentials.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
+    pub cors: Vec<String>,
+
+    /// Origins whose pages may open sessions of either protocol; repeatable. Without it all may. Clients that send no
+    /// Origin header, as programs outside a browser do, always may.
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
+    pub origins: Vec<String>,
+
+    /// Whether a proxy stands in front: then the client's address is taken from X-Forwarded-For.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
+    pub proxied: bool,
+
+    /// Address ranges of the proxies whose X-Forwarded-For counts, where --proxied is set; repeatable. Without it
+    /// every peer's does.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
+    pub trusted_proxies: Vec<Cidr>,
+
+    /// Directory with the browser bundles of socket.io-client and peerjs. Without it their addresses redirect to a
+    /// public CDN.
+    #[arg(long, value_name = "DIR", value_parser = parse::file_name)]
+    pub vendor_dir: Option<PathBuf>,
+}
+
+impl ListenerSettings {
+    /// The files of the private key and of the certificate chain, when TLS is on.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.sslkey.as_deref().zip(self.sslcert.as_deref())
+    }
+}
+
+/// The PeerServer protocol; names, short forms and meanings are those of the `peerjs` program.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "PeerServer")]
+pub struct PeerServerSettings {
+    /// Path the PeerServer protocol is mounted at. The variable PEERSERVER_PATH works too.
+    #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse::path)]
+    pub path: String,
+
+    /// Key clients must present; repeatable: each key is a realm of its own, with ids of its own.
+    #[arg(long, short, value_name = "KEY", default_value = "peerjs", value_parser = parse::realm_key)]
+    pub key: Vec<String>,
+
+    /// How long messages wait for an absent peer before the sender gets EXPIRE, in milliseconds.
+    #[arg(long = "expire_timeout", short = 't', value_name = "MS", default_value = "5000")]
+    #[arg(value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub expire_timeout: Duration,
+
+    /// How long a peer may stay silent before its connection is closed, in milliseconds. Any traffic counts.
+    #[arg(long = "alive_timeout", value_name = "MS", default_value = "60000")]
+    #[arg(value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub alive_timeout: Duration,
+
+    /// Most peers registered at the same time.
+    #[arg(long = "concurrent_limit", short = 'c', value_name = "COUNT", default_value = "5000")]
+    #[arg(value_parser = parse::count(1..=u32::MAX as usize))]
+    pub concurrent_limit: usize,
+
+    /// Whether GET {path}/{key}/peers lists the registered ids; when off it answers 401.
+    #[arg(long = "allow_discovery", value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
+    pub allow_discovery: bool,
+}
+
+/// A transport of Engine.IO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket, opened directly or by an upgrade.
+    WebSocket,
+}
+
+/// The Socket.IO protocol; the defaults are Socket.IO's own.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Socket.IO")]
+pub struct SocketIoSettings {
+    /// Path prefix of the Socket.IO protocol. It ends in a slash, added where missing, unless --no-trailing-slash.
+    #[arg(long, value_name = "PATH", default_value = "/socket.io/", value_parser = parse::path)]
+    pub socketio_path: String,
+
+    /// Whether the Socket.IO path is served without its trailing slash too.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
+    pub no_trailing_slash: bool,
+
+    /// Transports that are offered: polling, websocket or both.
+    #[arg(long, value_name = "TRANSPORT", value_delimiter = ',')]
+    #[arg(default_value = "polling,websocket", value_parser = parse::transport)]
+    pub transports: Vec<Transport>,
+
+    /// Time between two pings to a client, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "25000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub ping_interval: Duration,
+
+    /// How long a client may take to answer a ping before it counts as gone, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "20000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub ping_timeout: Duration,
+
+    /// How long an upgrade from polling to WebSocket may take, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "10000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub upgrade_timeout: Duration,
+
+    /// How long a connection may stay in no namespace before it is closed, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "45000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub connect_timeout: Duration,
+
+    /// Largest POST body or WebSocket message a client may send, in bytes.
+    #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = parse::bytes(1..=parse::GIB))]
+    pub max_payload: usize,
+
+    /// Name of the cookie that carries the session id on polling handshakes, for load balancers; off sends none.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_value = "off", default_missing_value = "io")]
+    #[arg(value_parser = parse::cookie)]
+    #[serde(serialize_with = "or_off")]
+    pub cookie: OrOff<String>,
+}
+
+/// The management listener, and the one that serves metrics and nothing else.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Management listener")]
+pub struct ManagementSettings {
+    /// Address or host name the management listener binds to.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", value_parser = parse::host)]
+    pub admin_host: String,
+
+    /// Port of the management listener; 0 takes any free port.
+    #[arg(long, value_name = "PORT", default_value = "9001", value_parser = parse::port)]
+    pub admin_port: u16,
+
+    /// Port of a further listener, at --host, that serves /livez, /readyz and /metrics and nothing else; 0 takes any
+    /// free port.
+    #[arg(long, value_name = "PORT", default_value = "off", value_parser = parse::port_or_off)]
+    #[serde(serialize_with = "or_off")]
+    pub metrics_port: OrOff<u16>,
+}
+
+/// This process.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Node")]
+pub struct NodeSettings {
+    /// Name of this node in logs and metrics, 1 to 64 of A-Z a-z 0-9 . _ -. Without it one is made at every start.
+    #[arg(long, value_name = "ID", value_parser = parse::node_id)]
+    pub node_id: Option<String>,
+
+    /// Worker threads, each with a shard of the sessions; cores is one per processor core.
+    #[arg(long, value_name = "COUNT", default_value = "cores", value_parser = parse::workers)]
+    pub workers: usize,
+
+    /// Bytes that may wait for one slow reader before it is disconnected. Without it four times --max-payload.
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes(1..=4 * parse::GIB))]
+    pub outbox_limit: Option<usize>,
+
+    /// Bytes that may wait for all slow readers of the node together; beyond it the fullest is disconnected first.
+    #[arg(long, value_name = "BYTES", default_value = "268435456")]
+    #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
+    pub memory_budget: usize,
+
+    /// How long a stopping node gives its clients before it cuts what is left, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "5000", value_parser = parse::millis(0..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub drain_timeout: Duration,
+}
+
+impl NodeSettings {
+    /// Bytes that may wait for one slow reader, given the largest message: the setting, or four times that.
+    pub fn outbox_limit(&self, max_payload: usize) -> usize {
+        self.outbox_limit.unwrap_or(max_payload.saturating_mul(4))
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Logs, which go to stdout.
+#[derive(Debug, Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Logs")]
+pub struct LoggingSettings {
+    /// What is logged: a level (error, warn, info, debug, trace), or a list of target=level.
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = parse::log_filter)]
+    pub log: String,
+
+    /// How a log line looks: text or json.
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse::log_format)]
+    pub log_format: LogFormat,
+}
+
+fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    serializer.serialize_u64(millis)
+}
+
+fn or_off<T: Serialize, S: Serializer>(value: &OrOff<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => value.serialize(serializer),
+        None => serializer.serialize_str("off"),
+    }
+}

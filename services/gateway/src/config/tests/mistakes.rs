@@ -1,0 +1,207 @@
+//! Each mistake is one line that names the place and the remedy.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use super::super::Settings;
+use super::{Scratch, error_of, settings_of};
+
+#[test]
+fn a_wrong_flag_is_one_line_with_the_remedy() {
+    for (arguments, expected) in [
+        (
+            vec!["--ping-interval", "abc"],
+            "--ping-interval: \"abc\" is not a number of milliseconds (use e.g. --ping-interval 25000)",
+        ),
+        (
+            vec!["--ping_interval=0"],
+            "--ping-interval: \"0\" is not between 1 and 86400000 milliseconds (use e.g. --ping-interval 25000)",
+        ),
+        (
+            vec!["--ping-interval", "-5"],
+            "--ping-interval: \"-5\" is not a number of milliseconds (use e.g. --ping-interval 25000)",
+        ),
+        (vec!["-p", "70000"], "--port: \"70000\" is not a port from 0 to 65535 (use e.g. --port 9000)"),
+        (vec!["--port"], "--port: a value is missing (use e.g. --port 9000)"),
+        (vec!["--port="], "--port: \"\" is not a port from 0 to 65535 (use e.g. --port 9000)"),
+        (vec!["--port", "1", "--port", "2"], "--port: given more than once (give it once)"),
+        (vec!["--prot", "1"], "--prot: unknown flag (did you mean --port?)"),
+        (vec!["--redis-url", "redis://cache"], "--redis-url: unknown flag (see --help)"),
+        (vec!["-x"], "-x: unknown flag (see --help)"),
+        (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),
+        (vec!["--print-config=yes"], "--print-config: takes no value (leave it out)"),
+        (vec!["--proxied", "maybe"], "--proxied: \"maybe\" is not true or false (use e.g. --proxied false)"),
+        (
+            vec!["--metrics-port", "many"],
+            "--metrics-port: \"many\" is not a port from 0 to 65535, or off (use e.g. --metrics-port 9004)",
+        ),
+        (
+            vec!["--max-payload", "1MB"],
+            "--max-payload: \"1MB\" is not a number of bytes (use e.g. --max-payload 1000000)",
+        ),
+        (
+            vec!["--transports", "polling,webtransport"],
+            "--transports: \"webtransport\" is not a transport: polling or websocket (use e.g. --transports \
+             polling,websocket)",
+        ),
+        (
+            vec!["--trusted-proxies", "10.0.0.0/99"],
+            "--trusted-proxies: \"10.0.0.0/99\" has a prefix that is not between 0 and 32 (use e.g. --trusted-proxies \
+             10.0.0.0/8)",
+        ),
+        (
+            vec!["--trusted-proxies", "10.0.0.0/8"],
+            "--trusted-proxies: has no effect without --proxied (set --proxied true too)",
+        ),
+        (
+            vec!["--cors", "*"],
+            "--cors: \"*\" is not an origin; any origin is what holds when the setting is absent (use e.g. --cors \
+             https://app.example.com)",
+        ),
+        (vec!["--path", "/a b"], "--path: \"/a b\" is not a plain URL path (use e.g. --path /)"),
+        (
+            vec!["--path", "/socket.io/x"],
+            "--path: \"/socket.io/x\" lies under the Socket.IO path \"/socket.io/\" (use e.g. --path /)",
+        ),
+        (vec!["--path", "/demo"], "--path: \"/demo\" belongs to the demo page (use e.g. --path /)"),
+        (
+            vec!["--socketio-path", "/"],
+            "--socketio-path: \"/\" would take every request of the other protocol (use e.g. --socketio-path \
+             /socket.io/)",
+        ),
+        (
+            vec!["--admin-port", "9000"],
+            "--admin-port: 9000 is --port too (give each listener a port of its own, or 0)",
+        ),
+        (
+            vec!["--metrics-port", "9001"],
+            "--metrics-port: 9001 is --admin-port too (give each listener a port of its own, or 0)",
+        ),
+        (
+            vec!["--workers", "many"],
+            "--workers: \"many\" is neither a number from 1 to 256 nor cores (use e.g. --workers cores)",
+        ),
+        (vec!["--log", "info=loud"], "--log: \"info=loud\" is not a log filter (use e.g. --log info)"),
+        (
+            vec!["--node-id", "a\nb"],
+            "--node-id: \"a\\nb\" is not a node id: 1 to 64 of A-Z a-z 0-9 . _ - (use e.g. --node-id node-1)",
+        ),
+        (
+            vec!["--memory-budget", "5"],
+            "--memory-budget: the memory budget (5 bytes) is less than one outbox (4000000 bytes) (set \
+             --memory-budget to 4000000 or more, or lower --outbox-limit)",
+        ),
+        (vec!["--sslkey", "key.pem"], "--sslkey: needs --sslcert too (set --sslcert cert.pem too)"),
+        (
+            vec!["--config", "missing.toml"],
+            "--config: cannot read \"missing.toml\": no such file (name a readable TOML file)",
+        ),
+        (
+            vec!["--vendor-dir", "missing"],
+            "--vendor-dir: cannot read \"missing\": no such file (name a readable directory, or leave it out for a \
+             public CDN)",
+        ),
+    ] {
+        assert_eq!(error_of(&arguments, &[]), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named_as_a_variable() {
+    for (environment, expected) in [
+        (
+            ("SIGNALBOX_PING_INTERVAL", "abc"),
+            "SIGNALBOX_PING_INTERVAL: \"abc\" is not a number of milliseconds (use e.g. SIGNALBOX_PING_INTERVAL=25000)",
+        ),
+        (("PORT", "http"), "PORT: \"http\" is not a port from 0 to 65535 (use e.g. PORT=9000)"),
+        (
+            ("SIGNALBOX_ALLOW_DISCOVERY", "y"),
+            "SIGNALBOX_ALLOW_DISCOVERY: \"y\" is not true or false (use e.g. SIGNALBOX_ALLOW_DISCOVERY=false)",
+        ),
+        (
+            ("SIGNALBOX_SSLCERT", "cert.pem"),
+            "SIGNALBOX_SSLCERT: needs --sslkey too (set --sslkey too, or SIGNALBOX_SSLKEY)",
+        ),
+        (
+            ("SIGNALBOX_CONFIG", "missing.toml"),
+            "SIGNALBOX_CONFIG: cannot read \"missing.toml\": no such file (name a readable TOML file)",
+        ),
+    ] {
+        assert_eq!(error_of(&[], &[environment]), expected, "{environment:?}");
+    }
+
+    let not_utf8 = OsString::from_vec(vec![0xff]);
+    let environment = [(OsString::from("SIGNALBOX_NODE_ID"), not_utf8)];
+    let error = Settings::load([OsString::from("signalbox-gateway")], environment).unwrap_err();
+    let expected = "SIGNALBOX_NODE_ID: the value is not UTF-8 text (use e.g. SIGNALBOX_NODE_ID=node-1)";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn a_wrong_file_is_named_with_its_key() {
+    let scratch = Scratch::new();
+    for (content, expected) in [
+        (
+            "ping-interval = \"abc\"",
+            "F: ping-interval: \"abc\" is not a number of milliseconds (use e.g. ping-interval = 25000)",
+        ),
+        (
+            "ping_interval = true",
+            "F: ping-interval: expected a number, found boolean (use e.g. ping-interval = 25000)",
+        ),
+        ("pingintervall = 1", "F: pingintervall: unknown key (did you mean ping-interval?)"),
+        ("redis-url = \"x\"", "F: redis-url: unknown key (the keys are the names of the flags, see --help)"),
+        (
+            "print-config = true",
+            "F: print-config: unknown key (the keys are the names of the flags, see --help)",
+        ),
+        (
+            "[socketio]\nping-interval = 1",
+            "F: socketio: unknown key (the keys are the names of the flags, see --help)",
+        ),
+        ("node-id = 0x10", "F: node-id: expected a string, found integer (use e.g. node-id = \"node-1\")"),
+        (
+            "key = [\"a\", 1]",
+            "F: key: expected a string or a list of strings, found integer (use e.g. key = \"peerjs\")",
+        ),
+        ("key = []", "F: key: the list is empty (use e.g. key = \"peerjs\")"),
+        ("port = [1]", "F: port: expected a number, found array (use e.g. port = 9000)"),
+        ("proxied = \"maybe\"", "F: proxied: \"maybe\" is not true or false (use e.g. proxied = false)"),
+        ("ping-interval = 1\nping_interval = 1", "F: ping-interval: given in two spellings (give it once)"),
+        ("sslkey = \"key.pem\"", "F: sslkey: needs --sslcert too (set sslcert = \"cert.pem\" too)"),
+        ("port = 1\nport = 2", "F:2: duplicate key (the file must be valid TOML)"),
+        (
+            "trusted-proxies = [\"10.0.0.1/8\"]",
+            "F: trusted-proxies: \"10.0.0.1/8\" has address bits set beyond its prefix; the range is 10.0.0.0/8 (use \
+             e.g. trusted-proxies = \"10.0.0.0/8\")",
+        ),
+    ] {
+        let file = scratch.file("signalbox.toml", content);
+        assert_eq!(
+            error_of(&["--config", &file], &[]),
+            expected.replace("F:", &format!("{file}:")),
+            "{content}"
+        );
+    }
+    let file = scratch.file("signalbox.toml", "# fine\nport = = 1\n");
+    assert!(error_of(&["--config", &file], &[]).starts_with(&format!("{file}:2: ")));
+    let file = scratch.file("latin1.toml", b"# \xe9");
+    assert!(error_of(&["--config", &file], &[]).contains("it is not UTF-8 text"));
+    let directory = scratch.0.to_str().unwrap().to_owned();
+    assert!(error_of(&["--config", &directory], &[]).contains("it is a directory"));
+}
+
+#[test]
+fn certificates_must_be_readable_files() {
+    let scratch = Scratch::new();
+    let key = scratch.file("key.pem", "");
+    let certificate = scratch.file("cert.pem", "");
+    let directory = scratch.0.to_str().unwrap().to_owned();
+    let settings = settings_of(&["--sslkey", &key, "--sslcert", &certificate], &[]);
+    assert_eq!(settings.listener.tls(), Some((Path::new(&key), Path::new(&certificate))));
+    for (name, problem) in [("missing.pem", "no such file"), (directory.as_str(), "it is not a file")] {
+        let expected = format!("--sslcert: cannot read {name:?}: {problem} (name a readable PEM file)");
+        assert_eq!(error_of(&["--sslkey", &key, "--sslcert", name], &[]), expected);
+    }
+}

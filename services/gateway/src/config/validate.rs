@@ -1,0 +1,219 @@
+//! What no single value shows: settings that need, exclude or bound each other, and files that must be readable.
+
+use std::fs::File;
+use std::path::Path;
+
+use clap::Command;
+
+use super::command::find;
+use super::error::{ConfigError, Origin, quote};
+use super::file::reason;
+use super::layers::Origins;
+use super::settings::Settings;
+
+/// The demo is served here, whatever else is configured.
+const DEMO_PATH: &str = "/demo";
+
+/// Checks the settings against each other and brings them into their final form.
+pub(super) fn validate(
+    settings: &mut Settings,
+    origins: &Origins,
+    command: &Command,
+) -> Result<(), ConfigError> {
+    let check = Check { origins, command };
+    normalise(settings);
+    check.tls(settings)?;
+    check.vendor_dir(settings)?;
+    check.proxies(settings)?;
+    check.ports(settings)?;
+    check.paths(settings)?;
+    check.transports(settings)?;
+    check.memory(settings)
+}
+
+fn normalise(settings: &mut Settings) {
+    if !settings.socketio.no_trailing_slash && !settings.socketio.socketio_path.ends_with('/') {
+        settings.socketio.socketio_path.push('/');
+    }
+    remove_repeated(&mut settings.peerserver.key);
+    remove_repeated(&mut settings.listener.cors);
+    remove_repeated(&mut settings.listener.origins);
+    remove_repeated(&mut settings.socketio.transports);
+    settings.node.outbox_limit = Some(settings.node.outbox_limit(settings.socketio.max_payload));
+}
+
+fn remove_repeated<T: PartialEq + Clone>(list: &mut Vec<T>) {
+    let mut seen = Vec::new();
+    list.retain(|item| {
+        let is_new = !seen.contains(item);
+        seen.push(item.clone());
+        is_new
+    });
+}
+
+struct Check<'a> {
+    origins: &'a Origins,
+    command: &'a Command,
+}
+
+impl Check<'_> {
+    fn tls(&self, settings: &Settings) -> Result<(), ConfigError> {
+        match (&settings.listener.sslkey, &settings.listener.sslcert) {
+            (Some(_), None) => Err(self.missing_partner("sslkey", "sslcert", "cert.pem")),
+            (None, Some(_)) => Err(self.missing_partner("sslcert", "sslkey", "key.pem")),
+            (Some(key), Some(certificate)) => {
+                self.readable_file("sslkey", key)?;
+                self.readable_file("sslcert", certificate)
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn missing_partner(&self, given: &str, missing: &str, example: &str) -> ConfigError {
+        let origin = self.origins.of(given);
+        let partner = Origin::Flag.place(missing);
+        let remedy = match origin {
+            // The partner's variable differs in its name.
+            Origin::Env(_) => format!("set {partner} too, or SIGNALBOX_{}", missing.to_ascii_uppercase()),
+            _ => format!("set {} too", origin.assignment(missing, example)),
+        };
+        ConfigError::new(origin.place(given), format!("needs {partner} too"), remedy)
+    }
+
+    fn readable_file(&self, name: &str, path: &Path) -> Result<(), ConfigError> {
+        let opened = File::open(path).and_then(|file| file.metadata());
+        let problem = match opened {
+            Ok(metadata) if metadata.is_file() => return Ok(()),
+            Ok(_) => "it is not a file".to_owned(),
+            Err(error) => reason(&error),
+        };
+        Err(self.unreadable(name, path, &problem, "name a readable PEM file"))
+    }
+
+    fn vendor_dir(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let Some(path) = &settings.listener.vendor_dir else { return Ok(()) };
+        match std::fs::read_dir(path) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let remedy = "name a readable directory, or leave it out for a public CDN";
+                Err(self.unreadable("vendor-dir", path, &reason(&error), remedy))
+            }
+        }
+    }
+
+    fn unreadable(&self, name: &str, path: &Path, problem: &str, remedy: &str) -> ConfigError {
+        let problem = format!("cannot read {}: {problem}", quote(&path.to_string_lossy()));
+        ConfigError::new(self.origins.of(name).place(name), problem, remedy)
+    }
+
+    /// A list of trusted proxies that has no effect would give a false sense of safety.
+    fn proxies(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if settings.listener.proxied || settings.listener.trusted_proxies.is_empty() {
+            return Ok(());
+        }
+        let origin = self.origins.of("trusted-proxies");
+        let remedy = match origin {
+            Origin::Env(_) => "set SIGNALBOX_PROXIED=true too".to_owned(),
+            _ => format!("set {} too", origin.assignment("proxied", "true")),
+        };
+        let place = origin.place("trusted-proxies");
+        Err(ConfigError::new(place, "has no effect without --proxied", remedy))
+    }
+
+    fn ports(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let public = Address { name: "port", host: &settings.listener.host, port: settings.listener.port };
+        let admin = &settings.management;
+        let management = Address { name: "admin-port", host: &admin.admin_host, port: admin.admin_port };
+        let metrics = admin.metrics_port.map(|port| Address {
+            name: "metrics-port",
+            host: &settings.listener.host,
+            port,
+        });
+        let pairs =
+            [(Some(&management), &public), (metrics.as_ref(), &public), (metrics.as_ref(), &management)];
+        for (later, earlier) in pairs {
+            let Some(later) = later else { continue };
+            if later.collides_with(earlier) {
+                let problem = format!("{} is --{} too", later.port, earlier.name);
+                let place = self.origins.of(later.name).place(later.name);
+                return Err(ConfigError::new(place, problem, "give each listener a port of its own, or 0"));
+            }
+        }
+        Ok(())
+    }
+
+    fn paths(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let socketio = settings.socketio.socketio_path.as_str();
+        let peerserver = settings.peerserver.path.as_str();
+        if socketio == "/" {
+            let origin = self.origins.of("socketio-path");
+            let remedy = format!("use e.g. {}", origin.assignment("socketio-path", "/socket.io/"));
+            let problem = "\"/\" would take every request of the other protocol";
+            return Err(ConfigError::new(origin.place("socketio-path"), problem, remedy));
+        }
+        for (name, path) in [("socketio-path", socketio), ("path", peerserver)] {
+            if is_under(path, DEMO_PATH) {
+                return Err(self.bad(name, format!("{} belongs to the demo page", quote(path))));
+            }
+        }
+        if is_under(peerserver, socketio) {
+            let problem = format!("{} lies under the Socket.IO path {}", quote(peerserver), quote(socketio));
+            return Err(self.bad("path", problem));
+        }
+        Ok(())
+    }
+
+    fn transports(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if settings.socketio.transports.is_empty() {
+            return Err(self.bad("transports", "the list is empty".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn memory(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let outbox_limit = settings.node.outbox_limit(settings.socketio.max_payload);
+        if settings.node.memory_budget >= outbox_limit {
+            return Ok(());
+        }
+        // Of the two, the one that somebody set is the one to change.
+        let names = ["memory-budget", "outbox-limit", "max-payload"];
+        let name = names.into_iter().find(|name| self.origins.of(name) != &Origin::Default);
+        let name = name.unwrap_or("memory-budget");
+        let budget = settings.node.memory_budget;
+        let problem =
+            format!("the memory budget ({budget} bytes) is less than one outbox ({outbox_limit} bytes)");
+        let remedy = format!("set --memory-budget to {outbox_limit} or more, or lower --outbox-limit");
+        Err(ConfigError::new(self.origins.of(name).place(name), problem, remedy))
+    }
+
+    fn bad(&self, name: &str, problem: String) -> ConfigError {
+        let origin = self.origins.of(name);
+        match find(self.command, name) {
+            Some(arg) => origin.error(arg, problem),
+            None => ConfigError::new(origin.place(name), problem, "see --help"),
+        }
+    }
+}
+
+/// Where a listener will be.
+struct Address<'a> {
+    name: &'static str,
+    host: &'a str,
+    port: u16,
+}
+
+impl Address<'_> {
+    fn collides_with(&self, other: &Address<'_>) -> bool {
+        let is_any = |host: &str| matches!(host, "0.0.0.0" | "::");
+        let is_same_host = self.host == other.host || is_any(self.host) || is_any(other.host);
+        self.port != 0 && self.port == other.port && is_same_host
+    }
+}
+
+fn is_under(path: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    match path.strip_prefix(prefix) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/'),
+        None => false,
+    }
+}

@@ -1,0 +1,14 @@
+//! The gateway: both protocols on one port. Listeners, routes, configuration and wiring; everything else is in the
+//! crates below.
+//!
+//! - [`config`]: what can be set, and from where.
+//! - [`server`]: the program's life: bind, listen, serve, stop.
+//! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
+//! - [`management`]: health and metrics.
+//! - [`tls`]: certificates.
+
+pub mod config;
+pub mod management;
+pub mod public;
+pub mod server;
+pub mod tls;

@@ -1,0 +1,174 @@
+//! The program's life: bind, listen, serve, stop.
+
+use std::{
+    io::{self, Write as _},
+    net::TcpListener,
+    time::Duration,
+};
+
+use actix_web::{App, HttpServer, web};
+use anyhow::{Context, Result, anyhow};
+use signalbox_node::{Cors, Metrics, Network, Node, PeerConfig, Serve, app::vocabulary, engineio};
+use signalbox_telemetry::{LogFormat, init_logs};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    config::{LogFormat as ConfiguredFormat, Settings, Transport},
+    management, public, tls,
+};
+
+/// A node without Redis never drains: nobody could take its clients over, so it stops within ten seconds whatever is set.
+const LONGEST_STOP: Duration = Duration::from_secs(8);
+
+/// Runs the gateway until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting, with the remedy.
+pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
+    let format = match settings.logging.log_format {
+        ConfiguredFormat::Text => LogFormat::Text,
+        ConfiguredFormat::Json => LogFormat::Json,
+    };
+    init_logs(&settings.logging.log, format)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    actix_rt::System::new().block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> Result<()> {
+    let metrics = Metrics::new();
+    metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    let app = signalbox_node::App::new().namespace(vocabulary::namespace());
+    let node = Node::new(node_config(settings), app, metrics);
+
+    let listener = &settings.listener;
+    let tls = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let site = public::Site::load(settings)?;
+
+    let public_socket = bind("--port", &listener.host, listener.port)?;
+    let management = &settings.management;
+    let admin_socket = bind("--admin-port", &management.admin_host, management.admin_port)?;
+    let metrics_socket =
+        management.metrics_port.map(|port| bind("--metrics-port", &listener.host, port)).transpose()?;
+    let mut line =
+        format!("public={} management={}", url(scheme, &public_socket)?, url("http", &admin_socket)?);
+    if let Some(socket) = &metrics_socket {
+        line.push_str(&format!(" metrics={}", url("http", socket)?));
+    }
+
+    let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(listener.cors.clone()) };
+    let public_server = node
+        .serve(Serve { listener: public_socket, cors, tls }, move |routes| site.routes(routes))
+        .context("the public listener failed")?;
+    let public_handle = public_server.handle();
+    let mut servers = vec![actix_rt::spawn(public_server)];
+    let mut handles = Vec::new();
+    for socket in [Some(admin_socket), metrics_socket].into_iter().flatten() {
+        let node = web::Data::new(node.clone());
+        let server = HttpServer::new(move || App::new().app_data(node.clone()).configure(management::routes))
+            .workers(1)
+            .shutdown_timeout(1)
+            .disable_signals()
+            .listen(socket)
+            .context("the management listener failed")?
+            .run();
+        handles.push(server.handle());
+        servers.push(actix_rt::spawn(server));
+    }
+
+    // The one line that scripts wait for.
+    writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
+    let id = settings.node.node_id.clone().unwrap_or_else(|| "unnamed".to_owned());
+    tracing::info!(node = id, workers = settings.node.workers, "ready");
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let grace = settings.node.drain_timeout.min(LONGEST_STOP);
+    tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a second signal ends it at once");
+    let stop = async {
+        public_handle.pause().await;
+        let left = node.stop(grace).await;
+        if left > 0 {
+            tracing::warn!(left, "clients that did not hang up in time are cut off");
+        }
+        public_handle.stop(true).await;
+        for handle in &handles {
+            handle.stop(false).await;
+        }
+    };
+    tokio::select! {
+        () = stop => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn bind(flag: &str, host: &str, port: u16) -> Result<TcpListener> {
+    signalbox_node::bind(host, port).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow!(
+            "{flag}: {host}:{port} is in use (stop what listens there, choose another port, or use {flag} 0 for any free one)"
+        ),
+        io::ErrorKind::PermissionDenied => anyhow!(
+            "{flag}: no permission to listen on {host}:{port} (ports below 1024 are reserved; choose another)"
+        ),
+        _ => anyhow!("{flag}: cannot listen on {host}:{port}: {error} (is the host an address of this machine?)"),
+    })
+}
+
+fn url(scheme: &str, socket: &TcpListener) -> Result<String> {
+    Ok(format!("{scheme}://{}", socket.local_addr()?))
+}
+
+/// The settings as the node takes them.
+fn node_config(settings: &Settings) -> signalbox_node::Config {
+    let Settings { listener, peerserver, socketio, node, .. } = settings;
+    let network = |(address, prefix)| Network { address, prefix };
+    let trusted_proxies = match (listener.proxied, listener.trusted_proxies.is_empty()) {
+        (false, _) => Vec::new(),
+        (true, false) => listener.trusted_proxies.iter().map(|cidr| network(cidr.parts())).collect(),
+        (true, true) => [network(([0, 0, 0, 0].into(), 0)), network(([0u16; 8].into(), 0))].to_vec(),
+    };
+    signalbox_node::Config {
+        shards: node.workers,
+        engine: engineio::Config {
+            ping_interval: socketio.ping_interval,
+            ping_timeout: socketio.ping_timeout,
+            upgrade_timeout: socketio.upgrade_timeout,
+            max_payload: socketio.max_payload,
+            transports: socketio
+                .transports
+                .iter()
+                .map(|transport| match transport {
+                    Transport::Polling => engineio::Transport::Polling,
+                    Transport::WebSocket => engineio::Transport::WebSocket,
+                })
+                .collect(),
+            ..engineio::Config::default()
+        },
+        connect_timeout: socketio.connect_timeout,
+        socketio_path: socketio.socketio_path.clone(),
+        cookie: socketio.cookie.clone(),
+        peer: PeerConfig {
+            path: peerserver.path.trim_end_matches('/').to_owned(),
+            keys: peerserver.key.clone(),
+            expire_timeout: peerserver.expire_timeout,
+            alive_timeout: peerserver.alive_timeout,
+            concurrent_limit: Some(peerserver.concurrent_limit),
+            allow_discovery: peerserver.allow_discovery,
+            max_payload: socketio.max_payload,
+        },
+        origins: (!listener.origins.is_empty()).then(|| listener.origins.clone()),
+        trusted_proxies,
+        outbox_limit: node.outbox_limit(socketio.max_payload),
+        memory_budget: node.memory_budget,
+        ..signalbox_node::Config::default()
+    }
+}

@@ -1,0 +1,219 @@
+//! The dependency arrows: which crate of the workspace may use which, and what must stay out of reach.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use anyhow::{Result, bail};
+
+use crate::step::Outcome;
+use crate::workspace::{Graph, Workspace};
+
+/// What holds for one crate.
+struct Rule {
+    name: &'static str,
+    /// The crates of the workspace it may name in its Cargo.toml, for tests too.
+    may_use: &'static [&'static str],
+    /// How the names begin of the packages it must not reach over any number of arrows, tests aside.
+    must_not_reach: &'static [&'static str],
+}
+
+/// No sockets, no async, no store.
+const PROTOCOL: &[&str] = &["actix", "tokio", "redis"];
+/// Drivers of a store may need a runtime, but no web server.
+const NO_WEB: &[&str] = &["actix"];
+const ANYTHING: &[&str] = &[];
+
+/// The rooms and floors of the house. A service is in nobody's `may_use`.
+const RULES: &[Rule] = &[
+    Rule { name: "signalbox-websocket", may_use: &[], must_not_reach: PROTOCOL },
+    Rule { name: "signalbox-engineio", may_use: FRAMES, must_not_reach: PROTOCOL },
+    Rule {
+        name: "signalbox-socketio",
+        may_use: &["signalbox-websocket", "signalbox-engineio"],
+        must_not_reach: PROTOCOL,
+    },
+    Rule { name: "signalbox-peerserver", may_use: FRAMES, must_not_reach: PROTOCOL },
+    Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
+    Rule { name: "signalbox-cluster", may_use: PROTOCOL_CRATES, must_not_reach: NO_WEB },
+    Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
+    Rule { name: "signalbox-gateway", may_use: ALL_CRATES, must_not_reach: ANYTHING },
+    Rule { name: "xtask", may_use: &[], must_not_reach: PROTOCOL },
+];
+
+/// A protocol makes frames: encoded once, shared by all their receivers.
+const FRAMES: &[&str] = &["signalbox-websocket"];
+
+const PROTOCOL_CRATES: &[&str] =
+    &["signalbox-websocket", "signalbox-engineio", "signalbox-socketio", "signalbox-peerserver"];
+
+/// What is below the node.
+const LOWER_CRATES: &[&str] = &[
+    "signalbox-websocket",
+    "signalbox-engineio",
+    "signalbox-socketio",
+    "signalbox-peerserver",
+    "signalbox-telemetry",
+    "signalbox-cluster",
+];
+
+/// What is below the services.
+const ALL_CRATES: &[&str] = &[
+    "signalbox-websocket",
+    "signalbox-engineio",
+    "signalbox-socketio",
+    "signalbox-peerserver",
+    "signalbox-telemetry",
+    "signalbox-cluster",
+    "signalbox-node",
+];
+
+/// Checks the workspace as it is.
+pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
+    let violations = violations(&workspace.graph()?);
+    if !violations.is_empty() {
+        bail!("{}", violations.join("\n"));
+    }
+    Ok(Outcome::Done)
+}
+
+/// One sentence for each arrow that must not be.
+fn violations(graph: &Graph) -> Vec<String> {
+    let mut found = Vec::new();
+    for (id, package) in graph.packages.iter().filter(|(_, package)| package.is_member) {
+        let name = &package.name;
+        let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
+            found.push(format!("{name} has no rule in xtask/src/arrows.rs"));
+            continue;
+        };
+        for dependency in &package.dependencies {
+            let Some(used) = graph.packages.get(&dependency.id) else { continue };
+            if used.is_member && used.name != *name && !rule.may_use.contains(&used.name.as_str()) {
+                found.push(format!("{name} must not use {}", used.name));
+            }
+        }
+        for (family, chain) in forbidden_reach(graph, id, rule.must_not_reach) {
+            found.push(format!("{name} must not reach {family}: {}", chain.join(" -> ")));
+        }
+    }
+    found
+}
+
+/// For each forbidden family that is within reach, the shortest chain of packages that leads to it.
+fn forbidden_reach(graph: &Graph, from: &str, families: &[&'static str]) -> Vec<(&'static str, Vec<String>)> {
+    let came_from = reachable(graph, from);
+    let mut found = Vec::new();
+    for family in families {
+        let is_family = |id: &&&str| graph.packages.get(**id).is_some_and(|p| p.name.starts_with(family));
+        let chains = came_from.keys().filter(is_family).map(|id| chain(graph, &came_from, id));
+        if let Some(shortest) = chains.min_by_key(Vec::len) {
+            found.push((*family, shortest));
+        }
+    }
+    found
+}
+
+/// Everything within reach over arrows that are not for tests alone, with the package each was first reached from.
+fn reachable<'a>(graph: &'a Graph, from: &'a str) -> BTreeMap<&'a str, &'a str> {
+    let mut came_from = BTreeMap::new();
+    let mut seen = BTreeSet::from([from]);
+    let mut waiting = VecDeque::from([from]);
+    while let Some(id) = waiting.pop_front() {
+        let Some(package) = graph.packages.get(id) else { continue };
+        for dependency in package.dependencies.iter().filter(|dependency| !dependency.is_dev_only) {
+            if seen.insert(&dependency.id) {
+                came_from.insert(dependency.id.as_str(), id);
+                waiting.push_back(&dependency.id);
+            }
+        }
+    }
+    came_from
+}
+
+fn chain(graph: &Graph, came_from: &BTreeMap<&str, &str>, to: &str) -> Vec<String> {
+    let name =
+        |id: &str| graph.packages.get(id).map_or_else(|| id.to_owned(), |package| package.name.clone());
+    let mut chain = vec![name(to)];
+    let mut id = to;
+    while let Some(previous) = came_from.get(id) {
+        chain.push(name(previous));
+        id = previous;
+    }
+    chain.reverse();
+    chain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::{Dependency, Package};
+
+    /// A graph of `package: dependency, ...` lines. Members are those with a rule; `~` marks what only tests need.
+    fn graph(lines: &[&str]) -> Graph {
+        let mut graph = Graph::default();
+        for line in lines {
+            let (name, dependencies) = line.split_once(": ").unwrap_or((line, ""));
+            let dependency = |text: &str| Dependency {
+                id: text.trim_start_matches('~').to_owned(),
+                is_dev_only: text.starts_with('~'),
+            };
+            let dependencies: Vec<_> =
+                dependencies.split(", ").filter(|text| !text.is_empty()).map(dependency).collect();
+            for dependency in &dependencies {
+                let outside = Package { name: dependency.id.clone(), ..Package::default() };
+                graph.packages.entry(dependency.id.clone()).or_insert(outside);
+            }
+            let is_member = name.starts_with("signalbox-");
+            let package = Package { name: name.to_owned(), is_member, dependencies };
+            graph.packages.insert(name.to_owned(), package);
+        }
+        graph
+    }
+
+    #[test]
+    fn arrows_that_point_down_are_fine() {
+        let graph = graph(&[
+            "signalbox-gateway: signalbox-node, actix-web",
+            "signalbox-node: signalbox-socketio, signalbox-cluster, tokio",
+            "signalbox-cluster: tokio, redis",
+            "signalbox-socketio: signalbox-engineio, bytes",
+            "signalbox-engineio: signalbox-websocket",
+            "signalbox-websocket: bytes, ~tokio",
+        ]);
+        assert_eq!(violations(&graph), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_protocol_crate_that_reaches_a_runtime_is_found_with_the_way_it_does() {
+        let graph = graph(&["signalbox-engineio: helper", "helper: tokio-util", "tokio-util: tokio"]);
+        let expected = "signalbox-engineio must not reach tokio: signalbox-engineio -> helper -> tokio-util";
+        assert_eq!(violations(&graph), [expected]);
+    }
+
+    #[test]
+    fn the_cluster_may_have_a_runtime_but_no_web_server() {
+        let graph = graph(&["signalbox-cluster: tokio, redis, actix-rt"]);
+        let expected = "signalbox-cluster must not reach actix: signalbox-cluster -> actix-rt";
+        assert_eq!(violations(&graph), [expected]);
+    }
+
+    #[test]
+    fn an_arrow_that_points_up_or_into_a_service_is_found_in_tests_too() {
+        let graph = graph(&[
+            "signalbox-engineio: signalbox-socketio",
+            "signalbox-socketio: ~signalbox-node",
+            "signalbox-node: signalbox-gateway",
+            "signalbox-gateway",
+        ]);
+        let expected = [
+            "signalbox-engineio must not use signalbox-socketio",
+            "signalbox-node must not use signalbox-gateway",
+            "signalbox-socketio must not use signalbox-node",
+        ];
+        assert_eq!(violations(&graph), expected);
+    }
+
+    #[test]
+    fn a_crate_without_a_rule_is_found() {
+        let graph = graph(&["signalbox-new"]);
+        assert_eq!(violations(&graph), ["signalbox-new has no rule in xtask/src/arrows.rs"]);
+    }
+}

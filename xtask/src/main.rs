@@ -1,0 +1,73 @@
+//! What a contributor runs, as `cargo xtask COMMAND`.
+//!
+//! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`docs`]: the commands, each a list of steps.
+//! - [`prepare`]: brings a machine to where the tests can run.
+//! - [`arrows`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
+//! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
+
+mod arrows;
+mod check;
+mod deny;
+mod dependencies;
+mod docs;
+mod fuzz;
+mod paths;
+mod prepare;
+mod soak;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "What a contributor runs")]
+enum Task {
+    /// Prepare the machine, then format, arrows, clippy, and all tests. With a filter: only the tests it names.
+    Test {
+        /// Part of the names of the tests to run; `containers` is a suite of its own.
+        filter: Option<String>,
+    },
+    /// Everything that can be said about the code without running it.
+    Check,
+    /// The long tests, which are ignored otherwise.
+    Soak {
+        /// Part of the names of the tests to run.
+        name: Option<String>,
+    },
+    /// Run the fuzz targets, each for a while.
+    Fuzz {
+        /// The one target to run.
+        target: Option<String>,
+        /// How long each target runs, in seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Write the pages in docs/ that follow from the code.
+    Docs,
+    /// Install and fetch what the tests need, and nothing else.
+    Prepare,
+}
+
+fn main() -> ExitCode {
+    let task = Task::parse();
+    let outcome = Workspace::locate().and_then(|workspace| match task {
+        Task::Test { filter } => test::run(&workspace, filter.as_deref()),
+        Task::Check => check::run(&workspace),
+        Task::Soak { name } => soak::run(&workspace, name.as_deref()),
+        Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
+        Task::Docs => docs::run(&workspace),
+        Task::Prepare => prepare::run_all(&workspace),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            step::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `cargo xtask test`: what must pass before a change is done, and what CI runs.
+
+use anyhow::{Result, bail};
+
+use crate::step::command_step;
+use crate::workspace::Workspace;
+use crate::{check, deny, prepare};
+
+/// The suite that will run the images; it must not be mistaken for a filter that finds nothing.
+const CONTAINERS: &str = "containers";
+
+/// All tests, or those whose names contain the filter.
+pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
+    if filter == Some(CONTAINERS) {
+        bail!(
+            "the container tests come with the images, and there are none yet; cargo xtask test runs the others"
+        );
+    }
+    prepare::run_all(workspace)?;
+    if filter.is_none() {
+        check::quick(workspace)?;
+        // Building cargo-deny takes minutes; where it is at hand, its part that needs no network takes a second.
+        if deny::is_installed(workspace) {
+            deny::policies(workspace)?;
+        }
+    }
+    let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
+    command_step("examples", "mend what does not compile", &mut workspace.cargo(&examples))?;
+
+    let mut tests = workspace.cargo(&["nextest", "run", "--workspace"]);
+    tests.args(filter);
+    command_step("tests", "cargo xtask test NAME runs one of them", &mut tests)?;
+    if filter.is_none() {
+        let doctests = ["test", "--quiet", "--workspace", "--doc"];
+        command_step("doctests", "mend the example it names", &mut workspace.cargo(&doctests))?;
+    }
+    Ok(())
+}
