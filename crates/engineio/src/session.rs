@@ -233,11 +233,11 @@ impl Session {
             return Err(Refused::Overlap);
         }
         self.poll = true;
-        if let State::Closing { .. } = self.state {
-            if self.buffer.is_empty() {
-                self.state = State::Closed(CloseReason::ForcedClose);
-                self.last_words = "6\x1e1";
-            }
+        if let State::Closing { .. } = self.state
+            && self.buffer.is_empty()
+        {
+            self.state = State::Closed(CloseReason::ForcedClose);
+            self.last_words = "6\x1e1";
         }
         Ok(())
     }
@@ -294,11 +294,12 @@ impl Session {
         if self.state != State::Open {
             return Received::Nothing;
         }
-        if let Heartbeat::Pong { by, extended } = &mut self.heartbeat {
-            if !*extended && !matches!(packet, Packet::Pong(_)) {
-                *by = now + config.ping_timeout;
-                *extended = true;
-            }
+        if let Heartbeat::Pong { by, extended } = &mut self.heartbeat
+            && !*extended
+            && !matches!(packet, Packet::Pong(_))
+        {
+            *by = now + config.ping_timeout;
+            *extended = true;
         }
         match packet {
             Packet::Message(text) => return Received::Message(text),

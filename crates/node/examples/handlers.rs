@@ -97,6 +97,8 @@ fn events(namespace: Namespace) -> Namespace {
         })
         .on("disconnect-me", async |socket, _| socket.disconnect(false))
         .on("disconnect-all", async |socket, _| socket.disconnect(true))
+        // Without this, an event that nothing is for would be answered with an error.
+        .on_any(async |_, _| {})
 }
 
 fn args(values: impl serde::Serialize) -> Args {

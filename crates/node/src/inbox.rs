@@ -19,6 +19,10 @@ struct Inbox {
     depth: AtomicUsize,
 }
 
+/// A shard is too far behind to take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Busy;
+
 /// All inboxes of a node.
 #[derive(Debug)]
 pub(crate) struct Inboxes {
@@ -55,11 +59,11 @@ impl Inboxes {
         }
     }
 
-    /// Puts a request in; `Err` when the inbox is full or there is no such shard.
-    pub(crate) fn request(&self, shard: ShardId, message: ToShard) -> Result<(), ToShard> {
+    /// Puts a request in, unless the inbox is full or there is no such shard.
+    pub(crate) fn request(&self, shard: ShardId, message: ToShard) -> Result<(), Busy> {
         if usize::from(shard) >= self.inboxes.len() || self.is_full(shard) {
             self.metrics.inbox_refused.inc();
-            return Err(message);
+            return Err(Busy);
         }
         self.push(shard, message);
         Ok(())

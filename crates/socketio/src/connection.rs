@@ -130,6 +130,7 @@ impl<S> Connection<S> {
     /// Removes every namespace: the connection is over.
     pub fn leave_all(&mut self) -> SmallVec<[Joined<S>; 1]> {
         self.half = None;
+        self.connect_by = None;
         std::mem::take(&mut self.sockets)
     }
 

@@ -5,7 +5,7 @@
 //! - [`server`]: the program's life: bind, listen, serve, stop.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`management`]: health and metrics.
-//! - [`tls`]: certificates.
+//! - [`tls`][]: certificates.
 
 pub mod config;
 pub mod management;

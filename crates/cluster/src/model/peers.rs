@@ -82,11 +82,11 @@ impl Peers {
     }
 
     pub(super) fn release(&mut self, realm: RealmId, id: &str, generation: u64) -> Reply {
-        if let Some(claims) = self.claims.get_mut(usize::from(realm)) {
-            if claims.get(id).is_some_and(|claim| claim.at.generation == generation) {
-                claims.remove(id);
-                self.held -= 1;
-            }
+        if let Some(claims) = self.claims.get_mut(usize::from(realm))
+            && claims.get(id).is_some_and(|claim| claim.at.generation == generation)
+        {
+            claims.remove(id);
+            self.held -= 1;
         }
         Reply::Done
     }
@@ -103,7 +103,7 @@ impl Peers {
             return Reply::Dropped { overflow: false };
         }
         self.numbers += 1;
-        if self.numbers % PURGE_EVERY == 0 {
+        if self.numbers.is_multiple_of(PURGE_EVERY) {
             self.queues.retain(|_, queue| {
                 queue.purge(now);
                 !queue.is_empty()

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::client;
 use crate::{
+    inbox::Busy,
     message::{OpenPost, PollReply, Request, RequestRefused, ToShard},
     node::Node,
     policy::{Ask, Decided},
@@ -112,11 +113,11 @@ fn reply(request: &HttpRequest, body: String) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
-    if body.len() >= COMPRESS_FROM {
-        if let Some((encoding, compressed)) = compress(request, body.as_bytes()) {
-            response.insert_header((header::CONTENT_ENCODING, encoding));
-            return response.body(compressed);
-        }
+    if body.len() >= COMPRESS_FROM
+        && let Some((encoding, compressed)) = compress(request, body.as_bytes())
+    {
+        response.insert_header((header::CONTENT_ENCODING, encoding));
+        return response.body(compressed);
     }
     response.body(body)
 }
@@ -155,11 +156,11 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Hands a request to the session's owner: at once if that is this thread, else through its inbox.
-    fn ask(&self, request: Request) -> Result<(), HttpResponse> {
+    fn ask(&self, request: Request) -> Result<(), Busy> {
         hand_over(self.node, self.shard, request)
     }
 
-    async fn exists(&self) -> Result<bool, HttpResponse> {
+    async fn exists(&self) -> Result<bool, Busy> {
         let (reply, answer) = oneshot::channel();
         self.ask(Request::Exists { sid: self.sid, reply })?;
         Ok(answer.await.unwrap_or(false))
@@ -170,7 +171,7 @@ impl Session<'_> {
         match self.exists().await {
             Ok(true) => refuse(self.node, RequestError::BadRequest),
             Ok(false) => refuse(self.node, RequestError::UnknownSid),
-            Err(busy) => busy,
+            Err(Busy) => busy(),
         }
     }
 
@@ -178,7 +179,7 @@ impl Session<'_> {
         match self.exists().await {
             Ok(true) => HttpResponse::InternalServerError().finish(),
             Ok(false) => refuse(self.node, RequestError::UnknownSid),
-            Err(busy) => busy,
+            Err(Busy) => busy(),
         }
     }
 
@@ -192,8 +193,8 @@ impl Session<'_> {
 
     async fn get(&self, request: &HttpRequest) -> HttpResponse {
         let (tx, rx) = oneshot::channel();
-        if let Err(busy) = self.ask(Request::Poll { sid: self.sid, reply: tx }) {
-            return busy;
+        if self.ask(Request::Poll { sid: self.sid, reply: tx }).is_err() {
+            return busy();
         }
         match rx.await {
             Ok(PollReply::Body(body)) => reply(request, body),
@@ -214,8 +215,8 @@ impl Session<'_> {
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
         let (reply, began) = oneshot::channel();
-        if let Err(busy) = self.ask(Request::BeginPost { sid: self.sid, reply }) {
-            return busy;
+        if self.ask(Request::BeginPost { sid: self.sid, reply }).is_err() {
+            return busy();
         }
         let OpenPost { number, closed } = match began.await {
             Ok(Ok(open)) => open,
@@ -237,8 +238,8 @@ impl Session<'_> {
             Err(status) => return HttpResponse::build(status).force_close().finish(),
         };
         let (reply, applied) = oneshot::channel();
-        if let Err(busy) = self.ask(Request::Post { sid: self.sid, number, body, reply }) {
-            return busy;
+        if self.ask(Request::Post { sid: self.sid, number, body, reply }).is_err() {
+            return busy();
         }
         guard.request = None;
         let _ = applied.await;
@@ -250,16 +251,19 @@ impl Session<'_> {
 }
 
 /// Hands a request to a session's owner.
-pub(crate) fn hand_over(node: &Node, shard: ShardId, request: Request) -> Result<(), HttpResponse> {
+pub(crate) fn hand_over(node: &Node, shard: ShardId, request: Request) -> Result<(), Busy> {
     match node.shard().filter(|own| own.id() == shard) {
         Some(own) => {
             own.with(|state, now| state.request(now, request));
             Ok(())
         }
-        None => node.shared.inboxes.request(shard, ToShard::Request(request)).map_err(|_| {
-            HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
-        }),
+        None => node.shared.inboxes.request(shard, ToShard::Request(request)),
     }
+}
+
+/// The session's owner is too far behind.
+fn busy() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
 }
 
 /// Tells the session's owner when the client gives its request up, which drops the future that answers it.

@@ -136,6 +136,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         let query = self.request.uri().query().unwrap_or_default().to_owned();
         let query = Query::parse(&query);
         let origin = self.header(header::ORIGIN);
+        if query.transport == Some("polling") && config.engine.transports.contains(&Transport::Polling) {
+            // The reference switches protocols before it notices.
+            return Ok(Accepted::Farewell(None));
+        }
         let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
         match asks {
@@ -162,7 +166,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             }
             Asks::Continue { sid, transport, revision_matches } => {
                 let (sid, shard) = owner(&self.node, sid).ok_or(RequestError::UnknownSid)?;
-                if transport != Transport::WebSocket || !revision_matches {
+                debug_assert_eq!(transport, Transport::WebSocket);
+                if !revision_matches {
                     return Err(RequestError::BadRequest.into());
                 }
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };

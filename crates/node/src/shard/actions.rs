@@ -102,9 +102,9 @@ impl State {
 
     fn act_members(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
-        let id = event.id.ok_or(ACK_REQUIRED)?;
         let slot = self.slot(event)?;
         self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
+        let id = event.id.ok_or(ACK_REQUIRED)?;
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let ticket = self.ask_for(event, id, Some(room.name.clone()));
         self.node.clone().cluster.submit(now, Command::Members { shard: self.id, ticket, room });

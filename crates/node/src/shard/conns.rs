@@ -55,7 +55,14 @@ impl Shard {
         }
     }
 
-    /// The connection is lost, or the client broke its rules.
+    /// The connection is to be closed with this frame: the client closes it, or broke its rules.
+    pub(crate) fn conn_closes(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
+        let owner = conn.owner.replace(Owner::Nobody);
+        conn.close(frame);
+        self.with(|state, now| state.lost(now, owner, reason));
+    }
+
+    /// The connection is lost.
     pub(crate) fn conn_lost(&self, conn: &Rc<Conn>, reason: CloseReason) {
         let owner = conn.owner.replace(Owner::Nobody);
         self.with(|state, now| state.lost(now, owner, reason));

@@ -84,13 +84,21 @@ impl State {
                     rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.name.clone());
                 let _ = reply.send(names.collect());
             }
-            ForSocket::Disconnect { close: true } => self.end(now, key, End::Close),
-            ForSocket::Disconnect { close: false } => {
-                if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
-                    self.send(key, &Message::disconnect(&joined.namespace), false);
-                    self.socket_gone(joined, "server namespace disconnect");
+            ForSocket::Disconnect { close: false } => self.disconnect(key, slot),
+            ForSocket::Disconnect { close: true } => {
+                while !self.sessions[key as usize].connection.sockets().is_empty() {
+                    self.disconnect(key, 0);
                 }
+                self.end(now, key, End::Close);
             }
+        }
+    }
+
+    /// Takes a client out of a namespace, and tells it: it will not come back by itself.
+    fn disconnect(&mut self, key: u32, slot: usize) {
+        if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
+            self.send(key, &Message::disconnect(&joined.namespace), false);
+            self.socket_gone(joined, "server namespace disconnect");
         }
     }
 
@@ -108,10 +116,10 @@ impl State {
         for slot in 0..session.connection.sockets().len() {
             let Some(joined) = session.connection.socket_mut(slot) else { continue };
             let asked = &mut joined.socket.asked;
-            if let Some(index) = asked.iter().position(|asked| asked.id == id) {
-                if let Some(asked) = asked.remove(index) {
-                    let _ = asked.reply.send(Err(AckError::TimedOut));
-                }
+            if let Some(index) = asked.iter().position(|asked| asked.id == id)
+                && let Some(asked) = asked.remove(index)
+            {
+                let _ = asked.reply.send(Err(AckError::TimedOut));
             }
         }
     }

@@ -129,10 +129,10 @@ impl State {
             node.metrics.upgrades.with_label_values(&["failed"]).inc();
             node.inboxes.push(at.shard, ToShard::CloseProbe(at));
         }
-        if let Some(frame) = due.write {
-            if let Some(conn) = session.local.conn.clone() {
-                self.push(&conn, &frame);
-            }
+        if let Some(frame) = due.write
+            && let Some(conn) = session.local.conn.clone()
+        {
+            self.push(&conn, &frame);
         }
         self.after_engine(now, key);
         self.arm(key);

@@ -72,6 +72,11 @@ impl State {
                 return;
             }
         }
+        self.push_unbounded(conn, frame);
+    }
+
+    /// Puts a frame into a connection's outbox, whatever else is in it.
+    pub(super) fn push_unbounded(&mut self, conn: &Rc<Conn>, frame: &Frame) {
         if conn.push(frame) {
             self.counters.sent_bytes += frame.len() as u64;
             self.list_conn(conn);
@@ -121,10 +126,11 @@ impl State {
         }
         let before = self.node.waiting_bytes.fetch_add(change, Ordering::Relaxed);
         self.node.metrics.outbox_bytes.add(change as i64);
-        if change > 0 && before + change > self.node.config.memory_budget as isize {
-            if let Some(who) = self.fullest() {
-                self.to_evict.push(Eviction { who, reason: "memory_budget" });
-            }
+        if change > 0
+            && before + change > self.node.config.memory_budget as isize
+            && let Some(who) = self.fullest()
+        {
+            self.to_evict.push(Eviction { who, reason: "memory_budget" });
         }
     }
 

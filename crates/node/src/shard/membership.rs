@@ -99,15 +99,16 @@ impl State {
         let slot = self.session(key, number).and_then(|session| session.slot_of(join.socket));
         match (answer, slot) {
             (Delivery::Joined { number: told, members, .. }, Some(slot)) => {
-                if let Some(room) = self.rooms.get_mut(room) {
-                    if room.members.insert(join.socket, key).is_none() && room.members.len() == 1 {
-                        room.told = room.told.max(told);
-                    }
+                if let Some(room) = self.rooms.get_mut(room)
+                    && room.members.insert(join.socket, key).is_none()
+                    && room.members.len() == 1
+                {
+                    room.told = room.told.max(told);
                 }
-                if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) {
-                    if !joined.socket.rooms.contains(&room) {
-                        joined.socket.rooms.push(room);
-                    }
+                if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot)
+                    && !joined.socket.rooms.contains(&room)
+                {
+                    joined.socket.rooms.push(room);
                 }
                 self.join_succeeded(key, join, &members);
             }

@@ -107,7 +107,8 @@ impl State {
                 metrics.connections.with_label_values(&["peerserver", "websocket"]).inc();
                 self.push(&conn, &open_frame());
                 for frame in &waiting {
-                    self.push(&conn, frame);
+                    // What waited is bounded by itself, and no fault of the client that it waited for.
+                    self.push_unbounded(&conn, frame);
                 }
                 conn.resume();
             }

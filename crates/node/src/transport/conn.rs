@@ -175,11 +175,11 @@ impl Conn {
     pub(crate) fn write(&self) {
         let waker = self.waker.borrow();
         // Before its first poll the task has left no waker, and will write by itself.
-        if let Some(waker) = waker.as_ref() {
-            if let Poll::Ready(Err(_)) = self.poll_write(&mut Context::from_waker(waker)) {
-                self.phase.set(Phase::Dead);
-                waker.wake_by_ref();
-            }
+        if let Some(waker) = waker.as_ref()
+            && let Poll::Ready(Err(_)) = self.poll_write(&mut Context::from_waker(waker))
+        {
+            self.phase.set(Phase::Dead);
+            waker.wake_by_ref();
         }
     }
 
@@ -303,14 +303,14 @@ impl Reader {
             match self.parser.next(&mut input) {
                 Ok(Some(Message::Ping(payload))) => self.shard.conn_push(&self.conn, &Frame::pong(payload)),
                 Ok(Some(Message::Close(code))) => {
-                    self.shard.conn_lost(&self.conn, CloseReason::TransportClose);
-                    self.conn.close(&Frame::close(code));
+                    let echo = Frame::close(code);
+                    self.shard.conn_closes(&self.conn, CloseReason::TransportClose, &echo);
                 }
                 Ok(Some(message)) => self.shard.conn_message(&self.conn, message),
                 Ok(None) => break,
                 Err(error) => {
-                    self.shard.conn_lost(&self.conn, CloseReason::TransportError);
-                    self.conn.close(&Frame::close(Some(error.close_code())));
+                    let close = Frame::close(Some(error.close_code()));
+                    self.shard.conn_closes(&self.conn, CloseReason::TransportError, &close);
                 }
             }
         }

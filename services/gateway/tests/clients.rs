@@ -1,0 +1,76 @@
+//! Real clients against the real program, over real sockets. What each file shows is said at its head.
+
+mod harness;
+
+use harness::Server;
+
+#[test]
+fn socketio_client_speaks_the_vocabulary() {
+    Server::gateway(&[]).run_js("client.test.mjs");
+}
+
+#[test]
+fn socketio_a_thousand_clients_share_a_room() {
+    Server::gateway(&[]).run_js("crowd.test.mjs");
+}
+
+#[test]
+fn socketio_client_meets_the_handler_api() {
+    Server::fixture().run_js("fixture.test.mjs");
+}
+
+#[test]
+fn engineio_answers_as_the_reference_does() {
+    Server::gateway(&[]).run_js("engineio.test.mjs");
+}
+
+#[test]
+fn engineio_timers_are_kept() {
+    Server::gateway(&[
+        "--ping-interval",
+        "500",
+        "--ping-timeout",
+        "700",
+        "--upgrade-timeout",
+        "600",
+        "--connect-timeout",
+        "900",
+    ])
+    .run_js("timers.test.mjs");
+}
+
+#[test]
+fn malformed_input_harms_nobody_else() {
+    // One worker, so that the neighbour shares the thread.
+    Server::gateway(&["--workers", "1"]).run_js("malformed.test.mjs");
+}
+
+#[test]
+fn peerserver_side_by_side_with_the_reference() {
+    Server::gateway(&[]).run_js("peer-side-by-side.test.mjs");
+}
+
+#[test]
+fn peerserver_keeps_its_promises() {
+    Server::gateway(&[]).run_js("peer.test.mjs");
+}
+
+#[test]
+fn python_socketio_async() {
+    Server::gateway(&[]).run_python("test_async.py");
+}
+
+#[test]
+fn python_socketio_sync() {
+    Server::gateway(&[]).run_python("test_sync.py");
+}
+
+#[test]
+fn chromium_tutorial_page_works_unchanged() {
+    Server::gateway(&[]).run_js("tutorial.test.mjs");
+}
+
+#[test]
+fn chromium_demo_works_for_two_and_six() {
+    Server::gateway(&["--allow_discovery"]).run_js("demo.test.mjs");
+}
