@@ -177,9 +177,9 @@ pub(crate) enum MoveStep {
     /// Giver to taker: listen to these rooms from now on.
     Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<RoomName> },
     /// Taker to everybody: from your next broadcast on, I hear it too. Tell the giver so.
-    Fence { sid: Address, giver: ShardId },
+    Fence { sid: Address, giver: ShardId, at: ConnAt },
     /// Everybody to giver: whatever you get from me behind this, the taker gets as well.
-    FenceReached { sid: Address },
+    FenceReached { sid: Address, at: ConnAt },
     /// Giver to taker: here it is.
     Session(Box<Moved>),
     /// Giver to taker: there is nothing to take any more.

@@ -112,9 +112,12 @@ impl State {
         }
     }
 
-    pub(super) fn session_timer(&mut self, now: Instant, key: u32, number: u64) {
+    pub(super) fn session_timer(&mut self, now: Instant, at: Instant, key: u32, number: u64) {
         let node = self.node.clone();
         let Some(session) = self.session(key, number) else { return };
+        if session.local.timer_at != Some(at) {
+            return;
+        }
         session.local.timer_at = None;
         if session.seen.as_ref().is_some_and(|seen| seen.until <= now) {
             session.seen = None;
@@ -124,15 +127,14 @@ impl State {
             return;
         }
         let due = session.engine.tick(now, &node.config.engine);
-        let abandoned = if due.abandon_upgrade { session.local.probe.take() } else { None };
-        if let Some(at) = abandoned {
-            node.metrics.upgrades.with_label_values(&["failed"]).inc();
-            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
-        }
-        if let Some(frame) = due.write
-            && let Some(conn) = session.local.conn.clone()
-        {
+        let abandoned = session.local.probe.filter(|_| due.abandon_upgrade);
+        let conn = session.local.conn.clone();
+        if let (Some(frame), Some(conn)) = (due.write, conn) {
             self.push(&conn, &frame);
+        }
+        if let Some(at) = abandoned {
+            self.abandon_upgrade(key, at);
+            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
         }
         self.after_engine(now, key);
         self.arm(key);
@@ -214,6 +216,7 @@ impl State {
     fn close_session(&mut self, now: Instant, key: u32, reason: CloseReason) {
         self.leave_namespaces(now, key, reason);
         let node = self.node.clone();
+        self.stop_moving(key);
         let mut session = self.sessions.remove(key as usize);
         self.by_sid.remove(&session.sid);
         self.count_session(session.engine.transport(), -1);
@@ -233,7 +236,6 @@ impl State {
         if let Some(at) = session.local.probe.take() {
             node.inboxes.push(at.shard, ToShard::CloseProbe(at));
         }
-        self.cancel_move(&session);
         if let Some(shard) = session.local.born_on {
             node.inboxes.push(shard, ToShard::Forget(vec![session.sid]));
         }

@@ -266,9 +266,9 @@ impl State {
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some((at, timer)) = self.timers.pop_due(now) {
             match timer {
-                Timer::Session { key, number } => self.session_timer(now, key, number),
+                Timer::Session { key, number } => self.session_timer(now, at, key, number),
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
                 Timer::Wait { key } => self.wait_is_over(now, key),
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),

@@ -126,10 +126,10 @@ impl State {
     pub(super) fn move_step(&mut self, now: Instant, step: MoveStep) {
         match step {
             MoveStep::Prepare { sid, giver, at, rooms } => self.prepare_to_take(sid, giver, at, &rooms),
-            MoveStep::Fence { sid, giver } => {
-                self.node.inboxes.push(giver, ToShard::Move(MoveStep::FenceReached { sid }));
+            MoveStep::Fence { sid, giver, at } => {
+                self.node.inboxes.push(giver, ToShard::Move(MoveStep::FenceReached { sid, at }));
             }
-            MoveStep::FenceReached { sid } => self.fence_reached(sid),
+            MoveStep::FenceReached { sid, at } => self.fence_reached(sid, at),
             MoveStep::Session(moved) => self.take_session(now, *moved),
             MoveStep::Cancelled { sid, at } => {
                 self.stop_taking(sid);
@@ -155,18 +155,24 @@ impl State {
             .collect();
         self.takings.insert(sid, Taking { at, rooms: keys, heard: Vec::new(), is_overflown: false });
         for shard in 0..node.inboxes.len() {
-            node.inboxes.push(shard as ShardId, ToShard::Move(MoveStep::Fence { sid, giver }));
+            node.inboxes.push(shard as ShardId, ToShard::Move(MoveStep::Fence { sid, giver, at }));
         }
     }
 
     /// Giver: hands the session over once the last fence is reached.
-    fn fence_reached(&mut self, sid: Address) {
+    fn fence_reached(&mut self, sid: Address, at: ConnAt) {
         let Some(key) = self.find_session(sid) else { return };
         let session = &mut self.sessions[key as usize];
-        session.local.fences = session.local.fences.saturating_sub(1);
-        let Some(at) = session.local.move_to.filter(|_| session.local.fences == 0) else { return };
+        if session.local.move_to != Some(at) || !session.local.is_moving {
+            // A fence of a move that was given up.
+            return;
+        }
+        session.local.fences -= 1;
+        if session.local.fences > 0 {
+            return;
+        }
         let Some(frames) = self.leave_polling(key) else {
-            self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Cancelled { sid, at }));
+            self.stop_moving(key);
             return;
         };
         let mut session = self.sessions.remove(key as usize);
@@ -306,11 +312,17 @@ impl State {
         Some(taking)
     }
 
-    /// Giver: the session has ended before it was handed over.
-    pub(super) fn cancel_move(&mut self, session: &Session) {
-        if let Some(at) = session.local.move_to.filter(|_| session.local.is_moving) {
-            let step = MoveStep::Cancelled { sid: session.sid, at };
-            self.node.inboxes.push(at.shard, ToShard::Move(step));
+    /// Giver: the session will not be handed over. What waited for the end of the move goes on here.
+    pub(super) fn stop_moving(&mut self, key: u32) {
+        let session = &mut self.sessions[key as usize];
+        let sid = session.sid;
+        let Some(at) = session.local.move_to.take() else { return };
+        session.local.fences = 0;
+        if std::mem::take(&mut session.local.is_moving) {
+            self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Cancelled { sid, at }));
+        }
+        for directed in std::mem::take(&mut self.sessions[key as usize].local.deferred) {
+            self.node.inboxes.push(self.id, ToShard::Directed(directed));
         }
     }
 }

@@ -211,13 +211,14 @@ impl State {
         began
     }
 
-    fn abandon_upgrade(&mut self, key: u32, at: ConnAt) {
+    /// The WebSocket will not take the session over: polling goes on.
+    pub(super) fn abandon_upgrade(&mut self, key: u32, at: ConnAt) {
         let session = &mut self.sessions[key as usize];
         if session.local.probe == Some(at) {
             session.local.probe = None;
-            session.local.move_to = None;
             session.engine.abandon_upgrade();
             self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
+            self.stop_moving(key);
         }
     }
 }

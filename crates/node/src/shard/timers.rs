@@ -25,8 +25,8 @@ pub(crate) enum Timer {
     },
 }
 
-/// Timers are never taken out: one that fires too early is put back, one that is not needed is ignored. So each session costs
-/// one entry, however often its deadline moves.
+/// Timers are never taken out. One that fires too early is put back, and one that is not the latest its owner queued is ignored,
+/// so a session has one entry that counts, however often its deadline moves.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -41,11 +41,11 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The next timer that is due.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+    /// The next timer that is due, and when it was due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, timer))| timer)
+        self.heap.pop().map(|Reverse(due)| due)
     }
 }

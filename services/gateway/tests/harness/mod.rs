@@ -1,7 +1,7 @@
 //! What the black-box tests share: a server of their own on ports of their own, and client programs that are driven against it.
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -55,8 +55,12 @@ impl Server {
             .map_while(Result::ok)
             .find(|line| line.contains(" listening public="))
             .expect("the server says where it listens");
-        // Somebody has to read on, or the server would block on a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        // Somebody has to read on, or the server would block on a full pipe; the test's own output shows what it logged.
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+        });
         let address =
             |name: &str| listening.split(' ').find_map(|word| word.strip_prefix(name)).map(str::to_owned);
         let public = address("public=").expect("a public address");
