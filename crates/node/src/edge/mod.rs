@@ -2,11 +2,11 @@
 //!
 //! - [`server`]: listeners and workers.
 //! - [`http`]: every HTTP request of both protocols.
-//! - [`polling`]: Engine.IO over HTTP.
-//! - [`peers`]: the PeerServer's HTTP side.
-//! - [`upgrade`]: WebSocket upgrades, which leave the HTTP dispatcher.
+//! - `polling`: Engine.IO over HTTP.
+//! - `peers`: the PeerServer's HTTP side.
+//! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher.
 //! - [`cors`]: who may read the answers.
-//! - [`client`]: what a request tells of its client.
+//! - `client`: what a request tells of its client.
 
 pub(crate) mod client;
 pub mod cors;

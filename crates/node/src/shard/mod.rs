@@ -3,18 +3,18 @@
 //!
 //! In the order that data flows:
 //!
-//! - [`conns`]: what connections bring, and what happens when they end.
-//! - [`requests`]: what the edge brings: polls, posts, upgrades.
-//! - [`engine`]: Engine.IO sessions: opening, packets, timers, closing.
-//! - [`packets`]: Socket.IO packets: namespaces, events, acks.
-//! - [`actions`]: the vocabulary.
-//! - [`membership`]: joining and leaving rooms.
-//! - [`fanout`]: broadcasts and outboxes.
-//! - [`directed`]: what is for one socket.
-//! - [`moves`]: sessions that move to another shard.
-//! - [`peers`]: PeerServer clients.
-//! - [`answers`]: what the cluster says.
-//! - [`calls`]: handlers, middlewares and slow verdicts, which run beside the shard.
+//! - `conns`: what connections bring, and what happens when they end.
+//! - `requests`: what the edge brings: polls, posts, upgrades.
+//! - `engine`: Engine.IO sessions: opening, packets, timers, closing.
+//! - `packets`: Socket.IO packets: namespaces, events, acks.
+//! - `actions`: the vocabulary.
+//! - `membership`: joining and leaving rooms.
+//! - `fanout`: broadcasts and outboxes.
+//! - `directed`: what is for one socket.
+//! - `moves`: sessions that move to another shard.
+//! - `peers`: PeerServer clients.
+//! - `answers`: what the cluster says.
+//! - `calls`: handlers, middlewares and slow verdicts, which run beside the shard.
 
 mod actions;
 mod answers;
