@@ -1,5 +1,7 @@
 //! Logs go to stdout; stderr is for what stops a program.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// How a log line is written.
@@ -30,11 +32,15 @@ pub enum LogError {
     Twice,
 }
 
+/// What the web server says about itself at every start is of no use to an operator; a filter that names it wins.
+const QUIET: &str = "actix_server=warn";
+
 /// Sets up logs for the process. `filter` is a level, or a list of `target=level`.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
-    let parsed = EnvFilter::try_new(filter)
+    let parsed = EnvFilter::try_new(format!("{QUIET},{filter}"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let builder = fmt().with_env_filter(parsed).with_writer(std::io::stdout);
+    let is_terminal = std::io::stdout().is_terminal();
+    let builder = fmt().with_env_filter(parsed).with_ansi(is_terminal).with_writer(std::io::stdout);
     let installed = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -232,7 +232,7 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
             match (profile, is_absent) {
                 ("null", _) => "{}".to_owned(),
                 (_, true) => return Err(BAD_PROFILE),
-                (profile, false) => without_id(profile)?,
+                (profile, false) => without(profile, "id")?,
             }
         }
         Profile::Field(field) => {
@@ -247,7 +247,9 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         return Err(BAD_PROFILE);
     }
     let member: Arc<str> = {
-        let (comma, rest) = spread(&profile);
+        // The room is the one that was joined, whatever the profile says.
+        let shown = without(&profile, "room")?;
+        let (comma, rest) = spread(&shown);
         let id = event.socket.written();
         format!("{{\"id\":\"{}\",\"room\":{}{comma}{rest}}}", &*id, json_string(&room.name)).into()
     };
@@ -271,18 +273,18 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
     })
 }
 
-/// A profile as a JSON object without an `id` of its own, the order of its keys and the text of its values kept.
-fn without_id(profile: &str) -> Result<String, Refused> {
+/// A profile as a JSON object without one of its fields, the order of its keys and the text of its values kept.
+fn without(profile: &str, field: &str) -> Result<String, Refused> {
     if profile.len() > MAX_PROFILE {
         return Err(BAD_PROFILE);
     }
     let fields: IndexMap<String, &RawValue> = serde_json::from_str(profile).map_err(|_| BAD_PROFILE)?;
-    if !fields.contains_key("id") {
+    if !fields.contains_key(field) {
         return Ok(profile.trim().to_owned());
     }
     let fields: Vec<String> = fields
         .iter()
-        .filter(|(name, _)| *name != "id")
+        .filter(|(name, _)| *name != field)
         .map(|(name, value)| format!("{}:{}", json_string(name), value.get()))
         .collect();
     Ok(format!("{{{}}}", fields.join(",")))
@@ -332,11 +334,14 @@ mod tests {
 
     #[test]
     fn an_id_in_a_profile_is_dropped_and_the_rest_is_kept_as_it_is() {
-        assert_eq!(without_id(r#"{"b":1.0,"id":"forged","a":[1, 2]}"#).unwrap(), r#"{"b":1.0,"a":[1, 2]}"#);
-        assert_eq!(without_id(r#" {"b":1.0} "#).unwrap(), r#"{"b":1.0}"#);
-        assert_eq!(without_id(r#"{"\u0069d":1}"#).unwrap(), "{}");
+        assert_eq!(
+            without(r#"{"b":1.0,"id":"forged","a":[1, 2]}"#, "id").unwrap(),
+            r#"{"b":1.0,"a":[1, 2]}"#
+        );
+        assert_eq!(without(r#" {"b":1.0} "#, "id").unwrap(), r#"{"b":1.0}"#);
+        assert_eq!(without(r#"{"\u0069d":1}"#, "id").unwrap(), "{}");
         for profile in ["[]", "1", "\"x\"", "{"] {
-            assert!(without_id(profile).is_err(), "{profile}");
+            assert!(without(profile, "id").is_err(), "{profile}");
         }
     }
 

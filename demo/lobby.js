@@ -1,0 +1,95 @@
+// The lobby: who is here, and which rooms are open. A room exists while somebody says, in the lobby, to be in it.
+
+import { avatar, byId, element, notify } from "./ui.js";
+import { state } from "./state.js";
+
+export const LOBBY = "lobby";
+const ROOM_LIMIT = 40;
+
+export function cleanRoomName(text) {
+  return String(text).trim().replace(/\s+/g, " ").slice(0, ROOM_LIMIT);
+}
+
+export class Lobby {
+  #signaling;
+  #enterRoom;
+
+  constructor(signaling, enterRoom) {
+    this.#signaling = signaling;
+    this.#enterRoom = enterRoom;
+    for (const type of ["members", "joined", "updated", "left"]) {
+      signaling.addEventListener(type, ({ detail }) => detail.room === LOBBY && this.render());
+    }
+    signaling.addEventListener("signal", ({ detail }) => this.#invited(detail));
+    byId("new-room").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = cleanRoomName(byId("room-name").value);
+      if (!name) return;
+      byId("room-name").value = "";
+      enterRoom(name);
+    });
+  }
+
+  render() {
+    const people = this.#signaling.members(LOBBY)
+      .filter(({ name, peerId }) => typeof name === "string" && typeof peerId === "string")
+      .map(({ inRoom, ...person }) => ({ ...person, inRoom: cleanRoomName(inRoom ?? "") || null }))
+      .sort((a, b) => a.name.localeCompare(b.name));
+    state.lobby = people.map(({ id, peerId, name, inRoom }) => ({ id, peerId, name, inRoom }));
+    byId("people-count").textContent = people.length + 1;
+    byId("people").replaceChildren(
+      this.#person({ name: state.name }, "That is you"),
+      ...people.map((person) => this.#person(person, person.inRoom ? `in ${person.inRoom}` : "in the lobby", true)),
+    );
+    this.#renderRooms(people);
+  }
+
+  #person({ id, name, inRoom }, where, others = false) {
+    return element("li", { class: "person" },
+      avatar(name),
+      element("span", { class: "person-text" },
+        element("span", { class: "person-name", text: name }),
+        element("span", { class: "person-where", text: where })),
+      others && element("button", {
+        class: "button small",
+        type: "button",
+        text: inRoom ? "Join" : "Invite",
+        "aria-label": inRoom ? `Join ${name} in ${inRoom}` : `Invite ${name} to a room`,
+        onclick: () => (inRoom ? this.#enterRoom(inRoom) : this.#invite(id, name)),
+      }));
+  }
+
+  #renderRooms(people) {
+    const rooms = Map.groupBy(people.filter(({ inRoom }) => inRoom), ({ inRoom }) => inRoom);
+    const cards = [...rooms].sort(([a], [b]) => a.localeCompare(b)).map(([room, members]) => this.#card(room, members));
+    const empty = element("li", { class: "rooms-empty" },
+      element("strong", { text: "No room is open yet" }), "Name one above and be the first in it.");
+    byId("rooms").replaceChildren(...(cards.length ? cards : [empty]));
+  }
+
+  #card(room, members) {
+    const names = members.map(({ name }) => name);
+    const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
+    return element("li", { class: "card room-card", "data-room": room },
+      element("div", {},
+        element("h3", { text: room }),
+        element("p", { class: "room-who", text: names.slice(0, 2).join(", ") + more })),
+      element("footer", {},
+        element("span", { class: "avatars" }, ...names.slice(0, 4).map(avatar)),
+        element("button", { class: "button small", type: "button", text: "Enter", "aria-label": `Enter ${room}`, onclick: () => this.#enterRoom(room) })));
+  }
+
+  async #invite(id, name) {
+    const room = cleanRoomName(`${state.name} & ${name}`);
+    const there = await this.#signaling.signal(id, { type: "invite", room });
+    if (!there) return notify(`${name} has just left.`);
+    this.#enterRoom(room);
+  }
+
+  #invited({ from, data }) {
+    const person = state.lobby.find(({ id }) => id === from);
+    const room = cleanRoomName(data?.room ?? "");
+    if (data?.type !== "invite" || !person || !room) return;
+    notify(`${person.name} invites you to “${room}”.`, { action: { label: "Join", run: () => this.#enterRoom(room) } });
+  }
+}
