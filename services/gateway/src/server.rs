@@ -20,6 +20,9 @@ use crate::{
 /// A node without Redis never drains: nobody could take its clients over, so it stops within ten seconds whatever is set.
 const LONGEST_STOP: Duration = Duration::from_secs(8);
 
+/// After this it ends whatever has not ended.
+const LAST_RESORT: Duration = Duration::from_millis(9_500);
+
 /// Runs the gateway until a signal ends it.
 ///
 /// # Errors
@@ -103,7 +106,8 @@ async fn serve(settings: &Settings) -> Result<()> {
         }
     };
     tokio::select! {
-        () = stop => {}
+        // The end does not depend on every worker's cooperation.
+        _ = tokio::time::timeout(LAST_RESORT, stop) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

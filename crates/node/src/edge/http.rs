@@ -1,6 +1,10 @@
 //! Every HTTP request of both protocols.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{ConnectionType, header},
+    web,
+};
 
 use super::{peers, polling};
 use crate::{config::Config, node::Node};
@@ -33,11 +37,16 @@ pub(crate) fn protocol<'a>(path: &'a str, config: &Config) -> Protocol<'a> {
 
 /// Answers a request of either protocol; anything else is not found. Meant as an `App`'s default service.
 pub async fn handle(node: web::Data<Node>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    match protocol(request.path(), node.config()) {
+    let mut response = match protocol(request.path(), node.config()) {
         Protocol::SocketIo => polling::handle(&node, &request, payload).await,
         Protocol::Peer(path) => peers::handle(&node, &request, path).await,
         Protocol::Neither => not_found(&request),
+    };
+    if request.headers().contains_key(header::UPGRADE) {
+        // The upgrade was not taken; the connection is not what the client wanted it to become.
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
+    response
 }
 
 /// 404, with a word on what was asked for.

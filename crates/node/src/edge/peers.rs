@@ -18,8 +18,14 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, path: &str) -> Ht
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return not_found(request);
     }
+    // The reference's router tolerates more slashes behind a mount, but not at the root.
+    let is_mounted = !node.config().peer.path.is_empty();
+    if !is_mounted && path.starts_with("//") {
+        return not_found(request);
+    }
+    let path = path.trim_start_matches('/');
     let path = path.strip_suffix('/').unwrap_or(path);
-    let Some((key, what)) = path.strip_prefix('/').and_then(|path| path.split_once('/')) else {
+    let Some((key, what)) = path.split_once('/') else {
         return if path.is_empty() {
             HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, "application/json; charset=utf-8"))

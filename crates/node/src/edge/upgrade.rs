@@ -62,7 +62,8 @@ where
         Err(refused) => Err(refused),
         Ok(()) => match protocol(upgrade.request.path(), upgrade.node.config()) {
             Protocol::SocketIo => upgrade.socketio().await,
-            Protocol::Peer("/peerjs") => upgrade.peer().await,
+            // HTTP is lenient about case, here as in the reference; the WebSocket's path is exact.
+            Protocol::Peer("/peerjs") if upgrade.is_below_mount() => upgrade.peer().await,
             _ => Err(Refused::bad_request("Bad Request")),
         },
     };
@@ -116,6 +117,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             _ if self.is_socketio() => RequestError::BadRequest.into(),
             _ => Refused::bad_request("Invalid Upgrade header"),
         })
+    }
+
+    fn is_below_mount(&self) -> bool {
+        self.request.path().starts_with(&self.node.config().peer.path)
     }
 
     fn is_socketio(&self) -> bool {

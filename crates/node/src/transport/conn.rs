@@ -301,7 +301,10 @@ impl Reader {
         self.shard.received_bytes(input.len());
         while self.conn.phase.get() == Phase::Open && !self.conn.paused.get() {
             match self.parser.next(&mut input) {
-                Ok(Some(Message::Ping(payload))) => self.shard.conn_push(&self.conn, &Frame::pong(payload)),
+                Ok(Some(ping @ Message::Ping(payload))) => {
+                    self.shard.conn_push(&self.conn, &Frame::pong(payload));
+                    self.shard.conn_message(&self.conn, ping);
+                }
                 Ok(Some(Message::Close(code))) => {
                     let echo = Frame::close(code);
                     self.shard.conn_closes(&self.conn, CloseReason::TransportClose, &echo);

@@ -56,7 +56,8 @@ impl Site {
                 HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/demo/")).finish()
             }),
         );
-        routes.route("/demo/{file:[a-z0-9.-]*}", web::get().to(serve));
+        routes.route("/demo/{file:[a-z0-9.-]*}", web::get().to(serve.clone()));
+        routes.route("/demo/{file:[a-z0-9.-]*}", web::head().to(serve));
     }
 }
 
