@@ -30,7 +30,9 @@ struct Core {
     machine: Machine,
     model: Model,
     outputs: Outputs,
+    /// Letters dropped, and waits opened, so far.
     overflows: u64,
+    waits: u64,
 }
 
 impl std::fmt::Debug for Memory {
@@ -42,8 +44,10 @@ impl std::fmt::Debug for Memory {
 /// What became of a letter that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// It is on its way, or waits for its addressee.
+    /// It is on its way, or waits for its addressee with earlier ones.
     Taken,
+    /// It is the first of its sender that waits for its addressee.
+    Waits,
     /// It was dropped: its sender does not hold its id any more.
     Fenced,
     /// It was dropped: an inbox is full, or too much waits already.
@@ -61,6 +65,7 @@ impl Memory {
                 model: Model::new(config),
                 outputs: Outputs::new(),
                 overflows: 0,
+                waits: 0,
             }),
         }
     }
@@ -80,14 +85,21 @@ impl Memory {
         if letter.hops == 0 && !directory.pin().get(&*letter.src).is_some_and(holds) {
             return Sent::Fenced;
         }
-        if let Some(to) = directory.pin().get(&*letter.dst).copied() {
+        // One that was sent on too often is judged by the store alone.
+        if letter.hops < 2
+            && let Some(to) = directory.pin().get(&*letter.dst).copied()
+        {
             return self.offer(to, letter);
         }
         let core = &mut *self.core.lock();
-        let before = core.overflows;
+        let (overflows, waits) = (core.overflows, core.waits);
         core.machine.letter(letter, &mut core.outputs);
         self.run(core, now);
-        if core.overflows == before { Sent::Taken } else { Sent::Overflow }
+        match (core.overflows == overflows, core.waits == waits) {
+            (_, false) => Sent::Waits,
+            (false, _) => Sent::Overflow,
+            (true, true) => Sent::Taken,
+        }
     }
 
     fn offer(&self, to: PeerAt, letter: Letter) -> Sent {
@@ -129,7 +141,10 @@ impl Memory {
                     }
                     core.machine.reply(pending, reply, &mut core.outputs);
                 }
-                Output::Deliver(shard, delivery) => self.outlet.deliver(shard, delivery),
+                Output::Deliver(shard, delivery) => {
+                    core.waits += u64::from(matches!(delivery, Delivery::Waiting { .. }));
+                    self.outlet.deliver(shard, delivery);
+                }
                 Output::Offer(to, letter) => {
                     if self.offer(to, letter) == Sent::Overflow {
                         core.overflows += 1;

@@ -31,6 +31,8 @@ pub(crate) enum ToShard {
     Forget(Vec<Address>),
     /// The policy, or a middleware, has decided.
     Verdict(u64, crate::shard::Outcome),
+    /// More waits than the node's budget allows, and most of it here.
+    Relieve,
     /// The node stops: close every client's transport.
     Stop,
 }
@@ -50,11 +52,11 @@ pub(crate) enum Request {
     /// Is there such a session?
     Exists { sid: Address, reply: oneshot::Sender<bool> },
     /// A GET.
-    Poll { sid: Address, reply: oneshot::Sender<PollReply> },
+    Poll { sid: Address, number: u64, reply: oneshot::Sender<PollReply> },
     /// The GET was given up.
     PollLost { sid: Address, number: u64 },
     /// A POST begins.
-    BeginPost { sid: Address, reply: oneshot::Sender<Result<OpenPost, RequestRefused>> },
+    BeginPost { sid: Address, number: u64, reply: oneshot::Sender<Result<OpenPost, RequestRefused>> },
     /// A POST was read.
     Post { sid: Address, number: u64, body: Bytes, reply: oneshot::Sender<()> },
     /// A POST broke off, or was refused; the session is closed for it.
@@ -100,8 +102,8 @@ pub(crate) enum RequestRefused {
 /// What a GET is answered with.
 #[derive(Debug)]
 pub(crate) enum PollReply {
-    /// It waits; `number` names it should it be given up. The body follows.
-    Waits { number: u64, body: oneshot::Receiver<String> },
+    /// It waits. The body follows.
+    Waits(oneshot::Receiver<String>),
     /// A body.
     Body(String),
     /// An error.
@@ -111,7 +113,6 @@ pub(crate) enum PollReply {
 /// A POST that has begun.
 #[derive(Debug)]
 pub(crate) struct OpenPost {
-    pub(crate) number: u64,
     /// Resolves when the session is closed meanwhile.
     pub(crate) closed: oneshot::Receiver<()>,
 }
@@ -142,6 +143,8 @@ pub(crate) struct Audience {
 /// Something for one socket, which is forwarded if the socket has moved.
 pub(crate) struct Directed {
     pub(crate) to: Address,
+    /// The namespace it is in; elsewhere nobody has this id.
+    pub(crate) namespace: Arc<str>,
     pub(crate) what: ForSocket,
 }
 

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -40,8 +40,12 @@ pub(crate) struct NodeShared {
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) cluster: Memory,
     pub(crate) metrics: Metrics,
-    /// Bytes that wait for slow clients, all shards together.
-    pub(crate) waiting_bytes: AtomicIsize,
+    /// Bytes that wait for slow clients, by shard.
+    pub(crate) waiting: Box<[AtomicIsize]>,
+    /// A client is being cut off because of the budget.
+    pub(crate) is_relieving: AtomicBool,
+    /// Numbers requests.
+    requests: AtomicU64,
     /// WebSockets that are open.
     pub(crate) open_conns: AtomicUsize,
     pub(crate) is_stopping: AtomicBool,
@@ -53,6 +57,11 @@ impl NodeShared {
     pub(crate) fn shard_of(&self, address: Address) -> Option<ShardId> {
         let is_ours = address.node() == self.tag && usize::from(address.shard()) < self.inboxes.len();
         is_ours.then(|| address.shard())
+    }
+
+    /// A number for a request, unlike any other's.
+    pub(crate) fn request_number(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Hands something to the shard of a socket.
@@ -98,6 +107,7 @@ impl Node {
             expire_timeout: config.peer.expire_timeout,
         };
         let cluster = Memory::new(&cluster, inboxes.clone());
+        let waiting = (0..inboxes.len()).map(|_| AtomicIsize::new(0)).collect();
         let shared = NodeShared {
             tag: NodeTag::random(),
             config,
@@ -106,7 +116,9 @@ impl Node {
             inboxes,
             cluster,
             metrics,
-            waiting_bytes: AtomicIsize::new(0),
+            waiting,
+            is_relieving: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
             open_conns: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             unclaimed: Mutex::new(receivers),

@@ -21,6 +21,8 @@ pub struct Queue {
 #[derive(Debug)]
 struct Wait {
     src: Arc<str>,
+    /// The sender's token, by which it is known again.
+    token: Arc<str>,
     number: u64,
     /// Some time after the sender is told, in case it is no longer there to ask.
     until: Instant,
@@ -40,13 +42,23 @@ pub enum Queued {
 }
 
 impl Queue {
-    /// Appends a message of `src`. `number` is to be fresh; it names the wait if one opens. `ttl` is how long a wait lasts.
-    pub fn push(&mut self, src: &Arc<str>, frame: Frame, number: u64, now: Instant, ttl: Duration) -> Queued {
+    /// Appends a message of `src`, who holds `token`. `number` is to be fresh; it names the wait if one opens. `ttl` is how long a
+    /// wait lasts. `room` is how many bytes there are for all queues together.
+    pub fn push(
+        &mut self,
+        (src, token): (&Arc<str>, &Arc<str>),
+        frame: Frame,
+        number: u64,
+        (now, ttl): (Instant, Duration),
+        room: usize,
+    ) -> Queued {
         let opens = !self.waits.iter().any(|wait| wait.src == *src);
         if opens {
-            self.waits.push(Wait { src: src.clone(), number, until: now + 2 * ttl });
+            self.waits.push(Wait { src: src.clone(), token: token.clone(), number, until: now + 2 * ttl });
         }
-        let fits = self.messages.len() < MAX_MESSAGES && self.bytes + frame.len() <= MAX_BYTES;
+        let fits = self.messages.len() < MAX_MESSAGES
+            && self.bytes + frame.len() <= MAX_BYTES
+            && frame.len() <= room;
         if fits {
             self.bytes += frame.len();
             self.messages.push_back((src.clone(), frame));
@@ -59,13 +71,14 @@ impl Queue {
         }
     }
 
-    /// Ends the wait `number`: drops what its sender left. `true` if the wait was open, so that its sender must be told.
-    pub fn expire(&mut self, number: u64) -> bool {
-        let Some(index) = self.waits.iter().position(|wait| wait.number == number) else { return false };
-        let src = self.waits.swap_remove(index).src;
+    /// Ends the wait `number`: drops what its sender left. Gives the sender's token if the wait was open, so that its sender must
+    /// be told.
+    pub fn expire(&mut self, number: u64) -> Option<Arc<str>> {
+        let index = self.waits.iter().position(|wait| wait.number == number)?;
+        let Wait { src, token, .. } = self.waits.swap_remove(index);
         self.messages.retain(|(sender, _)| *sender != src);
         self.bytes = self.messages.iter().map(|(_, frame)| frame.len()).sum();
-        true
+        Some(token)
     }
 
     /// Drops waits whose sender never came to ask.
@@ -86,6 +99,11 @@ impl Queue {
         self.waits.is_empty()
     }
 
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Messages that wait.
     pub fn len(&self) -> usize {
         self.messages.len()
@@ -98,17 +116,21 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(5);
 
+    fn token() -> Arc<str> {
+        "t".into()
+    }
+
     #[test]
     fn a_sender_is_told_once_and_others_keep_waiting() {
         let now = Instant::now();
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         let mut queue = Queue::default();
-        assert_eq!(queue.push(&a, Frame::text("1"), 1, now, TTL), Queued::First(1));
-        assert_eq!(queue.push(&a, Frame::text("2"), 2, now, TTL), Queued::More);
-        assert_eq!(queue.push(&b, Frame::text("3"), 3, now, TTL), Queued::First(3));
-        assert!(queue.expire(1));
-        assert!(!queue.expire(1));
-        assert!(!queue.expire(2));
+        assert_eq!(queue.push((&a, &token()), Frame::text("1"), 1, (now, TTL), usize::MAX), Queued::First(1));
+        assert_eq!(queue.push((&a, &token()), Frame::text("2"), 2, (now, TTL), usize::MAX), Queued::More);
+        assert_eq!(queue.push((&b, &token()), Frame::text("3"), 3, (now, TTL), usize::MAX), Queued::First(3));
+        assert_eq!(queue.expire(1), Some(token()));
+        assert_eq!(queue.expire(1), None);
+        assert_eq!(queue.expire(2), None);
         assert_eq!(queue.take().collect::<Vec<_>>(), [Frame::text("3")]);
     }
 
@@ -119,23 +141,29 @@ mod tests {
         let other: Arc<str> = "b".into();
         let mut queue = Queue::default();
         for number in 0..MAX_MESSAGES as u64 {
-            queue.push(&src, Frame::text("x"), number, now, TTL);
+            queue.push((&src, &token()), Frame::text("x"), number, (now, TTL), usize::MAX);
         }
-        assert_eq!(queue.push(&src, Frame::text("x"), 998, now, TTL), Queued::Full);
-        assert_eq!(queue.push(&other, Frame::text("x"), 999, now, TTL), Queued::FirstFull(999));
+        assert_eq!(queue.push((&src, &token()), Frame::text("x"), 998, (now, TTL), usize::MAX), Queued::Full);
+        assert_eq!(
+            queue.push((&other, &token()), Frame::text("x"), 999, (now, TTL), usize::MAX),
+            Queued::FirstFull(999)
+        );
         assert_eq!(queue.len(), MAX_MESSAGES);
-        assert!(queue.expire(999));
+        assert!(queue.expire(999).is_some());
 
         let mut queue = Queue::default();
-        queue.push(&src, Frame::text(&"x".repeat(MAX_BYTES - 100)), 1, now, TTL);
-        assert_eq!(queue.push(&src, Frame::text(&"x".repeat(200)), 2, now, TTL), Queued::Full);
+        queue.push((&src, &token()), Frame::text(&"x".repeat(MAX_BYTES - 100)), 1, (now, TTL), usize::MAX);
+        assert_eq!(
+            queue.push((&src, &token()), Frame::text(&"x".repeat(200)), 2, (now, TTL), usize::MAX),
+            Queued::Full
+        );
     }
 
     #[test]
     fn waits_of_senders_that_went_away_are_purged() {
         let now = Instant::now();
         let mut queue = Queue::default();
-        queue.push(&"a".into(), Frame::text("1"), 1, now, TTL);
+        queue.push((&"a".into(), &token()), Frame::text("1"), 1, (now, TTL), usize::MAX);
         queue.purge(now + TTL);
         assert!(!queue.is_empty());
         queue.purge(now + 2 * TTL);

@@ -7,6 +7,9 @@ use smallvec::SmallVec;
 
 use crate::packet::ParseError;
 
+mod placeholders;
+pub use placeholders::check_placeholders;
+
 /// Names that only a server may use for events; a client that sends one is closed.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
@@ -55,25 +58,6 @@ pub fn is_event(elements: &Split<'_>) -> bool {
 fn is_escaped_reserved(name: &str) -> bool {
     name.contains('\\')
         && serde_json::from_str::<String>(name).is_ok_and(|name| RESERVED.contains(&name.as_str()))
-}
-
-/// Checks the placeholders of a binary packet: each must name one of its attachments.
-pub fn check_placeholders(body: &str, attachments: usize) -> Result<(), ParseError> {
-    fn check(value: &serde_json::Value, attachments: usize) -> bool {
-        match value {
-            serde_json::Value::Array(elements) => elements.iter().all(|element| check(element, attachments)),
-            serde_json::Value::Object(object) => {
-                if object.get("_placeholder") == Some(&serde_json::Value::Bool(true)) {
-                    let number = object.get("num").and_then(serde_json::Value::as_u64);
-                    return number.is_some_and(|number| number < attachments as u64);
-                }
-                object.values().all(|value| check(value, attachments))
-            }
-            _ => true,
-        }
-    }
-    let value = serde_json::from_str(body).map_err(|_| ParseError::Payload)?;
-    if check(&value, attachments) { Ok(()) } else { Err(ParseError::Attachments) }
 }
 
 /// The arguments of an event or an ack, owned: the text of a JSON array, and the attachments its placeholders name.

@@ -17,6 +17,8 @@ use crate::{
 
 /// Most queues at once; an absent id costs memory, so their number is bounded too.
 const MAX_QUEUES: usize = 65_536;
+/// Most bytes in all queues together.
+const MAX_QUEUED: usize = 64 << 20;
 /// Waits are looked over for senders that went away once in so many queued letters.
 const PURGE_EVERY: u64 = 1024;
 
@@ -33,6 +35,8 @@ pub(super) struct Peers {
     claims: Vec<AHashMap<Arc<str>, Claim>>,
     queues: AHashMap<(RealmId, Arc<str>), Queue>,
     held: usize,
+    /// Bytes in all queues.
+    queued: usize,
     last_generation: u64,
     numbers: u64,
 }
@@ -45,6 +49,7 @@ impl Peers {
             claims: config.realms.iter().map(|_| AHashMap::new()).collect(),
             queues: AHashMap::new(),
             held: 0,
+            queued: 0,
             last_generation: 0,
             numbers: 0,
         }
@@ -76,8 +81,9 @@ impl Peers {
                 None
             }
         };
-        let waiting =
-            self.queues.remove(&(realm, id)).map(|queue| queue.take().collect()).unwrap_or_default();
+        let queue = self.queues.remove(&(realm, id)).unwrap_or_default();
+        self.queued -= queue.bytes();
+        let waiting = queue.take().collect();
         Reply::Granted { generation, superseded, waiting }
     }
 
@@ -108,31 +114,46 @@ impl Peers {
                 queue.purge(now);
                 !queue.is_empty()
             });
+            self.queued = self.queues.values().map(Queue::bytes).sum();
         }
         let key = (letter.realm, letter.dst.clone());
         if self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key) {
             return Reply::Dropped { overflow: true };
         }
+        let claim = self.claims.get(usize::from(letter.realm)).and_then(|claims| claims.get(&letter.src));
+        let Some(token) = claim.map(|claim| claim.token.clone()) else {
+            return Reply::Dropped { overflow: false };
+        };
+        let room = MAX_QUEUED.saturating_sub(self.queued);
         let queue = self.queues.entry(key).or_default();
-        let (opened, kept) =
-            match queue.push(&letter.src, letter.frame.clone(), self.numbers, now, self.expire_timeout) {
-                Queued::First(number) => (Some(number), true),
-                Queued::FirstFull(number) => (Some(number), false),
-                Queued::More => (None, true),
-                Queued::Full => (None, false),
-            };
+        let before = queue.bytes();
+        let (opened, kept) = match queue.push(
+            (&letter.src, &token),
+            letter.frame.clone(),
+            self.numbers,
+            (now, self.expire_timeout),
+            room,
+        ) {
+            Queued::First(number) => (Some(number), true),
+            Queued::FirstFull(number) => (Some(number), false),
+            Queued::More => (None, true),
+            Queued::Full => (None, false),
+        };
+        self.queued += queue.bytes() - before;
         Reply::Queued { letter, opened, kept }
     }
 
     pub(super) fn expire(&mut self, realm: RealmId, src: &str, dst: &Arc<str>, number: u64) -> Reply {
         let Entry::Occupied(mut queue) = self.queues.entry((realm, dst.clone())) else { return Reply::Done };
-        if !queue.get_mut().expire(number) {
-            return Reply::Done;
-        }
+        let before = queue.get().bytes();
+        let Some(token) = queue.get_mut().expire(number) else { return Reply::Done };
+        self.queued -= before - queue.get().bytes();
         if queue.get().is_empty() {
             queue.remove();
         }
-        Reply::Expired { sender: self.holder(realm, src) }
+        // Somebody else may have the sender's id by now, who never called anybody.
+        let claim = self.claims.get(usize::from(realm)).and_then(|claims| claims.get(src));
+        Reply::Expired { sender: claim.filter(|claim| is_same(&claim.token, &token)).map(|claim| claim.at) }
     }
 
     pub(super) fn ids(&self, realm: RealmId) -> Vec<Arc<str>> {

@@ -72,7 +72,7 @@ impl To {
         self.audience.except.extend_from_slice(&self.sockets);
         for to in self.sockets {
             let what = ForSocket::Send { message: message.clone(), volatile: self.volatile };
-            self.node.direct(Directed { to, what });
+            self.node.direct(Directed { to, namespace: namespace.clone(), what });
         }
         if !only_sockets {
             self.node.broadcast(self.audience, message, self.volatile);

@@ -49,7 +49,7 @@ impl Socket {
     }
 
     fn direct(&self, what: ForSocket) {
-        self.node.direct(Directed { to: self.id, what });
+        self.node.direct(Directed { to: self.id, namespace: self.namespace.clone(), what });
     }
 
     fn event(&self, event: &str, args: &Args) -> Message {

@@ -192,39 +192,38 @@ impl Session<'_> {
     }
 
     async fn get(&self, request: &HttpRequest) -> HttpResponse {
+        let number = self.node.shared.request_number();
         let (tx, rx) = oneshot::channel();
-        if self.ask(Request::Poll { sid: self.sid, reply: tx }).is_err() {
+        if self.ask(Request::Poll { sid: self.sid, number, reply: tx }).is_err() {
             return busy();
         }
-        match rx.await {
-            Ok(PollReply::Body(body)) => reply(request, body),
-            Ok(PollReply::Refused(refused)) => self.refused(refused),
-            Ok(PollReply::Waits { number, body }) => {
-                let mut guard = GivenUp::new(self, |sid| Request::PollLost { sid, number });
-                let body = body.await;
-                guard.request = None;
-                match body {
-                    Ok(body) => reply(request, body),
-                    // The session ended without a last word.
-                    Err(_) => refuse(self.node, RequestError::UnknownSid),
-                }
-            }
-            Err(_) => refuse(self.node, RequestError::UnknownSid),
+        let mut guard = GivenUp::new(self, |sid| Request::PollLost { sid, number });
+        let answer = match rx.await {
+            Ok(PollReply::Waits(body)) => body.await.map_err(|_| RequestRefused::UnknownSid),
+            Ok(PollReply::Body(body)) => Ok(body),
+            Ok(PollReply::Refused(refused)) => Err(refused),
+            Err(_) => Err(RequestRefused::UnknownSid),
+        };
+        guard.request = None;
+        match answer {
+            Ok(body) => reply(request, body),
+            Err(refused) => self.refused(refused),
         }
     }
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
+        let number = self.node.shared.request_number();
         let (reply, began) = oneshot::channel();
-        if self.ask(Request::BeginPost { sid: self.sid, reply }).is_err() {
+        if self.ask(Request::BeginPost { sid: self.sid, number, reply }).is_err() {
             return busy();
         }
-        let OpenPost { number, closed } = match began.await {
+        // Whatever goes wrong from here on closes the session.
+        let mut guard = GivenUp::new(self, |sid| Request::PostLost { sid, number });
+        let OpenPost { closed } = match began.await {
             Ok(Ok(open)) => open,
             Ok(Err(refused)) => return self.refused(refused),
             Err(_) => return refuse(self.node, RequestError::UnknownSid),
         };
-        // Whatever goes wrong from here on closes the session.
-        let mut guard = GivenUp::new(self, |sid| Request::PostLost { sid, number });
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         if content_type == Some(b"application/octet-stream") {
             return HttpResponse::BadRequest().finish();

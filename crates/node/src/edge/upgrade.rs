@@ -181,10 +181,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                 let at = own.with(|state, _| state.open_probe(&conn, sid));
                 let (reply, began) = oneshot::channel();
                 let request = Request::BeginUpgrade { sid, at, reply };
-                let began = match hand_over(&self.node, shard, request) {
-                    Ok(()) => began.await.unwrap_or(Err(RequestRefused::UnknownSid)),
-                    Err(_) => Err(RequestRefused::UnknownSid),
-                };
+                if hand_over(&self.node, shard, request).is_err() {
+                    own.with(|state, _| state.close_probe(at));
+                    let busy = Refused::bad_request("the server is overloaded");
+                    return Err(Refused { status: "503 Service Unavailable", ..busy });
+                }
+                let began = began.await.unwrap_or(Err(RequestRefused::UnknownSid));
                 match began {
                     Ok(true) => Ok(Accepted::TakeOver { conn }),
                     Ok(false) => {
@@ -234,6 +236,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
     /// Switches protocols, and hands the connection to its task.
     async fn accept(mut self, accepted: Accepted) {
         let Some(shard) = self.node.shard() else { return };
+        let accepted = match accepted {
+            // The node was told to stop while the policy made up its mind.
+            Accepted::Open { .. } | Accepted::Peer(_) if self.node.is_stopping() => Accepted::Farewell(None),
+            accepted => accepted,
+        };
         let key = self.header(header::SEC_WEBSOCKET_KEY).unwrap_or_default();
         let accept = ws::hash_key(key);
         // A client that offers subprotocols fails without one; neither protocol has any, so the first will do.

@@ -33,8 +33,10 @@ type Refused = (&'static str, &'static str);
 
 const BAD_ROOM: Refused =
     ("bad-room", "a room is named by a string of 1 to 255 bytes that is not shaped like a socket id");
-const BAD_PROFILE: Refused =
-    ("bad-profile", "a profile is a JSON object of at most 4096 bytes, without binary");
+const BAD_PROFILE: Refused = (
+    "bad-profile",
+    "what follows the room is at most 4096 bytes, and a profile is a JSON object without binary",
+);
 const NOT_A_MEMBER: Refused = ("not-a-member", "join the room first");
 const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
 const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with a callback");
@@ -172,7 +174,8 @@ impl State {
         self.waiting
             .insert(ticket, Waiting::Signal { key: event.key, number, namespace, name, id: event.id });
         let reply = Some(SignalReply { shard: self.id, ticket });
-        let directed = Directed { to, what: ForSocket::Signal { message, reply } };
+        let namespace = event.namespace.clone();
+        let directed = Directed { to, namespace, what: ForSocket::Signal { message, reply } };
         if shard == self.id {
             self.directed(now, directed);
         } else if self.node.inboxes.request(shard, ToShard::Directed(directed)).is_err() {
@@ -257,6 +260,11 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         let rest: Vec<&str> = event.args.iter().skip(1).map(|arg| arg.get()).collect();
         rest.join(",").into()
     };
+    let attached: usize = event.attachments.iter().map(bytes::Bytes::len).sum();
+    if rest.len() + attached > MAX_PROFILE {
+        // The record keeps it for as long as the membership lasts.
+        return Err(BAD_PROFILE);
+    }
     let emission = |told: &Told| {
         let (args, attachments) = match told.args {
             ToldArgs::Member => (member.clone(), Vec::new()),

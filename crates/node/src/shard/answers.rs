@@ -40,6 +40,8 @@ pub(crate) enum Waiting {
     Signal { key: u32, number: u64, namespace: Arc<str>, name: String, id: Option<u64> },
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
+    /// The next turn.
+    Turn { key: u32, number: u64 },
     /// The list of peer ids.
     Peers { reply: oneshot::Sender<Vec<Arc<str>>> },
 }

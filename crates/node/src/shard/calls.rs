@@ -27,13 +27,16 @@ pub(crate) enum Outcome {
     Middlewares(Result<(), ConnectRefused>),
     /// A signal found its socket, or not.
     Signalled(bool),
+    /// It is somebody's turn again.
+    Turn,
+    /// Nothing: it panicked.
+    Failed,
 }
 
 impl Call {
     /// Begins it, on the shard's thread.
     pub(crate) fn begin(self, shard: ShardId, node: &Arc<NodeShared>) {
-        let node = node.clone();
-        let tell = move |ticket, outcome| node.inboxes.push(shard, ToShard::Verdict(ticket, outcome));
+        let answer = |ticket| Answer { node: node.clone(), shard, ticket, outcome: None };
         match self {
             Self::Event { handler, socket, event } => {
                 actix_rt::spawn(handler(socket, event));
@@ -45,6 +48,7 @@ impl Call {
                 actix_rt::spawn(handler(socket, reason));
             }
             Self::Middlewares { ticket, middlewares, socket, auth } => {
+                let answer = answer(ticket);
                 actix_rt::spawn(async move {
                     let mut result = Ok(());
                     for middleware in middlewares {
@@ -53,15 +57,37 @@ impl Call {
                             break;
                         }
                     }
-                    tell(ticket, Outcome::Middlewares(result));
+                    answer.give(Outcome::Middlewares(result));
                 });
             }
             Self::Verdict { ticket, verdict } => {
+                let answer = answer(ticket);
                 actix_rt::spawn(async move {
                     let decided = verdict.await.decided().await;
-                    tell(ticket, Outcome::Decided(decided));
+                    answer.give(Outcome::Decided(decided));
                 });
             }
         }
+    }
+}
+
+/// Tells the shard what came of something, also when nothing did because it panicked: whoever waits must not wait forever.
+struct Answer {
+    node: Arc<NodeShared>,
+    shard: ShardId,
+    ticket: u64,
+    outcome: Option<Outcome>,
+}
+
+impl Answer {
+    fn give(mut self, outcome: Outcome) {
+        self.outcome = Some(outcome);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or(Outcome::Failed);
+        self.node.inboxes.push(self.shard, ToShard::Verdict(self.ticket, outcome));
     }
 }

@@ -17,8 +17,8 @@ pub(super) struct Probe {
     pub(super) conn: Rc<Conn>,
     pub(super) sid: Address,
     pub(super) number: u64,
-    /// It sent the upgrade packet, and waits for the session.
-    pub(super) is_taking: bool,
+    /// It was probed; the owner knows.
+    is_probed: bool,
 }
 
 impl Shard {
@@ -30,9 +30,21 @@ impl Shard {
 
     /// The connection's task has come to its end.
     pub(crate) fn conn_gone(&self, conn: &Rc<Conn>) {
-        let change = conn.account();
-        self.with(|state, _| state.account(change));
+        self.account(conn);
         self.node.open_conns.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Tells the node's budget how what waits for a connection has changed.
+    pub(crate) fn account(&self, conn: &Conn) {
+        let change = conn.account();
+        if change != 0 {
+            self.state.borrow_mut().account(change);
+        }
+    }
+
+    /// Messages sent so far; tells how much a message has caused.
+    pub(crate) fn sent_ever(&self) -> u64 {
+        self.state.borrow().counters.sent_ever
     }
 
     pub(crate) fn received_bytes(&self, count: usize) {
@@ -96,7 +108,7 @@ impl State {
     /// A WebSocket wants to take a session over; it is known here before the session's owner is asked.
     pub(crate) fn open_probe(&mut self, conn: &Rc<Conn>, sid: Address) -> ConnAt {
         let number = self.next_number();
-        let probe = Probe { conn: conn.clone(), sid, number, is_taking: false };
+        let probe = Probe { conn: conn.clone(), sid, number, is_probed: false };
         let key = self.probes.insert(probe) as u32;
         conn.owner.set(Owner::Probe(key));
         ConnAt { shard: self.id, key, number }
@@ -129,11 +141,14 @@ impl State {
         match Packet::decode(text) {
             Ok(Packet::Ping("probe")) => {
                 self.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
-                self.ask_owner(sid, Request::Probed { sid, at });
+                let is_news =
+                    self.probe(at).is_some_and(|probe| !std::mem::replace(&mut probe.is_probed, true));
+                if is_news {
+                    self.ask_owner(sid, Request::Probed { sid, at });
+                }
             }
             Ok(Packet::Upgrade) => {
                 // Whatever the client sends from now on waits for the session to be here.
-                probe.is_taking = true;
                 conn.pause();
                 self.ask_owner(sid, Request::Upgrade { sid, at });
             }
@@ -156,6 +171,11 @@ impl State {
     pub(crate) fn close_probe(&mut self, at: ConnAt) {
         if self.probe(at).is_some() {
             let probe = self.probes.remove(at.key as usize);
+            if !probe.conn.is_connected() {
+                // Its handshake is not answered, and will be refused.
+                probe.conn.abort();
+                return;
+            }
             probe.conn.resume();
             probe.conn.close(&Frame::close(None));
             self.list_conn(&probe.conn);

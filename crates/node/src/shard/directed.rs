@@ -20,20 +20,28 @@ use crate::{
 impl State {
     /// Something for a socket that was born here, or moved here.
     pub(super) fn directed(&mut self, now: Instant, directed: Directed) {
-        let Directed { to, what } = directed;
+        let Directed { to, namespace, what } = directed;
         let Some(key) = self.sockets.get(&to).copied() else {
             match self.forwards.get(&to) {
-                Some(shard) => self.node.inboxes.push(*shard, ToShard::Directed(Directed { to, what })),
+                Some(shard) => {
+                    let directed = Directed { to, namespace, what };
+                    self.node.inboxes.push(*shard, ToShard::Directed(directed));
+                }
                 None => self.for_nobody(what),
             }
             return;
         };
         let session = &mut self.sessions[key as usize];
         if session.local.is_moving && matches!(what, ForSocket::Join { .. } | ForSocket::Leave { .. }) {
-            session.local.deferred.push(Directed { to, what });
+            session.local.deferred.push(Directed { to, namespace, what });
             return;
         }
-        let Some(slot) = session.slot_of(to) else { return };
+        let slot =
+            session.slot_of(to).filter(|slot| session.connection.sockets()[*slot].namespace == namespace);
+        let Some(slot) = slot else {
+            self.for_nobody(what);
+            return;
+        };
         match what {
             ForSocket::Send { message, volatile } => self.send(key, &message, volatile),
             ForSocket::Ask { event, args, timeout, reply } => {

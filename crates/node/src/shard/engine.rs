@@ -1,6 +1,6 @@
 //! Engine.IO sessions: opening, packets, timers, closing.
 
-use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
@@ -185,12 +185,12 @@ impl State {
             if session.local.poll.is_none() {
                 continue;
             }
-            if let Some(body) = session.engine.reply() {
-                if let Some(poll) = session.local.poll.take() {
-                    // If the GET was given up this very moment, its end has been reported, or will be.
-                    let _ = poll.send(body);
-                }
-                self.account_session(key);
+            let Some(body) = session.engine.reply() else { continue };
+            let poll = session.local.poll.take();
+            self.account_session(key);
+            if poll.is_none_or(|poll| poll.send(body).is_err()) {
+                // The GET was given up this very moment, and the packets with it.
+                self.end(Instant::now(), key, End::Lost(CloseReason::TransportError));
             }
         }
     }
@@ -221,10 +221,7 @@ impl State {
         self.by_sid.remove(&session.sid);
         self.count_session(session.engine.transport(), -1);
         node.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
-        if session.local.accounted > 0 {
-            node.waiting_bytes.fetch_sub(session.local.accounted as isize, Ordering::Relaxed);
-            node.metrics.outbox_bytes.sub(session.local.accounted as i64);
-        }
+        self.account(-(session.local.accounted as isize));
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             let _ = poll.send(body);
         }
@@ -297,13 +294,11 @@ impl State {
     }
 
     /// Begins to wait on a GET for the session.
-    pub(super) fn wait_for_reply(&mut self, key: u32) -> Option<(u64, oneshot::Receiver<String>)> {
+    pub(super) fn wait_for_reply(&mut self, key: u32) -> Option<oneshot::Receiver<String>> {
         let session = self.sessions.get_mut(key as usize)?;
         let (reply, body) = oneshot::channel();
-        session.local.polls += 1;
         session.local.poll = Some(reply);
-        let number = session.local.polls;
         self.list_reply(key);
-        Some((number, body))
+        Some(body)
     }
 }

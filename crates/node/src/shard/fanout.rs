@@ -21,11 +21,15 @@ pub(super) struct Counters {
     pub(super) received_bytes: u64,
     pub(super) sent: u64,
     pub(super) sent_bytes: u64,
+    /// Never reset.
+    pub(super) sent_ever: u64,
 }
 
 impl Counters {
     pub(super) fn flush(&mut self, metrics: &Metrics) {
-        let Self { received, received_bytes, sent, sent_bytes } = std::mem::take(self);
+        let sent_ever = self.sent_ever;
+        let counted = std::mem::replace(self, Self { sent_ever, ..Self::default() });
+        let Self { received, received_bytes, sent, sent_bytes, .. } = counted;
         for (count, metric) in [
             (received, &metrics.received_messages),
             (received_bytes, &metrics.received_bytes),
@@ -91,6 +95,7 @@ impl State {
             return;
         }
         self.counters.sent += 1;
+        self.counters.sent_ever += 1;
         if let Some(conn) = session.local.conn.clone() {
             if session.engine.is_open() {
                 for frame in message.frames() {
@@ -99,13 +104,17 @@ impl State {
             }
             return;
         }
-        for frame in message.frames() {
-            session.engine.send(frame.clone());
-        }
-        let is_full = session.engine.buffered() > self.node.config.outbox_limit;
-        if is_full {
+        let waiting = session.engine.buffered();
+        if waiting > 0
+            && session.local.poll.is_none()
+            && waiting + message.len() > self.node.config.outbox_limit
+        {
             let who = Evicted::Session { key, number: session.local.number };
             self.to_evict.push(Eviction { who, reason: "slow_reader" });
+            return;
+        }
+        for frame in message.frames() {
+            session.engine.send(frame.clone());
         }
         self.list_reply(key);
         self.account_session(key);
@@ -119,19 +128,36 @@ impl State {
         self.account(change);
     }
 
-    /// Tells the node's budget how what waits has changed, and cuts off the client that most waits for if it is exceeded.
+    /// Tells the node's budget how what waits on this shard has changed.
     pub(super) fn account(&mut self, change: isize) {
-        if change == 0 {
+        if change != 0 {
+            self.node.waiting[usize::from(self.id)].fetch_add(change, Ordering::Relaxed);
+            self.node.metrics.outbox_bytes.add(change as i64);
+        }
+    }
+
+    /// When more waits than the node's budget allows, the shard for which most waits is to cut off its fullest client; one at a
+    /// time, so that each has its effect before the next.
+    pub(super) fn keep_budget(&mut self) {
+        let waiting = self.node.waiting.iter().map(|waiting| waiting.load(Ordering::Relaxed));
+        if waiting.clone().sum::<isize>() <= self.node.config.memory_budget as isize {
             return;
         }
-        let before = self.node.waiting_bytes.fetch_add(change, Ordering::Relaxed);
-        self.node.metrics.outbox_bytes.add(change as i64);
-        if change > 0
-            && before + change > self.node.config.memory_budget as isize
-            && let Some(who) = self.fullest()
+        let fullest = waiting.enumerate().max_by_key(|(_, waiting)| *waiting).map(|(shard, _)| shard as u8);
+        if let Some(shard) = fullest
+            && !self.node.is_relieving.swap(true, Ordering::AcqRel)
         {
+            self.node.inboxes.push(shard, ToShard::Relieve);
+        }
+    }
+
+    /// Cuts off the client for which most waits.
+    pub(super) fn relieve(&mut self) {
+        if let Some(who) = self.fullest() {
             self.to_evict.push(Eviction { who, reason: "memory_budget" });
         }
+        self.evict();
+        self.node.is_relieving.store(false, Ordering::Release);
     }
 
     /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.

@@ -43,7 +43,8 @@ impl State {
             self.join_refused(key, join, "not-found", "the socket is disconnected");
             return;
         };
-        if session.connection.sockets()[slot].socket.rooms.len() >= MAX_ROOMS {
+        let is_member = self.room_of(key, slot, &join.room.name).is_some();
+        if !is_member && session.connection.sockets()[slot].socket.rooms.len() >= MAX_ROOMS {
             self.join_refused(key, join, "too-many-rooms", "leave a room before joining another");
             return;
         }

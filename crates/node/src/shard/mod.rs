@@ -217,6 +217,7 @@ impl Shard {
         self.write_some();
         let state = &mut *self.state.borrow_mut();
         state.evict();
+        state.keep_budget();
         state.counters.flush(&self.node.metrics);
         let next = state.timers.next();
         let is_earlier = next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed));
@@ -261,6 +262,7 @@ impl State {
                 }
             }
             ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
+            ToShard::Relieve => self.relieve(),
             ToShard::Stop => self.stop(now),
         }
     }

@@ -7,7 +7,7 @@
 //! has seen, and the taker drops from what it kept what was seen already. So nothing is lost, doubled or reordered, and no
 //! client hears of it.
 
-use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use signalbox_cluster::{Address, RoomName, ShardId};
 use signalbox_engineio::{CloseReason, Transport};
@@ -102,12 +102,11 @@ impl State {
         self.node.metrics.upgrades.with_label_values(&["completed"]).inc();
         self.count_session(Transport::Polling, -1);
         self.count_session(Transport::WebSocket, 1);
-        let conn = self.probe(at).map(|probe| probe.conn.clone());
-        let Some(conn) = conn.filter(|conn| conn.is_open()) else {
+        let probe = self.probe(at).is_some().then(|| self.probes.remove(at.key as usize));
+        let Some(conn) = probe.map(|probe| probe.conn).filter(|conn| conn.is_open()) else {
             self.end(now, key, End::Lost(CloseReason::TransportClose));
             return;
         };
-        self.probes.remove(at.key as usize);
         conn.owner.set(Owner::Session(key));
         for frame in &frames {
             self.push(&conn, frame);
@@ -171,6 +170,7 @@ impl State {
         if session.local.fences > 0 {
             return;
         }
+        debug_assert!(session.effects == 0 && session.held_post.is_none());
         let Some(frames) = self.leave_polling(key) else {
             self.stop_moving(key);
             return;
@@ -193,9 +193,7 @@ impl State {
             }
         }
         let deferred = std::mem::take(&mut session.local.deferred);
-        let accounted = session.local.accounted;
-        self.node.waiting_bytes.fetch_sub(accounted as isize, Ordering::Relaxed);
-        self.node.metrics.outbox_bytes.sub(accounted as i64);
+        self.account(-(session.local.accounted as isize));
         let session = session.portable;
         let seen = self.seen.to_vec();
         let moved = Box::new(Moved { at, giver: self.id, session, frames, rooms, seen });
@@ -277,8 +275,13 @@ impl State {
 
     /// Taker: whatever is heard while a session is on its way is kept for it.
     pub(super) fn keep_for_takings(&mut self, broadcast: &Broadcast) {
+        let to = &broadcast.to;
+        let name = |room: &Arc<str>| RoomName { namespace: to.namespace.clone(), name: room.clone() };
+        let rooms: Vec<RoomKey> = to.rooms.iter().filter_map(|room| self.rooms.find(&name(room))).collect();
         for taking in self.takings.values_mut() {
-            taking.keep(Heard::Broadcast(broadcast.clone()));
+            if to.rooms.is_empty() || rooms.iter().any(|room| taking.rooms.contains(room)) {
+                taking.keep(Heard::Broadcast(broadcast.clone()));
+            }
         }
     }
 

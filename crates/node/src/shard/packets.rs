@@ -296,13 +296,17 @@ impl State {
             Waiting::Connect { key, number, .. }
             | Waiting::Middleware { key, number, .. }
             | Waiting::Emit { key, number, .. }
-            | Waiting::JoinVerdict { key, number, .. } => (*key, *number),
+            | Waiting::JoinVerdict { key, number, .. }
+            | Waiting::Turn { key, number } => (*key, *number),
             _ => return,
         };
         if self.session(key, number).is_none() {
             return;
         }
         match (waiting, outcome) {
+            (Waiting::Connect { .. } | Waiting::Middleware { .. }, Outcome::Failed) => {
+                self.end(now, key, End::Close);
+            }
             (Waiting::Connect { name, app, auth, .. }, Outcome::Decided(decided)) => {
                 self.connect_decided(now, key, name, app, auth, decided);
             }

@@ -33,8 +33,7 @@ pub(crate) struct Peer {
 
 /// A message's wait for its addressee.
 pub(crate) struct Wait {
-    peer: u32,
-    peer_number: u64,
+    from: PeerAt,
     realm: RealmId,
     src: Arc<str>,
     dst: Arc<str>,
@@ -176,18 +175,22 @@ impl State {
             || peer.waits < MAX_WAITS
             || self.node.cluster.is_held(letter.realm, &letter.dst);
         if may_wait {
-            self.send_letter(now, letter);
+            if self.send_letter(now, letter) == Sent::Waits {
+                self.peers[key as usize].waits += 1;
+            }
         } else {
             self.drop_letter("waits");
         }
     }
 
-    fn send_letter(&mut self, now: Instant, letter: Letter) {
-        match self.node.cluster.send(now, letter) {
-            Sent::Taken => {}
+    fn send_letter(&mut self, now: Instant, letter: Letter) -> Sent {
+        let sent = self.node.cluster.send(now, letter);
+        match sent {
+            Sent::Taken | Sent::Waits => {}
             Sent::Overflow => self.drop_letter("overflow"),
             Sent::Fenced => self.drop_letter("fenced"),
         }
+        sent
     }
 
     fn drop_letter(&self, reason: &str) {
@@ -204,7 +207,7 @@ impl State {
             }
             None if letter.hops < MAX_HOPS && letter.kind != Kind::Expire => {
                 letter.hops += 1;
-                self.send_letter(now, letter);
+                let _ = self.send_letter(now, letter);
             }
             None => self.drop_letter("overflow"),
         }
@@ -220,19 +223,18 @@ impl State {
         dst: Arc<str>,
         number: u64,
     ) {
-        let Some(peer) = self.peers.get_mut(from.key as usize) else { return };
-        peer.waits += 1;
-        let (peer, peer_number) = (from.key, peer.number);
-        let key = self.waits.insert(Wait { peer, peer_number, realm, src, dst, number }) as u32;
+        // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
+        let key = self.waits.insert(Wait { from, realm, src, dst, number }) as u32;
         self.timers.add(now + self.node.config.peer.expire_timeout, Timer::Wait { key });
     }
 
     pub(super) fn wait_is_over(&mut self, now: Instant, key: u32) {
         let Some(wait) = self.waits.try_remove(key as usize) else { return };
-        if let Some(peer) = self.peer(wait.peer, wait.peer_number) {
-            peer.waits -= 1;
+        let Wait { from, realm, src, dst, number } = wait;
+        let sender = self.peers.get_mut(from.key as usize);
+        if let Some(peer) = sender.filter(|peer| peer.claim == Some(from.generation)) {
+            peer.waits = peer.waits.saturating_sub(1);
         }
-        let Wait { realm, src, dst, number, .. } = wait;
         self.node.cluster.submit(now, Command::Expire { realm, src, dst, number });
     }
 

@@ -2,11 +2,18 @@
 
 use std::time::Instant;
 
+use signalbox_cluster::Address;
 use signalbox_engineio::{CloseReason, Packet, payload, session::Refused};
 use tokio::sync::oneshot;
 
-use super::{State, session::HeldPost};
-use crate::message::{ConnAt, End, OpenPost, PollReply, Request, RequestRefused, ToShard};
+use super::{State, answers::Waiting, calls::Outcome, session::HeldPost};
+use crate::{
+    message::{ConnAt, End, OpenPost, PollReply, Request, RequestRefused, ToShard},
+    transport::conn::DELIVERIES_A_TURN,
+};
+
+/// Packets of one POST before others have their turn.
+const PACKETS_A_TURN: usize = 256;
 
 impl From<Refused> for RequestRefused {
     fn from(refused: Refused) -> Self {
@@ -32,18 +39,19 @@ impl State {
             Request::Exists { reply, .. } => {
                 let _ = reply.send(true);
             }
-            Request::Poll { reply, .. } => {
-                let _ = reply.send(self.poll(now, key));
-            }
-            Request::PollLost { number, .. } => {
-                let session = &mut self.sessions[key as usize];
-                if session.local.polls == number && session.local.poll.take().is_some() {
-                    session.engine.poll_lost();
-                    self.after_engine(now, key);
+            Request::Poll { number, reply, .. } => {
+                let answer = self.poll(now, key, number);
+                // Who asked may be gone; then the packets are lost that the answer carries, or would.
+                if let Err(PollReply::Body(_) | PollReply::Waits(_)) = reply.send(answer) {
+                    self.poll_lost(now, sid, number);
                 }
             }
-            Request::BeginPost { reply, .. } => {
-                let _ = reply.send(self.begin_post(now, key));
+            Request::PollLost { number, .. } => self.poll_lost(now, sid, number),
+            Request::BeginPost { number, reply, .. } => {
+                let answer = self.begin_post(now, key, number);
+                if let Err(Ok(_)) = reply.send(answer) {
+                    self.end(now, key, End::Lost(CloseReason::TransportError));
+                }
             }
             Request::Post { number, body, reply, .. } => {
                 if self.sessions[key as usize].local.posts == number {
@@ -57,7 +65,11 @@ impl State {
                 }
             }
             Request::BeginUpgrade { at, reply, .. } => {
-                let _ = reply.send(Ok(self.begin_upgrade(now, key, at)));
+                let began = self.begin_upgrade(now, key, at);
+                if reply.send(Ok(began)).is_err() {
+                    self.abandon_upgrade(key, at);
+                    self.node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+                }
             }
             Request::Probed { at, .. } => {
                 let session = &mut self.sessions[key as usize];
@@ -92,12 +104,22 @@ impl State {
         }
     }
 
-    fn poll(&mut self, now: Instant, key: u32) -> PollReply {
+    /// A GET was given up. What it was answered with, if it was, never arrived.
+    fn poll_lost(&mut self, now: Instant, sid: Address, number: u64) {
+        let Some(key) = self.find_session(sid) else { return };
+        if self.sessions[key as usize].local.polls == number {
+            self.sessions[key as usize].local.poll = None;
+            self.end(now, key, End::Lost(CloseReason::TransportError));
+        }
+    }
+
+    fn poll(&mut self, now: Instant, key: u32, number: u64) -> PollReply {
         let session = &mut self.sessions[key as usize];
         if let Err(refused) = session.engine.poll() {
             self.after_engine(now, key);
             return PollReply::Refused(refused.into());
         }
+        session.local.polls = number;
         if let Some(body) = session.engine.reply() {
             let closed = session.engine.closed();
             self.account_session(key);
@@ -107,21 +129,25 @@ impl State {
             return PollReply::Body(body);
         }
         match self.wait_for_reply(key) {
-            Some((number, body)) => PollReply::Waits { number, body },
+            Some(body) => PollReply::Waits(body),
             None => PollReply::Refused(RequestRefused::UnknownSid),
         }
     }
 
-    fn begin_post(&mut self, now: Instant, key: u32) -> Result<OpenPost, RequestRefused> {
+    fn begin_post(&mut self, now: Instant, key: u32, number: u64) -> Result<OpenPost, RequestRefused> {
         let session = &mut self.sessions[key as usize];
+        if session.local.move_to.is_some() {
+            // The client has said that it has left polling.
+            return Err(RequestRefused::NotPolling);
+        }
         if let Err(refused) = session.engine.begin_post() {
             self.after_engine(now, key);
             return Err(refused.into());
         }
         let (open, closed) = oneshot::channel();
-        session.local.posts += 1;
+        session.local.posts = number;
         session.local.post = Some(open);
-        Ok(OpenPost { number: session.local.posts, closed })
+        Ok(OpenPost { closed })
     }
 
     /// Takes the packets of a POST, until one must wait for an effect. The POST is answered when all were taken.
@@ -133,6 +159,7 @@ impl State {
             return;
         };
         let number = self.sessions[key as usize].local.number;
+        let (mut packets, sent) = (0, self.counters.sent_ever);
         while post.offset <= body.len() {
             let rest = &body[post.offset..];
             let part = rest.split(payload::SEPARATOR).next().unwrap_or_default();
@@ -155,6 +182,16 @@ impl State {
                     return;
                 }
                 Some(_) => {}
+            }
+            packets += 1;
+            if packets >= PACKETS_A_TURN || self.counters.sent_ever - sent > DELIVERIES_A_TURN {
+                // The rest waits for its turn, like anything that waits for an answer.
+                let ticket = self.hold(key, Waiting::Turn { key, number });
+                if let Some(session) = self.session(key, number) {
+                    session.held_post = Some(Box::new(post));
+                }
+                self.node.inboxes.push(self.id, ToShard::Verdict(ticket, Outcome::Turn));
+                return;
             }
         }
         self.end_post(now, key, post);

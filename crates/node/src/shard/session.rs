@@ -62,7 +62,7 @@ pub(crate) struct Local {
     pub(crate) conn: Option<Rc<Conn>>,
     /// The GET that waits.
     pub(crate) poll: Option<oneshot::Sender<String>>,
-    /// Counts GETs and POSTs, so that a late word about one does not hit another.
+    /// The latest GET and POST by the edge's numbers, so that a late word about one does not hit another.
     pub(crate) polls: u64,
     pub(crate) posts: u64,
     /// Dropped when the session closes, which ends the POST that is being read.

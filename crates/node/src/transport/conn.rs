@@ -29,6 +29,10 @@ const SCRATCH: usize = 64 * 1024;
 const SLICES: usize = 32;
 /// Reads of one connection before the others have their turn.
 const READS_A_TURN: usize = 4;
+/// Messages of one connection before the others have their turn,
+const MESSAGES_A_TURN: usize = 256;
+/// and how many deliveries these may have caused.
+pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
 /// How long a connection that was closed from this side may take to hang up.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -95,6 +99,10 @@ impl Conn {
     /// The handshake was answered: from now on frames may be written.
     pub(crate) fn connect(&self, stream: Stream) {
         *self.stream.borrow_mut() = Some(stream);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.stream.borrow().is_some()
     }
 
     /// Queues a frame; `false` once the connection closes. The caller lists the connection for writing.
@@ -234,8 +242,9 @@ pub(crate) struct Reader {
     conn: Rc<Conn>,
     shard: Rc<Shard>,
     parser: Parser,
-    /// Bytes that were read and wait for the connection to be resumed.
+    /// Bytes that were read and wait for their turn, from `rest_at` on.
     rest: Vec<u8>,
+    rest_at: usize,
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
     has_shut_down: bool,
 }
@@ -244,12 +253,14 @@ impl Reader {
     /// `rest` is what arrived with the handshake.
     pub(crate) fn new(conn: Rc<Conn>, shard: Rc<Shard>, max_payload: usize, rest: Vec<u8>) -> Self {
         let parser = Parser::new(max_payload);
-        Self { conn, shard, parser, rest, linger: None, has_shut_down: false }
+        Self { conn, shard, parser, rest, rest_at: 0, linger: None, has_shut_down: false }
     }
 
     /// Serves the connection until it is over.
     pub(crate) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
+        // Whoever found the connection dead, its owner has to hear of it.
+        self.shard.conn_lost(&self.conn, CloseReason::TransportClose);
         self.conn.abort();
         self.shard.conn_gone(&self.conn);
     }
@@ -264,31 +275,40 @@ impl Reader {
                 return Poll::Ready(());
             }
             match self.conn.poll_write(cx) {
-                Poll::Ready(Err(_)) => return self.lost(),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if self.conn.phase.get() == Phase::Closing => {
                     return self.poll_hang_up(cx);
                 }
                 _ => {}
             }
+            self.shard.account(&self.conn);
             if self.conn.paused.get() {
                 return Poll::Pending;
             }
             if !self.rest.is_empty() {
-                let mut rest = std::mem::take(&mut self.rest);
-                self.take_in(&mut rest);
+                let (mut rest, at) = (std::mem::take(&mut self.rest), self.rest_at);
+                let taken = at + self.take_in(&mut rest[at..]);
+                if taken < rest.len() {
+                    (self.rest, self.rest_at) = (rest, taken);
+                    break;
+                }
                 continue;
             }
             let read = READ_BUFFER.with_borrow_mut(|scratch| match self.conn.poll_read(cx, scratch) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
                 Poll::Ready(Ok(read)) => {
-                    self.take_in(&mut scratch[..read]);
+                    self.shard.received_bytes(read);
+                    let taken = self.take_in(&mut scratch[..read]);
+                    if taken < read {
+                        (self.rest, self.rest_at) = (scratch[taken..read].to_vec(), 0);
+                    }
                     Poll::Ready(true)
                 }
             });
             match read {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(false) => return self.lost(),
+                Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Ready(true) => {}
             }
         }
@@ -296,10 +316,19 @@ impl Reader {
         Poll::Pending
     }
 
-    /// Takes messages out of `input` for as long as the connection is open and not paused.
-    fn take_in(&mut self, mut input: &mut [u8]) {
-        self.shard.received_bytes(input.len());
-        while self.conn.phase.get() == Phase::Open && !self.conn.paused.get() {
+    /// Takes messages out of `input` for as long as the connection is open and not paused, and it is its turn. Returns how many
+    /// bytes were taken.
+    fn take_in(&mut self, mut input: &mut [u8]) -> usize {
+        let len = input.len();
+        let sent = self.shard.sent_ever();
+        for _ in 0..MESSAGES_A_TURN {
+            if self.conn.phase.get() != Phase::Open {
+                // Nothing that follows counts any more.
+                input = &mut [];
+            }
+            if self.conn.paused.get() || self.shard.sent_ever() - sent > DELIVERIES_A_TURN {
+                break;
+            }
             match self.parser.next(&mut input) {
                 Ok(Some(ping @ Message::Ping(payload))) => {
                     self.shard.conn_push(&self.conn, &Frame::pong(payload));
@@ -317,15 +346,8 @@ impl Reader {
                 }
             }
         }
-        if self.conn.phase.get() == Phase::Open && !input.is_empty() {
-            self.rest = input.to_vec();
-        }
         self.shard.settle();
-    }
-
-    fn lost(&self) -> Poll<()> {
-        self.shard.conn_lost(&self.conn, CloseReason::TransportClose);
-        Poll::Ready(())
+        len - input.len()
     }
 
     /// Whether a connection that closes has had its time, even if it does not take what is queued.

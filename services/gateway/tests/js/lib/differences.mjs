@@ -1,0 +1,51 @@
+// Where this server answers otherwise than the npm one, on purpose. A test looks its case up here by
+// name; what is not listed has to be equal.
+
+export const DIFFERENCES = {
+  "the upgrade of an unsupported protocol version": {
+    reference: "answers 101, then writes an HTTP error into the WebSocket stream",
+    ours: "answers 400 before any upgrade, as for every other refused upgrade",
+    reason: "bytes that are not frames make a client report a broken connection, not the refusal",
+  },
+  "a POST over the limit": {
+    reference: "answers 413 and keeps the session, without the packets of that body",
+    ours: "answers 413 and ends the session",
+    reason: "its packets are lost, so nothing that follows can be trusted; the client gives the session up as well",
+  },
+  "a close packet on a WebSocket": {
+    reference: "ignores the packet",
+    ours: "closes the connection",
+    reason: "the protocol defines it as the way to close a session",
+  },
+  "an event behind a disconnect in one payload": {
+    reference: "drops the event, or closes the connection when the event comes in a frame of its own",
+    ours: "closes the connection in both cases",
+    reason: "the outcome must not depend on how packets were batched",
+  },
+  "a space in an acknowledgement id": {
+    reference: "counts it as a digit",
+    ours: "closes the connection",
+    reason: "only 0-9 are digits in the protocol; the reference inherits Number(\" \") === 0",
+  },
+  "an attachment count that is no plain number": {
+    reference: "accepts what Number() accepts: 1e0, 0x1, +1, a leading space",
+    ours: "closes the connection",
+    reason: "the protocol says digits",
+  },
+  "a placeholder number that is no plain integer": {
+    reference: "reads 0e0 as 0, and hands undefined to the handler for 0.5",
+    ours: "closes the connection",
+    reason: "every encoder writes digits, and 0.5 names no attachment",
+  },
+  "an acknowledgement id beyond 2^53": {
+    reference: "answers with the nearest number it can represent",
+    ours: "answers with the same digits",
+    reason: "the client could not match any other answer",
+  },
+};
+
+/** Whether the case called `name` is answered otherwise by the server under test. */
+export function differs(target, name) {
+  if (!(name in DIFFERENCES)) throw new Error(`no such difference: ${name}`);
+  return !target.isReference;
+}
