@@ -20,6 +20,8 @@ struct Rule {
 const PROTOCOL: &[&str] = &["actix", "tokio", "redis"];
 /// Drivers of a store may need a runtime, but no web server.
 const NO_WEB: &[&str] = &["actix"];
+/// No runtime and no web server between the program and the kernel.
+const NO_RUNTIME: &[&str] = &["actix", "tokio"];
 const ANYTHING: &[&str] = &[];
 
 /// The rooms and floors of the house. A service is in nobody's `may_use`.
@@ -36,6 +38,11 @@ const RULES: &[Rule] = &[
     Rule { name: "signalbox-cluster", may_use: PROTOCOL_CRATES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
     Rule { name: "signalbox-gateway", may_use: ALL_CRATES, must_not_reach: ANYTHING },
+    // It measures the node from outside, as others would.
+    Rule { name: "signalbox-loadtest", may_use: FRAMES, must_not_reach: NO_WEB },
+    Rule { name: "signalbox-benches", may_use: PROTOCOL_CRATES, must_not_reach: PROTOCOL },
+    // A yardstick with something of ours in it would measure us with ourselves.
+    Rule { name: "loadtest-peer-floor", may_use: &[], must_not_reach: NO_RUNTIME },
     Rule { name: "xtask", may_use: &[], must_not_reach: PROTOCOL },
 ];
 

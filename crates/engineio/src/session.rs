@@ -236,7 +236,7 @@ impl Session {
         if let State::Closing { .. } = self.state
             && self.buffer.is_empty()
         {
-            self.state = State::Closed(CloseReason::ForcedClose);
+            self.close_now(CloseReason::ForcedClose);
             self.last_words = "6\x1e1";
         }
         Ok(())

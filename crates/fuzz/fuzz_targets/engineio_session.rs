@@ -40,7 +40,7 @@ enum Step {
     CompleteUpgrade,
 }
 
-#[derive(Arbitrary, Debug)]
+#[derive(Arbitrary, Debug, Clone, Copy)]
 enum Received {
     Open,
     Close,

@@ -120,7 +120,10 @@ fn string(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 fn is_absent(value: Option<&RawValue>) -> bool {
-    value.is_none_or(|value| matches!(value.get(), "null" | "\"\"" | "false" | "0"))
+    value.is_none_or(|value| {
+        let json = value.get();
+        matches!(json, "null" | "\"\"" | "false") || json.parse() == Ok(0.0)
+    })
 }
 
 /// The known fields of a message, undecoded; the last of a repeated field wins, as in JavaScript.
@@ -206,7 +209,11 @@ mod tests {
             assert_eq!(read(json.as_bytes()), Incoming::Malformed, "{json}");
         }
         assert_eq!(read(br#"{"type":"HEARTBEAT","dst":"x"}"#), Incoming::Heartbeat);
-        assert_eq!(read(br#"{"type":"LEAVE"}"#), Incoming::Resign);
+        for json in
+            [r#"{"type":"LEAVE"}"#, r#"{"type":"LEAVE","dst":null}"#, r#"{"type":"LEAVE","dst":-0.0}"#]
+        {
+            assert_eq!(read(json.as_bytes()), Incoming::Resign, "{json}");
+        }
     }
 
     proptest! {

@@ -211,6 +211,18 @@ fn an_upgrade_releases_polls_and_takes_over_what_was_buffered() {
 }
 
 #[test]
+fn a_session_that_is_over_cannot_be_upgraded() {
+    let mut client = Client::on(Transport::Polling);
+    client.session.send(Frame::text("4x"));
+    client.session.begin_upgrade(client.now, &client.config);
+    client.session.close(client.now, &client.config);
+    assert_eq!(client.get().as_deref(), Some("4x"));
+    assert_eq!(client.get().as_deref(), Some("6\x1e1"));
+    assert!(!client.session.is_upgrading());
+    assert_eq!(client.session.complete_upgrade(), None);
+}
+
+#[test]
 fn an_upgrade_that_takes_too_long_leaves_the_session_polling() {
     let mut client = Client::on(Transport::Polling);
     client.session.begin_upgrade(client.now, &client.config);

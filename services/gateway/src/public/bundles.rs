@@ -66,7 +66,7 @@ impl Bundles {
         let file = directory.join(name);
         match std::fs::read(&file) {
             Ok(body) => {
-                self.files.insert(path.to_owned(), File::new(name.trim_end_matches(".map"), body.into()));
+                self.files.insert(path.to_owned(), File::new(name, body.into()));
                 Ok(())
             }
             // Source maps are a convenience.

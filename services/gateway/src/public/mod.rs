@@ -90,7 +90,13 @@ impl File {
 
     /// The file, or 304 where the browser has it.
     fn serve(&self, request: &HttpRequest) -> HttpResponse {
-        let has_it = request.headers().get(header::IF_NONE_MATCH) == Some(&self.etag);
+        let known = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|known| known.to_str().ok());
+        // A proxy that compresses makes the tag a weak one (RFC 9110 §13.1.2).
+        let own = self.etag.to_str().unwrap_or_default();
+        let has_it = known
+            .flat_map(|known| known.split(','))
+            .map(|known| known.trim().trim_start_matches("W/"))
+            .any(|known| known == own || known == "*");
         let mut response = if has_it { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response
             .insert_header((header::CACHE_CONTROL, "public, max-age=0"))

@@ -1,9 +1,17 @@
 //! What the black-box tests share: a server of their own on ports of their own, and client programs that are driven against it.
+//!
+//! - [`http`], [`websocket`]: just enough of a client to see what a server answers, byte by byte.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub(crate) mod http;
+pub(crate) mod websocket;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -15,6 +23,10 @@ pub(crate) struct Server {
     child: Child,
     public: String,
     management: Option<String>,
+    metrics: Option<String>,
+    /// Every line on stdout so far.
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Drop for Server {
@@ -25,15 +37,16 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// The gateway with these flags.
+    /// The gateway with these flags, and the clients' bundles.
     pub(crate) fn gateway(flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway"));
-        command.args(["--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]);
-        if !flags.contains(&"--workers") {
-            command.args(["--workers", "2"]);
-        }
-        command.arg("--vendor-dir").arg(target().join("vendor")).args(flags);
+        let mut command = gateway(flags);
+        command.arg("--vendor-dir").arg(target().join("vendor"));
         Self::start(command)
+    }
+
+    /// The gateway with these flags and nothing beside it.
+    pub(crate) fn bare(flags: &[&str]) -> Self {
+        Self::start(gateway(flags))
     }
 
     /// The fixture on the handler API.
@@ -55,16 +68,49 @@ impl Server {
             .map_while(Result::ok)
             .find(|line| line.contains(" listening public="))
             .expect("the server says where it listens");
+        let log = Arc::new(Mutex::new(vec![listening.clone()]));
         // Somebody has to read on, or the server would block on a full pipe; the test's own output shows what it logged.
-        std::thread::spawn(move || {
+        let kept = log.clone();
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let _ = writeln!(std::io::stderr(), "{line}");
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         let address =
             |name: &str| listening.split(' ').find_map(|word| word.strip_prefix(name)).map(str::to_owned);
         let public = address("public=").expect("a public address");
-        Self { child, public, management: address("management=") }
+        let (management, metrics) = (address("management="), address("metrics="));
+        Self { child, public, management, metrics, log, reader: Some(reader) }
+    }
+
+    /// The public listener's base url.
+    pub(crate) fn public(&self) -> &str {
+        &self.public
+    }
+
+    /// The management listener's base url.
+    pub(crate) fn management(&self) -> &str {
+        self.management.as_deref().expect("it has a management listener")
+    }
+
+    /// The base url of the listener for metrics alone.
+    pub(crate) fn metrics(&self) -> &str {
+        self.metrics.as_deref().expect("it has a listener for metrics")
+    }
+
+    /// Sends a signal, by its short name: `TERM`, `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.expect("kill runs").success(), "kill -{name} failed");
+    }
+
+    /// What it wrote to stdout, from its start to its end. Call it when it has ended.
+    pub(crate) fn log(&mut self) -> Vec<String> {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("its output was read");
+        }
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -72,29 +118,23 @@ impl Server {
     }
 
     /// Waits for the server to end by itself; the exit code, or `None` when it did not in time.
-    #[allow(dead_code)]
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<i32> {
-        let until = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
-                return status.code();
-            }
-            if Instant::now() > until {
-                return None;
-            }
-            pause();
-        }
+        ended(&mut self.child, limit)?.code()
     }
 
     /// Runs a file of `tests/js` with node's test runner.
     pub(crate) fn run_js(&self, file: &str) {
+        self.run_js_with(file, &[]);
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) fn run_js_with(&self, file: &str, environment: &[(&str, &Path)]) {
         let mut command = Command::new("node");
-        command.arg("--test").arg(tests().join("js").join(file));
+        command.arg("--test").arg(tests().join("js").join(file)).envs(environment.iter().copied());
         self.run(command, file);
     }
 
     /// Runs a file of `tests/js/python`.
-    #[allow(dead_code)]
     pub(crate) fn run_python(&self, file: &str) {
         let mut command = Command::new(target().join("venv/bin/python"));
         command.arg(tests().join("js/python").join(file));
@@ -113,23 +153,63 @@ impl Server {
             .env("ARTIFACTS", &artifacts)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error} (cargo xtask prepare)"));
-        let until = Instant::now() + DEADLINE;
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("the client can be waited for") {
-                break status;
-            }
-            if Instant::now() > until {
-                let _ = child.kill();
-                let _ = child.wait();
-                panic!("{what} did not end within {DEADLINE:?}");
-            }
-            pause();
+        let Some(status) = ended(&mut child, DEADLINE) else {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{what} did not end within {DEADLINE:?}");
         };
         assert!(status.success(), "{what} failed: {status}");
     }
 }
 
-/// A child can only be asked whether it has ended.
+/// What the gateway said and did with flags that keep it from starting.
+pub(crate) fn refused(flags: &[&str]) -> Output {
+    let mut child = gateway(flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // It writes little, so its pipes need no reader meanwhile.
+    if ended(&mut child, DEADLINE).is_none() {
+        let _ = child.kill();
+    }
+    child.wait_with_output().expect("its output is read")
+}
+
+fn gateway(flags: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway"));
+    for (flag, value) in [("--host", "127.0.0.1"), ("--port", "0"), ("--admin-port", "0"), ("--workers", "2")]
+    {
+        if !flags.contains(&flag) {
+            command.args([flag, value]);
+        }
+    }
+    command.args(flags);
+    command
+}
+
+/// How a child ended; `None` if it runs longer than `limit`.
+fn ended(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    until(limit, || child.try_wait().expect("a child can be waited for"))
+}
+
+/// Asks again until there is an answer; `None` when there is none within `limit`. For what nobody announces.
+pub(crate) fn until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        let answer = ask();
+        if answer.is_some() || Instant::now() > end {
+            return answer;
+        }
+        pause();
+    }
+}
+
+/// A directory of this name for one test, empty.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("a scratch directory");
+    directory
+}
+
+/// A child, for one, can only be asked whether it has ended.
 #[expect(clippy::disallowed_methods, reason = "a test's own thread may sleep")]
 fn pause() {
     std::thread::sleep(Duration::from_millis(20));

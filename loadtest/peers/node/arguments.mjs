@@ -1,0 +1,13 @@
+// What the programs here have in common: `--port N` (0, the default, is any free one), and the line that says where they listen.
+
+import { parseArgs } from "node:util";
+
+const { values } = parseArgs({ options: { port: { type: "string", default: "0" } } });
+
+/** The port to listen at. */
+export const port = Number(values.port);
+
+/** Prints where the server listens. */
+export function announce(name, server) {
+  console.log(`${name} listening public=http://127.0.0.1:${server.address().port}`);
+}

@@ -1,0 +1,30 @@
+// What the load test compares with: `socket.io` from npm, with its defaults. It has the events of the built-in vocabulary
+// that the load test sends, without presence.
+
+import { createServer } from "node:http";
+import { Server } from "socket.io";
+import { port, announce } from "./arguments.mjs";
+
+const http = createServer();
+const io = new Server(http, { serveClient: false });
+
+io.on("connection", (socket) => {
+  socket.on("join", (room, ack) => {
+    socket.join(room);
+    ack?.({ ok: true });
+  });
+  socket.on("message", (room, data) => {
+    socket.to(room).emit("message", data);
+  });
+  socket.on("echo", (data) => {
+    socket.emit("echo", data);
+  });
+  socket.on("signal", (to, data, ack) => {
+    const addressee = io.sockets.sockets.get(to);
+    addressee?.emit("signal", data);
+    ack?.(addressee ? { ok: true } : { ok: false, error: "not-found" });
+  });
+});
+
+// The usual backlog would drop a burst of handshakes, and the figures would be those of retransmissions.
+http.listen({ host: "127.0.0.1", port, backlog: 4096 }, () => announce("socket.io", http));

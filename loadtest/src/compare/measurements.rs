@@ -1,0 +1,120 @@
+//! Which scenario is run against whom.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::servers::{Contestant, Server};
+
+/// One scenario with its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Measurement {
+    /// Connections in one room that do nothing, then get a message each.
+    Idle,
+    /// The same with as many as a process can hold.
+    IdleMany,
+    /// A room of 100.
+    Fanout100,
+    /// A room of 1,000.
+    Fanout1000,
+    /// Round trips.
+    Echo,
+    /// Connections up to the namespace.
+    Connect,
+    /// PeerServer messages.
+    Relay,
+    /// A room of 100 spread over two workers.
+    TwoWorkers,
+    /// All drop and come back, then all leave.
+    Storm,
+    /// A room with large messages.
+    Readers,
+    /// The same with a member that stops reading.
+    SlowReader,
+}
+
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// How large and how long.
+pub(super) struct Sizes {
+    idle: usize,
+    idle_many: usize,
+    /// Beyond the 25 s after which servers ping.
+    hold: usize,
+    seconds: usize,
+    warm_up: usize,
+    storm: usize,
+    connects: usize,
+}
+
+impl Sizes {
+    pub(super) fn full(idle: usize, idle_many: usize) -> Self {
+        Self { idle, idle_many, hold: 30, seconds: 10, warm_up: 2, storm: 5_000, connects: 800 }
+    }
+
+    pub(super) fn quick() -> Self {
+        Self { idle: 500, idle_many: 1_000, hold: 1, seconds: 1, warm_up: 1, storm: 200, connects: 200 }
+    }
+}
+
+impl Measurement {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied()
+    }
+
+    pub(super) fn contestants(self) -> &'static [Contestant] {
+        use Contestant::{Floor, Gateway, Handlers, Peer, SocketIo, Socketioxide};
+        match self {
+            // The gateway tells each member of a room of each joiner, which is not what is to be measured here.
+            Self::Idle | Self::IdleMany => &[SocketIo, Socketioxide, Peer, Floor, Handlers],
+            Self::Fanout100 | Self::Fanout1000 => &[SocketIo, Socketioxide, Floor, Gateway],
+            Self::Echo => &[SocketIo, Socketioxide, Floor, Handlers],
+            Self::Connect => &[SocketIo, Socketioxide, Peer, Floor, Gateway],
+            Self::Relay => &[Peer, Gateway],
+            Self::TwoWorkers | Self::Storm | Self::Readers | Self::SlowReader => &[Gateway],
+        }
+    }
+
+    pub(super) fn workers(self) -> usize {
+        if self == Self::TwoWorkers { 2 } else { 1 }
+    }
+
+    /// The command line of the scenario.
+    pub(super) fn arguments(self, contestant: Contestant, sizes: &Sizes, server: &Server) -> Vec<String> {
+        let peerserver = contestant == Contestant::Peer;
+        let Sizes { idle, idle_many, hold, seconds, warm_up, storm, connects } = sizes;
+        let window = format!("--seconds {seconds} --warm-up {warm_up}");
+        // A room in which each member gets 1.6 MB a second: what one of them does not read adds up in seconds.
+        let readers = format!("fanout --members 20 --payload 16384 --rate 1900 {window}");
+        let mut text = match self {
+            Self::Idle if peerserver => format!("idle --clients {idle} --seconds {hold} --peerserver"),
+            Self::Idle => format!("idle --clients {idle} --seconds {hold} --room --message 4096 --after 5"),
+            Self::IdleMany if peerserver => format!("idle --clients {idle_many} --seconds 3 --peerserver"),
+            Self::IdleMany => format!("idle --clients {idle_many} --seconds 3 --room --message 4096"),
+            Self::Fanout100 | Self::TwoWorkers => format!("fanout --members 100 --rate 14000 {window}"),
+            Self::Fanout1000 => format!("fanout --members 1000 --rate 14000 {window}"),
+            Self::Echo => format!("echo --clients 100 --rate 5000 {window}"),
+            Self::Connect => {
+                let who = if peerserver { "--peerserver" } else { "" };
+                format!("connect --rate {connects} --seconds {seconds} --stay 60 {who}")
+            }
+            Self::Relay => format!("relay --pairs 50 --rate 5000 {window}"),
+            Self::Storm => format!("storm --clients {storm} --members 10 --rest 5"),
+            Self::Readers => readers,
+            Self::SlowReader => format!("{readers} --stalled 1"),
+        };
+        text.push_str(&format!(
+            " --target {} --pid {} --dialect {}",
+            server.public,
+            server.pid(),
+            contestant.dialect()
+        ));
+        text.split_ascii_whitespace().map(str::to_owned).collect()
+    }
+}

@@ -1,0 +1,24 @@
+//! The program as an operator meets it: what it prints and serves, what it refuses, how it stops.
+//!
+//! - [`listening`], [`metrics`]: addresses, health and numbers.
+//! - [`refusals`]: what keeps it from starting.
+//! - [`tls`]: certificates, and real clients behind them.
+//! - [`stopping`][]: signals.
+//! - [`bundles`], [`settings`]: what the flags change for clients.
+
+mod harness;
+
+#[path = "program/bundles.rs"]
+mod bundles;
+#[path = "program/listening.rs"]
+mod listening;
+#[path = "program/metrics.rs"]
+mod metrics;
+#[path = "program/refusals.rs"]
+mod refusals;
+#[path = "program/settings.rs"]
+mod settings;
+#[path = "program/stopping.rs"]
+mod stopping;
+#[path = "program/tls.rs"]
+mod tls;

@@ -1,0 +1,135 @@
+//! `/metrics`, as Prometheus reads it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::harness::{Server, http::get, until, websocket::WebSocket};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The samples by name and labels, as they are written; fails where the text format is broken.
+pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
+    let (mut helped, mut types) = (BTreeSet::new(), BTreeMap::new());
+    let mut samples = BTreeMap::new();
+    assert!(text.ends_with('\n'), "the last line is not ended");
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (family, help) = help.split_once(' ').expect("a text behind HELP");
+            assert!(!help.is_empty() && helped.insert(family), "HELP of {family} is empty or repeated");
+            continue;
+        }
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (family, kind) = kind.split_once(' ').expect("a kind behind TYPE");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            assert_eq!(
+                kind == "counter",
+                family.ends_with("_total"),
+                "a counter's name ends in _total: {line}"
+            );
+            assert!(types.insert(family, kind).is_none(), "{line} is repeated");
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
+        let name = series.split('{').next().unwrap_or(series);
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        assert!(!name.is_empty() && name.bytes().all(is_legal), "{line:?}");
+        assert!(series == name || series.ends_with('}'), "{line:?}");
+        let family = ["_bucket", "_sum", "_count"]
+            .iter()
+            .filter_map(|part| name.strip_suffix(part))
+            .find(|family| types.get(family) == Some(&"histogram"))
+            .unwrap_or(name);
+        assert!(helped.contains(family) && types.contains_key(family), "{family} has no HELP or no TYPE");
+        let value = value.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+        assert!(samples.insert(series.to_owned(), value).is_none(), "{series} is repeated");
+    }
+    for family in types.keys() {
+        assert!(helped.contains(family), "{family} has no HELP");
+        assert!(samples.keys().any(|series| series.starts_with(family)), "{family} has no sample");
+    }
+    samples
+}
+
+/// One sample; 0 where there is none yet.
+pub(crate) fn sample(server: &Server, series: &str) -> f64 {
+    let response = get(server.management(), "/metrics");
+    samples(&response.body).get(series).copied().unwrap_or(0.0)
+}
+
+#[track_caller]
+fn becomes(server: &Server, series: &str, expected: f64) {
+    let reached = until(DEADLINE, || (sample(server, series) == expected).then_some(()));
+    assert!(reached.is_some(), "{series} is {} instead of {expected}", sample(server, series));
+}
+
+#[test]
+fn metrics_are_well_formed_before_and_after_clients() {
+    let server = Server::bare(&[]);
+    let response = get(server.management(), "/metrics");
+    assert_eq!(response.header("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    samples(&response.body);
+    let _clients = (WebSocket::socketio(server.public()), WebSocket::peer(server.public(), "one"));
+    get(server.public(), "/socket.io/?EIO=4&transport=nonsense");
+    let after = samples(&get(server.management(), "/metrics").body);
+    assert!(
+        after.contains_key(r#"signalbox_handshakes_total{outcome="unknown_transport",protocol="socketio"}"#)
+    );
+}
+
+#[test]
+fn the_version_and_the_process_are_among_the_metrics() {
+    let server = Server::bare(&[]);
+    let version = format!("signalbox_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(sample(&server, &version), 1.0);
+    assert!(sample(&server, "process_resident_memory_bytes") > 0.0);
+    assert!(sample(&server, "process_open_fds") > 0.0);
+}
+
+#[test]
+fn counters_move_when_a_socketio_client_connects_speaks_and_leaves() {
+    let server = Server::bare(&[]);
+    let connections = r#"signalbox_connections{protocol="socketio",transport="websocket"}"#;
+    let accepted = r#"signalbox_handshakes_total{outcome="accepted",protocol="socketio"}"#;
+    assert_eq!((sample(&server, connections), sample(&server, accepted)), (0.0, 0.0));
+
+    let mut client = WebSocket::socketio(server.public());
+    becomes(&server, connections, 1.0);
+    becomes(&server, accepted, 1.0);
+    let (messages, bytes) = (
+        sample(&server, "signalbox_received_messages_total"),
+        sample(&server, "signalbox_received_bytes_total"),
+    );
+    client.send(r#"421["join","room"]"#);
+    assert!(client.text().starts_with("431["));
+    becomes(&server, "signalbox_received_messages_total", messages + 1.0);
+    assert!(sample(&server, "signalbox_received_bytes_total") > bytes);
+
+    drop(client);
+    becomes(&server, connections, 0.0);
+    becomes(&server, r#"signalbox_disconnects_total{protocol="socketio",reason="transport close"}"#, 1.0);
+}
+
+#[test]
+fn counters_move_when_a_peer_connects_and_leaves() {
+    let server = Server::bare(&[]);
+    let connections = r#"signalbox_connections{protocol="peerserver",transport="websocket"}"#;
+    let mut one = WebSocket::peer(server.public(), "one");
+    let mut other = WebSocket::peer(server.public(), "other");
+    becomes(&server, connections, 2.0);
+    becomes(&server, r#"signalbox_handshakes_total{outcome="accepted",protocol="peerserver"}"#, 2.0);
+    one.send(r#"{"type":"OFFER","dst":"other","payload":1}"#);
+    assert_eq!(other.text(), r#"{"type":"OFFER","src":"one","dst":"other","payload":1}"#);
+    becomes(&server, r#"signalbox_peer_messages_total{type="OFFER"}"#, 1.0);
+    drop(one);
+    becomes(&server, connections, 1.0);
+}
+
+#[test]
+fn a_polling_client_counts_as_one() {
+    let server = Server::bare(&[]);
+    let polling = r#"signalbox_connections{protocol="socketio",transport="polling"}"#;
+    assert_eq!(get(server.public(), "/socket.io/?EIO=4&transport=polling").status, 200);
+    becomes(&server, polling, 1.0);
+}

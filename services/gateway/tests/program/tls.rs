@@ -1,0 +1,93 @@
+//! TLS, terminated by the program itself.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+
+use super::refusals::line;
+use crate::harness::{Server, http::get, refused, scratch};
+
+/// The files of an authority, and of a server at 127.0.0.1 that it vouches for.
+struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    fn make(name: &str) -> Self {
+        let directory = scratch(name);
+        let authority_key = KeyPair::generate().expect("a key");
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        authority.distinguished_name.push(DnType::CommonName, "authority of a test");
+        let ca = authority.self_signed(&authority_key).expect("a certificate");
+        let issuer = Issuer::new(authority, authority_key);
+
+        let key = KeyPair::generate().expect("a key");
+        let names = ["127.0.0.1", "localhost"].map(String::from);
+        let mut server = CertificateParams::new(names).expect("valid names");
+        server.distinguished_name.push(DnType::CommonName, "server of a test");
+        let cert = server.signed_by(&key, &issuer).expect("a certificate");
+
+        for (file, text) in [
+            ("ca.pem", ca.pem()),
+            ("cert.pem", cert.pem()),
+            ("key.pem", key.serialize_pem()),
+            ("other-key.pem", KeyPair::generate().expect("a key").serialize_pem()),
+            ("nonsense.pem", "no PEM at all\n".to_owned()),
+        ] {
+            std::fs::write(directory.join(file), text).expect("a file");
+        }
+        Self { directory }
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.directory.join(file).to_str().expect("a path in UTF-8").to_owned()
+    }
+}
+
+#[test]
+fn real_clients_speak_both_protocols_over_tls() {
+    let files = Files::make("tls-clients");
+    let server = Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    assert!(server.public().starts_with("https://"), "{}", server.public());
+    server.run_js_with("tls.test.mjs", &[("CA_FILE", Path::new(&files.path("ca.pem")))]);
+}
+
+#[test]
+fn the_management_listener_needs_no_certificate() {
+    let files = Files::make("tls-management");
+    let server = Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    assert!(server.management().starts_with("http://"), "{}", server.management());
+    assert_eq!(get(server.management(), "/readyz").status, 200);
+}
+
+#[test]
+fn the_key_of_another_certificate_is_named() {
+    let files = Files::make("tls-other-key");
+    let (key, cert) = (files.path("other-key.pem"), files.path("cert.pem"));
+    let line = line(&refused(&["--sslkey", &key, "--sslcert", &cert]), 1);
+    for part in ["--sslkey", &key, "--sslcert", &cert] {
+        assert!(line.contains(part), "{part} is missing: {line}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_key_is_named() {
+    let files = Files::make("tls-no-key");
+    for file in ["nonsense.pem", "cert.pem"] {
+        let key = files.path(file);
+        let line = line(&refused(&["--sslkey", &key, "--sslcert", &files.path("cert.pem")]), 1);
+        assert!(line.starts_with(&format!("--sslkey: {key} ")), "{line}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_certificate_is_named() {
+    let files = Files::make("tls-no-certificate");
+    for file in ["nonsense.pem", "key.pem"] {
+        let cert = files.path(file);
+        let line = line(&refused(&["--sslkey", &files.path("key.pem"), "--sslcert", &cert]), 1);
+        assert!(line.starts_with(&format!("--sslcert: {cert} ")), "{line}");
+    }
+}
