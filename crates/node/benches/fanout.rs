@@ -8,13 +8,17 @@
 
 use std::{
     hint::black_box,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    io::{self, Read as _, Write as _},
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
 };
 
 use signalbox_node::{Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind};
-use tokio::{io::AsyncReadExt as _, sync::Notify};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::Notify,
+};
 
 /// A name, the members that hear each message, and the messages that are counted.
 const CASES: [(&str, usize, usize); 2] =
@@ -32,15 +36,13 @@ fn main() -> io::Result<()> {
             .try_for_each(|(name, others, messages)| writeln!(stdout, "{}\t{name}", others * messages));
     };
     let case = CASES.iter().find(|(name, ..)| *name == wanted);
-    let (_, others, messages) = case.ok_or_else(|| io::Error::other(format!("there is no case {wanted:?}")))?;
+    let (_, others, messages) =
+        case.ok_or_else(|| io::Error::other(format!("there is no case {wanted:?}")))?;
     run(*others, *messages)
 }
 
-/// What the handler that drives the clients is given.
-type Clients = Arc<Mutex<Option<Vec<TcpStream>>>>;
-
 fn run(others: usize, messages: usize) -> io::Result<()> {
-    let clients = Clients::default();
+    let address = Arc::new(OnceLock::new());
     let done = Arc::new(Notify::new());
     let namespace = Namespace::named("/")
         .on("join", async |socket, event| {
@@ -49,69 +51,71 @@ fn run(others: usize, messages: usize) -> io::Result<()> {
         })
         .act("message", Action::Tell { event: "message".into() })
         .on("drive", {
-            let (clients, done) = (clients.clone(), done.clone());
-            move |_, _| drive(clients.clone(), messages, done.clone())
+            let (address, done) = (address.clone(), done.clone());
+            move |_, _| drive(address.clone(), others, messages, done.clone())
         });
     actix_rt::System::new().block_on(async {
         let listener = bind("127.0.0.1", 0)?;
-        let address = listener.local_addr()?;
+        let local_address = listener.local_addr()?;
+        let address = *address.get_or_init(|| local_address);
         let node = Node::new(Config::default(), App::new().namespace(namespace), Metrics::new());
         let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
         let handle = server.handle();
         actix_rt::spawn(server);
 
-        let connected = actix_rt::task::spawn_blocking(move || {
-            // In the order in which they will be written to: the sender first, then the others.
-            (0..=others).map(|_| connect(address)).collect::<io::Result<Vec<_>>>()
-        });
-        let connected = connected.await.map_err(io::Error::other)??;
-        let mut first = connected[0].try_clone()?;
-        *clients.lock().unwrap_or_else(PoisonError::into_inner) = Some(connected);
-        first.write_all(&frame("42[\"drive\"]"))?;
+        let mut starter = connect(address).await?;
+        starter.write_all(&frame("42[\"drive\"]")).await?;
         done.notified().await;
         handle.stop(false).await;
         Ok(())
     })
 }
 
-/// Lets the clients send and receive, on the shard's own thread.
-async fn drive(clients: Clients, messages: usize, done: Arc<Notify>) {
-    let clients = clients.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    if let Err(error) = send_and_receive(clients, messages).await {
-        // Without the second call of the boundary there is no count, and that is noticed.
+/// Connects the clients, and lets them send and receive, on the shard's own thread.
+async fn drive(address: Arc<OnceLock<SocketAddr>>, others: usize, messages: usize, done: Arc<Notify>) {
+    if let Some(address) = address.get()
+        && let Err(error) = send_and_receive(*address, others, messages).await
+    {
+        // The boundary is not reached, so that there is no count, and that is noticed.
         let _ = writeln!(io::stderr(), "the clients failed: {error}");
     }
     done.notify_one();
 }
 
-async fn send_and_receive(mut clients: Vec<TcpStream>, messages: usize) -> io::Result<()> {
-    let last = clients.pop().ok_or(io::ErrorKind::NotFound)?;
-    last.set_nonblocking(true)?;
-    let mut last = tokio::net::TcpStream::from_std(last)?;
+async fn send_and_receive(address: SocketAddr, others: usize, messages: usize) -> io::Result<()> {
     let message = frame(&format!("42[\"message\",\"room\",\"{}\"]", "x".repeat(62)));
+    let mut sender = join(address).await?;
+    // All but the last are read without asking whether there is something to read: that costs the least.
+    let mut between = Vec::new();
+    for _ in 1..others {
+        let client = join(address).await?.into_std()?;
+        client.set_nonblocking(false)?;
+        between.push(client);
+    }
+    let mut last = join(address).await?;
 
-    // The first delivery tells how long they all are: the sender's id has always the same length.
-    clients[0].write_all(&message)?;
+    // They all have the length of the first one, since an id has always the same.
     let mut delivery = vec![0; 1024];
+    sender.write_all(&message).await?;
     let len = last.read(&mut delivery).await?;
     delivery.truncate(len);
-    for client in &mut clients[1..] {
-        client.read_exact(&mut delivery)?;
-    }
+    receive(&mut between, &mut delivery)?;
 
     for number in 0..WARM_UP + messages {
         if number == WARM_UP {
             boundary();
         }
-        clients[0].write_all(&message)?;
-        // Whoever is last in the room is written last, so that the others' copies have arrived when this one has.
+        sender.write_all(&message).await?;
+        // Whoever joined last is written last: when this copy has arrived, so have the others.
         last.read_exact(&mut delivery).await?;
-        for client in &mut clients[1..] {
-            client.read_exact(&mut delivery)?;
-        }
+        receive(&mut between, &mut delivery)?;
     }
     boundary();
     Ok(())
+}
+
+fn receive(clients: &mut [std::net::TcpStream], delivery: &mut [u8]) -> io::Result<()> {
+    clients.iter_mut().try_for_each(|client| client.read_exact(delivery))
 }
 
 /// `cargo xtask bench` finds this by its name: what is counted lies between its first call and its second.
@@ -120,29 +124,35 @@ fn boundary() {
     black_box(());
 }
 
-/// A client in the namespace `/` and in the room.
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+/// A client in the namespace `/`.
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let request = format!(
         "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    stream.write_all(request.as_bytes())?;
-    read_until(&mut stream, "0{\"sid\"")?;
-    stream.write_all(&frame("40"))?;
-    read_until(&mut stream, "40{\"sid\"")?;
-    stream.write_all(&frame("420[\"join\"]"))?;
-    read_until(&mut stream, "430[]")?;
+    stream.write_all(request.as_bytes()).await?;
+    read_until(&mut stream, "0{\"sid\"").await?;
+    stream.write_all(&frame("40")).await?;
+    read_until(&mut stream, "40{\"sid\"").await?;
+    Ok(stream)
+}
+
+/// A client in the room.
+async fn join(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = connect(address).await?;
+    stream.write_all(&frame("420[\"join\"]")).await?;
+    read_until(&mut stream, "430[]").await?;
     Ok(stream)
 }
 
 /// Reads until what was read has the text in it. Nothing follows it, since the server answers one thing at a time.
-fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
     let mut read = Vec::new();
     let mut piece = [0; 1024];
     while !read.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
-        match stream.read(&mut piece)? {
+        match stream.read(&mut piece).await? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             len => read.extend_from_slice(&piece[..len]),
         }

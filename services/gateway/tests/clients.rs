@@ -46,6 +46,11 @@ fn malformed_input_harms_nobody_else() {
 }
 
 #[test]
+fn resilience_faults_of_one_client_stay_its_own() {
+    Server::gateway(&[]).run_js("resilience.test.mjs");
+}
+
+#[test]
 fn peerserver_side_by_side_with_the_reference() {
     Server::gateway(&[]).run_js("peer-side-by-side.test.mjs");
 }

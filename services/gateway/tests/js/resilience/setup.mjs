@@ -16,7 +16,7 @@ after(async () => {
 export const WEBSOCKET = { transports: ["websocket"] };
 export const POLLING = { transports: ["polling"] };
 
-/** A timeout that no gateway of these tests reaches would end what a fault has left behind: Engine.IO's own is 45 s. */
+/** With one worker, whoever keeps it busy keeps everybody busy; with two, requests and sessions meet across threads. */
 export const ONE_WORKER = ["--workers", "1"];
 export const TWO_WORKERS = ["--workers", "2"];
 
