@@ -81,13 +81,14 @@ async fn serve(settings: &Settings) -> Result<()> {
         servers.push(actix_rt::spawn(server));
     }
 
+    // Whoever has read that it listens may tell it to stop.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let id = settings.node.node_id.clone().unwrap_or_else(|| "unnamed".to_owned());
     tracing::info!(node = id, workers = settings.node.workers, "ready");
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

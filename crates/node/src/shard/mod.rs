@@ -192,7 +192,10 @@ impl Shard {
                 state.fire_timers(now);
             }
             self.settle();
-            if !self.state.borrow().to_write.is_empty() {
+            let is_busy =
+                received.is_some_and(|received| received > 0) || !self.state.borrow().to_write.is_empty();
+            if is_busy {
+                // Connections have their turn before the next slice.
                 tokio::task::yield_now().await;
             }
         }

@@ -312,7 +312,7 @@ impl Reader {
                 Poll::Ready(true) => {}
             }
         }
-        cx.waker().wake_by_ref();
+        give_way(cx);
         Poll::Pending
     }
 
@@ -378,8 +378,15 @@ impl Reader {
                     Poll::Ready(Ok(_)) => {}
                 }
             }
-            cx.waker().wake_by_ref();
+            give_way(cx);
             Poll::Pending
         })
     }
+}
+
+/// Asks to be polled again, but only after the sockets were looked at. A task that wakes itself plainly may have dozens of turns
+/// before that.
+fn give_way(cx: &mut Context<'_>) {
+    let yielded = std::pin::pin!(tokio::task::yield_now());
+    let _ = yielded.poll(cx);
 }
