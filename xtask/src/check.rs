@@ -4,7 +4,10 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, deny, dependencies, fuzz, paths};
+use crate::{arrows, bench, deny, dependencies, fuzz, paths};
+
+/// A server that the load test compares with.
+const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
 
 /// All checks.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -13,6 +16,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut doc =
         workspace.cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     command_step("doc", remedy, doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    bench::check_codecs(workspace)?;
+    bench::check_fanout(workspace)?;
     deny::install(workspace)?;
     deny::policies(workspace)?;
     deny::advisories(workspace)
@@ -21,14 +26,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 /// The checks that need nothing but the toolchain.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     command_step("fmt", "cargo fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]))?;
-    // The fuzz targets are a workspace of their own, which the command above does not see.
-    if workspace.path(fuzz::MANIFEST).exists() {
-        let fmt = ["fmt", "--manifest-path", fuzz::MANIFEST, "--check"];
-        command_step(
-            "fmt of the fuzz targets",
-            "cargo fmt --manifest-path crates/fuzz/Cargo.toml",
-            &mut workspace.cargo(&fmt),
-        )?;
+    // These are workspaces of their own, which the command above does not see.
+    for manifest in [fuzz::MANIFEST, PEER_MANIFEST] {
+        if workspace.path(manifest).exists() {
+            command_step(
+                &format!("fmt of {manifest}"),
+                &format!("cargo fmt --manifest-path {manifest}"),
+                &mut workspace.cargo(&["fmt", "--manifest-path", manifest, "--check"]),
+            )?;
+        }
     }
     step("machine paths", "use a relative path, or a temporary directory", || paths::check(workspace))?;
     let remedy = "remove the dependency, or argue for the arrow in xtask/src/arrows.rs";

@@ -1,11 +1,12 @@
 //! What a contributor runs, as `cargo xtask COMMAND`.
 //!
-//! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`docs`]: the commands, each a list of steps.
+//! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`prepare`]: brings a machine to where the tests can run.
 //! - [`arrows`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
 
 mod arrows;
+mod bench;
 mod check;
 mod deny;
 mod dependencies;
@@ -47,6 +48,12 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Count the instructions of codecs and the fan-out, and compare with those on record.
+    Bench {
+        /// Put what is counted on record.
+        #[arg(long)]
+        accept: bool,
+    },
     /// Write the pages in docs/ that follow from the code.
     Docs,
     /// Install and fetch what the tests need, and nothing else.
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(&workspace),
         Task::Soak { name } => soak::run(&workspace, name.as_deref()),
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
+        Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
         Task::Prepare => prepare::run_all(&workspace),
     });

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::step::command_step;
 use crate::workspace::Workspace;
-use crate::{check, deny, prepare};
+use crate::{bench, check, deny, prepare};
 
 /// The suite that will run the images; it must not be mistaken for a filter that finds nothing.
 const CONTAINERS: &str = "containers";
@@ -23,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
         if deny::is_installed(workspace) {
             deny::policies(workspace)?;
         }
+        bench::check_codecs(workspace)?;
     }
     let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
     command_step("examples", "mend what does not compile", &mut workspace.cargo(&examples))?;

@@ -11,6 +11,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use signalbox_node::{Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind};
@@ -25,6 +26,8 @@ const CASES: [(&str, usize, usize); 2] =
     [("fanout: deliver to 1 other member", 1, 2000), ("fanout: deliver to 100 other members", 100, 50)];
 /// Messages before them.
 const WARM_UP: usize = 5;
+/// By then it has failed.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() -> io::Result<()> {
     // Whoever measures time has come to the wrong place: cargo bench passes this.
@@ -41,23 +44,34 @@ fn main() -> io::Result<()> {
     run(*others, *messages)
 }
 
+/// What the handler needs, and what it leaves behind.
+#[derive(Default)]
+struct Drive {
+    address: OnceLock<SocketAddr>,
+    result: OnceLock<io::Result<()>>,
+    is_over: Notify,
+}
+
 fn run(others: usize, messages: usize) -> io::Result<()> {
-    let address = Arc::new(OnceLock::new());
-    let done = Arc::new(Notify::new());
+    let drive = Arc::new(Drive::default());
+    let handler = {
+        let drive = drive.clone();
+        move |_, _| {
+            let drive = drive.clone();
+            async move { drive.run(others, messages).await }
+        }
+    };
     let namespace = Namespace::named("/")
         .on("join", async |socket, event| {
             socket.join("room").await;
             event.ack(Args::default());
         })
         .act("message", Action::Tell { event: "message".into() })
-        .on("drive", {
-            let (address, done) = (address.clone(), done.clone());
-            move |_, _| drive(address.clone(), others, messages, done.clone())
-        });
+        .on("drive", handler);
     actix_rt::System::new().block_on(async {
         let listener = bind("127.0.0.1", 0)?;
         let local_address = listener.local_addr()?;
-        let address = *address.get_or_init(|| local_address);
+        let address = *drive.address.get_or_init(|| local_address);
         let node = Node::new(Config::default(), App::new().namespace(namespace), Metrics::new());
         let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
         let handle = server.handle();
@@ -65,21 +79,23 @@ fn run(others: usize, messages: usize) -> io::Result<()> {
 
         let mut starter = connect(address).await?;
         starter.write_all(&frame("42[\"drive\"]")).await?;
-        done.notified().await;
+        tokio::time::timeout(DEADLINE, drive.is_over.notified()).await?;
         handle.stop(false).await;
-        Ok(())
+        match drive.result.get() {
+            Some(Err(error)) => Err(io::Error::other(format!("the clients failed: {error}"))),
+            _ => Ok(()),
+        }
     })
 }
 
-/// Connects the clients, and lets them send and receive, on the shard's own thread.
-async fn drive(address: Arc<OnceLock<SocketAddr>>, others: usize, messages: usize, done: Arc<Notify>) {
-    if let Some(address) = address.get()
-        && let Err(error) = send_and_receive(*address, others, messages).await
-    {
-        // The boundary is not reached, so that there is no count, and that is noticed.
-        let _ = writeln!(io::stderr(), "the clients failed: {error}");
+impl Drive {
+    /// Connects the clients, and lets them send and receive, on the shard's own thread.
+    async fn run(&self, others: usize, messages: usize) {
+        let Some(address) = self.address.get() else { return };
+        let result = send_and_receive(*address, others, messages).await;
+        self.result.get_or_init(|| result);
+        self.is_over.notify_one();
     }
-    done.notify_one();
 }
 
 async fn send_and_receive(address: SocketAddr, others: usize, messages: usize) -> io::Result<()> {

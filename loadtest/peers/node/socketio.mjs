@@ -13,6 +13,10 @@ io.on("connection", (socket) => {
     socket.join(room);
     ack?.({ ok: true });
   });
+  socket.on("leave", (room, ack) => {
+    socket.leave(room);
+    ack?.({ ok: true });
+  });
   socket.on("message", (room, data) => {
     socket.to(room).emit("message", data);
   });

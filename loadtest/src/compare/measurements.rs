@@ -63,6 +63,13 @@ impl Sizes {
     }
 }
 
+impl Sizes {
+    /// Puts the numbers into the title of a row.
+    pub(super) fn fill(&self, title: &str) -> String {
+        title.replace("{idle}", &self.idle.to_string()).replace("{idle-many}", &self.idle_many.to_string())
+    }
+}
+
 impl Measurement {
     pub(super) fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
@@ -91,7 +98,7 @@ impl Measurement {
         let Sizes { idle, idle_many, hold, seconds, warm_up, storm, connects } = sizes;
         let window = format!("--seconds {seconds} --warm-up {warm_up}");
         // A room in which each member gets 1.6 MB a second: what one of them does not read adds up in seconds.
-        let readers = format!("fanout --members 20 --payload 16384 --rate 1900 {window}");
+        let readers = "fanout --members 20 --payload 16384 --rate 1900 --seconds 10 --warm-up 1".to_owned();
         let mut text = match self {
             Self::Idle if peerserver => format!("idle --clients {idle} --seconds {hold} --peerserver"),
             Self::Idle => format!("idle --clients {idle} --seconds {hold} --room --message 4096 --after 5"),
@@ -99,12 +106,12 @@ impl Measurement {
             Self::IdleMany => format!("idle --clients {idle_many} --seconds 3 --room --message 4096"),
             Self::Fanout100 | Self::TwoWorkers => format!("fanout --members 100 --rate 14000 {window}"),
             Self::Fanout1000 => format!("fanout --members 1000 --rate 14000 {window}"),
-            Self::Echo => format!("echo --clients 100 --rate 5000 {window}"),
+            Self::Echo => format!("echo --clients 100 --rate 14000 {window}"),
             Self::Connect => {
                 let who = if peerserver { "--peerserver" } else { "" };
                 format!("connect --rate {connects} --seconds {seconds} --stay 60 {who}")
             }
-            Self::Relay => format!("relay --pairs 50 --rate 5000 {window}"),
+            Self::Relay => format!("relay --pairs 50 --rate 14000 {window}"),
             Self::Storm => format!("storm --clients {storm} --members 10 --rest 5"),
             Self::Readers => readers,
             Self::SlowReader => format!("{readers} --stalled 1"),

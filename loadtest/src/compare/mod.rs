@@ -32,7 +32,7 @@ pub(crate) struct Compare {
     rounds: usize,
 
     /// One round of short measurements, to see that everything works; its figures mean little.
-    #[arg(long, conflicts_with = "rounds")]
+    #[arg(long, conflicts_with_all = ["rounds", "idle", "idle_many"])]
     quick: bool,
 
     /// Connections of the measurement `idle`.
@@ -88,7 +88,7 @@ struct Run {
 #[derive(Serialize)]
 struct Results<'a> {
     machine: Machine,
-    command: String,
+    rounds: usize,
     rows: Vec<table::Row>,
     runs: &'a [Run],
 }
@@ -119,7 +119,7 @@ impl Compare {
                 runs.push(run.with_context(|| format!("{measurement} of {contestant}"))?);
             }
         }
-        self.show(machine, &runs)
+        self.show(machine, &sizes, &runs)
     }
 
     /// Who is measured how, in an order that has the contestants of a measurement follow each other.
@@ -153,18 +153,18 @@ impl Compare {
         Ok(Run { round, measurement, contestant, arguments, evictions, report })
     }
 
-    fn show(&self, machine: Machine, runs: &[Run]) -> Result<()> {
-        let rows = table::rows(runs);
-        let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+    fn show(&self, machine: Machine, sizes: &Sizes, runs: &[Run]) -> Result<()> {
+        let rows = table::rows(runs, sizes);
+        let rounds = runs.iter().map(|run| run.round).max().unwrap_or_default();
         let phases = || runs.iter().flat_map(|run| &run.report.phases);
         let expected: u64 = phases().map(|phase| phase.expected).sum();
         let wrong: u64 = phases().map(|phase| phase.lost + phase.duplicates + phase.misdirected).sum();
         let markdown = format!(
-            "{machine}, `loadtest {command}`\n\n{}\nOf {expected} deliveries, {wrong} were lost, doubled or misdirected.\n",
+            "{machine}, medians of {rounds} rounds of `loadtest compare`\n\n{}\nOf {expected} deliveries, {wrong} were lost, doubled or misdirected.\n",
             table::markdown(&rows)
         );
         if let Some(path) = &self.json {
-            let results = Results { machine, command, rows, runs };
+            let results = Results { machine, rounds, rows, runs };
             std::fs::write(path, serde_json::to_string_pretty(&results)?)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }

@@ -21,6 +21,7 @@ pub(super) enum Target {
 
 /// A row of the table.
 pub(super) struct Definition {
+    /// `{idle}` and `{idle-many}` stand for how many connections those measurements hold.
     pub(super) title: &'static str,
     pub(super) measurement: Measurement,
     pub(super) value: fn(&Run) -> Option<f64>,
@@ -30,7 +31,7 @@ pub(super) struct Definition {
 /// All rows in their order.
 pub(super) const ROWS: &[Definition] = &[
     Definition {
-        title: "RSS per idle connection in one room, 10,000 (KiB)",
+        title: "RSS per idle connection in one room, {idle} (KiB)",
         measurement: Measurement::Idle,
         value: |run| phase(run, "idle")?.memory_per_connection,
         target: Target::AtMost(3.0),
@@ -42,7 +43,7 @@ pub(super) const ROWS: &[Definition] = &[
         target: Target::AtMost(3.0),
     },
     Definition {
-        title: "RSS per idle connection in one room, 19,500 (KiB)",
+        title: "RSS per idle connection in one room, {idle-many} (KiB)",
         measurement: Measurement::IdleMany,
         value: |run| phase(run, "idle")?.memory_per_connection,
         target: Target::AtMost(3.0),
@@ -54,7 +55,7 @@ pub(super) const ROWS: &[Definition] = &[
         target: Target::AtMost(3.0),
     },
     Definition {
-        title: "CPU of 10,000 idle connections (% of a core)",
+        title: "CPU of {idle} idle connections (% of a core)",
         measurement: Measurement::Idle,
         value: |run| Some(phase(run, "idle")?.load? * 100.0),
         target: Target::AtMost(1.0),

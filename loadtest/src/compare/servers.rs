@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// A server, and a column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Contestant {
     /// socket.io on Node, from npm.
     #[value(name = "socket.io")]

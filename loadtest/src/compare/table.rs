@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Run;
-use super::measurements::Measurement;
+use super::measurements::{Measurement, Sizes};
 use super::rows::{Definition, ROWS, Target};
 use super::servers::Contestant;
 
 /// A row with its figures.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    title: &'static str,
+    title: String,
     /// The median of each column that was measured.
     medians: Vec<(Column, f64)>,
     /// The least and the greatest of ours.
@@ -23,6 +23,7 @@ pub(super) struct Row {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Column {
     SocketIo,
     Socketioxide,
@@ -64,12 +65,12 @@ impl Row {
 }
 
 /// The rows of everything that was measured.
-pub(super) fn rows(runs: &[Run]) -> Vec<Row> {
-    let of = |definition: &Definition| row(definition, runs);
+pub(super) fn rows(runs: &[Run], sizes: &Sizes) -> Vec<Row> {
+    let of = |definition: &Definition| row(definition, runs, sizes);
     ROWS.iter().filter_map(of).collect()
 }
 
-fn row(definition: &Definition, runs: &[Run]) -> Option<Row> {
+fn row(definition: &Definition, runs: &[Run], sizes: &Sizes) -> Option<Row> {
     let values = |measurement: Measurement, column: Column| {
         let of_column =
             move |run: &&Run| run.measurement == measurement && Column::from(run.contestant) == column;
@@ -77,7 +78,13 @@ fn row(definition: &Definition, runs: &[Run]) -> Option<Row> {
         values.sort_by(f64::total_cmp);
         values
     };
-    let mut row = Row { title: definition.title, medians: Vec::new(), range: None, bound: None, holds: None };
+    let mut row = Row {
+        title: sizes.fill(definition.title),
+        medians: Vec::new(),
+        range: None,
+        bound: None,
+        holds: None,
+    };
     for (column, _) in COLUMNS {
         let values = values(definition.measurement, column);
         row.medians.extend(median(&values).map(|median| (column, median)));
@@ -182,7 +189,7 @@ mod tests {
             runs.push(run(Contestant::SocketIo, round, socketio));
             runs.push(run(Contestant::Gateway, round, ours));
         }
-        let rows = rows(&runs);
+        let rows = rows(&runs, &Sizes::quick());
         let total =
             rows.iter().find(|row| row.title.starts_with("total CPU per delivery, room of 100")).unwrap();
         assert_eq!(total.median(Column::Ours), Some(9.0));

@@ -5,13 +5,15 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::wire::{GO, Plan, Report as Said};
 use crate::measure::progress::{Progress, ProgressLine};
 use crate::measure::{PhaseReport, Report, Tally, Usage};
 use crate::scenario::Scenario;
 
+/// By this name it is found even after it was built anew.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Longer than any scenario is silent: workers report several times a second while a phase runs.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -51,21 +53,21 @@ pub(crate) fn run(scenario: &Scenario) -> Result<Report> {
 struct Crew {
     workers: Vec<(Child, ChildStdin)>,
     heard: Receiver<(usize, Option<Said>)>,
+    /// Workers that are at their next point, or at the end, while others still finish a phase.
+    waiting: Vec<Option<String>>,
 }
 
 impl Crew {
     fn start(scenario: &Scenario, processes: usize) -> Result<Self> {
-        let program =
-            std::env::current_exe().context("cannot find this program, to start client processes")?;
         let (tell, heard) = channel();
-        let mut crew = Self { workers: Vec::new(), heard };
+        let mut crew = Self { workers: Vec::new(), heard, waiting: Vec::new() };
         for worker in 0..processes {
-            let mut child = Command::new(&program)
+            let mut child = Command::new(THIS_PROGRAM)
                 .arg("worker")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
-                .with_context(|| format!("cannot start {}", program.display()))?;
+                .context("cannot start a client process")?;
             let mut stdin = child.stdin.take().context("stdin is piped")?;
             let stdout = child.stdout.take().context("stdout is piped")?;
             let plan = Plan { scenario: scenario.clone(), worker, workers: processes };
@@ -78,19 +80,18 @@ impl Crew {
     }
 
     /// Waits until all workers are at the same point: the name of the next phase, or `None` at the end.
-    fn gather(&self) -> Result<Option<String>> {
-        let mut next = None;
-        for _ in &self.workers {
-            let at = match self.listen()?.1 {
-                Said::At(name) => Some(name),
-                Said::Finished => None,
+    fn gather(&mut self) -> Result<Option<String>> {
+        while self.waiting.len() < self.workers.len() {
+            match self.listen()?.1 {
+                Said::At(name) => self.waiting.push(Some(name)),
+                Said::Finished => self.waiting.push(None),
                 other => bail!("a client process said {other:?} out of turn"),
-            };
-            if next.get_or_insert_with(|| at.clone()) != &at {
-                bail!("the client processes are not in step: {next:?}, {at:?}");
             }
         }
-        Ok(next.flatten())
+        let mut points = std::mem::take(&mut self.waiting);
+        points.dedup();
+        ensure!(points.len() == 1, "the client processes are not in step: {points:?}");
+        Ok(points.pop().flatten())
     }
 
     fn go(&mut self) -> Result<()> {
@@ -100,7 +101,7 @@ impl Crew {
         Ok(())
     }
 
-    fn finish_phase(&self, name: &str, line: &ProgressLine) -> Result<Tally> {
+    fn finish_phase(&mut self, name: &str, line: &ProgressLine) -> Result<Tally> {
         let mut progress = vec![Progress::default(); self.workers.len()];
         let mut sum = Tally::default();
         let mut missing = self.workers.len();
@@ -114,7 +115,9 @@ impl Crew {
                     sum.add(&tally);
                     missing -= 1;
                 }
-                (_, other) => bail!("a client process said {other:?} out of turn"),
+                (_, Said::At(name)) => self.waiting.push(Some(name)),
+                (_, Said::Finished) => self.waiting.push(None),
+                (_, Said::Failed(why)) => bail!("{why}"),
             }
         }
         Ok(sum)

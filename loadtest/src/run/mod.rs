@@ -10,5 +10,5 @@ pub(crate) mod options;
 mod wire;
 pub(crate) mod worker;
 
-pub(crate) use options::{Load, Output, Seconds};
+pub(crate) use options::{Load, Output, Seconds, rate};
 pub(crate) use worker::{Phase, Worker};

@@ -103,6 +103,14 @@ impl Seconds {
     }
 }
 
+/// How often a second something happens.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("not a rate between 0.001 and 10000000 a second".to_owned()),
+    }
+}
+
 impl FromStr for Seconds {
     type Err = String;
 

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::Body;
 use crate::measure::{Latency, Tally};
 use crate::net::{Endpoint, Event, Handler, Net};
-use crate::run::{Load, Phase, Seconds, Worker};
+use crate::run::{Load, Phase, Seconds, Worker, rate};
 
 /// Options of `connect`.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub(crate) struct Connect {
     /// Connects a second, each with its handshakes up to the namespace or OPEN.
-    #[arg(long, default_value_t = 500.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 500.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// How long to measure.
@@ -33,7 +33,7 @@ pub(crate) struct Connect {
 
 impl Body for Connect {
     fn run(&self, load: &Load, worker: &mut Worker) -> Result<()> {
-        let range = worker.share().of((self.rate * self.seconds.get()).ceil() as usize);
+        let range = worker.share().of((self.rate * self.seconds.get()).round() as usize);
         let rate = self.rate / load.processes as f64;
         // Those that stay, and those that the server lets wait.
         let at_once = (rate * (self.stay.get() + load.patience.get())).ceil() as usize + 1;

@@ -10,7 +10,7 @@ use super::traffic::{Pace, Route, Script, Traffic};
 use crate::measure::Hearers;
 use crate::net::Net;
 use crate::protocol::Dialect;
-use crate::run::{Load, Seconds, Worker};
+use crate::run::{Load, Seconds, Worker, rate};
 
 /// Options of `echo`.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(crate) struct Echo {
     pub(crate) clients: usize,
 
     /// Round trips a second.
-    #[arg(long, default_value_t = 5_000.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 5_000.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// How long to measure.

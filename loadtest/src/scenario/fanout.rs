@@ -10,7 +10,7 @@ use super::traffic::{Pace, Route, Script, Traffic};
 use crate::measure::Hearers;
 use crate::net::Net;
 use crate::protocol::Dialect;
-use crate::run::{Load, Seconds, Worker};
+use crate::run::{Load, Seconds, Worker, rate};
 
 /// Options of `fanout`.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub(crate) struct Fanout {
     pub(crate) stalled: usize,
 
     /// Deliveries a second: a message to a room of 100 is 99 of them.
-    #[arg(long, default_value_t = 14_000.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 14_000.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// How long to measure.

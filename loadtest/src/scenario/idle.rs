@@ -36,16 +36,21 @@ pub(crate) struct Idle {
     #[arg(long, value_name = "BYTES", requires = "room")]
     pub(crate) message: Option<usize>,
 
+    /// How long after that message.
+    #[arg(long, value_name = "SECONDS", default_value = "3")]
+    pub(crate) settle: Seconds,
+
     /// Then all clients leave at once, and memory is read again after this time.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) after: Option<Seconds>,
 }
 
-/// How long a server may tidy up before its memory is read.
-const SETTLE: f64 = 3.0;
-
 impl Body for Idle {
     fn run(&self, load: &Load, worker: &mut Worker) -> Result<()> {
+        ensure!(
+            self.clients >= 2 * load.processes || self.message.is_none(),
+            "each process needs two --clients to send a message"
+        );
         let range = worker.share().of(self.clients);
         let clients = range.len();
         let room = format!("idle-{}", range.start);
@@ -75,7 +80,7 @@ impl Body for Idle {
             let pace =
                 Pace { payload: bytes, ..Pace::new(load, 1.0, Seconds::new(1.0), worker.run_number()) };
             worker.phase("message", &mut net, &mut Traffic::new(script, pace))?;
-            worker.phase("after the message", &mut net, &mut Hold::new(Seconds::new(SETTLE)))?;
+            worker.phase("after the message", &mut net, &mut Hold::new(self.settle))?;
         }
         if let Some(after) = self.after {
             for client in 0..clients {

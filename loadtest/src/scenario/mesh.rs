@@ -12,7 +12,7 @@ use super::setup::Setup;
 use crate::measure::{Hearers, Latency, Ledger, Tally};
 use crate::net::{Event, Handler, Net};
 use crate::protocol::Stamp;
-use crate::run::{Load, Phase, Seconds, Worker};
+use crate::run::{Load, Phase, Seconds, Worker, rate};
 
 /// Bytes of a session description; `--payload` is for the other scenarios.
 const DESCRIPTION: usize = 1_500;
@@ -29,7 +29,7 @@ pub(crate) struct Mesh {
     pub(crate) members: usize,
 
     /// Meetings a second, of all groups together.
-    #[arg(long, default_value_t = 20.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 20.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// How long meetings begin.
@@ -55,7 +55,7 @@ impl Body for Mesh {
             run: worker.run_number(),
             first_group: groups.start,
             rate,
-            total: (rate * self.seconds.get()).ceil() as u64,
+            total: (rate * self.seconds.get()).round() as u64,
             begun: 0,
             groups: vec![Group::default(); groups.len()],
             ledger: Ledger::default(),

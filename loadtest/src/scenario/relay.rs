@@ -12,7 +12,7 @@ use super::setup::Setup;
 use super::traffic::{Pace, Route, Script, Traffic};
 use crate::measure::Hearers;
 use crate::net::Net;
-use crate::run::{Load, Seconds, Worker};
+use crate::run::{Load, Seconds, Worker, rate};
 
 /// A PeerServer drops a client that it does not hear of for a minute; peerjs says this every 5 s.
 pub(super) const HEARTBEAT: &[u8] = br#"{"type":"HEARTBEAT"}"#;
@@ -26,7 +26,7 @@ pub(crate) struct Relay {
     pub(crate) pairs: usize,
 
     /// Messages a second.
-    #[arg(long, default_value_t = 5_000.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 5_000.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// CANDIDATEs that follow an OFFER.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub(crate) struct Storm {
 
 impl Body for Storm {
     fn run(&self, load: &Load, worker: &mut Worker) -> Result<()> {
+        ensure!(self.clients >= load.processes, "fewer --clients than --processes");
         let range = worker.share().of(self.clients);
         let clients = range.len();
         let mut net = Net::new(clients, load.sources())?;

@@ -77,7 +77,7 @@ impl Pace {
     }
 
     fn messages(&self) -> u64 {
-        (self.rate * self.length.get()).ceil() as u64
+        (self.rate * self.length.get()).round() as u64
     }
 
     /// When a message is due, from the beginning of the phase.

@@ -22,7 +22,7 @@ struct Tool {
     is_there: fn(&Workspace) -> bool,
 }
 
-const TOOLS: [Tool; 4] = [
+const TOOLS: [Tool; 5] = [
     Tool {
         name: "Node.js 20 or newer",
         packages: &["nodejs"],
@@ -43,6 +43,11 @@ const TOOLS: [Tool; 4] = [
         name: "Python 3 with venv",
         packages: &["python3", "python3-venv"],
         is_there: |workspace| succeeds(workspace.program("python3").args(["-c", "import ensurepip, venv"])),
+    },
+    Tool {
+        name: "valgrind",
+        packages: &["valgrind"],
+        is_there: |workspace| succeeds(workspace.program("valgrind").arg("--version")),
     },
 ];
 

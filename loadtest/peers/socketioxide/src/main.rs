@@ -41,6 +41,7 @@ async fn main() -> std::io::Result<()> {
 
 async fn listen(socket: SocketRef) -> Result<(), Infallible> {
     socket.on("join", join);
+    socket.on("leave", leave);
     socket.on("message", message);
     socket.on("echo", echo);
     socket.on("signal", signal);
@@ -50,6 +51,11 @@ async fn listen(socket: SocketRef) -> Result<(), Infallible> {
 async fn join(socket: SocketRef, Data(room): Data<String>, ack: AckSender) {
     socket.join(room);
     // The client may have gone; so in the handlers below.
+    let _ = ack.send(&json!({ "ok": true }));
+}
+
+async fn leave(socket: SocketRef, Data(room): Data<String>, ack: AckSender) {
+    socket.leave(room);
     let _ = ack.send(&json!({ "ok": true }));
 }
 

@@ -12,7 +12,7 @@ use super::Body;
 use super::traffic::{Pace, Route, Script, Traffic};
 use crate::measure::{Hearers, Tally};
 use crate::net::{Event, Handler, Net};
-use crate::run::{Load, Phase, Seconds, Worker};
+use crate::run::{Load, Phase, Seconds, Worker, rate};
 use session::{CONNECTIONS, News, Session};
 
 /// Options of `polling`.
@@ -27,7 +27,7 @@ pub(crate) struct Polling {
     pub(crate) members: usize,
 
     /// Deliveries a second.
-    #[arg(long, default_value_t = 1_000.0, value_name = "RATE")]
+    #[arg(long, default_value_t = 1_000.0, value_name = "RATE", value_parser = rate)]
     pub(crate) rate: f64,
 
     /// How long to measure.
