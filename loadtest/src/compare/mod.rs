@@ -24,6 +24,9 @@ use machine::Machine;
 use measurements::{Measurement, Sizes};
 use servers::{Contestant, Programs};
 
+/// Microseconds that the generator may be late. More is not the server's doing.
+const SUSPICIOUS_LAG: u64 = 20_000;
+
 /// Options of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct Compare {
@@ -116,7 +119,16 @@ impl Compare {
                 let mut stderr = std::io::stderr();
                 writeln!(stderr, "[{}/{total}] {measurement}: {contestant}", runs.len() + 1)?;
                 let run = self.measure(round, measurement, contestant, &sizes, &programs);
-                runs.push(run.with_context(|| format!("{measurement} of {contestant}"))?);
+                let run = run.with_context(|| format!("{measurement} of {contestant}"))?;
+                let lag = run.report.phases.iter().map(|phase| phase.lag).max().unwrap_or_default();
+                if lag > SUSPICIOUS_LAG {
+                    let lag = lag / 1_000;
+                    writeln!(
+                        stderr,
+                        "  the generator was {lag} ms late: something else ran on its processor"
+                    )?;
+                }
+                runs.push(run);
             }
         }
         self.show(machine, &sizes, &runs)

@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -91,6 +90,8 @@ pub(crate) fn run(server: &Server, options: &str) -> Report {
 /// Whether the program succeeded, and what it reports.
 pub(crate) fn loadtest(options: &str) -> (bool, Report) {
     let file = directory().join("report.json");
+    // Of an earlier run, which must not be taken for this one's.
+    let _ = std::fs::remove_file(&file);
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(options.split_ascii_whitespace())
         .arg("--json")
@@ -102,11 +103,11 @@ pub(crate) fn loadtest(options: &str) -> (bool, Report) {
     (output.status.success(), Report(serde_json::from_str(&report).unwrap()))
 }
 
-/// A new directory that no other test uses.
+/// A directory of the test's own.
 pub(crate) fn directory() -> PathBuf {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let name = format!("loadtest-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test's thread has its name");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("loadtest").join(test);
     std::fs::create_dir_all(&directory).unwrap();
     directory
 }
