@@ -6,7 +6,6 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use bytes::Bytes;
 use signalbox_websocket::Frame;
 
 /// Standard alphabet; the padding is written, and not insisted on when read.
@@ -103,11 +102,6 @@ pub(crate) fn append_to_payload(frame: &Frame, payload: &mut String) {
 pub(crate) fn payload_len(frame: &Frame) -> usize {
     let len = frame.payload().len();
     if frame.is_binary() { 1 + len.div_ceil(3) * 4 } else { len }
-}
-
-/// A binary message as its frame.
-pub fn binary_frame(data: &Bytes) -> Frame {
-    Frame::binary(data)
 }
 
 #[cfg(test)]

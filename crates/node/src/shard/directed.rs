@@ -92,10 +92,10 @@ impl State {
                     rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.name.clone());
                 let _ = reply.send(names.collect());
             }
-            ForSocket::Disconnect { close: false } => self.disconnect(key, slot),
+            ForSocket::Disconnect { close: false } => self.disconnect(now, key, slot),
             ForSocket::Disconnect { close: true } => {
                 while !self.sessions[key as usize].connection.sockets().is_empty() {
-                    self.disconnect(key, 0);
+                    self.disconnect(now, key, 0);
                 }
                 self.end(now, key, End::Close);
             }
@@ -103,10 +103,10 @@ impl State {
     }
 
     /// Takes a client out of a namespace, and tells it: it will not come back by itself.
-    fn disconnect(&mut self, key: u32, slot: usize) {
+    fn disconnect(&mut self, now: Instant, key: u32, slot: usize) {
         if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
             self.send(key, &Message::disconnect(&joined.namespace), false);
-            self.socket_gone(joined, "server namespace disconnect");
+            self.socket_gone(now, joined, "server namespace disconnect");
         }
     }
 

@@ -239,21 +239,21 @@ impl State {
     }
 
     /// Takes the client out of all its namespaces.
-    fn leave_namespaces(&mut self, _now: Instant, key: u32, reason: CloseReason) {
+    fn leave_namespaces(&mut self, now: Instant, key: u32, reason: CloseReason) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         let sockets = session.connection.leave_all();
         for joined in sockets {
-            self.socket_gone(joined, &reason.to_string());
+            self.socket_gone(now, joined, &reason.to_string());
         }
     }
 
     /// A socket's end: it leaves its rooms, nobody finds it any more, its handlers are told.
     pub(super) fn socket_gone(
         &mut self,
+        now: Instant,
         joined: signalbox_socketio::Joined<super::session::Socket>,
         reason: &str,
     ) {
-        let now = Instant::now();
         let socket = joined.socket;
         self.sockets.remove(&socket.id);
         if socket.id.shard() != self.id {

@@ -247,8 +247,8 @@ impl State {
             self.tell_members(key, broadcast);
             return;
         }
-        for (socket, key) in self.audience(to) {
-            self.tell(key, socket, broadcast);
+        for (_, key) in self.audience(to) {
+            self.tell(key, broadcast);
         }
     }
 
@@ -261,12 +261,12 @@ impl State {
             let (socket, session) = (*socket, *session);
             index += 1;
             if !broadcast.to.except.contains(&socket) {
-                self.tell(session, socket, broadcast);
+                self.tell(session, broadcast);
             }
         }
     }
 
-    fn tell(&mut self, key: u32, _socket: Address, broadcast: &Broadcast) {
+    fn tell(&mut self, key: u32, broadcast: &Broadcast) {
         let Some(session) = self.sessions.get(key as usize) else { return };
         if !session.has_seen(broadcast) {
             self.send(key, &broadcast.message, broadcast.volatile);

@@ -71,7 +71,7 @@ impl State {
             Event::Connect { namespace, auth } => self.connect(now, key, namespace, auth),
             Event::Disconnect { slot } => {
                 if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
-                    self.socket_gone(joined, "client namespace disconnect");
+                    self.socket_gone(now, joined, "client namespace disconnect");
                 }
             }
             Event::Event { slot, id, body, attachments } => self.event(now, key, slot, id, body, attachments),
