@@ -1,6 +1,6 @@
 // The lobby: who is here, and which rooms are open. A room exists while somebody says, in the lobby, to be in it.
 
-import { avatar, byId, element, notify } from "./ui.js";
+import { avatar, byId, element, notify, showList } from "./ui.js";
 import { state } from "./state.js";
 
 export const LOBBY = "lobby";
@@ -37,45 +37,37 @@ export class Lobby {
       .sort((a, b) => a.name.localeCompare(b.name));
     state.lobby = people.map(({ id, peerId, name, inRoom }) => ({ id, peerId, name, inRoom }));
     byId("people-count").textContent = people.length + 1;
-    byId("people").replaceChildren(
-      this.#person({ name: state.name }, "That is you"),
-      ...people.map((person) => this.#person(person, person.inRoom ? `in ${person.inRoom}` : "in the lobby", true)),
-    );
+    const shown = [{ id: "you", name: state.name, where: "That is you" }, ...people.map((person) => (
+      { ...person, where: person.inRoom ? `in ${person.inRoom}` : "in the lobby", isOther: true }))];
+    showList(byId("people"), shown, ({ id }) => id, (person) => this.#person(person), updatePerson);
     this.#renderRooms(people);
   }
 
-  #person({ id, name, inRoom }, where, others = false) {
+  #person({ id, name, isOther }) {
+    const enterOrInvite = ({ currentTarget: { dataset: { room } } }) => (room ? this.#enterRoom(room) : this.#invite(id, name));
     return element("li", { class: "person" },
       avatar(name),
       element("span", { class: "person-text" },
         element("span", { class: "person-name", text: name }),
-        element("span", { class: "person-where", text: where })),
-      others && element("button", {
-        class: "button small",
-        type: "button",
-        text: inRoom ? "Join" : "Invite",
-        "aria-label": inRoom ? `Join ${name} in ${inRoom}` : `Invite ${name} to a room`,
-        onclick: () => (inRoom ? this.#enterRoom(inRoom) : this.#invite(id, name)),
-      }));
+        element("span", { class: "person-where" })),
+      isOther && element("button", { class: "button small", type: "button", onclick: enterOrInvite }));
   }
 
   #renderRooms(people) {
-    const rooms = Map.groupBy(people.filter(({ inRoom }) => inRoom), ({ inRoom }) => inRoom);
-    const cards = [...rooms].sort(([a], [b]) => a.localeCompare(b)).map(([room, members]) => this.#card(room, members));
-    const empty = element("li", { class: "rooms-empty" },
-      element("strong", { text: "No room is open yet" }), "Name one above and be the first in it.");
-    byId("rooms").replaceChildren(...(cards.length ? cards : [empty]));
+    const rooms = [...Map.groupBy(people.filter(({ inRoom }) => inRoom), ({ inRoom }) => inRoom)]
+      .map(([room, members]) => ({ room, names: members.map(({ name }) => name) }))
+      .sort((a, b) => a.room.localeCompare(b.room));
+    showList(byId("rooms"), rooms, ({ room }) => room, ({ room }) => this.#card(room), updateCard);
+    byId("rooms-empty").hidden = rooms.length > 0;
   }
 
-  #card(room, members) {
-    const names = members.map(({ name }) => name);
-    const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
+  #card(room) {
     return element("li", { class: "card room-card", "data-room": room },
       element("div", {},
         element("h3", { text: room }),
-        element("p", { class: "room-who", text: names.slice(0, 2).join(", ") + more })),
+        element("p", { class: "room-who" })),
       element("footer", {},
-        element("span", { class: "avatars" }, ...names.slice(0, 4).map(avatar)),
+        element("span", { class: "avatars" }),
         element("button", { class: "button small", type: "button", text: "Enter", "aria-label": `Enter ${room}`, onclick: () => this.#enterRoom(room) })));
   }
 
@@ -92,4 +84,20 @@ export class Lobby {
     if (data?.type !== "invite" || !person || !room) return;
     notify(`${person.name} invites you to “${room}”.`, { action: { label: "Join", run: () => this.#enterRoom(room) } });
   }
+}
+
+function updatePerson(node, { name, where, inRoom }) {
+  node.querySelector(".person-name").textContent = name;
+  node.querySelector(".person-where").textContent = where;
+  const button = node.querySelector("button");
+  if (!button) return;
+  button.dataset.room = inRoom ?? "";
+  button.textContent = inRoom ? "Join" : "Invite";
+  button.setAttribute("aria-label", inRoom ? `Join ${name} in ${inRoom}` : `Invite ${name} to a room`);
+}
+
+function updateCard(node, { names }) {
+  const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
+  node.querySelector(".room-who").textContent = names.slice(0, 2).join(", ") + more;
+  node.querySelector(".avatars").replaceChildren(...names.slice(0, 4).map(avatar));
 }

@@ -21,6 +21,28 @@ export function element(tag, props = {}, ...children) {
   return node;
 }
 
+/**
+ * Makes `list` show `items`, in order. An element stays in place for as long as there is an item with its key: one that is
+ * replaced or moved between the press and the release of a button loses the click.
+ */
+export function showList(list, items, keyOf, create, update) {
+  const known = new Map(Array.from(list.children, (node) => [node.dataset.key, node]));
+  const wanted = new Set(items.map(keyOf));
+  for (const [key, node] of known) if (!wanted.has(key)) node.remove();
+  let next = list.firstElementChild;
+  for (const item of items) {
+    const key = keyOf(item);
+    let node = known.get(key);
+    if (!node) {
+      node = create(item);
+      node.dataset.key = key;
+    }
+    update(node, item);
+    if (node === next) next = next.nextElementSibling;
+    else list.insertBefore(node, next);
+  }
+}
+
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "icon");
