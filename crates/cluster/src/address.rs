@@ -3,10 +3,27 @@
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 
 /// Tells one start of one node from all others: 32 random bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NodeTag(pub u32);
+
+impl fmt::Display for NodeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+/// Whose a record in the shared store is: a node in one of its epochs. A node that lost its lease opens a new epoch and writes
+/// everything again; what still carries the old one is dead, and anybody may remove it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Owner {
+    /// The node.
+    pub tag: NodeTag,
+    /// Which of its leases; later ones are larger.
+    pub epoch: u64,
+}
 
 impl NodeTag {
     /// A fresh tag.
@@ -20,7 +37,7 @@ pub type ShardId = u8;
 
 /// Where a session or socket was born, and 80 random bits that nobody can guess: node tag (4 bytes), shard (1), random (10).
 /// After a move the birthplace knows where it went.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address([u8; 15]);
 
 impl Address {
@@ -54,6 +71,16 @@ impl Address {
         let mut bytes = [0; 15];
         let read = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         (read == bytes.len()).then_some(Self(bytes))
+    }
+
+    /// The 15 bytes.
+    pub fn as_bytes(&self) -> &[u8; 15] {
+        &self.0
+    }
+
+    /// An address of its 15 bytes.
+    pub fn from_bytes(bytes: [u8; 15]) -> Self {
+        Self(bytes)
     }
 
     /// Whether `text` is shaped like an address; such names are kept from rooms.

@@ -6,7 +6,7 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use crate::{
-    address::{Address, ShardId},
+    address::{Address, NodeTag, Owner, ShardId},
     record::{Record, RoomName},
 };
 
@@ -18,7 +18,7 @@ pub type RealmId = u16;
 
 /// Where a peer's connection is: shard, its key there, and the generation of its claim, which tells it from an earlier holder
 /// of the same id or key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PeerAt {
     /// The shard that holds the connection.
     pub shard: ShardId,
@@ -26,6 +26,15 @@ pub struct PeerAt {
     pub key: u32,
     /// The claim's generation; 0 until it is granted.
     pub generation: u64,
+}
+
+/// Where a peer's connection is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Holder {
+    /// The node, in the epoch in which it wrote the claim.
+    pub owner: Owner,
+    /// Where on that node.
+    pub at: PeerAt,
 }
 
 /// A question to the cluster, or news for it. Questions name the shard that asks and a [`Ticket`].
@@ -128,6 +137,40 @@ pub enum Command {
         /// Begin behind this one.
         after: Option<Address>,
     },
+    /// Which node has a socket that is not where it was born. Answered by [`Delivery::Located`].
+    Locate {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The namespace.
+        namespace: Arc<str>,
+        /// The socket.
+        socket: Address,
+    },
+    /// Hear what is said in rooms from now on; the shard is on their routes. Answered by [`Delivery::Listening`].
+    Listen {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The rooms.
+        rooms: Vec<RoomName>,
+    },
+    /// A session has moved here from another node: its memberships and sockets are this node's now. Nobody hears of it. Answered
+    /// by [`Delivery::Adopted`].
+    Adopt {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// Where it came from.
+        from: NodeTag,
+        /// Its memberships.
+        memberships: Vec<(RoomName, Record)>,
+        /// Its sockets: namespace, id, profile.
+        sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+    },
 }
 
 /// A PeerServer message on its way.
@@ -147,6 +190,17 @@ pub struct Letter {
     pub frame: Frame,
     /// How often it was sent on because its addressee was not where it was said to be.
     pub hops: u8,
+    /// Whose it is, if it came from another node.
+    pub sender: Option<Sender>,
+}
+
+/// The sender of a letter that came from another node.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Sender {
+    /// Its node.
+    pub node: NodeTag,
+    /// Its token, by which it is known again when its letter expires.
+    pub token: Arc<str>,
 }
 
 /// What became of a claim.
@@ -211,7 +265,7 @@ pub enum Delivery {
         /// The message.
         letter: Letter,
     },
-    /// A message waits for its addressee. The sender's shard holds the timer, and sends [`Command::Expire`] when it is over.
+    /// A message waits for its addressee. The shard that sent it holds the timer, and sends [`Command::Expire`] when it is over.
     Waiting {
         /// The sender's connection.
         from: PeerAt,
@@ -236,7 +290,7 @@ pub enum Delivery {
         /// The question.
         ticket: Ticket,
         /// The number of the last change this node's clients were told; the answer includes it.
-        number: u64,
+        number: u128,
         /// The other members, if they were asked for.
         members: Vec<Arc<Record>>,
     },
@@ -258,8 +312,8 @@ pub enum Delivery {
     RoomChanged {
         /// The room.
         room: RoomName,
-        /// Counts what this node's clients were told of the room; consecutive while anybody here is in it.
-        number: u64,
+        /// Later changes have larger ones. The same on every node that heard it in its turn.
+        number: u128,
         /// The change.
         change: Change,
     },
@@ -272,6 +326,38 @@ pub enum Delivery {
         /// Whether there are more.
         more: bool,
     },
+    /// Answers [`Command::Locate`].
+    Located {
+        /// The question.
+        ticket: Ticket,
+        /// The node, if the socket is anywhere.
+        node: Option<NodeTag>,
+    },
+    /// Answers [`Command::Listen`].
+    Listening {
+        /// The question.
+        ticket: Ticket,
+        /// Whether what other nodes say is heard too; not while the store is away.
+        is_live: bool,
+    },
+    /// Answers [`Command::Adopt`].
+    Adopted {
+        /// The question.
+        ticket: Ticket,
+    },
+}
+
+/// What a node says to others, and its shards are to hear: a broadcast or anything else the node's own code makes of it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// Who says it.
+    pub from: Owner,
+    /// The room it was said in; `None`: everywhere.
+    pub room: Option<RoomName>,
+    /// The shards that are on the room's route; all when it was said everywhere.
+    pub route: Option<Arc<crate::Route>>,
+    /// What was said, as it was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
+    pub payload: bytes::Bytes,
 }
 
 /// The way into the shards' inboxes.
@@ -282,4 +368,8 @@ pub trait Outlet: Send + Sync {
     fn offer(&self, shard: ShardId, delivery: Delivery) -> bool;
     /// Whether a shard is too far behind to be given more work.
     fn is_congested(&self, shard: ShardId) -> bool;
+    /// Another node has said something.
+    fn heard(&self, heard: Heard);
+    /// Another node has told this one something, as it was given to [`Cluster::tell`](crate::Cluster::tell).
+    fn told(&self, from: Owner, payload: bytes::Bytes);
 }

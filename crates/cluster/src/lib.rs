@@ -9,24 +9,29 @@
 //! - `store`: the calls the machine makes, each one atomic step on shared state, and their replies.
 //! - `model`: the shared state as a plain value: the memory driver's store, and the model that every other store is held to.
 //! - [`route`]: which shards of this node have members of a room; read at every broadcast, without a lock.
-//! - [`memory`]: the driver for a cluster of one node.
+//! - [`cluster`]: what shards use: the machine under a lock, over the model or a store that other nodes share.
 //!
 //! Every command is answered later, in memory too, so that nobody can come to rely on an answer being there at once.
 
 pub mod address;
+pub mod cluster;
 pub mod command;
 mod machine;
-pub mod memory;
 mod model;
+mod partition;
 pub mod record;
 pub mod route;
 mod store;
 
-pub use address::{Address, NodeTag, ShardId};
-pub use command::{Claimed, Command, Delivery, Letter, Outlet, PeerAt, RealmId, Refused, Ticket};
-pub use memory::Memory;
+pub use address::{Address, NodeTag, Owner, ShardId};
+pub use cluster::{Belongings, Cluster, Scope, Sent};
+pub use command::{
+    Claimed, Command, Delivery, Heard, Holder, Letter, Outlet, PeerAt, RealmId, Refused, Sender, Ticket,
+};
+pub use machine::Status;
 pub use record::{Emission, Record, RoomName};
 pub use route::Route;
+pub use store::NodeInfo;
 
 /// Limits and timings of the shared state.
 #[derive(Debug, Clone)]

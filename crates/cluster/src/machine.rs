@@ -1,15 +1,25 @@
-//! One node's view of the cluster: what its shards asked, and what its clients were told.
+//! One node's view of the cluster: what its shards asked, what its clients were told, and what is its own.
+//!
+//! A node is the truth about its own clients. What it says of them in the store stands under its lease; while the store is away
+//! (or before it was ever reached) the node answers from what it knows, and when the store is back it says everything again, under
+//! a new epoch.
 
+mod claims;
+mod lease;
+mod letters;
+mod own;
 mod rooms;
+mod users;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
-    address::ShardId,
-    command::{Claimed, Command, Delivery, Letter, PeerAt, RealmId, Refused, Ticket},
-    record::RoomName,
+    Config,
+    address::{Address, Owner, ShardId},
+    command::{Command, Delivery, Letter, PeerAt, RealmId, Ticket},
+    record::{Record, RoomName},
     route::Route,
-    store::{Call, Reply, RoomDelta},
+    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
 };
 
 /// What the machine waits for, with each call it makes.
@@ -22,14 +32,29 @@ pub(crate) enum Pending {
         ticket: Ticket,
         realm: RealmId,
         id: Arc<str>,
+        token: Arc<str>,
+    },
+    Reclaim {
+        realm: RealmId,
+        id: Arc<str>,
+        generation: u64,
     },
     Release {
         realm: RealmId,
         id: Arc<str>,
         generation: u64,
     },
-    Letter,
+    /// The shard is the one that sends it (on).
+    Letter(ShardId),
+    /// A letter that was told to another node.
+    Sent(ShardId, Letter),
     Expire {
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+    },
+    /// The sender of an expired letter is looked for.
+    Sender {
         realm: RealmId,
         src: Arc<str>,
         dst: Arc<str>,
@@ -37,22 +62,58 @@ pub(crate) enum Pending {
     Peers {
         shard: ShardId,
         ticket: Ticket,
+        realm: RealmId,
     },
-    Join {
-        shard: ShardId,
-        ticket: Ticket,
+    Join(Join),
+    Leave {
         room: RoomName,
-        socket: crate::Address,
-        list: bool,
+        socket: Address,
+    },
+    /// A snapshot for a session that is to move here.
+    Listen {
+        room: RoomName,
+    },
+    /// The replica is compared with the records. `settled`: they have had the time to be written again.
+    Compare {
+        room: RoomName,
+        settled: bool,
     },
     Members {
         shard: ShardId,
         ticket: Ticket,
+        room: RoomName,
     },
     Users {
         shard: ShardId,
         ticket: Ticket,
+        namespace: Arc<str>,
+        after: Option<Address>,
     },
+    Locate {
+        shard: ShardId,
+        ticket: Ticket,
+    },
+    /// One of the calls that adopt a session.
+    Adopt {
+        shard: ShardId,
+        ticket: Ticket,
+    },
+    Heartbeat {
+        sent: Instant,
+        owner: Owner,
+        joins: bool,
+    },
+    Nodes,
+}
+
+/// A join under way.
+#[derive(Debug)]
+pub(crate) struct Join {
+    pub(crate) shard: ShardId,
+    pub(crate) ticket: Ticket,
+    pub(crate) room: RoomName,
+    pub(crate) record: Arc<Record>,
+    pub(crate) list: bool,
 }
 
 /// What comes out of the machine, in order.
@@ -70,17 +131,74 @@ pub(crate) enum Output {
     Freed { realm: RealmId, id: Arc<str>, generation: u64 },
     /// A letter was dropped because too much waits; counted.
     Overflow,
+    /// Hear what is said in this room, and say so once that is so.
+    Subscribe(RoomName),
+    /// Do not hear it any more.
+    Unsubscribe(RoomName),
+    /// The nodes of the cluster have changed.
+    Nodes(Vec<NodeInfo>),
+    /// The node has joined the cluster under this owner, or lost the store.
+    Status(Status),
+}
+
+/// Whether the store can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The store has never been reached.
+    Joining,
+    /// It is there, and the node's lease with it.
+    Online,
+    /// It is away, or the lease is lost: the node serves from what it knows.
+    Degraded,
 }
 
 pub(crate) type Outputs = VecDeque<Output>;
 
 /// The machine. `congested` in its methods tells whether a shard is too far behind to be told more.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Machine {
+    limit: Option<usize>,
+    own: own::Own,
     rooms: rooms::Replicas,
+    adoptions: rooms::Adoptions,
+    letters: letters::Letters,
+    lease: lease::Lease,
+    users: users::Dirty,
 }
 
 impl Machine {
+    /// A machine in a cluster of its own: its store is never away.
+    pub(crate) fn alone(config: &Config) -> Self {
+        Self::with(config, lease::Lease::alone())
+    }
+
+    /// A machine of a node that shares its store with others, and has not reached it yet.
+    pub(crate) fn shared(config: &Config, node: NodeInfo, now: Instant) -> Self {
+        Self::with(config, lease::Lease::new(node, now))
+    }
+
+    fn with(config: &Config, lease: lease::Lease) -> Self {
+        Self {
+            limit: config.concurrent_limit,
+            own: own::Own::new(config, lease.is_shared()),
+            rooms: rooms::Replicas::default(),
+            adoptions: rooms::Adoptions::default(),
+            letters: letters::Letters::default(),
+            users: users::Dirty::default(),
+            lease,
+        }
+    }
+
+    /// Under which owner its records stand.
+    pub(crate) fn owner(&self) -> Owner {
+        self.lease.owner()
+    }
+
+    /// Whether the store can be relied on at this moment.
+    pub(crate) fn is_online(&self, now: Instant) -> bool {
+        self.lease.is_valid(now)
+    }
+
     /// The route of a room, made if there is none.
     pub(crate) fn route(&mut self, room: &RoomName) -> Arc<Route> {
         self.rooms.route(room)
@@ -92,140 +210,147 @@ impl Machine {
     }
 
     /// A shard let go of a room's route.
-    pub(crate) fn forget_route(&mut self, room: &RoomName) {
-        self.rooms.forget_if_unused(room);
+    pub(crate) fn forget_route(&mut self, room: &RoomName, now: Instant) {
+        self.rooms.forget_if_unused(room, now, self.lease.is_shared());
     }
 
     /// A shard asks.
     pub(crate) fn command(
         &mut self,
+        now: Instant,
         command: Command,
         congested: &dyn Fn(ShardId) -> bool,
         out: &mut Outputs,
     ) {
-        let (call, pending) = match command {
+        self.notice(now, out);
+        match command {
             Command::Claim { at, ticket, realm, id, token } => {
-                (Call::Claim { at, realm, id: id.clone(), token }, Pending::Claim { at, ticket, realm, id })
+                self.claim(now, at, ticket, (realm, id, token), out);
             }
-            Command::Release { realm, id, generation } => (
-                Call::Release { realm, id: id.clone(), generation },
-                Pending::Release { realm, id, generation },
-            ),
-            Command::Expire { realm, src, dst, number } => (
-                Call::Expire { realm, src: src.clone(), dst: dst.clone(), number },
-                Pending::Expire { realm, src, dst },
-            ),
-            Command::Peers { shard, ticket, realm } => {
-                (Call::Peers { realm }, Pending::Peers { shard, ticket })
-            }
+            Command::Release { realm, id, generation } => self.release(now, realm, id, generation, out),
+            Command::Expire { realm, src, dst, number } => self.expire(now, realm, src, dst, number, out),
+            Command::Peers { shard, ticket, realm } => self.peers(now, shard, ticket, realm, out),
             Command::Join { shard, ticket, room, record, list } => {
-                if self.rooms.is_congested(&room, congested) {
-                    let refused = Delivery::Refused { ticket, why: Refused::Busy };
-                    out.push_back(Output::Deliver(shard, refused));
-                    return;
-                }
                 let record = Arc::new(record);
-                let (namespace, socket) = (room.namespace.clone(), record.socket);
-                let profile = record.profile.clone();
-                let known = self.rooms.version(&room);
-                out.push_back(Output::Call(
-                    Call::Put { room: room.clone(), record, known },
-                    Pending::Join { shard, ticket, room, socket, list },
-                ));
-                (Call::SetProfile { namespace, socket, profile }, Pending::Nobody)
+                self.join(now, Join { shard, ticket, room, record, list }, congested, out);
             }
-            Command::Leave { room, socket } => (Call::Remove { room, socket }, Pending::Nobody),
-            Command::Members { shard, ticket, room } => {
-                // The replica is what this node's clients were told; a member asking hears the same.
-                if let Some(members) = self.rooms.members(&room) {
-                    out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
-                    return;
-                }
-                (Call::Records { room }, Pending::Members { shard, ticket })
-            }
+            Command::Leave { room, socket } => self.leave(now, room, socket, out),
+            Command::Members { shard, ticket, room } => self.members(now, shard, ticket, room, out),
             Command::Connected { namespace, socket } => {
-                (Call::AddUser { namespace, socket }, Pending::Nobody)
+                self.user_changed(now, namespace, socket, Some("{}".into()), out);
             }
             Command::Disconnected { namespace, socket } => {
-                (Call::RemoveUser { namespace, socket }, Pending::Nobody)
+                self.user_changed(now, namespace, socket, None, out);
             }
             Command::Users { shard, ticket, namespace, after } => {
-                (Call::Users { namespace, after }, Pending::Users { shard, ticket })
+                self.list_users(now, shard, ticket, namespace, after, out);
             }
-        };
-        out.push_back(Output::Call(call, pending));
-    }
-
-    /// A letter whose addressee is not known to be on this node.
-    pub(crate) fn letter(&mut self, letter: Letter, out: &mut Outputs) {
-        out.push_back(Output::Call(Call::DeliverOrQueue(letter), Pending::Letter));
-    }
-
-    /// The store answers.
-    pub(crate) fn reply(&mut self, pending: Pending, reply: Reply, out: &mut Outputs) {
-        match (pending, reply) {
-            (Pending::Claim { at, ticket, realm, id }, reply) => {
-                let claimed = match reply {
-                    Reply::Granted { generation, superseded, waiting } => {
-                        if let Some(old) = superseded {
-                            out.push_back(Output::Deliver(old.shard, Delivery::Superseded(old)));
-                        }
-                        let at = PeerAt { generation, ..at };
-                        // The answer goes into the inbox before the directory shows the id, so that what waited comes
-                        // before what is sent from now on.
-                        let claimed = Claimed::Granted { generation, waiting };
-                        out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
-                        out.push_back(Output::Held { realm, id, at });
-                        return;
-                    }
-                    Reply::LimitReached => Claimed::LimitReached,
-                    _ => Claimed::Taken,
-                };
-                out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
-            }
-            (Pending::Release { realm, id, generation }, _) => {
-                out.push_back(Output::Freed { realm, id, generation });
-            }
-            (Pending::Letter, Reply::Holder(at, letter)) => out.push_back(Output::Offer(at, letter)),
-            (Pending::Letter, Reply::Queued { letter, opened, kept }) => {
-                if !kept {
-                    out.push_back(Output::Overflow);
-                }
-                if let Some(number) = opened {
-                    let Letter { from, realm, src, dst, .. } = letter;
-                    let waiting = Delivery::Waiting { from, realm, src, dst, number };
-                    out.push_back(Output::Deliver(from.shard, waiting));
+            Command::Locate { shard, ticket, namespace, socket } => {
+                if self.lease.is_valid(now) {
+                    let call = Call::FindUser { namespace, socket };
+                    out.push_back(Output::Call(call, Pending::Locate { shard, ticket }));
+                } else {
+                    out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node: None }));
                 }
             }
-            (Pending::Letter, Reply::Dropped { overflow: true }) => out.push_back(Output::Overflow),
-            (Pending::Expire { realm, src, dst }, Reply::Expired { sender: Some(at) }) => {
-                let frame = signalbox_peerserver::message::expire_frame(&dst, &src);
-                let kind = signalbox_peerserver::Kind::Expire;
-                let letter = Letter { from: at, realm, kind, src: dst, dst: src, frame, hops: 0 };
-                out.push_back(Output::Offer(at, letter));
+            Command::Listen { shard, ticket, rooms } => self.listen(now, shard, ticket, rooms, out),
+            Command::Adopt { shard, ticket, from, memberships, sockets } => {
+                self.adopt(now, (shard, ticket), from, memberships, sockets, out);
             }
-            (Pending::Peers { shard, ticket }, Reply::Peers(ids)) => {
-                out.push_back(Output::Deliver(shard, Delivery::Peers { ticket, ids }));
-            }
-            (Pending::Join { shard, ticket, room, socket, list }, Reply::Put { version, records }) => {
-                let number = self.rooms.joined(&room, version, records, out);
-                let mut members =
-                    if list { self.rooms.members(&room).unwrap_or_default() } else { Vec::new() };
-                members.retain(|record| record.socket != socket);
-                out.push_back(Output::Deliver(shard, Delivery::Joined { ticket, number, members }));
-            }
-            (Pending::Members { shard, ticket }, Reply::Records { records }) => {
-                out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members: records }));
-            }
-            (Pending::Users { shard, ticket }, Reply::Users(users, more)) => {
-                out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
-            }
-            _ => {}
         }
     }
 
-    /// The bus speaks.
+    /// The store answers.
+    pub(crate) fn reply(&mut self, now: Instant, pending: Pending, reply: Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Failed { .. }) {
+            self.store_lost(now, out);
+        }
+        match pending {
+            Pending::Nobody => {}
+            Pending::Claim { at, ticket, realm, id, token } => {
+                self.claim_answered(now, at, ticket, (realm, id, token), reply, out);
+            }
+            Pending::Reclaim { realm, id, generation } => self.reclaimed(realm, id, generation, reply, out),
+            Pending::Release { realm, id, generation } => {
+                out.push_back(Output::Freed { realm, id, generation });
+            }
+            Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
+            Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
+            Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
+            Pending::Sender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),
+            Pending::Peers { shard, ticket, realm } => {
+                let ids = match reply {
+                    Reply::Peers(ids) => ids,
+                    _ => self.own.ids(realm),
+                };
+                out.push_back(Output::Deliver(shard, Delivery::Peers { ticket, ids }));
+            }
+            Pending::Join(join) => self.join_answered(now, join, reply, out),
+            Pending::Leave { room, socket } => {
+                if matches!(reply, Reply::Failed { .. }) {
+                    self.rooms.left_alone(&room, socket, out);
+                }
+            }
+            Pending::Listen { room } => self.listen_answered(&room, reply, out),
+            Pending::Compare { room, settled } => self.compared(now, &room, settled, reply, out),
+            Pending::Members { shard, ticket, room } => {
+                let members = match reply {
+                    Reply::Records { records, .. } => records,
+                    _ => self.own.members(&room),
+                };
+                out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
+            }
+            Pending::Users { shard, ticket, namespace, after } => {
+                let (users, more) = match reply {
+                    Reply::Users(users, more) => (users, more),
+                    _ => self.own.users(&namespace, after),
+                };
+                out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
+            }
+            Pending::Locate { shard, ticket } => {
+                let node = if let Reply::User(node) = reply { node } else { None };
+                out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node }));
+            }
+            Pending::Adopt { shard, ticket } => self.adoptions.answered(shard, ticket, out),
+            Pending::Heartbeat { sent, owner, joins } => {
+                self.heartbeat_answered(now, sent, owner, joins, reply, out);
+            }
+            Pending::Nodes => {
+                if let Reply::Nodes(nodes) = reply {
+                    self.lease.keep_nodes(&nodes);
+                    out.push_back(Output::Nodes(nodes));
+                }
+            }
+        }
+    }
+
+    /// The bus speaks: a room has changed.
     pub(crate) fn bus(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        self.rooms.apply(delta, out);
+        self.room_changed(delta, out);
+    }
+
+    /// The bus speaks: another node tells this one something.
+    pub(crate) fn told(&mut self, from: Owner, message: ToNode, out: &mut Outputs) {
+        if self.lease.is_dead(from) {
+            return;
+        }
+        match message {
+            ToNode::Letter { to, letter } => out.push_back(Output::Offer(to, letter)),
+            ToNode::Superseded(at) => self.superseded(at, out),
+            ToNode::Other(_) => {}
+        }
+    }
+
+    /// Whether somebody who speaks on the bus is known to be dead.
+    pub(crate) fn is_dead(&self, from: Owner) -> bool {
+        self.lease.is_dead(from)
+    }
+
+    /// Time has passed. To be called every 100 ms or so.
+    pub(crate) fn tick(&mut self, now: Instant, out: &mut Outputs) {
+        self.notice(now, out);
+        self.heartbeat_if_due(now, out);
+        self.flush_users(now, out);
+        self.rooms_tick(now, out);
     }
 }

@@ -2,46 +2,106 @@
 //!
 //! The memory driver runs on it. A store in another process runs the same steps in its own language, and is tested against this.
 
+mod nodes;
 mod peers;
+pub(crate) mod queues;
 mod rooms;
+mod users;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     Config,
     store::{Call, Reply, RoomDelta},
 };
 
+/// How long a node's lease lasts after its last heartbeat.
+pub(crate) const LEASE: Duration = Duration::from_secs(6);
+
 /// All shared state.
 #[derive(Debug)]
 pub(crate) struct Model {
     peers: peers::Peers,
     rooms: rooms::Rooms,
+    users: users::Users,
+    nodes: nodes::Nodes,
+    /// Numbers that only grow: generations, epochs of rooms.
+    clock: Clock,
+}
+
+/// The store's clock in microseconds; never gives the same twice.
+#[derive(Debug)]
+struct Clock {
+    began: Instant,
+    /// What it showed then.
+    origin: u64,
+    last: u64,
+}
+
+impl Clock {
+    fn tick(&mut self, now: Instant) -> u64 {
+        let shown = self.origin + now.saturating_duration_since(self.began).as_micros() as u64;
+        self.last = shown.max(self.last + 1);
+        self.last
+    }
 }
 
 impl Model {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self { peers: peers::Peers::new(config), rooms: rooms::Rooms::default() }
+    /// A store whose clock shows `origin` microseconds at `began`. One that starts later must show more, or what it grants could
+    /// be mistaken for something older.
+    pub(crate) fn new(config: &Config, began: Instant, origin: u64) -> Self {
+        Self {
+            peers: peers::Peers::new(config),
+            rooms: rooms::Rooms::default(),
+            users: users::Users::default(),
+            nodes: nodes::Nodes::new(origin),
+            clock: Clock { began, origin, last: 0 },
+        }
     }
 
     /// One atomic step: its reply, and what it publishes.
-    pub(crate) fn execute(&mut self, call: Call, now: Instant) -> (Reply, Option<RoomDelta>) {
+    pub(crate) fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
+        let clock = self.clock.tick(now);
+        let mut published = Vec::new();
         let reply = match call {
-            Call::Claim { at, realm, id, token } => self.peers.claim(at, realm, id, token),
-            Call::Release { realm, id, generation } => self.peers.release(realm, &id, generation),
-            Call::DeliverOrQueue(letter) => self.peers.deliver_or_queue(letter, now),
-            Call::Expire { realm, src, dst, number } => self.peers.expire(realm, &src, &dst, number),
-            Call::Peers { realm } => Reply::Peers(self.peers.ids(realm)),
-            Call::Put { room, record, known } => return self.rooms.put(room, record, known),
-            Call::Remove { room, socket } => return self.rooms.remove(room, socket),
-            Call::Records { room } => Reply::Records { records: self.rooms.records(&room) },
-            Call::AddUser { namespace, socket } => self.rooms.add_user(namespace, socket),
-            Call::SetProfile { namespace, socket, profile } => {
-                self.rooms.set_profile(&namespace, socket, profile)
+            Call::Claim { owner, at, realm, id, token, full } => {
+                self.peers.claim(clock, (owner, at), realm, id, token, full)
             }
-            Call::RemoveUser { namespace, socket } => self.rooms.remove_user(&namespace, socket),
-            Call::Users { namespace, after } => self.rooms.users(&namespace, after),
+            Call::Reclaim { owner, at, realm, id, token, standing } => {
+                self.peers.reclaim((owner, at), realm, id, token, standing)
+            }
+            Call::Release { realm, id, generation } => self.peers.release(realm, &id, generation),
+            Call::DeliverOrQueue { letter, token, forced } => {
+                self.peers.deliver_or_queue(letter, &token, forced, now)
+            }
+            Call::Expire { realm, dst, number } => self.peers.expire(realm, &dst, number),
+            Call::FindPeer { realm, id, token } => Reply::Peer(self.peers.find(realm, &id, &token)),
+            Call::Peers { realm } => Reply::Peers(self.peers.ids(realm)),
+            Call::Put { owner, room, record, wants } => {
+                self.rooms.put(clock, owner, room, record, wants, &mut published)
+            }
+            Call::Remove { owner, room, socket } => self.rooms.remove(owner, room, socket, &mut published),
+            Call::Rehome { owner, from, room, record } => {
+                self.rooms.rehome(clock, owner, from, room, record, &mut published)
+            }
+            Call::Records { room } => self.rooms.records(&room),
+            Call::PutUsers { owner, puts, removes, .. } => self.users.put(owner, puts, &removes),
+            Call::Users { namespace, after } => self.users.page(&namespace, after),
+            Call::FindUser { namespace, socket } => self.users.find(&namespace, socket),
+            Call::Heartbeat { owner, joins, node, counters, reaps } => {
+                self.nodes.heartbeat(owner, joins, &node, counters, reaps, now)
+            }
+            Call::Nodes => self.nodes.list(),
+            Call::Leave { owner } => self.nodes.leave(owner),
+            Call::Reap { owner, partition } => {
+                self.peers.reap(owner, partition);
+                self.rooms.reap(owner, partition, &mut published);
+                self.users.reap(owner, partition);
+                Reply::Done
+            }
+            // Nobody listens in a cluster of one.
+            Call::Tell { .. } => Reply::Told(0),
         };
-        (reply, None)
+        (reply, published)
     }
 }

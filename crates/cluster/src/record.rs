@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
 /// A room of a namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RoomName {
     /// The namespace, with its leading slash.
     pub namespace: Arc<str>,
@@ -16,7 +17,7 @@ pub struct RoomName {
 }
 
 /// An event to be emitted: a name, and its arguments as JSON elements without brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emission {
     /// The event's name.
     pub event: Arc<str>,
@@ -28,7 +29,7 @@ pub struct Emission {
 
 /// A membership: the socket, its profile, and what the other members hear of it. The record carries the farewell because
 /// whoever ends the membership may be a survivor that never knew the member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The member.
     pub socket: Address,

@@ -3,39 +3,116 @@
 use std::sync::Arc;
 
 use crate::{
-    address::Address,
-    command::{Change, Letter, PeerAt, RealmId},
+    address::{Address, NodeTag, Owner},
+    command::{Change, Holder, Letter, PeerAt, RealmId},
     record::{Record, RoomName},
 };
 
+/// Where a room stands: its epoch (a room that is made anew begins a later one) and how often it changed in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stamp {
+    pub(crate) epoch: u64,
+    pub(crate) version: u64,
+}
+
+/// How good a claim is that is made again after the store, or the lease, was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It was granted by the store. Of two alike the lower generation wins, then the lower tag.
+    Granted,
+    /// It was, but its lease has run out since: whoever was granted the id then holds it rightly.
+    Lapsed,
+    /// It was granted by a node on its own, while the store was away.
+    Alone,
+}
+
+/// What a node says of itself with each heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counters {
+    /// Peer ids it holds.
+    pub(crate) claims: u64,
+}
+
 /// One atomic step.
 #[derive(Debug)]
+#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
 pub(crate) enum Call {
-    /// Claim an id, or take it over from a holder with the same token.
-    Claim { at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str> },
+    /// Claim an id, or take it over from a holder with the same token. With `full` a fresh claim is refused.
+    Claim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, full: bool },
+    /// Claim an id again under a new epoch; its generation (in `at`) stays.
+    Reclaim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, standing: Standing },
     /// End a claim of this generation.
     Release { realm: RealmId, id: Arc<str>, generation: u64 },
-    /// Say who holds the addressee's id; when nobody does, queue the letter if its kind is queued.
-    DeliverOrQueue(Letter),
-    /// End a wait; say whether its sender is to be told, and where the sender is now.
-    Expire { realm: RealmId, src: Arc<str>, dst: Arc<str>, number: u64 },
+    /// Say who holds the addressee's id; when nobody does, queue the letter if its kind is queued. `token` is the sender's. With
+    /// `forced` it is queued whoever is said to hold the id: it was looked for there.
+    DeliverOrQueue { letter: Letter, token: Arc<str>, forced: bool },
+    /// End a wait; say whether its sender is to be told, by the token it had.
+    Expire { realm: RealmId, dst: Arc<str>, number: u64 },
+    /// Who holds an id with this token.
+    FindPeer { realm: RealmId, id: Arc<str>, token: Arc<str> },
     /// The ids of a realm.
     Peers { realm: RealmId },
-    /// Put a membership record. `known` is the version the machine's replica has; when that is not the one before, the reply
-    /// carries all records.
-    Put { room: RoomName, record: Arc<Record>, known: Option<u64> },
-    /// Remove a membership record.
-    Remove { room: RoomName, socket: Address },
+    /// Put a membership record. One that is there already and says the same is only given to its new owner: nobody hears of it.
+    Put { owner: Owner, room: RoomName, record: Arc<Record>, wants: Wants },
+    /// Remove a membership record, if `owner`'s node wrote it.
+    Remove { owner: Owner, room: RoomName, socket: Address },
+    /// Give a membership record of `from`'s node to `owner`. Nobody hears of it. When it is not there (any more), or somebody
+    /// else's, it is put.
+    Rehome { owner: Owner, from: NodeTag, room: RoomName, record: Arc<Record> },
     /// The records of a room.
     Records { room: RoomName },
-    /// Add a user.
-    AddUser { namespace: Arc<str>, socket: Address },
-    /// Replace a user's profile.
-    SetProfile { namespace: Arc<str>, socket: Address, profile: Arc<str> },
-    /// Remove a user.
-    RemoveUser { namespace: Arc<str>, socket: Address },
+    /// Add users or replace their profiles and owners, and remove others that `owner`'s node wrote. All are in one partition.
+    PutUsers { owner: Owner, partition: u8, puts: Vec<User>, removes: Vec<(Arc<str>, Address)> },
     /// A page of users.
     Users { namespace: Arc<str>, after: Option<Address> },
+    /// Which node has a socket.
+    FindUser { namespace: Arc<str>, socket: Address },
+    /// Renew a lease, or begin one with `joins`.
+    Heartbeat { owner: Owner, joins: bool, node: Arc<NodeInfo>, counters: Counters, reaps: bool },
+    /// The nodes of the cluster.
+    Nodes,
+    /// End a lease. What it covered is gone already.
+    Leave { owner: Owner },
+    /// Remove what a dead owner left in one partition.
+    Reap { owner: Owner, partition: u8 },
+    /// Tell a node something. Not shared state: a message on the bus.
+    Tell { from: Owner, to: NodeTag, message: ToNode },
+}
+
+/// A connected socket: its namespace, its id, its profile.
+pub(crate) type User = (Arc<str>, Address, Arc<str>);
+
+/// What the reply to a [`Call::Put`] carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// All records of the room, unless it stood here before.
+    Since(Option<Stamp>),
+    /// Nothing.
+    Nothing,
+}
+
+/// What one node tells another.
+#[derive(Debug, Clone)]
+pub(crate) enum ToNode {
+    /// A letter for one of its peers.
+    Letter { to: PeerAt, letter: Letter },
+    /// One of its peers has lost its id.
+    Superseded(PeerAt),
+    /// Anything the node's own code makes of it.
+    Other(bytes::Bytes),
+}
+
+/// A node of the cluster, as it describes itself.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct NodeInfo {
+    /// The node in its present epoch.
+    pub owner: Owner,
+    /// A name for people.
+    pub name: String,
+    /// Where its node link listens.
+    pub link: Option<std::net::SocketAddr>,
+    /// It drains: its sessions will be closed, and no new ones are taken.
+    pub is_draining: bool,
 }
 
 /// What a call returns.
@@ -44,36 +121,65 @@ pub(crate) enum Reply {
     /// Nothing to say.
     Done,
     /// The id is granted.
-    Granted { generation: u64, superseded: Option<PeerAt>, waiting: Vec<signalbox_websocket::Frame> },
+    Granted { generation: u64, superseded: Option<Holder>, waiting: Vec<signalbox_websocket::Frame> },
     /// The id is held with another token.
     Taken,
     /// Too many ids are held.
     LimitReached,
+    /// A claim was made again; another holder may have had to give way. What waited for the id comes with it.
+    Kept { superseded: Option<Holder>, waiting: Vec<signalbox_websocket::Frame> },
     /// The addressee is here.
-    Holder(PeerAt, Letter),
+    Holder(Holder, Letter),
     /// The letter waits; with a number when it opened its sender's wait.
     Queued { letter: Letter, opened: Option<u64>, kept: bool },
     /// The letter was dropped: its kind does not wait, or too much waits already.
     Dropped { overflow: bool },
-    /// The wait was open; the sender is there now, if anywhere.
-    Expired { sender: Option<PeerAt> },
+    /// The wait was open if there is a token: its sender's.
+    Expired { token: Option<Arc<str>> },
+    /// Who holds the id.
+    Peer(Option<Holder>),
     /// Ids.
     Peers(Vec<Arc<str>>),
     /// The record was put.
-    Put { version: u64, records: Option<Vec<Arc<Record>>> },
-    /// Records.
-    Records { records: Vec<Arc<Record>> },
+    Put { stamp: Stamp, records: Option<Vec<Arc<Record>>> },
+    /// Records; no stamp when there is no such room.
+    Records { stamp: Option<Stamp>, records: Vec<Arc<Record>> },
     /// Users, and whether there are more.
     Users(Vec<(Address, Arc<str>)>, bool),
+    /// Which node has the socket.
+    User(Option<NodeTag>),
+    /// The lease was renewed, or not.
+    Heartbeat(Pulse),
+    /// The nodes.
+    Nodes(Vec<NodeInfo>),
+    /// How many heard it.
+    Told(u64),
+    /// The store is away. With `maybe` it may have done what it was asked, else it certainly has not.
+    Failed { maybe: bool },
+}
+
+/// What a heartbeat is answered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Pulse {
+    /// The lease was there (or was begun). Otherwise it is lost for good.
+    pub(crate) renewed: bool,
+    /// Which start of which server answered.
+    pub(crate) run_id: Arc<str>,
+    /// Changes whenever a node comes, goes or describes itself anew.
+    pub(crate) membership: u64,
+    /// Ids that all nodes hold together, as of their last heartbeats.
+    pub(crate) claims: u64,
+    /// Leases that have run out and that nobody else reaps just now.
+    pub(crate) expired: Vec<Owner>,
 }
 
 /// A message on the bus: what every node with members of the room hears.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RoomDelta {
     /// The room.
     pub(crate) room: RoomName,
-    /// Its version after the change.
-    pub(crate) version: u64,
+    /// Where it stands after the change.
+    pub(crate) stamp: Stamp,
     /// The change.
     pub(crate) change: Change,
 }

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signalbox_cluster::{Delivery, Outlet, ShardId};
+use bytes::Bytes;
+use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -106,4 +107,9 @@ impl Outlet for Inboxes {
     fn is_congested(&self, shard: ShardId) -> bool {
         self.is_full(shard)
     }
+
+    // A cluster of one has nobody to hear.
+    fn heard(&self, _: Heard) {}
+
+    fn told(&self, _: Owner, _: Bytes) {}
 }

@@ -197,7 +197,7 @@ pub(crate) struct Moved {
     /// What waited for a poll.
     pub(crate) frames: VecDeque<Frame>,
     /// Per socket, the rooms it is in, and the number of the last change it was told of each.
-    pub(crate) rooms: Vec<(Address, RoomName, u64)>,
+    pub(crate) rooms: Vec<(Address, RoomName, u128)>,
     /// Per shard, the last broadcast that the session has seen.
     pub(crate) seen: Vec<u64>,
 }

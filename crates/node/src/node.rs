@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_cluster::{Address, Memory, NodeTag, ShardId};
+use signalbox_cluster::{Address, Cluster, NodeTag, ShardId};
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -38,7 +38,7 @@ pub(crate) struct NodeShared {
     pub(crate) app: App,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) inboxes: Arc<Inboxes>,
-    pub(crate) cluster: Memory,
+    pub(crate) cluster: Cluster,
     pub(crate) metrics: Metrics,
     /// Bytes that wait for slow clients, by shard.
     pub(crate) waiting: Box<[AtomicIsize]>,
@@ -106,7 +106,7 @@ impl Node {
             concurrent_limit: config.peer.concurrent_limit,
             expire_timeout: config.peer.expire_timeout,
         };
-        let cluster = Memory::new(&cluster, inboxes.clone());
+        let cluster = Cluster::alone(&cluster, inboxes.clone());
         let waiting = (0..inboxes.len()).map(|_| AtomicIsize::new(0)).collect();
         let shared = NodeShared {
             tag: NodeTag::random(),

@@ -1,57 +1,141 @@
 //! Replicas: what this node's clients were told about each room they are in.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod joins;
+mod moves;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Output, Outputs};
+pub(super) use self::moves::Adoptions;
+use super::{Join, Machine, Output, Outputs, Pending, own::Own};
 use crate::{
     address::{Address, ShardId},
-    command::{Change, Delivery},
+    command::{Change, Delivery, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::RoomDelta,
+    store::{Call, Reply, RoomDelta, Stamp},
 };
+
+/// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long a member that is missing after the store was away may take to be written again.
+const SETTLE: Duration = Duration::from_secs(3);
+/// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
+const BUS_WAIT: Duration = Duration::from_secs(3);
+
+/// Whether the room's channel is heard.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    #[default]
+    No,
+    Asked,
+    Yes,
+}
 
 #[derive(Debug, Default)]
 struct Replica {
     route: Arc<Route>,
+    heard: Heard,
     /// `None` until the first snapshot: changes before it are part of it.
     state: Option<State>,
-    /// How many changes the shards were told.
-    told: u64,
+    /// The number of the last change the shards were told.
+    told: u128,
+    /// Joins that wait for the room to be heard, and since when.
+    joins: Vec<Join>,
+    waits_since: Option<Instant>,
+    /// Moves that wait for the room to be heard and a snapshot.
+    listens: Vec<(ShardId, Ticket)>,
+    /// The records were asked for to be compared; what is heard meanwhile waits for them.
+    comparing: Option<Vec<RoomDelta>>,
+    /// When members that were missing are looked for once more.
+    settles_at: Option<Instant>,
+    unused_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct State {
+    stamp: Stamp,
+    records: BTreeMap<Address, Arc<Record>>,
+}
+
+/// The number of a change: the same on every node that hears it in its turn.
+fn number_of(stamp: Stamp) -> u128 {
+    u128::from(stamp.epoch) << 64 | u128::from(stamp.version) << 16
 }
 
 impl Replica {
-    /// Applies a change and tells the shards.
+    /// Applies a change and tells the shards, unless it is no news.
     fn tell(&mut self, room: &RoomName, change: Change, out: &mut Outputs) {
         let Some(state) = self.state.as_mut() else { return };
-        match &change {
+        let change = match change {
             Change::Joined(record) | Change::Updated(record) => {
-                state.records.insert(record.socket, record.clone());
+                match state.records.insert(record.socket, record.clone()) {
+                    Some(known) if *known == *record => return,
+                    Some(_) => Change::Updated(record),
+                    None => Change::Joined(record),
+                }
             }
             Change::Left(record) => {
-                state.records.remove(&record.socket);
+                if state.records.remove(&record.socket).is_none() {
+                    return;
+                }
+                Change::Left(record)
             }
-        }
-        self.told += 1;
+        };
+        self.told = (self.told + 1).max(number_of(state.stamp));
         for shard in self.route.shards() {
             let told =
                 Delivery::RoomChanged { room: room.clone(), number: self.told, change: change.clone() };
             out.push_back(Output::Deliver(shard, told));
         }
     }
-}
 
-#[derive(Debug)]
-struct State {
-    version: u64,
-    records: BTreeMap<Address, Arc<Record>>,
+    /// Takes a snapshot over, and tells what differs from what was told before. `keeps` tells which missing members stay.
+    /// Returns whether any did.
+    fn replace(
+        &mut self,
+        room: &RoomName,
+        stamp: Stamp,
+        records: Vec<Arc<Record>>,
+        keeps: &dyn Fn(Address) -> bool,
+        out: &mut Outputs,
+    ) -> bool {
+        let Some(state) = self.state.as_mut() else {
+            let records = records.into_iter().map(|record| (record.socket, record)).collect();
+            self.state = Some(State { stamp, records });
+            self.told = self.told.max(number_of(stamp));
+            return false;
+        };
+        state.stamp = stamp;
+        let mut gone = state.records.clone();
+        for record in &records {
+            gone.remove(&record.socket);
+        }
+        let missing = gone.len();
+        gone.retain(|socket, _| !keeps(*socket));
+        let has_kept = gone.len() < missing;
+        for change in gone.into_values().map(Change::Left).chain(records.into_iter().map(Change::Joined)) {
+            self.tell(room, change, out);
+        }
+        has_kept
+    }
+
+    fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.route) == 1
+            && self.route.is_empty()
+            && self.joins.is_empty()
+            && self.listens.is_empty()
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     rooms: AHashMap<RoomName, Replica>,
+    /// Rooms that may be forgotten.
+    unused: Vec<RoomName>,
+    /// Rooms that somebody waits for, or that settle.
+    attended: Vec<RoomName>,
 }
 
 impl Replicas {
@@ -67,10 +151,13 @@ impl Replicas {
     }
 
     /// Nobody on this node is in the room, or about to join it: nobody needs the replica.
-    pub(super) fn forget_if_unused(&mut self, room: &RoomName) {
-        let unused = |replica: &Replica| Arc::strong_count(&replica.route) == 1 && replica.route.is_empty();
-        if self.rooms.get(room).is_some_and(unused) {
+    pub(super) fn forget_if_unused(&mut self, room: &RoomName, now: Instant, lingers: bool) {
+        let Some(replica) = self.rooms.get_mut(room).filter(|replica| replica.is_unused()) else { return };
+        if !lingers {
             self.rooms.remove(room);
+        } else if replica.unused_since.is_none() {
+            replica.unused_since = Some(now);
+            self.unused.push(room.clone());
         }
     }
 
@@ -78,8 +165,8 @@ impl Replicas {
         self.rooms.get(room).is_some_and(|replica| replica.route.shards().any(congested))
     }
 
-    pub(super) fn version(&self, room: &RoomName) -> Option<u64> {
-        self.rooms.get(room)?.state.as_ref().map(|state| state.version)
+    pub(super) fn stamp(&self, room: &RoomName) -> Option<Stamp> {
+        self.rooms.get(room)?.state.as_ref().map(|state| state.stamp)
     }
 
     pub(super) fn members(&self, room: &RoomName) -> Option<Vec<Arc<Record>>> {
@@ -87,59 +174,197 @@ impl Replicas {
         Some(state.records.values().cloned().collect())
     }
 
-    /// A join was answered, with the records if the replica was not current. Returns how many changes were told before.
-    pub(super) fn joined(
-        &mut self,
-        room: &RoomName,
-        version: u64,
-        records: Option<Vec<Arc<Record>>>,
-        out: &mut Outputs,
-    ) -> u64 {
-        let replica = self.rooms.entry(room.clone()).or_default();
-        if let Some(records) = records {
-            replace(replica, room, version, records, out);
+    fn attend(&mut self, room: &RoomName) {
+        if !self.attended.contains(room) {
+            self.attended.push(room.clone());
         }
-        replica.told
     }
 
-    /// The next version is applied and told; an older one was told already.
-    pub(super) fn apply(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        let RoomDelta { room, version, change } = delta;
-        let Some(replica) = self.rooms.get_mut(&room) else { return };
-        let Some(state) = replica.state.as_mut().filter(|state| version == state.version + 1) else { return };
-        state.version = version;
-        replica.tell(&room, change, out);
+    /// A member that left while the store was away.
+    pub(super) fn left_alone(&mut self, room: &RoomName, socket: Address, out: &mut Outputs) {
+        let Some(replica) = self.rooms.get_mut(room) else { return };
+        let record = replica.state.as_ref().and_then(|state| state.records.get(&socket)).cloned();
+        if let Some(record) = record {
+            replica.tell(room, Change::Left(record), out);
+        }
     }
 }
 
-/// Takes a snapshot over, and tells what differs from what was told before.
-fn replace(
-    replica: &mut Replica,
-    room: &RoomName,
-    version: u64,
-    records: Vec<Arc<Record>>,
-    out: &mut Outputs,
-) {
-    let Some(state) = replica.state.as_mut() else {
-        let records = records.into_iter().map(|record| (record.socket, record)).collect();
-        replica.state = Some(State { version, records });
-        return;
-    };
-    if state.version >= version {
-        return;
+/// Asks for the records of a room, to be compared with what was told.
+fn compare(replica: &mut Replica, room: &RoomName, settled: bool, out: &mut Outputs) {
+    if replica.state.is_some() && replica.comparing.is_none() {
+        replica.comparing = Some(Vec::new());
+        let pending = Pending::Compare { room: room.clone(), settled };
+        out.push_back(Output::Call(Call::Records { room: room.clone() }, pending));
     }
-    state.version = version;
-    let mut gone = state.records.clone();
-    let mut changes = Vec::new();
-    for record in records {
-        match gone.remove(&record.socket) {
-            Some(known) if *known == *record => {}
-            Some(_) => changes.push(Change::Updated(record)),
-            None => changes.push(Change::Joined(record)),
+}
+
+impl Machine {
+    /// The bus tells of a change: the next one is applied and told, an older one was told already, after a gap the records tell.
+    pub(super) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
+        let is_steady = self.lease.is_steady(SETTLE);
+        let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
+        let Some(state) = replica.state.as_mut().filter(|state| delta.stamp > state.stamp) else { return };
+        if let Some(heard) = &mut replica.comparing {
+            heard.push(delta);
+            return;
+        }
+        let RoomDelta { room, stamp, change } = delta;
+        let next = Stamp { version: state.stamp.version + 1, ..state.stamp };
+        // The first change of a room that everybody had left.
+        let begins = stamp.version == 1 && state.records.is_empty();
+        if stamp == next || begins {
+            state.stamp = stamp;
+            replica.tell(&room, change, out);
+        } else {
+            // A room that was made anew has lost its records, which their nodes will write again.
+            let settled = is_steady && stamp.epoch == state.stamp.epoch;
+            compare(replica, &room, settled, out);
         }
     }
-    let gone = gone.into_values().map(Change::Left);
-    for change in gone.chain(changes) {
-        replica.tell(room, change, out);
+
+    /// The records of a room have come. Members that are missing are gone, unless they are this node's own (it will write them
+    /// again, or has) or may yet be written again by their nodes.
+    pub(super) fn compared(
+        &mut self,
+        now: Instant,
+        room: &RoomName,
+        settled: bool,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
+        let heard = replica.comparing.take().unwrap_or_default();
+        let Reply::Records { stamp, records } = reply else { return };
+        let known = replica.state.as_ref().map(|state| state.stamp).unwrap_or_default();
+        let stamp = stamp.unwrap_or(known);
+        if stamp >= known {
+            let own = &self.own;
+            let keeps = |socket| !settled || own.is_member(room, socket);
+            let has_kept = replica.replace(room, stamp, records, &keeps, out);
+            replica.settles_at = (has_kept && !settled).then_some(now + SETTLE);
+            if replica.settles_at.is_some() {
+                self.rooms.attend(room);
+            }
+        }
+        for delta in heard {
+            self.room_changed(delta, out);
+        }
+    }
+
+    /// A room is heard.
+    pub(crate) fn subscribed(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
+        let is_online = self.lease.is_valid(now);
+        let Some(replica) = self.rooms.rooms.get_mut(room) else {
+            out.push_back(Output::Unsubscribe(room.clone()));
+            return;
+        };
+        replica.heard = Heard::Yes;
+        let joins = std::mem::take(&mut replica.joins);
+        replica.waits_since = None;
+        if is_online {
+            compare(replica, room, false, out);
+            for join in joins {
+                self.put(join, out);
+            }
+        } else {
+            for join in joins {
+                self.join_alone(join, out);
+            }
+        }
+        self.listen_on(now, room, out);
+    }
+
+    /// What was said in a room may have been missed, or in all. It is heard again once that is said.
+    pub(crate) fn unheard(&mut self, room: Option<&RoomName>) {
+        match room {
+            Some(room) => {
+                if let Some(replica) = self.rooms.rooms.get_mut(room) {
+                    replica.heard = Heard::Asked;
+                }
+            }
+            None => {
+                for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
+                    replica.heard = Heard::Asked;
+                }
+            }
+        }
+    }
+
+    /// The store is back: every member is written again, under the new epoch.
+    pub(super) fn put_all(&mut self, out: &mut Outputs) {
+        let owner = self.owner();
+        for (room, members) in &self.own.rooms {
+            for record in members.values() {
+                let (room, record) = (room.clone(), record.clone());
+                let call = Call::Put { owner, room, record, wants: crate::store::Wants::Nothing };
+                out.push_back(Output::Call(call, Pending::Nobody));
+            }
+        }
+    }
+
+    /// The store is back: every room is compared once it is heard.
+    pub(super) fn rooms_online(&mut self, out: &mut Outputs) {
+        for (room, replica) in &mut self.rooms.rooms {
+            match replica.heard {
+                Heard::Yes => compare(replica, room, false, out),
+                Heard::Asked => {}
+                Heard::No => {
+                    replica.heard = Heard::Asked;
+                    out.push_back(Output::Subscribe(room.clone()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn rooms_tick(&mut self, now: Instant, out: &mut Outputs) {
+        let is_online = self.lease.is_valid(now);
+        for room in std::mem::take(&mut self.rooms.attended) {
+            let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
+            if replica.settles_at.is_some_and(|at| at <= now) && is_online {
+                compare(replica, &room, true, out);
+            }
+            let is_late = replica.waits_since.is_some_and(|since| since + BUS_WAIT <= now);
+            let joins = if is_late { std::mem::take(&mut replica.joins) } else { Vec::new() };
+            if is_late {
+                replica.waits_since = None;
+            }
+            let is_done = replica.settles_at.is_none() && replica.waits_since.is_none();
+            if !is_done {
+                self.rooms.attended.push(room.clone());
+            }
+            for join in joins {
+                self.put_or_join_alone(now, join, out);
+            }
+            if is_late {
+                self.listen_anyway(&room, out);
+            }
+        }
+        let Self { rooms, own, .. } = self;
+        rooms.forget_unused(now, own, out);
+    }
+}
+
+impl Replicas {
+    /// Forgets the rooms that have been unused for a while. Only a room that is heard is unsubscribed, so that a confirmation is
+    /// never taken for another.
+    fn forget_unused(&mut self, now: Instant, own: &Own, out: &mut Outputs) {
+        let Self { rooms, unused, .. } = self;
+        unused.retain(|room| {
+            let Some(replica) = rooms.get_mut(room) else { return false };
+            if !replica.is_unused() || own.rooms.contains_key(room) {
+                replica.unused_since = None;
+                return false;
+            }
+            let is_over = replica.unused_since.is_none_or(|since| since + LINGER <= now);
+            if !is_over || replica.heard == Heard::Asked || replica.comparing.is_some() {
+                return true;
+            }
+            if replica.heard == Heard::Yes {
+                out.push_back(Output::Unsubscribe(room.clone()));
+            }
+            rooms.remove(room);
+            false
+        });
     }
 }

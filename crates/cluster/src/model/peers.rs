@@ -1,90 +1,119 @@
 //! Claims and queues.
 
-use std::{
-    collections::hash_map::Entry,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::hash_map::Entry, sync::Arc, time::Instant};
 
 use ahash::AHashMap;
-use signalbox_peerserver::{Queue, queue::Queued};
+
+use super::queues::Queues;
 
 use crate::{
     Config,
-    command::{Letter, PeerAt, RealmId},
-    store::Reply,
+    address::Owner,
+    command::{Holder, Letter, PeerAt, RealmId},
+    partition,
+    store::{Reply, Standing},
 };
-
-/// Most queues at once; an absent id costs memory, so their number is bounded too.
-const MAX_QUEUES: usize = 65_536;
-/// Most bytes in all queues together.
-const MAX_QUEUED: usize = 64 << 20;
-/// Waits are looked over for senders that went away once in so many queued letters.
-const PURGE_EVERY: u64 = 1024;
 
 #[derive(Debug)]
 struct Claim {
+    owner: Owner,
     at: PeerAt,
     token: Arc<str>,
+    standing: Standing,
+}
+
+impl Claim {
+    fn holder(&self) -> Holder {
+        Holder { owner: self.owner, at: self.at }
+    }
+
+    /// The smaller one stays when two claim the same after the store was away.
+    fn rank(&self) -> (Standing, u64, u32) {
+        (self.standing, self.at.generation, self.owner.tag.0)
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Peers {
+    realms: Vec<String>,
     limit: Option<usize>,
-    expire_timeout: Duration,
     claims: Vec<AHashMap<Arc<str>, Claim>>,
-    queues: AHashMap<(RealmId, Arc<str>), Queue>,
+    queues: Queues,
     held: usize,
-    /// Bytes in all queues.
-    queued: usize,
-    last_generation: u64,
-    numbers: u64,
 }
 
 impl Peers {
     pub(super) fn new(config: &Config) -> Self {
         Self {
+            realms: config.realms.clone(),
             limit: config.concurrent_limit,
-            expire_timeout: config.expire_timeout,
             claims: config.realms.iter().map(|_| AHashMap::new()).collect(),
-            queues: AHashMap::new(),
+            queues: Queues::new(config.expire_timeout, 0),
             held: 0,
-            queued: 0,
-            last_generation: 0,
-            numbers: 0,
         }
     }
 
-    /// Later than every generation before, and later than those of earlier starts.
-    fn next_generation(&mut self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        self.last_generation = now.max(self.last_generation + 1);
-        self.last_generation
-    }
-
-    pub(super) fn claim(&mut self, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>) -> Reply {
-        let generation = self.next_generation();
-        let at = PeerAt { generation, ..at };
+    pub(super) fn claim(
+        &mut self,
+        clock: u64,
+        (owner, at): (Owner, PeerAt),
+        realm: RealmId,
+        id: Arc<str>,
+        token: Arc<str>,
+        full: bool,
+    ) -> Reply {
         let Some(claims) = self.claims.get_mut(usize::from(realm)) else { return Reply::Taken };
-        let is_full = self.limit.is_some_and(|limit| self.held >= limit);
-        let superseded = match claims.entry(id.clone()) {
+        let is_full = full || self.limit.is_some_and(|limit| self.held >= limit);
+        let claim = |generation| Claim {
+            owner,
+            at: PeerAt { generation, ..at },
+            token: token.clone(),
+            standing: Standing::Granted,
+        };
+        let (generation, superseded) = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
                 if !is_same(&held.get().token, &token) {
                     return Reply::Taken;
                 }
-                Some(held.insert(Claim { at, token }).at)
+                let generation = clock.max(held.get().at.generation + 1);
+                (generation, Some(held.insert(claim(generation)).holder()))
             }
             Entry::Vacant(_) if is_full => return Reply::LimitReached,
             Entry::Vacant(free) => {
-                free.insert(Claim { at, token });
+                free.insert(claim(clock));
+                self.held += 1;
+                (clock, None)
+            }
+        };
+        Reply::Granted { generation, superseded, waiting: self.queues.take(realm, id) }
+    }
+
+    pub(super) fn reclaim(
+        &mut self,
+        (owner, at): (Owner, PeerAt),
+        realm: RealmId,
+        id: Arc<str>,
+        token: Arc<str>,
+        standing: Standing,
+    ) -> Reply {
+        let Some(claims) = self.claims.get_mut(usize::from(realm)) else { return Reply::Taken };
+        let claim = Claim { owner, at, token, standing };
+        let superseded = match claims.entry(id.clone()) {
+            Entry::Occupied(mut held) => {
+                let is_own = held.get().owner.tag == owner.tag && held.get().at == at;
+                if !is_own && held.get().rank() < claim.rank() {
+                    return Reply::Taken;
+                }
+                let old = held.insert(claim).holder();
+                (!is_own).then_some(old)
+            }
+            Entry::Vacant(free) => {
+                free.insert(claim);
                 self.held += 1;
                 None
             }
         };
-        let queue = self.queues.remove(&(realm, id)).unwrap_or_default();
-        self.queued -= queue.bytes();
-        let waiting = queue.take().collect();
-        Reply::Granted { generation, superseded, waiting }
+        Reply::Kept { superseded, waiting: self.queues.take(realm, id) }
     }
 
     pub(super) fn release(&mut self, realm: RealmId, id: &str, generation: u64) -> Reply {
@@ -97,67 +126,41 @@ impl Peers {
         Reply::Done
     }
 
-    pub(super) fn holder(&self, realm: RealmId, id: &str) -> Option<PeerAt> {
-        Some(self.claims.get(usize::from(realm))?.get(id)?.at)
+    fn claim_of(&self, realm: RealmId, id: &str) -> Option<&Claim> {
+        self.claims.get(usize::from(realm))?.get(id)
     }
 
-    pub(super) fn deliver_or_queue(&mut self, letter: Letter, now: Instant) -> Reply {
-        if let Some(at) = self.holder(letter.realm, &letter.dst) {
-            return Reply::Holder(at, letter);
-        }
-        if !letter.kind.is_queued() {
-            return Reply::Dropped { overflow: false };
-        }
-        self.numbers += 1;
-        if self.numbers.is_multiple_of(PURGE_EVERY) {
-            self.queues.retain(|_, queue| {
-                queue.purge(now);
-                !queue.is_empty()
-            });
-            self.queued = self.queues.values().map(Queue::bytes).sum();
-        }
-        let key = (letter.realm, letter.dst.clone());
-        if self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key) {
-            return Reply::Dropped { overflow: true };
-        }
-        let claim = self.claims.get(usize::from(letter.realm)).and_then(|claims| claims.get(&letter.src));
-        let Some(token) = claim.map(|claim| claim.token.clone()) else {
-            return Reply::Dropped { overflow: false };
-        };
-        let room = MAX_QUEUED.saturating_sub(self.queued);
-        let queue = self.queues.entry(key).or_default();
-        let before = queue.bytes();
-        let (opened, kept) = match queue.push(
-            (&letter.src, &token),
-            letter.frame.clone(),
-            self.numbers,
-            (now, self.expire_timeout),
-            room,
-        ) {
-            Queued::First(number) => (Some(number), true),
-            Queued::FirstFull(number) => (Some(number), false),
-            Queued::More => (None, true),
-            Queued::Full => (None, false),
-        };
-        self.queued += queue.bytes() - before;
-        Reply::Queued { letter, opened, kept }
+    pub(super) fn find(&self, realm: RealmId, id: &str, token: &str) -> Option<Holder> {
+        self.claim_of(realm, id).filter(|claim| is_same(&claim.token, token)).map(Claim::holder)
     }
 
-    pub(super) fn expire(&mut self, realm: RealmId, src: &str, dst: &Arc<str>, number: u64) -> Reply {
-        let Entry::Occupied(mut queue) = self.queues.entry((realm, dst.clone())) else { return Reply::Done };
-        let before = queue.get().bytes();
-        let Some(token) = queue.get_mut().expire(number) else { return Reply::Done };
-        self.queued -= before - queue.get().bytes();
-        if queue.get().is_empty() {
-            queue.remove();
+    pub(super) fn deliver_or_queue(
+        &mut self,
+        letter: Letter,
+        token: &Arc<str>,
+        forced: bool,
+        now: Instant,
+    ) -> Reply {
+        if let Some(claim) = self.claim_of(letter.realm, &letter.dst).filter(|_| !forced) {
+            return Reply::Holder(claim.holder(), letter);
         }
-        // Somebody else may have the sender's id by now, who never called anybody.
-        let claim = self.claims.get(usize::from(realm)).and_then(|claims| claims.get(src));
-        Reply::Expired { sender: claim.filter(|claim| is_same(&claim.token, &token)).map(|claim| claim.at) }
+        self.queues.push(letter, token, now)
+    }
+
+    pub(super) fn expire(&mut self, realm: RealmId, dst: &Arc<str>, number: u64) -> Reply {
+        Reply::Expired { token: self.queues.expire(realm, dst, number) }
     }
 
     pub(super) fn ids(&self, realm: RealmId) -> Vec<Arc<str>> {
         self.claims.get(usize::from(realm)).map(|claims| claims.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn reap(&mut self, owner: Owner, partition: u8) {
+        for (realm, claims) in self.realms.iter().zip(&mut self.claims) {
+            let before = claims.len();
+            claims.retain(|id, claim| claim.owner != owner || partition::of_peer(realm, id) != partition);
+            self.held -= before - claims.len();
+        }
     }
 }
 

@@ -1,104 +1,133 @@
-//! Rooms and users.
+//! Rooms: records, versions, and what is published of their changes.
 
 use std::{
     collections::{BTreeMap, hash_map::Entry},
-    ops::Bound,
     sync::Arc,
 };
 
 use ahash::AHashMap;
 
 use crate::{
-    address::Address,
+    address::{Address, NodeTag, Owner},
     command::Change,
+    partition,
     record::{Record, RoomName},
-    store::{Reply, RoomDelta},
+    store::{Reply, RoomDelta, Stamp, Wants},
 };
 
-/// Users in one page.
-const PAGE: usize = 1000;
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Room {
-    version: u64,
+    stamp: Stamp,
     /// In the order of their addresses, which is random: the same on every node.
-    records: BTreeMap<Address, Arc<Record>>,
+    records: BTreeMap<Address, (Owner, Arc<Record>)>,
+}
+
+impl Room {
+    fn records(&self) -> Vec<Arc<Record>> {
+        self.records.values().map(|(_, record)| record.clone()).collect()
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
     rooms: AHashMap<RoomName, Room>,
-    users: AHashMap<Arc<str>, BTreeMap<Address, Arc<str>>>,
-    /// A room that emptied and came back continues from here, so that no version is ever used twice.
-    last_version: u64,
 }
 
 impl Rooms {
     pub(super) fn put(
         &mut self,
+        clock: u64,
+        owner: Owner,
         room: RoomName,
         record: Arc<Record>,
-        known: Option<u64>,
-    ) -> (Reply, Option<RoomDelta>) {
-        let last = self.last_version;
-        let state =
-            self.rooms.entry(room.clone()).or_insert_with(|| Room { version: last, ..Room::default() });
-        let is_current = known == Some(state.version);
-        state.version += 1;
-        let version = state.version;
-        let change = match state.records.insert(record.socket, record.clone()) {
-            Some(_) => Change::Updated(record),
-            None => Change::Joined(record),
-        };
-        let records = (!is_current).then(|| state.records.values().cloned().collect());
-        (Reply::Put { version, records }, Some(RoomDelta { room, version, change }))
-    }
-
-    pub(super) fn remove(&mut self, room: RoomName, socket: Address) -> (Reply, Option<RoomDelta>) {
-        let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) else { return (Reply::Done, None) };
-        let state = entry.get_mut();
-        let Some(record) = state.records.remove(&socket) else { return (Reply::Done, None) };
-        state.version += 1;
-        let version = state.version;
-        if state.records.is_empty() {
-            self.last_version = self.last_version.max(version);
-            entry.remove();
+        wants: Wants,
+        published: &mut Vec<RoomDelta>,
+    ) -> Reply {
+        // A room that emptied and came back has a later epoch, so that no stamp is ever used twice.
+        let fresh = || Room { stamp: Stamp { epoch: clock, version: 0 }, records: BTreeMap::new() };
+        let state = self.rooms.entry(room.clone()).or_insert_with(fresh);
+        let is_listed = matches!(wants, Wants::Since(known) if known != Some(state.stamp));
+        let before = state.records.insert(record.socket, (owner, record.clone()));
+        if before.as_ref().is_none_or(|(_, before)| *before != record) {
+            state.stamp.version += 1;
+            let change = match before {
+                Some(_) => Change::Updated(record),
+                None => Change::Joined(record),
+            };
+            published.push(RoomDelta { room, stamp: state.stamp, change });
         }
-        (Reply::Done, Some(RoomDelta { room, version, change: Change::Left(record) }))
+        let records = is_listed.then(|| state.records());
+        Reply::Put { stamp: state.stamp, records }
     }
 
-    pub(super) fn records(&self, room: &RoomName) -> Vec<Arc<Record>> {
-        self.rooms.get(room).map(|room| room.records.values().cloned().collect()).unwrap_or_default()
-    }
-
-    pub(super) fn add_user(&mut self, namespace: Arc<str>, socket: Address) -> Reply {
-        self.users.entry(namespace).or_default().insert(socket, Arc::from("{}"));
+    pub(super) fn rehome(
+        &mut self,
+        clock: u64,
+        owner: Owner,
+        from: NodeTag,
+        room: RoomName,
+        record: Arc<Record>,
+        published: &mut Vec<RoomDelta>,
+    ) -> Reply {
+        let state = self.rooms.get_mut(&room);
+        if let Some((by, _)) = state.and_then(|state| state.records.get_mut(&record.socket))
+            && by.tag == from
+        {
+            *by = owner;
+            return Reply::Done;
+        }
+        self.put(clock, owner, room, record, Wants::Nothing, published);
         Reply::Done
     }
 
-    pub(super) fn set_profile(&mut self, namespace: &str, socket: Address, profile: Arc<str>) -> Reply {
-        if let Some(present) = self.users.get_mut(namespace).and_then(|users| users.get_mut(&socket)) {
-            *present = profile;
-        }
-        Reply::Done
-    }
-
-    pub(super) fn remove_user(&mut self, namespace: &Arc<str>, socket: Address) -> Reply {
-        if let Entry::Occupied(mut users) = self.users.entry(namespace.clone()) {
-            users.get_mut().remove(&socket);
-            if users.get().is_empty() {
-                users.remove();
+    pub(super) fn remove(
+        &mut self,
+        owner: Owner,
+        room: RoomName,
+        socket: Address,
+        published: &mut Vec<RoomDelta>,
+    ) -> Reply {
+        if let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) {
+            let state = entry.get_mut();
+            if state.records.get(&socket).is_some_and(|(by, _)| by.tag == owner.tag)
+                && let Some((_, record)) = state.records.remove(&socket)
+            {
+                state.stamp.version += 1;
+                published.push(RoomDelta { room, stamp: state.stamp, change: Change::Left(record) });
+            }
+            if state.records.is_empty() {
+                entry.remove();
             }
         }
         Reply::Done
     }
 
-    pub(super) fn users(&self, namespace: &str, after: Option<Address>) -> Reply {
-        let Some(users) = self.users.get(namespace) else { return Reply::Users(Vec::new(), false) };
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = users.range((from, Bound::Unbounded));
-        let page: Vec<_> =
-            rest.by_ref().take(PAGE).map(|(socket, profile)| (*socket, profile.clone())).collect();
-        Reply::Users(page, rest.next().is_some())
+    pub(super) fn records(&self, room: &RoomName) -> Reply {
+        match self.rooms.get(room) {
+            Some(state) => Reply::Records { stamp: Some(state.stamp), records: state.records() },
+            None => Reply::Records { stamp: None, records: Vec::new() },
+        }
+    }
+
+    pub(super) fn reap(&mut self, owner: Owner, partition: u8, published: &mut Vec<RoomDelta>) {
+        let mut names: Vec<_> =
+            self.rooms.keys().filter(|room| partition::of_room(room) == partition).cloned().collect();
+        names.sort_unstable();
+        for room in names {
+            let Entry::Occupied(mut entry) = self.rooms.entry(room.clone()) else { continue };
+            let state = entry.get_mut();
+            let dead: Vec<Address> =
+                state.records.iter().filter(|(_, (by, _))| *by == owner).map(|(socket, _)| *socket).collect();
+            for socket in dead {
+                if let Some((_, record)) = state.records.remove(&socket) {
+                    state.stamp.version += 1;
+                    let change = Change::Left(record);
+                    published.push(RoomDelta { room: room.clone(), stamp: state.stamp, change });
+                }
+            }
+            if state.records.is_empty() {
+                entry.remove();
+            }
+        }
     }
 }

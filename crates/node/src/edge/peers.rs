@@ -56,7 +56,7 @@ fn id(node: &Node, key: &str) -> HttpResponse {
     let realm = realm(node, key);
     let id = loop {
         let id = uuid::Uuid::new_v4().to_string();
-        if !realm.is_some_and(|realm| node.shared.cluster.is_held(realm, &id)) {
+        if !realm.is_some_and(|realm| node.shared.cluster.is_held(Instant::now(), realm, &id)) {
             break id;
         }
     };

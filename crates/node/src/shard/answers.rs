@@ -65,7 +65,10 @@ impl State {
             | Delivery::Members { ticket, .. }
             | Delivery::Users { ticket, .. }
             | Delivery::Claimed { ticket, .. }
-            | Delivery::Peers { ticket, .. } => self.answered(now, ticket, delivery),
+            | Delivery::Peers { ticket, .. }
+            | Delivery::Located { ticket, .. }
+            | Delivery::Listening { ticket, .. }
+            | Delivery::Adopted { ticket } => self.answered(now, ticket, delivery),
         }
     }
 
@@ -102,7 +105,7 @@ impl State {
     }
 
     /// A room has changed: every member here but the subject hears of it.
-    pub(super) fn room_changed(&mut self, key: RoomKey, number: u64, change: &Change) {
+    pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.told = number;
         let record = change.record();

@@ -303,7 +303,7 @@ impl State {
     }
 
     /// Every member of a room here but one hears something about that one.
-    pub(super) fn tell_room(&mut self, key: RoomKey, number: u64, about: Address, message: &Message) {
+    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, about: Address, message: &Message) {
         self.keep_change_for_takings(key, number, about, message);
         let mut index = 0;
         while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))

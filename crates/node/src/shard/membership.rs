@@ -160,7 +160,7 @@ impl State {
     /// Forgets a room that nobody here is in, and takes this shard off its route.
     pub(super) fn close_room_if_unused(&mut self, key: RoomKey) {
         if let Some(room) = self.rooms.close_if_unused(key) {
-            self.node.cluster.release_route(&room.name, room.route, self.id);
+            self.node.cluster.release_route(std::time::Instant::now(), &room.name, room.route, self.id);
         }
     }
 

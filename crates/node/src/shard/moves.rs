@@ -41,7 +41,7 @@ pub(super) struct Taking {
 /// What was heard meanwhile.
 enum Heard {
     Broadcast(Broadcast),
-    Change { room: RoomName, number: u64, about: Address, message: Message },
+    Change { room: RoomName, number: u128, about: Address, message: Message },
 }
 
 impl State {
@@ -250,7 +250,7 @@ impl State {
     }
 
     /// Gives a session that has arrived what was heard for it, unless it saw that before it moved.
-    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName, u64)], heard: &Heard) {
+    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName, u128)], heard: &Heard) {
         let Some(session) = self.session(key, number) else { return };
         match heard {
             Heard::Broadcast(broadcast) => {
@@ -263,7 +263,7 @@ impl State {
                 }
             }
             Heard::Change { room, number: change, about, message } => {
-                let is_news = |(id, name, told): &&(Address, RoomName, u64)| {
+                let is_news = |(id, name, told): &&(Address, RoomName, u128)| {
                     name == room && id != about && *change > *told
                 };
                 for _ in 0..rooms.iter().filter(is_news).count() {
@@ -288,7 +288,7 @@ impl State {
     pub(super) fn keep_change_for_takings(
         &mut self,
         key: RoomKey,
-        number: u64,
+        number: u128,
         about: Address,
         message: &Message,
     ) {
@@ -341,7 +341,7 @@ impl Taking {
 }
 
 /// How many of the session's sockets a broadcast is for.
-fn hearers(session: &Session, rooms: &[(Address, RoomName, u64)], broadcast: &Broadcast) -> usize {
+fn hearers(session: &Session, rooms: &[(Address, RoomName, u128)], broadcast: &Broadcast) -> usize {
     let to = &broadcast.to;
     let is_in = |id: Address, names: &[std::sync::Arc<str>]| {
         rooms.iter().any(|(member, room, _)| *member == id && names.contains(&room.name))

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use signalbox_cluster::{Claimed, Command, Letter, PeerAt, RealmId, memory::Sent};
+use signalbox_cluster::{Claimed, Command, Letter, PeerAt, RealmId, Sent};
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::Due, message,
 };
@@ -170,10 +170,11 @@ impl State {
             dst: relay.dst.as_ref().into(),
             frame: relay.frame(&peer.id),
             hops: 0,
+            sender: None,
         };
         let may_wait = !relay.kind.is_queued()
             || peer.waits < MAX_WAITS
-            || self.node.cluster.is_held(letter.realm, &letter.dst);
+            || self.node.cluster.is_held(now, letter.realm, &letter.dst);
         if may_wait {
             if self.send_letter(now, letter) == Sent::Waits {
                 self.peers[key as usize].waits += 1;
@@ -184,7 +185,7 @@ impl State {
     }
 
     fn send_letter(&mut self, now: Instant, letter: Letter) -> Sent {
-        let sent = self.node.cluster.send(now, letter);
+        let sent = self.node.cluster.send(now, self.id, letter);
         match sent {
             Sent::Taken | Sent::Waits => {}
             Sent::Overflow => self.drop_letter("overflow"),

@@ -19,7 +19,7 @@ pub(crate) struct Room {
     /// Joins that were asked for and not answered yet, and sessions on their way here: they keep the shard on the route.
     pub(crate) expected: u32,
     /// The number of the last change that was told.
-    pub(crate) told: u64,
+    pub(crate) told: u128,
     /// Sessions on their way here that must not miss anything.
     pub(crate) takings: Vec<Address>,
 }

@@ -31,16 +31,18 @@ impl Outlet for Inboxes {
     fn is_congested(&self, shard: ShardId) -> bool {
         self.full.lock().contains(&shard)
     }
+    fn heard(&self, _: crate::Heard) {}
+    fn told(&self, _: crate::Owner, _: bytes::Bytes) {}
 }
 
-struct Cluster {
-    memory: Memory,
+struct Harness {
+    cluster: Cluster,
     inboxes: Arc<Inboxes>,
     now: Instant,
     ticket: Ticket,
 }
 
-impl Cluster {
+impl Harness {
     fn new(limit: Option<usize>) -> Self {
         let inboxes = Arc::new(Inboxes::default());
         let config = Config {
@@ -48,7 +50,7 @@ impl Cluster {
             concurrent_limit: limit,
             expire_timeout: Duration::from_secs(5),
         };
-        Self { memory: Memory::new(&config, inboxes.clone()), inboxes, now: Instant::now(), ticket: 0 }
+        Self { cluster: Cluster::alone(&config, inboxes.clone()), inboxes, now: Instant::now(), ticket: 0 }
     }
 
     fn told(&self) -> Vec<(ShardId, Delivery)> {
@@ -56,7 +58,7 @@ impl Cluster {
     }
 
     fn submit(&mut self, command: Command) -> Vec<(ShardId, Delivery)> {
-        self.memory.submit(self.now, command);
+        self.cluster.submit(self.now, command);
         self.told()
     }
 
@@ -93,8 +95,9 @@ impl Cluster {
             dst: dst.into(),
             frame: Frame::text(text),
             hops: 0,
+            sender: None,
         };
-        (self.memory.send(self.now, letter), self.told())
+        (self.cluster.send(self.now, 0, letter), self.told())
     }
 }
 
@@ -104,7 +107,7 @@ fn text(frame: &Frame) -> String {
 
 #[test]
 fn an_id_has_one_holder() {
-    let mut cluster = Cluster::new(None);
+    let mut cluster = Harness::new(None);
     assert!(cluster.claim(1, "a", "t").0.is_some());
     let (granted, told) = cluster.claim(2, "a", "other");
     assert_eq!(granted, None);
@@ -113,21 +116,21 @@ fn an_id_has_one_holder() {
 
 #[test]
 fn the_same_token_takes_over_and_fences_the_old_connection() {
-    let mut cluster = Cluster::new(Some(1));
+    let mut cluster = Harness::new(Some(1));
     let old = cluster.claim(1, "a", "t").0.unwrap();
     let (new, told) = cluster.claim(2, "a", "t");
     assert!(new.unwrap() > old, "generations only grow");
     assert!(matches!(told[0].1, Delivery::Superseded(PeerAt { key: 1, .. })));
     assert_eq!(cluster.send((1, old), "a", "a", "late").0, Sent::Fenced);
     cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: old });
-    assert!(cluster.memory.is_held(0, "a"), "the old connection's close releases nothing");
+    assert!(cluster.cluster.is_held(Instant::now(), 0, "a"), "the old connection's close releases nothing");
     cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: new.unwrap() });
-    assert!(!cluster.memory.is_held(0, "a"));
+    assert!(!cluster.cluster.is_held(Instant::now(), 0, "a"));
 }
 
 #[test]
 fn the_limit_counts_held_ids_and_takeovers_are_exempt() {
-    let mut cluster = Cluster::new(Some(2));
+    let mut cluster = Harness::new(Some(2));
     cluster.claim(1, "a", "t");
     let b = cluster.claim(2, "b", "t").0.unwrap();
     assert!(matches!(
@@ -141,7 +144,7 @@ fn the_limit_counts_held_ids_and_takeovers_are_exempt() {
 
 #[test]
 fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
-    let mut cluster = Cluster::new(None);
+    let mut cluster = Harness::new(None);
     let a = (1, cluster.claim(1, "a", "t").0.unwrap());
     let (_, told) = cluster.send(a, "a", "b", "1");
     let number = match &told[..] {
@@ -198,9 +201,9 @@ fn record(socket: Address, profile: &str) -> Record {
 
 #[test]
 fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
-    let mut cluster = Cluster::new(None);
+    let mut cluster = Harness::new(None);
     let room = RoomName { namespace: "/".into(), name: "r".into() };
-    let route = cluster.memory.route(&room);
+    let route = cluster.cluster.route(&room);
     route.add(1);
     cluster.inboxes.full.lock().push(1);
     let socket = Address::random(NodeTag(1), 0);
@@ -222,9 +225,9 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
 
 #[test]
 fn a_room_that_nobody_is_in_costs_nothing() {
-    let mut cluster = Cluster::new(None);
+    let mut cluster = Harness::new(None);
     let room = RoomName { namespace: "/".into(), name: "r".into() };
-    let route = cluster.memory.route(&room);
+    let route = cluster.cluster.route(&room);
     route.add(0);
     let socket = Address::random(NodeTag(1), 0);
     cluster.submit(Command::Join {
@@ -235,8 +238,8 @@ fn a_room_that_nobody_is_in_costs_nothing() {
         list: false,
     });
     cluster.submit(Command::Leave { room: room.clone(), socket });
-    cluster.memory.release_route(&room, route, 0);
-    assert!(cluster.memory.find_route(&room).is_none());
+    cluster.cluster.release_route(Instant::now(), &room, route, 0);
+    assert!(cluster.cluster.find_route(&room).is_none());
 }
 
 #[derive(Debug, Clone)]
@@ -266,14 +269,14 @@ proptest! {
     /// and a view made of nothing but answers and changes is the truth.
     #[test]
     fn the_promises_hold_in_any_order(steps in proptest::collection::vec(step(), 0..120)) {
-        let mut cluster = Cluster::new(Some(2));
+        let mut cluster = Harness::new(Some(2));
         let rooms: Vec<RoomName> = (0..3).map(|n| RoomName { namespace: "/".into(), name: format!("r{n}").into() }).collect();
-        let routes: Vec<_> = rooms.iter().map(|room| cluster.memory.route(room)).collect();
+        let routes: Vec<_> = rooms.iter().map(|room| cluster.cluster.route(room)).collect();
         // Sockets 0-2 live on shard 0, 3-5 on shard 1.
         let sockets: Vec<Address> = (0..6).map(|n| Address::random(NodeTag(1), n / 3)).collect();
         let mut truth: HashMap<(usize, usize), String> = HashMap::new();
         let mut views: HashMap<(ShardId, usize), HashMap<Address, String>> = HashMap::new();
-        let mut versions: HashMap<(ShardId, usize), u64> = HashMap::new();
+        let mut versions: HashMap<(ShardId, usize), u128> = HashMap::new();
         let mut ticket_room: HashMap<Ticket, (usize, usize, String)> = HashMap::new();
         // Claims by key: (id, token, generation).
         let mut held: HashMap<usize, (usize, u64)> = HashMap::new();
@@ -293,11 +296,11 @@ proptest! {
                     let record = record(sockets[socket], &profile);
                     let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true };
                     truth.insert((room, socket), profile);
-                    cluster.memory.submit(cluster.now, join);
+                    cluster.cluster.submit(cluster.now, join);
                 }
                 Step::Leave(socket, room) => {
                     truth.remove(&(room, socket));
-                    cluster.memory.submit(cluster.now, Command::Leave { room: rooms[room].clone(), socket: sockets[socket] });
+                    cluster.cluster.submit(cluster.now, Command::Leave { room: rooms[room].clone(), socket: sockets[socket] });
                 }
                 Step::Claim(key, id, token) if !held.contains_key(&key) => {
                     let (granted, told) = cluster.claim(key as u32, &format!("p{id}"), &format!("t{token}"));
@@ -321,7 +324,7 @@ proptest! {
                 }
                 Step::Claim(..) => {}
                 Step::Release(key) => if let Some((id, generation)) = held.remove(&key) {
-                    cluster.memory.submit(cluster.now, Command::Release { realm: 0, id: format!("p{id}").into(), generation });
+                    cluster.cluster.submit(cluster.now, Command::Release { realm: 0, id: format!("p{id}").into(), generation });
                 },
                 Step::Send(key, dst) => if let Some((id, generation)) = held.get(&key).copied() {
                     letters += 1;
@@ -344,7 +347,7 @@ proptest! {
                     let (src, dst, number) = waits.swap_remove(index);
                     let key = (src.to_string(), dst.to_string());
                     let lost = waiting_letters.get(&key).cloned().unwrap_or_default();
-                    cluster.memory.submit(cluster.now, Command::Expire { realm: 0, src: src.clone(), dst, number });
+                    cluster.cluster.submit(cluster.now, Command::Expire { realm: 0, src: src.clone(), dst, number });
                     let told = cluster.told().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::Letter { .. })).count();
                     prop_assert!(told <= 1);
                     if told == 1 {
@@ -372,7 +375,6 @@ proptest! {
                         let room = rooms.iter().position(|name| *name == room).unwrap();
                         let known = versions.entry((shard, room)).or_insert(version - 1);
                         if version <= *known { continue; }
-                        prop_assert_eq!(version, *known + 1, "a version was skipped");
                         *known = version;
                         let view = views.entry((shard, room)).or_default();
                         match change {

@@ -1,0 +1,427 @@
+//! The cluster as a node's shards see it. In a cluster of one the model is the store, and every step is taken at once under one
+//! lock; with a shared store the calls go to its driver, and their replies come back from there. Letters to peers that are here
+//! take no lock at all.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use ahash::{AHashMap, RandomState};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    Config,
+    address::{Address, NodeTag, Owner, ShardId},
+    command::{Command, Delivery, Heard, Letter, Outlet, PeerAt, RealmId},
+    machine::{Machine, Output, Outputs, Pending, Status},
+    model::Model,
+    record::{Record, RoomName},
+    route::Route,
+    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+};
+
+type Directory = papaya::HashMap<Arc<str>, PeerAt, RandomState>;
+
+/// A node's part of the cluster.
+pub struct Cluster {
+    outlet: Arc<dyn Outlet>,
+    /// Who holds which id on this node, per realm; read without a lock, written under the core's.
+    directories: Vec<Directory>,
+    core: Mutex<Core>,
+    nodes: RwLock<Arc<AHashMap<NodeTag, NodeInfo>>>,
+    status: AtomicU8,
+}
+
+struct Core {
+    machine: Machine,
+    store: Store,
+    outputs: Outputs,
+    /// Letters dropped, and waits opened, so far.
+    overflows: u64,
+    waits: u64,
+}
+
+enum Store {
+    /// In a cluster of one.
+    Here(Box<Model>),
+    /// Shared; its driver listens here.
+    Elsewhere(UnboundedSender<ToDriver>),
+}
+
+/// What the driver of a shared store is asked for, in order.
+#[derive(Debug)]
+#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
+pub(crate) enum ToDriver {
+    /// Make this call, and give its reply back with what it answers.
+    Call(Box<(Call, Pending)>),
+    /// Hear a room, and say once that is so.
+    Subscribe(RoomName),
+    /// Do not hear it any more.
+    Unsubscribe(RoomName),
+    /// Say something in a room, or everywhere.
+    Say { from: Owner, room: Option<RoomName>, payload: Bytes },
+}
+
+/// Where something is said.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// To the nodes with members of a room.
+    Room(&'a RoomName),
+    /// To all nodes.
+    Everywhere,
+}
+
+/// What became of a letter that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way, or waits for its addressee with earlier ones.
+    Taken,
+    /// It is the first of its sender that waits for its addressee.
+    Waits,
+    /// It was dropped: its sender does not hold its id any more.
+    Fenced,
+    /// It was dropped: an inbox is full, or too much waits already.
+    Overflow,
+}
+
+/// A session that moves to another node: its memberships and sockets, as [`Command::Adopt`] takes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Belongings {
+    /// The rooms its sockets are in, and what is recorded there.
+    pub memberships: Vec<(RoomName, Record)>,
+    /// Its sockets: namespace, id, profile.
+    pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// A cluster of one, whose deliveries go to `outlet`.
+    pub fn alone(config: &Config, outlet: Arc<dyn Outlet>) -> Self {
+        let model = Model::new(config, Instant::now(), wall_clock());
+        Self::with(config, Machine::alone(config), Store::Here(Box::new(model)), outlet, Status::Online)
+    }
+
+    /// A node of a larger cluster; `driver` makes its calls, and gives back what comes of them.
+    #[allow(dead_code, reason = "the driver of the shared store is the next to come")]
+    pub(crate) fn shared(
+        config: &Config,
+        node: NodeInfo,
+        outlet: Arc<dyn Outlet>,
+        driver: UnboundedSender<ToDriver>,
+    ) -> Self {
+        let machine = Machine::shared(config, node, Instant::now());
+        Self::with(config, machine, Store::Elsewhere(driver), outlet, Status::Joining)
+    }
+
+    fn with(
+        config: &Config,
+        machine: Machine,
+        store: Store,
+        outlet: Arc<dyn Outlet>,
+        status: Status,
+    ) -> Self {
+        let is_shared = matches!(store, Store::Elsewhere(_));
+        Self {
+            outlet,
+            directories: config.realms.iter().map(|_| Directory::default()).collect(),
+            core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
+            nodes: RwLock::default(),
+            status: AtomicU8::new(status as u8 | if is_shared { SHARED } else { 0 }),
+        }
+    }
+
+    /// Takes a command; its answer arrives in the inbox of the shard that asks.
+    pub fn submit(&self, now: Instant, command: Command) {
+        let congested = |shard| self.outlet.is_congested(shard);
+        self.step(now, |machine, out| machine.command(now, command, &congested, out));
+    }
+
+    /// Sends a letter to whoever holds its addressee's id, or lets it wait. A sender whose id was taken over or given up is not
+    /// heard any more. `shard` sends it (on).
+    pub fn send(&self, now: Instant, shard: ShardId, letter: Letter) -> Sent {
+        let directory = &self.directories[usize::from(letter.realm)];
+        let holds = |at: &PeerAt| at.generation == letter.from.generation;
+        if letter.hops == 0 && !directory.pin().get(&*letter.src).is_some_and(holds) {
+            return Sent::Fenced;
+        }
+        // One that was sent on too often is judged by the store alone.
+        if letter.hops < 2
+            && let Some(to) = directory.pin().get(&*letter.dst).copied()
+        {
+            return self.offer(to, letter);
+        }
+        let core = &mut *self.core.lock();
+        let (overflows, waits) = (core.overflows, core.waits);
+        core.machine.letter(now, shard, letter, &mut core.outputs);
+        self.run(core, now);
+        match (core.overflows == overflows, core.waits == waits) {
+            (_, false) => Sent::Waits,
+            (false, _) => Sent::Overflow,
+            (true, true) => Sent::Taken,
+        }
+    }
+
+    fn offer(&self, to: PeerAt, letter: Letter) -> Sent {
+        let offered = self.outlet.offer(to.shard, Delivery::Letter { to, letter });
+        if offered { Sent::Taken } else { Sent::Overflow }
+    }
+
+    /// Whether somebody is known to hold an id, here or (as far as this node remembers) on another node.
+    pub fn is_held(&self, now: Instant, realm: RealmId, id: &str) -> bool {
+        let is_here = self.directories[usize::from(realm)].pin().get(id).is_some();
+        is_here || self.is_shared() && self.core.lock().machine.remembers(now, realm, id)
+    }
+
+    /// The route of a room, made if there is none. Give it back with [`Cluster::release_route`].
+    pub fn route(&self, room: &RoomName) -> Arc<Route> {
+        self.core.lock().machine.route(room)
+    }
+
+    /// The route of a room, if anybody on this node is in it.
+    pub fn find_route(&self, room: &RoomName) -> Option<Arc<Route>> {
+        self.core.lock().machine.find_route(room)
+    }
+
+    /// A shard has no member in the room any more, and none that is about to join.
+    pub fn release_route(&self, now: Instant, room: &RoomName, route: Arc<Route>, shard: ShardId) {
+        let mut core = self.core.lock();
+        route.remove(shard);
+        drop(route);
+        core.machine.forget_route(room, now);
+    }
+
+    /// Whether there may be other nodes.
+    pub fn is_shared(&self) -> bool {
+        self.status.load(Ordering::Relaxed) & SHARED != 0
+    }
+
+    /// Whether the shared store can be relied on; always in a cluster of one.
+    pub fn status(&self) -> Status {
+        match self.status.load(Ordering::Acquire) & !SHARED {
+            0 => Status::Joining,
+            1 => Status::Online,
+            _ => Status::Degraded,
+        }
+    }
+
+    /// A node of the cluster, as far as this one knows.
+    pub fn node(&self, tag: NodeTag) -> Option<NodeInfo> {
+        self.nodes.read().get(&tag).cloned()
+    }
+
+    /// All nodes that this one knows, itself included.
+    pub fn nodes(&self) -> Arc<AHashMap<NodeTag, NodeInfo>> {
+        self.nodes.read().clone()
+    }
+
+    /// Says something to other nodes: [`Outlet::heard`] brings it there. Not to this one; at most once; in the order in which it
+    /// was said in the same scope. While the store is away nobody hears it.
+    pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
+        if !self.is_shared() {
+            return;
+        }
+        let core = self.core.lock();
+        if let Store::Elsewhere(driver) = &core.store
+            && core.machine.is_online(now)
+        {
+            let room = match scope {
+                Scope::Room(room) => Some(room.clone()),
+                Scope::Everywhere => None,
+            };
+            let _ = driver.send(ToDriver::Say { from: core.machine.owner(), room, payload });
+        }
+    }
+
+    /// Tells one node something: [`Outlet::told`] brings it there, at most once. `false` when the store is away.
+    pub fn tell(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
+        let core = self.core.lock();
+        let Store::Elsewhere(driver) = &core.store else { return false };
+        let is_online = core.machine.is_online(now);
+        if is_online {
+            let call = Call::Tell { from: core.machine.owner(), to, message: ToNode::Other(payload) };
+            let _ = driver.send(ToDriver::Call(Box::new((call, Pending::Nobody))));
+        }
+        is_online
+    }
+
+    /// What belongs to a session that is to move to another node. It stays this node's until [`Cluster::disown`].
+    pub fn belongings(
+        &self,
+        memberships: &[(RoomName, Address)],
+        sockets: &[(Arc<str>, Address)],
+    ) -> Belongings {
+        self.core.lock().machine.belongings(memberships, sockets)
+    }
+
+    /// What belonged to a session is another node's now.
+    pub fn disown(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
+        self.core.lock().machine.disown(memberships, sockets);
+    }
+
+    /// This node drains, or not: others are told.
+    pub fn set_draining(&self, now: Instant, is_draining: bool) {
+        self.core.lock().machine.describe(now, |node| node.is_draining = is_draining);
+    }
+
+    /// Leaves the cluster; what is left of this node's records goes with it.
+    pub fn leave(&self, now: Instant) {
+        self.step(now, |machine, out| machine.leave_cluster(now, out));
+    }
+
+    /// One step of the machine, and everything that follows from it.
+    fn step(&self, now: Instant, step: impl FnOnce(&mut Machine, &mut Outputs)) {
+        let core = &mut *self.core.lock();
+        step(&mut core.machine, &mut core.outputs);
+        self.run(core, now);
+    }
+
+    fn run(&self, core: &mut Core, now: Instant) {
+        while let Some(output) = core.outputs.pop_front() {
+            match output {
+                Output::Call(call, pending) => match &mut core.store {
+                    Store::Here(model) => {
+                        let (reply, published) = model.execute(call, now);
+                        // Published before it is answered: whoever joins is told of what came before by the answer.
+                        for delta in published {
+                            core.machine.bus(delta, &mut core.outputs);
+                        }
+                        core.machine.reply(now, pending, reply, &mut core.outputs);
+                    }
+                    Store::Elsewhere(driver) => {
+                        if let Err(refused) = driver.send(ToDriver::Call(Box::new((call, pending)))) {
+                            // The driver is gone: the node stops.
+                            let ToDriver::Call(call) = refused.0 else { continue };
+                            let (_, pending) = *call;
+                            let reply = Reply::Failed { maybe: false };
+                            core.machine.reply(now, pending, reply, &mut core.outputs);
+                        }
+                    }
+                },
+                Output::Deliver(shard, delivery) => {
+                    core.waits += u64::from(matches!(delivery, Delivery::Waiting { .. }));
+                    self.outlet.deliver(shard, delivery);
+                }
+                Output::Offer(to, letter) => {
+                    if self.offer(to, letter) == Sent::Overflow {
+                        core.overflows += 1;
+                    }
+                }
+                Output::Held { realm, id, at } => {
+                    self.directories[usize::from(realm)].pin().insert(id, at);
+                }
+                Output::Freed { realm, id, generation } => {
+                    let directory = self.directories[usize::from(realm)].pin();
+                    if directory.get(&*id).is_some_and(|at| at.generation == generation) {
+                        directory.remove(&*id);
+                    }
+                }
+                Output::Overflow => core.overflows += 1,
+                Output::Subscribe(room) => tell_driver(&core.store, ToDriver::Subscribe(room)),
+                Output::Unsubscribe(room) => tell_driver(&core.store, ToDriver::Unsubscribe(room)),
+                Output::Nodes(nodes) => {
+                    let nodes = nodes.into_iter().map(|node| (node.owner.tag, node)).collect();
+                    *self.nodes.write() = Arc::new(nodes);
+                }
+                Output::Status(status) => self.status.store(status as u8 | SHARED, Ordering::Release),
+            }
+        }
+    }
+}
+
+/// What the driver of a shared store brings.
+#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
+impl Cluster {
+    /// A call was answered.
+    pub(crate) fn replied(&self, now: Instant, pending: Pending, reply: Reply) {
+        self.step(now, |machine, out| machine.reply(now, pending, reply, out));
+    }
+
+    /// A room has changed.
+    pub(crate) fn room_changed(&self, now: Instant, delta: RoomDelta) {
+        self.step(now, |machine, out| machine.bus(delta, out));
+    }
+
+    /// Something was said, in a room or everywhere.
+    pub(crate) fn said(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
+        let route = {
+            let core = self.core.lock();
+            if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
+                return;
+            }
+            match &room {
+                Some(room) => match core.machine.find_route(room) {
+                    Some(route) => Some(route),
+                    None => return,
+                },
+                None => None,
+            }
+        };
+        self.outlet.heard(Heard { from, room, route, payload });
+    }
+
+    /// A node told this one something.
+    pub(crate) fn told(&self, now: Instant, from: Owner, message: ToNode) {
+        match message {
+            ToNode::Other(payload) => {
+                if !self.core.lock().machine.is_dead(from) {
+                    self.outlet.told(from, payload);
+                }
+            }
+            message => self.step(now, |machine, out| machine.told(from, message, out)),
+        }
+    }
+
+    /// A room is heard.
+    pub(crate) fn subscribed(&self, now: Instant, room: &RoomName) {
+        self.step(now, |machine, out| machine.subscribed(now, room, out));
+    }
+
+    /// What was said in a room, or in all, may have been missed.
+    pub(crate) fn unheard(&self, room: Option<&RoomName>) {
+        self.core.lock().machine.unheard(room);
+    }
+
+    /// The connection to the store was lost.
+    pub(crate) fn store_lost(&self, now: Instant) {
+        self.step(now, |machine, out| machine.store_lost(now, out));
+    }
+
+    /// The connection to the store is there (again).
+    pub(crate) fn store_found(&self, now: Instant) {
+        self.core.lock().machine.store_found(now);
+        self.tick(now);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&self, now: Instant) {
+        self.step(now, |machine, out| machine.tick(now, out));
+    }
+}
+
+/// Marks, in [`Cluster::status`], a node whose store is shared.
+const SHARED: u8 = 0x80;
+
+fn tell_driver(store: &Store, what: ToDriver) {
+    if let Store::Elsewhere(driver) = store {
+        let _ = driver.send(what);
+    }
+}
+
+/// Microseconds since 1970: what a later start grants is later than what an earlier one did.
+fn wall_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Peer ids: claimed from the store, or granted by the node itself while the store is away.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use signalbox_peerserver::Kind;
+use signalbox_websocket::Frame;
+
+use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
+use crate::{
+    address::ShardId,
+    command::{Claimed, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
+    store::{Call, Reply, Standing, ToNode},
+};
+
+type Wanted = (RealmId, Arc<str>, Arc<str>);
+
+impl Machine {
+    pub(super) fn claim(
+        &mut self,
+        now: Instant,
+        at: PeerAt,
+        ticket: Ticket,
+        (realm, id, token): Wanted,
+        out: &mut Outputs,
+    ) {
+        if !self.lease.is_valid(now) {
+            self.claim_alone(at, ticket, (realm, id, token), out);
+            return;
+        }
+        let full = self.is_full();
+        let owner = self.owner();
+        let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
+        out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token }));
+    }
+
+    /// Whether as many ids are held in the cluster as may be; exact to a heartbeat.
+    fn is_full(&self) -> bool {
+        let held = self.own.held() as u64 + self.lease.claims_elsewhere();
+        self.lease.is_shared() && self.limit.is_some_and(|limit| held >= limit as u64)
+    }
+
+    pub(super) fn claim_answered(
+        &mut self,
+        now: Instant,
+        at: PeerAt,
+        ticket: Ticket,
+        (realm, id, token): Wanted,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        let claimed = match reply {
+            Reply::Granted { generation, superseded, waiting } => {
+                if let Some(old) = superseded {
+                    self.supersede(old, out);
+                }
+                let at = PeerAt { generation, ..at };
+                self.granted(at, ticket, (realm, id, token), Standing::Granted, waiting, out);
+                return;
+            }
+            Reply::LimitReached => Claimed::LimitReached,
+            Reply::Failed { .. } => {
+                let _ = now;
+                self.claim_alone(at, ticket, (realm, id, token), out);
+                return;
+            }
+            _ => Claimed::Taken,
+        };
+        out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
+    }
+
+    fn granted(
+        &mut self,
+        at: PeerAt,
+        ticket: Ticket,
+        (realm, id, token): Wanted,
+        standing: Standing,
+        mut waiting: Vec<Frame>,
+        out: &mut Outputs,
+    ) {
+        waiting.extend(self.own.queues.take(realm, id.clone()));
+        self.own.claimed(realm, id.clone(), OwnClaim { at, token, standing });
+        // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from
+        // now on.
+        let claimed = Claimed::Granted { generation: at.generation, waiting };
+        out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
+        out.push_back(Output::Held { realm, id, at });
+    }
+
+    /// The store is away: the node grants what nobody of its own holds. If somebody else does, that shows when the store is back.
+    fn claim_alone(&mut self, at: PeerAt, ticket: Ticket, (realm, id, token): Wanted, out: &mut Outputs) {
+        let held = self.own.claim(realm, &id).map(|claim| (claim.at, claim.token == token));
+        let refused = match held {
+            Some((_, false)) => Some(Claimed::Taken),
+            None if self.is_full() => Some(Claimed::LimitReached),
+            _ => None,
+        };
+        if let Some(claimed) = refused {
+            out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
+            return;
+        }
+        if let Some((old, true)) = held {
+            self.superseded(old, out);
+        }
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let generation = clock.max(held.map_or(0, |(old, _)| old.generation + 1));
+        let at = PeerAt { generation, ..at };
+        self.granted(at, ticket, (realm, id, token), Standing::Alone, Vec::new(), out);
+    }
+
+    /// Tells an old holder, wherever it is, that its id is somebody else's now.
+    fn supersede(&mut self, old: Holder, out: &mut Outputs) {
+        if old.owner.tag == self.owner().tag {
+            self.superseded(old.at, out);
+        } else {
+            let (from, to) = (self.owner(), old.owner.tag);
+            let call = Call::Tell { from, to, message: ToNode::Superseded(old.at) };
+            out.push_back(Output::Call(call, Pending::Nobody));
+        }
+    }
+
+    /// A connection of this node has lost its id.
+    pub(super) fn superseded(&mut self, at: PeerAt, out: &mut Outputs) {
+        out.push_back(Output::Deliver(at.shard, Delivery::Superseded(at)));
+    }
+
+    pub(super) fn release(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        id: Arc<str>,
+        generation: u64,
+        out: &mut Outputs,
+    ) {
+        self.own.released(realm, &id, generation);
+        if self.lease.is_valid(now) {
+            let call = Call::Release { realm, id: id.clone(), generation };
+            out.push_back(Output::Call(call, Pending::Release { realm, id, generation }));
+        } else {
+            out.push_back(Output::Freed { realm, id, generation });
+        }
+    }
+
+    pub(super) fn peers(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        ticket: Ticket,
+        realm: RealmId,
+        out: &mut Outputs,
+    ) {
+        if self.lease.is_valid(now) {
+            out.push_back(Output::Call(Call::Peers { realm }, Pending::Peers { shard, ticket, realm }));
+        } else {
+            let ids = self.own.ids(realm);
+            out.push_back(Output::Deliver(shard, Delivery::Peers { ticket, ids }));
+        }
+    }
+
+    /// The store is back: every claim is made again.
+    pub(super) fn reclaim_all(&mut self, is_lapsed: bool, out: &mut Outputs) {
+        let owner = self.owner();
+        for (realm, claims) in self.own.claims.iter().enumerate() {
+            let realm = realm as RealmId;
+            for (id, claim) in claims {
+                let standing = match claim.standing {
+                    Standing::Granted if is_lapsed => Standing::Lapsed,
+                    standing => standing,
+                };
+                let (id, token, at) = (id.clone(), claim.token.clone(), claim.at);
+                let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
+                out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
+            }
+        }
+    }
+
+    pub(super) fn reclaimed(
+        &mut self,
+        realm: RealmId,
+        id: Arc<str>,
+        generation: u64,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        let claims = self.own.claims.get_mut(usize::from(realm));
+        let claim = claims.and_then(|claims| claims.get_mut(&id));
+        let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
+            // It was given up meanwhile; its release follows the claim.
+            return;
+        };
+        let at = claim.at;
+        match reply {
+            Reply::Kept { superseded, waiting } => {
+                claim.standing = Standing::Granted;
+                if let Some(old) = superseded {
+                    self.supersede(old, out);
+                }
+                for frame in waiting {
+                    let late = Letter {
+                        from: at,
+                        realm,
+                        kind: Kind::Expire,
+                        src: id.clone(),
+                        dst: id.clone(),
+                        frame,
+                        hops: u8::MAX,
+                        sender: None,
+                    };
+                    out.push_back(Output::Offer(at, late));
+                }
+            }
+            Reply::Taken => {
+                self.own.released(realm, &id, generation);
+                out.push_back(Output::Freed { realm, id, generation });
+                self.superseded(at, out);
+            }
+            _ => {}
+        }
+    }
+}

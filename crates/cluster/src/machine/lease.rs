@@ -1,0 +1,285 @@
+//! The node's lease on its records, and what it knows of the other nodes.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
+
+use super::{Machine, Output, Outputs, Pending, Status};
+use crate::{
+    address::{NodeTag, Owner},
+    model::LEASE,
+    partition::PARTITIONS,
+    store::{Call, Counters, NodeInfo, Pulse, Reply},
+};
+
+/// How often a lease is renewed.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How soon it is tried again while the store is away.
+const RETRY: Duration = Duration::from_millis(250);
+/// The node stops to rely on its lease a little before the store lets it run out.
+const MARGIN: Duration = Duration::from_millis(500);
+/// Dead owners that are remembered, so that what they still say is not heard.
+const MAX_DEAD: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Lease {
+    /// `None` in a cluster of one: there is nothing to lose.
+    shared: Option<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    node: Arc<NodeInfo>,
+    status: Status,
+    /// When the last heartbeat was sent that was answered well.
+    confirmed: Option<Instant>,
+    is_beating: bool,
+    next_beat: Instant,
+    run_id: Arc<str>,
+    /// Since when the store was there without a break. Nobody is reaped before a full lease of that.
+    steady_since: Option<Instant>,
+    /// The present epoch was begun, or may have been: the next try needs another.
+    is_epoch_used: bool,
+    /// Epochs that were begun and are over. What was written under them is removed once all is written anew.
+    past: Vec<u64>,
+    /// Epochs that may have been begun, under which nothing was written.
+    tried: Vec<u64>,
+    membership: u64,
+    known: Vec<NodeTag>,
+    claims_elsewhere: u64,
+    dead: VecDeque<Owner>,
+}
+
+impl Lease {
+    pub(super) fn alone() -> Self {
+        Self { shared: None }
+    }
+
+    pub(super) fn new(node: NodeInfo, now: Instant) -> Self {
+        let shared = Shared {
+            node: Arc::new(node),
+            status: Status::Joining,
+            confirmed: None,
+            is_beating: false,
+            next_beat: now,
+            run_id: "".into(),
+            steady_since: None,
+            is_epoch_used: false,
+            past: Vec::new(),
+            tried: Vec::new(),
+            membership: 0,
+            known: Vec::new(),
+            claims_elsewhere: 0,
+            dead: VecDeque::new(),
+        };
+        Self { shared: Some(shared) }
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.shared.as_ref().map(|shared| shared.node.owner).unwrap_or_default()
+    }
+
+    /// Whether the store is there and the lease certainly holds. A node that was paused finds out here, before it does anything.
+    pub(super) fn is_valid(&self, now: Instant) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        shared.status == Status::Online && shared.confirmed.is_some_and(|at| now < at + LEASE - MARGIN)
+    }
+
+    /// Whether the store was there without a break for this long, as of the last heartbeat.
+    pub(super) fn is_steady(&self, period: Duration) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        let beats = shared.confirmed.zip(shared.steady_since);
+        beats.is_some_and(|(last, since)| last.saturating_duration_since(since) >= period)
+    }
+
+    pub(super) fn claims_elsewhere(&self) -> u64 {
+        self.shared.as_ref().map_or(0, |shared| shared.claims_elsewhere)
+    }
+
+    pub(super) fn is_dead(&self, from: Owner) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.dead.contains(&from))
+    }
+
+    pub(super) fn keep_nodes(&mut self, nodes: &[NodeInfo]) {
+        if let Some(shared) = &mut self.shared {
+            shared.known = nodes.iter().map(|node| node.owner.tag).collect();
+        }
+    }
+}
+
+impl Machine {
+    /// Notices that the lease has run out without having been renewed.
+    pub(super) fn notice(&mut self, now: Instant, out: &mut Outputs) {
+        let is_online = self.lease.shared.as_ref().is_some_and(|shared| shared.status == Status::Online);
+        if is_online && !self.lease.is_valid(now) {
+            self.store_lost(now, out);
+        }
+    }
+
+    /// The store is away, or was for a moment: the node goes on by itself until it has joined again.
+    pub(crate) fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
+        let Some(shared) = &mut self.lease.shared else { return };
+        shared.steady_since = None;
+        if shared.status != Status::Online {
+            return;
+        }
+        shared.status = Status::Degraded;
+        shared.past.push(shared.node.owner.epoch);
+        shared.next_beat = shared.next_beat.min(now + RETRY);
+        out.push_back(Output::Status(Status::Degraded));
+        self.join_alone_all(out);
+    }
+
+    /// The connection to the store is there (again).
+    pub(crate) fn store_found(&mut self, now: Instant) {
+        if let Some(shared) = &mut self.lease.shared {
+            shared.next_beat = now;
+        }
+    }
+
+    /// The node describes itself anew.
+    pub(crate) fn describe(&mut self, now: Instant, change: impl FnOnce(&mut NodeInfo)) {
+        if let Some(shared) = &mut self.lease.shared {
+            change(Arc::make_mut(&mut shared.node));
+            shared.next_beat = now;
+        }
+    }
+
+    pub(super) fn heartbeat_if_due(&mut self, now: Instant, out: &mut Outputs) {
+        let claims = self.own.held() as u64;
+        let Some(shared) = &mut self.lease.shared else { return };
+        if shared.is_beating || now < shared.next_beat {
+            return;
+        }
+        let joins = shared.status != Status::Online;
+        if joins && (shared.node.owner.epoch == 0 || shared.is_epoch_used) {
+            Arc::make_mut(&mut shared.node).owner.epoch += 1;
+            shared.is_epoch_used = false;
+        }
+        shared.is_beating = true;
+        shared.next_beat = now + HEARTBEAT;
+        let owner = shared.node.owner;
+        let reaps = shared.steady_since.is_some_and(|since| now >= since + LEASE);
+        let counters = Counters { claims };
+        let call = Call::Heartbeat { owner, joins, node: shared.node.clone(), counters, reaps };
+        out.push_back(Output::Call(call, Pending::Heartbeat { sent: now, owner, joins }));
+    }
+
+    pub(super) fn heartbeat_answered(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        owner: Owner,
+        joins: bool,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        let held = self.own.held() as u64;
+        let Some(shared) = &mut self.lease.shared else { return };
+        shared.is_beating = false;
+        let Reply::Heartbeat(pulse) = reply else {
+            shared.next_beat = shared.next_beat.min(now + RETRY);
+            if joins && matches!(reply, Reply::Failed { maybe: true }) {
+                // Nobody can tell whether this epoch has begun.
+                shared.tried.push(owner.epoch);
+                shared.is_epoch_used = true;
+            }
+            return;
+        };
+        let is_same_store = shared.run_id == pulse.run_id;
+        if shared.steady_since.is_none() || !is_same_store {
+            shared.steady_since = Some(sent);
+        }
+        let is_online = shared.status == Status::Online;
+        if owner != shared.node.owner || joins == is_online || !pulse.renewed || is_online && !is_same_store {
+            // The lease is gone, or the store is another one, or the world has changed since this was asked: begin anew.
+            shared.next_beat = now;
+            if joins && pulse.renewed && owner == shared.node.owner {
+                shared.tried.push(owner.epoch);
+                shared.is_epoch_used = true;
+            }
+            if is_online {
+                self.store_lost(now, out);
+            }
+            return;
+        }
+        if joins {
+            shared.is_epoch_used = true;
+            let is_lapsed =
+                is_same_store && shared.confirmed.is_some_and(|confirmed| sent >= confirmed + LEASE - MARGIN);
+            shared.run_id = pulse.run_id.clone();
+            shared.status = Status::Online;
+            shared.confirmed = Some(sent);
+            out.push_back(Output::Status(Status::Online));
+            self.write_again(is_lapsed, out);
+            self.rooms_online(out);
+        } else {
+            shared.confirmed = Some(sent);
+        }
+        self.keep_pulse(&pulse, held, out);
+    }
+
+    /// What a heartbeat tells beside the lease.
+    fn keep_pulse(&mut self, pulse: &Pulse, held: u64, out: &mut Outputs) {
+        let Some(shared) = &mut self.lease.shared else { return };
+        shared.claims_elsewhere = pulse.claims.saturating_sub(held);
+        if shared.membership != pulse.membership {
+            shared.membership = pulse.membership;
+            out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
+        }
+        let own = shared.node.owner;
+        for dead in pulse.expired.iter().filter(|dead| **dead != own) {
+            if !shared.dead.contains(dead) {
+                shared.dead.push_back(*dead);
+                if shared.dead.len() > MAX_DEAD {
+                    shared.dead.pop_front();
+                }
+            }
+        }
+        for dead in pulse.expired.iter().filter(|dead| **dead != own) {
+            reap(*dead, out);
+        }
+    }
+
+    /// Everything that is this node's own is written under the new epoch; then what was left under earlier ones is removed.
+    fn write_again(&mut self, is_lapsed: bool, out: &mut Outputs) {
+        self.reclaim_all(is_lapsed, out);
+        self.put_all(out);
+        self.put_all_users(out);
+        let Some(shared) = &mut self.lease.shared else { return };
+        let tag = shared.node.owner.tag;
+        for epoch in std::mem::take(&mut shared.past) {
+            let owner = Owner { tag, epoch };
+            reap(owner, out);
+            out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        }
+        for epoch in std::mem::take(&mut shared.tried) {
+            let owner = Owner { tag, epoch };
+            out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        }
+    }
+
+    /// The node leaves the cluster in order. What is left of its records goes first.
+    pub(crate) fn leave_cluster(&mut self, now: Instant, out: &mut Outputs) {
+        if !self.lease.is_shared() || !self.lease.is_valid(now) {
+            return;
+        }
+        let owner = self.owner();
+        if self.own.held() > 0 || !self.own.rooms.is_empty() || !self.own.users.is_empty() {
+            reap(owner, out);
+        }
+        out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        if let Some(shared) = &mut self.lease.shared {
+            shared.status = Status::Degraded;
+            shared.is_beating = true;
+        }
+    }
+}
+
+fn reap(owner: Owner, out: &mut Outputs) {
+    for partition in 0..PARTITIONS {
+        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Nobody));
+    }
+}

@@ -1,0 +1,213 @@
+//! PeerServer messages to peers that are not known to be on this node.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use ahash::AHashMap;
+use signalbox_peerserver::{Kind, message};
+
+use super::{Machine, Output, Outputs, Pending, own::OWN_WAITS};
+use crate::{
+    address::ShardId,
+    command::{Delivery, Holder, Letter, PeerAt, RealmId, Sender},
+    store::{Call, Reply, ToNode},
+};
+
+/// How long it is remembered where a peer on another node is. Who is wrong about it costs a hop, not a letter.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Most peers that are remembered.
+const MAX_REMEMBERED: usize = 65_536;
+/// How often a letter is sent on because its addressee was not where it was said to be; then it waits.
+const MAX_HOPS: u8 = 2;
+
+/// Where peers on other nodes were last.
+#[derive(Debug, Default)]
+pub(super) struct Letters {
+    known: AHashMap<(RealmId, Arc<str>), (Holder, Instant)>,
+}
+
+impl Letters {
+    fn find(&self, realm: RealmId, id: &Arc<str>, now: Instant) -> Option<Holder> {
+        let (holder, at) = self.known.get(&(realm, id.clone()))?;
+        (now < *at + REMEMBERED).then_some(*holder)
+    }
+
+    fn keep(&mut self, realm: RealmId, id: &Arc<str>, holder: Holder, now: Instant) {
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert((realm, id.clone()), (holder, now));
+    }
+
+    fn forget(&mut self, realm: RealmId, id: &Arc<str>) {
+        self.known.remove(&(realm, id.clone()));
+    }
+}
+
+impl Machine {
+    /// Whether an id is remembered to be held on another node.
+    pub(crate) fn remembers(&self, now: Instant, realm: RealmId, id: &str) -> bool {
+        self.letters.find(realm, &id.into(), now).is_some()
+    }
+
+    /// A letter whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
+    pub(crate) fn letter(&mut self, now: Instant, shard: ShardId, letter: Letter, out: &mut Outputs) {
+        self.notice(now, out);
+        let sender = letter.sender.as_ref().map(|sender| sender.token.clone());
+        let own = || self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
+        let Some(token) = sender.or_else(own) else { return };
+        if !self.lease.is_valid(now) {
+            let reply = self.own.queues.push(letter, &token, now);
+            self.letter_answered(now, shard, reply, out);
+            return;
+        }
+        match self.letters.find(letter.realm, &letter.dst, now).filter(|_| letter.hops == 0) {
+            Some(holder) => self.send_letter(shard, holder, letter, out),
+            None => {
+                let forced = letter.hops >= MAX_HOPS;
+                let call = Call::DeliverOrQueue { letter, token, forced };
+                out.push_back(Output::Call(call, Pending::Letter(shard)));
+            }
+        }
+    }
+
+    /// Sends a letter to the node of its addressee.
+    fn send_letter(&mut self, shard: ShardId, holder: Holder, letter: Letter, out: &mut Outputs) {
+        let from = self.owner();
+        let mut sent = letter.clone();
+        if sent.sender.is_none() {
+            let token = self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
+            sent.sender = Some(Sender { node: from.tag, token: token.unwrap_or_default() });
+        }
+        let message = ToNode::Letter { to: holder.at, letter: sent };
+        let call = Call::Tell { from, to: holder.owner.tag, message };
+        out.push_back(Output::Call(call, Pending::Sent(shard, letter)));
+    }
+
+    /// Nobody there: the node is gone, or not on the bus. The letter goes where the store says; whoever holds the id by its word
+    /// was tried, so in the end it waits.
+    pub(super) fn letter_sent(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        mut letter: Letter,
+        reply: &Reply,
+        out: &mut Outputs,
+    ) {
+        match reply {
+            Reply::Told(0) | Reply::Failed { maybe: false } => {
+                self.letters.forget(letter.realm, &letter.dst);
+                letter.hops += 1;
+                if letter.kind == Kind::Expire || letter.hops > MAX_HOPS {
+                    out.push_back(Output::Overflow);
+                } else {
+                    self.letter(now, shard, letter, out);
+                }
+            }
+            // Delivered, or not to be sent again: a message that arrives twice tears a connection down.
+            _ => {}
+        }
+    }
+
+    pub(super) fn letter_answered(&mut self, now: Instant, shard: ShardId, reply: Reply, out: &mut Outputs) {
+        match reply {
+            Reply::Holder(holder, letter) if holder.owner.tag == self.owner().tag => {
+                out.push_back(Output::Offer(holder.at, letter));
+            }
+            Reply::Holder(holder, letter) => {
+                self.letters.keep(letter.realm, &letter.dst, holder, now);
+                self.send_letter(shard, holder, letter, out);
+            }
+            Reply::Queued { letter, opened, kept } => {
+                if !kept {
+                    out.push_back(Output::Overflow);
+                }
+                if let Some(number) = opened {
+                    let Letter { from, realm, src, dst, .. } = letter;
+                    let waiting = Delivery::Waiting { from, realm, src, dst, number };
+                    out.push_back(Output::Deliver(shard, waiting));
+                }
+            }
+            Reply::Dropped { overflow: true } | Reply::Failed { .. } => out.push_back(Output::Overflow),
+            _ => {}
+        }
+    }
+
+    /// A wait is over.
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        number: u64,
+        out: &mut Outputs,
+    ) {
+        if number >= OWN_WAITS {
+            let token = self.own.queues.expire(realm, &dst, number);
+            self.expired(now, realm, src, dst, Reply::Expired { token }, out);
+        } else if self.lease.is_valid(now) {
+            let call = Call::Expire { realm, dst: dst.clone(), number };
+            out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
+        } else {
+            // The store has the letter, and will give it up in time. That nobody heard of it is counted.
+            out.push_back(Output::Overflow);
+        }
+    }
+
+    /// The wait was open, or not; the sender is told if it is who it was.
+    pub(super) fn expired(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        match reply {
+            Reply::Expired { token: Some(token) } => {
+                let own = self.own.claim(realm, &src).filter(|claim| claim.token == token);
+                if let Some(at) = own.map(|claim| claim.at) {
+                    self.tell_expired(None, at, realm, src, dst, out);
+                } else if self.lease.is_shared() && self.lease.is_valid(now) {
+                    // It may have connected to another node meanwhile.
+                    let call = Call::FindPeer { realm, id: src.clone(), token };
+                    out.push_back(Output::Call(call, Pending::Sender { realm, src, dst }));
+                }
+            }
+            Reply::Failed { .. } => out.push_back(Output::Overflow),
+            _ => {}
+        }
+    }
+
+    pub(super) fn sender_found(
+        &mut self,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        if let Reply::Peer(Some(holder)) = reply {
+            self.tell_expired(Some(holder), holder.at, realm, src, dst, out);
+        }
+    }
+
+    fn tell_expired(
+        &mut self,
+        holder: Option<Holder>,
+        at: PeerAt,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        out: &mut Outputs,
+    ) {
+        let frame = message::expire_frame(&dst, &src);
+        let letter =
+            Letter { from: at, realm, kind: Kind::Expire, src: dst, dst: src, frame, hops: 0, sender: None };
+        match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
+            Some(holder) => self.send_letter(at.shard, holder, letter, out),
+            None => out.push_back(Output::Offer(at, letter)),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Letters that wait for somebody to claim their addressee's id.
+
+use std::{
+    collections::hash_map::Entry,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use signalbox_peerserver::{Queue, queue::Queued};
+use signalbox_websocket::Frame;
+
+use crate::{
+    command::{Letter, RealmId},
+    store::Reply,
+};
+
+/// Most queues at once; an absent id costs memory, so their number is bounded too.
+const MAX_QUEUES: usize = 65_536;
+/// Most bytes in all queues together.
+const MAX_QUEUED: usize = 64 << 20;
+/// Waits are looked over for senders that went away once in so many queued letters.
+const PURGE_EVERY: u64 = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Queues {
+    expire_timeout: Duration,
+    queues: AHashMap<(RealmId, Arc<str>), Queue>,
+    /// Bytes in all queues.
+    queued: usize,
+    /// The last number of a wait.
+    number: u64,
+}
+
+impl Queues {
+    /// Queues whose waits are numbered from above `first`.
+    pub(crate) fn new(expire_timeout: Duration, first: u64) -> Self {
+        Self { expire_timeout, queues: AHashMap::new(), queued: 0, number: first }
+    }
+
+    /// Lets a letter wait, if its kind does and there is room.
+    pub(crate) fn push(&mut self, letter: Letter, token: &Arc<str>, now: Instant) -> Reply {
+        if !letter.kind.is_queued() {
+            return Reply::Dropped { overflow: false };
+        }
+        self.number += 1;
+        if self.number.is_multiple_of(PURGE_EVERY) {
+            self.queues.retain(|_, queue| {
+                queue.purge(now);
+                !queue.is_empty()
+            });
+            self.queued = self.queues.values().map(Queue::bytes).sum();
+        }
+        let key = (letter.realm, letter.dst.clone());
+        if self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key) {
+            return Reply::Dropped { overflow: true };
+        }
+        let room = MAX_QUEUED.saturating_sub(self.queued);
+        let queue = self.queues.entry(key).or_default();
+        let before = queue.bytes();
+        let (opened, kept) = match queue.push(
+            (&letter.src, token),
+            letter.frame.clone(),
+            self.number,
+            (now, self.expire_timeout),
+            room,
+        ) {
+            Queued::First(number) => (Some(number), true),
+            Queued::FirstFull(number) => (Some(number), false),
+            Queued::More => (None, true),
+            Queued::Full => (None, false),
+        };
+        self.queued += queue.bytes() - before;
+        Reply::Queued { letter, opened, kept }
+    }
+
+    /// Everything that waits for an id, in order.
+    pub(crate) fn take(&mut self, realm: RealmId, id: Arc<str>) -> Vec<Frame> {
+        let queue = self.queues.remove(&(realm, id)).unwrap_or_default();
+        self.queued -= queue.bytes();
+        queue.take().collect()
+    }
+
+    /// Ends a wait and drops its letters; the sender's token, if the wait was open.
+    pub(crate) fn expire(&mut self, realm: RealmId, dst: &Arc<str>, number: u64) -> Option<Arc<str>> {
+        let Entry::Occupied(mut queue) = self.queues.entry((realm, dst.clone())) else { return None };
+        let before = queue.get().bytes();
+        let token = queue.get_mut().expire(number);
+        self.queued -= before - queue.get().bytes();
+        if queue.get().is_empty() {
+            queue.remove();
+        }
+        token
+    }
+}
