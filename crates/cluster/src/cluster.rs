@@ -13,7 +13,7 @@ use std::{
 use ahash::{AHashMap, RandomState};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
     Config,
@@ -56,7 +56,6 @@ enum Store {
 
 /// What the driver of a shared store is asked for, in order.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
 pub(crate) enum ToDriver {
     /// Make this call, and give its reply back with what it answers.
     Call(Box<(Call, Pending)>),
@@ -66,6 +65,8 @@ pub(crate) enum ToDriver {
     Unsubscribe(RoomName),
     /// Say something in a room, or everywhere.
     Say { from: Owner, room: Option<RoomName>, payload: Bytes },
+    /// All that was asked for before is done: say so, and end.
+    End(oneshot::Sender<()>),
 }
 
 /// Where something is said.
@@ -113,7 +114,6 @@ impl Cluster {
     }
 
     /// A node of a larger cluster; `driver` makes its calls, and gives back what comes of them.
-    #[allow(dead_code, reason = "the driver of the shared store is the next to come")]
     pub(crate) fn shared(
         config: &Config,
         node: NodeInfo,
@@ -274,9 +274,20 @@ impl Cluster {
         self.core.lock().machine.describe(now, |node| node.is_draining = is_draining);
     }
 
-    /// Leaves the cluster; what is left of this node's records goes with it.
-    pub fn leave(&self, now: Instant) {
+    /// Leaves the cluster; what is left of this node's records goes with it. Done when the store has heard of it, or cannot be
+    /// reached.
+    pub async fn leave(&self, now: Instant) {
         self.step(now, |machine, out| machine.leave_cluster(now, out));
+        let (end, ended) = oneshot::channel();
+        tell_driver(&self.core.lock().store, ToDriver::End(end));
+        // Without a driver it is done at once.
+        let _ = ended.await;
+    }
+
+    /// Ends the driver without a word, as a crash does.
+    #[cfg(test)]
+    pub(crate) fn die(&self) {
+        tell_driver(&self.core.lock().store, ToDriver::End(oneshot::channel().0));
     }
 
     /// One step of the machine, and everything that follows from it.
@@ -340,7 +351,6 @@ impl Cluster {
 }
 
 /// What the driver of a shared store brings.
-#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
 impl Cluster {
     /// A call was answered.
     pub(crate) fn replied(&self, now: Instant, pending: Pending, reply: Reply) {
@@ -395,12 +405,6 @@ impl Cluster {
     /// The connection to the store was lost.
     pub(crate) fn store_lost(&self, now: Instant) {
         self.step(now, |machine, out| machine.store_lost(now, out));
-    }
-
-    /// The connection to the store is there (again).
-    pub(crate) fn store_found(&self, now: Instant) {
-        self.core.lock().machine.store_found(now);
-        self.tick(now);
     }
 
     /// Time has passed.

@@ -8,6 +8,7 @@
 //!   come out. It has no socket, no clock and no lock.
 //! - `store`: the calls the machine makes, each one atomic step on shared state, and their replies.
 //! - `model`: the shared state as a plain value: the memory driver's store, and the model that every other store is held to.
+//! - [`redis`]: the driver for a store in Redis, which any number of nodes share.
 //! - [`route`]: which shards of this node have members of a room; read at every broadcast, without a lock.
 //! - [`cluster`]: what shards use: the machine under a lock, over the model or a store that other nodes share.
 //!
@@ -20,6 +21,7 @@ mod machine;
 mod model;
 mod partition;
 pub mod record;
+pub mod redis;
 pub mod route;
 mod store;
 
@@ -32,6 +34,16 @@ pub use machine::Status;
 pub use record::{Emission, Record, RoomName};
 pub use route::Route;
 pub use store::NodeInfo;
+
+/// Smaller maps keep the room they have.
+const MIN_CAPACITY: usize = 1024;
+
+/// Gives a map's room back when hardly any of it is used any more: a crowd has gone.
+fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut ahash::AHashMap<K, V>) {
+    if map.capacity() >= MIN_CAPACITY && map.len() < map.capacity() / 4 {
+        map.shrink_to_fit();
+    }
+}
 
 /// Limits and timings of the shared state.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ mod nodes;
 mod peers;
 pub(crate) mod queues;
 mod rooms;
-mod users;
+pub(crate) mod users;
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ impl Model {
             Call::DeliverOrQueue { letter, token, forced } => {
                 self.peers.deliver_or_queue(letter, &token, forced, now)
             }
-            Call::Expire { realm, dst, number } => self.peers.expire(realm, &dst, number),
+            Call::Expire { realm, dst, number, .. } => self.peers.expire(realm, &dst, number),
             Call::FindPeer { realm, id, token } => Reply::Peer(self.peers.find(realm, &id, &token)),
             Call::Peers { realm } => Reply::Peers(self.peers.ids(realm)),
             Call::Put { owner, room, record, wants } => {

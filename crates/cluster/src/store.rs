@@ -35,7 +35,6 @@ pub(crate) struct Counters {
 
 /// One atomic step.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the driver of the shared store is the next to come")]
 pub(crate) enum Call {
     /// Claim an id, or take it over from a holder with the same token. With `full` a fresh claim is refused.
     Claim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, full: bool },
@@ -47,7 +46,7 @@ pub(crate) enum Call {
     /// `forced` it is queued whoever is said to hold the id: it was looked for there.
     DeliverOrQueue { letter: Letter, token: Arc<str>, forced: bool },
     /// End a wait; say whether its sender is to be told, by the token it had.
-    Expire { realm: RealmId, dst: Arc<str>, number: u64 },
+    Expire { realm: RealmId, src: Arc<str>, dst: Arc<str>, number: u64 },
     /// Who holds an id with this token.
     FindPeer { realm: RealmId, id: Arc<str>, token: Arc<str> },
     /// The ids of a realm.

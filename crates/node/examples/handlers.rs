@@ -9,6 +9,10 @@ use signalbox_node::{
     App, Args, Config, ConnectRefused, Cors, Event, Metrics, Namespace, Node, Serve, Socket, bind,
 };
 
+/// The gateway's, so that both can be measured alike.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::io::Result<()> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(0);
     let workers = std::env::var("WORKERS").ok().and_then(|workers| workers.parse().ok()).unwrap_or(2);

@@ -33,7 +33,8 @@ impl Kind {
         }
     }
 
-    fn of_name(name: &str) -> Option<Self> {
+    /// The type with this name.
+    pub fn of_name(name: &str) -> Option<Self> {
         [Self::Offer, Self::Answer, Self::Candidate, Self::Leave, Self::Expire]
             .into_iter()
             .find(|kind| kind.name() == name)

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::Report;
 use crate::run::coordinator;
@@ -70,13 +70,17 @@ pub(crate) struct Compare {
     #[arg(long, default_value = "loadtest/peers/node", value_name = "DIRECTORY")]
     scripts: PathBuf,
 
+    /// Add the rounds that an earlier comparison wrote with --json; with --rounds 0 the table is of these alone.
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
+
     /// Write the table and every result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 /// One measurement of one server.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Run {
     round: usize,
     measurement: Measurement,
@@ -96,6 +100,12 @@ struct Results<'a> {
     runs: &'a [Run],
 }
 
+/// What is read back of [`Results`].
+#[derive(Deserialize)]
+struct Earlier {
+    runs: Vec<Run>,
+}
+
 impl Compare {
     /// Measures everything, and prints the table.
     pub(crate) fn run(&self) -> Result<()> {
@@ -113,12 +123,13 @@ impl Compare {
             programs.check(*contestant)?;
         }
         let total = plan.len() * rounds;
-        let mut runs = Vec::with_capacity(total);
+        let mut runs = self.earlier()?;
+        let (known, first) = (runs.len(), runs.iter().map(|run| run.round).max().unwrap_or_default());
         for round in 1..=rounds {
             for &(measurement, contestant) in &plan {
                 let mut stderr = std::io::stderr();
-                writeln!(stderr, "[{}/{total}] {measurement}: {contestant}", runs.len() + 1)?;
-                let run = self.measure(round, measurement, contestant, &sizes, &programs);
+                writeln!(stderr, "[{}/{total}] {measurement}: {contestant}", runs.len() + 1 - known)?;
+                let run = self.measure(first + round, measurement, contestant, &sizes, &programs);
                 let run = run.with_context(|| format!("{measurement} of {contestant}"))?;
                 let lag = run.report.phases.iter().map(|phase| phase.lag).max().unwrap_or_default();
                 if lag > SUSPICIOUS_LAG {
@@ -132,6 +143,18 @@ impl Compare {
             }
         }
         self.show(machine, &sizes, &runs)
+    }
+
+    /// The rounds that were measured before, numbered on.
+    fn earlier(&self) -> Result<Vec<Run>> {
+        let mut runs: Vec<Run> = Vec::new();
+        for path in &self.with {
+            let read = || -> Result<Earlier> { Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?) };
+            let earlier = read().with_context(|| format!("cannot read {}", path.display()))?;
+            let first = runs.iter().map(|run| run.round).max().unwrap_or_default();
+            runs.extend(earlier.runs.into_iter().map(|run| Run { round: first + run.round, ..run }));
+        }
+        Ok(runs)
     }
 
     /// Who is measured how, in an order that has the contestants of a measurement follow each other.

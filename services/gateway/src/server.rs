@@ -93,7 +93,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let grace = settings.node.drain_timeout.min(LONGEST_STOP);
+    let grace = settings.node.drain_timeout.unwrap_or(LONGEST_STOP).min(LONGEST_STOP);
     tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a second signal ends it at once");
     let stop = async {
         public_handle.pause().await;
@@ -166,7 +166,7 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
             keys: peerserver.key.clone(),
             expire_timeout: peerserver.expire_timeout,
             alive_timeout: peerserver.alive_timeout,
-            concurrent_limit: Some(peerserver.concurrent_limit),
+            concurrent_limit: peerserver.concurrent_limit,
             allow_discovery: peerserver.allow_discovery,
             max_payload: socketio.max_payload,
         },

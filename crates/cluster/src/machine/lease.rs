@@ -132,13 +132,6 @@ impl Machine {
         self.join_alone_all(out);
     }
 
-    /// The connection to the store is there (again).
-    pub(crate) fn store_found(&mut self, now: Instant) {
-        if let Some(shared) = &mut self.lease.shared {
-            shared.next_beat = now;
-        }
-    }
-
     /// The node describes itself anew.
     pub(crate) fn describe(&mut self, now: Instant, change: impl FnOnce(&mut NodeInfo)) {
         if let Some(shared) = &mut self.lease.shared {

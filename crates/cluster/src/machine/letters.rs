@@ -146,7 +146,7 @@ impl Machine {
             let token = self.own.queues.expire(realm, &dst, number);
             self.expired(now, realm, src, dst, Reply::Expired { token }, out);
         } else if self.lease.is_valid(now) {
-            let call = Call::Expire { realm, dst: dst.clone(), number };
+            let call = Call::Expire { realm, src: src.clone(), dst: dst.clone(), number };
             out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
         } else {
             // The store has the letter, and will give it up in time. That nobody heard of it is counted.

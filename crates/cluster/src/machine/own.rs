@@ -63,6 +63,7 @@ impl Own {
             && claims.get(id).is_some_and(|claim| claim.at.generation == generation)
         {
             claims.remove(id);
+            crate::shrink_if_sparse(claims);
         }
     }
 
@@ -85,6 +86,7 @@ impl Own {
             members.remove(&socket);
             if members.is_empty() {
                 self.rooms.remove(room);
+                crate::shrink_if_sparse(&mut self.rooms);
             }
         }
     }

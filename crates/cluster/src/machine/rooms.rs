@@ -155,6 +155,7 @@ impl Replicas {
         let Some(replica) = self.rooms.get_mut(room).filter(|replica| replica.is_unused()) else { return };
         if !lingers {
             self.rooms.remove(room);
+            crate::shrink_if_sparse(&mut self.rooms);
         } else if replica.unused_since.is_none() {
             replica.unused_since = Some(now);
             self.unused.push(room.clone());
@@ -366,5 +367,6 @@ impl Replicas {
             rooms.remove(room);
             false
         });
+        crate::shrink_if_sparse(rooms);
     }
 }

@@ -121,6 +121,7 @@ impl Peers {
             && claims.get(id).is_some_and(|claim| claim.at.generation == generation)
         {
             claims.remove(id);
+            crate::shrink_if_sparse(claims);
             self.held -= 1;
         }
         Reply::Done

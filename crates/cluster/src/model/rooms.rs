@@ -97,6 +97,7 @@ impl Rooms {
             }
             if state.records.is_empty() {
                 entry.remove();
+                crate::shrink_if_sparse(&mut self.rooms);
             }
         }
         Reply::Done

@@ -218,6 +218,7 @@ impl State {
         let node = self.node.clone();
         self.stop_moving(key);
         let mut session = self.sessions.remove(key as usize);
+        self.client_gone();
         self.by_sid.remove(&session.sid);
         self.count_session(session.engine.transport(), -1);
         node.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();

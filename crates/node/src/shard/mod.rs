@@ -14,6 +14,7 @@
 //! - `moves`: sessions that move to another shard.
 //! - `peers`: PeerServer clients.
 //! - `answers`: what the cluster says.
+//! - `shrink`: memory that is given back after a crowd has gone.
 //! - `calls`: handlers, middlewares and slow verdicts, which run beside the shard.
 
 mod actions;
@@ -30,6 +31,7 @@ mod peers;
 mod requests;
 mod rooms;
 mod session;
+mod shrink;
 mod timers;
 
 use std::{
@@ -110,6 +112,8 @@ pub(crate) struct State {
     /// The last broadcast seen of each shard.
     seen: Box<[u64]>,
     counters: Counters,
+    /// Clients that have gone since collections were shrunk.
+    gone: u32,
 }
 
 impl Shard {
@@ -137,6 +141,7 @@ impl Shard {
             sequence: 0,
             seen: vec![0; node.inboxes.len()].into(),
             counters: Counters::default(),
+            gone: 0,
         };
         let shard = Rc::new(Self {
             id,
@@ -221,6 +226,7 @@ impl Shard {
         let state = &mut *self.state.borrow_mut();
         state.evict();
         state.keep_budget();
+        state.shrink_after_a_crowd();
         state.counters.flush(&self.node.metrics);
         let next = state.timers.next();
         let is_earlier = next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed));

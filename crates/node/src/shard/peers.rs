@@ -278,6 +278,7 @@ impl State {
     /// Ends a client: its id is free the moment its connection is gone.
     pub(super) fn end_peer(&mut self, now: Instant, key: u32, reason: &str, close: &Frame) {
         let Some(peer) = self.peers.try_remove(key as usize) else { return };
+        self.client_gone();
         if let Some(generation) = peer.claim {
             self.node.cluster.submit(now, Command::Release { realm: peer.realm, id: peer.id, generation });
         }

@@ -7,6 +7,8 @@ use indexmap::IndexMap;
 use signalbox_cluster::{Address, RoomName, Route};
 use slab::Slab;
 
+use super::shrink::Shrink;
+
 /// Key of a room within a shard.
 pub(crate) type RoomKey = u32;
 
@@ -66,6 +68,12 @@ impl Rooms {
                 *free.insert(key)
             }
         }
+    }
+
+    /// Gives up room that a crowd has left behind.
+    pub(crate) fn shrink_if_sparse(&mut self) {
+        self.rooms.shrink_if_sparse();
+        self.by_name.shrink_if_sparse();
     }
 
     /// Forgets a room nobody here is in or about to join; gives it back so that its route can be released.

@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
+use super::shrink::Shrink;
+
 /// What a timer is for; keys are the shard's, numbers tell a thing from an earlier one with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
@@ -35,6 +37,11 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn add(&mut self, at: Instant, timer: Timer) {
         self.heap.push(Reverse((at, timer)));
+    }
+
+    /// Gives up room that a crowd has left behind.
+    pub(crate) fn shrink_if_sparse(&mut self) {
+        self.heap.shrink_if_sparse();
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

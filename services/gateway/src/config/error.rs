@@ -88,6 +88,8 @@ fn example(arg: &Arg) -> String {
         "FILE" => "signalbox.toml",
         "NAME" => "io",
         "ID" => "node-1",
+        "URL" => "redis://127.0.0.1:6379",
+        "ADDRESS" => "127.0.0.1:9005",
         other => other,
     };
     example.to_owned()

@@ -1,7 +1,7 @@
 //! One parser for each kind of value. All three sources hand in text, so a value means the same wherever it stands.
 //! An error is the problem alone; where the value stood, and the remedy, are added by the caller.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,6 +118,42 @@ pub(super) fn path(text: &str) -> Parsed<String> {
         return Err(format!("{} has a . or .. segment", quote(text)));
     }
     Ok(format!("/{}", segments.join("/")))
+}
+
+/// The cluster checks it further when it starts; here so much that a slip is found before anything runs.
+pub(super) fn redis_url(text: &str) -> Parsed<String> {
+    let text = text.trim();
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let (scheme, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
+    if matches!(scheme, "redis" | "rediss") && matches!(kind, "" | "sentinel" | "cluster") && !rest.is_empty()
+    {
+        return Ok(text.to_owned());
+    }
+    // It is not shown: it may hold a password.
+    Err("the value does not begin with redis://, rediss://, or one of these with +sentinel or +cluster"
+        .to_owned())
+}
+
+/// Braces would decide where Redis Cluster keeps a key, and a long prefix stands in every message.
+pub(super) fn redis_prefix(text: &str) -> Parsed<String> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-:/".contains(&b);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(is_plain) {
+        return Err(format!("{} is not a prefix: 1 to 64 of A-Z a-z 0-9 . _ - : /", quote(text)));
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn socket_address(text: &str) -> Parsed<SocketAddr> {
+    text.trim().parse().map_err(|_| {
+        format!("{} is not an IP address with a port, as 10.0.0.7:9005 or [::1]:9005", quote(text))
+    })
+}
+
+pub(super) fn cluster_secret(text: &str) -> Parsed<String> {
+    if text.len() < 16 || text.len() > 1024 {
+        return Err("the value is shorter than 16 bytes, or longer than 1024".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn realm_key(text: &str) -> Parsed<String> {

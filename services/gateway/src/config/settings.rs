@@ -1,6 +1,8 @@
 //! The settings themselves: one typed struct in groups. Flags, environment names, file keys, `--help`, `--print-config`
 //! and `docs/configuration.md` all follow from the fields, their attributes and their doc comments.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +30,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub socketio: SocketIoSettings,
+    /// The nodes it is one of.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub cluster: ClusterSettings,
     /// Where operators look.
     #[command(flatten)]
     #[serde(flatten)]
@@ -119,10 +125,10 @@ pub struct PeerServerSettings {
     #[serde(serialize_with = "as_millis")]
     pub alive_timeout: Duration,
 
-    /// Most peers registered at the same time.
-    #[arg(long = "concurrent_limit", short = 'c', value_name = "COUNT", default_value = "5000")]
+    /// Most peers registered at the same time, in the whole cluster. Without it 5000, or with --redis-url any number.
+    #[arg(long = "concurrent_limit", short = 'c', value_name = "COUNT")]
     #[arg(value_parser = parse::count(1..=u32::MAX as usize))]
-    pub concurrent_limit: usize,
+    pub concurrent_limit: Option<usize>,
 
     /// Whether GET {path}/{key}/peers lists the registered ids; when off it answers 401.
     #[arg(long = "allow_discovery", value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
@@ -229,16 +235,58 @@ pub struct NodeSettings {
     #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
     pub memory_budget: usize,
 
-    /// How long a stopping node gives its clients before it cuts what is left, in milliseconds.
+    /// How long a stopping node gives its clients before it cuts what is left, in milliseconds. Without it 5000, or with
+    /// --redis-url 60000: then its clients are closed one after the other, and find another node.
+    #[arg(long, value_name = "MS", value_parser = parse::millis(0..=parse::DAY))]
+    #[serde(serialize_with = "maybe_millis")]
+    pub drain_timeout: Option<Duration>,
+
+    /// How long a stopping node still takes new clients while load balancers notice that it is not ready any more, in
+    /// milliseconds; with --redis-url only.
     #[arg(long, value_name = "MS", default_value = "5000", value_parser = parse::millis(0..=parse::DAY))]
     #[serde(serialize_with = "as_millis")]
-    pub drain_timeout: Duration,
+    pub drain_delay: Duration,
+}
+
+/// The cluster this node is part of, when --redis-url is given.
+#[derive(Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterSettings {
+    /// Redis that the nodes of a cluster share: redis://[user:password@]host[:port][/db], or rediss:// with TLS. Without it
+    /// the node is a cluster of its own.
+    #[arg(long, value_name = "URL", hide_env_values = true, value_parser = parse::redis_url)]
+    pub redis_url: Option<String>,
+
+    /// What the names of all keys and channels in Redis begin with; nodes with the same one are a cluster.
+    #[arg(long, value_name = "PREFIX", default_value = "signalbox", value_parser = parse::redis_prefix)]
+    pub redis_prefix: String,
+
+    /// Address at which other nodes of the cluster reach this one; it listens there. Without it any free port of the address
+    /// that reaches Redis.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse::socket_address)]
+    pub cluster_addr: Option<SocketAddr>,
+
+    /// What nodes prove to each other that they belong to the cluster, 16 bytes or more. Without it one is made once and
+    /// shared through Redis.
+    #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = parse::cluster_secret)]
+    pub cluster_secret: Option<String>,
 }
 
 impl NodeSettings {
     /// Bytes that may wait for one slow reader, given the largest message: the setting, or four times that.
     pub fn outbox_limit(&self, max_payload: usize) -> usize {
         self.outbox_limit.unwrap_or(max_payload.saturating_mul(4))
+    }
+}
+
+/// Without the secrets: settings end up in logs.
+impl fmt::Debug for ClusterSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSettings")
+            .field("is_shared", &self.redis_url.is_some())
+            .field("redis_prefix", &self.redis_prefix)
+            .field("cluster_addr", &self.cluster_addr)
+            .finish_non_exhaustive()
     }
 }
 
@@ -268,6 +316,13 @@ pub struct LoggingSettings {
 fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     serializer.serialize_u64(millis)
+}
+
+fn maybe_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_millis(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn or_off<T: Serialize, S: Serializer>(value: &OrOff<T>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Command;
 
@@ -11,6 +12,11 @@ use super::file::reason;
 use super::layers::Origins;
 use super::settings::Settings;
 
+/// Most peers of a node on its own, as in the reference.
+const DEFAULT_LIMIT: usize = 5000;
+/// How long a node of a cluster drains, and how long one on its own waits for its clients.
+const SHARED_DRAIN: Duration = Duration::from_secs(60);
+const LONE_DRAIN: Duration = Duration::from_secs(5);
 /// The demo is served here, whatever else is configured.
 const DEMO_PATH: &str = "/demo";
 
@@ -39,6 +45,12 @@ fn normalise(settings: &mut Settings) {
     remove_repeated(&mut settings.listener.cors);
     remove_repeated(&mut settings.listener.origins);
     remove_repeated(&mut settings.socketio.transports);
+    let is_shared = settings.cluster.redis_url.is_some();
+    if !is_shared {
+        settings.peerserver.concurrent_limit.get_or_insert(DEFAULT_LIMIT);
+    }
+    let patience = if is_shared { SHARED_DRAIN } else { LONE_DRAIN };
+    settings.node.drain_timeout.get_or_insert(patience);
     settings.node.outbox_limit = Some(settings.node.outbox_limit(settings.socketio.max_payload));
 }
 

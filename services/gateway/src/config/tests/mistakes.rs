@@ -27,7 +27,23 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         (vec!["--port="], "--port: \"\" is not a port from 0 to 65535 (use e.g. --port 9000)"),
         (vec!["--port", "1", "--port", "2"], "--port: given more than once (give it once)"),
         (vec!["--prot", "1"], "--prot: unknown flag (did you mean --port?)"),
-        (vec!["--redis-url", "redis://cache"], "--redis-url: unknown flag (see --help)"),
+        (vec!["--rediss-uri", "redis://cache"], "--rediss-uri: unknown flag (did you mean --redis-url?)"),
+        (
+            vec!["--redis-url", "cache:6379"],
+            "--redis-url: the value does not begin with redis://, rediss://, or one of these with +sentinel or +cluster (use e.g. --redis-url redis://127.0.0.1:6379)",
+        ),
+        (
+            vec!["--redis-prefix", "{a}"],
+            "--redis-prefix: \"{a}\" is not a prefix: 1 to 64 of A-Z a-z 0-9 . _ - : / (use e.g. --redis-prefix signalbox)",
+        ),
+        (
+            vec!["--cluster-addr", "9005"],
+            "--cluster-addr: \"9005\" is not an IP address with a port, as 10.0.0.7:9005 or [::1]:9005 (use e.g. --cluster-addr 127.0.0.1:9005)",
+        ),
+        (
+            vec!["--cluster-secret", "short"],
+            "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret SECRET)",
+        ),
         (vec!["-x"], "-x: unknown flag (see --help)"),
         (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),
         (vec!["--print-config=yes"], "--print-config: takes no value (leave it out)"),
@@ -151,7 +167,7 @@ fn a_wrong_file_is_named_with_its_key() {
             "F: ping-interval: expected a number, found boolean (use e.g. ping-interval = 25000)",
         ),
         ("pingintervall = 1", "F: pingintervall: unknown key (did you mean ping-interval?)"),
-        ("redis-url = \"x\"", "F: redis-url: unknown key (the keys are the names of the flags, see --help)"),
+        ("jwt-key = \"x\"", "F: jwt-key: unknown key (the keys are the names of the flags, see --help)"),
         (
             "print-config = true",
             "F: print-config: unknown key (the keys are the names of the flags, see --help)",

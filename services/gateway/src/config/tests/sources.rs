@@ -19,7 +19,7 @@ fn the_defaults_are_those_of_the_two_protocols() {
     assert_eq!(settings.peerserver.key, ["peerjs"]);
     assert_eq!(settings.peerserver.expire_timeout, Duration::from_secs(5));
     assert_eq!(settings.peerserver.alive_timeout, Duration::from_secs(60));
-    assert_eq!(settings.peerserver.concurrent_limit, 5000);
+    assert_eq!(settings.peerserver.concurrent_limit, Some(5000));
     assert!(!settings.peerserver.allow_discovery);
     assert_eq!(settings.socketio.socketio_path, "/socket.io/");
     assert_eq!(settings.socketio.transports, [Transport::Polling, Transport::WebSocket]);
@@ -112,7 +112,7 @@ fn peerserver_command_lines_work_unchanged() {
     assert_eq!(settings.peerserver.key, ["secretary"]);
     assert_eq!(settings.peerserver.expire_timeout, Duration::from_secs(2));
     assert_eq!(settings.peerserver.alive_timeout, Duration::from_secs(30));
-    assert_eq!(settings.peerserver.concurrent_limit, 10);
+    assert_eq!(settings.peerserver.concurrent_limit, Some(10));
     assert!(settings.peerserver.allow_discovery && settings.listener.proxied);
     assert_eq!(settings.listener.cors, ["https://a.example", "https://b.example"]);
     assert_eq!(settings_of(&[], &[("PEERSERVER_PATH", "myapp")]).peerserver.path, "/myapp");
@@ -223,8 +223,15 @@ fn help_lists_every_setting_with_its_variable() {
             assert!(help.contains(&format!("[env: {}]", own_variable(arg))), "{name}");
         }
     }
-    for heading in ["Public listener:", "PeerServer:", "Socket.IO:", "Management listener:", "Node:", "Logs:"]
-    {
+    for heading in [
+        "Public listener:",
+        "PeerServer:",
+        "Socket.IO:",
+        "Cluster:",
+        "Management listener:",
+        "Node:",
+        "Logs:",
+    ] {
         assert!(long.contains(heading), "{heading}");
     }
     assert!(printed(&["--version"], &[]).starts_with("signalbox-gateway "));
@@ -251,6 +258,10 @@ fn every_setting_can_be_set_from_every_source() {
         "workers" => "7".to_owned(),
         "outbox-limit" => "4000001".to_owned(),
         "memory-budget" => "4000002".to_owned(),
+        "redis-url" => "redis://cache.example/2".to_owned(),
+        "redis-prefix" => "other".to_owned(),
+        "cluster-addr" => "127.0.0.2:9005".to_owned(),
+        "cluster-secret" => "0123456789abcdef".to_owned(),
         _ => "1234".to_owned(),
     };
     let partner_of = |name: &str| match name {

@@ -1,0 +1,471 @@
+//! Calls as commands, and what Redis answers as replies. Nothing that is read back is trusted: another program may write there.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value, cmd};
+use signalbox_websocket::Frame;
+
+use super::{
+    keys::{Keys, owner_bytes, read_owner},
+    scripts::{Invocation, Scripts},
+    wire,
+};
+use crate::{
+    address::{Address, NodeTag, Owner},
+    command::{Holder, PeerAt, RealmId},
+    model::{LEASE, users::PAGE},
+    partition::{self, PARTITIONS},
+    record::{Record, RoomName},
+    store::{Call, Pulse, Reply, Stamp, Standing, Wants},
+};
+
+/// Entries that are reaped with one call.
+const REAP: usize = 500;
+/// How long one node has for reaping, and how long a dead lease is remembered, in milliseconds.
+const REAPING: u64 = 2_000;
+const REMEMBERED: u64 = 60_000;
+
+/// What every call needs to know.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) keys: Keys,
+    pub(super) scripts: Scripts,
+    pub(super) realms: Vec<String>,
+    /// How long a letter may wait, in milliseconds; its sender is told earlier.
+    pub(super) patience: u128,
+    /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
+    pub(super) publish: &'static str,
+}
+
+/// What a peer's claim begins with: owner, shard, key.
+fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
+    let mut head = owner_bytes(owner).to_vec();
+    head.push(at.shard);
+    head.extend_from_slice(&at.key.to_be_bytes());
+    head
+}
+
+/// Reads the first 25 bytes of a claim.
+fn read_holder(claim: &[u8]) -> Option<Holder> {
+    let at = PeerAt {
+        shard: *claim.get(12)?,
+        key: u32::from_be_bytes(claim.get(13..17)?.try_into().ok()?),
+        generation: u64::from_be_bytes(claim.get(17..25)?.try_into().ok()?),
+    };
+    Some(Holder { owner: read_owner(claim)?, at })
+}
+
+fn entry(kind: &str, first: &str, rest: &[u8]) -> Vec<u8> {
+    [kind.as_bytes(), b"\0", first.as_bytes(), b"\0", rest].concat()
+}
+
+fn room_entry(room: &RoomName, socket: Address) -> Vec<u8> {
+    let rest = [room.name.as_bytes(), b"\0", socket.written().as_bytes()].concat();
+    entry("r", &room.namespace, &rest)
+}
+
+/// A waiting letter: whether it is binary, and its payload.
+fn letter_bytes(frame: &Frame) -> Vec<u8> {
+    let mut bytes = vec![u8::from(frame.is_binary())];
+    bytes.extend_from_slice(frame.payload());
+    bytes
+}
+
+fn read_letter(bytes: &[u8]) -> Option<Frame> {
+    let src = usize::from(u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?));
+    let (is_binary, payload) = bytes.get(2 + src..)?.split_first()?;
+    match std::str::from_utf8(payload) {
+        Ok(text) if *is_binary == 0 => Some(Frame::text(text)),
+        _ => Some(Frame::binary(payload)),
+    }
+}
+
+impl Context {
+    fn realm(&self, realm: RealmId) -> &str {
+        self.realms.get(usize::from(realm)).map_or("", String::as_str)
+    }
+
+    /// The commands of a call, one or more; all are of one partition, but those of a listing.
+    pub(super) fn commands(&self, call: &Call) -> Vec<Cmd> {
+        let one = |invocation: Invocation| vec![invocation.command()];
+        let Self { keys, scripts, .. } = self;
+        match call {
+            Call::Claim { owner, at, realm, id, token, full } => {
+                let realm = self.realm(*realm);
+                let claim = self.claim(&scripts.claim, *owner, realm, id);
+                one(claim.arg(claim_head(*owner, *at)).arg(&**token).switch(*full))
+            }
+            Call::Reclaim { owner, at, realm, id, token, standing } => {
+                let realm = self.realm(*realm);
+                let mut claim = claim_head(*owner, *at);
+                claim.extend_from_slice(&at.generation.to_be_bytes());
+                claim.push(match standing {
+                    Standing::Granted => 0,
+                    Standing::Lapsed => 1,
+                    Standing::Alone => 2,
+                });
+                claim.extend_from_slice(token.as_bytes());
+                one(self.claim(&scripts.reclaim, *owner, realm, id).arg(claim))
+            }
+            Call::Release { realm, id, generation } => {
+                let realm = self.realm(*realm);
+                let partition = partition::of_peer(realm, id);
+                one(Invocation::of(&scripts.release)
+                    .key(keys.claims(partition, realm))
+                    .arg(keys.base(partition))
+                    .arg(&**id)
+                    .arg(entry("c", realm, id.as_bytes()))
+                    .arg(generation.to_be_bytes()))
+            }
+            Call::DeliverOrQueue { letter, token, forced } => {
+                let realm = self.realm(letter.realm);
+                let partition = partition::of_peer(realm, &letter.dst);
+                one(Invocation::of(&scripts.deliver)
+                    .key(keys.claims(partition, realm))
+                    .key(keys.queue(realm, &letter.dst))
+                    .key(keys.waits(realm, &letter.dst))
+                    .key(keys.numbers(partition))
+                    .arg(&*letter.dst)
+                    .switch(*forced)
+                    .arg(&*letter.src)
+                    .arg(letter_bytes(&letter.frame))
+                    .arg(&**token)
+                    .number(2 * self.patience)
+                    .switch(letter.kind.is_queued())
+                    .number(signalbox_peerserver::queue::MAX_MESSAGES)
+                    .number(signalbox_peerserver::queue::MAX_BYTES))
+            }
+            Call::Expire { realm, src, dst, number } => {
+                let realm = self.realm(*realm);
+                one(Invocation::of(&scripts.expire)
+                    .key(keys.queue(realm, dst))
+                    .key(keys.waits(realm, dst))
+                    .arg(&**src)
+                    .number(number))
+            }
+            Call::FindPeer { realm, id, .. } => {
+                let realm = self.realm(*realm);
+                let mut get = cmd("HGET");
+                get.arg(&keys.claims(partition::of_peer(realm, id), realm)[..]).arg(&**id);
+                vec![get]
+            }
+            Call::Peers { realm } => {
+                let list = |partition| {
+                    let mut list = cmd("HKEYS");
+                    list.arg(&keys.claims(partition as u8, self.realm(*realm))[..]);
+                    list
+                };
+                (0..PARTITIONS).map(list).collect()
+            }
+            Call::Put { owner, room, record, wants } => one(self.put(*owner, room, record, None, *wants)),
+            Call::Rehome { owner, from, room, record } => {
+                one(self.put(*owner, room, record, Some(*from), Wants::Nothing))
+            }
+            Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
+                .key(keys.room(room))
+                .arg(keys.base(partition::of_room(room)))
+                .arg(self.publish)
+                .arg(keys.room_channel(room))
+                .arg(&*socket.written())
+                .arg(room_entry(room, *socket))
+                .arg(owner.tag.0.to_be_bytes())),
+            Call::Records { room } => {
+                let mut all = cmd("HGETALL");
+                all.arg(&keys.room(room)[..]);
+                vec![all]
+            }
+            Call::PutUsers { owner, partition, puts, removes } => {
+                let mut users = Invocation::of(&scripts.users)
+                    .key(keys.index(*partition, *owner))
+                    .arg(keys.base(*partition))
+                    .arg(owner_bytes(*owner))
+                    .number(puts.len());
+                for (namespace, socket, profile) in puts {
+                    users = users.arg(&**namespace).arg(socket.as_bytes()).arg(&**profile);
+                }
+                for (namespace, socket) in removes {
+                    users = users.arg(&**namespace).arg(socket.as_bytes());
+                }
+                one(users)
+            }
+            Call::Users { .. } => Vec::new(),
+            Call::FindUser { namespace, socket } => {
+                let mut get = cmd("HGET");
+                let users = keys.users(partition::of_user(*socket), namespace);
+                get.arg(&users[..]).arg(&socket.as_bytes()[..]);
+                vec![get]
+            }
+            Call::Heartbeat { owner, joins, node, counters, reaps } => {
+                let beat = self
+                    .nodes(&scripts.heartbeat)
+                    .arg(owner_bytes(*owner))
+                    .switch(*joins)
+                    .arg(wire::node(node))
+                    .number(counters.claims)
+                    .switch(*reaps)
+                    .number(LEASE.as_millis())
+                    .number(REAPING)
+                    .number(REMEMBERED);
+                let mut info = cmd("INFO");
+                info.arg("server");
+                vec![beat.command(), info]
+            }
+            Call::Nodes => {
+                let mut all = cmd("HVALS");
+                all.arg(&keys.nodes("i")[..]);
+                vec![all]
+            }
+            Call::Leave { owner } => one(self.nodes(&scripts.leave).arg(owner_bytes(*owner))),
+            Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
+                .key(keys.index(*partition, *owner))
+                .arg(keys.base(*partition))
+                .arg(self.publish)
+                .arg(owner_bytes(*owner))
+                .number(REAP)),
+            Call::Tell { from, to, message } => {
+                vec![self.publish(&keys.node_channel(*to), &wire::told(&self.realms, *from, message))]
+            }
+        }
+    }
+
+    fn claim(&self, script: &redis::Script, owner: Owner, realm: &str, id: &str) -> Invocation {
+        let partition = partition::of_peer(realm, id);
+        Invocation::of(script)
+            .key(self.keys.claims(partition, realm))
+            .key(self.keys.index(partition, owner))
+            .key(self.keys.queue(realm, id))
+            .key(self.keys.waits(realm, id))
+            .arg(self.keys.base(partition))
+            .arg(id)
+            .arg(entry("c", realm, id.as_bytes()))
+    }
+
+    fn put(
+        &self,
+        owner: Owner,
+        room: &RoomName,
+        record: &Record,
+        from: Option<NodeTag>,
+        wants: Wants,
+    ) -> Invocation {
+        let partition = partition::of_room(room);
+        let known = match wants {
+            Wants::Since(Some(stamp)) => stamp,
+            _ => Stamp::default(),
+        };
+        Invocation::of(&self.scripts.put)
+            .key(self.keys.room(room))
+            .key(self.keys.index(partition, owner))
+            .arg(self.keys.base(partition))
+            .arg(self.publish)
+            .arg(self.keys.room_channel(room))
+            .arg(&*record.socket.written())
+            .arg(room_entry(room, record.socket))
+            .arg(owner_bytes(owner))
+            .arg(wire::record(record))
+            .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
+            .switch(wants != Wants::Nothing)
+            .number(known.epoch)
+            .number(known.version)
+    }
+
+    fn nodes(&self, script: &redis::Script) -> Invocation {
+        let keys = ["l", "i", "k", "s", "v", "d"].map(|what| self.keys.nodes(what));
+        keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// A message to a channel.
+    pub(super) fn publish(&self, channel: &[u8], message: &[u8]) -> Cmd {
+        let mut publish = cmd(self.publish);
+        publish.arg(channel).arg(message);
+        publish
+    }
+
+    /// A page of the users of one partition, behind `after`.
+    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>) -> Cmd {
+        let from = match after {
+            Some(after) => [b"(", &after.as_bytes()[..]].concat(),
+            None => b"-".to_vec(),
+        };
+        Invocation::of(&self.scripts.page)
+            .key(self.keys.users(partition, namespace))
+            .key(self.keys.order(partition, namespace))
+            .arg(from)
+            .number(PAGE + 1)
+            .command()
+    }
+
+    /// What came back for a call. What cannot be read counts as not there.
+    pub(super) fn reply(&self, call: Call, values: Vec<Value>) -> Reply {
+        let mut values = values.into_iter();
+        let mut first = || values.next().unwrap_or(Value::Nil);
+        match call {
+            Call::Claim { .. } => granted(list(first())).unwrap_or(Reply::Taken),
+            Call::Reclaim { .. } => kept(list(first())),
+            Call::DeliverOrQueue { letter, .. } => {
+                let mut parts = list(first()).into_iter();
+                let kind = text(parts.next());
+                match kind.as_deref() {
+                    Some("holder") => {
+                        match parts.next().and_then(bytes).and_then(|claim| read_holder(&claim)) {
+                            Some(holder) => Reply::Holder(holder, letter),
+                            None => Reply::Dropped { overflow: true },
+                        }
+                    }
+                    Some("queued") => {
+                        let opened = text(parts.next()).and_then(|number| number.parse().ok());
+                        let kept = matches!(parts.next(), Some(Value::Int(1)));
+                        Reply::Queued { letter, opened, kept }
+                    }
+                    _ => Reply::Dropped { overflow: false },
+                }
+            }
+            Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },
+            Call::FindPeer { token, .. } => {
+                let claim = bytes(first()).filter(|claim| claim.get(26..) == Some(token.as_bytes()));
+                Reply::Peer(claim.and_then(|claim| read_holder(&claim)))
+            }
+            Call::Peers { .. } => {
+                let ids = std::iter::once(first()).chain(values).flat_map(list);
+                Reply::Peers(ids.filter_map(|id| text(Some(id)).map(Into::into)).collect())
+            }
+            Call::Put { .. } => {
+                let mut parts = list(first()).into_iter();
+                let mut number = || text(parts.next())?.parse().ok();
+                let stamp = number().zip(number()).map(|(epoch, version)| Stamp { epoch, version });
+                let records = parts.next().map(|all| records(list(all)).1);
+                match stamp {
+                    Some(stamp) => Reply::Put { stamp, records },
+                    None => Reply::Failed { maybe: true },
+                }
+            }
+            Call::Records { .. } => {
+                let (stamp, records) = records(list(first()));
+                Reply::Records { stamp, records }
+            }
+            Call::FindUser { .. } => {
+                Reply::User(bytes(first()).and_then(|user| read_owner(&user)).map(|owner| owner.tag))
+            }
+            Call::Heartbeat { .. } => {
+                let beat = list(first());
+                match pulse(beat, text(values.next())) {
+                    Some(pulse) => Reply::Heartbeat(pulse),
+                    None => Reply::Failed { maybe: true },
+                }
+            }
+            Call::Nodes => {
+                let nodes = list(first()).into_iter().filter_map(bytes);
+                Reply::Nodes(nodes.filter_map(|node| wire::read_node(&node)).collect())
+            }
+            Call::Tell { .. } => match first() {
+                Value::Int(heard) => Reply::Told(heard.max(0) as u64),
+                _ => Reply::Told(0),
+            },
+            Call::Release { .. }
+            | Call::Rehome { .. }
+            | Call::Remove { .. }
+            | Call::PutUsers { .. }
+            | Call::Users { .. }
+            | Call::Leave { .. }
+            | Call::Reap { .. } => Reply::Done,
+        }
+    }
+}
+
+fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) | Value::Set(values) => values,
+        Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        _ => None,
+    }
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    String::from_utf8(value.and_then(bytes)?).ok()
+}
+
+fn letters(value: Option<Value>) -> Vec<Frame> {
+    let letters = value.map(list).unwrap_or_default().into_iter();
+    letters.filter_map(bytes).filter_map(|letter| read_letter(&letter)).collect()
+}
+
+fn granted(parts: Vec<Value>) -> Option<Reply> {
+    let mut parts = parts.into_iter();
+    match text(parts.next())?.as_str() {
+        "granted" => {
+            let generation = u64::from_be_bytes(bytes(parts.next()?)?.try_into().ok()?);
+            let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
+            Some(Reply::Granted { generation, superseded, waiting: letters(parts.next()) })
+        }
+        "full" => Some(Reply::LimitReached),
+        _ => None,
+    }
+}
+
+fn kept(parts: Vec<Value>) -> Reply {
+    let mut parts = parts.into_iter();
+    if text(parts.next()).as_deref() != Some("kept") {
+        return Reply::Taken;
+    }
+    let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
+    Reply::Kept { superseded, waiting: letters(parts.next()) }
+}
+
+/// A room as HGETALL gives it.
+fn records(parts: Vec<Value>) -> (Option<Stamp>, Vec<Arc<Record>>) {
+    let (mut epoch, mut version, mut records) = (None, None, Vec::new());
+    let mut parts = parts.into_iter();
+    while let (Some(field), Some(value)) = (parts.next(), parts.next()) {
+        match (bytes(field).as_deref(), value) {
+            (Some(b"#e"), value) => epoch = text(Some(value)).and_then(|epoch| epoch.parse().ok()),
+            (Some(b"#v"), value) => version = text(Some(value)).and_then(|version| version.parse().ok()),
+            (Some(_), value) => {
+                let record = bytes(value).and_then(|value| wire::read_record(value.get(12..)?));
+                records.extend(record.map(Arc::new));
+            }
+            _ => {}
+        }
+    }
+    // The same order on every node.
+    records.sort_unstable_by_key(|record| record.socket);
+    (epoch.zip(version).map(|(epoch, version)| Stamp { epoch, version }), records)
+}
+
+/// Users as `page.lua` gives them.
+pub(super) fn users(value: Value) -> Vec<(Address, Arc<str>)> {
+    let mut parts = list(value).into_iter();
+    let sockets = parts.next().map(list).unwrap_or_default();
+    let users = parts.next().map(list).unwrap_or_default();
+    let read = |(socket, user): (Value, Value)| {
+        let socket = Address::from_bytes(bytes(socket)?.try_into().ok()?);
+        let profile = String::from_utf8(bytes(user)?.get(12..)?.to_vec()).ok()?;
+        Some((socket, profile.into()))
+    };
+    sockets.into_iter().zip(users).filter_map(read).collect()
+}
+
+fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
+    let mut parts = parts.into_iter();
+    let Some(Value::Int(renewed)) = parts.next() else { return None };
+    let membership = text(parts.next())?.parse().ok()?;
+    let claims: i64 = text(parts.next())?.parse().ok()?;
+    let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
+    let info = info.unwrap_or_default();
+    let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+    Some(Pulse {
+        renewed: renewed == 1,
+        run_id: run_id.into(),
+        membership,
+        claims: claims.max(0) as u64,
+        expired: expired.filter_map(|owner| read_owner(&owner)).collect(),
+    })
+}

@@ -1,0 +1,195 @@
+//! The calls in their order, pipelined: whatever was asked for while the last batch was under way is the next batch.
+
+use std::{sync::Arc, time::Instant};
+
+use deadpool_redis::Pool;
+use redis::{Cmd, Value};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
+
+use super::{
+    calls::{self, Context},
+    commands::{Commands, Lost},
+    subscriber::Wanted,
+};
+use crate::{
+    Cluster,
+    cluster::ToDriver,
+    machine::Pending,
+    model::users::PAGE,
+    partition::{self, PARTITIONS},
+    store::{Call, Reply},
+};
+
+/// Calls in one batch.
+const BATCH: usize = 512;
+/// Partitions that a listing of users looks into at once.
+const CHUNK: usize = 16;
+
+/// A call of a batch; what is said without being answered has none.
+struct Item {
+    call: Option<Box<(Call, Pending)>>,
+    commands: usize,
+}
+
+/// Makes the calls until the node ends.
+pub(super) async fn run(
+    pool: Pool,
+    context: Arc<Context>,
+    cluster: Arc<Cluster>,
+    mut calls: UnboundedReceiver<ToDriver>,
+    subscriptions: UnboundedSender<Wanted>,
+) {
+    let mut pump = Pump {
+        commands: Commands::new(pool.clone(), context.clone()),
+        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(pool.clone(), context.clone()))),
+        pool,
+        context,
+        cluster,
+        subscriptions,
+    };
+    let mut batch = Vec::with_capacity(BATCH);
+    while calls.recv_many(&mut batch, BATCH).await > 0 {
+        if let Some(ended) = pump.take(batch.drain(..)).await {
+            let _ = ended.send(());
+            return;
+        }
+    }
+}
+
+struct Pump {
+    commands: Commands,
+    /// The heartbeat's connection: it never waits behind a long batch.
+    heart: Arc<tokio::sync::Mutex<Commands>>,
+    pool: Pool,
+    context: Arc<Context>,
+    cluster: Arc<Cluster>,
+    subscriptions: UnboundedSender<Wanted>,
+}
+
+impl Pump {
+    /// Takes a batch; gives back whom to tell that the node has ended.
+    async fn take(&mut self, batch: impl Iterator<Item = ToDriver>) -> Option<oneshot::Sender<()>> {
+        let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
+        let mut listings = Vec::new();
+        let mut ended = None;
+        for asked in batch {
+            match asked {
+                ToDriver::Call(call) => match &call.0 {
+                    Call::Heartbeat { .. } => self.beat(*call),
+                    Call::Users { .. } => listings.push(*call),
+                    _ => {
+                        let made = self.context.commands(&call.0);
+                        items.push(Item { commands: made.len(), call: Some(call) });
+                        commands.extend(made);
+                    }
+                },
+                ToDriver::Say { from, room, payload } => {
+                    let channel = match &room {
+                        Some(room) => self.context.keys.room_channel(room),
+                        None => self.context.keys.everywhere(),
+                    };
+                    let message = super::wire::said(from, &payload);
+                    commands.push(self.context.publish(&channel, &message));
+                    items.push(Item { commands: 1, call: None });
+                }
+                ToDriver::Subscribe(room) => drop(self.subscriptions.send(Wanted::Hear(room))),
+                ToDriver::Unsubscribe(room) => drop(self.subscriptions.send(Wanted::Unhear(room))),
+                ToDriver::End(end) => ended = Some(end),
+            }
+        }
+        if !commands.is_empty() {
+            let answers = self.commands.send(commands).await;
+            self.answer(items, answers).await;
+        }
+        // What was asked for before has been done now: a listing sees it.
+        for (call, pending) in listings {
+            self.list(call, pending);
+        }
+        ended
+    }
+
+    async fn answer(&mut self, items: Vec<Item>, answers: Result<Vec<Value>, Lost>) {
+        let mut values = match answers {
+            Ok(values) => values.into_iter(),
+            Err(Lost { maybe }) => {
+                for (_, pending) in items.into_iter().filter_map(|item| item.call).map(|call| *call) {
+                    self.cluster.replied(Instant::now(), pending, Reply::Failed { maybe });
+                }
+                // Also when nobody waits for an answer.
+                self.cluster.store_lost(Instant::now());
+                return;
+            }
+        };
+        for item in items {
+            let values: Vec<Value> = values.by_ref().take(item.commands).collect();
+            let Some(call) = item.call else { continue };
+            let (call, pending) = *call;
+            if let Call::Reap { .. } = call {
+                self.reap_rest(&call, &values).await;
+            }
+            let reply = match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
+                Some(error) => {
+                    tracing::warn!(?error, "Redis refuses a command");
+                    Reply::Failed { maybe: false }
+                }
+                None => self.context.reply(call, values),
+            };
+            self.cluster.replied(Instant::now(), pending, reply);
+        }
+    }
+
+    /// One call removes only so much.
+    async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
+        let mut is_left = matches!(values.first(), Some(Value::Int(left)) if *left > 0);
+        while is_left {
+            let answer = self.commands.send(self.context.commands(call)).await;
+            is_left = matches!(answer.as_deref(), Ok([Value::Int(left)]) if *left > 0);
+        }
+    }
+
+    fn beat(&self, (call, pending): (Call, Pending)) {
+        let (heart, context, cluster) = (self.heart.clone(), self.context.clone(), self.cluster.clone());
+        tokio::spawn(async move {
+            let reply = match heart.lock().await.send(context.commands(&call)).await {
+                Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
+                    context.reply(call, values)
+                }
+                Ok(_) => Reply::Failed { maybe: true },
+                Err(Lost { maybe }) => Reply::Failed { maybe },
+            };
+            cluster.replied(Instant::now(), pending, reply);
+        });
+    }
+
+    /// Looks for a page of users, partition by partition.
+    fn list(&self, call: Call, pending: Pending) {
+        let Call::Users { namespace, after } = call else { return };
+        let (context, cluster) = (self.context.clone(), self.cluster.clone());
+        let mut commands = Commands::new(self.pool.clone(), context.clone());
+        tokio::spawn(async move {
+            let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
+            let mut users = Vec::new();
+            let mut partitions = (first..PARTITIONS).peekable();
+            while users.len() <= PAGE && partitions.peek().is_some() {
+                let chunk = partitions.by_ref().take(CHUNK);
+                let pages = chunk.map(|partition| {
+                    let after = after.filter(|_| partition == first);
+                    context.page(&namespace, partition as u8, after)
+                });
+                match commands.send(pages.collect()).await {
+                    Ok(values) => users.extend(values.into_iter().flat_map(calls::users)),
+                    Err(Lost { maybe }) => {
+                        cluster.replied(Instant::now(), pending, Reply::Failed { maybe });
+                        return;
+                    }
+                }
+            }
+            let more = users.len() > PAGE;
+            users.truncate(PAGE);
+            cluster.replied(Instant::now(), pending, Reply::Users(users, more));
+        });
+    }
+}

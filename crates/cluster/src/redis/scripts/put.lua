@@ -1,0 +1,34 @@
+-- Puts a membership record, and publishes what has changed. A record that is there already and says the same is only given to its
+-- new owner. With a tag to take it from, one of that node is given to its new owner whatever it says.
+-- KEYS room, index of the owner
+-- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag to take it from,
+--      whether records are wanted, epoch and version that are known
+local old = redis.call('HGET', KEYS[1], ARGV[4])
+local epoch = redis.call('HGET', KEYS[1], '#e')
+if not epoch then
+  local time = redis.call('TIME')
+  epoch = string.format('%.0f', time[1] * 1000000 + time[2])
+  redis.call('HSET', KEYS[1], '#e', epoch, '#v', '0')
+end
+local before = redis.call('HGET', KEYS[1], '#v')
+local record = ARGV[7]
+local changed = not old or string.sub(old, 13) ~= record
+if old and ARGV[8] ~= '' and string.sub(old, 1, 4) == ARGV[8] then
+  changed = false
+  record = string.sub(old, 13)
+end
+if old and string.sub(old, 1, 12) ~= ARGV[6] then
+  redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[5])
+end
+redis.call('HSET', KEYS[1], ARGV[4], ARGV[6] .. record)
+redis.call('SADD', KEYS[2], ARGV[5])
+local version = before
+if changed then
+  version = tostring(redis.call('HINCRBY', KEYS[1], '#v', 1))
+  local stamp = struct.pack('>I8I8', tonumber(epoch), tonumber(version))
+  redis.call(ARGV[2], ARGV[3], 'D' .. stamp .. (old and 'U' or 'J') .. record)
+end
+if ARGV[9] == '1' and (ARGV[10] ~= epoch or ARGV[11] ~= before) then
+  return {epoch, version, redis.call('HGETALL', KEYS[1])}
+end
+return {epoch, version}

@@ -1,0 +1,389 @@
+//! Two nodes on one Redis.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command as Program, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use signalbox_peerserver::Kind;
+use signalbox_websocket::Frame;
+
+use super::*;
+use crate::{
+    Address, Emission, Heard, Letter, NodeTag, Owner, PeerAt, Record, RoomName, Scope, ShardId, Status,
+    command::{Change, Claimed, Command, Delivery},
+};
+
+/// Longest that anything may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A `redis-server` of its own, without persistence.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        Self { child: Self::spawn(port), port }
+    }
+
+    fn spawn(port: u16) -> Child {
+        let port = port.to_string();
+        let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let program = Program::new("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        program.expect("redis-server (Debian: apt install redis-server)")
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends one command, and gives the answer back as it is.
+    fn ask(&self, command: &str) -> String {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        connection.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = connection.read_to_string(&mut answer);
+        answer
+    }
+
+    fn stop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Comes back on the same port, with nothing in it.
+    fn restart(&mut self) {
+        self.stop();
+        self.child = Self::spawn(self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Default)]
+struct Inboxes {
+    told: Mutex<Vec<Delivery>>,
+    heard: Mutex<Vec<Bytes>>,
+    others: Mutex<Vec<Bytes>>,
+}
+
+impl Outlet for Inboxes {
+    fn deliver(&self, _: ShardId, delivery: Delivery) {
+        self.told.lock().push(delivery);
+    }
+    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
+        self.deliver(shard, delivery);
+        true
+    }
+    fn is_congested(&self, _: ShardId) -> bool {
+        false
+    }
+    fn heard(&self, heard: Heard) {
+        self.heard.lock().push(heard.payload);
+    }
+    fn told(&self, _: Owner, payload: Bytes) {
+        self.others.lock().push(payload);
+    }
+}
+
+struct Node {
+    cluster: Arc<Cluster>,
+    inboxes: Arc<Inboxes>,
+    tag: NodeTag,
+}
+
+impl Node {
+    fn start(server: &Server, tag: u32) -> Self {
+        let tag = NodeTag(tag);
+        let inboxes = Arc::new(Inboxes::default());
+        let config = Config {
+            realms: vec!["peerjs".into()],
+            concurrent_limit: None,
+            expire_timeout: Duration::from_secs(1),
+        };
+        let settings = Settings { url: server.url(), prefix: "test".into() };
+        let owner = Owner { tag, epoch: 0 };
+        let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
+        let cluster = connect(&config, &settings, info, inboxes.clone()).unwrap();
+        let node = Self { cluster, inboxes, tag };
+        node.wait_until(Status::Online);
+        node
+    }
+
+    fn wait_until(&self, status: Status) {
+        until(|| (self.cluster.status() == status).then_some(()));
+    }
+
+    fn submit(&self, command: Command) {
+        self.cluster.submit(Instant::now(), command);
+    }
+
+    /// Takes the first delivery out that fits.
+    fn told<T>(&self, fits: impl Fn(&Delivery) -> Option<T>) -> T {
+        until(|| {
+            let mut told = self.inboxes.told.lock();
+            let (index, found) =
+                told.iter().enumerate().find_map(|(index, delivery)| Some((index, fits(delivery)?)))?;
+            told.remove(index);
+            Some(found)
+        })
+    }
+
+    fn claim(&self, key: u32, id: &str, token: &str) -> Option<u64> {
+        let at = PeerAt { shard: 0, key, generation: 0 };
+        let ticket = u64::from(key);
+        self.submit(Command::Claim { at, ticket, realm: 0, id: id.into(), token: token.into() });
+        self.told(|delivery| match delivery {
+            Delivery::Claimed { ticket: of, claimed } if *of == ticket => Some(match claimed {
+                Claimed::Granted { generation, .. } => Some(*generation),
+                _ => None,
+            }),
+            _ => None,
+        })
+    }
+
+    fn send(&self, key: u32, generation: u64, src: &str, dst: &str, text: &str) {
+        let letter = Letter {
+            from: PeerAt { shard: 0, key, generation },
+            realm: 0,
+            kind: Kind::Offer,
+            src: src.into(),
+            dst: dst.into(),
+            frame: Frame::text(text),
+            hops: 0,
+            sender: None,
+        };
+        self.cluster.send(Instant::now(), 0, letter);
+    }
+
+    fn letter(&self) -> String {
+        self.told(|delivery| match delivery {
+            Delivery::Letter { letter, .. } => {
+                Some(String::from_utf8_lossy(letter.frame.payload()).into_owned())
+            }
+            _ => None,
+        })
+    }
+
+    fn join(&self, room: &RoomName, ticket: u64) -> (Address, Vec<Address>) {
+        let socket = Address::random(self.tag, 0);
+        self.cluster.route(room).add(0);
+        let emission =
+            |event: &str| Some(Emission { event: event.into(), args: "1".into(), attachments: Vec::new() });
+        let record = Record {
+            socket,
+            profile: "{}".into(),
+            joined: emission("joined"),
+            updated: None,
+            left: emission("left"),
+        };
+        self.submit(Command::Connected { namespace: "/".into(), socket });
+        self.submit(Command::Join { shard: 0, ticket, room: room.clone(), record, list: true });
+        let members = self.told(|delivery| match delivery {
+            Delivery::Joined { ticket: of, members, .. } if *of == ticket => {
+                Some(members.iter().map(|member| member.socket).collect())
+            }
+            _ => None,
+        });
+        (socket, members)
+    }
+
+    fn change(&self) -> (&'static str, Address) {
+        self.told(|delivery| match delivery {
+            Delivery::RoomChanged { change, .. } => Some(match change {
+                Change::Joined(record) => ("joined", record.socket),
+                Change::Updated(record) => ("updated", record.socket),
+                Change::Left(record) => ("left", record.socket),
+            }),
+            _ => None,
+        })
+    }
+}
+
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "it did not happen in time");
+        // The nodes have threads of their own.
+        #[allow(clippy::disallowed_methods)]
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn room() -> RoomName {
+    RoomName { namespace: "/".into(), name: "r".into() }
+}
+
+#[test]
+fn an_id_has_one_holder_among_nodes_and_letters_find_it() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let a = one.claim(1, "a", "t").expect("free");
+    assert_eq!(two.claim(1, "a", "other"), None);
+    let b = two.claim(2, "b", "t").expect("free");
+    one.send(1, a, "a", "b", "hello");
+    assert_eq!(two.letter(), "hello");
+    // Remembered, and answered.
+    one.send(1, a, "a", "b", "again");
+    two.send(2, b, "b", "a", "back");
+    assert_eq!((two.letter().as_str(), one.letter().as_str()), ("again", "back"));
+    // The same token takes over from another node.
+    let later = two.claim(3, "a", "t").expect("the same token");
+    assert!(later > a);
+    let superseded = one.told(|delivery| match delivery {
+        Delivery::Superseded(at) => Some(at.generation),
+        _ => None,
+    });
+    assert_eq!(superseded, a);
+}
+
+#[test]
+fn a_letter_waits_for_a_claim_elsewhere_or_expires() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let a = one.claim(1, "a", "t").expect("free");
+    one.send(1, a, "a", "b", "early");
+    let number = one.told(|delivery| match delivery {
+        Delivery::Waiting { number, .. } => Some(*number),
+        _ => None,
+    });
+    let at = PeerAt { shard: 0, key: 9, generation: 0 };
+    two.submit(Command::Claim { at, ticket: 9, realm: 0, id: "b".into(), token: "t".into() });
+    let waiting = two.told(|delivery| match delivery {
+        Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. } => {
+            Some(waiting.iter().map(|frame| frame.payload().to_vec()).collect::<Vec<_>>())
+        }
+        _ => None,
+    });
+    assert_eq!(waiting, [b"early"]);
+    one.submit(Command::Expire { realm: 0, src: "a".into(), dst: "b".into(), number });
+
+    one.send(1, a, "a", "nobody", "lost");
+    let number = one.told(|delivery| match delivery {
+        Delivery::Waiting { number, .. } => Some(*number),
+        _ => None,
+    });
+    one.submit(Command::Expire { realm: 0, src: "a".into(), dst: "nobody".into(), number });
+    assert!(one.letter().contains("EXPIRE"));
+}
+
+#[test]
+fn rooms_and_users_are_shared() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let (first, others) = one.join(&room(), 1);
+    assert_eq!(others, []);
+    let (second, others) = two.join(&room(), 2);
+    assert_eq!(others, [first]);
+    assert_eq!(one.change(), ("joined", second));
+
+    one.cluster.broadcast(Instant::now(), Scope::Room(&room()), Bytes::from_static(b"to the room"));
+    one.cluster.broadcast(Instant::now(), Scope::Everywhere, Bytes::from_static(b"to all"));
+    until(|| (two.inboxes.heard.lock().len() == 2).then_some(()));
+    assert!(one.inboxes.heard.lock().is_empty());
+    assert!(one.cluster.tell(Instant::now(), two.tag, Bytes::from_static(b"you")));
+    until(|| (*two.inboxes.others.lock() == ["you"]).then_some(()));
+
+    let users = |node: &Node, ticket| {
+        node.submit(Command::Users { shard: 0, ticket, namespace: "/".into(), after: None });
+        node.told(|delivery| match delivery {
+            Delivery::Users { users, .. } => {
+                Some(users.iter().map(|(socket, _)| *socket).collect::<Vec<_>>())
+            }
+            _ => None,
+        })
+    };
+    until(|| (users(&one, 5) == [first, second]).then_some(()));
+
+    two.submit(Command::Leave { room: room(), socket: second });
+    assert_eq!((one.change(), two.change()), (("left", second), ("left", second)));
+    until(|| (server.ask("EXISTS test:nobody").contains(":0")).then_some(()));
+}
+
+#[test]
+fn a_dead_node_is_reaped_and_its_members_say_farewell() {
+    let server = Server::start();
+    let one = Node::start(&server, 1);
+    let two = Node::start(&server, 2);
+    let (_, _) = one.join(&room(), 1);
+    let (second, _) = two.join(&room(), 2);
+    assert!(two.claim(7, "x", "t").is_some());
+    while one.change() != ("joined", second) {}
+    // Its driver ends without a word: to the others it is as dead as one that was killed.
+    two.cluster.die();
+    assert_eq!(one.change(), ("left", second));
+    until(|| one.claim(8, "x", "other"));
+}
+
+#[test]
+fn an_empty_redis_is_filled_again_and_nobody_is_told_of_it() {
+    let mut server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let (first, _) = one.join(&room(), 1);
+    let (second, _) = two.join(&room(), 2);
+    assert_eq!(one.change(), ("joined", second));
+    assert!(one.claim(7, "x", "t").is_some());
+    server.restart();
+    one.wait_until(Status::Degraded);
+    one.wait_until(Status::Online);
+    two.wait_until(Status::Online);
+    until(|| two.claim(8, "x", "other").is_none().then_some(()));
+    let (third, others) = two.join(&room(), 3);
+    let mut expected = vec![first, second];
+    expected.sort_unstable();
+    let mut others = others;
+    others.sort_unstable();
+    assert_eq!(others, expected);
+    assert_eq!(one.change(), ("joined", third), "the others never left");
+}
+
+#[test]
+fn without_redis_a_node_goes_on_by_itself() {
+    let mut server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let (first, _) = one.join(&room(), 1);
+    let (second, _) = two.join(&room(), 2);
+    while one.change() != ("joined", second) {}
+    let a = one.claim(1, "a", "t").expect("free");
+    server.stop();
+    one.wait_until(Status::Degraded);
+    two.wait_until(Status::Degraded);
+    // Known members stay, local ones come and go.
+    let (third, mut others) = one.join(&room(), 3);
+    others.sort_unstable();
+    let mut expected = vec![first, second];
+    expected.sort_unstable();
+    assert_eq!(others, expected);
+    assert_eq!(one.change(), ("joined", third));
+    let b = one.claim(2, "b", "t").expect("free, as far as this node knows");
+    one.send(1, a, "a", "b", "local");
+    assert_eq!(one.letter(), "local");
+    let _ = b;
+    // The same id on the other node: it was claimed later, and loses it when both meet again.
+    let late = two.claim(5, "b", "other").expect("free, as far as that node knows");
+    assert!(late > b);
+    server.restart();
+    one.wait_until(Status::Online);
+    two.wait_until(Status::Online);
+    let lost = two.told(|delivery| match delivery {
+        Delivery::Superseded(at) => Some(at.generation),
+        _ => None,
+    });
+    assert_eq!(lost, late);
+    // The other node's client hears of who joined meanwhile.
+    while two.change() != ("joined", third) {}
+}
