@@ -20,6 +20,8 @@ mod node;
 pub mod policy;
 mod shard;
 mod transport;
+#[allow(dead_code, reason = "other nodes are the next to come")]
+mod wire;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
 pub use config::{Config, Network, PeerConfig};

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use signalbox_cluster::{Address, Delivery, Record, RoomName, ShardId};
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, Delivery, NodeTag, Record, RoomName, ShardId};
 use signalbox_engineio::CloseReason;
 use signalbox_socketio::{Args, Message};
 use signalbox_websocket::Frame;
@@ -38,8 +39,9 @@ pub(crate) enum ToShard {
 }
 
 /// Where a WebSocket that is not (yet) a session's transport is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnAt {
+    pub(crate) node: NodeTag,
     pub(crate) shard: ShardId,
     pub(crate) key: u32,
     /// Tells it from an earlier one with the same key.
@@ -124,12 +126,19 @@ pub(crate) struct Broadcast {
     pub(crate) message: Message,
     pub(crate) volatile: bool,
     /// Where it began, and how many broadcasts began there before: in a move, this tells what was already seen.
-    pub(crate) origin: ShardId,
+    pub(crate) origin: Origin,
     pub(crate) sequence: u64,
 }
 
+/// Where a broadcast began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    pub(crate) node: NodeTag,
+    pub(crate) shard: ShardId,
+}
+
 /// Who hears a broadcast.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Audience {
     pub(crate) namespace: Arc<str>,
     /// Members of any of these; empty: everybody in the namespace.
@@ -138,6 +147,15 @@ pub(crate) struct Audience {
     pub(crate) except: Vec<Address>,
     /// And not the members of these rooms.
     pub(crate) except_rooms: Vec<Arc<str>>,
+}
+
+impl Audience {
+    /// The room in which it is said to other nodes; `None`: everywhere. What is said in one place keeps its order, what is said in
+    /// two does not.
+    pub(crate) fn place(&self) -> Option<RoomName> {
+        let [room] = &self.rooms[..] else { return None };
+        Some(RoomName { namespace: self.namespace.clone(), name: room.clone() })
+    }
 }
 
 /// Something for one socket, which is forwarded if the socket has moved.

@@ -94,6 +94,15 @@ impl Message {
         }
     }
 
+    /// A packet of the frames that [`Message::frames`] gave; `None` for anything else.
+    pub fn from_frames(frames: impl IntoIterator<Item = Frame>) -> Option<Self> {
+        let mut frames = frames.into_iter();
+        let text = frames.next().filter(|text| !text.is_binary() && text.payload().first() == Some(&b'4'))?;
+        let attachments: Vec<Frame> = frames.collect();
+        let is_good = attachments.iter().all(Frame::is_binary);
+        is_good.then(|| Self { text, attachments: (!attachments.is_empty()).then(|| attachments.into()) })
+    }
+
     /// The frames in the order they are sent.
     pub fn frames(&self) -> impl Iterator<Item = &Frame> {
         std::iter::once(&self.text).chain(self.attachments.iter().flat_map(|frames| frames.iter()))
@@ -136,6 +145,19 @@ mod tests {
             (Message::ack("/n", 3, &["1"], &bytes[..1]), "61-/n,3[1]"),
         ] {
             assert_eq!(message.text(), text);
+        }
+    }
+
+    #[test]
+    fn a_packet_is_put_together_again_from_its_frames() {
+        let bytes = [Bytes::from_static(b"x"), Bytes::from_static(b"y")];
+        for message in [Message::event("/", None, "a", &["1"], &[]), Message::ack("/n", 3, &[], &bytes)] {
+            assert_eq!(Message::from_frames(message.frames().cloned()), Some(message));
+        }
+        for frames in
+            [vec![], vec![Frame::binary(b"4")], vec![Frame::text("2")], vec![Frame::text("42[]"); 2]]
+        {
+            assert_eq!(Message::from_frames(frames), None);
         }
     }
 }

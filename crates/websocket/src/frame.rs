@@ -57,6 +57,21 @@ impl Frame {
         }
     }
 
+    /// A text or binary frame as [`Frame::bytes`] gave it; `None` for anything else.
+    pub fn from_bytes(bytes: Bytes) -> Option<Self> {
+        let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+        let (header, payload) = match second {
+            0..=125 => (2, u64::from(second)),
+            126 => (4, u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+            127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)),
+            _ => return None,
+        };
+        let is_whole = (bytes.len() - header) as u64 == payload;
+        let is_text = first == FIN | TEXT && std::str::from_utf8(&bytes[header..]).is_ok();
+        let is_good = is_whole && (is_text || first == FIN | BINARY);
+        is_good.then_some(Self { bytes, header: header as u8 })
+    }
+
     fn of_parts(opcode: u8, parts: &[&[u8]]) -> Self {
         let (mut bytes, header) = head(opcode, parts.iter().map(|part| part.len()).sum());
         for part in parts {
@@ -134,6 +149,21 @@ mod tests {
             assert_eq!(frame.len(), header + len);
             assert_eq!(frame.payload().len(), len);
             assert!(frame.is_binary());
+        }
+    }
+
+    #[test]
+    fn a_frame_is_read_back_from_its_bytes() {
+        for len in [0, 1, 125, 126, 65_535, 65_536] {
+            for frame in [Frame::binary(&vec![0xFF; len]), Frame::text(&"x".repeat(len))] {
+                let whole = frame.bytes().clone();
+                assert_eq!(Frame::from_bytes(whole.clone()), Some(frame));
+                assert_eq!(Frame::from_bytes(whole.slice(..whole.len() - 1)), None);
+            }
+        }
+        let not_text = Bytes::from_static(&[FIN | TEXT, 1, 0xFF]);
+        for frame in [not_text, Frame::ping().into_bytes(), Frame::close(None).into_bytes(), Bytes::new()] {
+            assert_eq!(Frame::from_bytes(frame), None);
         }
     }
 

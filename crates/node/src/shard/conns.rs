@@ -111,7 +111,7 @@ impl State {
         let probe = Probe { conn: conn.clone(), sid, number, is_probed: false };
         let key = self.probes.insert(probe) as u32;
         conn.owner.set(Owner::Probe(key));
-        ConnAt { shard: self.id, key, number }
+        ConnAt { node: self.node.tag, shard: self.id, key, number }
     }
 
     pub(super) fn probe(&mut self, at: ConnAt) -> Option<&mut Probe> {
@@ -130,7 +130,7 @@ impl State {
         let id = self.id;
         let Some(probe) = self.probes.get_mut(key as usize) else { return };
         let (sid, conn) = (probe.sid, probe.conn.clone());
-        let at = ConnAt { shard: id, key, number: probe.number };
+        let at = ConnAt { node: self.node.tag, shard: id, key, number: probe.number };
         let Message::Text(text) = message else {
             if matches!(message, Message::Binary(_)) {
                 self.close_probe(at);
@@ -162,7 +162,7 @@ impl State {
     fn probe_lost(&mut self, key: u32) {
         let Some(probe) = self.probes.get(key as usize) else { return };
         let (sid, number) = (probe.sid, probe.number);
-        let at = ConnAt { shard: self.id, key, number };
+        let at = ConnAt { node: self.node.tag, shard: self.id, key, number };
         self.close_probe(at);
         self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
     }

@@ -10,7 +10,7 @@ use signalbox_websocket::Frame;
 
 use super::{State, rooms::RoomKey, session::Session};
 use crate::{
-    message::{Audience, Broadcast, End, ToShard},
+    message::{Audience, Broadcast, End, Origin, ToShard},
     transport::{Conn, Owner},
 };
 
@@ -202,7 +202,7 @@ impl State {
     pub(super) fn begin_broadcast(&mut self, to: Audience, message: Message, volatile: bool) {
         self.sequence += 1;
         let shards = self.shards_of(&to);
-        let (origin, sequence) = (self.id, self.sequence);
+        let (origin, sequence) = (Origin { node: self.node.tag, shard: self.id }, self.sequence);
         let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
         for shard in shards {
             if shard != self.id {
@@ -233,9 +233,7 @@ impl State {
 
     /// A broadcast reaches this shard: every member of the audience here gets it.
     pub(super) fn hear(&mut self, broadcast: &Broadcast) {
-        if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin)) {
-            *seen = broadcast.sequence;
-        }
+        self.note_seen(broadcast);
         let to = &*broadcast.to;
         if !self.takings.is_empty() {
             self.keep_for_takings(broadcast);
@@ -249,6 +247,13 @@ impl State {
         }
         for (_, key) in self.audience(to) {
             self.tell(key, broadcast);
+        }
+    }
+
+    /// Remembers that a broadcast has reached this shard.
+    pub(super) fn note_seen(&mut self, broadcast: &Broadcast) {
+        if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin.shard)) {
+            *seen = broadcast.sequence;
         }
     }
 
@@ -320,7 +325,7 @@ impl State {
 impl Session {
     /// Whether the session saw a broadcast on the shard it came from.
     pub(super) fn has_seen(&self, broadcast: &Broadcast) -> bool {
-        let seen = self.seen.as_ref().and_then(|seen| seen.numbers.get(usize::from(broadcast.origin)));
+        let seen = self.seen.as_ref().and_then(|seen| seen.numbers.get(usize::from(broadcast.origin.shard)));
         seen.is_some_and(|seen| broadcast.sequence <= *seen)
     }
 }

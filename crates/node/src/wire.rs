@@ -1,0 +1,168 @@
+//! What nodes say to each other, as bytes.
+//!
+//! Everything begins with the format's version; a node speaks its own and the previous one, since every rolling update mixes two.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, NodeTag, ShardId};
+use signalbox_socketio::Message;
+use signalbox_websocket::Frame;
+
+use crate::message::{Audience, Broadcast, ConnAt, Origin};
+
+/// The version of everything here.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Bytes that say nothing this node understands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WireError {
+    /// A later version wrote it, or an earlier one than the previous.
+    #[error("unknown format version")]
+    Format,
+    /// It is malformed.
+    #[error("malformed message")]
+    Malformed,
+}
+
+/// What is said in a room or everywhere.
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// A broadcast.
+    Broadcast(Broadcast),
+    /// A session is about to move: behind this, its taker hears what is said here.
+    Fence(Fence),
+}
+
+/// Sent by the taker of a session, for its giver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fence {
+    /// The session.
+    pub(crate) sid: Address,
+    /// Who gives it: everybody else leaves the fence alone.
+    pub(crate) giver: Origin,
+    /// The WebSocket it moves to.
+    pub(crate) at: ConnAt,
+}
+
+/// [`Said`] as it is written. Fields are only ever added behind the last one, under a new version.
+#[derive(Serialize, Deserialize)]
+enum Form<'a> {
+    Broadcast {
+        to: std::borrow::Cow<'a, Audience>,
+        volatile: bool,
+        shard: ShardId,
+        sequence: u64,
+        /// Whole frames, so that who hears them copies nothing.
+        #[serde(borrow)]
+        frames: Vec<&'a [u8]>,
+    },
+    Fence(Fence),
+}
+
+impl Said {
+    /// Writes it.
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(&match self {
+            Self::Broadcast(broadcast) => Form::Broadcast {
+                to: std::borrow::Cow::Borrowed(&broadcast.to),
+                volatile: broadcast.volatile,
+                shard: broadcast.origin.shard,
+                sequence: broadcast.sequence,
+                frames: broadcast.message.frames().map(|frame| &frame.bytes()[..]).collect(),
+            },
+            Self::Fence(fence) => Form::Fence(*fence),
+        })
+    }
+
+    /// Reads what `from` said.
+    pub(crate) fn decode(from: NodeTag, payload: &Bytes) -> Result<Self, WireError> {
+        Ok(match decode(payload)? {
+            Form::Broadcast { to, volatile, shard, sequence, frames } => {
+                let frames: Option<Vec<Frame>> =
+                    frames.into_iter().map(|frame| Frame::from_bytes(payload.slice_ref(frame))).collect();
+                let message = frames.and_then(Message::from_frames).ok_or(WireError::Malformed)?;
+                let origin = Origin { node: from, shard };
+                let to = to.into_owned().into();
+                Self::Broadcast(Broadcast { to, message, volatile, origin, sequence })
+            }
+            Form::Fence(fence) => Self::Fence(fence),
+        })
+    }
+}
+
+/// Writes anything behind the version.
+pub(crate) fn encode(value: &impl Serialize) -> Bytes {
+    // Nothing here has a length that is unknown when it is written, which is all that could fail.
+    postcard::to_extend(value, vec![FORMAT]).unwrap_or_default().into()
+}
+
+/// Reads anything that [`encode`] wrote.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, WireError> {
+    match payload.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|_| WireError::Malformed),
+        _ => Err(WireError::Format),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use signalbox_cluster::NodeTag;
+
+    use super::*;
+
+    fn audience() -> impl Strategy<Value = Audience> {
+        let name = || "[a-z]{0,8}".prop_map(Arc::<str>::from);
+        let address = any::<[u8; 15]>().prop_map(Address::from_bytes);
+        let rooms = || prop::collection::vec(name(), 0..4);
+        (name(), rooms(), prop::collection::vec(address, 0..4), rooms()).prop_map(
+            |(namespace, rooms, except, except_rooms)| Audience { namespace, rooms, except, except_rooms },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn broadcasts_are_read_as_they_were_written(
+            to in audience(),
+            args in "[0-9]{0,4}",
+            attachments in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..3),
+            volatile: bool,
+            shard: u8,
+            sequence: u64,
+        ) {
+            let attachments: Vec<Bytes> = attachments.into_iter().map(Bytes::from).collect();
+            let message = Message::event(&to.namespace, None, "event", &[&args], &attachments);
+            let origin = Origin { node: NodeTag(7), shard };
+            let broadcast = Broadcast { to: to.clone().into(), message: message.clone(), volatile, origin, sequence };
+            let said = Said::Broadcast(broadcast).encode();
+            let Ok(Said::Broadcast(read)) = Said::decode(NodeTag(7), &said) else { panic!("not a broadcast") };
+            prop_assert_eq!(&*read.to, &to);
+            prop_assert_eq!(read.message, message);
+            prop_assert_eq!((read.volatile, read.origin, read.sequence), (volatile, origin, sequence));
+        }
+
+        #[test]
+        fn whatever_is_said_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
+                *first = FORMAT;
+            }
+            let _ = Said::decode(NodeTag(7), &bytes.into());
+        }
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let at = ConnAt { node: NodeTag(1), shard: 0, key: 1, number: 2 };
+        let fence =
+            Fence { sid: Address::from_bytes([3; 15]), giver: Origin { node: NodeTag(2), shard: 1 }, at };
+        let mut said = Said::Fence(fence).encode().to_vec();
+        assert!(
+            matches!(Said::decode(NodeTag(1), &said.clone().into()), Ok(Said::Fence(read)) if read == fence)
+        );
+        said[0] = FORMAT + 1;
+        assert_eq!(Said::decode(NodeTag(1), &said.into()).unwrap_err(), WireError::Format);
+    }
+}
