@@ -47,6 +47,27 @@ impl Default for Config {
     }
 }
 
+/// The cluster a node is to be part of.
+#[derive(Clone)]
+pub struct ClusterConfig {
+    /// The Redis that its nodes share; as [`Settings::url`](signalbox_cluster::redis::Settings::url).
+    pub redis_url: String,
+    /// What all names in it begin with; nodes with the same one are a cluster.
+    pub redis_prefix: String,
+    /// The node's name for people; default its tag.
+    pub name: Option<String>,
+}
+
+/// Without the URL, which may hold a password.
+impl std::fmt::Debug for ClusterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterConfig")
+            .field("redis_prefix", &self.redis_prefix)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The configuration of the PeerServer protocol; names and defaults as in the reference's command line.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {

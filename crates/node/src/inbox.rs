@@ -1,13 +1,16 @@
 //! The shards' inboxes: how anything reaches the one thread that owns a session.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    OnceLock, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bytes::Bytes;
 use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::message::ToShard;
+use crate::{message::ToShard, node::NodeShared, wire::Said};
 
 /// One shard's inbox, from outside.
 ///
@@ -25,11 +28,12 @@ struct Inbox {
 pub(crate) struct Busy;
 
 /// All inboxes of a node.
-#[derive(Debug)]
 pub(crate) struct Inboxes {
     inboxes: Vec<Inbox>,
     limit: usize,
     metrics: Metrics,
+    /// The node they belong to, once there is one.
+    node: OnceLock<Weak<NodeShared>>,
 }
 
 impl Inboxes {
@@ -44,7 +48,12 @@ impl Inboxes {
                 (Inbox { sender, depth: AtomicUsize::new(0) }, receiver)
             })
             .unzip();
-        (Self { inboxes, limit, metrics }, receivers)
+        (Self { inboxes, limit, metrics, node: OnceLock::new() }, receivers)
+    }
+
+    /// Tells the inboxes whose they are.
+    pub(crate) fn belong_to(&self, node: Weak<NodeShared>) {
+        let _ = self.node.set(node);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -108,8 +117,25 @@ impl Outlet for Inboxes {
         self.is_full(shard)
     }
 
-    // A cluster of one has nobody to hear.
-    fn heard(&self, _: Heard) {}
+    fn heard(&self, heard: Heard) {
+        match Said::decode(heard.from.tag, &heard.payload) {
+            Ok(Said::Broadcast(broadcast)) => {
+                let tell = |shard| {
+                    self.broadcast(shard, ToShard::Broadcast(broadcast.clone()));
+                };
+                match heard.route {
+                    Some(route) => route.shards().for_each(tell),
+                    None => (0..self.len()).map(|shard| shard as ShardId).for_each(tell),
+                }
+            }
+            Ok(Said::Fence(_)) => {}
+            Err(_) => self.metrics.bus_refused.inc(),
+        }
+    }
 
-    fn told(&self, _: Owner, _: Bytes) {}
+    fn told(&self, from: Owner, payload: Bytes) {
+        if let Some(node) = self.node.get().and_then(Weak::upgrade) {
+            node.told(from, &payload);
+        }
+    }
 }

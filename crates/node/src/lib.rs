@@ -13,24 +13,25 @@
 
 pub mod app;
 pub mod config;
+mod drain;
 pub mod edge;
 mod inbox;
 mod message;
 mod node;
 pub mod policy;
+mod remote;
 mod shard;
 mod transport;
-#[allow(dead_code, reason = "other nodes are the next to come")]
 mod wire;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{Config, Network, PeerConfig};
+pub use config::{ClusterConfig, Config, Network, PeerConfig};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},
 };
 pub use node::Node;
-pub use signalbox_cluster::{Emission, Record};
+pub use signalbox_cluster::{Emission, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

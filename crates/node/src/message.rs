@@ -34,6 +34,8 @@ pub(crate) enum ToShard {
     Verdict(u64, crate::shard::Outcome),
     /// More waits than the node's budget allows, and most of it here.
     Relieve,
+    /// The node drains: close the transports of so many clients.
+    Drain { sessions: usize, peers: usize },
     /// The node stops: close every client's transport.
     Stop,
 }
@@ -189,6 +191,7 @@ pub(crate) enum ForSocket {
 /// Whom to tell what became of a `signal`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SignalReply {
+    pub(crate) node: NodeTag,
     pub(crate) shard: ShardId,
     pub(crate) ticket: u64,
 }

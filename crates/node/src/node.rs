@@ -10,17 +10,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_cluster::{Address, Cluster, NodeTag, ShardId};
+use signalbox_cluster::{
+    Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status,
+    redis::{BadUrl, Settings, connect},
+};
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     app::{App, Socket, To},
+    config::ClusterConfig,
     config::Config,
     inbox::Inboxes,
-    message::{Audience, Directed, ToShard},
+    message::{Audience, Directed, ForSocket, ToShard},
     policy::{AllowAll, Policy},
+    remote::{What, Word},
     shard::Shard,
 };
 
@@ -38,7 +43,9 @@ pub(crate) struct NodeShared {
     pub(crate) app: App,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) inboxes: Arc<Inboxes>,
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
+    /// Sockets that were born on other nodes and have moved here, and their shards.
+    pub(crate) settlers: papaya::HashMap<Address, ShardId, ahash::RandomState>,
     pub(crate) metrics: Metrics,
     /// Bytes that wait for slow clients, by shard.
     pub(crate) waiting: Box<[AtomicIsize]>,
@@ -49,14 +56,17 @@ pub(crate) struct NodeShared {
     /// WebSockets that are open.
     pub(crate) open_conns: AtomicUsize,
     pub(crate) is_stopping: AtomicBool,
+    pub(crate) is_draining: AtomicBool,
     unclaimed: Mutex<Vec<UnboundedReceiver<ToShard>>>,
 }
 
 impl NodeShared {
-    /// The shard that an address of this node was born on.
+    /// The shard of this node that knows where an address is: it was born there, or has moved there from another node.
     pub(crate) fn shard_of(&self, address: Address) -> Option<ShardId> {
-        let is_ours = address.node() == self.tag && usize::from(address.shard()) < self.inboxes.len();
-        is_ours.then(|| address.shard())
+        if address.node() != self.tag {
+            return self.settlers.pin().get(&address).copied();
+        }
+        (usize::from(address.shard()) < self.inboxes.len()).then(|| address.shard())
     }
 
     /// A number for a request, unlike any other's.
@@ -64,11 +74,20 @@ impl NodeShared {
         self.requests.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Hands something to the shard of a socket.
+    /// Hands something to the shard of a socket, or to its node. To another node goes what needs no answer; who waits for one is
+    /// told by the end of its channel.
     pub(crate) fn direct(&self, directed: Directed) {
         if let Some(shard) = self.shard_of(directed.to) {
             self.inboxes.push(shard, ToShard::Directed(directed));
+            return;
         }
+        let Directed { to, namespace, what } = directed;
+        let what = match what {
+            ForSocket::Send { message, volatile } => What::Send { message, volatile },
+            ForSocket::Disconnect { close } => What::Disconnect { close },
+            _ => return,
+        };
+        self.tell(to.node(), &Word::ForSocket { to, namespace, what });
     }
 
     /// Begins a broadcast on this thread's shard, or on the first.
@@ -98,32 +117,88 @@ impl Node {
 
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
+        Self::build(config, app, metrics, policy, |config, _, outlet| {
+            Arc::new(Cluster::alone(config, outlet))
+        })
+    }
+
+    /// A node of the cluster that shares a Redis, guarded by a policy. It connects in the background.
+    ///
+    /// # Errors
+    /// The URL of Redis cannot be used.
+    pub fn join(
+        config: Config,
+        cluster: &ClusterConfig,
+        app: App,
+        metrics: Metrics,
+        policy: Arc<dyn Policy>,
+    ) -> Result<Self, BadUrl> {
+        let mut failed = None;
+        let node = Self::build(config, app, metrics, policy, |config, tag, outlet| {
+            let owner = Owner { tag, epoch: 0 };
+            let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
+            let info = NodeInfo { owner, name, link: None, is_draining: false };
+            let settings = Settings { url: cluster.redis_url.clone(), prefix: cluster.redis_prefix.clone() };
+            connect(config, &settings, info, outlet.clone()).unwrap_or_else(|error| {
+                failed = Some(error);
+                Arc::new(Cluster::alone(config, outlet))
+            })
+        });
+        failed.map_or(Ok(node), Err)
+    }
+
+    fn build(
+        config: Config,
+        app: App,
+        metrics: Metrics,
+        policy: Arc<dyn Policy>,
+        cluster: impl FnOnce(&signalbox_cluster::Config, NodeTag, Arc<Inboxes>) -> Arc<Cluster>,
+    ) -> Self {
         let (inboxes, receivers) =
             Inboxes::new(config.shards.clamp(1, 256), config.inbox_limit, metrics.clone());
         let inboxes = Arc::new(inboxes);
-        let cluster = signalbox_cluster::Config {
+        let tag = NodeTag::random();
+        let shared = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),
             concurrent_limit: config.peer.concurrent_limit,
             expire_timeout: config.peer.expire_timeout,
         };
-        let cluster = Cluster::alone(&cluster, inboxes.clone());
+        let cluster = cluster(&shared, tag, inboxes.clone());
         let waiting = (0..inboxes.len()).map(|_| AtomicIsize::new(0)).collect();
         let shared = NodeShared {
-            tag: NodeTag::random(),
+            tag,
             config,
             app,
             policy,
             inboxes,
             cluster,
+            settlers: papaya::HashMap::default(),
             metrics,
             waiting,
             is_relieving: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             open_conns: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
+            is_draining: AtomicBool::new(false),
             unclaimed: Mutex::new(receivers),
         };
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        shared.inboxes.belong_to(Arc::downgrade(&shared));
+        Self { shared }
+    }
+
+    /// Whether Redis can be relied on; always in a cluster of one.
+    pub fn status(&self) -> Status {
+        self.shared.cluster.status()
+    }
+
+    /// The metrics it counts in, those that show a present state brought up to date.
+    pub fn metrics_now(&self) -> &Metrics {
+        let metrics = &self.shared.metrics;
+        metrics.degraded.set(i64::from(self.status() == Status::Degraded));
+        metrics.cluster_nodes.set(self.shared.cluster.nodes().len() as i64);
+        metrics.draining.set(i64::from(self.is_draining()));
+        metrics
     }
 
     /// The metrics it counts in.

@@ -43,6 +43,14 @@ pub struct Metrics {
     pub peer_messages: IntCounterVec,
     /// `signalbox_peer_dropped_total{reason}`
     pub peer_dropped: IntCounterVec,
+    /// `signalbox_bus_refused_total`
+    pub bus_refused: IntCounter,
+    /// `signalbox_degraded`
+    pub degraded: IntGauge,
+    /// `signalbox_cluster_nodes`
+    pub cluster_nodes: IntGauge,
+    /// `signalbox_draining`
+    pub draining: IntGauge,
     /// `signalbox_build_info{version}`
     pub build_info: IntGaugeVec,
 }
@@ -178,6 +186,30 @@ impl Metrics {
                 "peer_dropped_total",
                 "PeerServer messages dropped, by reason (overflow, malformed, fenced, waits).",
                 ["reason"]
+            ),
+            bus_refused: declare!(
+                registry,
+                IntCounter,
+                "bus_refused_total",
+                "Messages of other nodes that could not be read: another version, or not a node."
+            ),
+            degraded: declare!(
+                registry,
+                IntGauge,
+                "degraded",
+                "1 while the node serves without Redis, from what it knows."
+            ),
+            cluster_nodes: declare!(
+                registry,
+                IntGauge,
+                "cluster_nodes",
+                "Nodes of the cluster that this one knows, itself included; 0 in a cluster of one."
+            ),
+            draining: declare!(
+                registry,
+                IntGauge,
+                "draining",
+                "1 while the node drains: it is not ready, and its clients are closed one after the other."
             ),
             build_info: declare!(
                 registry,

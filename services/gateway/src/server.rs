@@ -3,12 +3,16 @@
 use std::{
     io::{self, Write as _},
     net::TcpListener,
+    sync::Arc,
     time::Duration,
 };
 
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
-use signalbox_node::{Cors, Metrics, Network, Node, PeerConfig, Serve, app::vocabulary, engineio};
+use signalbox_node::{
+    ClusterConfig, Cors, Metrics, Network, Node, PeerConfig, Serve, app::vocabulary, engineio,
+    policy::AllowAll,
+};
 use signalbox_telemetry::{LogFormat, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,7 +47,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let app = signalbox_node::App::new().namespace(vocabulary::namespace());
-    let node = Node::new(node_config(settings), app, metrics);
+    let node = match cluster_config(settings) {
+        Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, Arc::new(AllowAll))
+            .context("--redis-url")?,
+        None => Node::new(node_config(settings), app, metrics),
+    };
 
     let listener = &settings.listener;
     let tls = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?;
@@ -93,11 +101,27 @@ async fn serve(settings: &Settings) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let grace = settings.node.drain_timeout.unwrap_or(LONGEST_STOP).min(LONGEST_STOP);
-    tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a second signal ends it at once");
+    let patience = settings.node.drain_timeout.unwrap_or(LONGEST_STOP);
+    let is_shared = settings.cluster.redis_url.is_some();
+    let last_resort =
+        if is_shared { settings.node.drain_delay + patience } else { Duration::ZERO } + LAST_RESORT;
     let stop = async {
-        public_handle.pause().await;
-        let left = node.stop(grace).await;
+        let left = if is_shared {
+            let delay = settings.node.drain_delay;
+            tracing::info!(
+                delay_ms = delay.as_millis() as u64,
+                timeout_ms = patience.as_millis() as u64,
+                "draining; a second signal ends it at once"
+            );
+            node.announce_drain();
+            tokio::time::sleep(delay).await;
+            node.drain(patience).await
+        } else {
+            let grace = patience.min(LONGEST_STOP);
+            tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a second signal ends it at once");
+            public_handle.pause().await;
+            node.stop(grace).await
+        };
         if left > 0 {
             tracing::warn!(left, "clients that did not hang up in time are cut off");
         }
@@ -108,7 +132,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
     tokio::select! {
         // The end does not depend on every worker's cooperation.
-        _ = tokio::time::timeout(LAST_RESORT, stop) => {}
+        _ = tokio::time::timeout(last_resort, stop) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -130,6 +154,16 @@ fn bind(flag: &str, host: &str, port: u16) -> Result<TcpListener> {
 
 fn url(scheme: &str, socket: &TcpListener) -> Result<String> {
     Ok(format!("{scheme}://{}", socket.local_addr()?))
+}
+
+/// The cluster the node is to be part of, if any.
+fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
+    let Settings { cluster, node, .. } = settings;
+    Some(ClusterConfig {
+        redis_url: cluster.redis_url.clone()?,
+        redis_prefix: cluster.redis_prefix.clone(),
+        name: node.node_id.clone(),
+    })
 }
 
 /// The settings as the node takes them.

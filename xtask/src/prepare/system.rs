@@ -22,7 +22,7 @@ struct Tool {
     is_there: fn(&Workspace) -> bool,
 }
 
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         name: "Node.js 20 or newer",
         packages: &["nodejs"],
@@ -43,6 +43,16 @@ const TOOLS: [Tool; 5] = [
         name: "Python 3 with venv",
         packages: &["python3", "python3-venv"],
         is_there: |workspace| succeeds(workspace.program("python3").args(["-c", "import ensurepip, venv"])),
+    },
+    Tool {
+        name: "Redis 7 or newer",
+        packages: &["redis-server"],
+        is_there: |workspace| succeeds(workspace.program("redis-server").arg("--version")),
+    },
+    Tool {
+        name: "HAProxy",
+        packages: &["haproxy"],
+        is_there: |workspace| succeeds(workspace.program("haproxy").arg("-v")),
     },
     Tool {
         name: "valgrind",

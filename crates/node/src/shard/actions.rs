@@ -13,13 +13,14 @@ use super::{
     calls::Call,
     membership::{Joining, Then},
     packets::Incoming,
+    signals::Signal,
 };
 use crate::{
     app::{
         Action,
         action::{Join, Profile, Told, ToldArgs},
     },
-    message::{Audience, Directed, ForSocket, SignalReply, ToShard},
+    message::Audience,
     policy::Ask,
 };
 
@@ -29,7 +30,7 @@ const MAX_ROOM_NAME: usize = 255;
 const MAX_PROFILE: usize = 4096;
 
 /// Why an event is refused: a code, and a hint for people.
-type Refused = (&'static str, &'static str);
+pub(super) type Refused = (&'static str, &'static str);
 
 const BAD_ROOM: Refused =
     ("bad-room", "a room is named by a string of 1 to 255 bytes that is not shaped like a socket id");
@@ -161,48 +162,23 @@ impl State {
 
     fn act_relay(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
         let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
-        let shard = self.node.shard_of(to).ok_or(NOT_FOUND)?;
         let data = event.args.get(1).map_or("null", |data| data.get());
         let from = event.socket.written();
         let args = [data, ",{\"from\":\"", &from, "\"}"];
         let message = Message::event(&event.namespace, None, name, &args, event.attachments);
-
         let number = self.sessions[event.key as usize].local.number;
-        self.effect_begins(event.key, false);
-        let ticket = self.next_number();
-        let (namespace, name) = (event.namespace.clone(), event.name.clone());
-        self.waiting
-            .insert(ticket, Waiting::Signal { key: event.key, number, namespace, name, id: event.id });
-        let reply = Some(SignalReply { shard: self.id, ticket });
-        let namespace = event.namespace.clone();
-        let directed = Directed { to, namespace, what: ForSocket::Signal { message, reply } };
-        if shard == self.id {
-            self.directed(now, directed);
-        } else if self.node.inboxes.request(shard, ToShard::Directed(directed)).is_err() {
-            self.signalled(now, ticket, Err(("busy", "the server is overloaded, try again in a moment")));
-        }
-        Ok(())
-    }
-
-    /// A signal found its socket, or not.
-    pub(super) fn signalled(&mut self, now: Instant, ticket: u64, found: Result<(), Refused>) {
-        let Some(Waiting::Signal { key, number, namespace, name, id }) = self.waiting.remove(&ticket) else {
-            return;
+        let signal = Signal {
+            key: event.key,
+            number,
+            namespace: event.namespace.clone(),
+            name: event.name.clone(),
+            id: event.id,
+            to,
+            message,
+            tried: None,
+            is_located: false,
         };
-        if self.session(key, number).is_none() {
-            return;
-        }
-        match (found, id) {
-            (Ok(()), Some(id)) => self.answer(key, &namespace, id, "{\"ok\":true}"),
-            (Ok(()), None) => {}
-            (Err((code, hint)), id) => {
-                self.node.metrics.refusals.with_label_values(&[code]).inc();
-                let refusal = super::packets::Refusal { namespace: &namespace, event: &name, id };
-                let message = refusal.message(code, hint);
-                self.send(key, &message, false);
-            }
-        }
-        self.effect_done(now, key, false);
+        self.signal(now, signal)
     }
 
     pub(super) fn not_found() -> Refused {

@@ -12,6 +12,7 @@ use super::{
     membership::Joining,
     packets::HeldEvent,
     rooms::RoomKey,
+    signals::Signal,
 };
 use crate::app::Namespace;
 
@@ -37,7 +38,7 @@ pub(crate) enum Waiting {
     /// A list of members (of a room) or users.
     List { key: u32, number: u64, namespace: Arc<str>, id: u64, room: Option<Arc<str>> },
     /// A signal to a socket.
-    Signal { key: u32, number: u64, namespace: Arc<str>, name: String, id: Option<u64> },
+    Signal(Box<Signal>),
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
     /// The next turn.
@@ -60,13 +61,13 @@ impl State {
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.letter_waits(now, from, realm, src, dst, number);
             }
+            Delivery::Located { ticket, node } => self.located(now, ticket, node),
             Delivery::Joined { ticket, .. }
             | Delivery::Refused { ticket, .. }
             | Delivery::Members { ticket, .. }
             | Delivery::Users { ticket, .. }
             | Delivery::Claimed { ticket, .. }
             | Delivery::Peers { ticket, .. }
-            | Delivery::Located { ticket, .. }
             | Delivery::Listening { ticket, .. }
             | Delivery::Adopted { ticket } => self.answered(now, ticket, delivery),
         }

@@ -7,7 +7,6 @@ use signalbox_socketio::Message;
 
 use super::{
     State,
-    calls::Outcome,
     membership::{Joining, Then},
     session::Asked,
     timers::Timer,
@@ -27,7 +26,7 @@ impl State {
                     let directed = Directed { to, namespace, what };
                     self.node.inboxes.push(*shard, ToShard::Directed(directed));
                 }
-                None => self.for_nobody(what),
+                None => self.node.for_nobody(what),
             }
             return;
         };
@@ -39,7 +38,7 @@ impl State {
         let slot =
             session.slot_of(to).filter(|slot| session.connection.sockets()[*slot].namespace == namespace);
         let Some(slot) = slot else {
-            self.for_nobody(what);
+            self.node.for_nobody(what);
             return;
         };
         match what {
@@ -64,8 +63,7 @@ impl State {
             ForSocket::Signal { message, reply } => {
                 self.send(key, &message, false);
                 if let Some(reply) = reply {
-                    let found = Outcome::Signalled(true);
-                    self.node.inboxes.push(reply.shard, ToShard::Verdict(reply.ticket, found));
+                    self.node.signalled(reply, true);
                 }
             }
             ForSocket::Join { room, record, reply } => {
@@ -107,14 +105,6 @@ impl State {
         if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {
             self.send(key, &Message::disconnect(&joined.namespace), false);
             self.socket_gone(now, joined, "server namespace disconnect");
-        }
-    }
-
-    /// The socket is nowhere. Whoever waits for an answer is told by the end of its channel.
-    fn for_nobody(&mut self, what: ForSocket) {
-        if let ForSocket::Signal { reply: Some(reply), .. } = what {
-            let found = Outcome::Signalled(false);
-            self.node.inboxes.push(reply.shard, ToShard::Verdict(reply.ticket, found));
         }
     }
 

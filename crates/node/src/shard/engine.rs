@@ -277,6 +277,18 @@ impl State {
         }
     }
 
+    /// The node drains: the transports of some clients are closed, so that they reconnect, to another node.
+    pub(super) fn drain(&mut self, now: Instant, sessions: usize, peers: usize) {
+        let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key as u32).take(sessions).collect();
+        for key in sessions {
+            self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
+        }
+        let peers: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).take(peers).collect();
+        for key in peers {
+            self.end_peer(now, key, "server shutting down", &Frame::close(Some(1001)));
+        }
+    }
+
     /// The node stops: every client's transport is closed.
     pub(super) fn stop(&mut self, now: Instant) {
         let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key as u32).collect();

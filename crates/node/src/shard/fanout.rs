@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, sync::atomic::Ordering};
 
-use signalbox_cluster::{Address, RoomName};
+use signalbox_cluster::{Address, RoomName, Scope};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
@@ -12,6 +12,7 @@ use super::{State, rooms::RoomKey, session::Session};
 use crate::{
     message::{Audience, Broadcast, End, Origin, ToShard},
     transport::{Conn, Owner},
+    wire::Said,
 };
 
 /// What happens once per message is counted here, and added to the metrics when the shard comes to rest.
@@ -209,7 +210,19 @@ impl State {
                 self.node.inboxes.broadcast(shard, ToShard::Broadcast(broadcast.clone()));
             }
         }
+        if self.node.cluster.is_shared() {
+            self.say(&broadcast);
+        }
         self.hear(&broadcast);
+    }
+
+    /// Says a broadcast to other nodes. Shards of this one have it in their inboxes by now, which a session that moves between nodes
+    /// relies on.
+    fn say(&self, broadcast: &Broadcast) {
+        let room = broadcast.to.place();
+        let scope = room.as_ref().map_or(Scope::Everywhere, Scope::Room);
+        let said = Said::Broadcast(broadcast.clone()).encode();
+        self.node.cluster.broadcast(std::time::Instant::now(), scope, said);
     }
 
     /// The shards with members of the audience.
@@ -252,6 +265,9 @@ impl State {
 
     /// Remembers that a broadcast has reached this shard.
     pub(super) fn note_seen(&mut self, broadcast: &Broadcast) {
+        if broadcast.origin.node != self.node.tag {
+            return;
+        }
         if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin.shard)) {
             *seen = broadcast.sequence;
         }

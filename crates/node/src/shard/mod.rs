@@ -11,6 +11,7 @@
 //! - `membership`: joining and leaving rooms.
 //! - `fanout`: broadcasts and outboxes.
 //! - `directed`: what is for one socket.
+//! - `signals`: from one socket to another, on whichever node.
 //! - `moves`: sessions that move to another shard.
 //! - `peers`: PeerServer clients.
 //! - `answers`: what the cluster says.
@@ -32,6 +33,7 @@ mod requests;
 mod rooms;
 mod session;
 mod shrink;
+mod signals;
 mod timers;
 
 use std::{
@@ -272,6 +274,7 @@ impl State {
             }
             ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
             ToShard::Relieve => self.relieve(),
+            ToShard::Drain { sessions, peers } => self.drain(now, sessions, peers),
             ToShard::Stop => self.stop(now),
         }
     }
@@ -283,6 +286,7 @@ impl State {
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
                 Timer::Wait { key } => self.wait_is_over(now, key),
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
+                Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
             }
         }
     }

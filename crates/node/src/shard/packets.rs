@@ -288,7 +288,7 @@ impl State {
     /// A slow verdict or a middleware has come to an end.
     pub(super) fn decided(&mut self, now: Instant, ticket: u64, outcome: Outcome) {
         if let Outcome::Signalled(found) = outcome {
-            self.signalled(now, ticket, found.then_some(()).ok_or(Self::not_found()));
+            self.signal_answered(now, ticket, found);
             return;
         }
         let Some(waiting) = self.waiting.remove(&ticket) else { return };

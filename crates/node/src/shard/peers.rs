@@ -176,7 +176,8 @@ impl State {
             || peer.waits < MAX_WAITS
             || self.node.cluster.is_held(now, letter.realm, &letter.dst);
         if may_wait {
-            if self.send_letter(now, letter) == Sent::Waits {
+            // With a shared store it turns out later whether it waits; that is counted then.
+            if self.send_letter(now, letter) == Sent::Waits && !self.node.cluster.is_shared() {
                 self.peers[key as usize].waits += 1;
             }
         } else {
@@ -224,6 +225,12 @@ impl State {
         dst: Arc<str>,
         number: u64,
     ) {
+        let sender = self.peers.get_mut(from.key as usize);
+        if let Some(peer) = sender.filter(|peer| peer.claim == Some(from.generation))
+            && self.node.cluster.is_shared()
+        {
+            peer.waits += 1;
+        }
         // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
         let key = self.waits.insert(Wait { from, realm, src, dst, number }) as u32;
         self.timers.add(now + self.node.config.peer.expire_timeout, Timer::Wait { key });

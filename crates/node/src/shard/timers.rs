@@ -25,6 +25,10 @@ pub(crate) enum Timer {
         number: u64,
         id: u64,
     },
+    /// Another node's answer for a socket.
+    Signal {
+        ticket: u64,
+    },
 }
 
 /// Timers are never taken out. One that fires too early is put back, and one that is not the latest its owner queued is ignored,

@@ -124,14 +124,11 @@ pub(super) fn path(text: &str) -> Parsed<String> {
 pub(super) fn redis_url(text: &str) -> Parsed<String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
-    let (scheme, kind) = scheme.split_once('+').unwrap_or((scheme, ""));
-    if matches!(scheme, "redis" | "rediss") && matches!(kind, "" | "sentinel" | "cluster") && !rest.is_empty()
-    {
+    if matches!(scheme, "redis" | "rediss") && !rest.is_empty() {
         return Ok(text.to_owned());
     }
     // It is not shown: it may hold a password.
-    Err("the value does not begin with redis://, rediss://, or one of these with +sentinel or +cluster"
-        .to_owned())
+    Err("the value does not begin with redis:// or rediss://".to_owned())
 }
 
 /// Braces would decide where Redis Cluster keeps a key, and a long prefix stands in every message.

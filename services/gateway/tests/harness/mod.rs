@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod http;
+pub(crate) mod redis;
 pub(crate) mod websocket;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 /// Longest time a client program may take, on two busy cores.
-const DEADLINE: Duration = Duration::from_secs(75);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(75);
 
 /// A running server; ended with the test.
 pub(crate) struct Server {
@@ -144,22 +145,35 @@ impl Server {
     fn run(&self, mut command: Command, what: &str) {
         let artifacts = target().join("artifacts");
         std::fs::create_dir_all(&artifacts).expect("a directory for artifacts");
-        let mut child = command
+        command
             .env("GATEWAY_URL", &self.public)
             .env("FIXTURE_URL", &self.public)
             .env("ADMIN_URL", self.management.as_deref().unwrap_or_default())
             .env("GATEWAY_PID", self.pid().to_string())
-            .env("GATEWAY_BIN", env!("CARGO_BIN_EXE_signalbox-gateway"))
-            .env("ARTIFACTS", &artifacts)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error} (cargo xtask prepare)"));
-        let Some(status) = ended(&mut child, DEADLINE) else {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{what} did not end within {DEADLINE:?}");
-        };
-        assert!(status.success(), "{what} failed: {status}");
+            .env("ARTIFACTS", &artifacts);
+        run_client(command, what);
     }
+
+    /// Runs a file of `tests/js` that starts its servers itself.
+    pub(crate) fn run_js_alone(file: &str) {
+        let mut command = Command::new("node");
+        command.arg("--test").arg(tests().join("js").join(file));
+        run_client(command, file);
+    }
+}
+
+/// Runs a client program to its end, which must be a good one.
+fn run_client(mut command: Command, what: &str) {
+    let mut child = command
+        .env("GATEWAY_BIN", env!("CARGO_BIN_EXE_signalbox-gateway"))
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error} (cargo xtask prepare)"));
+    let Some(status) = ended(&mut child, DEADLINE) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{what} did not end within {DEADLINE:?}");
+    };
+    assert!(status.success(), "{what} failed: {status}");
 }
 
 /// What the gateway said and did with flags that keep it from starting.

@@ -1,4 +1,4 @@
-// A thousand unmodified clients in one room: every one of them is told of everyone else, hears each
+// A thousand unmodified clients in one room (CROWD: how many), of all nodes in turns if there are several: every one of them is told of everyone else, hears each
 // broadcast exactly once and in order, and of every farewell.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -13,7 +13,7 @@ after(async () => {
   await target.stop();
 });
 
-const CLIENTS = 1000;
+const CLIENTS = Number(process.env.CROWD ?? 1000);
 const SPEAKERS = 10;
 const MESSAGES = 3;
 const LEAVERS = 5;
@@ -75,7 +75,7 @@ test(`${CLIENTS} clients in one room`, async () => {
 
 /** One of the crowd, with lists of what it was told. */
 async function enter(number) {
-  const socket = await connected(target.url, { transports: ["websocket"] });
+  const socket = await connected(target.urls[number % target.urls.length], { transports: ["websocket"] });
   const one = { socket, id: socket.id, joined: [], left: [], messages: [] };
   socket.on("joined", ({ id }) => one.joined.push(id));
   socket.on("left", ({ id }) => one.left.push(id));

@@ -12,6 +12,10 @@ export const PATIENCE_MS = 15_000;
 /** Part of every id. */
 export const run = `${Date.now()}`;
 
+/** The nodes of a cluster that clients of the default gateway are spread over. */
+const nodes = process.env.GATEWAY_URLS?.split(" ") ?? [DEFAULT];
+let turn = 0;
+
 const sockets = new Set();
 let names = 0;
 
@@ -24,7 +28,9 @@ export function newId(name = "peer") {
 /** Begins to connect; `first` of the result says what came first. */
 export function dial(base, { id, token = `token of ${id}`, key = "peerjs" }, options) {
   assert.ok(base, "GATEWAY_URL is not set");
-  const socket = new PeerSocket(socketUrl(base, { key, id, token, version: "1.5.5" }), options);
+  turn += 1;
+  const node = base === DEFAULT ? nodes[turn % nodes.length] : base;
+  const socket = new PeerSocket(socketUrl(node, { key, id, token, version: "1.5.5" }), options);
   socket.id = id;
   sockets.add(socket);
   return socket;

@@ -20,9 +20,11 @@ export async function startTarget({ variable = "GATEWAY_URL", kind = "gateway", 
     const child = fork(fileURLToPath(new URL("reference.mjs", import.meta.url)), [kind, JSON.stringify(options)]);
     const [{ url }] = await nextEvent(child, "message");
     const gone = new Promise((resolve) => child.once("exit", resolve));
-    return { url, pid: child.pid, isReference: true, stop: () => (child.kill("SIGKILL"), gone) };
+    return { url, urls: [url], pid: child.pid, isReference: true, stop: () => (child.kill("SIGKILL"), gone) };
   }
   const url = process.env[variable];
   if (!url) throw new Error(`${variable} is not set (the address of a running server, or REFERENCE=1 for the npm one)`);
-  return { url: url.replace(/\/$/, ""), pid: Number(process.env.GATEWAY_PID), isReference: false, stop: async () => {} };
+  // The nodes of a cluster, where there are several.
+  const urls = process.env.GATEWAY_URLS?.split(" ") ?? [url.replace(/\/$/, "")];
+  return { url: urls[0], urls, pid: Number(process.env.GATEWAY_PID), isReference: false, stop: async () => {} };
 }

@@ -1,0 +1,173 @@
+//! What one node tells another about sockets, and what comes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, NodeTag, Owner, ShardId};
+use signalbox_socketio::Message;
+use signalbox_websocket::Frame;
+
+use crate::{
+    message::{Directed, ForSocket, SignalReply, ToShard},
+    node::NodeShared,
+    shard::Outcome,
+    wire::{WireError, decode, encode},
+};
+
+/// Something for a node.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// Something for a socket that is there.
+    ForSocket { to: Address, namespace: Arc<str>, what: What },
+    /// A signal found its socket, or not; for the shard that sent it.
+    Signalled { shard: ShardId, ticket: u64, found: bool },
+}
+
+/// What can be done to a socket from another node.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// Send it a packet.
+    Send { message: Message, volatile: bool },
+    /// Relay a `signal`; the sender's shard is told whether the socket is there.
+    Signal { message: Message, shard: ShardId, ticket: u64 },
+    /// Disconnect it from its namespace, or close its connection.
+    Disconnect { close: bool },
+}
+
+/// [`Word`] as it is written.
+#[derive(Serialize, Deserialize)]
+enum Form<'a> {
+    Send { to: Address, namespace: &'a str, volatile: bool, frames: Vec<&'a [u8]> },
+    Signal { to: Address, namespace: &'a str, shard: ShardId, ticket: u64, frames: Vec<&'a [u8]> },
+    Disconnect { to: Address, namespace: &'a str, close: bool },
+    Signalled { shard: ShardId, ticket: u64, found: bool },
+}
+
+fn frames(message: &Message) -> Vec<&[u8]> {
+    message.frames().map(|frame| &frame.bytes()[..]).collect()
+}
+
+fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
+    let frames: Option<Vec<Frame>> =
+        frames.into_iter().map(|frame| Frame::from_bytes(payload.slice_ref(frame))).collect();
+    frames.and_then(Message::from_frames).ok_or(WireError::Malformed)
+}
+
+impl Word {
+    /// Writes it.
+    pub(crate) fn encode(&self) -> Bytes {
+        encode(&match self {
+            Self::ForSocket { to, namespace, what } => match what {
+                What::Send { message, volatile } => {
+                    Form::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
+                }
+                What::Signal { message, shard, ticket } => Form::Signal {
+                    to: *to,
+                    namespace,
+                    shard: *shard,
+                    ticket: *ticket,
+                    frames: frames(message),
+                },
+                What::Disconnect { close } => Form::Disconnect { to: *to, namespace, close: *close },
+            },
+            Self::Signalled { shard, ticket, found } => {
+                Form::Signalled { shard: *shard, ticket: *ticket, found: *found }
+            }
+        })
+    }
+
+    /// Reads it.
+    pub(crate) fn decode(payload: &Bytes) -> Result<Self, WireError> {
+        let (to, namespace, what) = match decode(payload)? {
+            Form::Send { to, namespace, volatile, frames } => {
+                (to, namespace, What::Send { message: message(payload, frames)?, volatile })
+            }
+            Form::Signal { to, namespace, shard, ticket, frames } => {
+                (to, namespace, What::Signal { message: message(payload, frames)?, shard, ticket })
+            }
+            Form::Disconnect { to, namespace, close } => (to, namespace, What::Disconnect { close }),
+            Form::Signalled { shard, ticket, found } => return Ok(Self::Signalled { shard, ticket, found }),
+        };
+        Ok(Self::ForSocket { to, namespace: namespace.into(), what })
+    }
+}
+
+impl NodeShared {
+    /// Another node tells this one something.
+    pub(crate) fn told(&self, from: Owner, payload: &Bytes) {
+        match Word::decode(payload) {
+            Ok(Word::ForSocket { to, namespace, what }) => {
+                let what = match what {
+                    What::Send { message, volatile } => ForSocket::Send { message, volatile },
+                    What::Signal { message, shard, ticket } => {
+                        let reply = SignalReply { node: from.tag, shard, ticket };
+                        ForSocket::Signal { message, reply: Some(reply) }
+                    }
+                    What::Disconnect { close } => ForSocket::Disconnect { close },
+                };
+                let directed = Directed { to, namespace, what };
+                match self.shard_of(to) {
+                    Some(shard) => self.inboxes.push(shard, ToShard::Directed(directed)),
+                    None => self.for_nobody(directed.what),
+                }
+            }
+            Ok(Word::Signalled { shard, ticket, found }) => {
+                self.inboxes.push(shard, ToShard::Verdict(ticket, Outcome::Signalled(found)));
+            }
+            Err(_) => self.metrics.bus_refused.inc(),
+        }
+    }
+
+    /// Tells whoever sent a signal what became of it.
+    pub(crate) fn signalled(&self, reply: SignalReply, found: bool) {
+        let SignalReply { node, shard, ticket } = reply;
+        if node == self.tag {
+            self.inboxes.push(shard, ToShard::Verdict(ticket, Outcome::Signalled(found)));
+        } else {
+            self.tell(node, &Word::Signalled { shard, ticket, found });
+        }
+    }
+
+    /// The socket is nowhere. Whoever waits for an answer of the socket is told by the end of its channel.
+    pub(crate) fn for_nobody(&self, what: ForSocket) {
+        if let ForSocket::Signal { reply: Some(reply), .. } = what {
+            self.signalled(reply, false);
+        }
+    }
+
+    /// Tells another node something, at most once; `false` if that cannot be done now.
+    pub(crate) fn tell(&self, node: NodeTag, word: &Word) -> bool {
+        self.cluster.tell(std::time::Instant::now(), node, word.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_are_read_back() {
+        let (to, namespace) = (Address::random(NodeTag(1), 2), Arc::<str>::from("/n"));
+        let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
+        let what = What::Signal { message: message.clone(), shard: 3, ticket: 4 };
+        let read = Word::decode(&Word::ForSocket { to, namespace: namespace.clone(), what }.encode());
+        let Ok(Word::ForSocket { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
+        assert_eq!((of, within), (to, namespace));
+        let What::Signal { message: read, shard: 3, ticket: 4 } = what else { panic!("{what:?}") };
+        assert_eq!(read, message);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_node_says_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
+                *first = crate::wire::FORMAT;
+            }
+            let _ = Word::decode(&bytes.into());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Several gateways on one Redis, and real clients spread over them. What each file shows is said at its head.
+
+mod harness;
+
+use std::path::Path;
+
+use harness::{Server, redis::Redis};
+
+/// Nodes of a cluster, on a Redis of their own.
+struct Cluster {
+    nodes: Vec<Server>,
+    _redis: Redis,
+}
+
+impl Cluster {
+    fn start(nodes: usize) -> Self {
+        let redis = Redis::start();
+        let nodes = (0..nodes).map(|_| Server::gateway(&["--redis-url", &redis.url()])).collect();
+        let cluster = Self { nodes, _redis: redis };
+        for node in &cluster.nodes {
+            harness::until(harness::DEADLINE, || {
+                (harness::http::get(node.management(), "/readyz").status == 200).then_some(())
+            })
+            .expect("the node joins its cluster");
+        }
+        cluster
+    }
+
+    /// Runs a file of `tests/js`, whose clients go to the nodes in turns.
+    fn run_js(&self, file: &str, environment: &[(&str, &str)]) {
+        let urls: Vec<&str> = self.nodes.iter().map(Server::public).collect();
+        let urls = urls.join(" ");
+        let mut all = vec![("GATEWAY_URLS", Path::new(&urls))];
+        all.extend(environment.iter().map(|(name, value)| (*name, Path::new(*value))));
+        self.nodes[0].run_js_with(file, &all);
+    }
+}
+
+#[test]
+fn cluster_is_one_whatever_happens() {
+    Server::run_js_alone("cluster.test.mjs");
+}
+
+#[test]
+fn cluster_peerserver_behaves_as_one_node() {
+    Cluster::start(3).run_js("peer.test.mjs", &[]);
+}
+
+#[test]
+fn cluster_a_crowd_shares_a_room() {
+    Cluster::start(3).run_js("crowd.test.mjs", &[("CROWD", "300")]);
+}

@@ -1,0 +1,103 @@
+// A cluster of its own for a test file: a real redis-server, and gateways that share it.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import net from "node:net";
+import { onEnd } from "../lib/cleanup.mjs";
+import { request } from "../lib/http.mjs";
+import { startGateway } from "../lib/peer-servers.mjs";
+import { until } from "../lib/wait.mjs";
+
+async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** A redis-server without persistence, on a port that it keeps when it comes back. */
+export class Redis {
+  static async start() {
+    const redis = new Redis();
+    redis.port = await freePort();
+    onEnd(() => redis.stop());
+    process.on("exit", () => redis.child?.kill("SIGKILL"));
+    await redis.start();
+    return redis;
+  }
+
+  get url() {
+    return `redis://127.0.0.1:${this.port}`;
+  }
+
+  async start() {
+    const flags = ["--port", `${this.port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    this.child = spawn("redis-server", flags, { stdio: "ignore" });
+    this.exited = once(this.child, "exit");
+    await until(() => this.ask("PING").then((answer) => answer.startsWith("+PONG"), () => false), "redis-server answers");
+  }
+
+  async stop() {
+    this.child.kill("SIGKILL");
+    await this.exited;
+  }
+
+  /** Sends one command as a line, and gives back what it answers. */
+  async ask(line) {
+    const socket = net.connect(this.port, "127.0.0.1");
+    const chunks = [];
+    socket.on("data", (chunk) => chunks.push(chunk));
+    await new Promise((resolve, reject) => {
+      socket.once("error", reject);
+      socket.once("close", resolve);
+      socket.write(`${line}\r\nQUIT\r\n`);
+    });
+    return Buffer.concat(chunks).toString();
+  }
+
+  /** How often a command was called. */
+  async calls(command) {
+    const stats = await this.ask("INFO commandstats");
+    return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
+  }
+}
+
+/** A node of the cluster. */
+export async function startNode(redis, flags = []) {
+  const node = await startGateway(["--redis-url", redis.url, "--workers", "2", ...flags]);
+  onEnd(() => node.stop());
+  return node;
+}
+
+/** As many nodes, all ready. */
+export async function startNodes(redis, count, flags) {
+  const nodes = await Promise.all(Array.from({ length: count }, () => startNode(redis, flags)));
+  await Promise.all(nodes.map((node) => ready(node)));
+  return nodes;
+}
+
+/** The body of a node's /readyz, with its status. */
+export async function health(node) {
+  const { status, body } = await request(node.adminUrl, "GET", "/readyz");
+  return { code: status, ...JSON.parse(body) };
+}
+
+/** Until a node is ready, and knows Redis. */
+export async function ready(node) {
+  await until(async () => {
+    const { code, degraded } = await health(node);
+    return code === 200 && !degraded;
+  }, "the node is ready");
+}
+
+/** Until a node says that it serves without Redis. */
+export async function degraded(node) {
+  await until(async () => (await health(node)).degraded === true, "the node is degraded");
+}
+
+/** The value of a metric without labels. */
+export async function metric(node, name) {
+  const { body } = await request(node.adminUrl, "GET", "/metrics");
+  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(body)?.[1]);
+}
