@@ -120,7 +120,19 @@ impl Cluster {
         outlet: Arc<dyn Outlet>,
         driver: UnboundedSender<ToDriver>,
     ) -> Self {
-        let machine = Machine::shared(config, node, Instant::now());
+        Self::shared_at(config, node, outlet, driver, Instant::now(), wall_clock())
+    }
+
+    /// The same, on a clock that shows `wall_clock` (microseconds since 1970) at `now`.
+    pub(crate) fn shared_at(
+        config: &Config,
+        node: NodeInfo,
+        outlet: Arc<dyn Outlet>,
+        driver: UnboundedSender<ToDriver>,
+        now: Instant,
+        wall_clock: u64,
+    ) -> Self {
+        let machine = Machine::shared(config, node, now, wall_clock);
         Self::with(config, machine, Store::Elsewhere(driver), outlet, Status::Joining)
     }
 
@@ -288,6 +300,12 @@ impl Cluster {
     #[cfg(test)]
     pub(crate) fn die(&self) {
         tell_driver(&self.core.lock().store, ToDriver::End(oneshot::channel().0));
+    }
+
+    /// The machine, for a simulation to look at.
+    #[cfg(test)]
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(&self.core.lock().machine)
     }
 
     /// One step of the machine, and everything that follows from it.

@@ -172,9 +172,10 @@ impl Machine {
         Self::with(config, lease::Lease::alone())
     }
 
-    /// A machine of a node that shares its store with others, and has not reached it yet.
-    pub(crate) fn shared(config: &Config, node: NodeInfo, now: Instant) -> Self {
-        Self::with(config, lease::Lease::new(node, now))
+    /// A machine of a node that shares its store with others, and has not reached it yet. The node's clock shows `wall_clock`
+    /// (microseconds since 1970) at `now`.
+    pub(crate) fn shared(config: &Config, node: NodeInfo, now: Instant, wall_clock: u64) -> Self {
+        Self::with(config, lease::Lease::new(node, now, wall_clock))
     }
 
     fn with(config: &Config, lease: lease::Lease) -> Self {

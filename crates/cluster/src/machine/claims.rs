@@ -1,9 +1,6 @@
 //! Peer ids: claimed from the store, or granted by the node itself while the store is away.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Instant};
 
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
@@ -27,7 +24,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if !self.lease.is_valid(now) {
-            self.claim_alone(at, ticket, (realm, id, token), out);
+            self.claim_alone(now, at, ticket, (realm, id, token), out);
             return;
         }
         let full = self.is_full();
@@ -62,8 +59,7 @@ impl Machine {
             }
             Reply::LimitReached => Claimed::LimitReached,
             Reply::Failed { .. } => {
-                let _ = now;
-                self.claim_alone(at, ticket, (realm, id, token), out);
+                self.claim_alone(now, at, ticket, (realm, id, token), out);
                 return;
             }
             _ => Claimed::Taken,
@@ -90,7 +86,14 @@ impl Machine {
     }
 
     /// The store is away: the node grants what nobody of its own holds. If somebody else does, that shows when the store is back.
-    fn claim_alone(&mut self, at: PeerAt, ticket: Ticket, (realm, id, token): Wanted, out: &mut Outputs) {
+    fn claim_alone(
+        &mut self,
+        now: Instant,
+        at: PeerAt,
+        ticket: Ticket,
+        (realm, id, token): Wanted,
+        out: &mut Outputs,
+    ) {
         let held = self.own.claim(realm, &id).map(|claim| (claim.at, claim.token == token));
         let refused = match held {
             Some((_, false)) => Some(Claimed::Taken),
@@ -104,8 +107,7 @@ impl Machine {
         if let Some((old, true)) = held {
             self.superseded(old, out);
         }
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-        let generation = clock.max(held.map_or(0, |(old, _)| old.generation + 1));
+        let generation = self.lease.wall_clock(now).max(held.map_or(0, |(old, _)| old.generation + 1));
         let at = PeerAt { generation, ..at };
         self.granted(at, ticket, (realm, id, token), Standing::Alone, Vec::new(), out);
     }
@@ -164,6 +166,8 @@ impl Machine {
         let owner = self.owner();
         for (realm, claims) in self.own.claims.iter().enumerate() {
             let realm = realm as RealmId;
+            let mut claims: Vec<_> = claims.iter().collect();
+            claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
                 let standing = match claim.standing {
                     Standing::Granted if is_lapsed => Standing::Lapsed,

@@ -27,6 +27,8 @@ pub(super) struct Lease {
 
 #[derive(Debug)]
 struct Shared {
+    /// When the machine was made, and what the node's clock showed then, in microseconds since 1970.
+    began: (Instant, u64),
     node: Arc<NodeInfo>,
     status: Status,
     /// When the last heartbeat was sent that was answered well.
@@ -53,8 +55,9 @@ impl Lease {
         Self { shared: None }
     }
 
-    pub(super) fn new(node: NodeInfo, now: Instant) -> Self {
+    pub(super) fn new(node: NodeInfo, now: Instant, wall_clock: u64) -> Self {
         let shared = Shared {
+            began: (now, wall_clock),
             node: Arc::new(node),
             status: Status::Joining,
             confirmed: None,
@@ -92,6 +95,12 @@ impl Lease {
         let Some(shared) = &self.shared else { return true };
         let beats = shared.confirmed.zip(shared.steady_since);
         beats.is_some_and(|(last, since)| last.saturating_duration_since(since) >= period)
+    }
+
+    /// What the node's clock shows, in microseconds since 1970.
+    pub(super) fn wall_clock(&self, now: Instant) -> u64 {
+        let Some(Shared { began: (began, shown), .. }) = &self.shared else { return 0 };
+        shown + now.saturating_duration_since(*began).as_micros() as u64
     }
 
     pub(super) fn claims_elsewhere(&self) -> u64 {

@@ -295,7 +295,9 @@ impl Machine {
     /// The store is back: every member is written again, under the new epoch.
     pub(super) fn put_all(&mut self, out: &mut Outputs) {
         let owner = self.owner();
-        for (room, members) in &self.own.rooms {
+        let mut rooms: Vec<_> = self.own.rooms.iter().collect();
+        rooms.sort_unstable_by_key(|(room, _)| *room);
+        for (room, members) in rooms {
             for record in members.values() {
                 let (room, record) = (room.clone(), record.clone());
                 let call = Call::Put { owner, room, record, wants: crate::store::Wants::Nothing };
@@ -306,7 +308,9 @@ impl Machine {
 
     /// The store is back: every room is compared once it is heard.
     pub(super) fn rooms_online(&mut self, out: &mut Outputs) {
-        for (room, replica) in &mut self.rooms.rooms {
+        let mut rooms: Vec<_> = self.rooms.rooms.iter_mut().collect();
+        rooms.sort_unstable_by_key(|(room, _)| *room);
+        for (room, replica) in rooms {
             match replica.heard {
                 Heard::Yes => compare(replica, room, false, out),
                 Heard::Asked => {}

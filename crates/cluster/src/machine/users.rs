@@ -70,7 +70,9 @@ impl Machine {
         self.users.users.clear();
         let owner = self.owner();
         let mut parts: BTreeMap<u8, Vec<User>> = BTreeMap::new();
-        for (namespace, users) in &self.own.users {
+        let mut namespaces: Vec<_> = self.own.users.iter().collect();
+        namespaces.sort_unstable_by_key(|(namespace, _)| *namespace);
+        for (namespace, users) in namespaces {
             for (socket, profile) in users {
                 let user = (namespace.clone(), *socket, profile.clone());
                 parts.entry(partition::of_user(*socket)).or_default().push(user);
