@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -19,6 +19,7 @@ use crate::{
     Config,
     address::{Address, NodeTag, Owner, ShardId},
     command::{Command, Delivery, Heard, Letter, Outlet, PeerAt, RealmId},
+    link::{Link, Peer},
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{Record, RoomName},
@@ -36,6 +37,7 @@ pub struct Cluster {
     core: Mutex<Core>,
     nodes: RwLock<Arc<AHashMap<NodeTag, NodeInfo>>>,
     status: AtomicU8,
+    link: OnceLock<Link>,
 }
 
 struct Core {
@@ -149,6 +151,7 @@ impl Cluster {
             directories: config.realms.iter().map(|_| Directory::default()).collect(),
             core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
             nodes: RwLock::default(),
+            link: OnceLock::new(),
             status: AtomicU8::new(status as u8 | if is_shared { SHARED } else { 0 }),
         }
     }
@@ -237,6 +240,16 @@ impl Cluster {
         self.nodes.read().clone()
     }
 
+    /// The way to other nodes past the store, once there is one.
+    pub fn link(&self) -> Option<&Link> {
+        self.link.get()
+    }
+
+    /// Where a node is reached over the link.
+    pub fn peer(&self, tag: NodeTag) -> Option<Peer> {
+        Some(Peer { tag, addr: self.nodes.read().get(&tag)?.link? })
+    }
+
     /// Says something to other nodes: [`Outlet::heard`] brings it there. Not to this one; at most once; in the order in which it
     /// was said in the same scope. While the store is away nobody hears it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
@@ -304,6 +317,7 @@ impl Cluster {
 
     /// The machine, for a simulation to look at.
     #[cfg(test)]
+    #[allow(dead_code, reason = "for the simulation")]
     pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
         look(&self.core.lock().machine)
     }
@@ -370,6 +384,11 @@ impl Cluster {
 
 /// What the driver of a shared store brings.
 impl Cluster {
+    /// The node link is there.
+    pub(crate) fn set_link(&self, link: Link) {
+        let _ = self.link.set(link);
+    }
+
     /// A call was answered.
     pub(crate) fn replied(&self, now: Instant, pending: Pending, reply: Reply) {
         self.step(now, |machine, out| machine.reply(now, pending, reply, out));

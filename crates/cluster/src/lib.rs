@@ -8,6 +8,7 @@
 //!   come out. It has no socket, no clock and no lock.
 //! - `store`: the calls the machine makes, each one atomic step on shared state, and their replies.
 //! - `model`: the shared state as a plain value: the memory driver's store, and the model that every other store is held to.
+//! - [`link`]: TCP between nodes, for what cannot go through a store.
 //! - [`redis`]: the driver for a store in Redis, which any number of nodes share.
 //! - [`route`]: which shards of this node have members of a room; read at every broadcast, without a lock.
 //! - [`cluster`]: what shards use: the machine under a lock, over the model or a store that other nodes share.
@@ -17,6 +18,7 @@
 pub mod address;
 pub mod cluster;
 pub mod command;
+pub mod link;
 mod machine;
 mod model;
 mod partition;

@@ -9,6 +9,7 @@ mod lease;
 mod letters;
 mod own;
 mod rooms;
+mod takeovers;
 mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -46,6 +47,8 @@ pub(crate) enum Pending {
     },
     /// The shard is the one that sends it (on).
     Letter(ShardId),
+    /// A node was asked to let go of an id.
+    LetGo(u64),
     /// A letter that was told to another node.
     Sent(ShardId, Letter),
     Expire {
@@ -164,6 +167,7 @@ pub(crate) struct Machine {
     letters: letters::Letters,
     lease: lease::Lease,
     users: users::Dirty,
+    takeovers: takeovers::Takeovers,
 }
 
 impl Machine {
@@ -186,6 +190,7 @@ impl Machine {
             adoptions: rooms::Adoptions::default(),
             letters: letters::Letters::default(),
             users: users::Dirty::default(),
+            takeovers: takeovers::Takeovers::default(),
             lease,
         }
     }
@@ -275,6 +280,7 @@ impl Machine {
             Pending::Release { realm, id, generation } => {
                 out.push_back(Output::Freed { realm, id, generation });
             }
+            Pending::LetGo(number) => self.let_go_told(number, &reply, out),
             Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
@@ -336,8 +342,10 @@ impl Machine {
             return;
         }
         match message {
-            ToNode::Letter { to, letter } => out.push_back(Output::Offer(to, letter)),
+            ToNode::Letter { to, letter } => self.offer(to, letter, out),
             ToNode::Superseded(at) => self.superseded(at, out),
+            ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
+            ToNode::HasLetGo(number) => self.taken_over(number, out),
             ToNode::Other(_) => {}
         }
     }
@@ -353,5 +361,6 @@ impl Machine {
         self.heartbeat_if_due(now, out);
         self.flush_users(now, out);
         self.rooms_tick(now, out);
+        self.takeovers_tick(now, out);
     }
 }

@@ -97,6 +97,10 @@ pub(crate) enum ToNode {
     Letter { to: PeerAt, letter: Letter },
     /// One of its peers has lost its id.
     Superseded(PeerAt),
+    /// One of its peers is losing its id to another with the same token: let go of it, and say so.
+    LetGo { realm: RealmId, id: Arc<str>, at: PeerAt, number: u64 },
+    /// It has let go.
+    HasLetGo(u64),
     /// Anything the node's own code makes of it.
     Other(bytes::Bytes),
 }

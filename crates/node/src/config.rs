@@ -56,6 +56,10 @@ pub struct ClusterConfig {
     pub redis_prefix: String,
     /// The node's name for people; default its tag.
     pub name: Option<String>,
+    /// Where the node link listens; default any free port of the address that reaches Redis.
+    pub listen: Option<std::net::SocketAddr>,
+    /// What nodes of the cluster know; default made once, and shared through Redis.
+    pub secret: Option<String>,
 }
 
 /// Without the URL, which may hold a password.

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
+use signalbox_cluster::{
+    Delivery, Heard, NodeTag, Outlet, Owner, ShardId,
+    link::{Answer, Handler},
+};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -102,6 +105,14 @@ impl Inboxes {
             inbox.depth.fetch_sub(count, Ordering::Relaxed);
         }
     }
+}
+
+/// What other nodes ask over the node link.
+impl Handler for Inboxes {
+    // Nothing yet: dropping the answer refuses.
+    fn request(&self, _: NodeTag, _: u8, _: Bytes, _: Answer) {}
+
+    fn told(&self, _: NodeTag, _: u8, _: Bytes) {}
 }
 
 impl Outlet for Inboxes {

@@ -12,7 +12,7 @@ use std::{
 
 use signalbox_cluster::{
     Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status,
-    redis::{BadUrl, Settings, connect},
+    redis::{CannotConnect, Settings, connect},
 };
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
@@ -125,21 +125,26 @@ impl Node {
     /// A node of the cluster that shares a Redis, guarded by a policy. It connects in the background.
     ///
     /// # Errors
-    /// The URL of Redis cannot be used.
+    /// The URL of Redis cannot be used, or the node link cannot listen.
     pub fn join(
         config: Config,
         cluster: &ClusterConfig,
         app: App,
         metrics: Metrics,
         policy: Arc<dyn Policy>,
-    ) -> Result<Self, BadUrl> {
+    ) -> Result<Self, CannotConnect> {
         let mut failed = None;
         let node = Self::build(config, app, metrics, policy, |config, tag, outlet| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
             let info = NodeInfo { owner, name, link: None, is_draining: false };
-            let settings = Settings { url: cluster.redis_url.clone(), prefix: cluster.redis_prefix.clone() };
-            connect(config, &settings, info, outlet.clone()).unwrap_or_else(|error| {
+            let settings = Settings {
+                url: cluster.redis_url.clone(),
+                prefix: cluster.redis_prefix.clone(),
+                listen: cluster.listen,
+                secret: cluster.secret.clone(),
+            };
+            connect(config, &settings, info, outlet.clone(), outlet.clone()).unwrap_or_else(|error| {
                 failed = Some(error);
                 Arc::new(Cluster::alone(config, outlet))
             })

@@ -49,7 +49,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     let app = signalbox_node::App::new().namespace(vocabulary::namespace());
     let node = match cluster_config(settings) {
         Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, Arc::new(AllowAll))
-            .context("--redis-url")?,
+            .context("cannot join the cluster")?,
         None => Node::new(node_config(settings), app, metrics),
     };
 
@@ -163,6 +163,8 @@ fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
         redis_url: cluster.redis_url.clone()?,
         redis_prefix: cluster.redis_prefix.clone(),
         name: node.node_id.clone(),
+        listen: cluster.cluster_addr,
+        secret: cluster.cluster_secret.clone(),
     })
 }
 

@@ -50,11 +50,18 @@ impl Machine {
     ) {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
-                if let Some(old) = superseded {
-                    self.supersede(old, out);
-                }
                 let at = PeerAt { generation, ..at };
-                self.granted(at, ticket, (realm, id, token), Standing::Granted, waiting, out);
+                match superseded {
+                    Some(old) if old.owner.tag != self.owner().tag => {
+                        self.take_over(now, (at, ticket), (realm, id, token), waiting, old, out);
+                    }
+                    old => {
+                        if let Some(old) = old {
+                            self.superseded(old.at, out);
+                        }
+                        self.grant(at, ticket, (realm, id, token), waiting, out);
+                    }
+                }
                 return;
             }
             Reply::LimitReached => Claimed::LimitReached,
@@ -65,6 +72,18 @@ impl Machine {
             _ => Claimed::Taken,
         };
         out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
+    }
+
+    /// The store has granted an id.
+    pub(super) fn grant(
+        &mut self,
+        at: PeerAt,
+        ticket: Ticket,
+        wanted: Wanted,
+        waiting: Vec<Frame>,
+        out: &mut Outputs,
+    ) {
+        self.granted(at, ticket, wanted, Standing::Granted, waiting, out);
     }
 
     fn granted(

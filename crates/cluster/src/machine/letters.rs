@@ -70,6 +70,14 @@ impl Machine {
         }
     }
 
+    /// A letter for a connection of this node. One whose id is being taken over gets it with the grant.
+    pub(super) fn offer(&mut self, to: PeerAt, letter: Letter, out: &mut Outputs) {
+        match self.takeovers.waiting(to) {
+            Some(waiting) => waiting.push(letter.frame),
+            None => out.push_back(Output::Offer(to, letter)),
+        }
+    }
+
     /// Sends a letter to the node of its addressee.
     fn send_letter(&mut self, shard: ShardId, holder: Holder, letter: Letter, out: &mut Outputs) {
         let from = self.owner();
@@ -111,7 +119,7 @@ impl Machine {
     pub(super) fn letter_answered(&mut self, now: Instant, shard: ShardId, reply: Reply, out: &mut Outputs) {
         match reply {
             Reply::Holder(holder, letter) if holder.owner.tag == self.owner().tag => {
-                out.push_back(Output::Offer(holder.at, letter));
+                self.offer(holder.at, letter, out);
             }
             Reply::Holder(holder, letter) => {
                 self.letters.keep(letter.realm, &letter.dst, holder, now);

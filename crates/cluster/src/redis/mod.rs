@@ -20,14 +20,23 @@ mod subscriber;
 mod tests;
 mod wire;
 
-use std::{sync::Arc, thread, time::Duration, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use deadpool_redis::{Manager, Pool, Runtime};
-use redis::AsyncConnectionConfig;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr};
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
-use self::{calls::Context, keys::Keys, scripts::Scripts};
-use crate::{Cluster, Config, NodeInfo, command::Outlet};
+use self::{calls::Context, commands::Commands, keys::Keys, scripts::Scripts};
+use crate::{
+    Cluster, Config, NodeInfo, NodeTag,
+    command::Outlet,
+    link::{Handler, Limits, Link, Secret},
+};
 
 /// How long a connection may take to open, and a command to be answered: a lease lasts six seconds, and is to be renewed in time
 /// on a second connection if the first is dead.
@@ -35,16 +44,22 @@ const CONNECT: Duration = Duration::from_millis(1_000);
 const RESPONSE: Duration = Duration::from_millis(2_000);
 /// Connections for commands: the ordered ones, the heartbeat, listings.
 const CONNECTIONS: usize = 8;
+/// How soon Redis is asked again for the cluster's secret.
+const RETRY: Duration = Duration::from_millis(250);
 /// How often the machine looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Where the store is.
+/// Where the store is, and how other nodes reach this one.
 #[derive(Clone)]
 pub struct Settings {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` with TLS.
     pub url: String,
     /// What all keys and channels begin with; without braces.
     pub prefix: String,
+    /// Where the node link listens; `None`: any free port of the address that reaches Redis.
+    pub listen: Option<SocketAddr>,
+    /// What nodes of the cluster know; `None`: made once, and shared through Redis.
+    pub secret: Option<String>,
 }
 
 /// Without the URL, which may hold a password.
@@ -54,22 +69,29 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// The URL cannot be used.
+/// Why a node cannot be part of a cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("the Redis URL cannot be used: {0} (as in redis://user:password@127.0.0.1:6379/0)")]
-pub struct BadUrl(String);
+pub enum CannotConnect {
+    /// The URL makes no sense.
+    #[error("--redis-url: it cannot be used: {0} (as in redis://user:password@127.0.0.1:6379/0)")]
+    Url(String),
+    /// The node link cannot listen.
+    #[error("--cluster-addr: cannot listen on {0}: {1} (choose an address of this machine and a free port)")]
+    Listen(SocketAddr, std::io::Error),
+}
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](crate::Status::Joining) until it has succeeded.
 ///
 /// # Errors
-/// The URL cannot be used.
+/// The URL cannot be used, or the node link cannot listen.
 pub fn connect(
     config: &Config,
     settings: &Settings,
-    node: NodeInfo,
+    mut node: NodeInfo,
     outlet: Arc<dyn Outlet>,
-) -> Result<Arc<Cluster>, BadUrl> {
-    let bad = |error: redis::RedisError| BadUrl(error.to_string());
+    handler: Arc<dyn Handler>,
+) -> Result<Arc<Cluster>, CannotConnect> {
+    let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
     let client = redis::Client::open(settings.url.as_str()).map_err(bad)?;
     let connection = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT))
@@ -82,7 +104,9 @@ pub fn connect(
         .recycle_timeout(Some(CONNECT))
         .runtime(Runtime::Tokio1)
         .build()
-        .map_err(|error| BadUrl(error.to_string()))?;
+        .map_err(|error| CannotConnect::Url(error.to_string()))?;
+    let listener = listen(&client, settings.listen)?;
+    node.link = Some(listener.1);
     let context = Arc::new(Context {
         keys: Keys::new(&settings.prefix),
         scripts: Scripts::new(),
@@ -90,7 +114,7 @@ pub fn connect(
         patience: config.expire_timeout.as_millis(),
         publish: "PUBLISH",
     });
-    let tag = node.owner.tag;
+    let (tag, secret) = (node.owner.tag, settings.secret.clone());
     let (driver, calls) = unbounded_channel();
     let cluster = Arc::new(Cluster::shared(config, node, outlet, driver));
     let of_thread = cluster.clone();
@@ -98,18 +122,86 @@ pub fn connect(
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (subscriptions, wanted) = unbounded_channel();
         runtime.block_on(async move {
+            let links = link(listener.0, tag, secret, &pool, &context, &of_thread, handler);
             let hears = subscriber::run(client, context.clone(), tag, of_thread.clone(), wanted);
-            let pumps = pump::run(pool, context, of_thread.clone(), calls, subscriptions);
+            let pumps = pump::run(pool.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
             tokio::select! {
                 () = pumps => {}
                 () = hears => {}
                 () = tick(&of_thread) => {}
+                () = links => {}
             }
         });
     };
     // Without a thread there is no node; the operating system says so soon enough elsewhere.
     let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
     Ok(cluster)
+}
+
+/// Listens for other nodes; the socket, and where they reach it.
+fn listen(client: &Client, at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), CannotConnect> {
+    let local = local_address(client).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let at = at.unwrap_or(SocketAddr::new(local, 0));
+    let failed = |error| CannotConnect::Listen(at, error);
+    let listener = TcpListener::bind(at).map_err(failed)?;
+    let mut reached = listener.local_addr().map_err(failed)?;
+    if reached.ip().is_unspecified() {
+        reached.set_ip(local);
+    }
+    Ok((listener, reached))
+}
+
+/// The address of this machine that reaches Redis: nothing is sent to find out.
+fn local_address(client: &Client) -> Option<IpAddr> {
+    let (host, port) = match client.get_connection_info().addr() {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.as_str(), *port),
+        _ => return None,
+    };
+    let to = (host, port).to_socket_addrs().ok()?.next()?;
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Serves the node link, once the cluster's secret is known.
+async fn link(
+    listener: TcpListener,
+    tag: NodeTag,
+    secret: Option<String>,
+    pool: &Pool,
+    context: &Arc<Context>,
+    cluster: &Cluster,
+    handler: Arc<dyn Handler>,
+) {
+    let secret = match secret {
+        Some(secret) => secret,
+        None => shared_secret(pool, context).await,
+    };
+    match Link::serve(listener, tag, Secret::new(&secret), Limits::default(), handler) {
+        Ok(link) => cluster.set_link(link),
+        Err(error) => tracing::error!(%error, "the node link cannot be served"),
+    }
+    std::future::pending().await
+}
+
+/// The secret that nodes without one of their own share: whoever is first makes it.
+async fn shared_secret(pool: &Pool, context: &Arc<Context>) -> String {
+    let key = context.keys.nodes("secret");
+    let mut commands = Commands::new(pool.clone(), context.clone());
+    loop {
+        let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
+        make.arg(&key[..]).arg(Secret::random());
+        get.arg(&key[..]);
+        let answers = commands.send(vec![make, get]).await.unwrap_or_default();
+        if let Some(redis::Value::BulkString(secret)) = answers.into_iter().nth(1)
+            && let Ok(secret) = String::from_utf8(secret)
+        {
+            return secret;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 async fn tick(cluster: &Cluster) {

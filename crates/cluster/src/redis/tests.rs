@@ -97,6 +97,16 @@ impl Outlet for Inboxes {
     }
 }
 
+/// Answers nobody.
+struct Nobody;
+
+impl Handler for Nobody {
+    fn request(&self, _: NodeTag, _: u8, body: Bytes, answer: crate::link::Answer) {
+        answer.send(body);
+    }
+    fn told(&self, _: NodeTag, _: u8, _: Bytes) {}
+}
+
 struct Node {
     cluster: Arc<Cluster>,
     inboxes: Arc<Inboxes>,
@@ -112,10 +122,10 @@ impl Node {
             concurrent_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
-        let settings = Settings { url: server.url(), prefix: "test".into() };
+        let settings = Settings { url: server.url(), prefix: "test".into(), listen: None, secret: None };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
-        let cluster = connect(&config, &settings, info, inboxes.clone()).unwrap();
+        let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Nobody)).unwrap();
         let node = Self { cluster, inboxes, tag };
         node.wait_until(Status::Online);
         node
@@ -249,6 +259,21 @@ fn an_id_has_one_holder_among_nodes_and_letters_find_it() {
         _ => None,
     });
     assert_eq!(superseded, a);
+}
+
+#[test]
+fn nodes_find_each_other_past_redis() {
+    let mut server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let peer = until(|| one.cluster.peer(two.tag));
+    let link = until(|| one.cluster.link());
+    until(|| two.cluster.link());
+    // The address is remembered through an outage.
+    server.stop();
+    one.wait_until(Status::Degraded);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = runtime.block_on(link.request(peer, 1, Bytes::from_static(b"hello")));
+    assert_eq!(answer, Ok(Bytes::from_static(b"hello")));
 }
 
 #[test]

@@ -107,6 +107,13 @@ enum Told<'a> {
         sender: Option<Sender>,
     },
     Superseded(PeerAt),
+    LetGo {
+        realm: &'a str,
+        id: &'a str,
+        at: PeerAt,
+        number: u64,
+    },
+    HasLetGo(u64),
     Other(&'a [u8]),
 }
 
@@ -126,6 +133,13 @@ pub(super) fn told(realms: &[String], from: Owner, message: &ToNode) -> Vec<u8> 
             sender: letter.sender.clone(),
         },
         ToNode::Superseded(at) => Told::Superseded(*at),
+        ToNode::LetGo { realm, id, at, number } => Told::LetGo {
+            realm: realms.get(usize::from(*realm)).map_or("", String::as_str),
+            id,
+            at: *at,
+            number: *number,
+        },
+        ToNode::HasLetGo(number) => Told::HasLetGo(*number),
         ToNode::Other(payload) => Told::Other(payload),
     };
     encode(&(from, told))
@@ -146,6 +160,11 @@ pub(super) fn read_told(realms: &[String], bytes: &Bytes) -> Option<(Owner, ToNo
             ToNode::Letter { to, letter: Letter { from, realm, kind, src, dst, frame, hops, sender } }
         }
         Told::Superseded(at) => ToNode::Superseded(at),
+        Told::LetGo { realm, id, at, number } => {
+            let realm = realms.iter().position(|known| known == realm)? as RealmId;
+            ToNode::LetGo { realm, id: id.into(), at, number }
+        }
+        Told::HasLetGo(number) => ToNode::HasLetGo(number),
         Told::Other(payload) => ToNode::Other(bytes.slice_ref(payload)),
     };
     Some((from, message))

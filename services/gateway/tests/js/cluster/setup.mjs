@@ -43,15 +43,18 @@ export class Redis {
     await this.exited;
   }
 
-  /** Sends one command as a line, and gives back what it answers. */
+  /** Sends one command, words separated by spaces, and gives back what it answers. */
   async ask(line) {
+    const words = line.split(" ");
+    // Channels have zeros in their names, which a plain line could not carry.
+    const command = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join("");
     const socket = net.connect(this.port, "127.0.0.1");
     const chunks = [];
     socket.on("data", (chunk) => chunks.push(chunk));
     await new Promise((resolve, reject) => {
       socket.once("error", reject);
       socket.once("close", resolve);
-      socket.write(`${line}\r\nQUIT\r\n`);
+      socket.write(`*${words.length}\r\n${command}*1\r\n$4\r\nQUIT\r\n`);
     });
     return Buffer.concat(chunks).toString();
   }

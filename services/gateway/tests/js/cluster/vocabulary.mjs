@@ -37,9 +37,10 @@ export function vocabulary(redis, nodes) {
     const listed = await ask(a, "members", "hall");
     assert.deepEqual(listed.members.map(({ name }) => name).sort(), ["a", "bee", "c"]);
 
+    const third = c.id;
     c.disconnect();
     await until(() => leftA.length === 1 && leftB.length === 1, "the farewell is everywhere");
-    assert.deepEqual(leftA[0], [{ id: c.id, room: "hall", name: "c" }]);
+    assert.deepEqual(leftA[0], [{ id: third, room: "hall", name: "c" }]);
     assert.deepEqual(await ask(b, "leave", "hall"), { ok: true, room: "hall" });
     await until(() => leftA.length === 2, "who leaves is gone");
     assert.equal(messagesA.length + messagesB.length, 2, "nobody heard anything twice");
@@ -78,7 +79,6 @@ export function vocabulary(redis, nodes) {
     a.disconnect();
     b.disconnect();
     await until(async () => (await redis.ask("PUBSUB CHANNELS *corner*")).startsWith("*0"), "nobody hears an empty room");
-    assert.match(await redis.ask("EXISTS signalbox:{0}:nobody"), /^:0/);
   });
 
   test("what an operation costs in commands", async () => {

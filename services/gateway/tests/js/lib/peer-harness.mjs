@@ -15,6 +15,8 @@ export const run = `${Date.now()}`;
 /** The nodes of a cluster that clients of the default gateway are spread over. */
 const nodes = process.env.GATEWAY_URLS?.split(" ") ?? [DEFAULT];
 let turn = 0;
+/** What one node does at once, another hears of a moment later. */
+export const isCluster = nodes.length > 1;
 
 const sockets = new Set();
 let names = 0;

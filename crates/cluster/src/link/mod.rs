@@ -1,0 +1,219 @@
+//! The node link: TCP between the nodes of a cluster. It carries what cannot go through Redis: requests for sessions that live on
+//! another node, and sessions that move. It works while Redis is away.
+//!
+//! - `frame`: length-prefixed frames.
+//! - `hello`: both ends prove that they know the cluster's secret, and who they are.
+//! - `outgoing`: a connection to another node, opened when it is needed: questions and their answers.
+//! - `incoming`: the other end.
+//!
+//! One connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated and not encrypted:
+//! nodes of a cluster are meant to share a network that nobody else writes to.
+
+mod frame;
+mod hello;
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
+
+pub use hello::Secret;
+pub use incoming::Answer;
+
+use crate::address::NodeTag;
+use outgoing::{Outgoing, Sending};
+
+/// Sizes and times.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest frame in bytes; default 16 MiB: a POST, or a session with what waits for it.
+    pub frame: usize,
+    /// Most bytes that wait to be sent to one node; default 8 MiB.
+    pub waiting: usize,
+    /// How long a connection may take to open and to be recognised; default 1 s.
+    pub connect: Duration,
+    /// How long a connection stays that nobody needs; default 60 s.
+    pub idle: Duration,
+    /// Silence after which a node that owes an answer counts as gone; default 4 s.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame: 16 << 20,
+            waiting: 8 << 20,
+            connect: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
+            silence: Duration::from_secs(4),
+        }
+    }
+}
+
+/// A node, and where its link listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Which node; who else answers there is not it.
+    pub tag: NodeTag,
+    /// Its address.
+    pub addr: SocketAddr,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody listens there, or not in time. The question was not asked.
+    #[error("the node cannot be reached")]
+    Unreachable,
+    /// Another node listens there, or one of another cluster, or version. The question was not asked.
+    #[error("the node is not who it should be")]
+    WrongNode,
+    /// Too much waits for the node already. The question was not asked.
+    #[error("too much waits for the node")]
+    Full,
+    /// The node would not answer.
+    #[error("the node refused")]
+    Refused,
+    /// The connection broke: the node may have done what it was asked.
+    #[error("the connection to the node broke")]
+    Broken,
+}
+
+/// What a node does with what others ask.
+pub trait Handler: Send + Sync {
+    /// A question; `answer` may be given later, from any thread. Dropping it refuses.
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer);
+    /// Something that needs no answer.
+    fn told(&self, from: NodeTag, kind: u8, body: Bytes);
+}
+
+/// A node's link to all others. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+}
+
+struct Shared {
+    tag: NodeTag,
+    secret: Secret,
+    limits: Limits,
+    runtime: Handle,
+    outgoing: Mutex<AHashMap<Peer, Arc<Outgoing>>>,
+    numbers: AtomicU64,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Serves a socket that listens, on the runtime it is called in.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn serve(
+        listener: std::net::TcpListener,
+        tag: NodeTag,
+        secret: Secret,
+        limits: Limits,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            tag,
+            secret,
+            limits,
+            runtime: Handle::current(),
+            outgoing: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        });
+        tokio::spawn(incoming::accept(listener, shared.clone(), handler));
+        Ok(Self { shared, addr })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Asks a node. Dropping the future tells the node that the answer is not wanted any more.
+    pub fn request(
+        &self,
+        to: Peer,
+        kind: u8,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, LinkError>> + Send + 'static {
+        let (reply, answer) = oneshot::channel();
+        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let asked = self.send(to, Sending::Request { number, kind, body, reply });
+        let link = self.clone();
+        async move {
+            asked?;
+            let mut given_up = GivenUp { link, to, number: Some(number) };
+            let answer = answer.await.unwrap_or(Err(LinkError::Broken));
+            given_up.number = None;
+            answer
+        }
+    }
+
+    /// Tells a node something, in order with the questions to it.
+    ///
+    /// # Errors
+    /// Too much waits for the node already.
+    pub fn tell(&self, to: Peer, kind: u8, body: Bytes) -> Result<(), LinkError> {
+        self.send(to, Sending::Tell { kind, body })
+    }
+
+    fn send(&self, to: Peer, sending: Sending) -> Result<(), LinkError> {
+        let outgoing = &mut *self.shared.outgoing.lock();
+        let sending = match outgoing.get(&to) {
+            Some(connection) => match connection.send(sending) {
+                Ok(sent) => return sent,
+                // It has ended this very moment; a new one begins.
+                Err(sending) => sending,
+            },
+            None => sending,
+        };
+        let connection = Outgoing::open(self.shared.clone(), to);
+        let sent = connection.send(sending).unwrap_or(Err(LinkError::Broken));
+        outgoing.insert(to, connection);
+        sent
+    }
+}
+
+/// Tells the node when whoever asked gives up.
+struct GivenUp {
+    link: Link,
+    to: Peer,
+    number: Option<u64>,
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            let connection = self.link.shared.outgoing.lock().get(&self.to).cloned();
+            if let Some(connection) = connection {
+                let _ = connection.send(Sending::Cancel { number });
+            }
+        }
+    }
+}

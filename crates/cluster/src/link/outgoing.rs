@@ -1,0 +1,226 @@
+//! A connection to another node: what is sent on it, and the answers that come back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use ahash::AHashMap;
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
+    time::{interval, timeout},
+};
+
+use super::{
+    LinkError, Peer, Shared,
+    frame::{Frame, Type},
+    hello,
+};
+
+type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
+
+/// Frames written at once.
+const BATCH: usize = 64;
+
+/// Something for the node.
+pub(super) enum Sending {
+    Request { number: u64, kind: u8, body: Bytes, reply: Reply },
+    Cancel { number: u64 },
+    Tell { kind: u8, body: Bytes },
+}
+
+impl Sending {
+    fn size(&self) -> usize {
+        match self {
+            Self::Request { body, .. } | Self::Tell { body, .. } => body.len(),
+            Self::Cancel { .. } => 0,
+        }
+    }
+
+    fn refuse(self, error: LinkError) {
+        if let Self::Request { reply, .. } = self {
+            let _ = reply.send(Err(error));
+        }
+    }
+}
+
+pub(super) struct Outgoing {
+    sender: UnboundedSender<Sending>,
+    /// Bytes that wait to be written.
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+    largest: usize,
+}
+
+impl Outgoing {
+    /// Begins a connection; it ends by itself.
+    pub(super) fn open(shared: Arc<Shared>, to: Peer) -> Arc<Self> {
+        let (sender, receiver) = unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (limit, largest) = (shared.limits.waiting, shared.limits.frame);
+        let connection = Arc::new(Self { sender, waiting: waiting.clone(), limit, largest });
+        let weak = Arc::downgrade(&connection);
+        let runtime = shared.runtime.clone();
+        runtime.spawn(async move {
+            let mut connection = Connection { shared: shared.clone(), to, receiver, waiting };
+            let error = connection.run().await;
+            // Nobody is to find it any more; then what was sent meanwhile is answered.
+            {
+                let outgoing = &mut *shared.outgoing.lock();
+                if outgoing.get(&to).is_some_and(|other| Arc::as_ptr(other) == weak.as_ptr()) {
+                    outgoing.remove(&to);
+                }
+            }
+            connection.receiver.close();
+            while let Ok(sending) = connection.receiver.try_recv() {
+                sending.refuse(error);
+            }
+        });
+        connection
+    }
+
+    /// Sends something. Gives it back if the connection has ended.
+    pub(super) fn send(&self, sending: Sending) -> Result<Result<(), LinkError>, Sending> {
+        let size = sending.size();
+        // What is larger than a frame may be never fits; what is not fits into an empty queue.
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if size + 64 > self.largest || waiting > 0 && waiting + size > self.limit {
+            sending.refuse(LinkError::Full);
+            return Ok(Err(LinkError::Full));
+        }
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        match self.sender.send(sending) {
+            Ok(()) => Ok(Ok(())),
+            Err(refused) => {
+                self.waiting.fetch_sub(size, Ordering::Relaxed);
+                Err(refused.0)
+            }
+        }
+    }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    to: Peer,
+    receiver: UnboundedReceiver<Sending>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    /// Runs to the end; why it ended, for what was not sent.
+    async fn run(&mut self) -> LinkError {
+        let mut stream = match timeout(self.shared.limits.connect, self.connect()).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return error,
+            Err(_) => return LinkError::Unreachable,
+        };
+        let mut pending: AHashMap<u64, Reply> = AHashMap::new();
+        self.serve(&mut stream, &mut pending).await;
+        for reply in pending.into_values() {
+            let _ = reply.send(Err(LinkError::Broken));
+        }
+        LinkError::Unreachable
+    }
+
+    async fn connect(&self) -> Result<TcpStream, LinkError> {
+        let mut stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
+        let _ = stream.set_nodelay(true);
+        hello::ask(&mut stream, &self.shared.secret, self.shared.tag, self.to.tag).await?;
+        Ok(stream)
+    }
+
+    async fn serve(&mut self, stream: &mut TcpStream, pending: &mut AHashMap<u64, Reply>) {
+        let limits = self.shared.limits.clone();
+        let (mut reader, mut writer) = stream.split();
+        let mut read = BytesMut::with_capacity(4096);
+        let mut write = BytesMut::new();
+        let mut batch = Vec::with_capacity(BATCH);
+        // Twice in the time that a node may be silent for.
+        let mut beat = interval(limits.silence / 2);
+        let (mut used, mut heard) = (Instant::now(), Instant::now());
+        loop {
+            tokio::select! {
+                count = self.receiver.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                    used = Instant::now();
+                    let size: usize = batch.iter().map(Sending::size).sum();
+                    for sending in batch.drain(..) {
+                        if let Some(frame) = frame(sending, pending) {
+                            frame.write(&mut write);
+                        }
+                    }
+                    let written = timeout(limits.silence, writer.write_all(&write)).await;
+                    self.waiting.fetch_sub(size, Ordering::Relaxed);
+                    write.clear();
+                    if !matches!(written, Ok(Ok(()))) {
+                        return;
+                    }
+                }
+                count = reader.read_buf(&mut read) => {
+                    if !matches!(count, Ok(1..)) {
+                        return;
+                    }
+                    heard = Instant::now();
+                    loop {
+                        match Frame::read(&mut read, limits.frame) {
+                            Ok(Some(frame)) => answer(frame, pending),
+                            Ok(None) => break,
+                            Err(_) => return,
+                        }
+                    }
+                }
+                _ = beat.tick() => {
+                    if pending.is_empty() {
+                        heard = Instant::now();
+                        if used.elapsed() > limits.idle {
+                            return;
+                        }
+                    } else if heard.elapsed() > limits.silence {
+                        return;
+                    } else {
+                        Frame::bare(Type::Ping, 0).write(&mut write);
+                        let written = timeout(limits.silence, writer.write_all(&write)).await;
+                        write.clear();
+                        if !matches!(written, Ok(Ok(()))) {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn frame(sending: Sending, pending: &mut AHashMap<u64, Reply>) -> Option<Frame> {
+    match sending {
+        Sending::Request { number, kind, body, reply } => {
+            pending.insert(number, reply);
+            Some(Frame { of: Type::Request, number, kind, body })
+        }
+        // Without a question there is nothing to be given up: it was answered meanwhile.
+        Sending::Cancel { number } => pending.remove(&number).map(|_| Frame::bare(Type::Cancel, number)),
+        Sending::Tell { kind, body } => Some(Frame { of: Type::Tell, number: 0, kind, body }),
+    }
+}
+
+fn answer(frame: Frame, pending: &mut AHashMap<u64, Reply>) {
+    let answer = match frame.of {
+        Type::Answer => Ok(frame.body),
+        Type::Refused => Err(LinkError::Refused),
+        _ => return,
+    };
+    if let Some(reply) = pending.remove(&frame.number) {
+        let _ = reply.send(answer);
+    }
+}

@@ -1,0 +1,162 @@
+use std::{collections::VecDeque, time::Instant};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+
+/// What the handlers of these tests do, by the question's kind.
+const ECHO: u8 = 1;
+const KEEP: u8 = 2;
+const DROP: u8 = 3;
+
+#[derive(Default)]
+struct Desk {
+    told: Mutex<Vec<Bytes>>,
+    kept: Mutex<VecDeque<Answer>>,
+    cancelled: Arc<AtomicU64>,
+}
+
+impl Handler for Desk {
+    fn request(&self, _: NodeTag, kind: u8, body: Bytes, mut answer: Answer) {
+        self.told.lock().push(body.clone());
+        match kind {
+            ECHO => answer.send(body),
+            KEEP => {
+                let (cancelled, count) = (answer.cancelled(), self.cancelled.clone());
+                tokio::spawn(async move {
+                    cancelled.await;
+                    count.fetch_add(1, Ordering::Relaxed);
+                });
+                self.kept.lock().push_back(answer);
+            }
+            _ => {}
+        }
+    }
+    fn told(&self, _: NodeTag, _: u8, body: Bytes) {
+        self.told.lock().push(body);
+    }
+}
+
+fn node(tag: u32, secret: &str) -> (Link, Arc<Desk>, Peer) {
+    let desk = Arc::new(Desk::default());
+    let limits = Limits { silence: Duration::from_millis(600), ..Limits::default() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let link =
+        Link::serve(listener, NodeTag(tag), Secret::new(secret), limits, desk.clone()).expect("it listens");
+    let peer = Peer { tag: NodeTag(tag), addr: link.local_addr() };
+    (link, desk, peer)
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(15), "it did not happen in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn questions_are_answered_and_everything_keeps_its_order() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, desk, peer) = node(2, "secret");
+    let mut answers = Vec::new();
+    for number in 0..10_000_u32 {
+        let body = Bytes::copy_from_slice(&number.to_be_bytes());
+        if number % 100 == 0 {
+            answers.push((body.clone(), one.request(peer, ECHO, body)));
+        } else {
+            one.tell(peer, 0, body).expect("there is room");
+        }
+    }
+    for (body, answer) in answers {
+        assert_eq!(answer.await, Ok(body));
+    }
+    until(|| desk.told.lock().len() == 10_000).await;
+    let told = desk.told.lock();
+    assert!(told.iter().zip(0_u32..).all(|(body, number)| body[..] == number.to_be_bytes()));
+}
+
+#[tokio::test]
+async fn both_ask_each_other_and_large_bodies_pass() {
+    let (one, _, first) = node(1, "secret");
+    let (two, _, second) = node(2, "secret");
+    let body = Bytes::from(vec![7; 4 << 20]);
+    let (a, b) =
+        tokio::join!(one.request(second, ECHO, body.clone()), two.request(first, ECHO, body.clone()));
+    assert_eq!((a, b), (Ok(body.clone()), Ok(body)));
+    let too_large = Bytes::from(vec![0; 17 << 20]);
+    assert_eq!(one.request(second, ECHO, too_large).await, Err(LinkError::Full));
+}
+
+#[tokio::test]
+async fn who_gives_up_is_heard_of_and_who_will_not_answer_refuses() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, desk, peer) = node(2, "secret");
+    assert_eq!(one.request(peer, DROP, Bytes::new()).await, Err(LinkError::Refused));
+    let asked = tokio::spawn(one.request(peer, KEEP, Bytes::new()));
+    until(|| desk.kept.lock().len() == 1).await;
+    asked.abort();
+    until(|| desk.cancelled.load(Ordering::Relaxed) == 1).await;
+    // A late answer finds nobody.
+    if let Some(answer) = desk.kept.lock().pop_front() {
+        answer.send(Bytes::from_static(b"late"));
+    }
+    assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"x")).await, Ok(Bytes::from_static(b"x")));
+}
+
+#[tokio::test]
+async fn only_nodes_of_the_cluster_that_are_meant_are_spoken_to() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, _, peer) = node(2, "another");
+    assert_eq!(one.request(peer, ECHO, Bytes::new()).await, Err(LinkError::WrongNode));
+    let (_three, _, peer) = node(3, "secret");
+    let replaced = Peer { tag: NodeTag(9), ..peer };
+    assert_eq!(one.request(replaced, ECHO, Bytes::new()).await, Err(LinkError::WrongNode));
+    let nobody =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let nobody = Peer { tag: NodeTag(4), addr: nobody };
+    assert_eq!(one.request(nobody, ECHO, Bytes::new()).await, Err(LinkError::Unreachable));
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_given_up() {
+    let (one, _, _) = node(1, "secret");
+    // It knows the secret, says hello, and nothing more.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peer = Peer { tag: NodeTag(2), addr: listener.local_addr().unwrap() };
+    let asked = one.request(peer, ECHO, Bytes::new());
+    let (mut stream, _) = listener.accept().await.unwrap();
+    assert_eq!(hello::answer(&mut stream, &Secret::new("secret"), NodeTag(2)).await, Some(NodeTag(1)));
+    assert_eq!(asked.await, Err(LinkError::Broken));
+}
+
+#[tokio::test]
+async fn strangers_and_garbage_harm_nobody() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, _, peer) = node(2, "secret");
+    for round in 0..50_u8 {
+        let mut stranger = TcpStream::connect(peer.addr).await.unwrap();
+        let garbage: Vec<u8> = (0..200).map(|index| if index < 4 { b"SBXL"[index] } else { round }).collect();
+        let _ = stranger.write_all(&garbage).await;
+        let mut answer = Vec::new();
+        // Closed, with nothing told.
+        let _ = timeout_read(&mut stranger, &mut answer).await;
+        assert!(answer.is_empty());
+    }
+    assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"x")).await, Ok(Bytes::from_static(b"x")));
+    // One that knows the secret and then sends nonsense is cut off.
+    let mut broken = TcpStream::connect(peer.addr).await.unwrap();
+    hello::ask(&mut broken, &Secret::new("secret"), NodeTag(5), NodeTag(2)).await.unwrap();
+    broken.write_all(&[0xFF; 64]).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = timeout_read(&mut broken, &mut rest).await;
+    assert!(rest.is_empty());
+    assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"y")).await, Ok(Bytes::from_static(b"y")));
+}
+
+async fn timeout_read(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
+    tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(into)).await.is_ok()
+}

@@ -1,0 +1,110 @@
+//! An id that is taken over from another node: it is the new holder's once the old one's node has let go of it, so that nothing of
+//! the old connection is relayed any more. A node that does not answer is not waited for long.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use ahash::AHashMap;
+use signalbox_websocket::Frame;
+
+use super::{Machine, Output, Outputs, Pending};
+use crate::{
+    address::Owner,
+    command::{Holder, PeerAt, RealmId, Ticket},
+    store::{Call, Reply, ToNode},
+};
+
+/// How long the old holder's node may take. One that is paused finds its lease gone before it does anything.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A claim that is granted, and not told yet.
+#[derive(Debug)]
+struct Takeover {
+    at: PeerAt,
+    ticket: Ticket,
+    realm: RealmId,
+    id: Arc<str>,
+    token: Arc<str>,
+    waiting: Vec<Frame>,
+    until: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Takeovers {
+    pending: AHashMap<u64, Takeover>,
+    last_number: u64,
+}
+
+impl Takeovers {
+    /// What waits for a connection that is taking its id over.
+    pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
+        let mut takeovers = self.pending.values_mut();
+        takeovers.find(|takeover| takeover.at == at).map(|takeover| &mut takeover.waiting)
+    }
+}
+
+impl Machine {
+    /// The store has granted an id that a connection of another node held.
+    pub(super) fn take_over(
+        &mut self,
+        now: Instant,
+        (at, ticket): (PeerAt, Ticket),
+        (realm, id, token): (RealmId, Arc<str>, Arc<str>),
+        waiting: Vec<Frame>,
+        old: Holder,
+        out: &mut Outputs,
+    ) {
+        self.takeovers.last_number += 1;
+        let number = self.takeovers.last_number;
+        let until = now + PATIENCE;
+        let takeover = Takeover { at, ticket, realm, id: id.clone(), token, waiting, until };
+        self.takeovers.pending.insert(number, takeover);
+        let message = ToNode::LetGo { realm, id, at: old.at, number };
+        let call = Call::Tell { from: self.owner(), to: old.owner.tag, message };
+        out.push_back(Output::Call(call, Pending::LetGo(number)));
+    }
+
+    /// The old holder's node was told, or there is nobody to tell.
+    pub(super) fn let_go_told(&mut self, number: u64, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Told(0) | Reply::Failed { .. }) {
+            self.taken_over(number, out);
+        }
+    }
+
+    /// Another node asks this one to let go of an id: nothing of its connection is relayed from now on.
+    pub(super) fn let_go(
+        &mut self,
+        from: Owner,
+        (realm, id): (RealmId, Arc<str>),
+        at: PeerAt,
+        number: u64,
+        out: &mut Outputs,
+    ) {
+        // It may be on its way to a connection here, which is then told of its grant and of its loss.
+        let is_it = |takeover: &Takeover| takeover.at.generation == at.generation && takeover.id == id;
+        let pending = self.takeovers.pending.iter().find(|(_, takeover)| is_it(takeover));
+        if let Some(number) = pending.map(|(number, _)| *number) {
+            self.taken_over(number, out);
+        }
+        self.own.released(realm, &id, at.generation);
+        out.push_back(Output::Freed { realm, id, generation: at.generation });
+        self.superseded(at, out);
+        let call = Call::Tell { from: self.owner(), to: from.tag, message: ToNode::HasLetGo(number) };
+        out.push_back(Output::Call(call, Pending::Nobody));
+    }
+
+    /// The old connection is fenced off: the id is the new one's.
+    pub(super) fn taken_over(&mut self, number: u64, out: &mut Outputs) {
+        let Some(takeover) = self.takeovers.pending.remove(&number) else { return };
+        let Takeover { at, ticket, realm, id, token, waiting, .. } = takeover;
+        self.grant(at, ticket, (realm, id, token), waiting, out);
+    }
+
+    pub(super) fn takeovers_tick(&mut self, now: Instant, out: &mut Outputs) {
+        let late = self.takeovers.pending.iter().filter(|(_, takeover)| takeover.until <= now);
+        let mut late: Vec<u64> = late.map(|(number, _)| *number).collect();
+        late.sort_unstable();
+        for number in late {
+            self.taken_over(number, out);
+        }
+    }
+}
