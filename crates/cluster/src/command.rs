@@ -137,6 +137,17 @@ pub enum Command {
         /// Begin behind this one.
         after: Option<Address>,
     },
+    /// Tell one node something: [`Outlet::told`] brings it there, at most once. Answered by [`Delivery::Told`].
+    Tell {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
+        /// The node.
+        to: NodeTag,
+        /// What it is told.
+        payload: bytes::Bytes,
+    },
     /// Which node has a socket that is not where it was born. Answered by [`Delivery::Located`].
     Locate {
         /// Who asks.
@@ -325,6 +336,13 @@ pub enum Delivery {
         users: Vec<(Address, Arc<str>)>,
         /// Whether there are more.
         more: bool,
+    },
+    /// Answers [`Command::Tell`].
+    Told {
+        /// The question.
+        ticket: Ticket,
+        /// Whether the node is there to hear it.
+        is_heard: bool,
     },
     /// Answers [`Command::Locate`].
     Located {

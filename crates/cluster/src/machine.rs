@@ -96,6 +96,10 @@ pub(crate) enum Pending {
         shard: ShardId,
         ticket: Ticket,
     },
+    Tell {
+        shard: ShardId,
+        ticket: Ticket,
+    },
     /// One of the calls that adopt a session.
     Adopt {
         shard: ShardId,
@@ -251,6 +255,14 @@ impl Machine {
             Command::Users { shard, ticket, namespace, after } => {
                 self.list_users(now, shard, ticket, namespace, after, out);
             }
+            Command::Tell { shard, ticket, to, payload } => {
+                if self.lease.is_valid(now) {
+                    let call = Call::Tell { from: self.owner(), to, message: ToNode::Other(payload) };
+                    out.push_back(Output::Call(call, Pending::Tell { shard, ticket }));
+                } else {
+                    out.push_back(Output::Deliver(shard, Delivery::Told { ticket, is_heard: false }));
+                }
+            }
             Command::Locate { shard, ticket, namespace, socket } => {
                 if self.lease.is_valid(now) {
                     let call = Call::FindUser { namespace, socket };
@@ -313,6 +325,10 @@ impl Machine {
                     _ => self.own.users(&namespace, after),
                 };
                 out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
+            }
+            Pending::Tell { shard, ticket } => {
+                let is_heard = matches!(reply, Reply::Told(1..));
+                out.push_back(Output::Deliver(shard, Delivery::Told { ticket, is_heard }));
             }
             Pending::Locate { shard, ticket } => {
                 let node = if let Reply::User(node) = reply { node } else { None };

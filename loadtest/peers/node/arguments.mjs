@@ -1,11 +1,15 @@
-// What the programs here have in common: `--port N` (0, the default, is any free one), and the line that says where they listen.
+// What the programs here have in common: `--port N` (0, the default, is any free one), `--redis URL` for a cluster, and the line
+// that says where they listen.
 
 import { parseArgs } from "node:util";
 
-const { values } = parseArgs({ options: { port: { type: "string", default: "0" } } });
+const { values } = parseArgs({ options: { port: { type: "string", default: "0" }, redis: { type: "string" } } });
 
 /** The port to listen at. */
 export const port = Number(values.port);
+
+/** The Redis that several servers share, if any. */
+export const { redis } = values;
 
 /** Prints where the server listens. */
 export function announce(name, server) {

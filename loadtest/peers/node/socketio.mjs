@@ -1,12 +1,20 @@
 // What the load test compares with: `socket.io` from npm, with its defaults. It has the events of the built-in vocabulary
-// that the load test sends, without presence.
+// that the load test sends, without presence. With `--redis URL` it is one of a cluster, by the usual adapter.
 
 import { createServer } from "node:http";
+import { createAdapter } from "@socket.io/redis-adapter";
+import { createClient } from "redis";
 import { Server } from "socket.io";
-import { port, announce } from "./arguments.mjs";
+import { port, redis, announce } from "./arguments.mjs";
 
 const http = createServer();
 const io = new Server(http, { serveClient: false });
+
+if (redis) {
+  const [publisher, subscriber] = [createClient({ url: redis }), createClient({ url: redis })];
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  io.adapter(createAdapter(publisher, subscriber));
+}
 
 io.on("connection", (socket) => {
   socket.on("join", (room, ack) => {

@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::servers::{Contestant, Server};
+use super::servers::{Contestant, Group};
 
 /// One scenario with its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) enum Measurement {
     Relay,
     /// A room of 100 spread over two workers.
     TwoWorkers,
+    /// Rooms of 91, spread over two servers that share a Redis; all three on one processor.
+    Cluster,
     /// All drop and come back, then all leave.
     Storm,
     /// A room with large messages.
@@ -86,6 +88,8 @@ impl Measurement {
             Self::Echo => &[SocketIo, Socketioxide, Floor, Handlers],
             Self::Connect => &[SocketIo, Socketioxide, Peer, Floor, Gateway],
             Self::Relay => &[Peer, Gateway],
+            // What a delivery costs at least, without a second server and without Redis.
+            Self::Cluster => &[SocketIo, Floor, Gateway],
             Self::TwoWorkers | Self::Storm | Self::Readers | Self::SlowReader => &[Gateway],
         }
     }
@@ -94,8 +98,13 @@ impl Measurement {
         if self == Self::TwoWorkers { 2 } else { 1 }
     }
 
+    /// How many servers share a Redis; one alone has none.
+    pub(super) fn servers(self, contestant: Contestant) -> usize {
+        if self == Self::Cluster && contestant != Contestant::Floor { 2 } else { 1 }
+    }
+
     /// The command line of the scenario.
-    pub(super) fn arguments(self, contestant: Contestant, sizes: &Sizes, server: &Server) -> Vec<String> {
+    pub(super) fn arguments(self, contestant: Contestant, sizes: &Sizes, servers: &Group) -> Vec<String> {
         let peerserver = contestant == Contestant::Peer;
         let Sizes { idle, idle_many, hold, seconds, warm_up, storm, connects } = sizes;
         let window = format!("--seconds {seconds} --warm-up {warm_up}");
@@ -108,6 +117,7 @@ impl Measurement {
             Self::IdleMany => format!("idle --clients {idle_many} --seconds 3 --room --message 4096"),
             Self::Fanout100 | Self::TwoWorkers => format!("fanout --members 100 --rate 14000 {window}"),
             Self::Fanout1000 => format!("fanout --members 1000 --rate 14000 {window}"),
+            Self::Cluster => format!("fanout --rooms 2 --members 91 --rate 14000 {window}"),
             Self::Echo => format!("echo --clients 100 --rate 14000 {window}"),
             Self::Connect => {
                 let who = if peerserver { "--peerserver" } else { "" };
@@ -118,12 +128,13 @@ impl Measurement {
             Self::Readers => readers,
             Self::SlowReader => format!("{readers} --stalled 1"),
         };
-        text.push_str(&format!(
-            " --target {} --pid {} --dialect {}",
-            server.public,
-            server.pid(),
-            contestant.dialect()
-        ));
+        text.push_str(&format!(" --dialect {}", contestant.dialect()));
+        for target in servers.targets() {
+            text.push_str(&format!(" --target {target}"));
+        }
+        for pid in servers.pids() {
+            text.push_str(&format!(" --pid {pid}"));
+        }
         text.split_ascii_whitespace().map(str::to_owned).collect()
     }
 }

@@ -174,17 +174,19 @@ impl Compare {
         sizes: &Sizes,
         programs: &Programs,
     ) -> Result<Run> {
-        let server = servers::Server::start(programs, contestant, measurement.workers(), self.server_cpu)?;
+        let count = measurement.servers(contestant);
+        let workers = measurement.workers();
+        let servers = servers::Group::start(programs, contestant, (count, workers), self.server_cpu)?;
         // The server's threads have been started on its processor; this one goes back to the clients'.
         servers::pin(self.client_cpu)?;
-        let arguments = measurement.arguments(contestant, sizes, &server);
+        let arguments = measurement.arguments(contestant, sizes, &servers);
         let scenario = crate::cli::parse(&arguments)?;
         let mut report = coordinator::run(&scenario)?;
         for phase in &mut report.phases {
             // What nobody will plot need not be kept.
             phase.series.clear();
         }
-        let evictions = server.metric("signalbox_evictions_total");
+        let evictions = servers.metric("signalbox_evictions_total");
         Ok(Run { round, measurement, contestant, arguments, evictions, report })
     }
 

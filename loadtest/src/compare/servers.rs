@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
@@ -140,24 +141,117 @@ pub(super) fn pin(cpu: usize) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot run on processor {cpu} (is there one?)"))
 }
 
-/// A running server; ended with its measurement.
-pub(super) struct Server {
+/// The servers of one measurement: one, or several that share a Redis.
+pub(super) struct Group {
+    servers: Vec<Server>,
+    redis: Option<Redis>,
+}
+
+impl Group {
+    /// Starts them on a processor, Redis too. The calling thread is left there.
+    pub(super) fn start(
+        programs: &Programs,
+        contestant: Contestant,
+        (servers, workers): (usize, usize),
+        cpu: usize,
+    ) -> Result<Self> {
+        pin(cpu)?;
+        let redis = (servers > 1).then(Redis::start).transpose()?;
+        let url = redis.as_ref().map(Redis::url);
+        let start = |_| Server::start(programs, contestant, workers, url.as_deref());
+        let servers: Vec<Server> = (0..servers).map(start).collect::<Result<_>>()?;
+        if redis.is_some() {
+            // A gateway serves clients before it has joined its cluster.
+            servers.iter().try_for_each(Server::wait_until_ready)?;
+        }
+        Ok(Self { servers, redis })
+    }
+
+    /// Where clients connect.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &str> {
+        self.servers.iter().map(|server| server.public.as_str())
+    }
+
+    /// All processes that work for them.
+    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+        let redis = self.redis.iter().map(|redis| redis.child.id());
+        self.servers.iter().map(|server| server.child.id()).chain(redis)
+    }
+
+    /// The sum of a metric of the gateway's.
+    pub(super) fn metric(&self, name: &str) -> Option<u64> {
+        self.servers.first()?.metric(name)
+    }
+}
+
+/// A `redis-server` without persistence; ended with its measurement.
+struct Redis {
     child: Child,
-    pub(super) public: String,
+    port: u16,
+}
+
+impl Redis {
+    fn start() -> Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let number = port.to_string();
+        let child = Command::new("redis-server")
+            .args(["--port", &number, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start redis-server (Debian: apt install redis-server)")?;
+        let redis = Self { child, port };
+        wait_for("redis-server", || TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+        Ok(redis)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks again until something is there.
+#[expect(clippy::disallowed_methods, reason = "the generator has nothing else to do")]
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) -> Result<()> {
+    for _ in 0..PATIENCE {
+        if is_there() {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    bail!("{what} is not there in time")
+}
+
+/// How often, and how many times, something that starts is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+const PATIENCE: usize = 300;
+
+/// A running server; ended with its measurement.
+struct Server {
+    child: Child,
+    public: String,
     /// `host:port` of the gateway's management listener.
     management: Option<String>,
 }
 
 impl Server {
-    /// Starts a server on a processor. The calling thread is left there.
-    pub(super) fn start(
+    fn start(
         programs: &Programs,
         contestant: Contestant,
         workers: usize,
-        cpu: usize,
+        redis: Option<&str>,
     ) -> Result<Self> {
-        pin(cpu)?;
         let mut command = programs.command(contestant, workers);
+        if let Some(redis) = redis {
+            let flag = if contestant == Contestant::Gateway { "--redis-url" } else { "--redis" };
+            command.args([flag, redis]);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -177,17 +271,24 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id()
+    /// Waits for a gateway to say that it is ready.
+    fn wait_until_ready(&self) -> Result<()> {
+        let is_ready = || self.ask("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        if self.management.is_some() { wait_for("a ready gateway", is_ready) } else { Ok(()) }
     }
 
-    /// The sum of a metric of the gateway's.
-    pub(super) fn metric(&self, name: &str) -> Option<u64> {
+    /// What the management listener of a gateway answers.
+    fn ask(&self, path: &str) -> Option<String> {
         let address = self.management.as_deref()?;
         let mut stream = TcpStream::connect(address).ok()?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    fn metric(&self, name: &str) -> Option<u64> {
+        let answer = self.ask("/metrics")?;
         let values = answer.lines().filter(|line| line.starts_with(name));
         Some(values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
     }

@@ -13,9 +13,11 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(nodes: usize) -> Self {
+    fn start(nodes: usize, flags: &[&str]) -> Self {
         let redis = Redis::start();
-        let nodes = (0..nodes).map(|_| Server::gateway(&["--redis-url", &redis.url()])).collect();
+        let url = redis.url();
+        let flags = [&["--redis-url", &url], flags].concat();
+        let nodes = (0..nodes).map(|_| Server::gateway(&flags)).collect();
         let cluster = Self { nodes, _redis: redis };
         for node in &cluster.nodes {
             harness::until(harness::DEADLINE, || {
@@ -43,10 +45,15 @@ fn cluster_is_one_whatever_happens() {
 
 #[test]
 fn cluster_peerserver_behaves_as_one_node() {
-    Cluster::start(3).run_js("peer.test.mjs", &[]);
+    Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }
 
 #[test]
 fn cluster_a_crowd_shares_a_room() {
-    Cluster::start(3).run_js("crowd.test.mjs", &[("CROWD", "300")]);
+    Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
+}
+
+#[test]
+fn cluster_chromium_demo_works_across_nodes() {
+    Cluster::start(2, &["--allow_discovery"]).run_js("demo.test.mjs", &[]);
 }

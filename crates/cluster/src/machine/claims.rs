@@ -51,12 +51,21 @@ impl Machine {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
+                if self.takeovers.is_gone_already(generation) {
+                    // It is told of its grant, and of its loss.
+                    self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
+                    self.own.released(realm, &id, generation);
+                    out.push_back(Output::Freed { realm, id, generation });
+                    self.superseded(at, out);
+                    return;
+                }
                 match superseded {
                     Some(old) if old.owner.tag != self.owner().tag => {
                         self.take_over(now, (at, ticket), (realm, id, token), waiting, old, out);
                     }
                     old => {
                         if let Some(old) = old {
+                            self.complete(old.at, out);
                             self.superseded(old.at, out);
                         }
                         self.grant(at, ticket, (realm, id, token), waiting, out);

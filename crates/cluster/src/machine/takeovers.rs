@@ -1,7 +1,7 @@
 //! An id that is taken over from another node: it is the new holder's once the old one's node has let go of it, so that nothing of
 //! the old connection is relayed any more. A node that does not answer is not waited for long.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use ahash::AHashMap;
 use signalbox_websocket::Frame;
@@ -28,13 +28,25 @@ struct Takeover {
     until: Instant,
 }
 
+/// Generations that are remembered because they were to be let go before they were granted.
+const MAX_EARLY: usize = 4096;
+
 #[derive(Debug, Default)]
 pub(super) struct Takeovers {
     pending: AHashMap<u64, Takeover>,
+    /// Generations that this node was asked to let go of before it heard that they were granted: the bus may be faster than the
+    /// store's reply.
+    early: VecDeque<u64>,
     last_number: u64,
 }
 
 impl Takeovers {
+    /// Whether a claim that was just granted is somebody else's by now.
+    pub(super) fn is_gone_already(&mut self, generation: u64) -> bool {
+        let index = self.early.iter().position(|early| *early == generation);
+        index.and_then(|index| self.early.remove(index)).is_some()
+    }
+
     /// What waits for a connection that is taking its id over.
     pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
         let mut takeovers = self.pending.values_mut();
@@ -79,17 +91,27 @@ impl Machine {
         number: u64,
         out: &mut Outputs,
     ) {
-        // It may be on its way to a connection here, which is then told of its grant and of its loss.
-        let is_it = |takeover: &Takeover| takeover.at.generation == at.generation && takeover.id == id;
-        let pending = self.takeovers.pending.iter().find(|(_, takeover)| is_it(takeover));
-        if let Some(number) = pending.map(|(number, _)| *number) {
-            self.taken_over(number, out);
+        self.complete(at, out);
+        if self.own.claim(realm, &id).is_none_or(|claim| claim.at.generation < at.generation) {
+            self.takeovers.early.push_back(at.generation);
+            if self.takeovers.early.len() > MAX_EARLY {
+                self.takeovers.early.pop_front();
+            }
         }
         self.own.released(realm, &id, at.generation);
         out.push_back(Output::Freed { realm, id, generation: at.generation });
         self.superseded(at, out);
         let call = Call::Tell { from: self.owner(), to: from.tag, message: ToNode::HasLetGo(number) };
         out.push_back(Output::Call(call, Pending::Nobody));
+    }
+
+    /// A claim that somebody else takes may be on its way to its connection still: it is told of its grant before it is told of its
+    /// loss.
+    pub(super) fn complete(&mut self, at: PeerAt, out: &mut Outputs) {
+        let pending = self.takeovers.pending.iter().find(|(_, takeover)| takeover.at == at);
+        if let Some(number) = pending.map(|(number, _)| *number) {
+            self.taken_over(number, out);
+        }
     }
 
     /// The old connection is fenced off: the id is the new one's.

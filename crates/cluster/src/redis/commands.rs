@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use deadpool_redis::{Connection, Pool};
 use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 
-use super::calls::Context;
+use super::{
+    calls::Context,
+    source::{Connection, Source},
+};
 
 /// The store did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +16,16 @@ pub(super) struct Lost {
     pub(super) maybe: bool,
 }
 
-/// A connection out of the pool, held for as long as it works.
+/// A connection out of a pool, held for as long as it works.
 pub(super) struct Commands {
-    pool: Pool,
+    source: Arc<Source>,
     context: Arc<Context>,
     connection: Option<Connection>,
 }
 
 impl Commands {
-    pub(super) fn new(pool: Pool, context: Arc<Context>) -> Self {
-        Self { pool, context, connection: None }
+    pub(super) fn new(source: Arc<Source>, context: Arc<Context>) -> Self {
+        Self { source, context, connection: None }
     }
 
     /// Makes calls in their order, pipelined. No command is ever sent twice that may have been executed.
@@ -49,7 +51,7 @@ impl Commands {
 
     async fn open(&mut self) -> Result<(), Lost> {
         if self.connection.is_none() {
-            self.connection = Some(self.pool.get().await.map_err(|error| {
+            self.connection = Some(self.source.connection().await.map_err(|error| {
                 tracing::debug!(%error, "Redis cannot be reached");
                 Lost { maybe: false }
             })?);
@@ -86,7 +88,7 @@ impl Commands {
     /// The connection is of no use any more; it is not given back to the pool.
     fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
-            drop(Connection::take(connection));
+            connection.discard();
         }
     }
 }

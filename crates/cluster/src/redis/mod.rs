@@ -4,6 +4,7 @@
 //! - `scripts`: each a step that the model describes.
 //! - `calls`: calls as commands, and what Redis answers as replies.
 //! - `wire`: what is written into Redis and said on the bus.
+//! - `source`: where Redis is.
 //! - `commands`: one connection, and what may have become of a command when it breaks.
 //! - `pump`: the calls in their order, pipelined.
 //! - `subscriber`: the connection that hears the bus.
@@ -15,6 +16,7 @@ mod commands;
 mod keys;
 mod pump;
 mod scripts;
+mod source;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -27,11 +29,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use deadpool_redis::{Manager, Pool, Runtime};
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr};
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
-use self::{calls::Context, commands::Commands, keys::Keys, scripts::Scripts};
+use self::{calls::Context, commands::Commands, keys::Keys, scripts::Scripts, source::Source};
 use crate::{
     Cluster, Config, NodeInfo, NodeTag,
     command::Outlet,
@@ -42,8 +42,6 @@ use crate::{
 /// on a second connection if the first is dead.
 const CONNECT: Duration = Duration::from_millis(1_000);
 const RESPONSE: Duration = Duration::from_millis(2_000);
-/// Connections for commands: the ordered ones, the heartbeat, listings.
-const CONNECTIONS: usize = 8;
 /// How soon Redis is asked again for the cluster's secret.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often the machine looks at the clock.
@@ -52,7 +50,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Where the store is, and how other nodes reach this one.
 #[derive(Clone)]
 pub struct Settings {
-    /// `redis://[user:password@]host[:port][/db]`, or `rediss://` with TLS.
+    /// `redis://[user:password@]host[:port][/db]`, or with Sentinel
+    /// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`; `rediss` for TLS.
     pub url: String,
     /// What all keys and channels begin with; without braces.
     pub prefix: String,
@@ -91,21 +90,8 @@ pub fn connect(
     outlet: Arc<dyn Outlet>,
     handler: Arc<dyn Handler>,
 ) -> Result<Arc<Cluster>, CannotConnect> {
-    let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
-    let client = redis::Client::open(settings.url.as_str()).map_err(bad)?;
-    let connection = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(RESPONSE));
-    let manager = Manager::new_with_config(settings.url.as_str(), connection).map_err(bad)?;
-    let pool = Pool::builder(manager)
-        .max_size(CONNECTIONS)
-        .wait_timeout(Some(CONNECT))
-        .create_timeout(Some(2 * CONNECT))
-        .recycle_timeout(Some(CONNECT))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| CannotConnect::Url(error.to_string()))?;
-    let listener = listen(&client, settings.listen)?;
+    let source = Arc::new(Source::new(&settings.url)?);
+    let listener = listen(&source, settings.listen)?;
     node.link = Some(listener.1);
     let context = Arc::new(Context {
         keys: Keys::new(&settings.prefix),
@@ -122,9 +108,9 @@ pub fn connect(
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (subscriptions, wanted) = unbounded_channel();
         runtime.block_on(async move {
-            let links = link(listener.0, tag, secret, &pool, &context, &of_thread, handler);
-            let hears = subscriber::run(client, context.clone(), tag, of_thread.clone(), wanted);
-            let pumps = pump::run(pool.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
+            let links = link(listener.0, tag, secret, &source, &context, &of_thread, handler);
+            let hears = subscriber::run(source.clone(), context.clone(), tag, of_thread.clone(), wanted);
+            let pumps = pump::run(source.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
             tokio::select! {
                 () = pumps => {}
                 () = hears => {}
@@ -139,8 +125,8 @@ pub fn connect(
 }
 
 /// Listens for other nodes; the socket, and where they reach it.
-fn listen(client: &Client, at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), CannotConnect> {
-    let local = local_address(client).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+fn listen(source: &Source, at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), CannotConnect> {
+    let local = local_address(source).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let at = at.unwrap_or(SocketAddr::new(local, 0));
     let failed = |error| CannotConnect::Listen(at, error);
     let listener = TcpListener::bind(at).map_err(failed)?;
@@ -152,12 +138,9 @@ fn listen(client: &Client, at: Option<SocketAddr>) -> Result<(TcpListener, Socke
 }
 
 /// The address of this machine that reaches Redis: nothing is sent to find out.
-fn local_address(client: &Client) -> Option<IpAddr> {
-    let (host, port) = match client.get_connection_info().addr() {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => (host.as_str(), *port),
-        _ => return None,
-    };
-    let to = (host, port).to_socket_addrs().ok()?.next()?;
+fn local_address(source: &Source) -> Option<IpAddr> {
+    let (host, port) = source.address()?;
+    let to = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -170,14 +153,14 @@ async fn link(
     listener: TcpListener,
     tag: NodeTag,
     secret: Option<String>,
-    pool: &Pool,
+    source: &Arc<Source>,
     context: &Arc<Context>,
     cluster: &Cluster,
     handler: Arc<dyn Handler>,
 ) {
     let secret = match secret {
         Some(secret) => secret,
-        None => shared_secret(pool, context).await,
+        None => shared_secret(source, context).await,
     };
     match Link::serve(listener, tag, Secret::new(&secret), Limits::default(), handler) {
         Ok(link) => cluster.set_link(link),
@@ -187,9 +170,9 @@ async fn link(
 }
 
 /// The secret that nodes without one of their own share: whoever is first makes it.
-async fn shared_secret(pool: &Pool, context: &Arc<Context>) -> String {
+async fn shared_secret(source: &Arc<Source>, context: &Arc<Context>) -> String {
     let key = context.keys.nodes("secret");
-    let mut commands = Commands::new(pool.clone(), context.clone());
+    let mut commands = Commands::new(source.clone(), context.clone());
     loop {
         let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
         make.arg(&key[..]).arg(Secret::random());

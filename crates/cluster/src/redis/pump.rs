@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use deadpool_redis::Pool;
 use redis::{Cmd, Value};
 use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender},
@@ -12,6 +11,7 @@ use tokio::sync::{
 use super::{
     calls::{self, Context},
     commands::{Commands, Lost},
+    source::Source,
     subscriber::Wanted,
 };
 use crate::{
@@ -36,16 +36,16 @@ struct Item {
 
 /// Makes the calls until the node ends.
 pub(super) async fn run(
-    pool: Pool,
+    source: Arc<Source>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
     mut calls: UnboundedReceiver<ToDriver>,
     subscriptions: UnboundedSender<Wanted>,
 ) {
     let mut pump = Pump {
-        commands: Commands::new(pool.clone(), context.clone()),
-        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(pool.clone(), context.clone()))),
-        pool,
+        commands: Commands::new(source.clone(), context.clone()),
+        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(source.clone(), context.clone()))),
+        source,
         context,
         cluster,
         subscriptions,
@@ -63,7 +63,7 @@ struct Pump {
     commands: Commands,
     /// The heartbeat's connection: it never waits behind a long batch.
     heart: Arc<tokio::sync::Mutex<Commands>>,
-    pool: Pool,
+    source: Arc<Source>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
     subscriptions: UnboundedSender<Wanted>,
@@ -168,7 +168,7 @@ impl Pump {
     fn list(&self, call: Call, pending: Pending) {
         let Call::Users { namespace, after } = call else { return };
         let (context, cluster) = (self.context.clone(), self.cluster.clone());
-        let mut commands = Commands::new(self.pool.clone(), context.clone());
+        let mut commands = Commands::new(self.source.clone(), context.clone());
         tokio::spawn(async move {
             let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
             let mut users = Vec::new();

@@ -16,6 +16,7 @@ use super::{
     CONNECT, RESPONSE,
     calls::Context,
     keys::Channel,
+    source::Source,
     wire::{self, Heard},
 };
 use crate::{Cluster, address::NodeTag, record::RoomName};
@@ -37,7 +38,7 @@ pub(super) enum Wanted {
 
 /// Hears the bus until the node ends.
 pub(super) async fn run(
-    client: redis::Client,
+    source: Arc<Source>,
     context: Arc<Context>,
     tag: NodeTag,
     cluster: Arc<Cluster>,
@@ -45,7 +46,8 @@ pub(super) async fn run(
 ) {
     let mut rooms = AHashSet::new();
     loop {
-        if let Ok(Ok(connection)) = timeout(CONNECT, client.get_async_pubsub()).await {
+        let connect = async { source.client().await?.get_async_pubsub().await.ok() };
+        if let Ok(Some(connection)) = timeout(2 * CONNECT, connect).await {
             let (sink, stream) = connection.split();
             let mut hearing = Hearing { sink, context: &context, cluster: &cluster, rooms: &mut rooms };
             if hearing.begin(tag).await.is_ok() {

@@ -27,17 +27,50 @@ struct Server {
     port: u16,
 }
 
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 impl Server {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { child: Self::spawn(port), port }
+        Self::with(&[])
     }
 
-    fn spawn(port: u16) -> Child {
+    fn with(flags: &[&str]) -> Self {
+        let port = free_port();
+        let server = Self { child: Self::spawn(port, flags), port };
+        until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+        server
+    }
+
+    fn spawn(port: u16, flags: &[&str]) -> Child {
         let port = port.to_string();
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let program = Program::new("redis-server").args(arguments).stdout(Stdio::null()).spawn();
+        let program = Program::new("redis-server").args(arguments).args(flags).stdout(Stdio::null()).spawn();
         program.expect("redis-server (Debian: apt install redis-server)")
+    }
+
+    /// A sentinel that watches one master, and decides alone.
+    fn sentinel(master: u16) -> Self {
+        let port = free_port();
+        let directory =
+            std::env::temp_dir().join(format!("signalbox-sentinel-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let file = directory.join("sentinel.conf");
+        let lines = [
+            format!("port {port}"),
+            "bind 127.0.0.1".to_owned(),
+            format!("dir {}", directory.display()),
+            format!("sentinel monitor main 127.0.0.1 {master} 1"),
+            "sentinel down-after-milliseconds main 500".to_owned(),
+            "sentinel failover-timeout main 3000".to_owned(),
+        ];
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let mut program = Program::new("redis-server");
+        let child = program.arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn().unwrap();
+        let sentinel = Self { child, port };
+        until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+        sentinel
     }
 
     fn url(&self) -> String {
@@ -47,6 +80,8 @@ impl Server {
     /// Sends one command, and gives the answer back as it is.
     fn ask(&self, command: &str) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        // A sentinel knows no QUIT.
+        connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
         connection.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
         let _ = connection.read_to_string(&mut answer);
@@ -61,7 +96,7 @@ impl Server {
     /// Comes back on the same port, with nothing in it.
     fn restart(&mut self) {
         self.stop();
-        self.child = Self::spawn(self.port);
+        self.child = Self::spawn(self.port, &[]);
     }
 }
 
@@ -115,6 +150,10 @@ struct Node {
 
 impl Node {
     fn start(server: &Server, tag: u32) -> Self {
+        Self::at(&server.url(), tag)
+    }
+
+    fn at(url: &str, tag: u32) -> Self {
         let tag = NodeTag(tag);
         let inboxes = Arc::new(Inboxes::default());
         let config = Config {
@@ -122,7 +161,7 @@ impl Node {
             concurrent_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
-        let settings = Settings { url: server.url(), prefix: "test".into(), listen: None, secret: None };
+        let settings = Settings { url: url.to_owned(), prefix: "test".into(), listen: None, secret: None };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
         let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Nobody)).unwrap();
@@ -374,6 +413,51 @@ fn an_empty_redis_is_filled_again_and_nobody_is_told_of_it() {
     others.sort_unstable();
     assert_eq!(others, expected);
     assert_eq!(one.change(), ("joined", third), "the others never left");
+}
+
+#[test]
+fn nodes_follow_a_failover() {
+    let mut master = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let port = master.port.to_string();
+    let replica = Server::with(&["--replicaof", "127.0.0.1", &port]);
+    until(|| replica.ask("INFO replication").contains("master_link_status:up").then_some(()));
+    let sentinel = Server::sentinel(master.port);
+    until(|| sentinel.ask("SENTINEL REPLICAS main").contains(&replica.port.to_string()).then_some(()));
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    let (one, two) = (Node::at(&url, 1), Node::at(&url, 2));
+    let (_, _) = one.join(&room(), 1);
+    let (second, _) = two.join(&room(), 2);
+    assert_eq!(one.change(), ("joined", second));
+    assert!(one.claim(7, "x", "t").is_some());
+    master.stop();
+    one.wait_until(Status::Degraded);
+    one.wait_until(Status::Online);
+    two.wait_until(Status::Online);
+    until(|| two.claim(8, "x", "other").is_none().then_some(()));
+    let (third, others) = two.join(&room(), 3);
+    assert_eq!(others.len(), 2);
+    assert_eq!(one.change(), ("joined", third), "the others never left");
+}
+
+#[test]
+fn a_user_with_a_password_and_a_database_of_its_own() {
+    let server = Server::start();
+    let rights = "on >open-sesame ~test:* &test:* +@all";
+    assert!(server.ask(&format!("ACL SETUSER ann {rights}")).starts_with("+OK"));
+    let url = format!("redis://ann:open-sesame@127.0.0.1:{}/3", server.port);
+    let one = Node::at(&url, 1);
+    assert!(one.claim(1, "a", "t").is_some());
+    assert!(server.ask("INFO keyspace").contains("db3:"));
+}
+
+#[test]
+fn scripts_that_were_flushed_are_loaded_again() {
+    let server = Server::start();
+    let one = Node::start(&server, 1);
+    assert!(one.claim(1, "a", "t").is_some());
+    assert!(server.ask("SCRIPT FLUSH").starts_with("+OK"));
+    assert!(one.claim(2, "b", "t").is_some());
+    assert_eq!(one.cluster.status(), Status::Online);
 }
 
 #[test]

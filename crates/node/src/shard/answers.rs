@@ -61,6 +61,7 @@ impl State {
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.letter_waits(now, from, realm, src, dst, number);
             }
+            Delivery::Told { ticket, is_heard } => self.signal_told(now, ticket, is_heard),
             Delivery::Located { ticket, node } => self.located(now, ticket, node),
             Delivery::Joined { ticket, .. }
             | Delivery::Refused { ticket, .. }

@@ -44,12 +44,7 @@ impl State {
         let (namespace, message) = (signal.namespace.clone(), signal.message.clone());
         self.waiting.insert(ticket, Waiting::Signal(Box::new(signal)));
         let Some(shard) = shard else {
-            // A node that is gone, or left the socket to another, is not asked first.
-            if self.node.cluster.node(to.node()).is_some() {
-                self.tell_signal(now, to.node(), ticket);
-            } else {
-                self.locate(now, ticket);
-            }
+            self.tell_signal(now, to.node(), ticket);
             return Ok(());
         };
         let reply = Some(SignalReply { node: self.node.tag, shard: self.id, ticket });
@@ -67,10 +62,16 @@ impl State {
         signal.tried = Some(node);
         let (to, namespace) = (signal.to, signal.namespace.clone());
         let what = What::Signal { message: signal.message.clone(), shard: self.id, ticket };
-        if self.node.tell(node, &Word::ForSocket { to, namespace, what }) {
-            self.timers.add(now + PATIENCE, Timer::Signal { ticket });
-        } else {
-            self.signalled(now, ticket, Err(Self::not_found()));
+        let payload = Word::ForSocket { to, namespace, what }.encode();
+        self.timers.add(now + PATIENCE, Timer::Signal { ticket });
+        let command = Command::Tell { shard: self.id, ticket, to: node, payload };
+        self.node.clone().cluster.submit(now, command);
+    }
+
+    /// A signal was told to a node, or there is no such node.
+    pub(super) fn signal_told(&mut self, now: Instant, ticket: u64, is_heard: bool) {
+        if !is_heard {
+            self.signal_answered(now, ticket, false);
         }
     }
 

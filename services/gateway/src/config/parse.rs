@@ -124,11 +124,12 @@ pub(super) fn path(text: &str) -> Parsed<String> {
 pub(super) fn redis_url(text: &str) -> Parsed<String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
-    if matches!(scheme, "redis" | "rediss") && !rest.is_empty() {
+    if matches!(scheme, "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel") && !rest.is_empty() {
         return Ok(text.to_owned());
     }
     // It is not shown: it may hold a password.
-    Err("the value does not begin with redis:// or rediss://".to_owned())
+    Err("the value does not begin with redis://, rediss://, redis+sentinel:// or rediss+sentinel://"
+        .to_owned())
 }
 
 /// Braces would decide where Redis Cluster keeps a key, and a long prefix stands in every message.

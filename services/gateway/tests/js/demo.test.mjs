@@ -1,4 +1,5 @@
-// Two people, then six, meet in the demo: everything it offers, over peerjs and socket.io-client as npm has them.
+// Two people, then six, meet in the demo: everything it offers, over peerjs and socket.io-client as npm has them. Of a cluster each
+// gets the next node.
 // What is awaited is `window.signalboxDemo`, the page's own account of itself (demo/state.js).
 
 import assert from "node:assert/strict";
@@ -7,7 +8,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { Browser, ORIGIN, videoPlays } from "./chromium.mjs";
+import { Browser, ORIGINS, videoPlays } from "./chromium.mjs";
 
 const VIEWPORT = { width: 1400, height: 900 };
 const ROOM = "design review";
@@ -17,6 +18,7 @@ const FILE_BYTES = 50 * 1000 * 1000;
 
 let browser;
 let folder;
+let arrivals = 0;
 before(async () => {
   browser = await Browser.launch();
   folder = await mkdtemp(path.join(tmpdir(), "signalbox-demo-"));
@@ -29,7 +31,8 @@ after(async () => {
 /** Opens the demo and enters the lobby as `name`. */
 async function arrive(name) {
   const page = await browser.page({ viewport: VIEWPORT });
-  await page.goto(`${ORIGIN}/demo/`);
+  arrivals += 1;
+  await page.goto(`${ORIGINS[arrivals % ORIGINS.length]}/demo/`);
   await page.fill("#name", name);
   await page.click("#enter-button");
   await Browser.until(page, () => signalboxDemo.view === "lobby" && signalboxDemo.peerOpen, null, `${name} is in the lobby`);
