@@ -250,6 +250,11 @@ impl Cluster {
         Some(Peer { tag, addr: self.nodes.read().get(&tag)?.link? })
     }
 
+    /// Asks the store who is in the cluster; the answer shows in [`Cluster::nodes`] soon.
+    pub fn look_for_nodes(&self, now: Instant) {
+        self.step(now, |machine, out| machine.look_for_nodes(now, out));
+    }
+
     /// Says something to other nodes: [`Outlet::heard`] brings it there. Not to this one; at most once; in the order in which it
     /// was said in the same scope. While the store is away nobody hears it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
@@ -437,6 +442,11 @@ impl Cluster {
     /// What was said in a room, or in all, may have been missed.
     pub(crate) fn unheard(&self, room: Option<&RoomName>) {
         self.core.lock().machine.unheard(room);
+    }
+
+    /// What is told to this node is heard, again.
+    pub(crate) fn bus_back(&self, now: Instant) {
+        self.step(now, |machine, out| machine.bus_back(now, out));
     }
 
     /// The connection to the store was lost.

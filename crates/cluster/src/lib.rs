@@ -25,6 +25,8 @@ mod partition;
 pub mod record;
 pub mod redis;
 pub mod route;
+#[cfg(test)]
+mod simulation;
 mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};

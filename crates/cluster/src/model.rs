@@ -59,6 +59,13 @@ impl Model {
         }
     }
 
+    /// Everything is deleted, but the server goes on, and its clock.
+    #[cfg(test)]
+    pub(crate) fn forget_everything(&mut self, config: &Config) {
+        let fresh = Self::new(config, self.clock.began, self.clock.origin);
+        *self = Self { clock: Clock { last: self.clock.last, ..fresh.clock }, ..fresh };
+    }
+
     /// One atomic step: its reply, and what it publishes.
     pub(crate) fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
         let clock = self.clock.tick(now);

@@ -1,15 +1,12 @@
 //! The shards' inboxes: how anything reaches the one thread that owns a session.
 
 use std::sync::{
-    OnceLock, Weak,
+    Arc, OnceLock, Weak,
     atomic::{AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
-use signalbox_cluster::{
-    Delivery, Heard, NodeTag, Outlet, Owner, ShardId,
-    link::{Answer, Handler},
-};
+use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -57,6 +54,11 @@ impl Inboxes {
     /// Tells the inboxes whose they are.
     pub(crate) fn belong_to(&self, node: Weak<NodeShared>) {
         let _ = self.node.set(node);
+    }
+
+    /// The node they belong to.
+    pub(crate) fn node(&self) -> Option<Arc<NodeShared>> {
+        self.node.get()?.upgrade()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -107,14 +109,6 @@ impl Inboxes {
     }
 }
 
-/// What other nodes ask over the node link.
-impl Handler for Inboxes {
-    // Nothing yet: dropping the answer refuses.
-    fn request(&self, _: NodeTag, _: u8, _: Bytes, _: Answer) {}
-
-    fn told(&self, _: NodeTag, _: u8, _: Bytes) {}
-}
-
 impl Outlet for Inboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
         self.push(shard, ToShard::Cluster(delivery));
@@ -145,7 +139,7 @@ impl Outlet for Inboxes {
     }
 
     fn told(&self, from: Owner, payload: Bytes) {
-        if let Some(node) = self.node.get().and_then(Weak::upgrade) {
+        if let Some(node) = self.node() {
             node.told(from, &payload);
         }
     }

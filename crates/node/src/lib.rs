@@ -5,6 +5,7 @@
 //! - [`edge`]: HTTP requests and WebSocket upgrades.
 //! - `transport`: WebSockets on the raw connection.
 //! - `shard`: a worker thread's part: its sessions, its part of each room, its timers, its inbox.
+//! - `relay`, `remote`, `wire`: what nodes of a cluster say to each other.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
 //! - [`policy`]: who may.
 //! - [`config`]: what a node can be told.
@@ -19,6 +20,7 @@ mod inbox;
 mod message;
 mod node;
 pub mod policy;
+mod relay;
 mod remote;
 mod shard;
 mod transport;

@@ -40,6 +40,20 @@ pub(crate) enum ToShard {
     Stop,
 }
 
+/// A shard of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) node: NodeTag,
+    pub(crate) shard: ShardId,
+}
+
+impl Place {
+    /// Where a session or socket was born.
+    pub(crate) fn birth(address: Address) -> Self {
+        Self { node: address.node(), shard: address.shard() }
+    }
+}
+
 /// Where a WebSocket that is not (yet) a session's transport is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConnAt {
@@ -50,8 +64,8 @@ pub(crate) struct ConnAt {
     pub(crate) number: u64,
 }
 
-/// A request for a session, from the edge. It is handed to whoever owns the session: this shard or another one; each is answered
-/// through the channel it brings.
+/// A request for a session, from the edge. It is handed to whoever owns the session: this shard, another one, or another node; each
+/// is answered through the channel it brings.
 pub(crate) enum Request {
     /// Is there such a session?
     Exists { sid: Address, reply: oneshot::Sender<bool> },
@@ -61,7 +75,7 @@ pub(crate) enum Request {
     PollLost { sid: Address, number: u64 },
     /// A POST begins.
     BeginPost { sid: Address, number: u64, reply: oneshot::Sender<Result<OpenPost, RequestRefused>> },
-    /// A POST was read.
+    /// A POST was read. Answered once its packets were applied; not answered when the session is gone.
     Post { sid: Address, number: u64, body: Bytes, reply: oneshot::Sender<()> },
     /// A POST broke off, or was refused; the session is closed for it.
     PostLost { sid: Address, number: u64 },
@@ -93,7 +107,7 @@ impl Request {
 }
 
 /// Why a request for a session is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RequestRefused {
     /// There is no such session.
     UnknownSid,
@@ -101,6 +115,8 @@ pub(crate) enum RequestRefused {
     NotPolling,
     /// There is such a request already; the session was closed for it.
     Overlap,
+    /// Its owner is too far behind.
+    Busy,
 }
 
 /// What a GET is answered with.
@@ -117,8 +133,8 @@ pub(crate) enum PollReply {
 /// A POST that has begun.
 #[derive(Debug)]
 pub(crate) struct OpenPost {
-    /// Resolves when the session is closed meanwhile.
-    pub(crate) closed: oneshot::Receiver<()>,
+    /// Resolves when the session is closed meanwhile. `None` when it is on another node: there the POST itself is refused.
+    pub(crate) closed: Option<oneshot::Receiver<()>>,
 }
 
 /// A broadcast to the members of rooms, or to a whole namespace.
@@ -133,11 +149,7 @@ pub(crate) struct Broadcast {
 }
 
 /// Where a broadcast began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Origin {
-    pub(crate) node: NodeTag,
-    pub(crate) shard: ShardId,
-}
+pub(crate) type Origin = Place;
 
 /// Who hears a broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,6 +25,7 @@ use crate::{
     inbox::Inboxes,
     message::{Audience, Directed, ForSocket, ToShard},
     policy::{AllowAll, Policy},
+    relay::{Signs, Strangers},
     remote::{What, Word},
     shard::Shard,
 };
@@ -44,6 +45,10 @@ pub(crate) struct NodeShared {
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) cluster: Arc<Cluster>,
+    /// Requests that other nodes have yet to accept.
+    pub(crate) signs: Signs,
+    /// Nodes that were looked for in vain.
+    pub(crate) strangers: Strangers,
     /// Sockets that were born on other nodes and have moved here, and their shards.
     pub(crate) settlers: papaya::HashMap<Address, ShardId, ahash::RandomState>,
     pub(crate) metrics: Metrics,
@@ -69,9 +74,10 @@ impl NodeShared {
         (usize::from(address.shard()) < self.inboxes.len()).then(|| address.shard())
     }
 
-    /// A number for a request, unlike any other's.
+    /// A number for a request, unlike any other's on any node.
     pub(crate) fn request_number(&self) -> u64 {
-        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        u64::from(self.tag.0) << 32 | number & 0xFFFF_FFFF
     }
 
     /// Hands something to the shard of a socket, or to its node. To another node goes what needs no answer; who waits for one is
@@ -177,6 +183,8 @@ impl Node {
             policy,
             inboxes,
             cluster,
+            signs: Signs::default(),
+            strangers: Strangers::default(),
             settlers: papaya::HashMap::default(),
             metrics,
             waiting,

@@ -2,6 +2,8 @@
 //!
 //! Everything begins with the format's version; a node speaks its own and the previous one, since every rolling update mixes two.
 
+mod owner;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, NodeTag, ShardId};
@@ -9,6 +11,8 @@ use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
 use crate::message::{Audience, Broadcast, ConnAt, Origin};
+
+pub(crate) use owner::{Answered, Asked, Told};
 
 /// The version of everything here.
 pub(crate) const FORMAT: u8 = 1;

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub upgrades: IntCounterVec,
     /// `signalbox_session_moves_total`
     pub moves: IntCounter,
+    /// `signalbox_relayed_requests_total`
+    pub relayed_requests: IntCounter,
     /// `signalbox_refusals_total{code}`
     pub refusals: IntCounterVec,
     /// `signalbox_volatile_dropped_total`
@@ -151,14 +153,20 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "upgrades_total",
-                "Upgrades from polling to WebSocket, by outcome (completed, failed).",
+                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node).",
                 ["outcome"]
             ),
             moves: declare!(
                 registry,
                 IntCounter,
                 "session_moves_total",
-                "Sessions that moved to the shard of their WebSocket."
+                "Sessions that moved to the shard of their WebSocket, on this node or from another."
+            ),
+            relayed_requests: declare!(
+                registry,
+                IntCounter,
+                "relayed_requests_total",
+                "Requests handed to another node, because the session that they are for is there."
             ),
             refusals: declare!(
                 registry,

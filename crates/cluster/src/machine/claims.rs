@@ -105,7 +105,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         waiting.extend(self.own.queues.take(realm, id.clone()));
-        self.own.claimed(realm, id.clone(), OwnClaim { at, token, standing });
+        self.own.claimed(realm, id.clone(), OwnClaim { at, token, standing, is_kept: standing == Standing::Granted });
         // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from
         // now on.
         let claimed = Claimed::Granted { generation: at.generation, waiting };
@@ -189,19 +189,31 @@ impl Machine {
         }
     }
 
-    /// The store is back: every claim is made again.
-    pub(super) fn reclaim_all(&mut self, is_lapsed: bool, out: &mut Outputs) {
+    /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
+    pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
+        if self.lease.is_valid(now) {
+            self.reclaim_all(out);
+        }
+    }
+
+    /// The store is back: every claim is made again, as good as it is by now.
+    pub(super) fn claim_again(&mut self, is_lapsed: bool, out: &mut Outputs) {
+        for claim in self.own.claims.iter_mut().flat_map(|claims| claims.values_mut()) {
+            if std::mem::take(&mut claim.is_kept) {
+                claim.standing = if is_lapsed { Standing::Lapsed } else { Standing::Granted };
+            }
+        }
+        self.reclaim_all(out);
+    }
+
+    fn reclaim_all(&mut self, out: &mut Outputs) {
         let owner = self.owner();
         for (realm, claims) in self.own.claims.iter().enumerate() {
             let realm = realm as RealmId;
             let mut claims: Vec<_> = claims.iter().collect();
             claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
-                let standing = match claim.standing {
-                    Standing::Granted if is_lapsed => Standing::Lapsed,
-                    standing => standing,
-                };
-                let (id, token, at) = (id.clone(), claim.token.clone(), claim.at);
+                let (id, token, at, standing) = (id.clone(), claim.token.clone(), claim.at, claim.standing);
                 let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
                 out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
             }
@@ -225,7 +237,7 @@ impl Machine {
         let at = claim.at;
         match reply {
             Reply::Kept { superseded, waiting } => {
-                claim.standing = Standing::Granted;
+                claim.is_kept = true;
                 if let Some(old) = superseded {
                     self.supersede(old, out);
                 }

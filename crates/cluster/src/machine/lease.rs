@@ -138,6 +138,7 @@ impl Machine {
         shared.past.push(shared.node.owner.epoch);
         shared.next_beat = shared.next_beat.min(now + RETRY);
         out.push_back(Output::Status(Status::Degraded));
+        self.complete_all(out);
         self.join_alone_all(out);
     }
 
@@ -146,6 +147,13 @@ impl Machine {
         if let Some(shared) = &mut self.lease.shared {
             change(Arc::make_mut(&mut shared.node));
             shared.next_beat = now;
+        }
+    }
+
+    /// Asks who is in the cluster.
+    pub(crate) fn look_for_nodes(&mut self, now: Instant, out: &mut Outputs) {
+        if self.lease.is_shared() && self.lease.is_valid(now) {
+            out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
         }
     }
 
@@ -247,7 +255,7 @@ impl Machine {
 
     /// Everything that is this node's own is written under the new epoch; then what was left under earlier ones is removed.
     fn write_again(&mut self, is_lapsed: bool, out: &mut Outputs) {
-        self.reclaim_all(is_lapsed, out);
+        self.claim_again(is_lapsed, out);
         self.put_all(out);
         self.put_all_users(out);
         let Some(shared) = &mut self.lease.shared else { return };

@@ -22,7 +22,10 @@ const PAGE: usize = 1000;
 pub(super) struct OwnClaim {
     pub(super) at: PeerAt,
     pub(super) token: Arc<str>,
+    /// How good it is, as it was last made.
     pub(super) standing: Standing,
+    /// The store has it as it stands: the next time it is made again it is as good as any.
+    pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]

@@ -122,10 +122,20 @@ impl Machine {
     }
 
     pub(super) fn takeovers_tick(&mut self, now: Instant, out: &mut Outputs) {
-        let late = self.takeovers.pending.iter().filter(|(_, takeover)| takeover.until <= now);
-        let mut late: Vec<u64> = late.map(|(number, _)| *number).collect();
-        late.sort_unstable();
-        for number in late {
+        self.complete_takeovers(out, |takeover| takeover.until <= now);
+    }
+
+    /// The store was lost: no answer will come, and who claims the same id meanwhile must find it held.
+    pub(super) fn complete_all(&mut self, out: &mut Outputs) {
+        self.complete_takeovers(out, |_| true);
+    }
+
+    fn complete_takeovers(&mut self, out: &mut Outputs, which: impl Fn(&Takeover) -> bool) {
+        let pending = self.takeovers.pending.iter().filter(|(_, takeover)| which(takeover));
+        let mut numbers: Vec<u64> = pending.map(|(number, _)| *number).collect();
+        // In the order in which the store granted them.
+        numbers.sort_unstable();
+        for number in numbers {
             self.taken_over(number, out);
         }
     }

@@ -27,9 +27,15 @@ impl Claim {
         Holder { owner: self.owner, at: self.at }
     }
 
-    /// The smaller one stays when two claim the same after the store was away.
-    fn rank(&self) -> (Standing, u64, u32) {
-        (self.standing, self.at.generation, self.owner.tag.0)
+    /// Whether this claim stays when another node makes one again. With the same token it is the same client, which has connected
+    /// anew: the later one is alive.
+    fn prevails(&self, other: &Self) -> bool {
+        let rank = |claim: &Self| (claim.standing, claim.at.generation, claim.owner.tag.0);
+        if is_same(&self.token, &other.token) {
+            self.at.generation > other.at.generation
+        } else {
+            rank(self) < rank(other)
+        }
     }
 }
 
@@ -101,7 +107,7 @@ impl Peers {
         let superseded = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
                 let is_own = held.get().owner.tag == owner.tag && held.get().at == at;
-                if !is_own && held.get().rank() < claim.rank() {
+                if !is_own && held.get().prevails(&claim) {
                     return Reply::Taken;
                 }
                 let old = held.insert(claim).holder();

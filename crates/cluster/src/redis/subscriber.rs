@@ -78,6 +78,7 @@ impl Hearing<'_> {
         let keys = &self.context.keys;
         let fixed = [keys.everywhere().to_vec(), keys.node_channel(tag).to_vec()];
         timely(self.sink.subscribe(&fixed)).await?;
+        self.cluster.bus_back(Instant::now());
         let rooms: Vec<RoomName> = self.rooms.iter().cloned().collect();
         for rooms in rooms.chunks(BATCH) {
             self.subscribe(rooms).await?;

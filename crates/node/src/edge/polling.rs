@@ -11,7 +11,7 @@ use actix_web::{
 use bytes::{Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
 use futures_util::StreamExt;
-use signalbox_cluster::{Address, ShardId};
+use signalbox_cluster::Address;
 use signalbox_engineio::{
     RequestError, Transport,
     handshake::{Asks, Query, check},
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::client;
 use crate::{
     inbox::Busy,
-    message::{OpenPost, PollReply, Request, RequestRefused, ToShard},
+    message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
     node::Node,
     policy::{Ask, Decided},
 };
@@ -40,8 +40,10 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Pay
         Ok(Asks::Open(_)) if node.is_stopping() => HttpResponse::ServiceUnavailable().finish(),
         Ok(Asks::Open(_)) => open(node, request).await,
         Ok(Asks::Continue { sid, transport, revision_matches }) => {
-            let Some((sid, shard)) = owner(node, sid) else { return refuse(node, RequestError::UnknownSid) };
-            let session = Session { node, sid, shard };
+            let Some((sid, place)) = owner(node, sid).await else {
+                return refuse(node, RequestError::UnknownSid);
+            };
+            let session = Session { node, sid, place };
             if transport != Transport::Polling || !revision_matches {
                 return session.mismatch().await;
             }
@@ -54,10 +56,11 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Pay
     }
 }
 
-/// Whose a session id is.
-pub(crate) fn owner(node: &Node, sid: &str) -> Option<(Address, ShardId)> {
+/// Whose a session id is: a shard's of this node, or another node's.
+pub(crate) async fn owner(node: &Node, sid: &str) -> Option<(Address, Place)> {
     let sid = Address::parse(sid)?;
-    Some((sid, node.shared.shard_of(sid)?))
+    let place = Place::birth(sid);
+    node.shared.find(place).await.then_some((sid, place))
 }
 
 fn refuse(node: &Node, error: RequestError) -> HttpResponse {
@@ -147,17 +150,17 @@ fn compress(request: &HttpRequest, body: &[u8]) -> Option<(&'static str, Vec<u8>
     }
 }
 
-/// A session somewhere on this node.
+/// A session somewhere in the cluster.
 struct Session<'a> {
     node: &'a Node,
     sid: Address,
-    shard: ShardId,
+    place: Place,
 }
 
 impl Session<'_> {
-    /// Hands a request to the session's owner: at once if that is this thread, else through its inbox.
+    /// Hands a request to the session's owner.
     fn ask(&self, request: Request) -> Result<(), Busy> {
-        hand_over(self.node, self.shard, request)
+        hand_over(self.node, self.place, request)
     }
 
     async fn exists(&self) -> Result<bool, Busy> {
@@ -188,6 +191,7 @@ impl Session<'_> {
             RequestRefused::UnknownSid => refuse(self.node, RequestError::UnknownSid),
             RequestRefused::NotPolling => refuse(self.node, RequestError::BadRequest),
             RequestRefused::Overlap => HttpResponse::BadRequest().finish(),
+            RequestRefused::Busy => busy(),
         }
     }
 
@@ -228,9 +232,15 @@ impl Session<'_> {
         if content_type == Some(b"application/octet-stream") {
             return HttpResponse::BadRequest().finish();
         }
+        let closed = async {
+            match closed {
+                Some(closed) => drop(closed.await),
+                None => std::future::pending().await,
+            }
+        };
         let body = tokio::select! {
             body = read(request, payload, self.node.config().engine.max_payload) => body,
-            _ = closed => Err(StatusCode::BAD_REQUEST),
+            () = closed => Err(StatusCode::BAD_REQUEST),
         };
         let body = match body {
             Ok(body) => body,
@@ -241,7 +251,9 @@ impl Session<'_> {
             return busy();
         }
         guard.request = None;
-        let _ = applied.await;
+        if applied.await.is_err() && self.place.node != self.node.shared.tag {
+            return refuse(self.node, RequestError::UnknownSid);
+        }
         HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/html"))
             .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -249,14 +261,18 @@ impl Session<'_> {
     }
 }
 
-/// Hands a request to a session's owner.
-pub(crate) fn hand_over(node: &Node, shard: ShardId, request: Request) -> Result<(), Busy> {
-    match node.shard().filter(|own| own.id() == shard) {
+/// Hands a request to a session's owner: at once if that is this thread, else through its inbox, or over the node link.
+pub(crate) fn hand_over(node: &Node, place: Place, request: Request) -> Result<(), Busy> {
+    if place.node != node.shared.tag {
+        node.shared.relay(place.node, request);
+        return Ok(());
+    }
+    match node.shard().filter(|own| own.id() == place.shard) {
         Some(own) => {
             own.with(|state, now| state.request(now, request));
             Ok(())
         }
-        None => node.shared.inboxes.request(shard, ToShard::Request(request)),
+        None => node.shared.inboxes.request(place.shard, ToShard::Request(request)),
     }
 }
 
@@ -268,13 +284,13 @@ fn busy() -> HttpResponse {
 /// Tells the session's owner when the client gives its request up, which drops the future that answers it.
 struct GivenUp<'a> {
     node: &'a Node,
-    shard: ShardId,
+    place: Place,
     request: Option<Request>,
 }
 
 impl<'a> GivenUp<'a> {
     fn new(session: &Session<'a>, request: impl FnOnce(Address) -> Request) -> Self {
-        Self { node: session.node, shard: session.shard, request: Some(request(session.sid)) }
+        Self { node: session.node, place: session.place, request: Some(request(session.sid)) }
     }
 }
 
@@ -282,7 +298,7 @@ impl Drop for GivenUp<'_> {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
             // May not be refused, or the session would be left half open.
-            self.node.shared.inboxes.push(self.shard, ToShard::Request(request));
+            self.node.shared.hand(self.place, request);
         }
     }
 }

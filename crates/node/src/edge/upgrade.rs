@@ -22,6 +22,7 @@ use super::{
     polling::{hand_over, outcome, owner},
 };
 use crate::{
+    inbox::Busy,
     message::{Request, RequestRefused},
     node::Node,
     policy::{Ask, Decided},
@@ -170,28 +171,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                 }
             }
             Asks::Continue { sid, transport, revision_matches } => {
-                let (sid, shard) = owner(&self.node, sid).ok_or(RequestError::UnknownSid)?;
+                let (sid, place) = owner(&self.node, sid).await.ok_or(RequestError::UnknownSid)?;
                 debug_assert_eq!(transport, Transport::WebSocket);
                 if !revision_matches {
                     return Err(RequestError::BadRequest.into());
                 }
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
+                if place.node != self.node.shared.tag {
+                    // The session cannot come here. The client goes on polling.
+                    self.node.metrics().upgrades.with_label_values(&["elsewhere"]).inc();
+                    return Ok(Accepted::Farewell(None));
+                }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = Conn::pending();
                 let at = own.with(|state, _| state.open_probe(&conn, sid));
                 let (reply, began) = oneshot::channel();
                 let request = Request::BeginUpgrade { sid, at, reply };
-                if hand_over(&self.node, shard, request).is_err() {
-                    own.with(|state, _| state.close_probe(at));
-                    let busy = Refused::bad_request("the server is overloaded");
-                    return Err(Refused { status: "503 Service Unavailable", ..busy });
-                }
-                let began = began.await.unwrap_or(Err(RequestRefused::UnknownSid));
+                let began = match hand_over(&self.node, place, request) {
+                    Ok(()) => began.await.unwrap_or(Err(RequestRefused::UnknownSid)),
+                    Err(Busy) => Err(RequestRefused::Busy),
+                };
                 match began {
                     Ok(true) => Ok(Accepted::TakeOver { conn }),
                     Ok(false) => {
                         own.with(|state, _| state.close_probe(at));
                         Ok(Accepted::Farewell(None))
+                    }
+                    Err(RequestRefused::Busy) => {
+                        own.with(|state, _| state.close_probe(at));
+                        let busy = Refused::bad_request("the server is overloaded");
+                        Err(Refused { status: "503 Service Unavailable", ..busy })
                     }
                     Err(_) => {
                         own.with(|state, _| state.close_probe(at));

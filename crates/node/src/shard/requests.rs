@@ -147,7 +147,7 @@ impl State {
         let (open, closed) = oneshot::channel();
         session.local.posts = number;
         session.local.post = Some(open);
-        Ok(OpenPost { closed })
+        Ok(OpenPost { closed: Some(closed) })
     }
 
     /// Takes the packets of a POST, until one must wait for an effect. The POST is answered when all were taken.

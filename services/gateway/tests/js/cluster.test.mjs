@@ -3,6 +3,7 @@
 import { after } from "node:test";
 import { closeAll } from "./lib/cleanup.mjs";
 import { Redis, startNodes } from "./cluster/setup.mjs";
+import { balanced } from "./cluster/balanced.mjs";
 import { faults } from "./cluster/faults.mjs";
 import { vocabulary } from "./cluster/vocabulary.mjs";
 
@@ -11,4 +12,5 @@ const nodes = await startNodes(redis, 3);
 after(closeAll);
 
 vocabulary(redis, nodes);
+balanced(nodes);
 faults(redis, nodes);

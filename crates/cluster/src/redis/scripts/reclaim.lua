@@ -1,9 +1,14 @@
--- Claims an id again after the store or the lease was lost. Of two claims the one with the lower standing stays, then the lower
--- generation, then the lower tag.
+-- Claims an id again after the store, the lease or the bus was lost. Of two claims the one with the lower standing stays, then the
+-- lower generation, then the lower tag; with the same token it is the same client, whose later connection is alive.
 -- KEYS claims, index of the owner, queue, waits
 -- ARGV base, id, entry of the index, claim (its first 12 bytes: the owner)
-local function rank(claim)
-  return string.sub(claim, 26, 26) .. string.sub(claim, 18, 25) .. string.sub(claim, 1, 4)
+-- Numbers are compared as such: how strings compare depends on the server's locale.
+local function generation(claim) return (struct.unpack('>I8', string.sub(claim, 18, 25))) end
+local function outranks(one, other)
+  local a, b = string.byte(one, 26), string.byte(other, 26)
+  if a ~= b then return a < b end
+  if generation(one) ~= generation(other) then return generation(one) < generation(other) end
+  return struct.unpack('>I4', string.sub(one, 1, 4)) < struct.unpack('>I4', string.sub(other, 1, 4))
 end
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local superseded = ''
@@ -11,7 +16,13 @@ if old then
   local owner = string.sub(ARGV[4], 1, 4) .. string.sub(ARGV[4], 13, 25)
   local own = string.sub(old, 1, 4) .. string.sub(old, 13, 25) == owner
   if not own then
-    if rank(old) < rank(ARGV[4]) then return {'taken'} end
+    local stays
+    if string.sub(old, 27) == string.sub(ARGV[4], 27) then
+      stays = generation(old) > generation(ARGV[4])
+    else
+      stays = outranks(old, ARGV[4])
+    end
+    if stays then return {'taken'} end
     superseded = string.sub(old, 1, 25)
   end
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])

@@ -1,7 +1,10 @@
 // A cluster of its own for a test file: a real redis-server, and gateways that share it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { onEnd } from "../lib/cleanup.mjs";
 import { request } from "../lib/http.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
@@ -78,6 +81,32 @@ export async function startNodes(redis, count, flags) {
   const nodes = await Promise.all(Array.from({ length: count }, () => startNode(redis, flags)));
   await Promise.all(nodes.map((node) => ready(node)));
   return nodes;
+}
+
+/** HAProxy in front of nodes, round-robin, without stickiness and with a connection of its own for each request. */
+export async function balance(nodes) {
+  const port = await freePort();
+  const folder = await mkdtemp(path.join(tmpdir(), "signalbox-balancer-"));
+  const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
+  const lines = [
+    "global", "  maxconn 4000",
+    "defaults", "  mode http", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s", "  timeout tunnel 60s",
+    "  option http-server-close", "  http-reuse never",
+    "frontend clients", `  bind 127.0.0.1:${port}`, "  default_backend nodes",
+    "backend nodes", "  balance roundrobin", ...servers, "",
+  ];
+  await writeFile(path.join(folder, "haproxy.cfg"), lines.join("\n"));
+  const child = spawn("haproxy", ["-db", "-f", path.join(folder, "haproxy.cfg")], { stdio: "ignore" });
+  process.on("exit", () => child.kill("SIGKILL"));
+  const exited = once(child, "exit");
+  onEnd(async () => {
+    child.kill("SIGKILL");
+    await exited;
+    await rm(folder, { recursive: true });
+  });
+  const url = `http://127.0.0.1:${port}`;
+  await until(() => request(url, "GET", "/").then(({ status }) => status === 200, () => false), "the balancer answers");
+  return url;
 }
 
 /** The body of a node's /readyz, with its status. */

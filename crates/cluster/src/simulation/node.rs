@@ -1,0 +1,525 @@
+//! One node: its machine, its connections, and a shard as far as the cluster sees one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signalbox_peerserver::Kind;
+use signalbox_websocket::Frame;
+
+use super::world::{World, room};
+use crate::{
+    Address, Config, Owner, Record, RoomName, Route,
+    address::NodeTag,
+    command::{Change, Claimed, Command, Delivery, Letter, PeerAt, Ticket},
+    machine::{Machine, Output, Outputs, Pending},
+    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+};
+
+/// How long a command may stay without its answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) enum BusMessage {
+    Subscribed(RoomName),
+    Changed(RoomDelta),
+    Told(Owner, ToNode),
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: Address,
+    /// The rooms it is in, and who is there as far as it was told.
+    rooms: BTreeMap<String, BTreeSet<Address>>,
+}
+
+#[derive(Debug)]
+struct Peer {
+    id: Arc<str>,
+    at: PeerAt,
+    /// Its claim's generation, once it is granted.
+    claim: Option<u64>,
+}
+
+/// What a ticket was for.
+#[derive(Debug)]
+enum Asked {
+    Join { socket: Address, room: String },
+    Claim { key: u32 },
+}
+
+/// This shard's part of a room.
+#[derive(Debug)]
+struct Room {
+    route: Arc<Route>,
+    expected: u32,
+}
+
+pub(super) struct Node {
+    pub(super) tag: NodeTag,
+    pub(super) machine: Machine,
+    pub(super) paused_until: Option<Instant>,
+    pub(super) cut_until: Option<Instant>,
+    out: Outputs,
+    /// Calls on their way to the store and replies on their way back; heartbeats have a connection of their own.
+    lanes: [Lane; 2],
+    bus: Option<VecDeque<(Instant, BusMessage)>>,
+    bus_back_at: Instant,
+    wanted: BTreeSet<RoomName>,
+    hears: BTreeSet<RoomName>,
+    next_tick: Instant,
+    inbox: VecDeque<Delivery>,
+    directory: BTreeMap<Arc<str>, PeerAt>,
+    clients: Vec<Client>,
+    peers: BTreeMap<u32, Peer>,
+    rooms: BTreeMap<String, Room>,
+    asked: BTreeMap<Ticket, (Instant, Asked)>,
+    waits: VecDeque<(Instant, Arc<str>, Arc<str>, u64)>,
+    last: u64,
+}
+
+#[derive(Default)]
+struct Lane {
+    requests: VecDeque<(Instant, Call, Pending)>,
+    replies: VecDeque<(Instant, Pending, Reply)>,
+}
+
+/// Nothing overtakes what was sent before it.
+fn in_order(at: Instant, last: Option<Instant>) -> Instant {
+    last.map_or(at, |last| at.max(last))
+}
+
+impl Node {
+    pub(super) fn new(tag: NodeTag, config: &Config, now: Instant, wall_clock: u64) -> Self {
+        let owner = Owner { tag, epoch: 0 };
+        let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
+        Self {
+            tag,
+            machine: Machine::shared(config, info, now, wall_clock),
+            paused_until: None,
+            cut_until: None,
+            out: Outputs::new(),
+            lanes: Default::default(),
+            bus: None,
+            bus_back_at: now,
+            wanted: BTreeSet::new(),
+            hears: BTreeSet::new(),
+            next_tick: now,
+            inbox: VecDeque::new(),
+            directory: BTreeMap::new(),
+            clients: Vec::new(),
+            peers: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            waits: VecDeque::new(),
+            last: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    fn is_cut(&self, now: Instant) -> bool {
+        self.cut_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether the store reaches it: also while it is paused.
+    pub(super) fn has_bus(&self) -> bool {
+        self.bus.is_some()
+    }
+
+    pub(super) fn hears(&self, room: &RoomName) -> bool {
+        self.has_bus() && self.hears.contains(room)
+    }
+
+    pub(super) fn hear(&mut self, at: Instant, message: BusMessage) {
+        if let Some(bus) = &mut self.bus {
+            let at = in_order(at, bus.back().map(|(at, _)| *at));
+            bus.push_back((at, message));
+        }
+    }
+
+    /// The connection that hears the bus breaks; what was on its way is lost.
+    pub(super) fn lose_bus(&mut self) {
+        if self.bus.take().is_some() {
+            self.hears.clear();
+            self.machine.unheard(None);
+        }
+    }
+
+    pub(super) fn turn(&mut self, world: &mut World) {
+        let now = world.now;
+        self.serve_requests(world);
+        if self.is_paused(now) {
+            return;
+        }
+        if self.bus.is_none() && now >= self.bus_back_at {
+            if world.is_store_there() && !self.is_cut(now) {
+                self.bus = Some(VecDeque::new());
+                self.hears = self.wanted.clone();
+                self.machine.bus_back(now, &mut self.out);
+                self.outputs(world);
+                for room in self.wanted.clone() {
+                    let at = world.delay();
+                    self.hear(at, BusMessage::Subscribed(room));
+                }
+            }
+            self.bus_back_at = world.delay() + Duration::from_millis(200);
+        }
+        for lane in 0..self.lanes.len() {
+            while self.lanes[lane].replies.front().is_some_and(|(at, ..)| *at <= now) {
+                let Some((_, pending, reply)) = self.lanes[lane].replies.pop_front() else { break };
+                let is_failed = matches!(reply, Reply::Failed { .. });
+                self.machine.reply(now, pending, reply, &mut self.out);
+                if is_failed {
+                    self.machine.store_lost(now, &mut self.out);
+                }
+                self.outputs(world);
+            }
+        }
+        while let Some((_, message)) = self
+            .bus
+            .as_mut()
+            .filter(|bus| bus.front().is_some_and(|(at, _)| *at <= now))
+            .and_then(VecDeque::pop_front)
+        {
+            match message {
+                BusMessage::Subscribed(room) => self.machine.subscribed(now, &room, &mut self.out),
+                BusMessage::Changed(delta) => self.machine.bus(delta, &mut self.out),
+                BusMessage::Told(from, message) => self.machine.told(from, message, &mut self.out),
+            }
+            self.outputs(world);
+        }
+        if now >= self.next_tick {
+            self.next_tick = now + Duration::from_millis(100);
+            self.machine.tick(now, &mut self.out);
+            self.outputs(world);
+        }
+        while self.waits.front().is_some_and(|(at, ..)| *at <= now) {
+            if let Some((_, src, dst, number)) = self.waits.pop_front() {
+                self.submit(world, Command::Expire { realm: 0, src, dst, number });
+            }
+        }
+        while let Some(delivery) = self.inbox.pop_front() {
+            self.take(world, delivery);
+        }
+        let is_late = self.asked.values().any(|(at, _)| now > *at + ANSWER_WITHIN);
+        let is_kept_waiting = is_late && self.paused_until.is_none_or(|until| now > until + ANSWER_WITHIN);
+        assert!(!is_kept_waiting, "node {}: no answer to {:?}", self.tag, self.asked);
+    }
+
+    /// What of this node reaches the store: also while the node is paused.
+    fn serve_requests(&mut self, world: &mut World) {
+        let now = world.now;
+        for lane in 0..self.lanes.len() {
+            while self.lanes[lane].requests.front().is_some_and(|(at, ..)| *at <= now) {
+                let Some((_, call, pending)) = self.lanes[lane].requests.pop_front() else { break };
+                let is_reached = world.is_store_there() && !self.is_cut(now);
+                let reply = if is_reached {
+                    self.execute(world, call)
+                } else {
+                    // It never arrived; whether it did, nobody here can tell.
+                    Reply::Failed { maybe: world.delay() > now + Duration::from_millis(15) }
+                };
+                let is_failed = matches!(reply, Reply::Failed { .. });
+                let at = in_order(world.delay(), self.lanes[lane].replies.back().map(|(at, ..)| *at));
+                self.lanes[lane].replies.push_back((at, pending, reply));
+                if is_failed {
+                    // The connection is gone, and everything on it.
+                    for (_, _, pending) in std::mem::take(&mut self.lanes[lane].requests) {
+                        self.lanes[lane].replies.push_back((at, pending, Reply::Failed { maybe: false }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn execute(&mut self, world: &mut World, call: Call) -> Reply {
+        world.execute(self, call)
+    }
+
+    fn submit(&mut self, world: &mut World, command: Command) {
+        self.machine.command(world.now, command, &|_| false, &mut self.out);
+        self.outputs(world);
+    }
+
+    fn outputs(&mut self, world: &mut World) {
+        while let Some(output) = self.out.pop_front() {
+            match output {
+                Output::Call(call, pending) => {
+                    let lane = usize::from(matches!(call, Call::Heartbeat { .. }));
+                    let at = in_order(world.delay(), self.lanes[lane].requests.back().map(|(at, ..)| *at));
+                    self.lanes[lane].requests.push_back((at, call, pending));
+                }
+                Output::Deliver(_, delivery) => self.inbox.push_back(delivery),
+                Output::Offer(to, letter) => self.inbox.push_back(Delivery::Letter { to, letter }),
+                Output::Held { id, at, .. } => {
+                    self.directory.insert(id, at);
+                }
+                Output::Freed { id, generation, .. } => {
+                    if self.directory.get(&id).is_some_and(|at| at.generation == generation) {
+                        self.directory.remove(&id);
+                    }
+                }
+                Output::Subscribe(room) => {
+                    self.wanted.insert(room.clone());
+                    if self.has_bus() {
+                        self.hears.insert(room.clone());
+                        let at = world.delay();
+                        self.hear(at, BusMessage::Subscribed(room));
+                    }
+                }
+                Output::Unsubscribe(room) => {
+                    self.wanted.remove(&room);
+                    self.hears.remove(&room);
+                }
+                Output::Status(status) => world.trace(|| format!("node {} is {status:?}", self.tag)),
+                Output::Overflow | Output::Nodes(_) => {}
+            }
+        }
+    }
+
+    // What clients do.
+
+    pub(super) fn connect(&mut self, world: &mut World, random: usize) {
+        let mut bytes = [0; 15];
+        bytes[..4].copy_from_slice(&self.tag.0.to_be_bytes());
+        bytes[5..13].copy_from_slice(&(self.number() << 20 | random as u64).to_be_bytes());
+        let socket = Address::from_bytes(bytes);
+        self.clients.push(Client { socket, rooms: BTreeMap::new() });
+        self.submit(world, Command::Connected { namespace: "/".into(), socket });
+    }
+
+    pub(super) fn join(&mut self, world: &mut World, random: usize, name: &str) {
+        if self.clients.is_empty() {
+            self.connect(world, random);
+        }
+        let index = random % self.clients.len();
+        let socket = self.clients[index].socket;
+        let is_joining = self
+            .asked
+            .values()
+            .any(|(_, asked)| matches!(asked, Asked::Join { socket: other, .. } if *other == socket));
+        if is_joining || self.clients[index].rooms.contains_key(name) {
+            return;
+        }
+        let machine = &mut self.machine;
+        let entry = self.rooms.entry(name.to_owned());
+        let local = entry.or_insert_with(|| Room { route: machine.route(&room(name)), expected: 0 });
+        local.route.add(0);
+        local.expected += 1;
+        let ticket = self.number();
+        self.asked.insert(ticket, (world.now, Asked::Join { socket, room: name.to_owned() }));
+        let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
+        world.trace(|| format!("node {}: {socket} joins {name}", self.tag));
+        self.submit(world, Command::Join { shard: 0, ticket, room: room(name), record, list: true });
+    }
+
+    pub(super) fn leave(&mut self, world: &mut World, random: usize) {
+        let Some(index) = (!self.clients.is_empty()).then(|| random % self.clients.len()) else { return };
+        if let Some((name, _)) = self.clients[index].rooms.pop_first() {
+            self.left(world, &name, self.clients[index].socket);
+        }
+    }
+
+    fn left(&mut self, world: &mut World, name: &str, socket: Address) {
+        world.trace(|| format!("node {}: {socket} leaves {name}", self.tag));
+        self.close_room_if_unused(world.now, name);
+        self.submit(world, Command::Leave { room: room(name), socket });
+    }
+
+    fn close_room_if_unused(&mut self, now: Instant, name: &str) {
+        let is_used = self.clients.iter().any(|client| client.rooms.contains_key(name));
+        if is_used || self.rooms.get(name).is_none_or(|room| room.expected > 0) {
+            return;
+        }
+        if let Some(local) = self.rooms.remove(name) {
+            local.route.remove(0);
+            drop(local);
+            self.machine.forget_route(&room(name), now);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, world: &mut World, random: usize) {
+        let Some(index) = (!self.clients.is_empty()).then(|| random % self.clients.len()) else { return };
+        let client = self.clients.swap_remove(index);
+        for name in client.rooms.keys() {
+            self.left(world, name, client.socket);
+        }
+        self.submit(world, Command::Disconnected { namespace: "/".into(), socket: client.socket });
+    }
+
+    pub(super) fn claim(&mut self, world: &mut World, id: &str, token: &str) {
+        let key = self.number() as u32;
+        let at = PeerAt { shard: 0, key, generation: 0 };
+        let ticket = self.number();
+        self.peers.insert(key, Peer { id: id.into(), at, claim: None });
+        self.asked.insert(ticket, (world.now, Asked::Claim { key }));
+        self.submit(world, Command::Claim { at, ticket, realm: 0, id: id.into(), token: token.into() });
+    }
+
+    pub(super) fn release(&mut self, world: &mut World, random: usize) {
+        let held: Vec<u32> =
+            self.peers.iter().filter(|(_, peer)| peer.claim.is_some()).map(|(key, _)| *key).collect();
+        if let Some(key) = held.get(random % held.len().max(1)) {
+            self.end_peer(world, *key);
+        }
+    }
+
+    fn end_peer(&mut self, world: &mut World, key: u32) {
+        let Some(peer) = self.peers.remove(&key) else { return };
+        if let Some(generation) = peer.claim {
+            self.submit(world, Command::Release { realm: 0, id: peer.id, generation });
+        }
+    }
+
+    pub(super) fn send(&mut self, world: &mut World, random: usize, to: &str, text: String) {
+        let held: Vec<&Peer> = self.peers.values().filter(|peer| peer.claim.is_some()).collect();
+        let Some(peer) = held.get(random % held.len().max(1)) else { return };
+        let letter = Letter {
+            from: PeerAt { generation: peer.claim.unwrap_or_default(), ..peer.at },
+            realm: 0,
+            kind: Kind::Offer,
+            src: peer.id.clone(),
+            dst: to.into(),
+            frame: Frame::text(&text),
+            hops: 0,
+            sender: None,
+        };
+        self.post(world, letter);
+    }
+
+    /// As `Cluster::send` does it.
+    fn post(&mut self, world: &mut World, letter: Letter) {
+        let holds = |at: &PeerAt| at.generation == letter.from.generation;
+        if letter.hops == 0 && !self.directory.get(&letter.src).is_some_and(holds) {
+            return;
+        }
+        match self.directory.get(&letter.dst).filter(|_| letter.hops < 2).copied() {
+            Some(to) => self.inbox.push_back(Delivery::Letter { to, letter }),
+            None => {
+                self.machine.letter(world.now, 0, letter, &mut self.out);
+                self.outputs(world);
+            }
+        }
+    }
+
+    // What the shard is told.
+
+    fn take(&mut self, world: &mut World, delivery: Delivery) {
+        match delivery {
+            Delivery::Joined { ticket, members, .. } => {
+                let Some((_, Asked::Join { socket, room: name })) = self.asked.remove(&ticket) else {
+                    panic!("node {}: a join was answered twice", self.tag)
+                };
+                if let Some(local) = self.rooms.get_mut(&name) {
+                    local.expected -= 1;
+                }
+                world.trace(|| format!("node {}: {socket} is in {name} with {}", self.tag, members.len()));
+                let members = members.iter().map(|member| member.socket).collect();
+                match self.clients.iter_mut().find(|client| client.socket == socket) {
+                    Some(client) => {
+                        client.rooms.insert(name, members);
+                    }
+                    None => self.left(world, &name, socket),
+                }
+            }
+            Delivery::RoomChanged { room, change, .. } => self.changed(world, &room.name, &change),
+            Delivery::Claimed { ticket, claimed } => {
+                let Some((_, Asked::Claim { key })) = self.asked.remove(&ticket) else {
+                    panic!("node {}: a claim was answered twice", self.tag)
+                };
+                let Claimed::Granted { generation, waiting } = claimed else {
+                    self.peers.remove(&key);
+                    return;
+                };
+                for frame in waiting {
+                    deliver(world, &frame);
+                }
+                world.trace(|| format!("node {}: key {key} is granted {generation}", self.tag));
+                if let Some(peer) = self.peers.get_mut(&key) {
+                    peer.claim = Some(generation);
+                }
+            }
+            Delivery::Superseded(at) => {
+                world.trace(|| format!("node {}: {at:?} is superseded", self.tag));
+                if self.peers.get(&at.key).is_some_and(|peer| peer.claim == Some(at.generation)) {
+                    self.end_peer(world, at.key);
+                }
+            }
+            Delivery::Letter { to, mut letter } => {
+                let is_here = self.peers.get(&to.key).is_some_and(|peer| peer.claim == Some(to.generation));
+                if is_here {
+                    if letter.kind != Kind::Expire {
+                        deliver(world, &letter.frame);
+                    }
+                } else if letter.hops < 2 && letter.kind != Kind::Expire {
+                    letter.hops += 1;
+                    self.post(world, letter);
+                }
+            }
+            Delivery::Waiting { src, dst, number, .. } => {
+                self.waits.push_back((world.now + Duration::from_secs(5), src, dst, number));
+            }
+            other => panic!("node {}: nobody asked for {other:?}", self.tag),
+        }
+    }
+
+    /// Everybody in the room here but the subject hears of a change, and it must be one.
+    fn changed(&mut self, world: &mut World, name: &str, change: &Change) {
+        let socket = change.record().socket;
+        world.trace(|| format!("node {}: {name}: {change:?}", self.tag));
+        for client in self.clients.iter_mut().filter(|client| client.socket != socket) {
+            let Some(view) = client.rooms.get_mut(name) else { continue };
+            let (is_news, what) = match change {
+                Change::Joined(_) => (view.insert(socket), "joined"),
+                Change::Updated(_) => (view.contains(&socket), "was updated"),
+                Change::Left(_) => (view.remove(&socket), "left"),
+            };
+            assert!(is_news, "node {}: {}: {socket} {what} in vain in {name}", self.tag, client.socket);
+        }
+    }
+
+    // What is true.
+
+    pub(super) fn members(&self, name: &str) -> Vec<Address> {
+        let there = self.clients.iter().filter(|client| client.rooms.contains_key(name));
+        there.map(|client| client.socket).collect()
+    }
+
+    pub(super) fn held(&self) -> Vec<Arc<str>> {
+        self.peers.values().filter(|peer| peer.claim.is_some()).map(|peer| peer.id.clone()).collect()
+    }
+
+    pub(super) fn users(&self) -> Vec<Address> {
+        self.clients.iter().map(|client| client.socket).collect()
+    }
+
+    pub(super) fn check_views(&self, name: &str, truth: &BTreeSet<Address>) {
+        for client in &self.clients {
+            let Some(view) = client.rooms.get(name) else { continue };
+            let mut expected = truth.clone();
+            expected.remove(&client.socket);
+            assert_eq!(*view, expected, "node {}: what {} sees in {name}", self.tag, client.socket);
+        }
+    }
+
+    pub(super) fn check_answers(&self) {
+        assert!(self.asked.is_empty(), "node {}: not answered: {:?}", self.tag, self.asked);
+    }
+}
+
+fn deliver(world: &mut World, frame: &Frame) {
+    let text = String::from_utf8_lossy(frame.payload()).into_owned();
+    let count = world.delivered.entry(text.clone()).or_default();
+    *count += 1;
+    assert_eq!(*count, 1, "{text} was delivered again");
+}

@@ -1,0 +1,211 @@
+//! Sessions of other nodes, over the node link: requests that landed here are handed to the node that has the session, as they
+//! are handed to another shard. What may not wait is bounded: an owner that does not even accept a request is taken for gone.
+//!
+//! - `serve`: the other end, where the session lives.
+//! - `signs`: signs of life of owners that make a request wait.
+//! - `strangers`: nodes that nobody has heard of.
+
+mod serve;
+mod signs;
+mod strangers;
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signalbox_cluster::NodeTag;
+use tokio::{sync::oneshot, time::timeout};
+
+pub(crate) use signs::Signs;
+pub(crate) use strangers::Strangers;
+
+use crate::{
+    message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
+    node::NodeShared,
+    wire::{self, Answered, Asked, Told},
+};
+
+/// How long a live owner may take to answer, or to accept what may take longer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often, and how many times, a node that is looked for is looked up: it may have joined this very moment.
+const LOOK: Duration = Duration::from_millis(50);
+const LOOKS: usize = 10;
+
+/// What the node's own code says over the link; other kinds are free.
+const SESSIONS: u8 = 1;
+
+impl NodeShared {
+    /// Whether a place may have sessions: it is a shard here, or on a node that can be reached.
+    fn is_known(&self, place: Place) -> bool {
+        match place.node == self.tag {
+            true => usize::from(place.shard) < self.inboxes.len(),
+            false => self.cluster.link().is_some() && self.cluster.peer(place.node).is_some(),
+        }
+    }
+
+    /// The same; for a node that nobody has heard of, the list of nodes is looked at once more.
+    pub(crate) async fn find(&self, place: Place) -> bool {
+        if self.is_known(place) || place.node == self.tag || !self.cluster.is_shared() {
+            return self.is_known(place);
+        }
+        if !self.strangers.may_look(place.node) {
+            return false;
+        }
+        self.cluster.look_for_nodes(Instant::now());
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK).await;
+            if self.is_known(place) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Hands over a request that may not be refused.
+    pub(crate) fn hand(self: &Arc<Self>, to: Place, request: Request) {
+        if to.node == self.tag {
+            self.inboxes.push(to.shard, ToShard::Request(request));
+        } else {
+            self.relay(to.node, request);
+        }
+    }
+
+    /// Tells a node something over the link.
+    fn link_tell(&self, to: NodeTag, told: Told) {
+        if let (Some(link), Some(peer)) = (self.cluster.link(), self.cluster.peer(to)) {
+            // A node that cannot be told is gone, and what it should know with it.
+            let _ = link.tell(peer, SESSIONS, wire::encode(&told));
+        }
+    }
+
+    /// Asks a node something; the answer is `None` when it does not come.
+    fn ask(&self, to: NodeTag, asked: &Asked<'_>) -> impl Future<Output = Option<Answered>> + Send + 'static {
+        let link = self.cluster.link().zip(self.cluster.peer(to));
+        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, wire::encode(asked)));
+        async move { wire::decode(&answer?.await.ok()?).ok() }
+    }
+
+    /// Hands a request to the node that has the session.
+    pub(crate) fn relay(self: &Arc<Self>, to: NodeTag, request: Request) {
+        self.metrics.relayed_requests.inc();
+        let node = self.clone();
+        match request {
+            Request::Exists { sid, reply } => {
+                let answer = self.ask(to, &Asked::Exists { sid });
+                tokio::spawn(async move {
+                    if let Ok(Some(Answered::Exists(exists))) = timeout(ANSWER_WITHIN, answer).await {
+                        let _ = reply.send(exists);
+                    }
+                });
+            }
+            Request::Poll { sid, number, reply } => {
+                let accepted = self.signs.expect(number);
+                let answer = self.ask(to, &Asked::Poll { sid, number });
+                tokio::spawn(async move {
+                    let (answer, accepted) = (pin!(answer), pin!(accepted));
+                    if !relay_poll(reply, answer, accepted).await {
+                        node.link_tell(to, Told::PollLost { sid, number });
+                    }
+                });
+            }
+            Request::BeginPost { sid, number, reply } => {
+                let answer = self.ask(to, &Asked::BeginPost { sid, number });
+                tokio::spawn(async move {
+                    let answer = match timeout(ANSWER_WITHIN, answer).await {
+                        Ok(Some(Answered::Begun)) => Ok(OpenPost { closed: None }),
+                        Ok(Some(Answered::Refused(refused))) => Err(refused),
+                        _ => {
+                            node.link_tell(to, Told::PostLost { sid, number });
+                            Err(RequestRefused::UnknownSid)
+                        }
+                    };
+                    // Who asked tells the owner by itself when it is gone.
+                    let _ = reply.send(answer);
+                });
+            }
+            Request::Post { sid, number, body, reply } => {
+                let accepted = self.signs.expect(number);
+                let answer = self.ask(to, &Asked::Post { sid, number, body: &body });
+                tokio::spawn(async move {
+                    let (answer, accepted) = (pin!(answer), pin!(accepted));
+                    match relay_post(answer, accepted).await {
+                        Some(Answered::Applied) => {
+                            let _ = reply.send(());
+                        }
+                        Some(_) => {}
+                        None => {
+                            node.link_tell(to, Told::PostLost { sid, number });
+                        }
+                    }
+                });
+            }
+            Request::PollLost { sid, number } => {
+                self.link_tell(to, Told::PollLost { sid, number });
+            }
+            Request::PostLost { sid, number } => {
+                self.link_tell(to, Told::PostLost { sid, number });
+            }
+            // A WebSocket for a session of another node is not let in, so there is none to speak of.
+            Request::BeginUpgrade { .. }
+            | Request::Probed { .. }
+            | Request::Upgrade { .. }
+            | Request::AbandonUpgrade { .. } => {}
+        }
+    }
+}
+
+/// Waits for the answer to a GET; `false` when the owner is to be told that it is lost.
+async fn relay_poll(
+    mut reply: oneshot::Sender<PollReply>,
+    mut answer: impl Future<Output = Option<Answered>> + Unpin,
+    accepted: impl Future<Output = ()>,
+) -> bool {
+    let first = tokio::select! {
+        biased;
+        answer = &mut answer => Some(answer),
+        () = accepted => None,
+        () = tokio::time::sleep(ANSWER_WITHIN) => return false,
+        // Who asked has gone, and tells the owner by itself.
+        () = reply.closed() => return true,
+    };
+    match first {
+        Some(Some(Answered::Body(body))) => reply.send(PollReply::Body(body)).is_ok(),
+        Some(Some(Answered::Refused(refused))) => {
+            let _ = reply.send(PollReply::Refused(refused));
+            true
+        }
+        Some(_) => false,
+        None => {
+            let (mut body, waits) = oneshot::channel();
+            if reply.send(PollReply::Waits(waits)).is_err() {
+                return false;
+            }
+            tokio::select! {
+                answer = answer => match answer {
+                    Some(Answered::Body(answer)) => body.send(answer).is_ok(),
+                    Some(_) => true,
+                    None => false,
+                },
+                () = body.closed() => true,
+            }
+        }
+    }
+}
+
+/// Waits for the answer to a POST.
+async fn relay_post(
+    mut answer: impl Future<Output = Option<Answered>> + Unpin,
+    accepted: impl Future<Output = ()>,
+) -> Option<Answered> {
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = accepted => {}
+        () = tokio::time::sleep(ANSWER_WITHIN) => return None,
+    }
+    answer.await
+}

@@ -1,0 +1,67 @@
+//! Signs of life: an owner that makes a request wait says so at once.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use ahash::AHashMap;
+use tokio::sync::oneshot;
+
+type Expected = Arc<Mutex<AHashMap<u64, oneshot::Sender<()>>>>;
+
+/// The requests that a sign is expected for, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Signs(Expected);
+
+impl Signs {
+    /// Resolves when the sign comes, and never when it does not.
+    pub(super) fn expect(&self, number: u64) -> Sign {
+        let (sender, sign) = oneshot::channel();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
+        Sign { number, sign: Some(sign), expected: self.0.clone() }
+    }
+
+    /// The sign has come.
+    pub(super) fn came(&self, number: u64) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if let Some(sender) = sender {
+            let _ = sender.send(());
+        }
+    }
+}
+
+/// A sign that is expected.
+pub(super) struct Sign {
+    number: u64,
+    sign: Option<oneshot::Receiver<()>>,
+    expected: Expected,
+}
+
+impl Future for Sign {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.sign.as_mut().map(|sign| Pin::new(sign).poll(cx)) {
+            Some(Poll::Ready(Ok(()))) => {
+                self.sign = None;
+                Poll::Ready(())
+            }
+            // Another request took the number: this one is forgotten.
+            Some(Poll::Ready(Err(_))) => {
+                self.sign = None;
+                Poll::Pending
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Sign {
+    fn drop(&mut self) {
+        if self.sign.is_some() {
+            self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// Clients behind a load balancer that knows nothing of sessions: every request goes to the next node.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ask, client } from "../lib/clients.mjs";
+import { request } from "../lib/http.mjs";
+import { nextEvent, until } from "../lib/wait.mjs";
+import { balance } from "./setup.mjs";
+
+const CLIENTS = Number(process.env.BALANCED ?? 60);
+const ROOMS = 6;
+const MESSAGES = 12;
+
+export function balanced(nodes) {
+  for (const [name, transports] of [["clients as they come, that upgrade meanwhile", undefined], ["clients that only poll", ["polling"]]]) {
+    test(`without stickiness: ${name}`, async () => {
+      const url = await balance(nodes);
+      const crowd = await Promise.all(Array.from({ length: CLIENTS }, (_, number) => enter(url, number, transports)));
+      for (const room of Array.from({ length: ROOMS }, (_, number) => crowd.filter((one) => one.number % ROOMS === number))) {
+        const others = (one) => room.filter((other) => other !== one).map(({ id }) => id).sort();
+        await until(() => room.every((one) => [...one.known].sort().join() === others(one).join()), "everybody knows everybody");
+      }
+
+      await Promise.all(crowd.map(async (one) => {
+        for (let n = 0; n < MESSAGES; n += 1) {
+          assert.deepEqual(await ask(one.socket, "message", one.room, n), { ok: true });
+        }
+      }));
+      const mates = CLIENTS / ROOMS - 1;
+      await until(() => crowd.every((one) => one.heard.length >= mates * MESSAGES), "everybody has heard everything");
+      for (const one of crowd) {
+        assert.equal(one.heard.length, mates * MESSAGES, "nothing is heard twice");
+        assert.deepEqual(one.trouble, [], "no request was refused, no connection broke");
+        const bySender = Map.groupBy ? Map.groupBy(one.heard, ([from]) => from) : grouped(one.heard);
+        for (const messages of bySender.values()) {
+          assert.deepEqual(messages.map(([, n]) => n), Array.from({ length: MESSAGES }, (_, n) => n), "in order");
+        }
+      }
+      for (const { socket } of crowd) socket.disconnect();
+    });
+  }
+
+  test("a session of a node that nobody knows is unknown, and costs little", async () => {
+    const { status, body } = await request(nodes[0].url, "GET", "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA");
+    assert.equal(status, 400);
+    assert.equal(body, '{"code":1,"message":"Session ID unknown"}');
+  });
+}
+
+async function enter(url, number, transports) {
+  const socket = client(url, transports ? { transports } : {});
+  const one = { number, socket, room: `balanced ${number % ROOMS}`, known: new Set(), heard: [], trouble: [] };
+  socket.on("connect_error", (error) => one.trouble.push(`connect_error: ${error.message}`));
+  socket.on("disconnect", (reason) => reason !== "io client disconnect" && one.trouble.push(`disconnect: ${reason}`));
+  socket.on("joined", ({ id }) => one.known.add(id));
+  socket.on("message", (n, { from }) => one.heard.push([from, n]));
+  await nextEvent(socket, "connect");
+  one.id = socket.id;
+  const { members } = await ask(socket, "join", one.room);
+  members.forEach(({ id }) => one.known.add(id));
+  return one;
+}
+
+function grouped(heard) {
+  const groups = new Map();
+  for (const entry of heard) groups.set(entry[0], [...(groups.get(entry[0]) ?? []), entry]);
+  return groups;
+}
