@@ -34,6 +34,8 @@ pub(crate) enum Pending {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
+        /// Under which owner it was asked for, and how often the bus had been lost then.
+        asked: (Owner, u64),
     },
     Reclaim {
         realm: RealmId,
@@ -111,6 +113,8 @@ pub(crate) enum Pending {
         joins: bool,
     },
     Nodes,
+    /// An earlier epoch of this node is ended.
+    Past(u64),
 }
 
 /// A join under way.
@@ -172,6 +176,8 @@ pub(crate) struct Machine {
     lease: lease::Lease,
     users: users::Dirty,
     takeovers: takeovers::Takeovers,
+    /// How often the bus was lost.
+    bus_losses: u64,
 }
 
 impl Machine {
@@ -195,6 +201,7 @@ impl Machine {
             letters: letters::Letters::default(),
             users: users::Dirty::default(),
             takeovers: takeovers::Takeovers::default(),
+            bus_losses: 0,
             lease,
         }
     }
@@ -285,8 +292,8 @@ impl Machine {
         }
         match pending {
             Pending::Nobody => {}
-            Pending::Claim { at, ticket, realm, id, token } => {
-                self.claim_answered(now, at, ticket, (realm, id, token), reply, out);
+            Pending::Claim { at, ticket, realm, id, token, asked } => {
+                self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
             Pending::Reclaim { realm, id, generation } => self.reclaimed(realm, id, generation, reply, out),
             Pending::Release { realm, id, generation } => {
@@ -338,6 +345,7 @@ impl Machine {
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
+            Pending::Past(epoch) => self.past_is_over(epoch, &reply),
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {
                     self.lease.keep_nodes(&nodes);

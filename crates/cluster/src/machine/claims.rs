@@ -7,7 +7,7 @@ use signalbox_websocket::Frame;
 
 use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
 use crate::{
-    address::ShardId,
+    address::{Owner, ShardId},
     command::{Claimed, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
     store::{Call, Reply, Standing, ToNode},
 };
@@ -29,8 +29,9 @@ impl Machine {
         }
         let full = self.is_full();
         let owner = self.owner();
+        let asked = (owner, self.bus_losses);
         let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
-        out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token }));
+        out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token, asked }));
     }
 
     /// Whether as many ids are held in the cluster as may be; exact to a heartbeat.
@@ -42,8 +43,7 @@ impl Machine {
     pub(super) fn claim_answered(
         &mut self,
         now: Instant,
-        at: PeerAt,
-        ticket: Ticket,
+        (at, ticket, asked): (PeerAt, Ticket, (Owner, u64)),
         (realm, id, token): Wanted,
         reply: Reply,
         out: &mut Outputs,
@@ -51,6 +51,14 @@ impl Machine {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
+                if asked != (self.owner(), self.bus_losses) && self.lease.is_valid(now) {
+                    // Everything was written again before this was known, or somebody may have said in vain that it took the id.
+                    let (owner, standing) = (self.owner(), Standing::Granted);
+                    let pending = Pending::Reclaim { realm, id: id.clone(), generation };
+                    let (id, token) = (id.clone(), token.clone());
+                    let call = Call::Reclaim { owner, at, realm, id, token, standing };
+                    out.push_back(Output::Call(call, pending));
+                }
                 if self.takeovers.is_gone_already(generation) {
                     // It is told of its grant, and of its loss.
                     self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
@@ -104,6 +112,11 @@ impl Machine {
         mut waiting: Vec<Frame>,
         out: &mut Outputs,
     ) {
+        // Another connection here may have been granted it while the store was away and its answer on its way.
+        let other = self.own.claim(realm, &id).map(|claim| claim.at).filter(|other| *other != at);
+        if let Some(other) = other {
+            self.superseded(other, out);
+        }
         waiting.extend(self.own.queues.take(realm, id.clone()));
         self.own.claimed(realm, id.clone(), OwnClaim { at, token, standing, is_kept: standing == Standing::Granted });
         // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from

@@ -260,14 +260,20 @@ impl Machine {
         self.put_all_users(out);
         let Some(shared) = &mut self.lease.shared else { return };
         let tag = shared.node.owner.tag;
-        for epoch in std::mem::take(&mut shared.past) {
-            let owner = Owner { tag, epoch };
-            reap(owner, out);
-            out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        for epoch in &shared.past {
+            reap(Owner { tag, epoch: *epoch }, out);
         }
-        for epoch in std::mem::take(&mut shared.tried) {
-            let owner = Owner { tag, epoch };
-            out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        for epoch in shared.past.iter().chain(&shared.tried) {
+            let call = Call::Leave { owner: Owner { tag, epoch: *epoch } };
+            out.push_back(Output::Call(call, Pending::Past(*epoch)));
+        }
+    }
+
+    /// An earlier epoch is over for good: what was written under it was removed before this was done.
+    pub(super) fn past_is_over(&mut self, epoch: u64, reply: &Reply) {
+        if let (Some(shared), Reply::Done) = (&mut self.lease.shared, reply) {
+            shared.past.retain(|past| *past != epoch);
+            shared.tried.retain(|tried| *tried != epoch);
         }
     }
 

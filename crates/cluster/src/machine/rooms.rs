@@ -37,8 +37,10 @@ enum Heard {
 struct Replica {
     route: Arc<Route>,
     heard: Heard,
-    /// `None` until the first snapshot: changes before it are part of it.
+    /// `None` until the first snapshot.
     state: Option<State>,
+    /// Changes that were heard before it. Some are part of it; the bus may be faster than the store's reply.
+    early: Vec<RoomDelta>,
     /// The number of the last change the shards were told.
     told: u128,
     /// Joins that wait for the room to be heard, and since when.
@@ -205,7 +207,13 @@ impl Machine {
     pub(super) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
         let is_steady = self.lease.is_steady(SETTLE);
         let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
-        let Some(state) = replica.state.as_mut().filter(|state| delta.stamp > state.stamp) else { return };
+        let Some(state) = replica.state.as_mut() else {
+            replica.early.push(delta);
+            return;
+        };
+        if delta.stamp <= state.stamp {
+            return;
+        }
         if let Some(heard) = &mut replica.comparing {
             heard.push(delta);
             return;
@@ -221,6 +229,14 @@ impl Machine {
             // A room that was made anew has lost its records, which their nodes will write again.
             let settled = is_steady && stamp.epoch == state.stamp.epoch;
             compare(replica, &room, settled, out);
+        }
+    }
+
+    /// A replica has had its first snapshot: what was heard before it follows.
+    pub(super) fn catch_up(&mut self, room: &RoomName, out: &mut Outputs) {
+        let early = self.rooms.rooms.get_mut(room).map(|replica| std::mem::take(&mut replica.early));
+        for delta in early.unwrap_or_default() {
+            self.room_changed(delta, out);
         }
     }
 
@@ -285,6 +301,7 @@ impl Machine {
                 }
             }
             None => {
+                self.bus_losses += 1;
                 for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
                     replica.heard = Heard::Asked;
                 }

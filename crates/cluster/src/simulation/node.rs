@@ -177,6 +177,7 @@ impl Node {
         for lane in 0..self.lanes.len() {
             while self.lanes[lane].replies.front().is_some_and(|(at, ..)| *at <= now) {
                 let Some((_, pending, reply)) = self.lanes[lane].replies.pop_front() else { break };
+                world.trace(|| format!("node {}: {pending:?}: {reply:?}", self.tag));
                 let is_failed = matches!(reply, Reply::Failed { .. });
                 self.machine.reply(now, pending, reply, &mut self.out);
                 if is_failed {
@@ -191,6 +192,7 @@ impl Node {
             .filter(|bus| bus.front().is_some_and(|(at, _)| *at <= now))
             .and_then(VecDeque::pop_front)
         {
+            world.trace(|| format!("node {}: hears {message:?}", self.tag));
             match message {
                 BusMessage::Subscribed(room) => self.machine.subscribed(now, &room, &mut self.out),
                 BusMessage::Changed(delta) => self.machine.bus(delta, &mut self.out),
@@ -270,6 +272,7 @@ impl Node {
                     }
                 }
                 Output::Subscribe(room) => {
+                    world.trace(|| format!("node {}: subscribes {}", self.tag, room.name));
                     self.wanted.insert(room.clone());
                     if self.has_bus() {
                         self.hears.insert(room.clone());
@@ -278,6 +281,7 @@ impl Node {
                     }
                 }
                 Output::Unsubscribe(room) => {
+                    world.trace(|| format!("node {}: unsubscribes {}", self.tag, room.name));
                     self.wanted.remove(&room);
                     self.hears.remove(&room);
                 }

@@ -233,8 +233,11 @@ impl World {
             }
             return Reply::Told(count);
         }
-        let what = matches!(call, Call::Claim { .. } | Call::Reclaim { .. } | Call::Release { .. })
-            .then(|| format!("{call:?}"));
+        let is_listed = matches!(
+            call,
+            Call::Claim { .. } | Call::Reclaim { .. } | Call::Release { .. } | Call::PutUsers { .. }
+        );
+        let what = (self.traces && is_listed).then(|| format!("{call:?}"));
         let (reply, published) = self.model.execute(call, self.now);
         if let Some(what) = what {
             self.trace(|| format!("the store: {what}: {reply:?}"));

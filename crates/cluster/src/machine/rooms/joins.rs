@@ -46,6 +46,8 @@ impl Machine {
     }
 
     pub(super) fn put(&mut self, join: Join, out: &mut Outputs) {
+        // From now on it is this node's own: should everything be written again before the answer comes, so is this.
+        self.own.joined(&join.room, &join.record);
         let wants = Wants::Since(self.rooms.stamp(&join.room));
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
         out.push_back(Output::Call(Call::Put { owner, room, record, wants }, Pending::Join(join)));
@@ -70,7 +72,6 @@ impl Machine {
             self.join_alone(join, out);
             return;
         };
-        self.own.joined(&join.room, &join.record);
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
         let is_news = replica.state.as_ref().is_none_or(|state| state.stamp < stamp);
         if let Some(records) = records.filter(|_| is_news) {
@@ -84,6 +85,7 @@ impl Machine {
             }
         }
         self.answer_join(&join, out);
+        self.catch_up(&join.room, out);
     }
 
     fn answer_join(&mut self, join: &Join, out: &mut Outputs) {

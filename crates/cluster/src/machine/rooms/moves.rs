@@ -84,6 +84,7 @@ impl Machine {
         {
             replica.replace(room, stamp.unwrap_or_default(), records, &|_| false, out);
         }
+        self.catch_up(room, out);
         self.listened(room, is_live, out);
     }
 
