@@ -166,9 +166,15 @@ impl Cluster {
     /// heard any more. `shard` sends it (on).
     pub fn send(&self, now: Instant, shard: ShardId, letter: Letter) -> Sent {
         let directory = &self.directories[usize::from(letter.realm)];
-        let holds = |at: &PeerAt| at.generation == letter.from.generation;
-        if letter.hops == 0 && !directory.pin().get(&*letter.src).is_some_and(holds) {
-            return Sent::Fenced;
+        let is_held = || {
+            directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation)
+        };
+        if letter.hops == 0 && !is_held() {
+            // A grant is told before it shows here; who has just heard of one waits until it does.
+            drop(self.core.lock());
+            if !is_held() {
+                return Sent::Fenced;
+            }
         }
         // One that was sent on too often is judged by the store alone.
         if letter.hops < 2
@@ -430,7 +436,7 @@ impl Cluster {
                     self.outlet.told(from, payload);
                 }
             }
-            message => self.step(now, |machine, out| machine.told(from, message, out)),
+            message => self.step(now, |machine, out| machine.told(now, from, message, out)),
         }
     }
 

@@ -361,13 +361,13 @@ impl Machine {
     }
 
     /// The bus speaks: another node tells this one something.
-    pub(crate) fn told(&mut self, from: Owner, message: ToNode, out: &mut Outputs) {
+    pub(crate) fn told(&mut self, now: Instant, from: Owner, message: ToNode, out: &mut Outputs) {
         if self.lease.is_dead(from) {
             return;
         }
         match message {
             ToNode::Letter { to, letter } => self.offer(to, letter, out),
-            ToNode::Superseded(at) => self.superseded(at, out),
+            ToNode::Superseded { realm, id, at } => self.doubted(now, realm, &id, at, out),
             ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
             ToNode::HasLetGo(number) => self.taken_over(number, out),
             ToNode::Other(_) => {}

@@ -95,8 +95,8 @@ pub(crate) enum Wants {
 pub(crate) enum ToNode {
     /// A letter for one of its peers.
     Letter { to: PeerAt, letter: Letter },
-    /// One of its peers has lost its id.
-    Superseded(PeerAt),
+    /// One of its peers has lost its id, as it seems.
+    Superseded { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// One of its peers is losing its id to another with the same token: let go of it, and say so.
     LetGo { realm: RealmId, id: Arc<str>, at: PeerAt, number: u64 },
     /// It has let go.

@@ -22,6 +22,8 @@ use tokio::{sync::oneshot, time::timeout};
 pub(crate) use signs::Signs;
 pub(crate) use strangers::Strangers;
 
+use strangers::Stranger;
+
 use crate::{
     message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
     node::NodeShared,
@@ -33,7 +35,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often, and how many times, a node that is looked for is looked up: it may have joined this very moment.
 const LOOK: Duration = Duration::from_millis(50);
-const LOOKS: usize = 10;
+const LOOKS: u32 = 10;
 
 /// What the node's own code says over the link; other kinds are free.
 const SESSIONS: u8 = 1;
@@ -52,10 +54,11 @@ impl NodeShared {
         if self.is_known(place) || place.node == self.tag || !self.cluster.is_shared() {
             return self.is_known(place);
         }
-        if !self.strangers.may_look(place.node) {
-            return false;
+        match self.strangers.meet(place.node, LOOK * LOOKS) {
+            Stranger::Look => self.cluster.look_for_nodes(Instant::now()),
+            Stranger::Wait => {}
+            Stranger::Unknown => return false,
         }
-        self.cluster.look_for_nodes(Instant::now());
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK).await;
             if self.is_known(place) {

@@ -118,7 +118,11 @@ impl Machine {
             self.superseded(other, out);
         }
         waiting.extend(self.own.queues.take(realm, id.clone()));
-        self.own.claimed(realm, id.clone(), OwnClaim { at, token, standing, is_kept: standing == Standing::Granted });
+        self.own.claimed(
+            realm,
+            id.clone(),
+            OwnClaim { at, token, standing, is_kept: standing == Standing::Granted },
+        );
         // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from
         // now on.
         let claimed = Claimed::Granted { generation: at.generation, waiting };
@@ -153,14 +157,32 @@ impl Machine {
         self.granted(at, ticket, (realm, id, token), Standing::Alone, Vec::new(), out);
     }
 
-    /// Tells an old holder, wherever it is, that its id is somebody else's now.
-    fn supersede(&mut self, old: Holder, out: &mut Outputs) {
+    /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
+    fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
         if old.owner.tag == self.owner().tag {
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
-            let call = Call::Tell { from, to, message: ToNode::Superseded(old.at) };
+            let call = Call::Tell { from, to, message: ToNode::Superseded { realm, id, at: old.at } };
             out.push_back(Output::Call(call, Pending::Nobody));
+        }
+    }
+
+    /// Another node has made a claim again against one of this node's. It may be out of date by now, so the store is asked.
+    pub(super) fn doubted(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        id: &Arc<str>,
+        at: PeerAt,
+        out: &mut Outputs,
+    ) {
+        let claim = self.own.claim(realm, id).filter(|claim| claim.at == at);
+        if let Some(claim) = claim.filter(|_| self.lease.is_valid(now)) {
+            let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
+            let (id, token, standing) = (id.clone(), claim.token.clone(), claim.standing);
+            let call = Call::Reclaim { owner: self.lease.owner(), at, realm, id, token, standing };
+            out.push_back(Output::Call(call, pending));
         }
     }
 
@@ -244,7 +266,10 @@ impl Machine {
         let claims = self.own.claims.get_mut(usize::from(realm));
         let claim = claims.and_then(|claims| claims.get_mut(&id));
         let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
-            // It was given up meanwhile; its release follows the claim.
+            // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
+            if let Reply::Kept { superseded: Some(old), .. } = reply {
+                self.supersede(realm, id, old, out);
+            }
             return;
         };
         let at = claim.at;
@@ -252,7 +277,7 @@ impl Machine {
             Reply::Kept { superseded, waiting } => {
                 claim.is_kept = true;
                 if let Some(old) = superseded {
-                    self.supersede(old, out);
+                    self.supersede(realm, id.clone(), old, out);
                 }
                 for frame in waiting {
                     let late = Letter {

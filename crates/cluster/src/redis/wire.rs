@@ -106,7 +106,11 @@ enum Told<'a> {
         hops: u8,
         sender: Option<Sender>,
     },
-    Superseded(PeerAt),
+    Superseded {
+        realm: &'a str,
+        id: &'a str,
+        at: PeerAt,
+    },
     LetGo {
         realm: &'a str,
         id: &'a str,
@@ -132,7 +136,11 @@ pub(super) fn told(realms: &[String], from: Owner, message: &ToNode) -> Vec<u8> 
             hops: letter.hops,
             sender: letter.sender.clone(),
         },
-        ToNode::Superseded(at) => Told::Superseded(*at),
+        ToNode::Superseded { realm, id, at } => Told::Superseded {
+            realm: realms.get(usize::from(*realm)).map_or("", String::as_str),
+            id,
+            at: *at,
+        },
         ToNode::LetGo { realm, id, at, number } => Told::LetGo {
             realm: realms.get(usize::from(*realm)).map_or("", String::as_str),
             id,
@@ -159,7 +167,10 @@ pub(super) fn read_told(realms: &[String], bytes: &Bytes) -> Option<(Owner, ToNo
             let (src, dst) = (src.into(), dst.into());
             ToNode::Letter { to, letter: Letter { from, realm, kind, src, dst, frame, hops, sender } }
         }
-        Told::Superseded(at) => ToNode::Superseded(at),
+        Told::Superseded { realm, id, at } => {
+            let realm = realms.iter().position(|known| known == realm)? as RealmId;
+            ToNode::Superseded { realm, id: id.into(), at }
+        }
         Told::LetGo { realm, id, at, number } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
             ToNode::LetGo { realm, id: id.into(), at, number }

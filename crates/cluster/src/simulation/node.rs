@@ -196,7 +196,7 @@ impl Node {
             match message {
                 BusMessage::Subscribed(room) => self.machine.subscribed(now, &room, &mut self.out),
                 BusMessage::Changed(delta) => self.machine.bus(delta, &mut self.out),
-                BusMessage::Told(from, message) => self.machine.told(from, message, &mut self.out),
+                BusMessage::Told(from, message) => self.machine.told(now, from, message, &mut self.out),
             }
             self.outputs(world);
         }

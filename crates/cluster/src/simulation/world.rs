@@ -74,6 +74,7 @@ impl World {
 
     pub(super) fn trace(&self, what: impl FnOnce() -> String) {
         if self.traces {
+            #[allow(clippy::print_stderr)]
             eprintln!("{:>8.3} {}", (self.now - self.began).as_secs_f64(), what());
         }
     }

@@ -13,23 +13,38 @@ const REMEMBERED: Duration = Duration::from_secs(5);
 /// Most that are remembered; beyond it nobody is looked for until these are forgotten.
 const MAX: usize = 1024;
 
-/// The nodes that were looked for in vain, or are being looked for.
+/// What to do about a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// Look for it.
+    Look,
+    /// Somebody does: it may show.
+    Wait,
+    /// It is not there.
+    Unknown,
+}
+
+/// The nodes that were looked for, and since when.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers(Mutex<AHashMap<NodeTag, Instant>>);
 
 impl Strangers {
-    /// Whether a node may be looked for now.
-    pub(super) fn may_look(&self, tag: NodeTag) -> bool {
+    /// Somebody asks for a node; `patience` is how long it is looked for.
+    pub(super) fn meet(&self, tag: NodeTag, patience: Duration) -> Stranger {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX {
-            known.retain(|_, until| *until > now);
+            known.retain(|_, since| now < *since + REMEMBERED);
         }
-        let is_free = known.get(&tag).is_none_or(|until| *until <= now) && known.len() < MAX;
-        if is_free {
-            known.insert(tag, now + REMEMBERED);
+        match known.get(&tag) {
+            Some(since) if now < *since + patience => Stranger::Wait,
+            Some(since) if now < *since + REMEMBERED => Stranger::Unknown,
+            None if known.len() >= MAX => Stranger::Unknown,
+            _ => {
+                known.insert(tag, now);
+                Stranger::Look
+            }
         }
-        is_free
     }
 }
 
@@ -40,9 +55,11 @@ mod tests {
     #[test]
     fn a_stranger_is_looked_for_once_and_forgers_not_at_all() {
         let strangers = Strangers::default();
-        assert!(strangers.may_look(NodeTag(1)));
-        assert!(!strangers.may_look(NodeTag(1)));
-        let looked = (2..5000).filter(|tag| strangers.may_look(NodeTag(*tag))).count();
-        assert_eq!(looked, MAX - 1);
+        let patience = Duration::from_secs(1);
+        assert_eq!(strangers.meet(NodeTag(1), patience), Stranger::Look);
+        assert_eq!(strangers.meet(NodeTag(1), patience), Stranger::Wait);
+        assert_eq!(strangers.meet(NodeTag(1), Duration::ZERO), Stranger::Unknown);
+        let met = (2..5000).map(|tag| strangers.meet(NodeTag(tag), patience));
+        assert_eq!(met.filter(|met| *met == Stranger::Look).count(), MAX - 1);
     }
 }
