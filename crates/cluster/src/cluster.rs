@@ -166,9 +166,8 @@ impl Cluster {
     /// heard any more. `shard` sends it (on).
     pub fn send(&self, now: Instant, shard: ShardId, letter: Letter) -> Sent {
         let directory = &self.directories[usize::from(letter.realm)];
-        let is_held = || {
-            directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation)
-        };
+        let is_held =
+            || directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation);
         if letter.hops == 0 && !is_held() {
             // A grant is told before it shows here; who has just heard of one waits until it does.
             drop(self.core.lock());

@@ -60,7 +60,10 @@ impl Machine {
                     out.push_back(Output::Call(call, pending));
                 }
                 if self.takeovers.is_gone_already(generation) {
-                    // It is told of its grant, and of its loss.
+                    // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
+                    if let Some(old) = superseded {
+                        self.supersede(realm, id.clone(), old, out);
+                    }
                     self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
                     self.own.released(realm, &id, generation);
                     out.push_back(Output::Freed { realm, id, generation });
@@ -160,6 +163,7 @@ impl Machine {
     /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
     fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
         if old.owner.tag == self.owner().tag {
+            self.complete(old.at, out);
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
