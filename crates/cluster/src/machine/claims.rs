@@ -231,6 +231,8 @@ impl Machine {
     /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
     pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
         if self.lease.is_valid(now) {
+            // What is on its way to its connection may be lost too.
+            self.complete_all(out);
             self.reclaim_all(out);
         }
     }
