@@ -178,6 +178,8 @@ pub(crate) struct Machine {
     takeovers: takeovers::Takeovers,
     /// How often the bus was lost.
     bus_losses: u64,
+    /// The bus was lost, and the claims could not be made again yet.
+    is_doubtful: bool,
 }
 
 impl Machine {
@@ -202,6 +204,7 @@ impl Machine {
             users: users::Dirty::default(),
             takeovers: takeovers::Takeovers::default(),
             bus_losses: 0,
+            is_doubtful: false,
             lease,
         }
     }

@@ -230,10 +230,18 @@ impl Machine {
 
     /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
     pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
-        if self.lease.is_valid(now) {
+        self.is_doubtful = !self.lease.is_valid(now);
+        if !self.is_doubtful {
             // What is on its way to its connection may be lost too.
             self.complete_all(out);
             self.reclaim_all(out);
+        }
+    }
+
+    /// The lease turns out to have held all the time: what could not be asked when the bus was back is asked now.
+    pub(super) fn lease_confirmed(&mut self, now: Instant, out: &mut Outputs) {
+        if self.is_doubtful {
+            self.bus_back(now, out);
         }
     }
 

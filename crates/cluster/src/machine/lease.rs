@@ -227,6 +227,7 @@ impl Machine {
             self.rooms_online(out);
         } else {
             shared.confirmed = Some(sent);
+            self.lease_confirmed(now, out);
         }
         self.keep_pulse(&pulse, held, out);
     }

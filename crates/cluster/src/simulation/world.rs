@@ -75,9 +75,9 @@ impl World {
         }
     }
 
+    #[expect(clippy::print_stderr, reason = "a trace that was asked for")]
     pub(super) fn trace(&self, what: impl FnOnce() -> String) {
         if self.traces {
-            #[allow(clippy::print_stderr)]
             eprintln!("{:>8.3} {}", (self.now - self.began).as_secs_f64(), what());
         }
     }
