@@ -50,6 +50,8 @@ struct Replica {
     listens: Vec<(ShardId, Ticket)>,
     /// The records were asked for to be compared; what is heard meanwhile waits for them.
     comparing: Option<Vec<RoomDelta>>,
+    /// They are to be asked for once more: something may have been missed since.
+    compares_again: bool,
     /// When members that were missing are looked for once more.
     settles_at: Option<Instant>,
     unused_since: Option<Instant>,
@@ -195,7 +197,9 @@ impl Replicas {
 
 /// Asks for the records of a room, to be compared with what was told.
 fn compare(replica: &mut Replica, room: &RoomName, settled: bool, out: &mut Outputs) {
-    if replica.state.is_some() && replica.comparing.is_none() {
+    if replica.comparing.is_some() {
+        replica.compares_again = true;
+    } else if replica.state.is_some() {
         replica.comparing = Some(Vec::new());
         let pending = Pending::Compare { room: room.clone(), settled };
         out.push_back(Output::Call(Call::Records { room: room.clone() }, pending));
@@ -266,6 +270,11 @@ impl Machine {
         }
         for delta in heard {
             self.room_changed(delta, out);
+        }
+        if let Some(replica) = self.rooms.rooms.get_mut(room)
+            && std::mem::take(&mut replica.compares_again)
+        {
+            compare(replica, room, false, out);
         }
     }
 
