@@ -190,6 +190,14 @@ impl Machine {
         }
     }
 
+    /// A claim of this node is somebody else's.
+    pub(super) fn lost(&mut self, realm: RealmId, id: Arc<str>, at: PeerAt, out: &mut Outputs) {
+        let generation = at.generation;
+        self.own.released(realm, &id, generation);
+        out.push_back(Output::Freed { realm, id, generation });
+        self.superseded(at, out);
+    }
+
     /// A connection of this node has lost its id.
     pub(super) fn superseded(&mut self, at: PeerAt, out: &mut Outputs) {
         out.push_back(Output::Deliver(at.shard, Delivery::Superseded(at)));
@@ -280,9 +288,17 @@ impl Machine {
         let claims = self.own.claims.get_mut(usize::from(realm));
         let claim = claims.and_then(|claims| claims.get_mut(&id));
         let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
-            // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
-            if let Reply::Kept { superseded: Some(old), .. } = reply {
-                self.supersede(realm, id, old, out);
+            match reply {
+                // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
+                Reply::Kept { superseded: Some(old), .. } => self.supersede(realm, id, old, out),
+                // It was on its way to its connection still, and is lost already.
+                Reply::Taken => {
+                    if let Some(at) = self.takeovers.find(generation) {
+                        self.complete(at, out);
+                        self.lost(realm, id, at, out);
+                    }
+                }
+                _ => {}
             }
             return;
         };
@@ -308,9 +324,7 @@ impl Machine {
                 }
             }
             Reply::Taken => {
-                self.own.released(realm, &id, generation);
-                out.push_back(Output::Freed { realm, id, generation });
-                self.superseded(at, out);
+                self.lost(realm, id, at, out);
             }
             _ => {}
         }

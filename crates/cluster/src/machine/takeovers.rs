@@ -47,6 +47,12 @@ impl Takeovers {
         index.and_then(|index| self.early.remove(index)).is_some()
     }
 
+    /// The connection that is taking an id over with a claim of this generation.
+    pub(super) fn find(&self, generation: u64) -> Option<PeerAt> {
+        let mut takeovers = self.pending.values().map(|takeover| takeover.at);
+        takeovers.find(|at| at.generation == generation)
+    }
+
     /// What waits for a connection that is taking its id over.
     pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
         let mut takeovers = self.pending.values_mut();
