@@ -32,7 +32,7 @@ impl Claim {
     fn prevails(&self, other: &Self) -> bool {
         let rank = |claim: &Self| (claim.standing, claim.at.generation, claim.owner.tag.0);
         if is_same(&self.token, &other.token) {
-            self.at.generation > other.at.generation
+            (self.at.generation, self.owner.tag.0) > (other.at.generation, other.owner.tag.0)
         } else {
             rank(self) < rank(other)
         }

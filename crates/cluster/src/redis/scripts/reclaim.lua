@@ -4,11 +4,12 @@
 -- ARGV base, id, entry of the index, claim (its first 12 bytes: the owner)
 -- Numbers are compared as such: how strings compare depends on the server's locale.
 local function generation(claim) return (struct.unpack('>I8', string.sub(claim, 18, 25))) end
+local function tag(claim) return (struct.unpack('>I4', string.sub(claim, 1, 4))) end
 local function outranks(one, other)
   local a, b = string.byte(one, 26), string.byte(other, 26)
   if a ~= b then return a < b end
   if generation(one) ~= generation(other) then return generation(one) < generation(other) end
-  return struct.unpack('>I4', string.sub(one, 1, 4)) < struct.unpack('>I4', string.sub(other, 1, 4))
+  return tag(one) < tag(other)
 end
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local superseded = ''
@@ -18,7 +19,8 @@ if old then
   if not own then
     local stays
     if string.sub(old, 27) == string.sub(ARGV[4], 27) then
-      stays = generation(old) > generation(ARGV[4])
+      local a, b = generation(old), generation(ARGV[4])
+      stays = a > b or a == b and tag(old) > tag(ARGV[4])
     else
       stays = outranks(old, ARGV[4])
     end
