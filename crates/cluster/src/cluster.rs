@@ -221,6 +221,12 @@ impl Cluster {
         core.machine.forget_route(room, now);
     }
 
+    /// Whatever other nodes said before this is in the inboxes of the shards that were on its route, and what they say from now on
+    /// goes to those that are.
+    pub fn barrier(&self) {
+        drop(self.core.lock());
+    }
+
     /// Whether there may be other nodes.
     pub fn is_shared(&self) -> bool {
         self.status.load(Ordering::Relaxed) & SHARED != 0
@@ -411,18 +417,17 @@ impl Cluster {
 
     /// Something was said, in a room or everywhere.
     pub(crate) fn said(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
-        let route = {
-            let core = self.core.lock();
-            if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
-                return;
-            }
-            match &room {
-                Some(room) => match core.machine.find_route(room) {
-                    Some(route) => Some(route),
-                    None => return,
-                },
-                None => None,
-            }
+        // Held until all shards have it: see [`Cluster::barrier`].
+        let core = self.core.lock();
+        if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
+            return;
+        }
+        let route = match &room {
+            Some(room) => match core.machine.find_route(room) {
+                Some(route) => Some(route),
+                None => return,
+            },
+            None => None,
         };
         self.outlet.heard(Heard { from, room, route, payload });
     }

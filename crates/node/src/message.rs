@@ -10,7 +10,10 @@ use signalbox_socketio::{Args, Message};
 use signalbox_websocket::Frame;
 use tokio::sync::oneshot;
 
-use crate::{app::socket::AckError, shard::Portable};
+use crate::{
+    app::socket::AckError,
+    shard::{Portable, Seen},
+};
 
 /// Everything that goes into a shard's inbox.
 pub(crate) enum ToShard {
@@ -231,8 +234,8 @@ pub(crate) struct Moved {
     pub(crate) frames: VecDeque<Frame>,
     /// Per socket, the rooms it is in, and the number of the last change it was told of each.
     pub(crate) rooms: Vec<(Address, RoomName, u128)>,
-    /// Per shard, the last broadcast that the session has seen.
-    pub(crate) seen: Vec<u64>,
+    /// The broadcasts that the session has seen.
+    pub(crate) seen: Seen,
 }
 
 /// Why a session is told to end.

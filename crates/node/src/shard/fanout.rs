@@ -266,6 +266,7 @@ impl State {
     /// Remembers that a broadcast has reached this shard.
     pub(super) fn note_seen(&mut self, broadcast: &Broadcast) {
         if broadcast.origin.node != self.node.tag {
+            self.seen_elsewhere.insert(broadcast.origin, broadcast.sequence);
             return;
         }
         if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin.shard)) {
@@ -341,8 +342,14 @@ impl State {
 impl Session {
     /// Whether the session saw a broadcast on the shard it came from.
     pub(super) fn has_seen(&self, broadcast: &Broadcast) -> bool {
-        let seen = self.seen.as_ref().and_then(|seen| seen.numbers.get(usize::from(broadcast.origin.shard)));
-        seen.is_some_and(|seen| broadcast.sequence <= *seen)
+        let Some(seen) = &self.seen else { return false };
+        let origin = broadcast.origin;
+        let last = if origin.node == self.sid.node() {
+            seen.numbers.get(usize::from(origin.shard))
+        } else {
+            seen.elsewhere.get(&origin)
+        };
+        last.is_some_and(|last| broadcast.sequence <= *last)
     }
 }
 

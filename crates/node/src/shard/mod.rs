@@ -51,7 +51,7 @@ use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
 pub(crate) use calls::Outcome;
 pub(crate) use peers::Claim as PeerClaim;
-pub(crate) use session::Portable;
+pub(crate) use session::{Portable, Seen};
 
 use self::{
     answers::Waiting,
@@ -63,7 +63,11 @@ use self::{
     session::Session,
     timers::{Timer, Timers},
 };
-use crate::{message::ToShard, node::NodeShared, transport::Conn};
+use crate::{
+    message::{Origin, ToShard},
+    node::NodeShared,
+    transport::Conn,
+};
 
 /// Messages taken out of the inbox before connections have their turn.
 const INBOX_SLICE: usize = 128;
@@ -113,6 +117,8 @@ pub(crate) struct State {
     sequence: u64,
     /// The last broadcast seen of each shard.
     seen: Box<[u64]>,
+    /// The same of the shards of other nodes.
+    seen_elsewhere: AHashMap<Origin, u64>,
     counters: Counters,
     /// Clients that have gone since collections were shrunk.
     gone: u32,
@@ -142,6 +148,7 @@ impl Shard {
             calls: Vec::new(),
             sequence: 0,
             seen: vec![0; node.inboxes.len()].into(),
+            seen_elsewhere: AHashMap::new(),
             counters: Counters::default(),
             gone: 0,
         };

@@ -153,6 +153,8 @@ impl State {
             })
             .collect();
         self.takings.insert(sid, Taking { at, rooms: keys, heard: Vec::new(), is_overflown: false });
+        // From here on this shard hears other nodes in these rooms, and what it has not heard is in the giver's inbox.
+        node.cluster.barrier();
         for shard in 0..node.inboxes.len() {
             node.inboxes.push(shard as ShardId, ToShard::Move(MoveStep::Fence { sid, giver, at }));
         }
@@ -195,7 +197,11 @@ impl State {
         let deferred = std::mem::take(&mut session.local.deferred);
         self.account(-(session.local.accounted as isize));
         let session = session.portable;
-        let seen = self.seen.to_vec();
+        let seen = Seen {
+            numbers: self.seen.to_vec(),
+            elsewhere: self.seen_elsewhere.clone(),
+            until: Instant::now() + LATE,
+        };
         let moved = Box::new(Moved { at, giver: self.id, session, frames, rooms, seen });
         self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Session(moved)));
         for directed in deferred {
@@ -212,7 +218,7 @@ impl State {
         let number = self.next_number();
         let local = Local { number, born_on: Some(giver), ..Local::default() };
         let mut session = Session { portable, local };
-        session.seen = Some(Box::new(Seen { numbers: seen, until: now + LATE }));
+        session.seen = Some(Box::new(seen));
         let sid = session.sid;
         let key = self.sessions.insert(session) as u32;
         self.by_sid.insert(sid, key);

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
 
+use ahash::AHashMap;
 use bytes::Bytes;
 use signalbox_cluster::{Address, ShardId};
 use signalbox_socketio::{Args, Connection};
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use super::rooms::RoomKey;
 use crate::{
     app::{Namespace, socket::AckError},
-    message::{ConnAt, Directed},
+    message::{ConnAt, Directed, Origin},
     policy::{Handshake, Principal},
     transport::Conn,
 };
@@ -87,9 +88,11 @@ pub(crate) struct Local {
     pub(crate) born_on: Option<ShardId>,
 }
 
-/// Broadcasts that a session has seen before it moved: per shard, the last one.
+/// Broadcasts that a session has seen before it moved: the last one of each shard.
 pub(crate) struct Seen {
     pub(crate) numbers: Vec<u64>,
+    /// Of shards of other nodes.
+    pub(crate) elsewhere: AHashMap<Origin, u64>,
     /// Until when late ones are possible.
     pub(crate) until: Instant,
 }
