@@ -17,7 +17,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use crate::{
     Config,
     address::{Address, Owner, ShardId},
-    command::{Command, Delivery, Letter, PeerAt, RealmId, Ticket},
+    command::{Command, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
     store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
@@ -49,8 +49,19 @@ pub(crate) enum Pending {
     },
     /// The shard is the one that sends it (on).
     Letter(ShardId),
-    /// A node was asked to let go of an id.
-    LetGo(u64),
+    /// A node was asked to let go of an id that `old` held.
+    LetGo {
+        number: u64,
+        realm: RealmId,
+        id: Arc<str>,
+        old: Holder,
+    },
+    /// A node is told that `old` has lost its id.
+    Superseded {
+        realm: RealmId,
+        id: Arc<str>,
+        old: Holder,
+    },
     /// A letter that was told to another node.
     Sent(ShardId, Letter),
     Expire {
@@ -113,6 +124,8 @@ pub(crate) enum Pending {
         joins: bool,
     },
     Nodes,
+    /// Whose records there are, asked for under this owner.
+    Owners(Owner),
     /// An earlier epoch of this node is ended.
     Past(u64),
 }
@@ -302,7 +315,11 @@ impl Machine {
             Pending::Release { realm, id, generation } => {
                 out.push_back(Output::Freed { realm, id, generation });
             }
-            Pending::LetGo(number) => self.let_go_told(number, &reply, out),
+            Pending::LetGo { number, realm, id, old } => {
+                self.let_go_told(number, &reply, out);
+                self.takeovers.was_told((realm, id, old), &reply);
+            }
+            Pending::Superseded { realm, id, old } => self.takeovers.was_told((realm, id, old), &reply),
             Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
@@ -348,6 +365,7 @@ impl Machine {
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
+            Pending::Owners(by) => self.owners_answered(now, by, reply, out),
             Pending::Past(epoch) => self.past_is_over(epoch, &reply),
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {

@@ -8,7 +8,10 @@ pub(crate) mod queues;
 mod rooms;
 pub(crate) mod users;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Config,
@@ -106,6 +109,12 @@ impl Model {
                 self.users.reap(owner, partition);
                 Reply::Done
             }
+            Call::Owners => {
+                let owners = self.peers.owners().chain(self.rooms.owners()).chain(self.users.owners());
+                let owners: BTreeSet<_> = owners.collect();
+                Reply::Owners(owners.into_iter().collect())
+            }
+            Call::Bury { by, owners } => self.nodes.bury(by, owners, now),
             // Nobody listens in a cluster of one.
             Call::Tell { .. } => Reply::Told(0),
         };

@@ -74,6 +74,10 @@ pub(crate) enum Call {
     Leave { owner: Owner },
     /// Remove what a dead owner left in one partition.
     Reap { owner: Owner, partition: u8 },
+    /// Whose records there are, live or dead.
+    Owners,
+    /// Have those of the owners reaped that have no lease, not even one that has run out. Ignored unless `by` has one.
+    Bury { by: Owner, owners: Vec<Owner> },
     /// Tell a node something. Not shared state: a message on the bus.
     Tell { from: Owner, to: NodeTag, message: ToNode },
 }
@@ -155,6 +159,8 @@ pub(crate) enum Reply {
     Heartbeat(Pulse),
     /// The nodes.
     Nodes(Vec<NodeInfo>),
+    /// Owners.
+    Owners(Vec<Owner>),
     /// How many heard it.
     Told(u64),
     /// The store is away. With `maybe` it may have done what it was asked, else it certainly has not.
@@ -174,6 +180,8 @@ pub(crate) struct Pulse {
     pub(crate) claims: u64,
     /// Leases that have run out and that nobody else reaps just now.
     pub(crate) expired: Vec<Owner>,
+    /// It is time to look for records whose lease nobody knows.
+    pub(crate) sweeps: bool,
 }
 
 /// A message on the bus: what every node with members of the room hears.

@@ -51,8 +51,10 @@ impl Machine {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
-                if asked != (self.owner(), self.bus_losses) && self.lease.is_valid(now) {
-                    // Everything was written again before this was known, or somebody may have said in vain that it took the id.
+                let is_doubted = self.takeovers.was_doubted(generation);
+                let is_old = asked != (self.owner(), self.bus_losses);
+                if (is_old || is_doubted) && self.lease.is_valid(now) {
+                    // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
                     let (owner, standing) = (self.owner(), Standing::Granted);
                     let pending = Pending::Reclaim { realm, id: id.clone(), generation };
                     let (id, token) = (id.clone(), token.clone());
@@ -161,14 +163,15 @@ impl Machine {
     }
 
     /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
-    fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
+    pub(super) fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
         if old.owner.tag == self.owner().tag {
             self.complete(old.at, out);
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
-            let call = Call::Tell { from, to, message: ToNode::Superseded { realm, id, at: old.at } };
-            out.push_back(Output::Call(call, Pending::Nobody));
+            let message = ToNode::Superseded { realm, id: id.clone(), at: old.at };
+            let pending = Pending::Superseded { realm, id, old };
+            out.push_back(Output::Call(Call::Tell { from, to, message }, pending));
         }
     }
 
@@ -181,13 +184,21 @@ impl Machine {
         at: PeerAt,
         out: &mut Outputs,
     ) {
-        let claim = self.own.claim(realm, id).filter(|claim| claim.at == at);
-        if let Some(claim) = claim.filter(|_| self.lease.is_valid(now)) {
-            let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
-            let (id, token, standing) = (id.clone(), claim.token.clone(), claim.standing);
-            let call = Call::Reclaim { owner: self.lease.owner(), at, realm, id, token, standing };
-            out.push_back(Output::Call(call, pending));
+        if !self.lease.is_valid(now) {
+            // Everything is asked again when the store is back.
+            return;
         }
+        let own = self.own.claim(realm, id).filter(|claim| claim.at == at);
+        let own = own.map(|claim| (claim.token.clone(), claim.standing));
+        let taking_over = || self.takeovers.token(at).map(|token| (token, Standing::Granted));
+        let Some((token, standing)) = own.or_else(taking_over) else {
+            // It was given up, or its grant is on its way still.
+            self.takeovers.doubt(at.generation);
+            return;
+        };
+        let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
+        let (owner, id) = (self.owner(), id.clone());
+        out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
     }
 
     /// A claim of this node is somebody else's.

@@ -28,7 +28,7 @@ struct Takeover {
     until: Instant,
 }
 
-/// Generations that are remembered because they were to be let go before they were granted.
+/// Generations that are remembered because something was said of them before they were granted.
 const MAX_EARLY: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -37,14 +37,33 @@ pub(super) struct Takeovers {
     /// Generations that this node was asked to let go of before it heard that they were granted: the bus may be faster than the
     /// store's reply.
     early: VecDeque<u64>,
+    /// Generations of which another node said that it has their ids, before this one heard that they were granted.
+    doubted: VecDeque<u64>,
+    /// Holders that have lost their ids and could not be told.
+    untold: Vec<(RealmId, Arc<str>, Holder)>,
     last_number: u64,
 }
 
 impl Takeovers {
     /// Whether a claim that was just granted is somebody else's by now.
     pub(super) fn is_gone_already(&mut self, generation: u64) -> bool {
-        let index = self.early.iter().position(|early| *early == generation);
-        index.and_then(|index| self.early.remove(index)).is_some()
+        take(&mut self.early, generation)
+    }
+
+    /// Somebody else seems to have the id of a claim that this node does not know, or not yet.
+    pub(super) fn doubt(&mut self, generation: u64) {
+        keep(&mut self.doubted, generation);
+    }
+
+    /// Whether that was said of a claim that was just granted.
+    pub(super) fn was_doubted(&mut self, generation: u64) -> bool {
+        take(&mut self.doubted, generation)
+    }
+
+    /// The token of a claim that is on its way to its connection.
+    pub(super) fn token(&self, at: PeerAt) -> Option<Arc<str>> {
+        let mut takeovers = self.pending.values();
+        takeovers.find(|takeover| takeover.at == at).map(|takeover| takeover.token.clone())
     }
 
     /// The connection that is taking an id over with a claim of this generation.
@@ -53,11 +72,31 @@ impl Takeovers {
         takeovers.find(|at| at.generation == generation)
     }
 
+    /// A holder was told that it has lost its id, or the store was away. One that did not hear it (`Told(0)`) has lost the bus, and
+    /// will ask.
+    pub(super) fn was_told(&mut self, lost: (RealmId, Arc<str>, Holder), reply: &Reply) {
+        if matches!(reply, Reply::Failed { .. }) {
+            self.untold.push(lost);
+        }
+    }
+
     /// What waits for a connection that is taking its id over.
     pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
         let mut takeovers = self.pending.values_mut();
         takeovers.find(|takeover| takeover.at == at).map(|takeover| &mut takeover.waiting)
     }
+}
+
+fn keep(generations: &mut VecDeque<u64>, generation: u64) {
+    generations.push_back(generation);
+    if generations.len() > MAX_EARLY {
+        generations.pop_front();
+    }
+}
+
+fn take(generations: &mut VecDeque<u64>, generation: u64) -> bool {
+    let index = generations.iter().position(|kept| *kept == generation);
+    index.and_then(|index| generations.remove(index)).is_some()
 }
 
 impl Machine {
@@ -76,9 +115,20 @@ impl Machine {
         let until = now + PATIENCE;
         let takeover = Takeover { at, ticket, realm, id: id.clone(), token, waiting, until };
         self.takeovers.pending.insert(number, takeover);
-        let message = ToNode::LetGo { realm, id, at: old.at, number };
+        let message = ToNode::LetGo { realm, id: id.clone(), at: old.at, number };
         let call = Call::Tell { from: self.owner(), to: old.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::LetGo(number)));
+        out.push_back(Output::Call(call, Pending::LetGo { number, realm, id, old }));
+        if !self.lease.is_valid(now) {
+            // No answer will come, and the claim is among those that are made again when the store is back.
+            self.taken_over(number, out);
+        }
+    }
+
+    /// The store is back: holders that could not be told are told now.
+    pub(super) fn tell_superseded(&mut self, out: &mut Outputs) {
+        for (realm, id, old) in std::mem::take(&mut self.takeovers.untold) {
+            self.supersede(realm, id, old, out);
+        }
     }
 
     /// The old holder's node was told, or there is nobody to tell.
@@ -99,10 +149,7 @@ impl Machine {
     ) {
         self.complete(at, out);
         if self.own.claim(realm, &id).is_none_or(|claim| claim.at.generation < at.generation) {
-            self.takeovers.early.push_back(at.generation);
-            if self.takeovers.early.len() > MAX_EARLY {
-                self.takeovers.early.pop_front();
-            }
+            keep(&mut self.takeovers.early, at.generation);
         }
         self.own.released(realm, &id, at.generation);
         out.push_back(Output::Freed { realm, id, generation: at.generation });

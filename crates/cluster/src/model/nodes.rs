@@ -12,11 +12,14 @@ use crate::{
 const REAPING: Duration = Duration::from_secs(2);
 /// How long a dead lease is remembered, and reaped again: what its owner wrote late must go too.
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// How often somebody looks for records whose lease is not even remembered.
+const SWEEP: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Lease {
     until: Instant,
-    node: Arc<NodeInfo>,
+    /// `None` when it was forgotten, and is only there to be reaped.
+    node: Option<Arc<NodeInfo>>,
     counters: Counters,
     reaped_at: Option<Instant>,
 }
@@ -26,11 +29,12 @@ pub(super) struct Nodes {
     run_id: Arc<str>,
     leases: BTreeMap<Owner, Lease>,
     membership: u64,
+    swept_at: Option<Instant>,
 }
 
 impl Nodes {
     pub(super) fn new(origin: u64) -> Self {
-        Self { run_id: format!("{origin:x}").into(), leases: BTreeMap::new(), membership: 0 }
+        Self { run_id: format!("{origin:x}").into(), leases: BTreeMap::new(), membership: 0, swept_at: None }
     }
 
     pub(super) fn heartbeat(
@@ -48,15 +52,15 @@ impl Nodes {
             Some(lease) if lease.until > now => {
                 lease.until = now + LEASE;
                 lease.counters = counters;
-                if lease.node != *node {
-                    lease.node = node.clone();
+                if lease.node.as_ref() != Some(node) {
+                    lease.node = Some(node.clone());
                     self.membership += 1;
                 }
                 pulse.renewed = true;
             }
             None if joins => {
-                let lease = Lease { until: now + LEASE, node: node.clone(), counters, reaped_at: None };
-                self.leases.insert(owner, lease);
+                let (until, node) = (now + LEASE, Some(node.clone()));
+                self.leases.insert(owner, Lease { until, node, counters, reaped_at: None });
                 self.membership += 1;
                 pulse.renewed = true;
             }
@@ -74,6 +78,10 @@ impl Nodes {
                     pulse.expired.push(*owner);
                 }
             }
+            if self.swept_at.is_none_or(|at| at + SWEEP <= now) {
+                self.swept_at = Some(now);
+                pulse.sweeps = true;
+            }
         }
         pulse.membership = self.membership;
         let live = self.leases.values().filter(|lease| lease.until > now);
@@ -83,7 +91,18 @@ impl Nodes {
 
     pub(super) fn list(&self) -> Reply {
         let live = self.leases.values().filter(|lease| lease.reaped_at.is_none());
-        Reply::Nodes(live.map(|lease| (*lease.node).clone()).collect())
+        Reply::Nodes(live.filter_map(|lease| lease.node.as_deref().cloned()).collect())
+    }
+
+    pub(super) fn bury(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
+        // Who has lost its own lease saw the owners before others were lost with it.
+        if self.leases.get(&by).is_some_and(|lease| lease.until > now) {
+            for owner in owners {
+                let lease = Lease { until: now, node: None, counters: Counters::default(), reaped_at: None };
+                self.leases.entry(owner).or_insert(lease);
+            }
+        }
+        Reply::Done
     }
 
     pub(super) fn leave(&mut self, owner: Owner) -> Reply {

@@ -162,6 +162,10 @@ impl Peers {
         self.claims.get(usize::from(realm)).map(|claims| claims.keys().cloned().collect()).unwrap_or_default()
     }
 
+    pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.claims.iter().flat_map(|claims| claims.values().map(|claim| claim.owner))
+    }
+
     pub(super) fn reap(&mut self, owner: Owner, partition: u8) {
         for (realm, claims) in self.realms.iter().zip(&mut self.claims) {
             let before = claims.len();

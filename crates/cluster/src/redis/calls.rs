@@ -1,6 +1,6 @@
 //! Calls as commands, and what Redis answers as replies. Nothing that is read back is trusted: another program may write there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use redis::{Cmd, Value, cmd};
 use signalbox_websocket::Frame;
@@ -24,6 +24,8 @@ const REAP: usize = 500;
 /// How long one node has for reaping, and how long a dead lease is remembered, in milliseconds.
 const REAPING: u64 = 2_000;
 const REMEMBERED: u64 = 60_000;
+/// How often somebody looks for records whose lease is not even remembered, in milliseconds.
+const SWEEP: u64 = 10_000;
 
 /// What every call needs to know.
 #[derive(Debug)]
@@ -205,7 +207,8 @@ impl Context {
                     .switch(*reaps)
                     .number(LEASE.as_millis())
                     .number(REAPING)
-                    .number(REMEMBERED);
+                    .number(REMEMBERED)
+                    .number(SWEEP);
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![beat.command(), info]
@@ -222,6 +225,18 @@ impl Context {
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
                 .number(REAP)),
+            Call::Owners => {
+                let list = |partition| {
+                    let mut list = cmd("SMEMBERS");
+                    list.arg(&keys.owners(partition as u8)[..]);
+                    list
+                };
+                (0..PARTITIONS).map(list).collect()
+            }
+            Call::Bury { by, owners } => {
+                let bury = self.nodes(&scripts.bury).arg(owner_bytes(*by));
+                one(owners.iter().fold(bury, |bury, owner| bury.arg(owner_bytes(*owner))))
+            }
             Call::Tell { from, to, message } => {
                 vec![self.publish(&keys.node_channel(*to), &wire::told(&self.realms, *from, message))]
             }
@@ -270,7 +285,7 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "d"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "d", "w"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
     }
 
@@ -357,6 +372,11 @@ impl Context {
                 let nodes = list(first()).into_iter().filter_map(bytes);
                 Reply::Nodes(nodes.filter_map(|node| wire::read_node(&node)).collect())
             }
+            Call::Owners => {
+                let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
+                let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();
+                Reply::Owners(owners.into_iter().collect())
+            }
             Call::Tell { .. } => match first() {
                 Value::Int(heard) => Reply::Told(heard.max(0) as u64),
                 _ => Reply::Told(0),
@@ -367,7 +387,8 @@ impl Context {
             | Call::PutUsers { .. }
             | Call::Users { .. }
             | Call::Leave { .. }
-            | Call::Reap { .. } => Reply::Done,
+            | Call::Reap { .. }
+            | Call::Bury { .. } => Reply::Done,
         }
     }
 }
@@ -459,6 +480,8 @@ fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
     let membership = text(parts.next())?.parse().ok()?;
     let claims: i64 = text(parts.next())?.parse().ok()?;
     let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
+    let expired = expired.filter_map(|owner| read_owner(&owner)).collect();
+    let sweeps = matches!(parts.next(), Some(Value::Int(1)));
     let info = info.unwrap_or_default();
     let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
     Some(Pulse {
@@ -466,6 +489,7 @@ fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
         run_id: run_id.into(),
         membership,
         claims: claims.max(0) as u64,
-        expired: expired.filter_map(|owner| read_owner(&owner)).collect(),
+        expired,
+        sweeps,
     })
 }

@@ -126,7 +126,13 @@ impl Keys {
         self.key(partition, &[b"i:", &owner_bytes(owner)])
     }
 
-    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the `d`ead.
+    /// SET: owners that have something in a partition, or had.
+    pub(super) fn owners(&self, partition: u8) -> Bytes {
+        self.key(partition, &[b"o"])
+    }
+
+    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the `d`ead, and one that says that
+    /// somebody has s`w`ept.
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }

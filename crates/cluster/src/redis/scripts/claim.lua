@@ -16,7 +16,9 @@ elseif ARGV[6] == '1' then
 end
 local packed = struct.pack('>I8', generation)
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4] .. packed .. '\0' .. ARGV[5])
-redis.call('SADD', KEYS[2], ARGV[3])
+if redis.call('SADD', KEYS[2], ARGV[3]) == 1 then
+  redis.call('SADD', ARGV[1] .. 'o', string.sub(ARGV[4], 1, 12))
+end
 local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
 redis.call('DEL', KEYS[3], KEYS[4])
 return {'granted', packed, superseded, waiting}

@@ -1,7 +1,9 @@
 -- Renews a lease, or begins one. A lease that has run out is never renewed.
--- KEYS leases, info, claims, sum, version, dead
--- ARGV owner (12 bytes), whether it begins, info, claims, whether it reaps, lease (ms), time to reap (ms), memory of the dead (ms)
--- Returns whether it was renewed, the version of the membership, the sum of the claims, and the owners to be reaped.
+-- KEYS leases, info, claims, sum, version, dead, swept
+-- ARGV owner (12 bytes), whether it begins, info, claims, whether it reaps, lease (ms), time to reap (ms), memory of the dead (ms),
+--      time between sweeps (ms)
+-- Returns whether it was renewed, the version of the membership, the sum of the claims, the owners to be reaped, and whether it is
+-- time to sweep.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner = ARGV[1]
@@ -20,7 +22,7 @@ if until_ and tonumber(until_) > now or not until_ and ARGV[2] == '1' then
     redis.call('INCRBY', KEYS[4], ARGV[4] - held)
   end
 end
-local reap = {}
+local reap, sweeps = {}, 0
 if ARGV[5] == '1' then
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 16)) do
     local score = tonumber(redis.call('ZSCORE', KEYS[1], dead))
@@ -40,5 +42,6 @@ if ARGV[5] == '1' then
       redis.call('INCR', KEYS[5])
     end
   end
+  if redis.call('SET', KEYS[7], '', 'NX', 'PX', ARGV[9]) then sweeps = 1 end
 end
-return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap}
+return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap, sweeps}

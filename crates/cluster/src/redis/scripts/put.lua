@@ -21,7 +21,7 @@ if old and string.sub(old, 1, 12) ~= ARGV[6] then
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[5])
 end
 redis.call('HSET', KEYS[1], ARGV[4], ARGV[6] .. record)
-redis.call('SADD', KEYS[2], ARGV[5])
+if redis.call('SADD', KEYS[2], ARGV[5]) == 1 then redis.call('SADD', ARGV[1] .. 'o', ARGV[6]) end
 local version = before
 if changed then
   version = tostring(redis.call('HINCRBY', KEYS[1], '#v', 1))

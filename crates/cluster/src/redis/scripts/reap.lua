@@ -30,4 +30,6 @@ for _, entry in ipairs(redis.call('SPOP', KEYS[1], ARGV[4])) do
     end
   end
 end
-return redis.call('SCARD', KEYS[1])
+local left = redis.call('SCARD', KEYS[1])
+if left == 0 then redis.call('SREM', base .. 'o', owner) end
+return left

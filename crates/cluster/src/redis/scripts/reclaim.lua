@@ -30,7 +30,9 @@ if old then
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])
 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
-redis.call('SADD', KEYS[2], ARGV[3])
+if redis.call('SADD', KEYS[2], ARGV[3]) == 1 then
+  redis.call('SADD', ARGV[1] .. 'o', string.sub(ARGV[4], 1, 12))
+end
 local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
 redis.call('DEL', KEYS[3], KEYS[4])
 return {'kept', superseded, waiting}

@@ -14,7 +14,7 @@ for _ = 1, tonumber(ARGV[3]) do
   end
   redis.call('HSET', base .. 'u:' .. namespace, socket, owner .. profile)
   redis.call('ZADD', base .. 'z:' .. namespace, 0, socket)
-  redis.call('SADD', KEYS[1], entry)
+  if redis.call('SADD', KEYS[1], entry) == 1 then redis.call('SADD', base .. 'o', owner) end
 end
 while at < #ARGV do
   local namespace, socket = ARGV[at], ARGV[at + 1]
