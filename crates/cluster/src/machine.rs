@@ -17,10 +17,10 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use crate::{
     Config,
     address::{Address, Owner, ShardId},
-    command::{Command, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
+    command::{Command, Delivery, Letter, PeerAt, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, Loss, NodeInfo, Reply, RoomDelta, ToNode},
 };
 
 /// What the machine waits for, with each call it makes.
@@ -38,6 +38,7 @@ pub(crate) enum Pending {
         asked: (Owner, u64),
     },
     Reclaim {
+        owner: Owner,
         realm: RealmId,
         id: Arc<str>,
         generation: u64,
@@ -49,19 +50,11 @@ pub(crate) enum Pending {
     },
     /// The shard is the one that sends it (on).
     Letter(ShardId),
-    /// A node was asked to let go of an id that `old` held.
-    LetGo {
-        number: u64,
-        realm: RealmId,
-        id: Arc<str>,
-        old: Holder,
-    },
-    /// A node is told that `old` has lost its id.
-    Superseded {
-        realm: RealmId,
-        id: Arc<str>,
-        old: Holder,
-    },
+    /// A node was asked to let go of an id.
+    LetGo(u64, Loss),
+    /// A node was told that one of its peers has lost its id.
+    Superseded(Loss),
+    Reap,
     /// A letter that was told to another node.
     Sent(ShardId, Letter),
     Expire {
@@ -311,15 +304,18 @@ impl Machine {
             Pending::Claim { at, ticket, realm, id, token, asked } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
-            Pending::Reclaim { realm, id, generation } => self.reclaimed(realm, id, generation, reply, out),
+            Pending::Reclaim { owner, realm, id, generation } => {
+                self.reclaimed(owner, (realm, id), generation, reply, out);
+            }
             Pending::Release { realm, id, generation } => {
                 out.push_back(Output::Freed { realm, id, generation });
             }
-            Pending::LetGo { number, realm, id, old } => {
+            Pending::LetGo(number, loss) => {
                 self.let_go_told(number, &reply, out);
-                self.takeovers.was_told((realm, id, old), &reply);
+                self.loss_told(now, loss, &reply, out);
             }
-            Pending::Superseded { realm, id, old } => self.takeovers.was_told((realm, id, old), &reply),
+            Pending::Superseded(loss) => self.loss_told(now, loss, &reply, out),
+            Pending::Reap => self.reaped(now, reply, out),
             Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),

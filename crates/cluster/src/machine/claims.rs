@@ -8,8 +8,8 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
 use crate::{
     address::{Owner, ShardId},
-    command::{Claimed, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
-    store::{Call, Reply, Standing, ToNode},
+    command::{Claimed, Delivery, Letter, PeerAt, RealmId, Ticket},
+    store::{Call, Loss, Reply, Standing, ToNode},
 };
 
 type Wanted = (RealmId, Arc<str>, Arc<str>);
@@ -56,7 +56,7 @@ impl Machine {
                 if (is_old || is_doubted) && self.lease.is_valid(now) {
                     // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
                     let (owner, standing) = (self.owner(), Standing::Granted);
-                    let pending = Pending::Reclaim { realm, id: id.clone(), generation };
+                    let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation };
                     let (id, token) = (id.clone(), token.clone());
                     let call = Call::Reclaim { owner, at, realm, id, token, standing };
                     out.push_back(Output::Call(call, pending));
@@ -64,7 +64,7 @@ impl Machine {
                 if self.takeovers.is_gone_already(generation) {
                     // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
                     if let Some(old) = superseded {
-                        self.supersede(realm, id.clone(), old, out);
+                        self.supersede(Loss { by: asked.0, realm, id: id.clone(), old }, out);
                     }
                     self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
                     self.own.released(realm, &id, generation);
@@ -74,7 +74,8 @@ impl Machine {
                 }
                 match superseded {
                     Some(old) if old.owner.tag != self.owner().tag => {
-                        self.take_over(now, (at, ticket), (realm, id, token), waiting, old, out);
+                        let loss = Loss { by: asked.0, realm, id, old };
+                        self.take_over(now, (at, ticket), token, waiting, loss, out);
                     }
                     old => {
                         if let Some(old) = old {
@@ -163,15 +164,40 @@ impl Machine {
     }
 
     /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
-    pub(super) fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
+    fn supersede(&mut self, loss: Loss, out: &mut Outputs) {
+        let Loss { realm, ref id, old, .. } = loss;
         if old.owner.tag == self.owner().tag {
             self.complete(old.at, out);
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
             let message = ToNode::Superseded { realm, id: id.clone(), at: old.at };
-            let pending = Pending::Superseded { realm, id, old };
-            out.push_back(Output::Call(Call::Tell { from, to, message }, pending));
+            out.push_back(Output::Call(Call::Tell { from, to, message }, Pending::Superseded(loss)));
+        }
+    }
+
+    /// A holder was told of its loss. One that did not hear it has lost the bus, and will ask.
+    pub(super) fn loss_told(&mut self, now: Instant, loss: Loss, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Told(_)) && self.lease.is_valid(now) {
+            out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+        }
+    }
+
+    /// What a dead owner (an earlier epoch of this node too) left is removed; those whose ids it took and whom it could not tell any
+    /// more are told.
+    pub(super) fn reaped(&mut self, now: Instant, reply: Reply, out: &mut Outputs) {
+        let Reply::Reaped(losses) = reply else { return };
+        if !self.lease.is_valid(now) {
+            // Whoever reaps next hears of them too.
+            return;
+        }
+        for loss in losses {
+            if loss.old.owner.tag == self.owner().tag {
+                self.doubted(now, loss.realm, &loss.id, loss.old.at, out);
+                out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+            } else {
+                self.supersede(loss, out);
+            }
         }
     }
 
@@ -196,8 +222,9 @@ impl Machine {
             self.takeovers.doubt(at.generation);
             return;
         };
-        let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
-        let (owner, id) = (self.owner(), id.clone());
+        let owner = self.owner();
+        let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
+        let id = id.clone();
         out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
     }
 
@@ -224,7 +251,7 @@ impl Machine {
     ) {
         self.own.released(realm, &id, generation);
         if self.lease.is_valid(now) {
-            let call = Call::Release { realm, id: id.clone(), generation };
+            let call = Call::Release { owner: self.owner(), realm, id: id.clone(), generation };
             out.push_back(Output::Call(call, Pending::Release { realm, id, generation }));
         } else {
             out.push_back(Output::Freed { realm, id, generation });
@@ -282,7 +309,7 @@ impl Machine {
             claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
                 let (id, token, at, standing) = (id.clone(), claim.token.clone(), claim.at, claim.standing);
-                let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
+                let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
                 out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
             }
         }
@@ -290,8 +317,8 @@ impl Machine {
 
     pub(super) fn reclaimed(
         &mut self,
-        realm: RealmId,
-        id: Arc<str>,
+        owner: Owner,
+        (realm, id): (RealmId, Arc<str>),
         generation: u64,
         reply: Reply,
         out: &mut Outputs,
@@ -301,7 +328,9 @@ impl Machine {
         let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
             match reply {
                 // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
-                Reply::Kept { superseded: Some(old), .. } => self.supersede(realm, id, old, out),
+                Reply::Kept { superseded: Some(old), .. } => {
+                    self.supersede(Loss { by: owner, realm, id, old }, out);
+                }
                 // It was on its way to its connection still, and is lost already.
                 Reply::Taken => {
                     if let Some(at) = self.takeovers.find(generation) {
@@ -318,7 +347,7 @@ impl Machine {
             Reply::Kept { superseded, waiting } => {
                 claim.is_kept = true;
                 if let Some(old) = superseded {
-                    self.supersede(realm, id.clone(), old, out);
+                    self.supersede(Loss { by: owner, realm, id: id.clone(), old }, out);
                 }
                 for frame in waiting {
                     let late = Letter {

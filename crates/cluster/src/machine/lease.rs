@@ -272,7 +272,6 @@ impl Machine {
         self.claim_again(is_lapsed, out);
         self.put_all(out);
         self.put_all_users(out);
-        self.tell_superseded(out);
         let Some(shared) = &mut self.lease.shared else { return };
         let tag = shared.node.owner.tag;
         for epoch in &shared.past {
@@ -309,6 +308,6 @@ impl Machine {
 
 fn reap(owner: Owner, out: &mut Outputs) {
     for partition in 0..PARTITIONS {
-        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Nobody));
+        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Reap));
     }
 }

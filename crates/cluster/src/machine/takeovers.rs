@@ -9,8 +9,8 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending};
 use crate::{
     address::Owner,
-    command::{Holder, PeerAt, RealmId, Ticket},
-    store::{Call, Reply, ToNode},
+    command::{PeerAt, RealmId, Ticket},
+    store::{Call, Loss, Reply, ToNode},
 };
 
 /// How long the old holder's node may take. One that is paused finds its lease gone before it does anything.
@@ -39,8 +39,6 @@ pub(super) struct Takeovers {
     early: VecDeque<u64>,
     /// Generations of which another node said that it has their ids, before this one heard that they were granted.
     doubted: VecDeque<u64>,
-    /// Holders that have lost their ids and could not be told.
-    untold: Vec<(RealmId, Arc<str>, Holder)>,
     last_number: u64,
 }
 
@@ -72,14 +70,6 @@ impl Takeovers {
         takeovers.find(|at| at.generation == generation)
     }
 
-    /// A holder was told that it has lost its id, or the store was away. One that did not hear it (`Told(0)`) has lost the bus, and
-    /// will ask.
-    pub(super) fn was_told(&mut self, lost: (RealmId, Arc<str>, Holder), reply: &Reply) {
-        if matches!(reply, Reply::Failed { .. }) {
-            self.untold.push(lost);
-        }
-    }
-
     /// What waits for a connection that is taking its id over.
     pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
         let mut takeovers = self.pending.values_mut();
@@ -105,29 +95,23 @@ impl Machine {
         &mut self,
         now: Instant,
         (at, ticket): (PeerAt, Ticket),
-        (realm, id, token): (RealmId, Arc<str>, Arc<str>),
+        token: Arc<str>,
         waiting: Vec<Frame>,
-        old: Holder,
+        loss: Loss,
         out: &mut Outputs,
     ) {
         self.takeovers.last_number += 1;
         let number = self.takeovers.last_number;
         let until = now + PATIENCE;
+        let Loss { realm, ref id, old, .. } = loss;
         let takeover = Takeover { at, ticket, realm, id: id.clone(), token, waiting, until };
         self.takeovers.pending.insert(number, takeover);
         let message = ToNode::LetGo { realm, id: id.clone(), at: old.at, number };
         let call = Call::Tell { from: self.owner(), to: old.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::LetGo { number, realm, id, old }));
+        out.push_back(Output::Call(call, Pending::LetGo(number, loss)));
         if !self.lease.is_valid(now) {
             // No answer will come, and the claim is among those that are made again when the store is back.
             self.taken_over(number, out);
-        }
-    }
-
-    /// The store is back: holders that could not be told are told now.
-    pub(super) fn tell_superseded(&mut self, out: &mut Outputs) {
-        for (realm, id, old) in std::mem::take(&mut self.takeovers.untold) {
-            self.supersede(realm, id, old, out);
         }
     }
 

@@ -16,9 +16,11 @@ use crate::{
     model::{LEASE, users::PAGE},
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
-    store::{Call, Pulse, Reply, Stamp, Standing, Wants},
+    store::{Call, Loss, Pulse, Reply, Stamp, Standing, Wants},
 };
 
+/// Bytes of a claim that say who holds it.
+const HOLDER: usize = 25;
 /// Entries that are reaped with one call.
 const REAP: usize = 500;
 /// How long one node has for reaping, and how long a dead lease is remembered, in milliseconds.
@@ -45,6 +47,13 @@ fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
     head.push(at.shard);
     head.extend_from_slice(&at.key.to_be_bytes());
     head
+}
+
+/// The first 25 bytes of a claim.
+fn holder_bytes(holder: Holder) -> Vec<u8> {
+    let mut bytes = claim_head(holder.owner, holder.at);
+    bytes.extend_from_slice(&holder.at.generation.to_be_bytes());
+    bytes
 }
 
 /// Reads the first 25 bytes of a claim.
@@ -99,8 +108,7 @@ impl Context {
             }
             Call::Reclaim { owner, at, realm, id, token, standing } => {
                 let realm = self.realm(*realm);
-                let mut claim = claim_head(*owner, *at);
-                claim.extend_from_slice(&at.generation.to_be_bytes());
+                let mut claim = holder_bytes(Holder { owner: *owner, at: *at });
                 claim.push(match standing {
                     Standing::Granted => 0,
                     Standing::Lapsed => 1,
@@ -109,7 +117,7 @@ impl Context {
                 claim.extend_from_slice(token.as_bytes());
                 one(self.claim(&scripts.reclaim, *owner, realm, id).arg(claim))
             }
-            Call::Release { realm, id, generation } => {
+            Call::Release { owner, realm, id, generation } => {
                 let realm = self.realm(*realm);
                 let partition = partition::of_peer(realm, id);
                 one(Invocation::of(&scripts.release)
@@ -117,7 +125,8 @@ impl Context {
                     .arg(keys.base(partition))
                     .arg(&**id)
                     .arg(entry("c", realm, id.as_bytes()))
-                    .arg(generation.to_be_bytes()))
+                    .arg(generation.to_be_bytes())
+                    .arg(owner.tag.0.to_be_bytes()))
             }
             Call::DeliverOrQueue { letter, token, forced } => {
                 let realm = self.realm(letter.realm);
@@ -225,6 +234,14 @@ impl Context {
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
                 .number(REAP)),
+            Call::Settle(Loss { by, realm, id, old }) => {
+                let realm = self.realm(*realm);
+                let losses = self.keys.losses(partition::of_peer(realm, id), *by);
+                let mut remove = cmd("SREM");
+                let entry = [realm.as_bytes(), b"\0", id.as_bytes(), &holder_bytes(*old)].concat();
+                remove.arg(&losses[..]).arg(entry);
+                vec![remove]
+            }
             Call::Owners => {
                 let list = |partition| {
                     let mut list = cmd("SMEMBERS");
@@ -287,6 +304,14 @@ impl Context {
     fn nodes(&self, script: &redis::Script) -> Invocation {
         let keys = ["l", "i", "k", "s", "v", "d", "w"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// A realm, a zero, an id, and who lost it, as `reap.lua` gives it.
+    fn read_loss(&self, by: Owner, loss: &[u8]) -> Option<Loss> {
+        let (name, old) = loss.split_at_checked(loss.len().checked_sub(HOLDER)?)?;
+        let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
+        let realm = self.realms.iter().position(|known| known == realm)? as RealmId;
+        Some(Loss { by, realm, id: id.into(), old: read_holder(old)? })
     }
 
     /// A message to a channel.
@@ -372,6 +397,11 @@ impl Context {
                 let nodes = list(first()).into_iter().filter_map(bytes);
                 Reply::Nodes(nodes.filter_map(|node| wire::read_node(&node)).collect())
             }
+            Call::Reap { owner, .. } => {
+                let losses = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
+                let losses = losses.filter_map(bytes).filter_map(|loss| self.read_loss(owner, &loss));
+                Reply::Reaped(losses.collect())
+            }
             Call::Owners => {
                 let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
                 let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();
@@ -387,10 +417,16 @@ impl Context {
             | Call::PutUsers { .. }
             | Call::Users { .. }
             | Call::Leave { .. }
-            | Call::Reap { .. }
+            | Call::Settle(_)
             | Call::Bury { .. } => Reply::Done,
         }
     }
+}
+
+/// Whether a call that reaps has left something.
+pub(super) fn leaves_some(values: &[Value]) -> bool {
+    let Some(Value::Array(parts)) = values.first() else { return false };
+    matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
 }
 
 fn list(value: Value) -> Vec<Value> {

@@ -131,6 +131,11 @@ impl Keys {
         self.key(partition, &[b"o"])
     }
 
+    /// SET: who lost an id to an owner, and may not have been told.
+    pub(super) fn losses(&self, partition: u8, owner: Owner) -> Bytes {
+        self.key(partition, &[b"t:", &owner_bytes(owner)])
+    }
+
     /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the `d`ead, and one that says that
     /// somebody has s`w`ept.
     pub(super) fn nodes(&self, what: &str) -> Bytes {

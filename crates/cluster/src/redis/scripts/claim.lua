@@ -11,6 +11,10 @@ if old then
   generation = math.max(generation, struct.unpack('>I8', string.sub(old, 18, 25)) + 1)
   superseded = string.sub(old, 1, 25)
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])
+  if string.sub(old, 1, 4) ~= string.sub(ARGV[4], 1, 4) then
+    -- Kept until its node has been told.
+    redis.call('SADD', ARGV[1] .. 't:' .. string.sub(ARGV[4], 1, 12), string.sub(ARGV[3], 3) .. superseded)
+  end
 elseif ARGV[6] == '1' then
   return {'full'}
 end

@@ -1,4 +1,4 @@
--- Removes some of what a dead owner left in one partition. Returns how much is left.
+-- Removes some of what a dead owner left in one partition. Returns how much is left, and its losses, which stay until they are settled.
 -- KEYS index of the owner
 -- ARGV base, publish command, owner (12 bytes), how much at most
 -- Entries are c \0 realm \0 id, r \0 namespace \0 room \0 socket, u \0 namespace \0 socket (15 bytes, zeros too).
@@ -31,5 +31,6 @@ for _, entry in ipairs(redis.call('SPOP', KEYS[1], ARGV[4])) do
   end
 end
 local left = redis.call('SCARD', KEYS[1])
-if left == 0 then redis.call('SREM', base .. 'o', owner) end
-return left
+local losses = redis.call('SMEMBERS', base .. 't:' .. owner)
+if left == 0 and #losses == 0 then redis.call('SREM', base .. 'o', owner) end
+return {left, losses}

@@ -26,6 +26,10 @@ if old then
     end
     if stays then return {'taken'} end
     superseded = string.sub(old, 1, 25)
+    if tag(old) ~= tag(ARGV[4]) then
+      -- Kept until its node has been told.
+      redis.call('SADD', ARGV[1] .. 't:' .. string.sub(ARGV[4], 1, 12), string.sub(ARGV[3], 3) .. superseded)
+    end
   end
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])
 end
