@@ -184,7 +184,7 @@ pub(crate) struct Machine {
     takeovers: takeovers::Takeovers,
     /// How often the bus was lost.
     bus_losses: u64,
-    /// The bus was lost, and the claims could not be made again yet.
+    /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
     is_doubtful: bool,
 }
 
@@ -312,9 +312,9 @@ impl Machine {
             }
             Pending::LetGo(number, loss) => {
                 self.let_go_told(number, &reply, out);
-                self.loss_told(now, loss, &reply, out);
+                self.loss_told(loss, &reply, out);
             }
-            Pending::Superseded(loss) => self.loss_told(now, loss, &reply, out),
+            Pending::Superseded(loss) => self.loss_told(loss, &reply, out),
             Pending::Reap => self.reaped(now, reply, out),
             Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),

@@ -61,6 +61,7 @@ impl Machine {
                     let call = Call::Reclaim { owner, at, realm, id, token, standing };
                     out.push_back(Output::Call(call, pending));
                 }
+                self.is_doubtful |= is_doubted && !self.lease.is_valid(now);
                 if self.takeovers.is_gone_already(generation) {
                     // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
                     if let Some(old) = superseded {
@@ -177,8 +178,8 @@ impl Machine {
     }
 
     /// A holder was told of its loss. One that did not hear it has lost the bus, and will ask.
-    pub(super) fn loss_told(&mut self, now: Instant, loss: Loss, reply: &Reply, out: &mut Outputs) {
-        if matches!(reply, Reply::Told(_)) && self.lease.is_valid(now) {
+    pub(super) fn loss_told(&mut self, loss: Loss, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Told(_)) {
             out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
         }
     }
@@ -211,7 +212,8 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if !self.lease.is_valid(now) {
-            // Everything is asked again when the store is back.
+            // Everything is asked again when the store is back, or the lease turns out to have held.
+            self.is_doubtful = true;
             return;
         }
         let own = self.own.claim(realm, id).filter(|claim| claim.at == at);
