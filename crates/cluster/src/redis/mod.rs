@@ -19,6 +19,8 @@ mod scripts;
 mod source;
 mod subscriber;
 #[cfg(test)]
+mod same;
+#[cfg(test)]
 mod tests;
 mod wire;
 

@@ -22,7 +22,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A `redis-server` of its own, without persistence.
-struct Server {
+pub(super) struct Server {
     child: Child,
     port: u16,
 }
@@ -32,7 +32,7 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with(&[])
     }
 
@@ -73,12 +73,12 @@ impl Server {
         sentinel
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Sends one command, and gives the answer back as it is.
-    fn ask(&self, command: &str) -> String {
+    pub(super) fn ask(&self, command: &str) -> String {
         let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         // A sentinel knows no QUIT.
         connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
