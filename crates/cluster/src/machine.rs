@@ -34,7 +34,7 @@ pub(crate) enum Pending {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
-        /// Under which owner it was asked for, and how often the bus had been lost then.
+        /// Under which owner it was asked for, and how often the bus had come back then.
         asked: (Owner, u64),
     },
     Reclaim {
@@ -182,8 +182,8 @@ pub(crate) struct Machine {
     lease: lease::Lease,
     users: users::Dirty,
     takeovers: takeovers::Takeovers,
-    /// How often the bus was lost.
-    bus_losses: u64,
+    /// How often the bus came back.
+    bus_returns: u64,
     /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
     is_doubtful: bool,
 }
@@ -209,7 +209,7 @@ impl Machine {
             letters: letters::Letters::default(),
             users: users::Dirty::default(),
             takeovers: takeovers::Takeovers::default(),
-            bus_losses: 0,
+            bus_returns: 0,
             is_doubtful: false,
             lease,
         }

@@ -325,7 +325,6 @@ impl Machine {
                 }
             }
             None => {
-                self.bus_losses += 1;
                 for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
                     replica.unheard();
                 }
