@@ -15,11 +15,11 @@ mod calls;
 mod commands;
 mod keys;
 mod pump;
+#[cfg(test)]
+mod same;
 mod scripts;
 mod source;
 mod subscriber;
-#[cfg(test)]
-mod same;
 #[cfg(test)]
 mod tests;
 mod wire;

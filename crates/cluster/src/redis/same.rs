@@ -103,12 +103,9 @@ impl Said {
                     standing,
                 })
             }
-            6 => both(&|side| Call::Release {
-                owner,
-                realm,
-                id: id.clone(),
-                generation: at[side].generation,
-            }),
+            6 => {
+                both(&|side| Call::Release { owner, realm, id: id.clone(), generation: at[side].generation })
+            }
             7 => {
                 let (src, forced) = (self.id(), self.rng.random_bool(0.3));
                 let kind = self.pick(&[Kind::Offer, Kind::Expire]);

@@ -394,6 +394,25 @@ fn a_dead_node_is_reaped_and_its_members_say_farewell() {
 }
 
 #[test]
+fn what_a_node_wrote_after_its_lease_was_deleted_is_reaped_too() {
+    let server = Server::start();
+    let one = Node::start(&server, 1);
+    let two = Node::start(&server, 2);
+    // It has just joined. Until its next heartbeat, a second later, it cannot know that its lease is gone.
+    server.ask("FLUSHALL");
+    assert!(two.claim(7, "x", "t").is_some());
+    let (second, _) = two.join(&room(), 2);
+    two.cluster.die();
+    one.wait_until(Status::Degraded);
+    one.wait_until(Status::Online);
+    let (_, others) = one.join(&room(), 1);
+    assert_eq!(others, [second]);
+    // Nobody remembers its lease: it shows in what it wrote.
+    assert_eq!(one.change(), ("left", second));
+    until(|| one.claim(8, "x", "other"));
+}
+
+#[test]
 fn an_empty_redis_is_filled_again_and_nobody_is_told_of_it() {
     let mut server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
