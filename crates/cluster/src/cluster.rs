@@ -241,6 +241,11 @@ impl Cluster {
         }
     }
 
+    /// Whether the store was there for long enough that nodes have written their parts again, should it have been away.
+    pub fn is_steady(&self) -> bool {
+        self.core.lock().machine.is_steady()
+    }
+
     /// A node of the cluster, as far as this one knows.
     pub fn node(&self, tag: NodeTag) -> Option<NodeInfo> {
         self.nodes.read().get(&tag).cloned()
@@ -422,14 +427,14 @@ impl Cluster {
         if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
             return;
         }
-        let route = match &room {
+        let (route, is_current) = match &room {
             Some(room) => match core.machine.find_route(room) {
-                Some(route) => Some(route),
+                Some(route) => (Some(route), core.machine.is_current(room)),
                 None => return,
             },
-            None => None,
+            None => (None, true),
         };
-        self.outlet.heard(Heard { from, room, route, payload });
+        self.outlet.heard(Heard { from, room, route, is_current, payload });
     }
 
     /// A node told this one something.

@@ -102,6 +102,10 @@ pub(crate) enum Pending {
         shard: ShardId,
         ticket: Ticket,
     },
+    Flush {
+        shard: ShardId,
+        ticket: Ticket,
+    },
     /// One of the calls that adopt a session.
     Adopt {
         shard: ShardId,
@@ -229,6 +233,16 @@ impl Machine {
         self.rooms.find_route(room)
     }
 
+    /// Whether what was heard in a room so far was told.
+    pub(crate) fn is_current(&self, room: &RoomName) -> bool {
+        self.rooms.is_current(room)
+    }
+
+    /// Whether the store was there for as long as nodes may take to write their parts again.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.lease.is_steady(rooms::SETTLE)
+    }
+
     /// A shard let go of a room's route.
     pub(crate) fn forget_route(&mut self, room: &RoomName, now: Instant) {
         self.rooms.forget_if_unused(room, now, self.lease.is_shared());
@@ -279,6 +293,13 @@ impl Machine {
                     out.push_back(Output::Call(call, Pending::Locate { shard, ticket }));
                 } else {
                     out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node: None }));
+                }
+            }
+            Command::Flush { shard, ticket } => {
+                if self.lease.is_shared() {
+                    out.push_back(Output::Call(Call::Flush, Pending::Flush { shard, ticket }));
+                } else {
+                    out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
                 }
             }
             Command::Listen { shard, ticket, rooms } => self.listen(now, shard, ticket, rooms, out),
@@ -343,6 +364,9 @@ impl Machine {
             Pending::Locate { shard, ticket } => {
                 let node = if let Reply::User(node) = reply { node } else { None };
                 out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node }));
+            }
+            Pending::Flush { shard, ticket } => {
+                out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
             }
             Pending::Adopt { shard, ticket } => self.adoptions.answered(shard, ticket, out),
             Pending::Heartbeat { sent, owner, joins } => {

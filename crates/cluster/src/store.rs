@@ -74,6 +74,8 @@ pub(crate) enum Call {
     Leave { owner: Owner },
     /// Remove what a dead owner left in one partition.
     Reap { owner: Owner, partition: u8 },
+    /// Nothing: what was asked for before is done when it is answered.
+    Flush,
     /// Tell a node something. Not shared state: a message on the bus.
     Tell { from: Owner, to: NodeTag, message: ToNode },
 }

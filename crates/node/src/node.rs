@@ -23,7 +23,7 @@ use crate::{
     config::ClusterConfig,
     config::Config,
     inbox::Inboxes,
-    message::{Audience, Directed, ForSocket, ToShard},
+    message::{Audience, Directed, ToShard},
     policy::{AllowAll, Policy},
     relay::{Signs, Strangers},
     remote::{What, Word},
@@ -88,12 +88,9 @@ impl NodeShared {
             return;
         }
         let Directed { to, namespace, what } = directed;
-        let what = match what {
-            ForSocket::Send { message, volatile } => What::Send { message, volatile },
-            ForSocket::Disconnect { close } => What::Disconnect { close },
-            _ => return,
-        };
-        self.tell(to.node(), &Word::ForSocket { to, namespace, what });
+        if let Ok(what) = What::of(what) {
+            self.tell(to.node(), &Word::ForSocket { to, namespace, what });
+        }
     }
 
     /// Begins a broadcast on this thread's shard, or on the first.

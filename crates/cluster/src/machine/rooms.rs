@@ -20,7 +20,7 @@ use crate::{
 /// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a member that is missing after the store was away may take to be written again.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
 const BUS_WAIT: Duration = Duration::from_secs(3);
 
@@ -125,6 +125,14 @@ impl Replica {
         has_kept
     }
 
+    /// What is heard is told, and nothing was missed as far as is known.
+    fn is_current(&self) -> bool {
+        self.heard == Heard::Yes
+            && self.state.is_some()
+            && self.comparing.is_none()
+            && self.settles_at.is_none()
+    }
+
     fn is_unused(&self) -> bool {
         Arc::strong_count(&self.route) == 1
             && self.route.is_empty()
@@ -148,6 +156,11 @@ impl Replicas {
             Some(replica) => replica.route.clone(),
             None => self.rooms.entry(room.clone()).or_default().route.clone(),
         }
+    }
+
+    /// Whether what was heard in the room so far was told.
+    pub(super) fn is_current(&self, room: &RoomName) -> bool {
+        self.rooms.get(room).is_some_and(Replica::is_current)
     }
 
     pub(super) fn find_route(&self, room: &RoomName) -> Option<Arc<Route>> {
@@ -276,6 +289,7 @@ impl Machine {
         {
             compare(replica, room, false, out);
         }
+        self.listen_on(now, room, out);
     }
 
     /// A room is heard.

@@ -215,6 +215,7 @@ impl Context {
                 all.arg(&keys.nodes("i")[..]);
                 vec![all]
             }
+            Call::Flush => vec![cmd("PING")],
             Call::Leave { owner } => one(self.nodes(&scripts.leave).arg(owner_bytes(*owner))),
             Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
                 .key(keys.index(*partition, *owner))
@@ -367,6 +368,7 @@ impl Context {
             | Call::PutUsers { .. }
             | Call::Users { .. }
             | Call::Leave { .. }
+            | Call::Flush
             | Call::Reap { .. } => Reply::Done,
         }
     }

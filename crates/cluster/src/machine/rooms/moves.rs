@@ -74,18 +74,26 @@ impl Machine {
             out.push_back(Output::Call(call, Pending::Listen { room: room.clone() }));
             return;
         }
-        self.listened(room, true, out);
+        if is_online && !replica.is_current() {
+            // It is being compared: whom the difference is news to would not be known.
+            return;
+        }
+        self.listened(room, is_online, out);
     }
 
     pub(in crate::machine) fn listen_answered(&mut self, room: &RoomName, reply: Reply, out: &mut Outputs) {
-        let is_live = matches!(reply, Reply::Records { .. });
+        let is_answered = matches!(reply, Reply::Records { .. });
         if let (Reply::Records { stamp, records }, Some(replica)) = (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
         {
             replica.replace(room, stamp.unwrap_or_default(), records, &|_| false, out);
         }
         self.catch_up(room, out);
-        self.listened(room, is_live, out);
+        if !is_answered {
+            self.listened(room, false, out);
+        } else if self.rooms.is_current(room) {
+            self.listened(room, true, out);
+        }
     }
 
     /// Who waits for a room goes on without it.
