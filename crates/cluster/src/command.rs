@@ -165,8 +165,8 @@ pub enum Command {
         shard: ShardId,
         /// Names the question.
         ticket: Ticket,
-        /// The rooms.
-        rooms: Vec<RoomName>,
+        /// The rooms, and the number of a change of each (as of [`Delivery::RoomChanged`]) that has to be known.
+        rooms: Vec<(RoomName, u128)>,
     },
     /// Wait until everything this node has said so far was said, or cannot be. Answered by [`Delivery::Flushed`].
     Flush {

@@ -34,6 +34,8 @@ pub(crate) enum ToShard {
     CloseProbe(ConnAt),
     /// A session that was born here and lives elsewhere is over.
     Forget(Vec<Address>),
+    /// The connection of another node has ended: it has died, or has had nothing to say for long.
+    NodeLost(NodeTag),
     /// The policy, or a middleware, has decided.
     Verdict(u64, crate::shard::Outcome),
     /// More waits than the node's budget allows, and most of it here.
@@ -232,7 +234,14 @@ pub(crate) enum MoveStep {
     /// Giver to taker: there is nothing to take any more.
     Cancelled { sid: Address, at: ConnAt },
     /// Giver on another node to taker: listen to these rooms from now on, and say fences in them. Not answered when it cannot be.
-    Expect { sid: Address, giver: Place, at: ConnAt, rooms: Vec<RoomName>, answer: oneshot::Sender<Lasts> },
+    /// With each room comes the number of a change that the session was told.
+    Expect {
+        sid: Address,
+        giver: Place,
+        at: ConnAt,
+        rooms: Vec<(RoomName, u128)>,
+        answer: oneshot::Sender<Lasts>,
+    },
     /// The answer of a taker on another node: it hears all but what was said everywhere up to these; `None` when it cannot take.
     Ready { sid: Address, at: ConnAt, everywhere: Option<Lasts> },
     /// A fence of a taker on another node was heard in a room; and whether all changes before it were told.

@@ -37,6 +37,11 @@ thread_local! {
 /// How often a stopping node looks whether its clients are gone.
 const STOP_POLL: Duration = Duration::from_millis(20);
 
+/// Which node gave a request its number: the one where it landed.
+pub(crate) fn node_of_request(number: u64) -> NodeTag {
+    NodeTag((number >> 32) as u32)
+}
+
 /// What the shards of a node share.
 pub(crate) struct NodeShared {
     pub(crate) tag: NodeTag,

@@ -87,7 +87,11 @@ impl NodeShared {
     }
 
     /// Asks a node something; the answer is `None` when it does not come.
-    pub(crate) fn ask(&self, to: NodeTag, asked: &Asked<'_>) -> impl Future<Output = Option<Answered>> + Send + 'static {
+    pub(crate) fn ask(
+        &self,
+        to: NodeTag,
+        asked: &Asked<'_>,
+    ) -> impl Future<Output = Option<Answered>> + Send + 'static {
         let link = self.cluster.link().zip(self.cluster.peer(to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, wire::encode(asked)));
         async move { wire::decode(&answer?.await.ok()?).ok() }

@@ -47,7 +47,7 @@ struct Replica {
     joins: Vec<Join>,
     waits_since: Option<Instant>,
     /// Moves that wait for the room to be heard and a snapshot.
-    listens: Vec<(ShardId, Ticket)>,
+    listens: Vec<Listen>,
     /// The records were asked for to be compared; what is heard meanwhile waits for them.
     comparing: Option<Vec<RoomDelta>>,
     /// They are to be asked for once more: something may have been missed since.
@@ -55,6 +55,14 @@ struct Replica {
     /// When members that were missing are looked for once more.
     settles_at: Option<Instant>,
     unused_since: Option<Instant>,
+}
+
+/// A move that waits for a room to be heard, and known as far as this.
+#[derive(Debug, Clone, Copy)]
+struct Listen {
+    shard: ShardId,
+    ticket: Ticket,
+    stamp: Stamp,
 }
 
 #[derive(Debug)]
@@ -66,6 +74,11 @@ struct State {
 /// The number of a change: the same on every node that hears it in its turn.
 fn number_of(stamp: Stamp) -> u128 {
     u128::from(stamp.epoch) << 64 | u128::from(stamp.version) << 16
+}
+
+/// The version that a change belongs to. What differed in a snapshot has one number after the other behind its version's.
+fn stamp_of(number: u128) -> Stamp {
+    Stamp { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
 }
 
 impl Replica {
@@ -242,6 +255,9 @@ impl Machine {
         if stamp == next || begins {
             state.stamp = stamp;
             replica.tell(&room, change, out);
+            if !replica.listens.is_empty() {
+                self.listened(&room, out);
+            }
         } else {
             // A room that was made anew has lost its records, which their nodes will write again.
             let settled = is_steady && stamp.epoch == state.stamp.epoch;
@@ -382,7 +398,7 @@ impl Machine {
                 self.put_or_join_alone(now, join, out);
             }
             if is_late {
-                self.listen_anyway(&room, out);
+                self.not_listened(&room, out);
             }
         }
         let Self { rooms, own, .. } = self;

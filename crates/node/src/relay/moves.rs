@@ -81,7 +81,7 @@ impl NodeShared {
     pub(super) fn expect_session(
         &self,
         (sid, giver, at): (Address, Place, ConnAt),
-        rooms: Vec<RoomName>,
+        rooms: Vec<(RoomName, u128)>,
         answer: Answer,
     ) {
         let (reply, ready) = oneshot::channel();

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use signalbox_cluster::{
-    Address, NodeTag,
+    Address, NodeTag, ShardId,
     link::{Answer, Handler},
 };
 use tokio::sync::oneshot;
@@ -26,6 +26,12 @@ impl Handler for Inboxes {
                 node.metrics.bus_refused.inc();
                 tracing::debug!(node = %from, %error, "unreadable request of another node");
             }
+        }
+    }
+
+    fn lost(&self, from: NodeTag) {
+        for shard in 0..self.len() {
+            self.push(shard as ShardId, ToShard::NodeLost(from));
         }
     }
 

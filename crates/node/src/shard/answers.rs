@@ -124,6 +124,8 @@ impl State {
     pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.told = number;
+        self.note_change_for_departures(key, change);
+        let Some(room) = self.rooms.get(key) else { return };
         let record = change.record();
         let emission = match change {
             Change::Joined(_) => &record.joined,
@@ -137,6 +139,6 @@ impl State {
         }
         let message =
             Message::event(&namespace, None, &emission.event, &[&emission.args], &emission.attachments);
-        self.tell_room(key, number, record.socket, &message);
+        self.tell_room(key, number, change, &message);
     }
 }

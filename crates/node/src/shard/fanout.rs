@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, sync::atomic::Ordering};
 
-use signalbox_cluster::{Address, RoomName, Scope};
+use signalbox_cluster::{Address, RoomName, Scope, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
@@ -333,21 +333,22 @@ impl State {
     }
 
     /// Whether a session was told of a change before it moved here.
-    fn was_told(&self, session: u32, room: RoomKey, number: u128) -> bool {
-        let known = self.sessions.get(session as usize).and_then(|session| session.seen.as_ref());
-        let name = || self.rooms.get(room).map(|room| &room.name);
-        known.is_some_and(|known| name().is_some_and(|name| known.seen.was_told(name, number)))
+    fn was_told(&mut self, session: u32, room: RoomKey, number: u128, change: &Change) -> bool {
+        let known = self.sessions.get_mut(session as usize).and_then(|session| session.seen.as_mut());
+        let Some((known, room)) = known.zip(self.rooms.get(room)) else { return false };
+        known.seen.was_told(self.node.tag, &room.name, number, change)
     }
 
     /// Every member of a room here but one hears something about that one.
-    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, about: Address, message: &Message) {
-        self.keep_change_for_takings(key, number, about, message);
+    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
+        self.keep_change_for_takings(key, number, change, message);
+        let about = change.record().socket;
         let mut index = 0;
         while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))
         {
             let (socket, session) = (*socket, *session);
             index += 1;
-            if socket != about && !self.was_told(session, key, number) {
+            if socket != about && !self.was_told(session, key, number, change) {
                 self.send(session, message, false);
             }
         }

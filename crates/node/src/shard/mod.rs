@@ -17,6 +17,7 @@
 //! - `peers`: PeerServer clients.
 //! - `answers`: what the cluster says.
 //! - `shrink`: memory that is given back after a crowd has gone.
+//! - `losses`: what is left half done by a node that dies.
 //! - `calls`: handlers, middlewares and slow verdicts, which run beside the shard.
 
 mod actions;
@@ -26,6 +27,7 @@ mod conns;
 mod directed;
 mod engine;
 mod fanout;
+mod losses;
 mod membership;
 mod moves;
 mod packets;
@@ -292,6 +294,7 @@ impl State {
                     self.forwards.remove(&address);
                 }
             }
+            ToShard::NodeLost(tag) => self.node_lost(now, tag),
             ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
             ToShard::Relieve => self.relieve(),
             ToShard::Drain { sessions, peers } => self.drain(now, sessions, peers),
@@ -308,6 +311,7 @@ impl State {
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Move { sid } => self.move_timed_out(now, at, sid),
+                Timer::Silence { key, number, polls } => self.silence_is_over(now, key, number, polls),
                 Timer::Sweep => self.sweep(now),
             }
         }

@@ -15,13 +15,13 @@ mod away;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
-use signalbox_cluster::{Address, RoomName, ShardId};
+use signalbox_cluster::{Address, RoomName, ShardId, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-pub(super) use self::away::{Departure, Given, SWEEP};
 use self::arrival::Abroad;
+pub(super) use self::away::{Departure, Given, SWEEP};
 use super::{
     State,
     rooms::RoomKey,
@@ -52,7 +52,7 @@ pub(super) struct Taking {
 /// What was heard meanwhile.
 enum Heard {
     Broadcast(Broadcast),
-    Change { room: RoomName, number: u128, about: Address, message: Message },
+    Change { room: RoomName, number: u128, change: Change, message: Message },
 }
 
 impl State {
@@ -237,7 +237,7 @@ impl State {
                 room.members.swap_remove(&id);
                 rooms.push((id, room.name.clone()));
                 let (broadcasts, told) = (room.seen.clone(), room.told);
-                seen_rooms.push(SeenRoom { room: room.name.clone(), broadcasts, told });
+                seen_rooms.push(SeenRoom { room: room.name.clone(), broadcasts, told, changes: Vec::new() });
                 left.push(key);
             }
         }
@@ -298,8 +298,9 @@ impl State {
 
     /// Gives a session that has arrived what was heard for it, unless it saw that before it moved.
     fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName)], heard: &Heard) {
+        let here = self.node.tag;
         let Some(session) = self.session(key, number) else { return };
-        let Some(known) = &session.seen else { return };
+        let Some(known) = &mut session.seen else { return };
         match heard {
             Heard::Broadcast(broadcast) => {
                 if known.seen.has_seen(broadcast) {
@@ -310,11 +311,12 @@ impl State {
                     self.send(key, &broadcast.message, broadcast.volatile);
                 }
             }
-            Heard::Change { room, number: change, about, message } => {
-                if known.seen.was_told(room, *change) {
+            Heard::Change { room, number, change, message } => {
+                if known.seen.was_told(here, room, *number, change) {
                     return;
                 }
-                let is_news = |(id, name): &&(Address, RoomName)| name == room && id != about;
+                let about = change.record().socket;
+                let is_news = |(id, name): &&(Address, RoomName)| name == room && *id != about;
                 for _ in 0..rooms.iter().filter(is_news).count() {
                     self.send(key, message, false);
                 }
@@ -338,14 +340,14 @@ impl State {
         &mut self,
         key: RoomKey,
         number: u128,
-        about: Address,
+        change: &Change,
         message: &Message,
     ) {
         let Some(room) = self.rooms.get(key) else { return };
         for sid in &room.takings {
             if let Some(taking) = self.takings.get_mut(sid) {
                 let (room, message) = (room.name.clone(), message.clone());
-                taking.keep(Heard::Change { room, number, about, message });
+                taking.keep(Heard::Change { room, number, change: change.clone(), message });
             }
         }
     }

@@ -6,9 +6,12 @@
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{NodeTag, RoomName};
+use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
 
 use crate::message::{Broadcast, Origin};
+
+/// The part of a change's number that tells what differed in one snapshot apart.
+const VERSION_BITS: u32 = 16;
 
 /// The last broadcast of each origin, in one place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +63,8 @@ pub(crate) struct SeenRoom {
     pub(crate) broadcasts: Lasts,
     /// The number of the last change.
     pub(crate) told: u128,
+    /// What changed last about whom while the session was about to move: the digest of the record, `None` for one that left.
+    pub(crate) changes: Vec<(Address, Option<u64>)>,
 }
 
 /// It is remembered for a while after the move.
@@ -85,10 +90,38 @@ impl Seen {
         }
     }
 
-    /// Whether the session was told of a change.
-    pub(crate) fn was_told(&self, room: &RoomName, number: u128) -> bool {
-        self.room(room).is_some_and(|seen| number <= seen.told)
+    /// Whether the session was told of a change. It counts as told from then on.
+    ///
+    /// Of a node's own changes the number says all. Two nodes number what differed in a snapshot differently, behind the number of
+    /// its version; such a difference may hold what the session was told one by one.
+    pub(crate) fn was_told(&mut self, here: NodeTag, room: &RoomName, number: u128, change: &Change) -> bool {
+        let is_here = self.node == here;
+        let Some(seen) = self.rooms.iter_mut().find(|seen| seen.room == *room) else { return false };
+        if is_here {
+            return number <= seen.told;
+        }
+        if number >> VERSION_BITS <= seen.told >> VERSION_BITS {
+            return true;
+        }
+        let about = change.record().socket;
+        let Some(index) = seen.changes.iter().position(|(socket, _)| *socket == about) else { return false };
+        let (_, known) = seen.changes.swap_remove(index);
+        known == digest(change)
     }
+}
+
+/// Tells one record from another; `None` for none. FNV-1a, the same on every node.
+pub(crate) fn digest(change: &Change) -> Option<u64> {
+    let record = match change {
+        Change::Joined(record) | Change::Updated(record) => record,
+        Change::Left(_) => return None,
+    };
+    let bytes = postcard::to_stdvec(&**record).unwrap_or_default();
+    Some(
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -35,6 +35,12 @@ pub(crate) enum Timer {
     Move {
         sid: Address,
     },
+    /// A client that polled through a node that died.
+    Silence {
+        key: u32,
+        number: u64,
+        polls: u64,
+    },
     /// What was kept for nodes that are gone.
     Sweep,
 }

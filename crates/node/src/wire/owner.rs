@@ -27,8 +27,9 @@ pub(crate) enum Asked<'a> {
     },
     /// A WebSocket of the node that asks wants to take the session over.
     BeginUpgrade { sid: Address, at: ConnAt },
-    /// Of the node of the WebSocket: listen to the session's rooms, and say fences there for this shard.
-    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<RoomName> },
+    /// Of the node of the WebSocket: listen to the session's rooms, know them as far as these changes, and say fences there for this
+    /// shard.
+    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<(RoomName, u128)> },
     /// Here is the session.
     Take(Box<Sent>),
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use signalbox_cluster::{Address, Command, RoomName, Scope};
+use signalbox_cluster::{Address, Command, NodeTag, RoomName, Scope};
 use signalbox_engineio::Transport;
 use tokio::sync::oneshot;
 
 use super::super::{State, answers::Waiting, seen::Lasts, timers::Timer};
-use super::away::PATIENCE;
+use super::{Taking, away::PATIENCE};
 use crate::{
     message::{ConnAt, Moved, Place},
     wire::{Fence, Said, Sent},
@@ -35,7 +35,7 @@ impl State {
         &mut self,
         now: Instant,
         (sid, giver, at): (Address, Place, ConnAt),
-        rooms: &[RoomName],
+        rooms: &[(RoomName, u128)],
         answer: oneshot::Sender<Lasts>,
     ) {
         if self.probe(at).is_none() || self.node.is_leaving() {
@@ -49,7 +49,8 @@ impl State {
             everywhere: self.seen_everywhere.clone(),
             answer: Some(answer),
         };
-        self.begin_taking(sid, at, rooms, Some(from));
+        let names: Vec<RoomName> = rooms.iter().map(|(room, _)| room.clone()).collect();
+        self.begin_taking(sid, at, &names, Some(from));
         self.timers.add(now + WAIT, Timer::Move { sid });
         self.ask_for_fences(sid, self.id, at);
         let ticket = self.next_number();
@@ -120,6 +121,15 @@ impl State {
         self.node.clone().cluster.submit(now, adopt);
         self.count_session(Transport::Polling, 1);
         self.take_session(now, Moved { at, session, frames, rooms: sent.rooms, seen: sent.seen });
+    }
+
+    /// The node they were to come from has died.
+    pub(in crate::shard) fn cancel_takings_from(&mut self, lost: NodeTag) {
+        let from = |taking: &Taking| taking.from.as_ref().is_some_and(|from| from.giver.node == lost);
+        let takings = self.takings.iter().filter(|(_, taking)| from(taking));
+        for (sid, at) in takings.map(|(sid, taking)| (*sid, taking.at)).collect::<Vec<_>>() {
+            self.cancel_taking(sid, at);
+        }
     }
 
     pub(super) fn arrival_timed_out(&mut self, due: Instant, sid: Address) {

@@ -13,11 +13,19 @@
 
 use std::time::{Duration, Instant};
 
-use signalbox_cluster::{Address, Command, RoomName};
+use signalbox_cluster::{Address, Command, RoomName, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
 
-use super::super::{State, answers::Waiting, calls::Call, seen::Lasts, session::Socket, timers::Timer};
+use super::super::{
+    State,
+    answers::Waiting,
+    calls::Call,
+    rooms::RoomKey,
+    seen::{Lasts, digest},
+    session::Socket,
+    timers::Timer,
+};
 use crate::{
     app,
     message::{Broadcast, ConnAt, End, MoveStep, ToShard},
@@ -35,10 +43,12 @@ pub(in crate::shard) struct Departure {
     since: Instant,
     /// Fences that were not heard yet.
     fences: usize,
-    /// Whatever the client has said was said to other nodes.
-    is_flushed: bool,
     /// What is to be heard everywhere before the session may go, once the taker has said so.
     behind: Option<Lasts>,
+    /// It goes as soon as the client's last words are out.
+    is_going: bool,
+    /// What has changed in which rooms since the move began.
+    changes: Vec<(RoomKey, Address, Option<u64>)>,
 }
 
 /// A session that was sent to another node, which has not said yet that it has it.
@@ -55,14 +65,12 @@ impl State {
         session.local.is_moving = true;
         let sid = session.sid;
         let rooms = session.connection.sockets().iter().flat_map(|joined| joined.socket.rooms.iter());
-        let rooms: Vec<_> =
-            rooms.filter_map(|room| self.rooms.get(*room)).map(|room| room.name.clone()).collect();
-        let departure = Departure { at, since: now, fences: rooms.len(), is_flushed: false, behind: None };
+        let rooms = rooms.filter_map(|room| self.rooms.get(*room));
+        let rooms: Vec<_> = rooms.map(|room| (room.name.clone(), room.told)).collect();
+        let (fences, changes) = (rooms.len(), Vec::new());
+        let departure = Departure { at, since: now, fences, behind: None, is_going: false, changes };
         self.departures.insert(sid, departure);
         self.timers.add(now + PATIENCE, Timer::Move { sid });
-        let ticket = self.next_number();
-        self.waiting.insert(ticket, Waiting::Flush { sid, at });
-        self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
         let answer = self.node.ask(at.node, &Asked::Prepare { sid, giver: self.id, at, rooms });
         let (node, shard) = (self.node.clone(), self.id);
         tokio::spawn(async move {
@@ -76,9 +84,20 @@ impl State {
 
     /// Whatever the client has said was said to other nodes.
     pub(in crate::shard) fn flushed(&mut self, now: Instant, sid: Address, at: ConnAt) {
-        if let Some(departure) = self.departures.get_mut(&sid).filter(|departure| departure.at == at) {
-            departure.is_flushed = true;
-            self.check_departure(now, sid);
+        if self.departures.get(&sid).is_some_and(|departure| departure.at == at) {
+            self.send_session(now, sid);
+        }
+    }
+
+    /// A room has changed: what a session that is to move is told of it, its new node may tell in another way.
+    pub(in crate::shard) fn note_change_for_departures(&mut self, room: RoomKey, change: &Change) {
+        if self.departures.is_empty() {
+            return;
+        }
+        let (about, now) = (change.record().socket, digest(change));
+        for departure in self.departures.values_mut() {
+            departure.changes.retain(|(of, socket, _)| (*of, *socket) != (room, about));
+            departure.changes.push((room, about, now));
         }
     }
 
@@ -132,15 +151,23 @@ impl State {
     }
 
     fn check_departure(&mut self, now: Instant, sid: Address) {
-        if self.departures.get(&sid).is_some_and(|departure| self.is_level_with(departure)) {
-            self.send_session(now, sid);
+        if !self.departures.get(&sid).is_some_and(|departure| self.is_level_with(departure)) {
+            return;
         }
+        let ticket = self.next_number();
+        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| !departure.is_going) else {
+            return;
+        };
+        // At last whatever the client said; the answer comes between two versions of a room, never within one.
+        departure.is_going = true;
+        let at = departure.at;
+        self.waiting.insert(ticket, Waiting::Flush { sid, at });
+        self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
     }
 
     /// Whether this shard has heard all that the taker does not hear itself.
     fn is_level_with(&self, departure: &Departure) -> bool {
-        let is_fenced = departure.is_flushed && departure.fences == 0;
-        let Some(behind) = departure.behind.as_ref().filter(|_| is_fenced) else { return false };
+        let Some(behind) = departure.behind.as_ref().filter(|_| departure.fences == 0) else { return false };
         // What began here was heard here before anybody else could hear it.
         let mut elsewhere = behind.iter().filter(|(origin, _)| origin.node != self.node.tag);
         elsewhere.all(|(origin, sequence)| self.seen_everywhere.has_seen(origin, sequence))
@@ -148,7 +175,7 @@ impl State {
 
     /// The session goes.
     fn send_session(&mut self, now: Instant, sid: Address) {
-        let Some(Departure { at, .. }) = self.departures.remove(&sid) else { return };
+        let Some(Departure { at, changes, .. }) = self.departures.remove(&sid) else { return };
         let Some(key) = self.find_session(sid) else { return };
         let Some(frames) = self.leave_polling(key) else {
             self.end(now, key, End::Lost(CloseReason::TransportError));
@@ -161,7 +188,15 @@ impl State {
         let mut session = self.sessions.remove(key as usize);
         self.client_gone();
         self.count_session(Transport::Polling, -1);
-        let (rooms, seen) = self.let_go(&mut session, at.place());
+        let changes: Vec<_> = changes
+            .into_iter()
+            .filter_map(|(room, about, now)| Some((self.rooms.get(room)?.name.clone(), about, now)))
+            .collect();
+        let (rooms, mut seen) = self.let_go(&mut session, at.place());
+        for seen in &mut seen.rooms {
+            let here = changes.iter().filter(|(room, ..)| *room == seen.room);
+            seen.changes = here.map(|(_, about, now)| (*about, *now)).collect();
+        }
         let memberships: Vec<_> = rooms.iter().map(|(id, room)| (room.clone(), *id)).collect();
         let sockets = session.portable.connection.leave_all();
         let ids: Vec<_> = sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
