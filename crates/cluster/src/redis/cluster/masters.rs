@@ -1,6 +1,12 @@
 //! The nodes of a Redis Cluster: which of them own what, as far as is known, and connections to them.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use ahash::AHashMap;
 use deadpool_redis::Pool;
@@ -33,12 +39,15 @@ pub(in super::super) struct Masters {
     /// When the nodes were last asked for their views.
     asked: tokio::sync::Mutex<Option<Instant>>,
     pools: Mutex<AHashMap<Address, Pool>>,
+    /// A node was asked that is none of a Redis Cluster.
+    has_complained: AtomicBool,
 }
 
 impl Masters {
     pub(in super::super) fn new(url: Url) -> Self {
         let table = watch::Sender::new(Arc::new(Table::empty()));
-        Self { url, table, asked: tokio::sync::Mutex::default(), pools: Mutex::default() }
+        let (asked, pools) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { url, table, asked, pools, has_complained: AtomicBool::new(false) }
     }
 
     /// Host and port of one of the nodes.
@@ -117,7 +126,10 @@ impl Masters {
             Ok(Value::BulkString(text)) => String::from_utf8(text).ok()?,
             Ok(Value::VerbatimString { text, .. }) => text,
             Ok(Value::ServerError(error)) => {
-                tracing::warn!(%node, ?error, "no node of a Redis Cluster");
+                // Once, not whenever it is tried again.
+                if !self.has_complained.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%node, ?error, "it says nothing of a Redis Cluster");
+                }
                 return None;
             }
             _ => {

@@ -98,24 +98,27 @@ impl Servers {
         (Node::of(&self.url(), prefix, 1), Node::of(&self.url(), prefix, 2))
     }
 
+    /// Which master says that it owns a slot.
+    fn owner(&self, slot: u16) -> usize {
+        let owner = self.servers[..self.masters].iter().position(|server| {
+            let nodes = server.ask("CLUSTER NODES");
+            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            own.split_whitespace().skip(8).any(|range| {
+                let (first, last) = range.split_once('-').unwrap_or((range, range));
+                first.parse().is_ok_and(|first: u16| first <= slot)
+                    && last.parse().is_ok_and(|last: u16| last >= slot)
+            })
+        });
+        owner.expect("an owner")
+    }
+
     /// Moves a slot from whoever owns it to the next master, as `redis-cli --cluster reshard` does; it stays on its way for a
     /// moment.
     fn move_slot(&self, slot: u16, pause: Duration) {
         let masters = &self.servers[..self.masters];
         let mut all: Vec<Connection> = masters.iter().map(connection).collect();
+        let from = self.owner(slot);
         let slot = slot.to_string();
-        let owners = masters.iter().position(|server| {
-            let nodes = server.ask("CLUSTER NODES");
-            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
-            let owns = |range: &str| {
-                let (first, last) = range.split_once('-').unwrap_or((range, range));
-                let number = |text: &str| text.parse::<u16>().ok();
-                let slot = slot.parse::<u16>().ok();
-                number(first).is_some_and(|first| Some(first) <= slot) && number(last) >= slot
-            };
-            own.split_whitespace().skip(8).any(owns)
-        });
-        let from = owners.expect("an owner");
         let to = (from + 1) % masters.len();
         let (from_id, to_id) = (id(&masters[from]), id(&masters[to]));
         ask(&mut all[to], &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]);
@@ -126,7 +129,7 @@ impl Servers {
         {
             let mut migrate = redis::cmd("MIGRATE");
             migrate.arg("127.0.0.1").arg(&port).arg("").arg(0).arg(5_000).arg("KEYS").arg(&key[..]);
-            all[from].req_command(&migrate).unwrap();
+            all[from].req_command(&migrate).and_then(Value::extract_error).unwrap();
             wait(pause);
         }
         ask(&mut all[to], &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]);
@@ -143,7 +146,10 @@ fn ask(connection: &mut Connection, words: &[&str]) -> Value {
     for word in &words[1..] {
         command.arg(*word);
     }
-    connection.req_command(&command).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    connection
+        .req_command(&command)
+        .and_then(Value::extract_error)
+        .unwrap_or_else(|error| panic!("{words:?}: {error}"))
 }
 
 fn id(server: &Server) -> String {
@@ -260,6 +266,17 @@ fn nodes_follow_failovers_of_a_redis_cluster() {
     servers.servers[1].stop();
     one.wait_until(Status::Degraded);
     crowd.is_well(&one, &two);
+    // It comes back, and is a replica from now on. Another is paused, and does not know that it was replaced when it goes on.
+    let (port, flags) = (servers.servers[1].port, &servers.flags[1]);
+    servers.servers[1].child = Server::spawn(port, &flags.split(' ').collect::<Vec<_>>());
+    let back = &servers.servers[1];
+    until(|| TcpStream::connect(("127.0.0.1", port)).ok());
+    until(|| back.ask("INFO replication").contains("master_link_status:up").then_some(()));
+    servers.servers[2].signal("-STOP");
+    one.wait_until(Status::Degraded);
+    crowd.is_well(&one, &two);
+    servers.servers[2].signal("-CONT");
+    crowd.is_well(&one, &two);
     // The one with the leases is relieved.
     let replica = &servers.servers[3];
     assert!(replica.ask("CLUSTER FAILOVER").starts_with("+OK"));
@@ -287,6 +304,7 @@ fn slots_may_move_under_traffic() {
     let keys = Keys::new("test");
     let mut slots: BTreeSet<u16> = rooms().iter().map(|room| keys::slot(&keys.room_channel(room))).collect();
     slots.extend([keys::slot(&keys.everywhere()), keys::slot(&keys.node_channel(NodeTag(2)))]);
+    let before: Vec<(u16, usize)> = slots.iter().map(|slot| (*slot, servers.owner(*slot))).collect();
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
         threads.spawn(|| {
@@ -296,14 +314,20 @@ fn slots_may_move_under_traffic() {
                 }
                 one.cluster.broadcast(Instant::now(), Scope::Room(room), Bytes::from_static(b"x"));
                 let (socket, _) = two.join(room, 5_000 + index as u64);
+                let (key, id) = (5_000 + index as u32, format!("churn{index}"));
+                let generation = two.claim(key, &id, "t").expect("nobody else wants it");
                 two.submit(Command::Leave { room: room.clone(), socket });
+                two.submit(Command::Release { realm: 0, id: id.into(), generation });
                 wait(Duration::from_millis(5));
             }
         });
         for slot in &slots {
-            servers.move_slot(*slot, Duration::from_millis(20));
+            servers.move_slot(*slot, Duration::from_millis(5));
         }
         stop.store(true, Ordering::Relaxed);
     });
     crowd.is_well(&one, &two);
+    for (slot, owner) in before {
+        assert_ne!(servers.owner(slot), owner);
+    }
 }

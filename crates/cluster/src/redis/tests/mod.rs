@@ -90,6 +90,11 @@ impl Server {
         answer
     }
 
+    fn signal(&self, signal: &str) {
+        let sent = Program::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
     fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
