@@ -144,6 +144,11 @@ impl Keys {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }
 
+    /// STRING: by which it shows that a master of a Redis Cluster was flushed.
+    pub(super) fn mark(&self, partition: u8) -> Bytes {
+        self.key(partition, &[b"mark"])
+    }
+
     /// The channel of one node.
     pub(super) fn node_channel(&self, tag: NodeTag) -> Bytes {
         self.key(tag.0.to_be_bytes()[0], &[b"node:", tag.to_string().as_bytes()])

@@ -3,6 +3,7 @@
 //! - `url`: where it is looked for.
 //! - `table`: which master owns which slot, put together from what its nodes say.
 //! - `masters`: the table that is believed at present, connections to the nodes, and who they are.
+//! - `marks`: by which it shows that a master was flushed.
 //! - `router`: commands, each to the master of its slot, in the order of their partition.
 //! - `hub`: the channels that are to be heard, each at the master of its slot; `ear`: the connection to one of them.
 //!
@@ -11,6 +12,7 @@
 
 mod ear;
 mod hub;
+mod marks;
 mod masters;
 mod router;
 mod table;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     super::{calls::Context, commands::Lost, keys, line::Line, line::code},
+    marks::Marks,
     masters::Masters,
     table::Table,
     url::Address,
@@ -32,6 +33,7 @@ pub(in super::super) struct Router {
     context: Arc<Context>,
     lines: AHashMap<Address, Line>,
     refreshed: Option<Instant>,
+    marks: Marks,
 }
 
 /// What a command is about.
@@ -46,7 +48,7 @@ type Answer = Result<Value, Lost>;
 
 impl Router {
     pub(in super::super) fn new(masters: Arc<Masters>, context: Arc<Context>) -> Self {
-        Self { masters, context, lines: AHashMap::new(), refreshed: None }
+        Self { masters, context, lines: AHashMap::new(), refreshed: None, marks: Marks::default() }
     }
 
     /// Makes calls; an answer for each. One about the servers comes first: if any of them does not answer, none is made.
@@ -162,27 +164,33 @@ impl Router {
         }
         let mut info = redis::cmd("INFO");
         info.arg("server").arg("replication");
-        let info = [info];
-        let asked: Vec<_> = table
-            .masters
-            .iter()
-            .map(|master| {
-                let mut line = self.take_line(&master.address);
-                let info = &info;
-                async move { (line.send(info).await, line, master) }
-            })
-            .collect();
+        let asked = table.masters.iter().map(|master| {
+            let mut line = self.take_line(&master.address);
+            let partition = Marks::partition(&self.context.keys, &table, &master.address);
+            let mark = rand::random::<u128>().to_string().into_bytes();
+            let set = partition.map(|partition| Marks::command(&self.context.keys, partition, &mark));
+            let commands: Vec<Cmd> = [info.clone()].into_iter().chain(set).collect();
+            async move { (line.send(&commands).await, line, master, partition, mark) }
+        });
+        let asked: Vec<_> = asked.collect();
         let mut servers = Vec::new();
-        for (answer, line, master) in join_all(asked).await {
+        for (answer, line, master, partition, mark) in join_all(asked).await {
             self.lines.insert(master.address.clone(), line);
-            if let Some(run_id) = answer.ok().and_then(run_id_of_master) {
+            let mut values = answer.into_iter().flatten();
+            if let Some(run_id) = values.next().and_then(run_id_of_master) {
                 servers.push(format!("{} {run_id}", master.id));
             }
+            if let (Some(partition), Some(found)) = (partition, values.next()) {
+                self.marks.answered(partition, &mark, found);
+            }
+        }
+        if servers.len() < table.masters.len() {
+            return None;
         }
         servers.sort_unstable();
+        servers.push(self.marks.losses().to_string());
         let digest = Sha256::digest(servers.join("\n"));
-        let hash: String = digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect();
-        (servers.len() == table.masters.len()).then_some(hash)
+        Some(digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
@@ -230,8 +238,8 @@ fn is_halfway(value: &Value) -> bool {
     }
 }
 
-fn run_id_of_master(values: Vec<Value>) -> Option<String> {
-    let info = match values.into_iter().next()? {
+fn run_id_of_master(info: Value) -> Option<String> {
+    let info = match info {
         Value::BulkString(info) => String::from_utf8(info).ok()?,
         Value::VerbatimString { text, .. } => text,
         _ => return None,
@@ -309,9 +317,8 @@ mod tests {
 
     #[test]
     fn only_a_master_is_asked_who_it_is() {
-        let info = |role: &str| {
-            vec![Value::BulkString(format!("# Server\r\nrun_id:abc\r\nrole:{role}\r\n").into_bytes())]
-        };
+        let info =
+            |role: &str| Value::BulkString(format!("# Server\r\nrun_id:abc\r\nrole:{role}\r\n").into_bytes());
         assert_eq!(run_id_of_master(info("master")).as_deref(), Some("abc"));
         assert_eq!(run_id_of_master(info("slave")), None);
     }

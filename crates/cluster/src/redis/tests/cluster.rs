@@ -94,8 +94,8 @@ impl Servers {
         format!("redis+cluster://{}", hosts[hosts.len() - 2..].join(","))
     }
 
-    fn nodes(&self, prefix: &str) -> (Node, Node) {
-        (Node::of(&self.url(), prefix, 1), Node::of(&self.url(), prefix, 2))
+    fn nodes(&self, prefix: &str) -> [Node; 3] {
+        [1, 2, 3].map(|tag| Node::of(&self.url(), prefix, tag))
     }
 
     /// Which master says that it owns a slot.
@@ -185,15 +185,18 @@ impl Crowd {
         Self { members: members.collect() }
     }
 
-    /// Everything works, both nodes say the same, and nobody was told that somebody left.
-    fn is_well(&self, one: &Node, two: &Node) {
-        for node in [one, two] {
+    /// Everything works, both nodes say the same, and nobody was told that somebody left. `other`, which is in no room, finds
+    /// everybody in the store.
+    fn is_well(&self, one: &Node, two: &Node, other: &Node) {
+        for node in [one, two, other] {
             node.wait_until(Status::Online);
         }
         for (room, members) in rooms().iter().zip(&self.members) {
             for (from, to) in [(one, two), (two, one)] {
                 until_heard(from, to, Scope::Room(room), &room.name);
-                until(|| (all_members(from, room) == *members).then_some(()));
+            }
+            for node in [one, two, other] {
+                until(|| (all_members(node, room) == *members).then_some(()));
             }
         }
         until_heard(one, two, Scope::Everywhere, "all");
@@ -248,8 +251,8 @@ fn a_redis_cluster_does_what_one_redis_does() {
         ("rooms", rooms_and_users),
         ("reaping", reaping),
     ] {
-        let (one, two) = servers.nodes(prefix);
-        scenario(&one, &two);
+        let [one, two, _] = &servers.nodes(prefix);
+        scenario(one, two);
         for node in [one, two] {
             node.cluster.die();
         }
@@ -259,13 +262,13 @@ fn a_redis_cluster_does_what_one_redis_does() {
 #[test]
 fn nodes_follow_failovers_of_a_redis_cluster() {
     let mut servers = Servers::start(3, 3);
-    let (one, two) = servers.nodes("test");
+    let [one, two, other] = servers.nodes("test");
     let crowd = Crowd::gather(&one, &two);
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
     // A master dies.
     servers.servers[1].stop();
     one.wait_until(Status::Degraded);
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
     // It comes back, and is a replica from now on. Another is paused, and does not know that it was replaced when it goes on.
     let (port, flags) = (servers.servers[1].port, &servers.flags[1]);
     servers.servers[1].child = Server::spawn(port, &flags.split(' ').collect::<Vec<_>>());
@@ -274,32 +277,38 @@ fn nodes_follow_failovers_of_a_redis_cluster() {
     until(|| back.ask("INFO replication").contains("master_link_status:up").then_some(()));
     servers.servers[2].signal("-STOP");
     one.wait_until(Status::Degraded);
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
     servers.servers[2].signal("-CONT");
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
     // The one with the leases is relieved.
     let replica = &servers.servers[3];
     assert!(replica.ask("CLUSTER FAILOVER").starts_with("+OK"));
     until(|| replica.ask("INFO replication").contains("role:master").then_some(()));
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
 }
 
 #[test]
-fn a_master_that_comes_back_empty_is_filled_again() {
+fn a_master_that_was_emptied_is_filled_again() {
     let mut servers = Servers::start(3, 0);
-    let (one, two) = servers.nodes("test");
+    let [one, two, other] = servers.nodes("test");
     let crowd = Crowd::gather(&one, &two);
     let server = &mut servers.servers[2];
     server.stop();
     one.wait_until(Status::Degraded);
     server.child = Server::spawn(server.port, &servers.flags[2].split(' ').collect::<Vec<_>>());
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
+    // One that was not away.
+    let epoch = || one.cluster.node(one.tag).map(|node| node.owner.epoch);
+    let before = epoch();
+    assert!(servers.servers[1].ask("FLUSHALL").starts_with("+OK"));
+    until(|| (epoch() > before).then_some(()));
+    crowd.is_well(&one, &two, &other);
 }
 
 #[test]
 fn slots_may_move_under_traffic() {
     let servers = Servers::start(3, 0);
-    let (one, two) = servers.nodes("test");
+    let [one, two, other] = servers.nodes("test");
     let crowd = Crowd::gather(&one, &two);
     let keys = Keys::new("test");
     let mut slots: BTreeSet<u16> = rooms().iter().map(|room| keys::slot(&keys.room_channel(room))).collect();
@@ -326,7 +335,7 @@ fn slots_may_move_under_traffic() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    crowd.is_well(&one, &two);
+    crowd.is_well(&one, &two, &other);
     for (slot, owner) in before {
         assert_ne!(servers.owner(slot), owner);
     }
