@@ -459,6 +459,11 @@ impl Cluster {
         self.core.lock().machine.unheard(room);
     }
 
+    /// What is told to this node, or to all, may have been missed; its rooms were heard all the time.
+    pub(crate) fn bus_lost(&self) {
+        self.core.lock().machine.bus_lost();
+    }
+
     /// What is told to this node is heard, again.
     pub(crate) fn bus_back(&self, now: Instant) {
         self.step(now, |machine, out| machine.bus_back(now, out));

@@ -387,6 +387,11 @@ impl Machine {
         self.room_changed(delta, out);
     }
 
+    /// What is told to this node may have been missed.
+    pub(crate) fn bus_lost(&mut self) {
+        self.bus_losses += 1;
+    }
+
     /// The bus speaks: another node tells this one something.
     pub(crate) fn told(&mut self, now: Instant, from: Owner, message: ToNode, out: &mut Outputs) {
         if self.lease.is_dead(from) {

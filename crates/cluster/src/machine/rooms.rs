@@ -340,7 +340,7 @@ impl Machine {
                 }
             }
             None => {
-                self.bus_losses += 1;
+                self.bus_lost();
                 for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
                     replica.heard = Heard::Asked;
                 }

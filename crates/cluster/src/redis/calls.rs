@@ -175,11 +175,16 @@ impl Context {
                 vec![all]
             }
             Call::PutUsers { owner, partition, puts, removes } => {
-                let mut users = Invocation::of(&scripts.users)
-                    .key(keys.index(*partition, *owner))
-                    .arg(keys.base(*partition))
-                    .arg(owner_bytes(*owner))
-                    .number(puts.len());
+                let put = puts.iter().map(|(namespace, _, _)| namespace);
+                let mut namespaces: Vec<_> = put.chain(removes.iter().map(|(gone, _)| gone)).collect();
+                namespaces.sort_unstable();
+                namespaces.dedup();
+                let mut users = Invocation::of(&scripts.users).key(keys.index(*partition, *owner));
+                for namespace in namespaces {
+                    users =
+                        users.key(keys.users(*partition, namespace)).key(keys.order(*partition, namespace));
+                }
+                users = users.arg(keys.base(*partition)).arg(owner_bytes(*owner)).number(puts.len());
                 for (namespace, socket, profile) in puts {
                     users = users.arg(&**namespace).arg(socket.as_bytes()).arg(&**profile);
                 }
