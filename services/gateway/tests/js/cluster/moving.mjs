@@ -74,6 +74,6 @@ async function enter(url, room, options) {
   });
   socket.on("connect", join);
   if (socket.connected) join();
-  await until(() => joined, "the client is in the room").catch((e) => {throw new Error(e.message + JSON.stringify([socket.id, socket.connected, socket.active, socket.io.engine?.transport?.name, socket.io.engine?.readyState, log]))});
+  await until(() => joined, "the client is in the room");
   return one;
 }
