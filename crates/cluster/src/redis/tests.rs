@@ -1,4 +1,6 @@
-//! Two nodes on one Redis.
+//! Two nodes on one Redis. And `model`: any calls, made in Redis and in the model.
+
+mod model;
 
 use std::{
     io::{Read as _, Write as _},
