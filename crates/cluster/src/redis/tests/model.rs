@@ -36,6 +36,16 @@ const MARK: &str = "mark";
 /// Sets back what Redis remembers of the time.
 const AGE: &str = "for _, key in ipairs(KEYS) do \
     for _, owner in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -ARGV[1], owner) end end";
+/// Counts claims, records and users, and what stands in the indexes of owners: one for each. And the users in order.
+const COUNT: &str = "local all, indexed, users, ordered = 0, 0, 0, 0 \
+    for _, key in ipairs(redis.call('KEYS', '*')) do \
+        local kind = string.match(key, '}:(%a):') \
+        if kind == 'c' then all = all + redis.call('HLEN', key) \
+        elseif kind == 'r' then all = all + redis.call('HLEN', key) - 2 \
+        elseif kind == 'u' then all = all + redis.call('HLEN', key) users = users + redis.call('HLEN', key) \
+        elseif kind == 'z' then ordered = ordered + redis.call('ZCARD', key) \
+        elseif kind == 'i' then indexed = indexed + redis.call('SCARD', key) end \
+    end return {all, indexed, users, ordered}";
 
 #[test]
 fn redis_does_what_the_model_does() {
@@ -225,6 +235,7 @@ impl<'a> World<'a> {
             self.both(step.passes(), ours, theirs).await?;
         }
         self.look().await?;
+        self.count().await?;
         self.clear().await
     }
 
@@ -338,6 +349,16 @@ impl<'a> World<'a> {
             realms.chain(holders).chain(rooms).chain(pages).chain(users).chain([Call::Nodes]).collect()
         })
         .await
+    }
+
+    /// What an owner has is in its index, and nothing else is.
+    async fn count(&mut self) -> Checked {
+        let mut count = cmd("EVAL");
+        count.arg(COUNT).arg(0);
+        let counted = self.redis.send(vec![count]).await?.remove(0);
+        let [all, indexed, users, ordered]: [u64; 4] = redis::from_redis_value(counted).unwrap_or_default();
+        prop_assert_eq!((all, users), (indexed, ordered));
+        Ok(())
     }
 
     /// Everything goes; what is left in Redis then is what nobody would ever remove.
