@@ -140,7 +140,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     ]
 }
 
-/// Where the two once differed.
+/// Where the two once differed, and what is seldom met.
 pub(super) fn found() -> Vec<Vec<Step>> {
     let letter = |src, len| {
         let letter = Text { kind: Kind::Offer, is_binary: false, len, filler: b'x' };
@@ -148,7 +148,13 @@ pub(super) fn found() -> Vec<Vec<Step>> {
     };
     let expire = |wait: usize| Step::Expire { wait };
     let heartbeat = Step::Heartbeat { owner: 0, joins: true, draining: false, claims: 1, reaps: true };
+    let (peer, standing, generation) = ((0, 0), Standing::Granted, Generation::Other(LATE.start));
     vec![
+        // A claim from a node whose clock is ahead is taken over.
+        vec![
+            Step::Reclaim { owner: 0, key: 1, peer, token: 0, standing, generation },
+            Step::Claim { owner: 2, key: 1, peer, token: 0, full: false },
+        ],
         // Two wait, though nothing of theirs was kept.
         vec![letter(0, MAX_BYTES + 1), letter(1, MAX_BYTES + 1), expire(0), expire(1)],
         // As much as may wait, and a little more.
