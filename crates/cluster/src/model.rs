@@ -2,7 +2,7 @@
 //!
 //! The memory driver runs on it. A store in another process runs the same steps in its own language, and is tested against this.
 
-mod nodes;
+pub(crate) mod nodes;
 mod peers;
 pub(crate) mod queues;
 mod rooms;

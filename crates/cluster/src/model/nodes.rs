@@ -9,16 +9,26 @@ use crate::{
 };
 
 /// How long one node has for reaping before another may try.
-const REAPING: Duration = Duration::from_secs(2);
-/// How long a dead lease is remembered, and reaped again: what its owner wrote late must go too.
-const REMEMBERED: Duration = Duration::from_secs(60);
+pub(crate) const REAPING: Duration = Duration::from_secs(2);
+/// How long a dead lease is remembered from when it was first reaped, and reaped again: what its owner wrote late must go too.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+/// Leases that one heartbeat buries, reaps and forgets at most.
+pub(crate) const AT_ONCE: usize = 16;
 
 #[derive(Debug)]
 struct Lease {
     until: Instant,
     node: Arc<NodeInfo>,
     counters: Counters,
-    reaped_at: Option<Instant>,
+    dead: Option<Dead>,
+}
+
+/// A lease that has run out, once somebody reaps.
+#[derive(Debug, Clone, Copy)]
+struct Dead {
+    since: Instant,
+    /// When it is to be reaped again.
+    due: Instant,
 }
 
 #[derive(Debug)]
@@ -55,7 +65,7 @@ impl Nodes {
                 pulse.renewed = true;
             }
             None if joins => {
-                let lease = Lease { until: now + LEASE, node: node.clone(), counters, reaped_at: None };
+                let lease = Lease { until: now + LEASE, node: node.clone(), counters, dead: None };
                 self.leases.insert(owner, lease);
                 self.membership += 1;
                 pulse.renewed = true;
@@ -63,26 +73,48 @@ impl Nodes {
             _ => {}
         }
         if reaps {
-            self.leases.retain(|_, lease| lease.until + REMEMBERED > now);
-            for (owner, lease) in &mut self.leases {
-                let is_due = lease.reaped_at.is_none_or(|at| at + REAPING <= now);
-                if lease.until <= now && is_due {
-                    if lease.reaped_at.is_none() {
-                        self.membership += 1;
-                    }
-                    lease.reaped_at = Some(now);
-                    pulse.expired.push(*owner);
+            self.bury(now);
+            for owner in self.first(now, |lease| Some(lease.dead?.due)) {
+                if let Some(Lease { dead: Some(dead), .. }) = self.leases.get_mut(&owner) {
+                    dead.due = now + REAPING;
+                    pulse.expired.push(owner);
                 }
             }
         }
         pulse.membership = self.membership;
-        let live = self.leases.values().filter(|lease| lease.until > now);
-        pulse.claims = live.map(|lease| lease.counters.claims).sum();
+        // What a dead node holds is held until somebody reaps it.
+        pulse.claims = self
+            .leases
+            .values()
+            .filter(|lease| lease.dead.is_none())
+            .map(|lease| lease.counters.claims)
+            .sum();
         Reply::Heartbeat(pulse)
     }
 
+    /// Forgets old dead leases, and finds new ones.
+    fn bury(&mut self, now: Instant) {
+        for owner in self.first(now, |lease| Some(lease.dead?.since + REMEMBERED)) {
+            self.leases.remove(&owner);
+        }
+        for owner in self.first(now, |lease| lease.dead.is_none().then_some(lease.until)) {
+            if let Some(lease) = self.leases.get_mut(&owner) {
+                lease.dead = Some(Dead { since: now, due: now });
+                self.membership += 1;
+            }
+        }
+    }
+
+    /// Those whose time has come, the earliest first.
+    fn first(&self, now: Instant, time: impl Fn(&Lease) -> Option<Instant>) -> Vec<Owner> {
+        let times = self.leases.iter().filter_map(|(owner, lease)| Some((time(lease)?, *owner)));
+        let mut come: Vec<_> = times.filter(|(time, _)| *time <= now).collect();
+        come.sort_unstable();
+        come.into_iter().map(|(_, owner)| owner).take(AT_ONCE).collect()
+    }
+
     pub(super) fn list(&self) -> Reply {
-        let live = self.leases.values().filter(|lease| lease.reaped_at.is_none());
+        let live = self.leases.values().filter(|lease| lease.dead.is_none());
         Reply::Nodes(live.map(|lease| (*lease.node).clone()).collect())
     }
 

@@ -13,7 +13,11 @@ use super::{
 use crate::{
     address::{Address, NodeTag, Owner},
     command::{Holder, PeerAt, RealmId},
-    model::{LEASE, users::PAGE},
+    model::{
+        LEASE,
+        nodes::{AT_ONCE, REAPING, REMEMBERED},
+        users::PAGE,
+    },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
     store::{Call, Pulse, Reply, Stamp, Standing, Wants},
@@ -21,9 +25,6 @@ use crate::{
 
 /// Entries that are reaped with one call.
 const REAP: usize = 500;
-/// How long one node has for reaping, and how long a dead lease is remembered, in milliseconds.
-const REAPING: u64 = 2_000;
-const REMEMBERED: u64 = 60_000;
 
 /// What every call needs to know.
 #[derive(Debug)]
@@ -209,8 +210,9 @@ impl Context {
                     .number(counters.claims)
                     .switch(*reaps)
                     .number(LEASE.as_millis())
-                    .number(REAPING)
-                    .number(REMEMBERED);
+                    .number(REAPING.as_millis())
+                    .number(REMEMBERED.as_millis())
+                    .number(AT_ONCE);
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![beat.command(), info]
@@ -276,7 +278,7 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "d"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "b", "o"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
     }
 

@@ -139,7 +139,8 @@ impl Keys {
         self.key(partition, &[b"i:", &owner_bytes(owner)])
     }
 
-    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the `d`ead.
+    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the dead (`b`uried), and when they
+    /// are to be reaped again (`o`).
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }

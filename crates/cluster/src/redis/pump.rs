@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Cluster,
+    address::Address,
     cluster::ToDriver,
     machine::Pending,
     model::users::PAGE,
@@ -165,32 +166,40 @@ impl Pump {
         });
     }
 
-    /// Looks for a page of users, partition by partition.
     fn list(&self, call: Call, pending: Pending) {
         let Call::Users { namespace, after } = call else { return };
         let (context, cluster) = (self.context.clone(), self.cluster.clone());
         let mut commands = Commands::new(&self.source, context.clone());
         tokio::spawn(async move {
-            let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
-            let mut users = Vec::new();
-            let mut partitions = (first..PARTITIONS).peekable();
-            while users.len() <= PAGE && partitions.peek().is_some() {
-                let chunk = partitions.by_ref().take(CHUNK);
-                let pages = chunk.map(|partition| {
-                    let after = after.filter(|_| partition == first);
-                    context.page(&namespace, partition as u8, after)
-                });
-                match all(commands.send(pages.collect()).await) {
-                    Ok(values) => users.extend(values.into_iter().flat_map(calls::users)),
-                    Err(Lost { maybe }) => {
-                        cluster.replied(Instant::now(), pending, Reply::Failed { maybe });
-                        return;
-                    }
-                }
-            }
-            let more = users.len() > PAGE;
-            users.truncate(PAGE);
-            cluster.replied(Instant::now(), pending, Reply::Users(users, more));
+            let reply = match users(&mut commands, &context, &namespace, after).await {
+                Ok((users, more)) => Reply::Users(users, more),
+                Err(Lost { maybe }) => Reply::Failed { maybe },
+            };
+            cluster.replied(Instant::now(), pending, reply);
         });
     }
+}
+
+/// Looks for a page of users, partition by partition; and whether there are more.
+pub(super) async fn users(
+    commands: &mut Commands,
+    context: &Context,
+    namespace: &str,
+    after: Option<Address>,
+) -> Result<(Vec<(Address, Arc<str>)>, bool), Lost> {
+    let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
+    let mut users = Vec::new();
+    let mut partitions = (first..PARTITIONS).peekable();
+    while users.len() <= PAGE && partitions.peek().is_some() {
+        let chunk = partitions.by_ref().take(CHUNK);
+        let pages = chunk.map(|partition| {
+            let after = after.filter(|_| partition == first);
+            context.page(namespace, partition as u8, after)
+        });
+        let values = all(commands.send(pages.collect()).await)?;
+        users.extend(values.into_iter().flat_map(calls::users));
+    }
+    let more = users.len() > PAGE;
+    users.truncate(PAGE);
+    Ok((users, more))
 }

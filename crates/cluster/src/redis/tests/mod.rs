@@ -1,4 +1,6 @@
-//! Two nodes on one Redis.
+//! Two nodes on one Redis. And `model`: any calls, made in Redis and in the model.
+
+mod model;
 
 mod cluster;
 
@@ -48,7 +50,10 @@ impl Server {
     fn spawn(port: u16, flags: &[&str]) -> Child {
         let port = port.to_string();
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let program = Program::new("redis-server").args(arguments).args(flags).stdout(Stdio::null()).spawn();
+        let mut program = Program::new("redis-server");
+        // A replica writes a file when it synchronises.
+        program.args(arguments).args(flags).current_dir(std::env::temp_dir()).stdout(Stdio::null());
+        let program = program.spawn();
         program.expect("redis-server (Debian: apt install redis-server)")
     }
 
