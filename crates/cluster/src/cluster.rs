@@ -241,6 +241,11 @@ impl Cluster {
         }
     }
 
+    /// Whether the store was there for long enough that nodes have written their parts again, should it have been away.
+    pub fn is_steady(&self) -> bool {
+        self.core.lock().machine.is_steady()
+    }
+
     /// A node of the cluster, as far as this one knows.
     pub fn node(&self, tag: NodeTag) -> Option<NodeInfo> {
         self.nodes.read().get(&tag).cloned()
@@ -422,14 +427,14 @@ impl Cluster {
         if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
             return;
         }
-        let route = match &room {
+        let (route, is_current) = match &room {
             Some(room) => match core.machine.find_route(room) {
-                Some(route) => Some(route),
+                Some(route) => (Some(route), core.machine.is_current(room)),
                 None => return,
             },
-            None => None,
+            None => (None, true),
         };
-        self.outlet.heard(Heard { from, room, route, payload });
+        self.outlet.heard(Heard { from, room, route, is_current, payload });
     }
 
     /// A node told this one something.
@@ -452,6 +457,11 @@ impl Cluster {
     /// What was said in a room, or in all, may have been missed.
     pub(crate) fn unheard(&self, room: Option<&RoomName>) {
         self.core.lock().machine.unheard(room);
+    }
+
+    /// What is told to this node, or to all, may have been missed; its rooms were heard all the time.
+    pub(crate) fn bus_lost(&self) {
+        self.core.lock().machine.bus_lost();
     }
 
     /// What is told to this node is heard, again.

@@ -165,8 +165,15 @@ pub enum Command {
         shard: ShardId,
         /// Names the question.
         ticket: Ticket,
-        /// The rooms.
-        rooms: Vec<RoomName>,
+        /// The rooms, and the number of a change of each (as of [`Delivery::RoomChanged`]) that has to be known.
+        rooms: Vec<(RoomName, u128)>,
+    },
+    /// Wait until everything this node has said so far was said, or cannot be. Answered by [`Delivery::Flushed`].
+    Flush {
+        /// Who asks.
+        shard: ShardId,
+        /// Names the question.
+        ticket: Ticket,
     },
     /// A session has moved here from another node: its memberships and sockets are this node's now. Nobody hears of it. Answered
     /// by [`Delivery::Adopted`].
@@ -358,6 +365,11 @@ pub enum Delivery {
         /// Whether what other nodes say is heard too; not while the store is away.
         is_live: bool,
     },
+    /// Answers [`Command::Flush`].
+    Flushed {
+        /// The question.
+        ticket: Ticket,
+    },
     /// Answers [`Command::Adopt`].
     Adopted {
         /// The question.
@@ -374,6 +386,8 @@ pub struct Heard {
     pub room: Option<RoomName>,
     /// The shards that are on the room's route; all when it was said everywhere.
     pub route: Option<Arc<crate::Route>>,
+    /// Whatever had changed in the room when this was said is in the shards' inboxes before it.
+    pub is_current: bool,
     /// What was said, as it was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
     pub payload: bytes::Bytes,
 }

@@ -34,7 +34,7 @@ pub(crate) enum Pending {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
-        /// Under which owner it was asked for, and how often the bus had come back then.
+        /// Under which owner it was asked for, and how often the bus had been lost or come back then.
         asked: (Owner, u64),
     },
     Reclaim {
@@ -103,6 +103,10 @@ pub(crate) enum Pending {
         ticket: Ticket,
     },
     Tell {
+        shard: ShardId,
+        ticket: Ticket,
+    },
+    Flush {
         shard: ShardId,
         ticket: Ticket,
     },
@@ -182,8 +186,8 @@ pub(crate) struct Machine {
     lease: lease::Lease,
     users: users::Dirty,
     takeovers: takeovers::Takeovers,
-    /// How often the bus came back.
-    bus_returns: u64,
+    /// How often the bus was lost, or came back.
+    bus_changes: u64,
     /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
     is_doubtful: bool,
 }
@@ -209,7 +213,7 @@ impl Machine {
             letters: letters::Letters::default(),
             users: users::Dirty::default(),
             takeovers: takeovers::Takeovers::default(),
-            bus_returns: 0,
+            bus_changes: 0,
             is_doubtful: false,
             lease,
         }
@@ -233,6 +237,16 @@ impl Machine {
     /// The route of a room that has members on this node.
     pub(crate) fn find_route(&self, room: &RoomName) -> Option<Arc<Route>> {
         self.rooms.find_route(room)
+    }
+
+    /// Whether what was heard in a room so far was told.
+    pub(crate) fn is_current(&self, room: &RoomName) -> bool {
+        self.rooms.is_current(room)
+    }
+
+    /// Whether the store was there for as long as nodes may take to write their parts again.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.lease.is_steady(rooms::SETTLE)
     }
 
     /// A shard let go of a room's route.
@@ -285,6 +299,13 @@ impl Machine {
                     out.push_back(Output::Call(call, Pending::Locate { shard, ticket }));
                 } else {
                     out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node: None }));
+                }
+            }
+            Command::Flush { shard, ticket } => {
+                if self.lease.is_shared() {
+                    out.push_back(Output::Call(Call::Flush, Pending::Flush { shard, ticket }));
+                } else {
+                    out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
                 }
             }
             Command::Listen { shard, ticket, rooms } => self.listen(now, shard, ticket, rooms, out),
@@ -357,6 +378,9 @@ impl Machine {
                 let node = if let Reply::User(node) = reply { node } else { None };
                 out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node }));
             }
+            Pending::Flush { shard, ticket } => {
+                out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
+            }
             Pending::Adopt { shard, ticket } => self.adoptions.answered(shard, ticket, out),
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
@@ -375,6 +399,11 @@ impl Machine {
     /// The bus speaks: a room has changed.
     pub(crate) fn bus(&mut self, delta: RoomDelta, out: &mut Outputs) {
         self.room_changed(delta, out);
+    }
+
+    /// What is told to this node may have been missed.
+    pub(crate) fn bus_lost(&mut self) {
+        self.bus_changes += 1;
     }
 
     /// The bus speaks: another node tells this one something.

@@ -80,6 +80,8 @@ pub(crate) enum Call {
     Owners,
     /// Have those of the owners reaped that have no lease, not even one that has run out. Ignored unless `by` has one.
     Bury { by: Owner, owners: Vec<Owner> },
+    /// Nothing: what was asked for before is done when it is answered.
+    Flush,
     /// Tell a node something. Not shared state: a message on the bus.
     Tell { from: Owner, to: NodeTag, message: ToNode },
 }

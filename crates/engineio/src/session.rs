@@ -19,7 +19,9 @@ use crate::{
     payload,
 };
 
+mod saved;
 mod upgrade;
+pub use saved::Saved;
 use upgrade::Upgrade;
 
 /// Timings and limits, the same for every session of a server. Defaults are Socket.IO's.

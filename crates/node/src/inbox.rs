@@ -10,7 +10,7 @@ use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{message::ToShard, node::NodeShared, wire::Said};
+use crate::{message::MoveStep, message::ToShard, node::NodeShared, wire::Said};
 
 /// One shard's inbox, from outside.
 ///
@@ -133,14 +133,19 @@ impl Outlet for Inboxes {
                     None => (0..self.len()).map(|shard| shard as ShardId).for_each(tell),
                 }
             }
-            Ok(Said::Fence(_)) => {}
+            Ok(Said::Fence(fence)) => {
+                if self.node().is_some_and(|node| node.tag == fence.giver.node) {
+                    let step = MoveStep::FenceHeard { fence, is_current: heard.is_current };
+                    self.push(fence.giver.shard, ToShard::Move(step));
+                }
+            }
             Err(_) => self.metrics.bus_refused.inc(),
         }
     }
 
-    fn told(&self, from: Owner, payload: Bytes) {
+    fn told(&self, _: Owner, payload: Bytes) {
         if let Some(node) = self.node() {
-            node.told(from, &payload);
+            node.told(&payload);
         }
     }
 }

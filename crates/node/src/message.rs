@@ -12,7 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     app::socket::AckError,
-    shard::{Portable, Seen},
+    shard::{Lasts, Portable, Seen},
+    wire::{Fence, Sent},
 };
 
 /// Everything that goes into a shard's inbox.
@@ -33,6 +34,8 @@ pub(crate) enum ToShard {
     CloseProbe(ConnAt),
     /// A session that was born here and lives elsewhere is over.
     Forget(Vec<Address>),
+    /// The connection of another node has ended: it has died, or has had nothing to say for long.
+    NodeLost(NodeTag),
     /// The policy, or a middleware, has decided.
     Verdict(u64, crate::shard::Outcome),
     /// More waits than the node's budget allows, and most of it here.
@@ -65,6 +68,13 @@ pub(crate) struct ConnAt {
     pub(crate) key: u32,
     /// Tells it from an earlier one with the same key.
     pub(crate) number: u64,
+}
+
+impl ConnAt {
+    /// The shard it is on.
+    pub(crate) fn place(self) -> Place {
+        Place { node: self.node, shard: self.shard }
+    }
 }
 
 /// A request for a session, from the edge. It is handed to whoever owns the session: this shard, another one, or another node; each
@@ -204,7 +214,7 @@ pub(crate) enum ForSocket {
 }
 
 /// Whom to tell what became of a `signal`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SignalReply {
     pub(crate) node: NodeTag,
     pub(crate) shard: ShardId,
@@ -215,26 +225,42 @@ pub(crate) struct SignalReply {
 pub(crate) enum MoveStep {
     /// Giver to taker: listen to these rooms from now on.
     Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<RoomName> },
-    /// Taker to everybody: from your next broadcast on, I hear it too. Tell the giver so.
-    Fence { sid: Address, giver: ShardId, at: ConnAt },
-    /// Everybody to giver: whatever you get from me behind this, the taker gets as well.
+    /// Taker to every shard of its node: from your next broadcast on, I hear it too. Tell this shard so.
+    Fence { sid: Address, tell: ShardId, at: ConnAt },
+    /// The answer: whatever you get from me behind this, the taker gets as well.
     FenceReached { sid: Address, at: ConnAt },
     /// Giver to taker: here it is.
     Session(Box<Moved>),
     /// Giver to taker: there is nothing to take any more.
     Cancelled { sid: Address, at: ConnAt },
+    /// Giver on another node to taker: listen to these rooms from now on, and say fences in them. Not answered when it cannot be.
+    /// With each room comes the number of a change that the session was told.
+    Expect {
+        sid: Address,
+        giver: Place,
+        at: ConnAt,
+        rooms: Vec<(RoomName, u128)>,
+        answer: oneshot::Sender<Lasts>,
+    },
+    /// The answer of a taker on another node: it hears all but what was said everywhere up to these; `None` when it cannot take.
+    Ready { sid: Address, at: ConnAt, everywhere: Option<Lasts> },
+    /// A fence of a taker on another node was heard in a room; and whether all changes before it were told.
+    FenceHeard { fence: Fence, is_current: bool },
+    /// Giver on another node to taker: here it is. Not answered when it is not taken.
+    Arrived { sent: Box<Sent>, answer: oneshot::Sender<()> },
+    /// What became of a session that was sent to another node.
+    Given { sid: Address, is_taken: bool },
 }
 
 /// A session on its way.
 pub(crate) struct Moved {
     pub(crate) at: ConnAt,
-    pub(crate) giver: ShardId,
     pub(crate) session: Portable,
     /// What waited for a poll.
     pub(crate) frames: VecDeque<Frame>,
-    /// Per socket, the rooms it is in, and the number of the last change it was told of each.
-    pub(crate) rooms: Vec<(Address, RoomName, u128)>,
-    /// The broadcasts that the session has seen.
+    /// The rooms that its sockets are in.
+    pub(crate) rooms: Vec<(Address, RoomName)>,
+    /// What the session was told.
     pub(crate) seen: Seen,
 }
 

@@ -23,7 +23,7 @@ use crate::{
     config::ClusterConfig,
     config::Config,
     inbox::Inboxes,
-    message::{Audience, Directed, ForSocket, ToShard},
+    message::{Audience, Directed, ToShard},
     policy::{AllowAll, Policy},
     relay::{Signs, Strangers},
     remote::{What, Word},
@@ -36,6 +36,11 @@ thread_local! {
 
 /// How often a stopping node looks whether its clients are gone.
 const STOP_POLL: Duration = Duration::from_millis(20);
+
+/// Which node gave a request its number: the one where it landed.
+pub(crate) fn node_of_request(number: u64) -> NodeTag {
+    NodeTag((number >> 32) as u32)
+}
 
 /// What the shards of a node share.
 pub(crate) struct NodeShared {
@@ -88,12 +93,9 @@ impl NodeShared {
             return;
         }
         let Directed { to, namespace, what } = directed;
-        let what = match what {
-            ForSocket::Send { message, volatile } => What::Send { message, volatile },
-            ForSocket::Disconnect { close } => What::Disconnect { close },
-            _ => return,
-        };
-        self.tell(to.node(), &Word::ForSocket { to, namespace, what });
+        if let Ok(what) = What::of(what) {
+            self.tell(to.node(), &Word::ForSocket { to, namespace, what });
+        }
     }
 
     /// Begins a broadcast on this thread's shard, or on the first.

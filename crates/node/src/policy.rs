@@ -2,15 +2,17 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// Who a client is, as the policy knows it. It stays with the session, wherever that moves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// The subject's name.
     pub subject: Arc<str>,
 }
 
 /// A client's HTTP request, as far as a verdict may depend on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handshake {
     /// The client's address, behind the proxies that are trusted.
     pub address: Option<IpAddr>,

@@ -1,10 +1,12 @@
 //! Sessions of other nodes, over the node link: requests that landed here are handed to the node that has the session, as they
 //! are handed to another shard. What may not wait is bounded: an owner that does not even accept a request is taken for gone.
 //!
+//! - `moves`: sessions that come to the node of their WebSocket.
 //! - `serve`: the other end, where the session lives.
 //! - `signs`: signs of life of owners that make a request wait.
 //! - `strangers`: nodes that nobody has heard of.
 
+mod moves;
 mod serve;
 mod signs;
 mod strangers;
@@ -77,16 +79,19 @@ impl NodeShared {
         }
     }
 
-    /// Tells a node something over the link.
-    fn link_tell(&self, to: NodeTag, told: Told) {
-        if let (Some(link), Some(peer)) = (self.cluster.link(), self.cluster.peer(to)) {
-            // A node that cannot be told is gone, and what it should know with it.
-            let _ = link.tell(peer, SESSIONS, wire::encode(&told));
-        }
+    /// Tells a node something over the link; `false` if it cannot be reached. A node that cannot be told is gone, and what it should
+    /// know with it.
+    pub(crate) fn link_tell(&self, to: NodeTag, told: &Told<'_>) -> bool {
+        let link = self.cluster.link().zip(self.cluster.peer(to));
+        link.is_some_and(|(link, peer)| link.tell(peer, SESSIONS, wire::encode(told)).is_ok())
     }
 
     /// Asks a node something; the answer is `None` when it does not come.
-    fn ask(&self, to: NodeTag, asked: &Asked<'_>) -> impl Future<Output = Option<Answered>> + Send + 'static {
+    pub(crate) fn ask(
+        &self,
+        to: NodeTag,
+        asked: &Asked<'_>,
+    ) -> impl Future<Output = Option<Answered>> + Send + 'static {
         let link = self.cluster.link().zip(self.cluster.peer(to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, wire::encode(asked)));
         async move { wire::decode(&answer?.await.ok()?).ok() }
@@ -111,7 +116,7 @@ impl NodeShared {
                 tokio::spawn(async move {
                     let (answer, accepted) = (pin!(answer), pin!(accepted));
                     if !relay_poll(reply, answer, accepted).await {
-                        node.link_tell(to, Told::PollLost { sid, number });
+                        node.link_tell(to, &Told::PollLost { sid, number });
                     }
                 });
             }
@@ -122,7 +127,7 @@ impl NodeShared {
                         Ok(Some(Answered::Begun)) => Ok(OpenPost { closed: None }),
                         Ok(Some(Answered::Refused(refused))) => Err(refused),
                         _ => {
-                            node.link_tell(to, Told::PostLost { sid, number });
+                            node.link_tell(to, &Told::PostLost { sid, number });
                             Err(RequestRefused::UnknownSid)
                         }
                     };
@@ -141,22 +146,44 @@ impl NodeShared {
                         }
                         Some(_) => {}
                         None => {
-                            node.link_tell(to, Told::PostLost { sid, number });
+                            node.link_tell(to, &Told::PostLost { sid, number });
                         }
                     }
                 });
             }
+            Request::BeginUpgrade { sid, at, reply } => {
+                let answer = self.ask(to, &Asked::BeginUpgrade { sid, at });
+                tokio::spawn(async move {
+                    let answer = match timeout(ANSWER_WITHIN, answer).await {
+                        Ok(Some(Answered::Upgrade(began))) => Ok(began),
+                        Ok(Some(Answered::Refused(refused))) => Err(refused),
+                        _ => {
+                            node.link_tell(to, &Told::AbandonUpgrade { sid, at });
+                            Err(RequestRefused::UnknownSid)
+                        }
+                    };
+                    if reply.send(answer).is_err() {
+                        node.link_tell(to, &Told::AbandonUpgrade { sid, at });
+                    }
+                });
+            }
             Request::PollLost { sid, number } => {
-                self.link_tell(to, Told::PollLost { sid, number });
+                self.link_tell(to, &Told::PollLost { sid, number });
             }
             Request::PostLost { sid, number } => {
-                self.link_tell(to, Told::PostLost { sid, number });
+                self.link_tell(to, &Told::PostLost { sid, number });
             }
-            // A WebSocket for a session of another node is not let in, so there is none to speak of.
-            Request::BeginUpgrade { .. }
-            | Request::Probed { .. }
-            | Request::Upgrade { .. }
-            | Request::AbandonUpgrade { .. } => {}
+            Request::Probed { sid, at } => {
+                self.link_tell(to, &Told::Probed { sid, at });
+            }
+            Request::Upgrade { sid, at } => {
+                if !self.link_tell(to, &Told::Upgrade { sid, at }) {
+                    self.close_probe(at);
+                }
+            }
+            Request::AbandonUpgrade { sid, at } => {
+                self.link_tell(to, &Told::AbandonUpgrade { sid, at });
+            }
         }
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{Address, NodeTag, Owner, ShardId};
+use signalbox_cluster::{Address, NodeTag, ShardId};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
 use crate::{
-    message::{Directed, ForSocket, SignalReply, ToShard},
+    message::{Directed, ForSocket, Place, SignalReply, ToShard},
     node::NodeShared,
     shard::Outcome,
-    wire::{WireError, decode, encode},
+    wire::{Told, WireError, decode, encode},
 };
 
 /// Something for a node.
@@ -29,8 +29,8 @@ pub(crate) enum Word {
 pub(crate) enum What {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
-    /// Relay a `signal`; the sender's shard is told whether the socket is there.
-    Signal { message: Message, shard: ShardId, ticket: u64 },
+    /// Relay a `signal`; whoever sent it is told whether the socket is there.
+    Signal { message: Message, reply: SignalReply },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
 }
@@ -39,7 +39,7 @@ pub(crate) enum What {
 #[derive(Serialize, Deserialize)]
 enum Form<'a> {
     Send { to: Address, namespace: &'a str, volatile: bool, frames: Vec<&'a [u8]> },
-    Signal { to: Address, namespace: &'a str, shard: ShardId, ticket: u64, frames: Vec<&'a [u8]> },
+    Signal { to: Address, namespace: &'a str, reply: SignalReply, frames: Vec<&'a [u8]> },
     Disconnect { to: Address, namespace: &'a str, close: bool },
     Signalled { shard: ShardId, ticket: u64, found: bool },
 }
@@ -62,13 +62,9 @@ impl Word {
                 What::Send { message, volatile } => {
                     Form::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
                 }
-                What::Signal { message, shard, ticket } => Form::Signal {
-                    to: *to,
-                    namespace,
-                    shard: *shard,
-                    ticket: *ticket,
-                    frames: frames(message),
-                },
+                What::Signal { message, reply } => {
+                    Form::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
+                }
                 What::Disconnect { close } => Form::Disconnect { to: *to, namespace, close: *close },
             },
             Self::Signalled { shard, ticket, found } => {
@@ -83,8 +79,8 @@ impl Word {
             Form::Send { to, namespace, volatile, frames } => {
                 (to, namespace, What::Send { message: message(payload, frames)?, volatile })
             }
-            Form::Signal { to, namespace, shard, ticket, frames } => {
-                (to, namespace, What::Signal { message: message(payload, frames)?, shard, ticket })
+            Form::Signal { to, namespace, reply, frames } => {
+                (to, namespace, What::Signal { message: message(payload, frames)?, reply })
             }
             Form::Disconnect { to, namespace, close } => (to, namespace, What::Disconnect { close }),
             Form::Signalled { shard, ticket, found } => return Ok(Self::Signalled { shard, ticket, found }),
@@ -93,17 +89,26 @@ impl Word {
     }
 }
 
+impl What {
+    /// What can be done to a socket from another node; what needs an answer of the socket cannot.
+    pub(crate) fn of(what: ForSocket) -> Result<Self, ForSocket> {
+        Ok(match what {
+            ForSocket::Send { message, volatile } => Self::Send { message, volatile },
+            ForSocket::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
+            ForSocket::Disconnect { close } => Self::Disconnect { close },
+            what => return Err(what),
+        })
+    }
+}
+
 impl NodeShared {
     /// Another node tells this one something.
-    pub(crate) fn told(&self, from: Owner, payload: &Bytes) {
+    pub(crate) fn told(&self, payload: &Bytes) {
         match Word::decode(payload) {
             Ok(Word::ForSocket { to, namespace, what }) => {
                 let what = match what {
                     What::Send { message, volatile } => ForSocket::Send { message, volatile },
-                    What::Signal { message, shard, ticket } => {
-                        let reply = SignalReply { node: from.tag, shard, ticket };
-                        ForSocket::Signal { message, reply: Some(reply) }
-                    }
+                    What::Signal { message, reply } => ForSocket::Signal { message, reply: Some(reply) },
                     What::Disconnect { close } => ForSocket::Disconnect { close },
                 };
                 let directed = Directed { to, namespace, what };
@@ -136,6 +141,27 @@ impl NodeShared {
         }
     }
 
+    /// Hands something to the place that a socket has moved to. To another node it goes over the link, behind the socket.
+    pub(crate) fn forward(&self, place: Place, directed: Directed) {
+        if place.node == self.tag {
+            self.inboxes.push(place.shard, ToShard::Directed(directed));
+            return;
+        }
+        let Directed { to, namespace, what } = directed;
+        match What::of(what) {
+            Ok(what) => {
+                let reply = if let What::Signal { reply, .. } = &what { Some(*reply) } else { None };
+                let word = Word::ForSocket { to, namespace, what }.encode();
+                if !self.link_tell(place.node, &Told::Word(&word))
+                    && let Some(reply) = reply
+                {
+                    self.signalled(reply, false);
+                }
+            }
+            Err(what) => self.for_nobody(what),
+        }
+    }
+
     /// Tells another node something, at most once; `false` if that cannot be done now.
     pub(crate) fn tell(&self, node: NodeTag, word: &Word) -> bool {
         self.cluster.tell(std::time::Instant::now(), node, word.encode())
@@ -152,12 +178,13 @@ mod tests {
     fn words_are_read_back() {
         let (to, namespace) = (Address::random(NodeTag(1), 2), Arc::<str>::from("/n"));
         let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
-        let what = What::Signal { message: message.clone(), shard: 3, ticket: 4 };
+        let reply = SignalReply { node: NodeTag(5), shard: 3, ticket: 4 };
+        let what = What::Signal { message: message.clone(), reply };
         let read = Word::decode(&Word::ForSocket { to, namespace: namespace.clone(), what }.encode());
         let Ok(Word::ForSocket { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
         assert_eq!((of, within), (to, namespace));
-        let What::Signal { message: read, shard: 3, ticket: 4 } = what else { panic!("{what:?}") };
-        assert_eq!(read, message);
+        let What::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
+        assert_eq!((read, answer), (message, reply));
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //!
 //! Everything begins with the format's version; a node speaks its own and the previous one, since every rolling update mixes two.
 
+mod moved;
 mod owner;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use signalbox_websocket::Frame;
 
 use crate::message::{Audience, Broadcast, ConnAt, Origin};
 
+pub(crate) use moved::{SavedSession, Sent};
 pub(crate) use owner::{Answered, Asked, Told};
 
 /// The version of everything here.

@@ -6,7 +6,7 @@ use signalbox_websocket::Frame;
 
 /// Most messages one id's queue holds.
 pub const MAX_MESSAGES: usize = 256;
-/// Most bytes one id's queue holds.
+/// Most bytes one id's queue holds; of a message its payload counts.
 pub const MAX_BYTES: usize = 1 << 20;
 
 /// The queue of one id. A sender's first message opens a *wait*; when the wait ends and the id is still absent, what the
@@ -57,10 +57,10 @@ impl Queue {
             self.waits.push(Wait { src: src.clone(), token: token.clone(), number, until: now + 2 * ttl });
         }
         let fits = self.messages.len() < MAX_MESSAGES
-            && self.bytes + frame.len() <= MAX_BYTES
-            && frame.len() <= room;
+            && self.bytes + frame.payload().len() <= MAX_BYTES
+            && frame.payload().len() <= room;
         if fits {
-            self.bytes += frame.len();
+            self.bytes += frame.payload().len();
             self.messages.push_back((src.clone(), frame));
         }
         match (opens, fits) {
@@ -77,7 +77,7 @@ impl Queue {
         let index = self.waits.iter().position(|wait| wait.number == number)?;
         let Wait { src, token, .. } = self.waits.swap_remove(index);
         self.messages.retain(|(sender, _)| *sender != src);
-        self.bytes = self.messages.iter().map(|(_, frame)| frame.len()).sum();
+        self.bytes = self.messages.iter().map(|(_, frame)| frame.payload().len()).sum();
         Some(token)
     }
 

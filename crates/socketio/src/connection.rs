@@ -6,12 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::{
-    args,
+    MAX_ATTACHMENTS, args,
     packet::{Kind, Packet, ParseError},
 };
+
+/// The longest time to join a namespace that is believed of a saved connection.
+const MAX_REST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A namespace the client has joined, or asked to join, with whatever the server keeps about its socket there.
 #[derive(Debug)]
@@ -32,8 +36,16 @@ pub struct Connection<S> {
     half: Option<Box<Half>>,
 }
 
+/// What a connection is besides its sockets, as a value that another process can go on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Milliseconds that are left to join a namespace.
+    connect_in: Option<u64>,
+    half: Option<Half>,
+}
+
 /// A packet with attachments, as they come in.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Half {
     text: String,
     missing: usize,
@@ -92,6 +104,22 @@ impl<S> Connection<S> {
     /// A connection that must join a namespace within `connect_timeout`.
     pub fn new(now: Instant, connect_timeout: Duration) -> Self {
         Self { sockets: SmallVec::new(), connect_by: Some(now + connect_timeout), half: None }
+    }
+
+    /// What the connection is besides its sockets.
+    pub fn save(&self, now: Instant) -> Saved {
+        let rest = |by: Instant| by.saturating_duration_since(now).as_millis() as u64;
+        Saved { connect_in: self.connect_by.map(rest), half: self.half.as_deref().cloned() }
+    }
+
+    /// Goes on with a connection that was saved: [`Connection::join`] its sockets again. `None` when nothing can have been saved like
+    /// this.
+    pub fn restore(now: Instant, saved: Saved) -> Option<Self> {
+        let Saved { connect_in, half } = saved;
+        let is_good = half.as_ref().is_none_or(|half| (1..=MAX_ATTACHMENTS).contains(&half.missing));
+        let by = |rest| now + Duration::from_millis(rest).min(MAX_REST);
+        let connect_by = connect_in.map(by);
+        is_good.then(|| Self { sockets: SmallVec::new(), connect_by, half: half.map(Box::new) })
     }
 
     /// When the connection is to be closed, unless it joins a namespace before.

@@ -44,6 +44,11 @@ fn cluster_is_one_whatever_happens() {
 }
 
 #[test]
+fn cluster_outlives_a_cut_between_one_node_and_redis() {
+    Server::run_js_alone("cuts.test.mjs");
+}
+
+#[test]
 fn cluster_peerserver_behaves_as_one_node() {
     Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }

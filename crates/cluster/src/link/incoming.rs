@@ -85,6 +85,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
             let Ok(Some(from)) = timeout(2 * shared.limits.connect, hello).await else { return };
             drop(stranger);
             serve(stream, &shared, &*handler, from).await;
+            handler.lost(from);
         });
     }
 }

@@ -99,6 +99,8 @@ pub trait Handler: Send + Sync {
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer);
     /// Something that needs no answer.
     fn told(&self, from: NodeTag, kind: u8, body: Bytes);
+    /// A node's connection has ended: it has died, or has had nothing to say for long.
+    fn lost(&self, _: NodeTag) {}
 }
 
 /// A node's link to all others. Cheap to clone; usable from any thread.

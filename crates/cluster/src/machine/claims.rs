@@ -29,7 +29,7 @@ impl Machine {
         }
         let full = self.is_full();
         let owner = self.owner();
-        let asked = (owner, self.bus_returns);
+        let asked = (owner, self.bus_changes);
         let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
         out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token, asked }));
     }
@@ -52,7 +52,7 @@ impl Machine {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
                 let is_doubted = self.takeovers.was_doubted(generation);
-                let is_old = asked != (self.owner(), self.bus_returns);
+                let is_old = asked != (self.owner(), self.bus_changes);
                 if (is_old || is_doubted) && self.lease.is_valid(now) {
                     // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
                     let (owner, standing) = (self.owner(), Standing::Granted);
@@ -279,7 +279,7 @@ impl Machine {
     /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
     pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
         // What was granted, and is not known here yet, is asked for again when it is.
-        self.bus_returns += 1;
+        self.bus_changes += 1;
         self.is_doubtful = !self.lease.is_valid(now);
         if !self.is_doubtful {
             // What is on its way to its connection may be lost too.

@@ -20,7 +20,7 @@ use crate::{
 /// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a member that is missing after the store was away may take to be written again.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
 const BUS_WAIT: Duration = Duration::from_secs(3);
 
@@ -47,7 +47,7 @@ struct Replica {
     joins: Vec<Join>,
     waits_since: Option<Instant>,
     /// Moves that wait for the room to be heard and a snapshot.
-    listens: Vec<(ShardId, Ticket)>,
+    listens: Vec<Listen>,
     /// The records were asked for to be compared; what is heard meanwhile waits for them.
     comparing: Option<Vec<RoomDelta>>,
     /// They are to be asked for once more: something may have been missed since.
@@ -55,6 +55,14 @@ struct Replica {
     /// When members that were missing are looked for once more.
     settles_at: Option<Instant>,
     unused_since: Option<Instant>,
+}
+
+/// A move that waits for a room to be heard, and known as far as this.
+#[derive(Debug, Clone, Copy)]
+struct Listen {
+    shard: ShardId,
+    ticket: Ticket,
+    stamp: Stamp,
 }
 
 #[derive(Debug)]
@@ -66,6 +74,11 @@ struct State {
 /// The number of a change: the same on every node that hears it in its turn.
 fn number_of(stamp: Stamp) -> u128 {
     u128::from(stamp.epoch) << 64 | u128::from(stamp.version) << 16
+}
+
+/// The version that a change belongs to. What differed in a snapshot has one number after the other behind its version's.
+fn stamp_of(number: u128) -> Stamp {
+    Stamp { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
 }
 
 impl Replica {
@@ -131,6 +144,14 @@ impl Replica {
         self.compares_again |= self.state.is_none();
     }
 
+    /// What is heard is told, and nothing was missed as far as is known.
+    fn is_current(&self) -> bool {
+        self.heard == Heard::Yes
+            && self.state.is_some()
+            && self.comparing.is_none()
+            && self.settles_at.is_none()
+    }
+
     fn is_unused(&self) -> bool {
         Arc::strong_count(&self.route) == 1
             && self.route.is_empty()
@@ -154,6 +175,11 @@ impl Replicas {
             Some(replica) => replica.route.clone(),
             None => self.rooms.entry(room.clone()).or_default().route.clone(),
         }
+    }
+
+    /// Whether what was heard in the room so far was told.
+    pub(super) fn is_current(&self, room: &RoomName) -> bool {
+        self.rooms.get(room).is_some_and(Replica::is_current)
     }
 
     pub(super) fn find_route(&self, room: &RoomName) -> Option<Arc<Route>> {
@@ -235,6 +261,9 @@ impl Machine {
         if stamp == next || begins {
             state.stamp = stamp;
             replica.tell(&room, change, out);
+            if !replica.listens.is_empty() {
+                self.listened(&room, out);
+            }
         } else {
             // A room that was made anew has lost its records, which their nodes will write again.
             let settled = is_steady && stamp.epoch == state.stamp.epoch;
@@ -289,6 +318,7 @@ impl Machine {
         {
             compare(replica, room, false, out);
         }
+        self.listen_on(now, room, out);
     }
 
     /// A room is heard.
@@ -325,6 +355,7 @@ impl Machine {
                 }
             }
             None => {
+                self.bus_lost();
                 for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
                     replica.unheard();
                 }
@@ -382,7 +413,7 @@ impl Machine {
                 self.put_or_join_alone(now, join, out);
             }
             if is_late {
-                self.listen_anyway(&room, out);
+                self.not_listened(&room, out);
             }
         }
         let Self { rooms, own, .. } = self;

@@ -9,11 +9,13 @@ use crate::{
 };
 
 /// How long one node has for reaping before another may try.
-const REAPING: Duration = Duration::from_secs(2);
-/// How long a dead lease is remembered, and reaped again: what its owner wrote late must go too.
-const REMEMBERED: Duration = Duration::from_secs(60);
+pub(crate) const REAPING: Duration = Duration::from_secs(2);
+/// How long a dead lease is remembered from when it was first reaped, and reaped again: what its owner wrote late must go too.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+/// Leases that one heartbeat buries, reaps and forgets at most.
+pub(crate) const AT_ONCE: usize = 16;
 /// How often somebody looks for records whose lease is not even remembered.
-const SWEEP: Duration = Duration::from_secs(10);
+pub(crate) const SWEEP: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 struct Lease {
@@ -21,7 +23,15 @@ struct Lease {
     /// `None` when it was forgotten, and is only there to be reaped.
     node: Option<Arc<NodeInfo>>,
     counters: Counters,
-    reaped_at: Option<Instant>,
+    dead: Option<Dead>,
+}
+
+/// A lease that has run out, once somebody reaps.
+#[derive(Debug, Clone, Copy)]
+struct Dead {
+    since: Instant,
+    /// When it is to be reaped again.
+    due: Instant,
 }
 
 #[derive(Debug)]
@@ -60,22 +70,18 @@ impl Nodes {
             }
             None if joins => {
                 let (until, node) = (now + LEASE, Some(node.clone()));
-                self.leases.insert(owner, Lease { until, node, counters, reaped_at: None });
+                self.leases.insert(owner, Lease { until, node, counters, dead: None });
                 self.membership += 1;
                 pulse.renewed = true;
             }
             _ => {}
         }
         if reaps {
-            self.leases.retain(|_, lease| lease.until + REMEMBERED > now);
-            for (owner, lease) in &mut self.leases {
-                let is_due = lease.reaped_at.is_none_or(|at| at + REAPING <= now);
-                if lease.until <= now && is_due {
-                    if lease.reaped_at.is_none() {
-                        self.membership += 1;
-                    }
-                    lease.reaped_at = Some(now);
-                    pulse.expired.push(*owner);
+            self.bury(now);
+            for owner in self.first(now, |lease| Some(lease.dead?.due)) {
+                if let Some(Lease { dead: Some(dead), .. }) = self.leases.get_mut(&owner) {
+                    dead.due = now + REAPING;
+                    pulse.expired.push(owner);
                 }
             }
             if self.swept_at.is_none_or(|at| at + SWEEP <= now) {
@@ -84,21 +90,47 @@ impl Nodes {
             }
         }
         pulse.membership = self.membership;
-        let live = self.leases.values().filter(|lease| lease.until > now);
-        pulse.claims = live.map(|lease| lease.counters.claims).sum();
+        // What a dead node holds is held until somebody reaps it.
+        pulse.claims = self
+            .leases
+            .values()
+            .filter(|lease| lease.dead.is_none())
+            .map(|lease| lease.counters.claims)
+            .sum();
         Reply::Heartbeat(pulse)
     }
 
+    /// Forgets old dead leases, and finds new ones.
+    fn bury(&mut self, now: Instant) {
+        for owner in self.first(now, |lease| Some(lease.dead?.since + REMEMBERED)) {
+            self.leases.remove(&owner);
+        }
+        for owner in self.first(now, |lease| lease.dead.is_none().then_some(lease.until)) {
+            if let Some(lease) = self.leases.get_mut(&owner) {
+                lease.dead = Some(Dead { since: now, due: now });
+                self.membership += 1;
+            }
+        }
+    }
+
+    /// Those whose time has come, the earliest first.
+    fn first(&self, now: Instant, time: impl Fn(&Lease) -> Option<Instant>) -> Vec<Owner> {
+        let times = self.leases.iter().filter_map(|(owner, lease)| Some((time(lease)?, *owner)));
+        let mut come: Vec<_> = times.filter(|(time, _)| *time <= now).collect();
+        come.sort_unstable();
+        come.into_iter().map(|(_, owner)| owner).take(AT_ONCE).collect()
+    }
+
     pub(super) fn list(&self) -> Reply {
-        let live = self.leases.values().filter(|lease| lease.reaped_at.is_none());
+        let live = self.leases.values().filter(|lease| lease.dead.is_none());
         Reply::Nodes(live.filter_map(|lease| lease.node.as_deref().cloned()).collect())
     }
 
-    pub(super) fn bury(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
+    pub(super) fn bury_unknown(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
         // Who has lost its own lease saw the owners before others were lost with it.
         if self.leases.get(&by).is_some_and(|lease| lease.until > now) {
             for owner in owners {
-                let lease = Lease { until: now, node: None, counters: Counters::default(), reaped_at: None };
+                let lease = Lease { until: now, node: None, counters: Counters::default(), dead: None };
                 self.leases.entry(owner).or_insert(lease);
             }
         }

@@ -140,7 +140,10 @@ impl Peers {
 
     fn lose(&mut self, by: Owner, realm: RealmId, id: &Arc<str>, old: Option<Holder>) {
         if let Some(old) = old.filter(|old| old.owner.tag != by.tag) {
-            self.losses.push(Loss { by, realm, id: id.clone(), old });
+            let loss = Loss { by, realm, id: id.clone(), old };
+            if !self.losses.contains(&loss) {
+                self.losses.push(loss);
+            }
         }
     }
 

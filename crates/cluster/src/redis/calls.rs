@@ -13,7 +13,11 @@ use super::{
 use crate::{
     address::{Address, NodeTag, Owner},
     command::{Holder, PeerAt, RealmId},
-    model::{LEASE, users::PAGE},
+    model::{
+        LEASE,
+        nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
+        users::PAGE,
+    },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
     store::{Call, Loss, Pulse, Reply, Stamp, Standing, Wants},
@@ -23,11 +27,6 @@ use crate::{
 const HOLDER: usize = 25;
 /// Entries that are reaped with one call.
 const REAP: usize = 500;
-/// How long one node has for reaping, and how long a dead lease is remembered, in milliseconds.
-const REAPING: u64 = 2_000;
-const REMEMBERED: u64 = 60_000;
-/// How often somebody looks for records whose lease is not even remembered, in milliseconds.
-const SWEEP: u64 = 10_000;
 
 /// What every call needs to know.
 #[derive(Debug)]
@@ -186,11 +185,18 @@ impl Context {
                 vec![all]
             }
             Call::PutUsers { owner, partition, puts, removes } => {
+                let put = puts.iter().map(|(namespace, _, _)| namespace);
+                let mut namespaces: Vec<_> = put.chain(removes.iter().map(|(gone, _)| gone)).collect();
+                namespaces.sort_unstable();
+                namespaces.dedup();
                 let mut users = Invocation::of(&scripts.users)
                     .key(keys.index(*partition, *owner))
-                    .arg(keys.base(*partition))
-                    .arg(owner_bytes(*owner))
-                    .number(puts.len());
+                    .key(keys.owners(*partition));
+                for namespace in namespaces {
+                    users =
+                        users.key(keys.users(*partition, namespace)).key(keys.order(*partition, namespace));
+                }
+                users = users.arg(keys.base(*partition)).arg(owner_bytes(*owner)).number(puts.len());
                 for (namespace, socket, profile) in puts {
                     users = users.arg(&**namespace).arg(socket.as_bytes()).arg(&**profile);
                 }
@@ -215,9 +221,10 @@ impl Context {
                     .number(counters.claims)
                     .switch(*reaps)
                     .number(LEASE.as_millis())
-                    .number(REAPING)
-                    .number(REMEMBERED)
-                    .number(SWEEP);
+                    .number(REAPING.as_millis())
+                    .number(REMEMBERED.as_millis())
+                    .number(AT_ONCE)
+                    .number(SWEEP.as_millis());
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![beat.command(), info]
@@ -227,9 +234,12 @@ impl Context {
                 all.arg(&keys.nodes("i")[..]);
                 vec![all]
             }
+            Call::Flush => vec![cmd("PING")],
             Call::Leave { owner } => one(self.nodes(&scripts.leave).arg(owner_bytes(*owner))),
             Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
                 .key(keys.index(*partition, *owner))
+                .key(keys.owners(*partition))
+                .key(keys.losses(*partition, *owner))
                 .arg(keys.base(*partition))
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
@@ -265,6 +275,8 @@ impl Context {
         Invocation::of(script)
             .key(self.keys.claims(partition, realm))
             .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
+            .key(self.keys.losses(partition, owner))
             .key(self.keys.queue(realm, id))
             .key(self.keys.waits(realm, id))
             .arg(self.keys.base(partition))
@@ -288,6 +300,7 @@ impl Context {
         Invocation::of(&self.scripts.put)
             .key(self.keys.room(room))
             .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
             .arg(self.keys.base(partition))
             .arg(self.publish)
             .arg(self.keys.room_channel(room))
@@ -302,7 +315,7 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "d", "w"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "b", "o", "w"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
     }
 
@@ -417,6 +430,7 @@ impl Context {
             | Call::PutUsers { .. }
             | Call::Users { .. }
             | Call::Leave { .. }
+            | Call::Flush
             | Call::Settle(_)
             | Call::Bury { .. } => Reply::Done,
         }

@@ -1,13 +1,10 @@
-//! One connection for commands, opened when it is needed, and what may have become of a command when it breaks.
+//! Commands on their way to Redis and what may have become of them.
 
 use std::sync::Arc;
 
-use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
+use redis::{Cmd, Value};
 
-use super::{
-    calls::Context,
-    source::{Connection, Source},
-};
+use super::{calls::Context, cluster::Router, line::Line, source::Source};
 
 /// The store did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,94 +13,48 @@ pub(super) struct Lost {
     pub(super) maybe: bool,
 }
 
-/// A connection out of a pool, held for as long as it works.
-pub(super) struct Commands {
-    source: Arc<Source>,
-    context: Arc<Context>,
-    connection: Option<Connection>,
+/// Connections for commands, held for as long as they work. What is sent through it keeps its order; in a Redis Cluster, its
+/// order within each partition.
+pub(super) enum Commands {
+    Single(Line),
+    Cluster(Router),
 }
 
 impl Commands {
-    pub(super) fn new(source: Arc<Source>, context: Arc<Context>) -> Self {
-        Self { source, context, connection: None }
-    }
-
-    /// Makes calls in their order, pipelined. No command is ever sent twice that may have been executed.
-    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, Lost> {
-        self.open().await?;
-        let mut values = self.pipeline(&commands).await?;
-        // Somebody flushed the scripts: those calls were not executed, and are made again in the same order.
-        let missing: Vec<usize> = (0..values.len()).filter(|index| is_missing(&values[*index])).collect();
-        if !missing.is_empty() {
-            self.load().await.map_err(|_| Lost { maybe: true })?;
-            let again: Vec<Cmd> = missing.iter().map(|index| commands[*index].clone()).collect();
-            let answers = self.pipeline(&again).await?;
-            for (index, answer) in missing.into_iter().zip(answers) {
-                values[index] = answer;
-            }
-        }
-        if values.iter().any(is_of_a_replica) {
-            // The master has become a replica; the next connection finds the new one.
-            self.close();
-        }
-        Ok(values)
-    }
-
-    async fn open(&mut self) -> Result<(), Lost> {
-        if self.connection.is_none() {
-            self.connection = Some(self.source.connection().await.map_err(|error| {
-                tracing::debug!(%error, "Redis cannot be reached");
-                Lost { maybe: false }
-            })?);
-            self.load().await.map_err(|_| Lost { maybe: false })?;
-        }
-        Ok(())
-    }
-
-    async fn load(&mut self) -> Result<(), Lost> {
-        let load = self.context.scripts.load();
-        self.pipeline(&load).await.map(|_| ())
-    }
-
-    async fn pipeline(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Lost> {
-        let Some(connection) = self.connection.as_mut() else { return Err(Lost { maybe: false }) };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
-            Ok(values) if values.len() == commands.len() => Ok(values),
-            Ok(_) => {
-                self.close();
-                Err(Lost { maybe: true })
-            }
-            Err(error) => {
-                tracing::debug!(%error, "Redis does not answer");
-                self.close();
-                Err(Lost { maybe: true })
-            }
+    pub(super) fn new(source: &Source, context: Arc<Context>) -> Self {
+        match source {
+            Source::Single(single) => Self::Single(Line::to_single(single.clone(), context)),
+            Source::Cluster(masters) => Self::Cluster(Router::new(masters.clone(), context)),
         }
     }
 
-    /// The connection is of no use any more; it is not given back to the pool.
-    fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.discard();
+    /// Makes calls in their order, pipelined; an answer for each. No command is ever sent twice that may have been executed.
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, Lost>> {
+        match self {
+            Self::Single(line) => match line.send(&commands).await {
+                Ok(values) => values.into_iter().map(Ok).collect(),
+                Err(lost) => vec![Err(lost); commands.len()],
+            },
+            Self::Cluster(router) => router.send(commands).await,
         }
     }
 }
 
-fn code(value: &Value) -> Option<&str> {
-    match value {
-        Value::ServerError(error) => Some(error.code()),
-        _ => None,
+/// All answers; if one is lost, all are.
+pub(super) fn all(answers: Vec<Result<Value, Lost>>) -> Result<Vec<Value>, Lost> {
+    let maybe = answers.iter().any(|answer| matches!(answer, Err(Lost { maybe: true })));
+    answers.into_iter().collect::<Result<_, _>>().map_err(|_| Lost { maybe })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_in_part_may_have_been_done() {
+        let (done, not, maybe) = (Ok(Value::Okay), Err(Lost { maybe: false }), Err(Lost { maybe: true }));
+        assert_eq!(all(vec![done.clone(), done.clone()]), Ok(vec![Value::Okay; 2]));
+        assert_eq!(all(vec![done.clone(), not.clone()]), Err(Lost { maybe: false }));
+        assert_eq!(all(vec![not, maybe, done]), Err(Lost { maybe: true }));
     }
-}
-
-fn is_missing(value: &Value) -> bool {
-    code(value) == Some("NOSCRIPT")
-}
-
-fn is_of_a_replica(value: &Value) -> bool {
-    matches!(code(value), Some("READONLY" | "MASTERDOWN" | "LOADING"))
 }

@@ -11,14 +11,17 @@ use crate::{
     record::RoomName,
 };
 
+/// Slots of a Redis Cluster.
+pub(super) const SLOTS: u16 = 16_384;
+
 /// Hash tags, by partition: the smallest number whose slot is among the partition's 64. Partitions spread over the slots evenly.
 static HASH_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); PARTITIONS];
     let mut missing = PARTITIONS;
     for number in 0_u32.. {
         let tag = number.to_string();
-        let slot = usize::from(crc16(tag.as_bytes())) % 16_384;
-        let place = &mut tags[slot / (16_384 / PARTITIONS)];
+        let slot = usize::from(crc16(tag.as_bytes()) % SLOTS);
+        let place = &mut tags[slot / (usize::from(SLOTS) / PARTITIONS)];
         if place.is_empty() {
             *place = tag;
             missing -= 1;
@@ -42,6 +45,16 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
+/// The slot of a key or a sharded channel in a Redis Cluster.
+pub(super) fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        let close = rest.iter().position(|byte| *byte == b'}').filter(|length| *length > 0)?;
+        Some(&rest[..close])
+    });
+    crc16(tag.unwrap_or(key)) % SLOTS
+}
+
 /// Names under one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -49,7 +62,7 @@ pub(super) struct Keys {
 }
 
 /// What a channel is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Channel {
     /// A room's.
     Room(RoomName),
@@ -136,10 +149,15 @@ impl Keys {
         self.key(partition, &[b"t:", &owner_bytes(owner)])
     }
 
-    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the `d`ead, and one that says that
-    /// somebody has s`w`ept.
+    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the dead (`b`uried), when they
+    /// are to be reaped again (`o`), and one that says that somebody has s`w`ept.
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
+    }
+
+    /// STRING: by which it shows that a master of a Redis Cluster was flushed.
+    pub(super) fn mark(&self, partition: u8) -> Bytes {
+        self.key(partition, &[b"mark"])
     }
 
     /// The channel of one node.
@@ -150,6 +168,15 @@ impl Keys {
     /// The channel of all nodes.
     pub(super) fn everywhere(&self) -> Bytes {
         self.key(0, &[b"all"])
+    }
+
+    /// The name of a channel, as a node hears it.
+    pub(super) fn channel(&self, channel: &Channel, tag: NodeTag) -> Bytes {
+        match channel {
+            Channel::Room(room) => self.room_channel(room),
+            Channel::Everywhere => self.everywhere(),
+            Channel::Node => self.node_channel(tag),
+        }
     }
 
     /// What a channel is for; `None` if it is none of ours.
@@ -193,7 +220,11 @@ mod tests {
         assert_eq!(crc16(b"123456789"), 0x31C3);
         for (partition, tag) in HASH_TAGS.iter().enumerate() {
             assert_eq!(usize::from(crc16(tag.as_bytes())) % 16_384 / 64, partition);
+            assert_eq!(usize::from(slot(&Keys::new("p").base(partition as u8))) / 64, partition);
         }
+        assert_eq!(slot(b"foo"), 12_182);
+        assert_eq!(slot(b"x{foo}y}"), 12_182);
+        assert_eq!(slot(b"{}foo"), crc16(b"{}foo") % SLOTS);
     }
 
     #[test]

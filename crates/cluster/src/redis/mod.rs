@@ -4,20 +4,22 @@
 //! - `scripts`: each a step that the model describes.
 //! - `calls`: calls as commands, and what Redis answers as replies.
 //! - `wire`: what is written into Redis and said on the bus.
-//! - `source`: where Redis is.
-//! - `commands`: one connection, and what may have become of a command when it breaks.
+//! - `source`: where Redis is; `single`: one server at a time; `cluster`: the masters of a Redis Cluster.
+//! - `commands`: what may have become of a command; `line`: one connection for them.
 //! - `pump`: the calls in their order, pipelined.
-//! - `subscriber`: the connection that hears the bus.
+//! - `subscriber`: the connection that hears the bus of a single server; `hearing`: what is heard.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
 
 mod calls;
+mod cluster;
 mod commands;
+mod hearing;
 mod keys;
+mod line;
 mod pump;
-#[cfg(test)]
-mod same;
 mod scripts;
+mod single;
 mod source;
 mod subscriber;
 #[cfg(test)]
@@ -46,6 +48,11 @@ const CONNECT: Duration = Duration::from_millis(1_000);
 const RESPONSE: Duration = Duration::from_millis(2_000);
 /// How soon Redis is asked again for the cluster's secret.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often a connection that hears the bus is probed.
+const PROBE: Duration = Duration::from_secs(1);
+/// How long to wait before the next try to connect, in milliseconds: long enough to be no burden, short enough that a store that
+/// is back is found at once.
+const BACKOFF: std::ops::Range<u64> = 50..400;
 /// How often the machine looks at the clock.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -53,7 +60,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Settings {
     /// `redis://[user:password@]host[:port][/db]`, or with Sentinel
-    /// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`; `rediss` for TLS.
+    /// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`, or of a Redis Cluster
+    /// `redis+cluster://[user:password@]host:port,host:port`; `rediss` for TLS.
     pub url: String,
     /// What all keys and channels begin with; without braces.
     pub prefix: String,
@@ -100,7 +108,7 @@ pub fn connect(
         scripts: Scripts::new(),
         realms: config.realms.clone(),
         patience: config.expire_timeout.as_millis(),
-        publish: "PUBLISH",
+        publish: source.publish(),
     });
     let (tag, secret) = (node.owner.tag, settings.secret.clone());
     let (driver, calls) = unbounded_channel();
@@ -111,7 +119,7 @@ pub fn connect(
         let (subscriptions, wanted) = unbounded_channel();
         runtime.block_on(async move {
             let links = link(listener.0, tag, secret, &source, &context, &of_thread, handler);
-            let hears = subscriber::run(source.clone(), context.clone(), tag, of_thread.clone(), wanted);
+            let hears = subscriber::run(&source, context.clone(), tag, of_thread.clone(), wanted);
             let pumps = pump::run(source.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
             tokio::select! {
                 () = pumps => {}
@@ -174,19 +182,23 @@ async fn link(
 /// The secret that nodes without one of their own share: whoever is first makes it.
 async fn shared_secret(source: &Arc<Source>, context: &Arc<Context>) -> String {
     let key = context.keys.nodes("secret");
-    let mut commands = Commands::new(source.clone(), context.clone());
+    let mut commands = Commands::new(source, context.clone());
     loop {
         let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
         make.arg(&key[..]).arg(Secret::random());
         get.arg(&key[..]);
-        let answers = commands.send(vec![make, get]).await.unwrap_or_default();
-        if let Some(redis::Value::BulkString(secret)) = answers.into_iter().nth(1)
+        let answers = commands.send(vec![make, get]).await;
+        if let Some(Ok(redis::Value::BulkString(secret))) = answers.into_iter().nth(1)
             && let Ok(secret) = String::from_utf8(secret)
         {
             return secret;
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+fn backoff() -> Duration {
+    Duration::from_millis(rand::random_range(BACKOFF))
 }
 
 async fn tick(cluster: &Cluster) {

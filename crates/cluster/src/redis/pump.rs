@@ -10,12 +10,14 @@ use tokio::sync::{
 
 use super::{
     calls::{self, Context},
-    commands::{Commands, Lost},
+    commands::{Commands, Lost, all},
+    line::code,
     source::Source,
     subscriber::Wanted,
 };
 use crate::{
     Cluster,
+    address::Address,
     cluster::ToDriver,
     machine::Pending,
     model::users::PAGE,
@@ -43,8 +45,8 @@ pub(super) async fn run(
     subscriptions: UnboundedSender<Wanted>,
 ) {
     let mut pump = Pump {
-        commands: Commands::new(source.clone(), context.clone()),
-        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(source.clone(), context.clone()))),
+        commands: Commands::new(&source, context.clone()),
+        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(&source, context.clone()))),
         source,
         context,
         cluster,
@@ -111,33 +113,33 @@ impl Pump {
         ended
     }
 
-    async fn answer(&mut self, items: Vec<Item>, answers: Result<Vec<Value>, Lost>) {
-        let mut values = match answers {
-            Ok(values) => values.into_iter(),
-            Err(Lost { maybe }) => {
-                for (_, pending) in items.into_iter().filter_map(|item| item.call).map(|call| *call) {
-                    self.cluster.replied(Instant::now(), pending, Reply::Failed { maybe });
-                }
-                // Also when nobody waits for an answer.
-                self.cluster.store_lost(Instant::now());
-                return;
-            }
-        };
+    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, Lost>>) {
+        let mut answers = answers.into_iter();
+        let mut is_lost = false;
         for item in items {
-            let values: Vec<Value> = values.by_ref().take(item.commands).collect();
+            let values = all(answers.by_ref().take(item.commands).collect());
+            is_lost |= values.is_err();
             let Some(call) = item.call else { continue };
             let (call, pending) = *call;
-            if let Call::Reap { .. } = call {
-                self.reap_rest(&call, &values).await;
+            if let (Call::Reap { .. }, Ok(values)) = (&call, &values) {
+                self.reap_rest(&call, values).await;
             }
-            let reply = match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
-                Some(error) => {
-                    tracing::warn!(?error, "Redis refuses a command");
-                    Reply::Failed { maybe: false }
-                }
-                None => self.context.reply(call, values),
+            let reply = match values {
+                Ok(values) => match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
+                    Some(error) => {
+                        tracing::warn!(?error, "Redis refuses a command");
+                        // A script may fail when it has done a part; other errors are said before anything is done.
+                        Reply::Failed { maybe: code(error) == Some("ERR") }
+                    }
+                    None => self.context.reply(call, values),
+                },
+                Err(Lost { maybe }) => Reply::Failed { maybe },
             };
             self.cluster.replied(Instant::now(), pending, reply);
+        }
+        if is_lost {
+            // Also when nobody waits for an answer.
+            self.cluster.store_lost(Instant::now());
         }
     }
 
@@ -145,7 +147,7 @@ impl Pump {
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
         let mut is_left = calls::leaves_some(values);
         while is_left {
-            let answer = self.commands.send(self.context.commands(call)).await;
+            let answer = all(self.commands.send(self.context.commands(call)).await);
             is_left = answer.is_ok_and(|values| calls::leaves_some(&values));
         }
     }
@@ -153,7 +155,7 @@ impl Pump {
     fn beat(&self, (call, pending): (Call, Pending)) {
         let (heart, context, cluster) = (self.heart.clone(), self.context.clone(), self.cluster.clone());
         tokio::spawn(async move {
-            let reply = match heart.lock().await.send(context.commands(&call)).await {
+            let reply = match all(heart.lock().await.send(context.commands(&call)).await) {
                 Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
                     context.reply(call, values)
                 }
@@ -164,32 +166,40 @@ impl Pump {
         });
     }
 
-    /// Looks for a page of users, partition by partition.
     fn list(&self, call: Call, pending: Pending) {
         let Call::Users { namespace, after } = call else { return };
         let (context, cluster) = (self.context.clone(), self.cluster.clone());
-        let mut commands = Commands::new(self.source.clone(), context.clone());
+        let mut commands = Commands::new(&self.source, context.clone());
         tokio::spawn(async move {
-            let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
-            let mut users = Vec::new();
-            let mut partitions = (first..PARTITIONS).peekable();
-            while users.len() <= PAGE && partitions.peek().is_some() {
-                let chunk = partitions.by_ref().take(CHUNK);
-                let pages = chunk.map(|partition| {
-                    let after = after.filter(|_| partition == first);
-                    context.page(&namespace, partition as u8, after)
-                });
-                match commands.send(pages.collect()).await {
-                    Ok(values) => users.extend(values.into_iter().flat_map(calls::users)),
-                    Err(Lost { maybe }) => {
-                        cluster.replied(Instant::now(), pending, Reply::Failed { maybe });
-                        return;
-                    }
-                }
-            }
-            let more = users.len() > PAGE;
-            users.truncate(PAGE);
-            cluster.replied(Instant::now(), pending, Reply::Users(users, more));
+            let reply = match users(&mut commands, &context, &namespace, after).await {
+                Ok((users, more)) => Reply::Users(users, more),
+                Err(Lost { maybe }) => Reply::Failed { maybe },
+            };
+            cluster.replied(Instant::now(), pending, reply);
         });
     }
+}
+
+/// Looks for a page of users, partition by partition; and whether there are more.
+pub(super) async fn users(
+    commands: &mut Commands,
+    context: &Context,
+    namespace: &str,
+    after: Option<Address>,
+) -> Result<(Vec<(Address, Arc<str>)>, bool), Lost> {
+    let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
+    let mut users = Vec::new();
+    let mut partitions = (first..PARTITIONS).peekable();
+    while users.len() <= PAGE && partitions.peek().is_some() {
+        let chunk = partitions.by_ref().take(CHUNK);
+        let pages = chunk.map(|partition| {
+            let after = after.filter(|_| partition == first);
+            context.page(namespace, partition as u8, after)
+        });
+        let values = all(commands.send(pages.collect()).await)?;
+        users.extend(values.into_iter().flat_map(calls::users));
+    }
+    let more = users.len() > PAGE;
+    users.truncate(PAGE);
+    Ok((users, more))
 }

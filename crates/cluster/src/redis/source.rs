@@ -1,209 +1,40 @@
-//! Where Redis is: one server, or whichever Sentinel says is the master.
+//! Where Redis is, and how it is talked to: one server at a time, or the masters of a Redis Cluster.
 
-use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use deadpool_redis::{Manager, Pool, Runtime, sentinel};
-use redis::{AsyncConnectionConfig, Client, aio::MultiplexedConnection, sentinel::SentinelClient};
-use tokio::sync::Mutex;
+use super::{
+    CannotConnect,
+    cluster::{self, Masters},
+    single::Single,
+};
 
-use super::{CONNECT, CannotConnect, RESPONSE};
-
-/// Connections for commands: the ordered ones, the heartbeat, listings.
-const CONNECTIONS: usize = 8;
-
-/// A way to connections.
+/// A store in Redis.
 pub(super) enum Source {
-    Server { pool: Pool, client: Box<Client> },
-    Sentinel { pool: sentinel::Pool, client: Box<Mutex<SentinelClient>>, first: String },
-}
-
-/// A connection out of a pool. What is wrong with it is not given back: [`Connection::discard`].
-pub(super) enum Connection {
-    Server(deadpool_redis::Connection),
-    Sentinel(sentinel::Connection),
-}
-
-impl Deref for Connection {
-    type Target = MultiplexedConnection;
-    fn deref(&self) -> &MultiplexedConnection {
-        match self {
-            Self::Server(connection) => connection,
-            Self::Sentinel(connection) => connection,
-        }
-    }
-}
-
-impl DerefMut for Connection {
-    fn deref_mut(&mut self) -> &mut MultiplexedConnection {
-        match self {
-            Self::Server(connection) => connection,
-            Self::Sentinel(connection) => connection,
-        }
-    }
-}
-
-impl Connection {
-    /// Takes it out of its pool for good.
-    pub(super) fn discard(self) {
-        match self {
-            Self::Server(connection) => drop(deadpool_redis::Connection::take(connection)),
-            Self::Sentinel(connection) => drop(sentinel::Connection::take(connection)),
-        }
-    }
-}
-
-/// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`, taken apart.
-struct SentinelUrl<'a> {
-    scheme: &'a str,
-    hosts: Vec<&'a str>,
-    name: &'a str,
-    username: Option<String>,
-    password: Option<String>,
-    db: i64,
-}
-
-impl<'a> SentinelUrl<'a> {
-    /// `None` if the URL means no Sentinel.
-    fn parse(url: &'a str) -> Option<Result<Self, CannotConnect>> {
-        let (scheme, rest) = url.split_once("+sentinel://")?;
-        let wrong = |what: &str| {
-            let form = "as in redis+sentinel://user:password@127.0.0.1:26379,127.0.0.2:26379/mymaster/0";
-            CannotConnect::Url(format!("{what} ({form})"))
-        };
-        let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-        let mut parts = rest.splitn(3, '/');
-        let hosts: Vec<&str> =
-            parts.next().unwrap_or_default().split(',').filter(|host| !host.is_empty()).collect();
-        let name = parts.next().unwrap_or_default();
-        let db = parts.next().filter(|db| !db.is_empty()).map_or(Ok(0), str::parse);
-        if hosts.is_empty() || name.is_empty() {
-            return Some(Err(wrong("the sentinels or the name of the master are missing")));
-        }
-        let Ok(db) = db else { return Some(Err(wrong("the database is no number"))) };
-        let (username, password) = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
-            Some((username, password)) => {
-                let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-                (some(username), some(password))
-            }
-            None => (None, None),
-        };
-        Some(Ok(Self { scheme, hosts, name, username, password, db }))
-    }
+    Single(Arc<Single>),
+    Cluster(Arc<Masters>),
 }
 
 impl Source {
     pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
-        match SentinelUrl::parse(url) {
-            Some(url) => Self::sentinel(&url?),
-            None => Self::server(url),
+        match cluster::Url::parse(url) {
+            Some(url) => Ok(Self::Cluster(Arc::new(Masters::new(url?)))),
+            None => Ok(Self::Single(Arc::new(Single::new(url)?))),
         }
     }
 
-    fn server(url: &str) -> Result<Self, CannotConnect> {
-        let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
-        let client = Box::new(Client::open(url).map_err(bad)?);
-        let connection = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(Some(RESPONSE));
-        let manager = Manager::new_with_config(url, connection).map_err(bad)?;
-        let pool = Pool::builder(manager)
-            .max_size(CONNECTIONS)
-            .wait_timeout(Some(CONNECT))
-            .create_timeout(Some(2 * CONNECT))
-            .recycle_timeout(Some(CONNECT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| CannotConnect::Url(error.to_string()))?;
-        Ok(Self::Server { pool, client })
-    }
-
-    fn sentinel(url: &SentinelUrl<'_>) -> Result<Self, CannotConnect> {
-        let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
-        let sentinels: Vec<String> =
-            url.hosts.iter().map(|host| format!("{}://{host}", url.scheme)).collect();
-        let node = sentinel::SentinelNodeConnectionInfo {
-            tls_mode: (url.scheme == "rediss").then_some(sentinel::TlsMode::Secure),
-            redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-                db: url.db,
-                username: url.username.clone(),
-                password: url.password.clone(),
-                ..deadpool_redis::RedisConnectionInfo::default()
-            }),
-        };
-        let kind = sentinel::SentinelServerType::Master;
-        let manager =
-            sentinel::Manager::new(sentinels.clone(), url.name.to_owned(), Some(node.clone()), kind)
-                .map_err(bad)?;
-        let pool = sentinel::Pool::builder(manager)
-            .max_size(CONNECTIONS)
-            .wait_timeout(Some(CONNECT))
-            // The sentinels are asked first, one after the other.
-            .create_timeout(Some(3 * CONNECT))
-            .recycle_timeout(Some(CONNECT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| CannotConnect::Url(error.to_string()))?;
-        let kind = redis::sentinel::SentinelServerType::Master;
-        let client = SentinelClient::build(sentinels, url.name, Some(node.into()), kind).map_err(bad)?;
-        let first = url.hosts.first().copied().unwrap_or_default().to_owned();
-        Ok(Self::Sentinel { pool, client: Box::new(Mutex::new(client)), first })
-    }
-
-    /// A connection for commands.
-    pub(super) async fn connection(&self) -> Result<Connection, String> {
-        let mut connection = match self {
-            Self::Server { pool, .. } => {
-                Connection::Server(pool.get().await.map_err(|error| error.to_string())?)
-            }
-            Self::Sentinel { pool, .. } => {
-                Connection::Sentinel(pool.get().await.map_err(|error| error.to_string())?)
-            }
-        };
-        connection.set_response_timeout(RESPONSE);
-        Ok(connection)
-    }
-
-    /// A client of the server to subscribe at.
-    pub(super) async fn client(&self) -> Option<Client> {
+    /// What publishes a message: in a Redis Cluster it stays with the masters that own its channel's slot.
+    pub(super) fn publish(&self) -> &'static str {
         match self {
-            Self::Server { client, .. } => Some((**client).clone()),
-            Self::Sentinel { client, .. } => client.lock().await.async_get_client().await.ok(),
+            Self::Single(_) => "PUBLISH",
+            Self::Cluster(_) => "SPUBLISH",
         }
     }
 
     /// Host and port of a server of it, to find out from which address of this machine it is reached.
     pub(super) fn address(&self) -> Option<(String, u16)> {
         match self {
-            Self::Server { client, .. } => match client.get_connection_info().addr() {
-                redis::ConnectionAddr::Tcp(host, port) | redis::ConnectionAddr::TcpTls { host, port, .. } => {
-                    Some((host.clone(), *port))
-                }
-                _ => None,
-            },
-            Self::Sentinel { first, .. } => {
-                let (host, port) = first.rsplit_once(':').unwrap_or((first, "26379"));
-                Some((host.to_owned(), port.parse().ok()?))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_of_sentinels_are_taken_apart() {
-        let url = "redis+sentinel://ann:p:w@h1:1,h2:2/main/3";
-        let Some(Ok(url)) = SentinelUrl::parse(url) else { panic!() };
-        assert_eq!(
-            (url.scheme, &url.hosts[..], url.name, url.db),
-            ("redis", &["h1:1", "h2:2"][..], "main", 3)
-        );
-        assert_eq!((url.username.as_deref(), url.password.as_deref()), (Some("ann"), Some("p:w")));
-        assert!(SentinelUrl::parse("redis://h1:1/3").is_none());
-        for wrong in ["redis+sentinel://h1:1", "redis+sentinel:///main", "redis+sentinel://h1:1/main/x"] {
-            assert!(matches!(SentinelUrl::parse(wrong), Some(Err(_))), "{wrong}");
+            Self::Single(single) => single.address(),
+            Self::Cluster(masters) => masters.address(),
         }
     }
 }

@@ -1,34 +1,24 @@
 //! The connection that hears the bus. It is probed, and a silent one is replaced; what was wanted is then heard again, and the
 //! cluster is told that it may have missed something.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use ahash::AHashSet;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::{
-    Msg, RedisResult,
+    RedisResult,
     aio::{PubSubSink, PubSubStream},
 };
 use tokio::{sync::mpsc::UnboundedReceiver, time::MissedTickBehavior, time::timeout};
 
 use super::{
-    CONNECT, RESPONSE,
-    calls::Context,
-    keys::Channel,
-    source::Source,
-    wire::{self, Heard},
+    CONNECT, PROBE, RESPONSE, backoff, calls::Context, cluster, hearing, single::Single, source::Source,
 };
 use crate::{Cluster, address::NodeTag, record::RoomName};
 
 /// Channels in one command.
 const BATCH: usize = 500;
-/// How often the connection is probed.
-const PROBE: Duration = Duration::from_secs(1);
-/// How long to wait before the next try to connect: long enough to be no burden, short enough that a store that is back is found at
-/// once.
-const BACKOFF: std::ops::Range<u64> = 50..400;
-
 /// A room that is to be heard, or not any more.
 #[derive(Debug)]
 pub(super) enum Wanted {
@@ -38,25 +28,38 @@ pub(super) enum Wanted {
 
 /// Hears the bus until the node ends.
 pub(super) async fn run(
-    source: Arc<Source>,
+    source: &Source,
     context: Arc<Context>,
     tag: NodeTag,
     cluster: Arc<Cluster>,
+    wanted: UnboundedReceiver<Wanted>,
+) {
+    match source {
+        Source::Single(single) => hear(single, &context, tag, &cluster, wanted).await,
+        Source::Cluster(masters) => cluster::hear(masters.clone(), &context, tag, &cluster, wanted).await,
+    }
+}
+
+/// Hears the bus of a single server.
+async fn hear(
+    single: &Single,
+    context: &Context,
+    tag: NodeTag,
+    cluster: &Cluster,
     mut wanted: UnboundedReceiver<Wanted>,
 ) {
     let mut rooms = AHashSet::new();
     loop {
-        let connect = async { source.client().await?.get_async_pubsub().await.ok() };
+        let connect = async { single.client().await?.get_async_pubsub().await.ok() };
         if let Ok(Some(connection)) = timeout(2 * CONNECT, connect).await {
             let (sink, stream) = connection.split();
-            let mut hearing = Hearing { sink, context: &context, cluster: &cluster, rooms: &mut rooms };
+            let mut hearing = Hearing { sink, context, cluster, rooms: &mut rooms };
             if hearing.begin(tag).await.is_ok() {
                 hearing.hear(stream, &mut wanted).await;
             }
         }
         cluster.unheard(None);
-        let pause = rand::random_range(BACKOFF);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
+        tokio::time::sleep(backoff()).await;
     }
 }
 
@@ -108,7 +111,12 @@ impl Hearing<'_> {
             let alive = tokio::select! {
                 heard = stream.next() => match heard {
                     Some(message) => {
-                        self.message(&message);
+                        let payload = Bytes::copy_from_slice(message.get_payload_bytes());
+                        if let Ok(channel) = message.get_channel::<Vec<u8>>()
+                            && let Some(channel) = self.context.keys.read_channel(&channel)
+                        {
+                            hearing::heard(self.context, self.cluster, channel, &payload);
+                        }
                         Ok(())
                     }
                     None => Err(Dead),
@@ -165,30 +173,6 @@ impl Hearing<'_> {
         }
         let channels = self.channels(&rooms);
         timely(self.sink.unsubscribe(&channels)).await
-    }
-
-    fn message(&self, message: &Msg) {
-        let now = Instant::now();
-        let Ok(channel) = message.get_channel::<Vec<u8>>() else { return };
-        let payload = Bytes::copy_from_slice(message.get_payload_bytes());
-        match self.context.keys.read_channel(&channel) {
-            Some(Channel::Room(room)) => match wire::read_heard(Some(&room), &payload) {
-                Some(Heard::Change(delta)) => self.cluster.room_changed(now, delta),
-                Some(Heard::Said(from, payload)) => self.cluster.said(from, Some(room), payload),
-                None => {}
-            },
-            Some(Channel::Everywhere) => {
-                if let Some(Heard::Said(from, payload)) = wire::read_heard(None, &payload) {
-                    self.cluster.said(from, None, payload);
-                }
-            }
-            Some(Channel::Node) => {
-                if let Some((from, message)) = wire::read_told(&self.context.realms, &payload) {
-                    self.cluster.told(now, from, message);
-                }
-            }
-            None => {}
-        }
     }
 }
 

@@ -177,7 +177,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     return Err(RequestError::BadRequest.into());
                 }
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
-                if place.node != self.node.shared.tag {
+                if place.node != self.node.shared.tag && !self.node.shared.can_take_session().await {
                     // The session cannot come here. The client goes on polling.
                     self.node.metrics().upgrades.with_label_values(&["elsewhere"]).inc();
                     return Ok(Accepted::Farewell(None));

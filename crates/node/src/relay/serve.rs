@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use signalbox_cluster::{
-    Address, NodeTag,
+    Address, NodeTag, ShardId,
     link::{Answer, Handler},
 };
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::SESSIONS;
 use crate::{
     inbox::{Busy, Inboxes},
-    message::{PollReply, Request, RequestRefused, ToShard},
+    message::{Place, PollReply, Request, RequestRefused, ToShard},
     node::NodeShared,
     wire::{self, Answered, Asked, Told},
 };
@@ -29,10 +29,16 @@ impl Handler for Inboxes {
         }
     }
 
+    fn lost(&self, from: NodeTag) {
+        for shard in 0..self.len() {
+            self.push(shard as ShardId, ToShard::NodeLost(from));
+        }
+    }
+
     fn told(&self, _: NodeTag, kind: u8, body: Bytes) {
         let Some(node) = self.node().filter(|_| kind == SESSIONS) else { return };
-        match wire::decode::<Told>(&body) {
-            Ok(told) => node.heed(told),
+        match wire::decode::<Told<'_>>(&body) {
+            Ok(told) => node.heed(&body, told),
             Err(_) => node.metrics.bus_refused.inc(),
         }
     }
@@ -67,9 +73,20 @@ impl NodeShared {
                 let (reply, applied) = oneshot::channel();
                 let body = whole.slice_ref(body);
                 let request = Request::Post { sid, number, body, reply };
-                self.link_tell(from, Told::Accepted { number });
+                self.link_tell(from, &Told::Accepted { number });
                 self.answer(request, answer, async { applied.await.ok().map(|()| Answered::Applied) });
             }
+            Asked::BeginUpgrade { sid, at } => {
+                let (reply, began) = oneshot::channel();
+                let request = Request::BeginUpgrade { sid, at, reply };
+                self.answer(request, answer, async {
+                    Some(began.await.ok()?.map_or_else(Answered::Refused, Answered::Upgrade))
+                });
+            }
+            Asked::Prepare { sid, giver, at, rooms } => {
+                self.expect_session((sid, Place { node: from, shard: giver }, at), rooms, answer);
+            }
+            Asked::Take(sent) => self.take_session(sent, answer),
         }
     }
 
@@ -103,7 +120,7 @@ impl NodeShared {
                     Ok(PollReply::Body(body)) => Ok(body),
                     Ok(PollReply::Refused(refused)) => Err(refused),
                     Ok(PollReply::Waits(body)) => {
-                        self.link_tell(from, Told::Accepted { number });
+                        self.link_tell(from, &Told::Accepted { number });
                         body.await.map_err(|_| RequestRefused::UnknownSid)
                     }
                     Err(_) => Err(RequestRefused::UnknownSid),
@@ -128,11 +145,21 @@ impl NodeShared {
     }
 
     /// Does what another node says.
-    fn heed(&self, told: Told) {
+    fn heed(&self, whole: &Bytes, told: Told<'_>) {
         match told {
             Told::Accepted { number } => self.signs.came(number),
             Told::PollLost { sid, number } => self.hand_here(Request::PollLost { sid, number }),
             Told::PostLost { sid, number } => self.hand_here(Request::PostLost { sid, number }),
+            Told::Probed { sid, at } => self.hand_here(Request::Probed { sid, at }),
+            Told::Upgrade { sid, at } => match self.shard_of(sid) {
+                Some(shard) => self.inboxes.push(shard, ToShard::Request(Request::Upgrade { sid, at })),
+                None => self.close_probe(at),
+            },
+            Told::AbandonUpgrade { sid, at } => self.hand_here(Request::AbandonUpgrade { sid, at }),
+            Told::CloseProbe(at) => self.close_probe_here(at),
+            Told::Cancelled { sid, at } => self.cancel_move_here(sid, at),
+            Told::Forget(address) => self.forget_here(address),
+            Told::Word(word) => self.told(&whole.slice_ref(word)),
         }
     }
 }

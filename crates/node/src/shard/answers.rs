@@ -14,7 +14,7 @@ use super::{
     rooms::RoomKey,
     signals::Signal,
 };
-use crate::app::Namespace;
+use crate::{app::Namespace, message::ConnAt};
 
 /// A question that is not answered yet, and what its answer is for.
 pub(crate) enum Waiting {
@@ -41,6 +41,12 @@ pub(crate) enum Waiting {
     Signal(Box<Signal>),
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
+    /// The rooms of a session that is to come from another node.
+    Listen { sid: Address, at: ConnAt },
+    /// What a session that is to go to another node has said.
+    Flush { sid: Address, at: ConnAt },
+    /// The records of a session that came from another node; whoever sent it is told.
+    Adopt { answer: oneshot::Sender<()> },
     /// The next turn.
     Turn { key: u32, number: u64 },
     /// The list of peer ids.
@@ -70,6 +76,7 @@ impl State {
             | Delivery::Claimed { ticket, .. }
             | Delivery::Peers { ticket, .. }
             | Delivery::Listening { ticket, .. }
+            | Delivery::Flushed { ticket }
             | Delivery::Adopted { ticket } => self.answered(now, ticket, delivery),
         }
     }
@@ -99,6 +106,13 @@ impl State {
             (Some(Waiting::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 self.claimed(now, key, number, (realm, id), claimed);
             }
+            (Some(Waiting::Listen { sid, at }), Delivery::Listening { is_live, .. }) => {
+                self.listening(sid, at, is_live);
+            }
+            (Some(Waiting::Flush { sid, at }), Delivery::Flushed { .. }) => self.flushed(now, sid, at),
+            (Some(Waiting::Adopt { answer }), Delivery::Adopted { .. }) => {
+                let _ = answer.send(());
+            }
             (Some(Waiting::Peers { reply }), Delivery::Peers { ids, .. }) => {
                 let _ = reply.send(ids);
             }
@@ -110,6 +124,8 @@ impl State {
     pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.told = number;
+        self.note_change_for_departures(key, change);
+        let Some(room) = self.rooms.get(key) else { return };
         let record = change.record();
         let emission = match change {
             Change::Joined(_) => &record.joined,
@@ -123,6 +139,6 @@ impl State {
         }
         let message =
             Message::event(&namespace, None, &emission.event, &[&emission.args], &emission.attachments);
-        self.tell_room(key, number, record.socket, &message);
+        self.tell_room(key, number, change, &message);
     }
 }

@@ -8,7 +8,7 @@ use signalbox_websocket::{Frame, Message};
 
 use super::{Shard, State};
 use crate::{
-    message::{ConnAt, End, Request, ToShard},
+    message::{ConnAt, End, Place, Request, ToShard},
     transport::{Conn, Owner, conn::Reader},
 };
 
@@ -120,9 +120,10 @@ impl State {
 
     /// Hands a request to the session's owner.
     fn ask_owner(&mut self, sid: Address, request: Request) {
-        if let Some(shard) = self.node.shard_of(sid) {
-            // The upgrade's own steps are few, and a session that is half upgraded would be worse than a deep inbox.
-            self.node.inboxes.push(shard, ToShard::Request(request));
+        // The upgrade's own steps are few, and a session that is half upgraded would be worse than a deep inbox.
+        match self.node.shard_of(sid) {
+            Some(shard) => self.node.inboxes.push(shard, ToShard::Request(request)),
+            None => self.node.hand(Place::birth(sid), request),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::AckError,
-    message::{Directed, End, ForSocket, ToShard},
+    message::{Directed, End, ForSocket},
 };
 
 impl State {
@@ -22,10 +22,7 @@ impl State {
         let Directed { to, namespace, what } = directed;
         let Some(key) = self.sockets.get(&to).copied() else {
             match self.forwards.get(&to) {
-                Some(shard) => {
-                    let directed = Directed { to, namespace, what };
-                    self.node.inboxes.push(*shard, ToShard::Directed(directed));
-                }
+                Some(place) => self.node.forward(*place, Directed { to, namespace, what }),
                 None => self.node.for_nobody(what),
             }
             return;

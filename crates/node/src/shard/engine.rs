@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::Socket,
-    message::{End, ToShard},
+    message::End,
     policy::{Handshake, Principal},
     transport::{Conn, Owner},
 };
@@ -119,7 +119,7 @@ impl State {
             return;
         }
         session.local.timer_at = None;
-        if session.seen.as_ref().is_some_and(|seen| seen.until <= now) {
+        if session.seen.as_ref().is_some_and(|known| known.until <= now) {
             session.seen = None;
         }
         if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
@@ -134,7 +134,7 @@ impl State {
         }
         if let Some(at) = abandoned {
             self.abandon_upgrade(key, at);
-            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+            node.close_probe(at);
         }
         self.after_engine(now, key);
         self.arm(key);
@@ -232,11 +232,9 @@ impl State {
             self.list_conn(&conn);
         }
         if let Some(at) = session.local.probe.take() {
-            node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+            node.close_probe(at);
         }
-        if let Some(shard) = session.local.born_on {
-            node.inboxes.push(shard, ToShard::Forget(vec![session.sid]));
-        }
+        self.forget_at_birthplace(session.sid);
     }
 
     /// Takes the client out of all its namespaces.
@@ -257,9 +255,7 @@ impl State {
     ) {
         let socket = joined.socket;
         self.sockets.remove(&socket.id);
-        if socket.id.shard() != self.id {
-            self.node.inboxes.push(socket.id.shard(), ToShard::Forget(vec![socket.id]));
-        }
+        self.forget_at_birthplace(socket.id);
         for room in socket.rooms {
             self.leave_room(now, room, socket.id);
         }

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, sync::atomic::Ordering};
 
-use signalbox_cluster::{Address, RoomName, Scope};
+use signalbox_cluster::{Address, RoomName, Scope, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
@@ -246,16 +246,16 @@ impl State {
 
     /// A broadcast reaches this shard: every member of the audience here gets it.
     pub(super) fn hear(&mut self, broadcast: &Broadcast) {
-        self.note_seen(broadcast);
         let to = &*broadcast.to;
+        let room = to.place().map(|name| self.rooms.find(&name));
+        self.note_seen(broadcast, room);
         if !self.takings.is_empty() {
             self.keep_for_takings(broadcast);
         }
-        let simple = to.rooms.len() == 1 && to.except_rooms.is_empty();
-        if simple {
-            let name = RoomName { namespace: to.namespace.clone(), name: to.rooms[0].clone() };
-            let Some(key) = self.rooms.find(&name) else { return };
-            self.tell_members(key, broadcast);
+        if let Some(key) = room.filter(|_| to.except_rooms.is_empty()) {
+            if let Some(key) = key {
+                self.tell_members(key, broadcast);
+            }
             return;
         }
         for (_, key) in self.audience(to) {
@@ -263,14 +263,22 @@ impl State {
         }
     }
 
-    /// Remembers that a broadcast has reached this shard.
-    pub(super) fn note_seen(&mut self, broadcast: &Broadcast) {
-        if broadcast.origin.node != self.node.tag {
-            self.seen_elsewhere.insert(broadcast.origin, broadcast.sequence);
+    /// Remembers that a broadcast has reached this shard, said in a room (which may have no members here) or everywhere.
+    fn note_seen(&mut self, broadcast: &Broadcast, room: Option<Option<RoomKey>>) {
+        let Broadcast { origin, sequence, .. } = *broadcast;
+        if origin.node == self.node.tag {
+            if let Some(seen) = self.seen.get_mut(usize::from(origin.shard)) {
+                *seen = sequence;
+            }
             return;
         }
-        if let Some(seen) = self.seen.get_mut(usize::from(broadcast.origin.shard)) {
-            *seen = broadcast.sequence;
+        match room {
+            None => self.seen_everywhere.saw(origin, sequence),
+            Some(key) => {
+                if let Some(room) = key.and_then(|key| self.rooms.get_mut(key)) {
+                    room.seen.saw(origin, sequence);
+                }
+            }
         }
     }
 
@@ -290,7 +298,7 @@ impl State {
 
     fn tell(&mut self, key: u32, broadcast: &Broadcast) {
         let Some(session) = self.sessions.get(key as usize) else { return };
-        if !session.has_seen(broadcast) {
+        if session.seen.as_ref().is_none_or(|known| !known.seen.has_seen(broadcast)) {
             self.send(key, &broadcast.message, broadcast.volatile);
         }
     }
@@ -324,32 +332,26 @@ impl State {
         sockets
     }
 
+    /// Whether a session was told of a change before it moved here.
+    fn was_told(&mut self, session: u32, room: RoomKey, number: u128, change: &Change) -> bool {
+        let known = self.sessions.get_mut(session as usize).and_then(|session| session.seen.as_mut());
+        let Some((known, room)) = known.zip(self.rooms.get(room)) else { return false };
+        known.seen.was_told(self.node.tag, &room.name, number, change)
+    }
+
     /// Every member of a room here but one hears something about that one.
-    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, about: Address, message: &Message) {
-        self.keep_change_for_takings(key, number, about, message);
+    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
+        self.keep_change_for_takings(key, number, change, message);
+        let about = change.record().socket;
         let mut index = 0;
         while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))
         {
             let (socket, session) = (*socket, *session);
             index += 1;
-            if socket != about {
+            if socket != about && !self.was_told(session, key, number, change) {
                 self.send(session, message, false);
             }
         }
-    }
-}
-
-impl Session {
-    /// Whether the session saw a broadcast on the shard it came from.
-    pub(super) fn has_seen(&self, broadcast: &Broadcast) -> bool {
-        let Some(seen) = &self.seen else { return false };
-        let origin = broadcast.origin;
-        let last = if origin.node == self.sid.node() {
-            seen.numbers.get(usize::from(origin.shard))
-        } else {
-            seen.elsewhere.get(&origin)
-        };
-        last.is_some_and(|last| broadcast.sequence <= *last)
     }
 }
 

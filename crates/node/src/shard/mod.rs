@@ -12,10 +12,12 @@
 //! - `fanout`: broadcasts and outboxes.
 //! - `directed`: what is for one socket.
 //! - `signals`: from one socket to another, on whichever node.
-//! - `moves`: sessions that move to another shard.
+//! - `moves`: sessions that move to another shard, or another node.
+//! - `seen`: what was heard already, should it come twice.
 //! - `peers`: PeerServer clients.
 //! - `answers`: what the cluster says.
 //! - `shrink`: memory that is given back after a crowd has gone.
+//! - `losses`: what is left half done by a node that dies.
 //! - `calls`: handlers, middlewares and slow verdicts, which run beside the shard.
 
 mod actions;
@@ -25,12 +27,14 @@ mod conns;
 mod directed;
 mod engine;
 mod fanout;
+mod losses;
 mod membership;
 mod moves;
 mod packets;
 mod peers;
 mod requests;
 mod rooms;
+mod seen;
 mod session;
 mod shrink;
 mod signals;
@@ -51,20 +55,21 @@ use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
 pub(crate) use calls::Outcome;
 pub(crate) use peers::Claim as PeerClaim;
-pub(crate) use session::{Portable, Seen};
+pub(crate) use seen::{Lasts, Seen};
+pub(crate) use session::{Portable, Socket};
 
 use self::{
     answers::Waiting,
     calls::Call,
     fanout::Counters,
-    moves::Taking,
+    moves::{Departure, Given, Taking},
     peers::{Peer, Wait},
     rooms::Rooms,
     session::Session,
     timers::{Timer, Timers},
 };
 use crate::{
-    message::{Origin, ToShard},
+    message::{Place, ToShard},
     node::NodeShared,
     transport::Conn,
 };
@@ -94,13 +99,15 @@ pub(crate) struct State {
     /// Sockets and the keys of their sessions.
     sockets: AHashMap<Address, u32>,
     /// Sessions and sockets that were born here and live on another shard.
-    forwards: AHashMap<Address, ShardId>,
+    forwards: AHashMap<Address, Place>,
     rooms: Rooms,
     peers: Slab<Peer>,
     waits: Slab<Wait>,
     /// WebSockets that want to take a session over.
     probes: Slab<conns::Probe>,
     takings: AHashMap<Address, Taking>,
+    departures: AHashMap<Address, Departure>,
+    given: AHashMap<Address, Given>,
     timers: Timers,
     /// Questions to the cluster that are not answered yet.
     waiting: AHashMap<u64, Waiting>,
@@ -117,8 +124,8 @@ pub(crate) struct State {
     sequence: u64,
     /// The last broadcast seen of each shard.
     seen: Box<[u64]>,
-    /// The same of the shards of other nodes.
-    seen_elsewhere: AHashMap<Origin, u64>,
+    /// The last broadcast of each shard of other nodes that was said everywhere.
+    seen_everywhere: Lasts,
     counters: Counters,
     /// Clients that have gone since collections were shrunk.
     gone: u32,
@@ -127,7 +134,7 @@ pub(crate) struct State {
 impl Shard {
     /// Starts a shard on the present thread.
     pub(crate) fn start(id: ShardId, node: Arc<NodeShared>, inbox: UnboundedReceiver<ToShard>) -> Rc<Self> {
-        let state = State {
+        let mut state = State {
             id,
             node: node.clone(),
             sessions: Slab::new(),
@@ -139,6 +146,8 @@ impl Shard {
             waits: Slab::new(),
             probes: Slab::new(),
             takings: AHashMap::new(),
+            departures: AHashMap::new(),
+            given: AHashMap::new(),
             timers: Timers::default(),
             waiting: AHashMap::new(),
             last_number: 0,
@@ -148,10 +157,13 @@ impl Shard {
             calls: Vec::new(),
             sequence: 0,
             seen: vec![0; node.inboxes.len()].into(),
-            seen_elsewhere: AHashMap::new(),
+            seen_everywhere: Lasts::default(),
             counters: Counters::default(),
             gone: 0,
         };
+        if node.cluster.is_shared() {
+            state.timers.add(Instant::now() + moves::SWEEP, Timer::Sweep);
+        }
         let shard = Rc::new(Self {
             id,
             node,
@@ -267,7 +279,10 @@ impl State {
     /// Takes a message out of the inbox.
     fn take(&mut self, now: Instant, message: ToShard) {
         match message {
-            ToShard::Broadcast(broadcast) => self.hear(&broadcast),
+            ToShard::Broadcast(broadcast) => {
+                self.hear(&broadcast);
+                self.check_departures(now, &broadcast);
+            }
             ToShard::Begin { to, message, volatile } => self.begin_broadcast(to, message, volatile),
             ToShard::Cluster(delivery) => self.cluster_says(now, delivery),
             ToShard::Directed(directed) => self.directed(now, directed),
@@ -279,6 +294,7 @@ impl State {
                     self.forwards.remove(&address);
                 }
             }
+            ToShard::NodeLost(tag) => self.node_lost(now, tag),
             ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
             ToShard::Relieve => self.relieve(),
             ToShard::Drain { sessions, peers } => self.drain(now, sessions, peers),
@@ -294,6 +310,9 @@ impl State {
                 Timer::Wait { key } => self.wait_is_over(now, key),
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
+                Timer::Move { sid } => self.move_timed_out(now, at, sid),
+                Timer::Silence { key, number, polls } => self.silence_is_over(now, key, number, polls),
+                Timer::Sweep => self.sweep(now),
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Sessions that move to the shard of their WebSocket.
 //!
+//! - `away`: to another node.
+//! - `arrival`: from another node.
+//!
 //! The giver (where the session lives) tells the taker (where the WebSocket landed) its rooms; the taker listens to them from
 //! then on, and keeps what it hears. It asks every shard for a *fence*: behind it in the giver's inbox there is nothing of
 //! that shard that the taker does not hear itself. With all fences reached the giver has seen all that the taker might have
@@ -7,26 +10,32 @@
 //! has seen, and the taker drops from what it kept what was seen already. So nothing is lost, doubled or reordered, and no
 //! client hears of it.
 
+mod arrival;
+mod away;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
-use signalbox_cluster::{Address, RoomName, ShardId};
+use signalbox_cluster::{Address, RoomName, ShardId, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
+use self::arrival::Abroad;
+pub(super) use self::away::{Departure, Given, SWEEP};
 use super::{
     State,
     rooms::RoomKey,
-    session::{Local, Seen, Session},
+    seen::{Remembered, Seen, SeenRoom},
+    session::{Local, Session},
     timers::Timer,
 };
 use crate::{
-    message::{Broadcast, ConnAt, End, MoveStep, Moved, ToShard},
+    message::{Broadcast, ConnAt, End, MoveStep, Moved, Place, ToShard},
     transport::Owner,
 };
 
-/// How long a broadcast that the giver saw may still be on its way to the taker.
-const LATE: Duration = Duration::from_secs(2);
+/// How long something that the giver saw may still be on its way to the taker.
+const LATE: Duration = Duration::from_secs(10);
 /// Most messages kept for a session on its way.
 const MAX_HEARD: usize = 10_000;
 
@@ -36,12 +45,14 @@ pub(super) struct Taking {
     rooms: Vec<RoomKey>,
     heard: Vec<Heard>,
     is_overflown: bool,
+    /// It comes from another node.
+    from: Option<Abroad>,
 }
 
 /// What was heard meanwhile.
 enum Heard {
     Broadcast(Broadcast),
-    Change { room: RoomName, number: u128, about: Address, message: Message },
+    Change { room: RoomName, number: u128, change: Change, message: Message },
 }
 
 impl State {
@@ -49,7 +60,7 @@ impl State {
     pub(super) fn upgrade(&mut self, now: Instant, key: u32, at: ConnAt) {
         let session = &mut self.sessions[key as usize];
         if session.local.probe != Some(at) {
-            self.node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+            self.node.close_probe(at);
             return;
         }
         session.local.move_to = Some(at);
@@ -63,9 +74,13 @@ impl State {
         if session.effects > 0 || session.local.post.is_some() || session.local.is_moving {
             return;
         }
-        if at.shard == self.id {
+        if at.node == self.node.tag && at.shard == self.id {
             session.local.move_to = None;
             self.upgrade_here(now, key, at);
+            return;
+        }
+        if at.node != self.node.tag {
+            self.depart(now, key, at);
             return;
         }
         session.local.is_moving = true;
@@ -125,20 +140,41 @@ impl State {
     pub(super) fn move_step(&mut self, now: Instant, step: MoveStep) {
         match step {
             MoveStep::Prepare { sid, giver, at, rooms } => self.prepare_to_take(sid, giver, at, &rooms),
-            MoveStep::Fence { sid, giver, at } => {
-                self.node.inboxes.push(giver, ToShard::Move(MoveStep::FenceReached { sid, at }));
+            MoveStep::Fence { sid, tell, at } => {
+                self.node.inboxes.push(tell, ToShard::Move(MoveStep::FenceReached { sid, at }));
             }
+            MoveStep::FenceReached { sid, at } if self.is_expected(sid, at) => self.fence_passed(sid),
             MoveStep::FenceReached { sid, at } => self.fence_reached(sid, at),
             MoveStep::Session(moved) => self.take_session(now, *moved),
-            MoveStep::Cancelled { sid, at } => {
-                self.stop_taking(sid);
-                self.close_probe(at);
+            MoveStep::Cancelled { sid, at } => self.cancel_taking(sid, at),
+            MoveStep::Expect { sid, giver, at, rooms, answer } => {
+                self.expect(now, (sid, giver, at), &rooms, answer);
             }
+            MoveStep::Ready { sid, at, everywhere } => self.taker_ready(now, sid, at, everywhere),
+            MoveStep::FenceHeard { fence, is_current } => self.fence_heard(now, fence, is_current),
+            MoveStep::Arrived { sent, answer } => self.arrived(now, *sent, answer),
+            MoveStep::Given { sid, is_taken } => self.given(now, sid, is_taken),
         }
     }
 
     /// Taker: listens to the session's rooms, and asks for the fences.
     fn prepare_to_take(&mut self, sid: Address, giver: ShardId, at: ConnAt, rooms: &[RoomName]) {
+        self.begin_taking(sid, at, rooms, None);
+        // From here on this shard hears other nodes in these rooms, and what it has not heard is in the giver's inbox.
+        self.node.cluster.barrier();
+        self.ask_for_fences(sid, giver, at);
+    }
+
+    /// Asks every shard for a fence, to be told to `tell`.
+    fn ask_for_fences(&self, sid: Address, tell: ShardId, at: ConnAt) {
+        for shard in 0..self.node.inboxes.len() {
+            let fence = MoveStep::Fence { sid, tell, at };
+            self.node.inboxes.push(shard as ShardId, ToShard::Move(fence));
+        }
+    }
+
+    /// Listens to the rooms of a session that is to come, and keeps what is heard from now on.
+    fn begin_taking(&mut self, sid: Address, at: ConnAt, rooms: &[RoomName], from: Option<Abroad>) {
         let node = self.node.clone();
         let keys: Vec<RoomKey> = rooms
             .iter()
@@ -152,12 +188,7 @@ impl State {
                 key
             })
             .collect();
-        self.takings.insert(sid, Taking { at, rooms: keys, heard: Vec::new(), is_overflown: false });
-        // From here on this shard hears other nodes in these rooms, and what it has not heard is in the giver's inbox.
-        node.cluster.barrier();
-        for shard in 0..node.inboxes.len() {
-            node.inboxes.push(shard as ShardId, ToShard::Move(MoveStep::Fence { sid, giver, at }));
-        }
+        self.takings.insert(sid, Taking { at, rooms: keys, heard: Vec::new(), is_overflown: false, from });
     }
 
     /// Giver: hands the session over once the last fence is reached.
@@ -178,52 +209,62 @@ impl State {
             return;
         };
         let mut session = self.sessions.remove(key as usize);
-        self.by_sid.remove(&sid);
-        self.forwards.insert(sid, at.shard);
-        let mut rooms = Vec::new();
-        let mut left = Vec::new();
-        for slot in 0..session.connection.sockets().len() {
-            let Some(joined) = session.connection.socket_mut(slot) else { continue };
-            let id = joined.socket.id;
-            self.sockets.remove(&id);
-            self.forwards.insert(id, at.shard);
-            for key in std::mem::take(&mut joined.socket.rooms) {
-                let Some(room) = self.rooms.get_mut(key) else { continue };
-                room.members.swap_remove(&id);
-                rooms.push((id, room.name.clone(), room.told));
-                left.push(key);
-            }
-        }
+        let (rooms, seen) = self.let_go(&mut session, at.place());
         let deferred = std::mem::take(&mut session.local.deferred);
-        self.account(-(session.local.accounted as isize));
-        let session = session.portable;
-        let seen = Seen {
-            numbers: self.seen.to_vec(),
-            elsewhere: self.seen_elsewhere.clone(),
-            until: Instant::now() + LATE,
-        };
-        let moved = Box::new(Moved { at, giver: self.id, session, frames, rooms, seen });
+        let moved = Box::new(Moved { at, session: session.portable, frames, rooms, seen });
         self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Session(moved)));
         for directed in deferred {
             self.node.inboxes.push(at.shard, ToShard::Directed(directed));
         }
+    }
+
+    /// Giver: takes a session out of everything here; what is for it is sent on from now on. Gives back its rooms, and what it was
+    /// told.
+    fn let_go(&mut self, session: &mut Session, to: Place) -> (Vec<(Address, RoomName)>, Seen) {
+        let sid = session.sid;
+        self.by_sid.remove(&sid);
+        self.forwards.insert(sid, to);
+        let mut rooms = Vec::new();
+        let mut left = Vec::new();
+        let mut seen_rooms = Vec::new();
+        for slot in 0..session.connection.sockets().len() {
+            let Some(joined) = session.connection.socket_mut(slot) else { continue };
+            let id = joined.socket.id;
+            self.sockets.remove(&id);
+            self.forwards.insert(id, to);
+            for key in std::mem::take(&mut joined.socket.rooms) {
+                let Some(room) = self.rooms.get_mut(key) else { continue };
+                room.members.swap_remove(&id);
+                rooms.push((id, room.name.clone()));
+                let (broadcasts, told) = (room.seen.clone(), room.told);
+                seen_rooms.push(SeenRoom { room: room.name.clone(), broadcasts, told, changes: Vec::new() });
+                left.push(key);
+            }
+        }
+        self.account(-(std::mem::take(&mut session.local.accounted) as isize));
+        let seen = Seen {
+            node: self.node.tag,
+            numbers: self.seen.to_vec(),
+            everywhere: self.seen_everywhere.clone(),
+            rooms: seen_rooms,
+        };
         for key in left {
             self.close_room_if_unused(key);
         }
+        (rooms, seen)
     }
 
     /// Taker: the session is here.
     fn take_session(&mut self, now: Instant, moved: Moved) {
-        let Moved { at, giver, session: portable, frames, rooms, seen } = moved;
+        let Moved { at, session: portable, frames, rooms, seen } = moved;
         let number = self.next_number();
-        let local = Local { number, born_on: Some(giver), ..Local::default() };
-        let mut session = Session { portable, local };
-        session.seen = Some(Box::new(seen));
+        let mut session = Session { portable, local: Local { number, ..Local::default() } };
+        session.seen = Some(Box::new(Remembered { seen, until: now + LATE }));
         let sid = session.sid;
         let key = self.sessions.insert(session) as u32;
         self.by_sid.insert(sid, key);
         let node = self.node.clone();
-        for (id, name, _) in &rooms {
+        for (id, name) in &rooms {
             let room_key = self.rooms.open(name, || node.cluster.route(name));
             if let Some(room) = self.rooms.get_mut(room_key) {
                 room.route.add(self.id);
@@ -256,11 +297,13 @@ impl State {
     }
 
     /// Gives a session that has arrived what was heard for it, unless it saw that before it moved.
-    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName, u128)], heard: &Heard) {
+    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName)], heard: &Heard) {
+        let here = self.node.tag;
         let Some(session) = self.session(key, number) else { return };
+        let Some(known) = &mut session.seen else { return };
         match heard {
             Heard::Broadcast(broadcast) => {
-                if session.has_seen(broadcast) {
+                if known.seen.has_seen(broadcast) {
                     return;
                 }
                 let hearers = hearers(session, rooms, broadcast);
@@ -268,10 +311,12 @@ impl State {
                     self.send(key, &broadcast.message, broadcast.volatile);
                 }
             }
-            Heard::Change { room, number: change, about, message } => {
-                let is_news = |(id, name, told): &&(Address, RoomName, u128)| {
-                    name == room && id != about && *change > *told
-                };
+            Heard::Change { room, number, change, message } => {
+                if known.seen.was_told(here, room, *number, change) {
+                    return;
+                }
+                let about = change.record().socket;
+                let is_news = |(id, name): &&(Address, RoomName)| name == room && *id != about;
                 for _ in 0..rooms.iter().filter(is_news).count() {
                     self.send(key, message, false);
                 }
@@ -295,14 +340,14 @@ impl State {
         &mut self,
         key: RoomKey,
         number: u128,
-        about: Address,
+        change: &Change,
         message: &Message,
     ) {
         let Some(room) = self.rooms.get(key) else { return };
         for sid in &room.takings {
             if let Some(taking) = self.takings.get_mut(sid) {
                 let (room, message) = (room.name.clone(), message.clone());
-                taking.keep(Heard::Change { room, number, about, message });
+                taking.keep(Heard::Change { room, number, change: change.clone(), message });
             }
         }
     }
@@ -321,6 +366,22 @@ impl State {
         Some(taking)
     }
 
+    /// Taker: there is nothing to take any more.
+    fn cancel_taking(&mut self, sid: Address, at: ConnAt) {
+        if self.takings.get(&sid).is_some_and(|taking| taking.at == at) {
+            self.stop_taking(sid);
+        }
+        self.close_probe(at);
+    }
+
+    /// A session or socket that was born elsewhere is over: nobody needs to send on what is for it.
+    pub(super) fn forget_at_birthplace(&self, address: Address) {
+        let birthplace = Place::birth(address);
+        if birthplace != (Place { node: self.node.tag, shard: self.id }) {
+            self.node.forget_at(birthplace, address);
+        }
+    }
+
     /// Giver: the session will not be handed over. What waited for the end of the move goes on here.
     pub(super) fn stop_moving(&mut self, key: u32) {
         let session = &mut self.sessions[key as usize];
@@ -328,7 +389,8 @@ impl State {
         let Some(at) = session.local.move_to.take() else { return };
         session.local.fences = 0;
         if std::mem::take(&mut session.local.is_moving) {
-            self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Cancelled { sid, at }));
+            self.departures.remove(&sid);
+            self.node.cancel_move(sid, at);
         }
         for directed in std::mem::take(&mut self.sessions[key as usize].local.deferred) {
             self.node.inboxes.push(self.id, ToShard::Directed(directed));
@@ -347,10 +409,10 @@ impl Taking {
 }
 
 /// How many of the session's sockets a broadcast is for.
-fn hearers(session: &Session, rooms: &[(Address, RoomName, u128)], broadcast: &Broadcast) -> usize {
+fn hearers(session: &Session, rooms: &[(Address, RoomName)], broadcast: &Broadcast) -> usize {
     let to = &broadcast.to;
     let is_in = |id: Address, names: &[std::sync::Arc<str>]| {
-        rooms.iter().any(|(member, room, _)| *member == id && names.contains(&room.name))
+        rooms.iter().any(|(member, room)| *member == id && names.contains(&room.name))
     };
     let sockets = session.connection.sockets().iter().filter(|joined| joined.namespace == to.namespace);
     sockets

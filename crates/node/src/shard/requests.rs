@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, Status};
 use signalbox_engineio::{CloseReason, Packet, payload, session::Refused};
 use tokio::sync::oneshot;
 
@@ -30,7 +30,7 @@ impl State {
         let sid = request.sid();
         let Some(key) = self.find_session(sid) else {
             match self.forwards.get(&sid) {
-                Some(shard) => self.node.inboxes.push(*shard, ToShard::Request(request)),
+                Some(place) => self.node.hand(*place, request),
                 None => self.request_for_nobody(request),
             }
             return;
@@ -68,7 +68,7 @@ impl State {
                 let began = self.begin_upgrade(now, key, at);
                 if reply.send(Ok(began)).is_err() {
                     self.abandon_upgrade(key, at);
-                    self.node.inboxes.push(at.shard, ToShard::CloseProbe(at));
+                    self.node.close_probe(at);
                 }
             }
             Request::Probed { at, .. } => {
@@ -97,9 +97,7 @@ impl State {
             Request::BeginUpgrade { reply, .. } => {
                 let _ = reply.send(Err(RequestRefused::UnknownSid));
             }
-            Request::Upgrade { at, .. } => {
-                self.node.inboxes.push(at.shard, ToShard::CloseProbe(at));
-            }
+            Request::Upgrade { at, .. } => self.node.close_probe(at),
             _ => {}
         }
     }
@@ -238,9 +236,10 @@ impl State {
     }
 
     fn begin_upgrade(&mut self, now: Instant, key: u32, at: ConnAt) -> bool {
+        let is_possible = at.node == self.node.tag || self.node.cluster.status() == Status::Online;
         let config = &self.node.config.engine;
         let session = &mut self.sessions[key as usize];
-        let began = session.engine.begin_upgrade(now, config);
+        let began = is_possible && session.engine.begin_upgrade(now, config);
         if began {
             session.local.probe = Some(at);
             self.arm(key);

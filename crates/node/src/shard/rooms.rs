@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use signalbox_cluster::{Address, RoomName, Route};
 use slab::Slab;
 
-use super::shrink::Shrink;
+use super::{seen::Lasts, shrink::Shrink};
 
 /// Key of a room within a shard.
 pub(crate) type RoomKey = u32;
@@ -22,6 +22,8 @@ pub(crate) struct Room {
     pub(crate) expected: u32,
     /// The number of the last change that was told.
     pub(crate) told: u128,
+    /// The last broadcast heard in it of each shard of other nodes.
+    pub(crate) seen: Lasts,
     /// Sessions on their way here that must not miss anything.
     pub(crate) takings: Vec<Address>,
 }
@@ -63,11 +65,16 @@ impl Rooms {
                     members: IndexMap::default(),
                     expected: 0,
                     told: 0,
+                    seen: Lasts::default(),
                     takings: Vec::new(),
                 }) as RoomKey;
                 *free.insert(key)
             }
         }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Room> {
+        self.rooms.iter_mut().map(|(_, room)| room)
     }
 
     /// Gives up room that a crowd has left behind.

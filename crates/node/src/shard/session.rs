@@ -2,17 +2,16 @@
 
 use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
 
-use ahash::AHashMap;
 use bytes::Bytes;
-use signalbox_cluster::{Address, ShardId};
+use signalbox_cluster::Address;
 use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::rooms::RoomKey;
+use super::{rooms::RoomKey, seen::Remembered};
 use crate::{
     app::{Namespace, socket::AckError},
-    message::{ConnAt, Directed, Origin},
+    message::{ConnAt, Directed},
     policy::{Handshake, Principal},
     transport::Conn,
 };
@@ -51,7 +50,7 @@ pub(crate) struct Portable {
     /// Packets of a POST that wait for the end of the holds.
     pub(crate) held_post: Option<Box<HeldPost>>,
     /// After a move, for a while: what was already seen.
-    pub(crate) seen: Option<Box<Seen>>,
+    pub(crate) seen: Option<Box<Remembered>>,
 }
 
 /// The part of a session that does not move with it.
@@ -84,17 +83,6 @@ pub(crate) struct Local {
     pub(crate) is_listed: bool,
     /// Bytes that wait for a poll, as far as the node's budget knows.
     pub(crate) accounted: usize,
-    /// Where the session was born, if that is another shard.
-    pub(crate) born_on: Option<ShardId>,
-}
-
-/// Broadcasts that a session has seen before it moved: the last one of each shard.
-pub(crate) struct Seen {
-    pub(crate) numbers: Vec<u64>,
-    /// Of shards of other nodes.
-    pub(crate) elsewhere: AHashMap<Origin, u64>,
-    /// Until when late ones are possible.
-    pub(crate) until: Instant,
 }
 
 /// A POST whose packets wait.

@@ -61,7 +61,8 @@ impl State {
         let Some(Waiting::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
         signal.tried = Some(node);
         let (to, namespace) = (signal.to, signal.namespace.clone());
-        let what = What::Signal { message: signal.message.clone(), shard: self.id, ticket };
+        let reply = SignalReply { node: self.node.tag, shard: self.id, ticket };
+        let what = What::Signal { message: signal.message.clone(), reply };
         let payload = Word::ForSocket { to, namespace, what }.encode();
         self.timers.add(now + PATIENCE, Timer::Signal { ticket });
         let command = Command::Tell { shard: self.id, ticket, to: node, payload };

@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
+use signalbox_cluster::Address;
+
 use super::shrink::Shrink;
 
 /// What a timer is for; keys are the shard's, numbers tell a thing from an earlier one with the same key.
@@ -29,6 +31,18 @@ pub(crate) enum Timer {
     Signal {
         ticket: u64,
     },
+    /// A move from or to another node.
+    Move {
+        sid: Address,
+    },
+    /// A client that polled through a node that died.
+    Silence {
+        key: u32,
+        number: u64,
+        polls: u64,
+    },
+    /// What was kept for nodes that are gone.
+    Sweep,
 }
 
 /// Timers are never taken out. One that fires too early is put back, and one that is not the latest its owner queued is ignored,

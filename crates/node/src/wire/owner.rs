@@ -1,11 +1,15 @@
-//! What goes over the node link: requests for sessions of the other node.
+//! What goes over the node link: requests for sessions of the other node, and sessions that move.
 
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, RoomName, ShardId};
 
-use crate::message::RequestRefused;
+use super::Sent;
+use crate::{
+    message::{ConnAt, RequestRefused},
+    shard::Lasts,
+};
 
-/// Asked of the node that has a session.
+/// Asked of the node that has a session, or is to have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Asked<'a> {
     /// Is there such a session?
@@ -21,6 +25,13 @@ pub(crate) enum Asked<'a> {
         #[serde(borrow)]
         body: &'a [u8],
     },
+    /// A WebSocket of the node that asks wants to take the session over.
+    BeginUpgrade { sid: Address, at: ConnAt },
+    /// Of the node of the WebSocket: listen to the session's rooms, know them as far as these changes, and say fences there for this
+    /// shard.
+    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<(RoomName, u128)> },
+    /// Here is the session.
+    Take(Box<Sent>),
 }
 
 /// The answer.
@@ -34,17 +45,37 @@ pub(crate) enum Answered {
     Begun,
     /// The packets of the POST were applied.
     Applied,
+    /// The upgrade has begun, or is not possible.
+    Upgrade(bool),
+    /// The rooms are heard; what is said everywhere is, behind these.
+    Ready(Lasts),
+    /// The session and its records are there.
+    Taken,
     /// No.
     Refused(RequestRefused),
 }
 
 /// Told without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Told {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told<'a> {
     /// The GET or POST with this number was taken; its answer may take a while.
     Accepted { number: u64 },
     /// The GET was given up.
     PollLost { sid: Address, number: u64 },
     /// The POST broke off, or was refused.
     PostLost { sid: Address, number: u64 },
+    /// The WebSocket was probed.
+    Probed { sid: Address, at: ConnAt },
+    /// It sent the upgrade packet.
+    Upgrade { sid: Address, at: ConnAt },
+    /// It closed, or broke the rules.
+    AbandonUpgrade { sid: Address, at: ConnAt },
+    /// It is not wanted any more.
+    CloseProbe(ConnAt),
+    /// The session will not come.
+    Cancelled { sid: Address, at: ConnAt },
+    /// A session or socket that was born there and lived here is over.
+    Forget(Address),
+    /// Something for a socket that has moved: a [`Word`](crate::remote::Word), as it is said on the bus.
+    Word(&'a [u8]),
 }

@@ -166,3 +166,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_restored_connection_goes_on_where_the_saved_one_stopped() {
+    let now = Instant::now();
+    let fresh = Connection::<()>::new(now, Duration::from_secs(45));
+    let later = now + Duration::from_secs(60);
+    let restored = Connection::<()>::restore(later, fresh.save(now + Duration::from_secs(5))).unwrap();
+    assert_eq!(restored.deadline(), Some(later + Duration::from_secs(40)));
+
+    let mut half = joined(&["/"]);
+    half.text(r#"52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).unwrap();
+    half.binary(Bytes::from_static(b"x")).unwrap();
+    let mut restored = Connection::restore(later, half.save(now)).unwrap();
+    restored.join("/".into(), ());
+    assert_eq!(restored.deadline(), None);
+    let whole = restored.binary(Bytes::from_static(b"y")).unwrap().unwrap();
+    let Ok(Event::Event { attachments, .. }) = restored.whole(&whole) else { panic!("not an event") };
+    assert_eq!(attachments, [&b"x"[..], &b"y"[..]]);
+
+    let mut forged = half.save(now);
+    forged.half.as_mut().unwrap().missing = 0;
+    assert!(Connection::<()>::restore(later, forged).is_none());
+}

@@ -124,11 +124,12 @@ pub(super) fn path(text: &str) -> Parsed<String> {
 pub(super) fn redis_url(text: &str) -> Parsed<String> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").unwrap_or_default();
-    if matches!(scheme, "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel") && !rest.is_empty() {
+    let schemes = ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+    if schemes.contains(&scheme) && !rest.is_empty() {
         return Ok(text.to_owned());
     }
     // It is not shown: it may hold a password.
-    Err("the value does not begin with redis://, rediss://, redis+sentinel:// or rediss+sentinel://"
+    Err("the value does not begin with redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS)"
         .to_owned())
 }
 

@@ -253,9 +253,13 @@ pub struct NodeSettings {
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterSettings {
     /// Redis that the nodes of a cluster share: redis://[user:password@]host[:port][/db], or with Sentinel
-    /// redis+sentinel://[user:password@]host:port,host:port/NAME[/db]; rediss for TLS. Without it the node is a cluster of
-    /// its own.
+    /// redis+sentinel://[user:password@]host:port,host:port/NAME[/db], or of a Redis Cluster
+    /// redis+cluster://[user:password@]host:port,host:port; rediss for TLS. Without it the node is a cluster of its own.
     #[arg(long, value_name = "URL", hide_env_values = true, value_parser = parse::redis_url)]
+    #[allow(
+        rustdoc::broken_intra_doc_links,
+        reason = "brackets stand for what may be left out, in the help too"
+    )]
     pub redis_url: Option<String>,
 
     /// What the names of all keys and channels in Redis begin with; nodes with the same one are a cluster.

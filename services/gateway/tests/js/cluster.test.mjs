@@ -5,6 +5,7 @@ import { closeAll } from "./lib/cleanup.mjs";
 import { Redis, startNodes } from "./cluster/setup.mjs";
 import { balanced } from "./cluster/balanced.mjs";
 import { faults } from "./cluster/faults.mjs";
+import { moving } from "./cluster/moving.mjs";
 import { vocabulary } from "./cluster/vocabulary.mjs";
 
 const redis = await Redis.start();
@@ -13,4 +14,5 @@ after(closeAll);
 
 vocabulary(redis, nodes);
 balanced(nodes);
+moving(redis, nodes);
 faults(redis, nodes);

@@ -116,7 +116,7 @@ impl Machine {
             for join in std::mem::take(&mut replica.joins) {
                 self.join_alone(join, out);
             }
-            self.listen_anyway(&room, out);
+            self.not_listened(&room, out);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Heard, Machine, Output, Outputs, Pending};
+use super::{Heard, Listen, Machine, Output, Outputs, Pending, stamp_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
     cluster::Belongings,
@@ -40,7 +40,7 @@ impl Machine {
         now: Instant,
         shard: ShardId,
         ticket: Ticket,
-        rooms: Vec<RoomName>,
+        rooms: Vec<(RoomName, u128)>,
         out: &mut Outputs,
     ) {
         let is_live = self.lease.is_valid(now);
@@ -49,9 +49,9 @@ impl Machine {
             return;
         }
         self.adoptions.listens.insert((shard, ticket), rooms.len());
-        for room in rooms {
+        for (room, number) in rooms {
             let replica = self.rooms.rooms.entry(room.clone()).or_default();
-            replica.listens.push((shard, ticket));
+            replica.listens.push(Listen { shard, ticket, stamp: stamp_of(number) });
             replica.waits_since.get_or_insert(now);
             if replica.heard == Heard::No {
                 replica.heard = Heard::Asked;
@@ -74,33 +74,54 @@ impl Machine {
             out.push_back(Output::Call(call, Pending::Listen { room: room.clone() }));
             return;
         }
-        self.listened(room, true, out);
+        if is_online {
+            self.listened(room, out);
+        } else {
+            self.not_listened(room, out);
+        }
     }
 
     pub(in crate::machine) fn listen_answered(&mut self, room: &RoomName, reply: Reply, out: &mut Outputs) {
-        let is_live = matches!(reply, Reply::Records { .. });
+        let is_answered = matches!(reply, Reply::Records { .. });
         if let (Reply::Records { stamp, records }, Some(replica)) = (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
         {
             replica.replace(room, stamp.unwrap_or_default(), records, &|_| false, out);
         }
         self.catch_up(room, out);
-        self.listened(room, is_live, out);
+        if is_answered {
+            self.listened(room, out);
+        } else {
+            self.not_listened(room, out);
+        }
     }
 
     /// Who waits for a room goes on without it.
-    pub(in crate::machine) fn listen_anyway(&mut self, room: &RoomName, out: &mut Outputs) {
-        self.listened(room, false, out);
+    pub(in crate::machine) fn not_listened(&mut self, room: &RoomName, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
+        for Listen { shard, ticket, .. } in std::mem::take(&mut replica.listens) {
+            if self.adoptions.listens.remove(&(shard, ticket)).is_some() {
+                out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live: false }));
+            }
+        }
     }
 
-    fn listened(&mut self, room: &RoomName, is_live: bool, out: &mut Outputs) {
-        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
-        for (shard, ticket) in std::mem::take(&mut replica.listens) {
+    /// A room is known as far as it is: who waits for no more than that goes on. While it is being compared nobody does: whom the
+    /// difference is news to would not be known.
+    pub(super) fn listened(&mut self, room: &RoomName, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room).filter(|replica| replica.is_current()) else {
+            return;
+        };
+        let known = replica.state.as_ref().map(|state| state.stamp).unwrap_or_default();
+        let (ready, waiting) = replica.listens.drain(..).partition(|listen| listen.stamp <= known);
+        replica.listens = waiting;
+        let ready: Vec<Listen> = ready;
+        for Listen { shard, ticket, .. } in ready {
             let Some(missing) = self.adoptions.listens.get_mut(&(shard, ticket)) else { continue };
             *missing -= 1;
-            if *missing == 0 || !is_live {
+            if *missing == 0 {
                 self.adoptions.listens.remove(&(shard, ticket));
-                out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live }));
+                out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live: true }));
             }
         }
     }

@@ -1,7 +1,8 @@
 -- Says who holds an id, or lets a letter wait for it.
 -- KEYS claims, queue, waits, numbers
 -- ARGV id, forced, sender, letter, token, time to live (ms), whether its kind waits, most letters, most bytes
--- A waiting letter is the length of the sender's id (2), the id, the letter. A wait is its number, a zero, the sender's token.
+-- A waiting letter is the length of the sender's id (2), the id, the letter: what it is (1), and its payload, whose bytes count. A
+-- wait is its number, a zero, the sender's token.
 if ARGV[2] ~= '1' then
   local claim = redis.call('HGET', KEYS[1], ARGV[1])
   if claim then return {'holder', string.sub(claim, 1, 25)} end
@@ -9,12 +10,13 @@ end
 if ARGV[7] ~= '1' then return {'dropped'} end
 local opened = ''
 local wait = 's' .. ARGV[3]
+local size = #ARGV[4] - 1
+local bytes = tonumber(redis.call('HGET', KEYS[3], 'bytes') or '0')
 if redis.call('HEXISTS', KEYS[3], wait) == 0 then
   opened = tostring(redis.call('INCR', KEYS[4]))
-  redis.call('HSET', KEYS[3], wait, opened .. '\0' .. ARGV[5])
+  -- The bytes are always there, so that the length of the hash tells whether anybody waits.
+  redis.call('HSET', KEYS[3], wait, opened .. '\0' .. ARGV[5], 'bytes', bytes)
 end
-local size = #ARGV[4]
-local bytes = tonumber(redis.call('HGET', KEYS[3], 'bytes') or '0')
 local kept = 0
 if redis.call('LLEN', KEYS[2]) < tonumber(ARGV[8]) and bytes + size <= tonumber(ARGV[9]) then
   redis.call('RPUSH', KEYS[2], struct.pack('>I2', #ARGV[3]) .. ARGV[3] .. ARGV[4])

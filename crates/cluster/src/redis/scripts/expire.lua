@@ -11,10 +11,11 @@ local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
 for _, letter in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
   if string.sub(letter, 1, #head) == head then
     redis.call('LREM', KEYS[1], 1, letter)
-    bytes = bytes - (#letter - #head)
+    bytes = bytes - (#letter - #head - 1)
   end
 end
-if redis.call('HLEN', KEYS[2]) <= 1 then
+-- The bytes are all that is left.
+if redis.call('HLEN', KEYS[2]) == 1 then
   redis.call('DEL', KEYS[1], KEYS[2])
 else
   redis.call('HSET', KEYS[2], 'bytes', bytes)

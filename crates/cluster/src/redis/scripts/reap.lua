@@ -1,10 +1,12 @@
 -- Removes some of what a dead owner left in one partition. Returns how much is left, and its losses, which stay until they are settled.
--- KEYS index of the owner
+-- KEYS index of the owner, owners, losses to the owner
 -- ARGV base, publish command, owner (12 bytes), how much at most
+-- An entry goes last, so that nothing is forgotten should the script fail (a key may be on its way to another server).
 -- Entries are c \0 realm \0 id, r \0 namespace \0 room \0 socket, u \0 namespace \0 socket (15 bytes, zeros too).
 local base, owner = ARGV[1], ARGV[3]
 local function owned(value) return value and string.sub(value, 1, 12) == owner end
-for _, entry in ipairs(redis.call('SPOP', KEYS[1], ARGV[4])) do
+local entries = redis.call('SRANDMEMBER', KEYS[1], ARGV[4])
+for _, entry in ipairs(entries) do
   local kind = string.sub(entry, 1, 1)
   local zero = string.find(entry, '\0', 3, true)
   local first, rest = string.sub(entry, 3, zero - 1), string.sub(entry, zero + 1)
@@ -30,7 +32,8 @@ for _, entry in ipairs(redis.call('SPOP', KEYS[1], ARGV[4])) do
     end
   end
 end
+if #entries > 0 then redis.call('SREM', KEYS[1], unpack(entries)) end
 local left = redis.call('SCARD', KEYS[1])
-local losses = redis.call('SMEMBERS', base .. 't:' .. owner)
-if left == 0 and #losses == 0 then redis.call('SREM', base .. 'o', owner) end
+local losses = redis.call('SMEMBERS', KEYS[3])
+if left == 0 and #losses == 0 then redis.call('SREM', KEYS[2], owner) end
 return {left, losses}

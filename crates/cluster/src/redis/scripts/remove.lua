@@ -3,8 +3,8 @@
 -- ARGV base, publish command, channel, socket, entry of the index, tag (4 bytes)
 local old = redis.call('HGET', KEYS[1], ARGV[4])
 if not old or string.sub(old, 1, 4) ~= ARGV[6] then return end
-redis.call('HDEL', KEYS[1], ARGV[4])
 redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[5])
+redis.call('HDEL', KEYS[1], ARGV[4])
 local version = redis.call('HINCRBY', KEYS[1], '#v', 1)
 local epoch = tonumber(redis.call('HGET', KEYS[1], '#e'))
 redis.call(ARGV[2], ARGV[3], 'D' .. struct.pack('>I8I8', epoch, version) .. 'L' .. string.sub(old, 13))

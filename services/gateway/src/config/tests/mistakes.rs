@@ -30,7 +30,7 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         (vec!["--rediss-uri", "redis://cache"], "--rediss-uri: unknown flag (did you mean --redis-url?)"),
         (
             vec!["--redis-url", "cache:6379"],
-            "--redis-url: the value does not begin with redis://, rediss://, redis+sentinel:// or rediss+sentinel:// (use e.g. --redis-url redis://127.0.0.1:6379)",
+            "--redis-url: the value does not begin with redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS) (use e.g. --redis-url redis://127.0.0.1:6379)",
         ),
         (
             vec!["--redis-prefix", "{a}"],

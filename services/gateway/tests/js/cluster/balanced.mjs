@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ask, client } from "../lib/clients.mjs";
 import { request } from "../lib/http.mjs";
+import { upgradeWhileTalking } from "../lib/upgrading.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
-import { balance } from "./setup.mjs";
+import { balance, metric } from "./setup.mjs";
 
 const CLIENTS = Number(process.env.BALANCED ?? 60);
 const ROOMS = 6;
@@ -27,6 +28,7 @@ export function balanced(nodes) {
         }
       }));
       const mates = CLIENTS / ROOMS - 1;
+      if (transports === undefined) await settled(nodes, crowd);
       await until(() => calm() ?? crowd.every((one) => one.heard.length >= mates * MESSAGES), "everybody has heard everything");
       for (const one of crowd) {
         assert.equal(one.heard.length, mates * MESSAGES, "nothing is heard twice");
@@ -40,11 +42,28 @@ export function balanced(nodes) {
     });
   }
 
+  test("without stickiness: clients that upgrade while they join and send lose nothing, and end where their WebSocket is", async () => {
+    const url = await balance(nodes);
+    const sum = async (name) => (await Promise.all(nodes.map((node) => metric(node, name)))).reduce((a, b) => a + b);
+    const before = await sum("signalbox_session_moves_total");
+    await upgradeWhileTalking(url, { anchorUrl: nodes[0].url });
+    assert.ok((await sum("signalbox_session_moves_total")) > before, "sessions have moved");
+  });
+
   test("a session of a node that nobody knows is unknown, and costs little", async () => {
     const { status, body } = await request(nodes[0].url, "GET", "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA");
     assert.equal(status, 400);
     assert.equal(body, '{"code":1,"message":"Session ID unknown"}');
   });
+}
+
+/** Every session is where its WebSocket is: what clients say from now on is no other node's affair. */
+async function settled(nodes, crowd) {
+  await until(() => crowd.every(({ socket }) => socket.io.engine.transport.name === "websocket"), "every upgrade");
+  const relayed = () => Promise.all(nodes.map((node) => metric(node, "signalbox_relayed_requests_total")));
+  const before = await relayed();
+  await Promise.all(crowd.map(({ socket }) => ask(socket, "users")));
+  assert.deepEqual(await relayed(), before, "nothing is relayed any more");
 }
 
 async function enter(url, number, transports) {

@@ -1,44 +1,13 @@
 // Redis goes away and comes back, nodes die and drain: what clients notice of it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ask, connected, record } from "../lib/clients.mjs";
-import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
+import { ask } from "../lib/clients.mjs";
 import { until } from "../lib/wait.mjs";
+import { member, peer, sees } from "./members.mjs";
 import { degraded, health, metric, ready, startNode } from "./setup.mjs";
 
-const options = { transports: ["websocket"] };
 // A node is gone within 10 s of its death.
 const DEATH_MS = 30_000;
-
-async function member(node, room, name) {
-  const socket = await connected(node.url, options);
-  const one = { socket, id: socket.id, name, view: new Map() };
-  const note = ({ id, room, ...profile }) => one.view.set(id, profile.name);
-  one.strange = [];
-  one.farewells = [];
-  socket.on("joined", (member) => {
-    if (one.view.has(member.id)) one.strange.push(`joined again: ${member.name}`);
-    note(member);
-  });
-  socket.on("left", ({ id, name }) => {
-    if (!one.view.delete(id)) one.strange.push(`left without having been there: ${name}`);
-    one.farewells.push(name);
-  });
-  one.messages = record(socket, "message");
-  one.closed = false;
-  socket.on("disconnect", (reason) => (one.closed = reason));
-  const { members } = await ask(socket, "join", room, { name });
-  members.forEach((member) => one.view.set(member.id, member.name));
-  return one;
-}
-
-const sees = (one, ...names) => [...one.view.values()].sort().join() === names.sort().join();
-
-async function peer(node, id, token = id) {
-  const socket = new PeerSocket(socketUrl(node.url, { key: "peerjs", id, token }));
-  await until(() => socket.messages.length > 0 || socket.closed, "an answer to the claim");
-  return { socket, answer: socket.messages[0]?.type };
-}
 
 export function faults(redis, nodes) {
   test("without Redis nobody is dropped, rooms go on on each node, and all is one again when it is back", async () => {

@@ -91,7 +91,7 @@ export async function balance(nodes) {
   const lines = [
     "global", "  maxconn 4000",
     "defaults", "  mode http", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s", "  timeout tunnel 60s",
-    "  option http-server-close", "  http-reuse never",
+    "  option http-server-close", "  http-reuse never", "  option redispatch 1",
     "frontend clients", `  bind 127.0.0.1:${port}`, "  default_backend nodes",
     "backend nodes", "  balance roundrobin", ...servers, "",
   ];

@@ -21,6 +21,7 @@ export class TcpProxy {
     this.sockets = new Set();
     this.forget = onEnd(() => this.stop());
     this.server = net.createServer((client) => {
+      if (this.isClosed) return client.resetAndDestroy();
       const upstream = net.connect(Number(port), hostname);
       this.join(client, upstream);
       this.join(upstream, client);
@@ -29,6 +30,7 @@ export class TcpProxy {
 
   join(from, to) {
     this.sockets.add(from);
+    if (this.isFrozen) from.pause();
     from.setNoDelay(true);
     from.on("error", () => {});
     from.on("data", (chunk) => {
@@ -49,16 +51,28 @@ export class TcpProxy {
 
   /** Holds all bytes back until `thaw`, as a network that is down for a moment. */
   freeze() {
+    this.isFrozen = true;
     for (const socket of this.sockets) socket.pause();
   }
 
   thaw() {
+    this.isFrozen = false;
     for (const socket of this.sockets) socket.resume();
   }
 
   /** Cuts every connection, without a goodbye. */
   cut() {
     for (const socket of this.sockets) socket.resetAndDestroy();
+  }
+
+  /** Cuts every connection, and every new one, until `open`. */
+  close() {
+    this.isClosed = true;
+    this.cut();
+  }
+
+  open() {
+    this.isClosed = false;
   }
 
   /**

@@ -1,0 +1,119 @@
+//! Sessions that come to the node of their WebSocket: what the two nodes say to each other.
+
+use std::{
+    sync::Arc,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use signalbox_cluster::{Address, RoomName, Status, link::Answer};
+use tokio::sync::oneshot;
+
+use crate::{
+    message::{ConnAt, MoveStep, Place, RequestRefused, ToShard},
+    node::NodeShared,
+    wire::{self, Answered, Sent, Told},
+};
+
+/// How long a WebSocket may wait for the cluster to settle after an outage: polling goes on meanwhile.
+const SETTLING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(100);
+
+impl NodeShared {
+    /// Whether this node will not have its clients for long.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire) || self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether a session of another node can come here, now or as soon as the cluster has settled.
+    pub(crate) async fn can_take_session(&self) -> bool {
+        let until = Instant::now() + SETTLING;
+        while self.cluster.status() == Status::Online && !self.is_leaving() && Instant::now() < until {
+            if self.cluster.is_steady() {
+                return true;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
+    }
+
+    /// The WebSocket that wanted to take over a session is not wanted any more.
+    pub(crate) fn close_probe(&self, at: ConnAt) {
+        if at.node == self.tag {
+            self.close_probe_here(at);
+        } else {
+            self.link_tell(at.node, &Told::CloseProbe(at));
+        }
+    }
+
+    pub(super) fn close_probe_here(&self, at: ConnAt) {
+        self.inboxes.push(at.shard, ToShard::CloseProbe(at));
+    }
+
+    /// The session will not go to that WebSocket.
+    pub(crate) fn cancel_move(&self, sid: Address, at: ConnAt) {
+        if at.node == self.tag {
+            self.cancel_move_here(sid, at);
+        } else {
+            self.link_tell(at.node, &Told::Cancelled { sid, at });
+        }
+    }
+
+    pub(super) fn cancel_move_here(&self, sid: Address, at: ConnAt) {
+        self.inboxes.push(at.shard, ToShard::Move(MoveStep::Cancelled { sid, at }));
+    }
+
+    /// What was born there and lived here is over.
+    pub(crate) fn forget_at(&self, birthplace: Place, address: Address) {
+        if birthplace.node == self.tag {
+            self.forget_here(address);
+        } else {
+            self.settlers.pin().remove(&address);
+            self.link_tell(birthplace.node, &Told::Forget(address));
+        }
+    }
+
+    pub(super) fn forget_here(&self, address: Address) {
+        self.inboxes.push(address.shard(), ToShard::Forget(vec![address]));
+    }
+
+    /// A session of another node is to come here.
+    pub(super) fn expect_session(
+        &self,
+        (sid, giver, at): (Address, Place, ConnAt),
+        rooms: Vec<(RoomName, u128)>,
+        answer: Answer,
+    ) {
+        let (reply, ready) = oneshot::channel();
+        let step = MoveStep::Expect { sid, giver, at, rooms, answer: reply };
+        self.inboxes.push(at.shard, ToShard::Move(step));
+        tokio::spawn(async move {
+            let ready = ready.await.map(Answered::Ready);
+            answer.send(wire::encode(&ready.unwrap_or(Answered::Refused(RequestRefused::UnknownSid))));
+        });
+    }
+
+    /// A session of another node is here.
+    pub(super) fn take_session(self: Arc<Self>, sent: Box<Sent>, answer: Answer) {
+        let (addresses, shard) = (sent.addresses(), sent.at.shard);
+        // What comes behind it over the link finds it.
+        for address in &addresses {
+            self.settlers.pin().insert(*address, shard);
+        }
+        let (reply, taken) = oneshot::channel();
+        let step = MoveStep::Arrived { sent, answer: reply };
+        self.inboxes.push(shard, ToShard::Move(step));
+        tokio::spawn(async move {
+            let taken = match taken.await {
+                Ok(()) => Answered::Taken,
+                Err(_) => {
+                    for address in &addresses {
+                        self.settlers.pin().remove(address);
+                    }
+                    Answered::Refused(RequestRefused::UnknownSid)
+                }
+            };
+            answer.send(wire::encode(&taken));
+        });
+    }
+}

@@ -1,0 +1,261 @@
+//! The giver's side of a move to another node.
+//!
+//! What nodes say to each other comes over the bus, so the fences go over the bus as well: once the taker hears a session's rooms,
+//! it says a fence in each. Behind that the giver has heard everything that was said there before the taker listened. What is said
+//! everywhere would cost every node a message for each move; there, the taker tells how far it had heard when it began to keep, and
+//! the giver waits until it has heard as much.
+//!
+//! What the client said before it moves may still be on its way to the bus; it goes first, or what the client says on its new node
+//! could overtake it.
+//!
+//! The session goes over the node link. Until the taker has said that its records are its own, the giver keeps what it needs to say
+//! farewell should the taker die: each record is removed only by the node that has it, so that is said once.
+
+use std::time::{Duration, Instant};
+
+use signalbox_cluster::{Address, Command, RoomName, command::Change};
+use signalbox_engineio::{CloseReason, Transport};
+use signalbox_socketio::Joined;
+
+use super::super::{
+    State,
+    answers::Waiting,
+    calls::Call,
+    rooms::RoomKey,
+    seen::{Lasts, digest},
+    session::Socket,
+    timers::Timer,
+};
+use crate::{
+    app,
+    message::{Broadcast, ConnAt, End, MoveStep, ToShard},
+    wire::{Answered, Asked, Fence, SavedSession, Sent},
+};
+
+/// How long the other node may take to get ready. Its joins of rooms may have to wait for three seconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the shard forgets what it kept for nodes that are gone.
+pub(in crate::shard) const SWEEP: Duration = Duration::from_secs(60);
+
+/// A session that is to move to another node.
+pub(in crate::shard) struct Departure {
+    at: ConnAt,
+    since: Instant,
+    /// Fences that were not heard yet.
+    fences: usize,
+    /// What is to be heard everywhere before the session may go, once the taker has said so.
+    behind: Option<Lasts>,
+    /// It goes as soon as the client's last words are out.
+    is_going: bool,
+    /// What has changed in which rooms since the move began.
+    changes: Vec<(RoomKey, Address, Option<u64>)>,
+}
+
+/// A session that was sent to another node, which has not said yet that it has it.
+pub(in crate::shard) struct Given {
+    at: ConnAt,
+    memberships: Vec<(RoomName, Address)>,
+    sockets: Vec<Joined<Socket>>,
+}
+
+impl State {
+    /// The move begins: the other node is to listen to the session's rooms.
+    pub(super) fn depart(&mut self, now: Instant, key: u32, at: ConnAt) {
+        let session = &mut self.sessions[key as usize];
+        session.local.is_moving = true;
+        let sid = session.sid;
+        let rooms = session.connection.sockets().iter().flat_map(|joined| joined.socket.rooms.iter());
+        let rooms = rooms.filter_map(|room| self.rooms.get(*room));
+        let rooms: Vec<_> = rooms.map(|room| (room.name.clone(), room.told)).collect();
+        let (fences, changes) = (rooms.len(), Vec::new());
+        let departure = Departure { at, since: now, fences, behind: None, is_going: false, changes };
+        self.departures.insert(sid, departure);
+        self.timers.add(now + PATIENCE, Timer::Move { sid });
+        let answer = self.node.ask(at.node, &Asked::Prepare { sid, giver: self.id, at, rooms });
+        let (node, shard) = (self.node.clone(), self.id);
+        tokio::spawn(async move {
+            let everywhere = match answer.await {
+                Some(Answered::Ready(everywhere)) => Some(everywhere),
+                _ => None,
+            };
+            node.inboxes.push(shard, ToShard::Move(MoveStep::Ready { sid, at, everywhere }));
+        });
+    }
+
+    /// Whatever the client has said was said to other nodes.
+    pub(in crate::shard) fn flushed(&mut self, now: Instant, sid: Address, at: ConnAt) {
+        if self.departures.get(&sid).is_some_and(|departure| departure.at == at) {
+            self.send_session(now, sid);
+        }
+    }
+
+    /// A room has changed: what a session that is to move is told of it, its new node may tell in another way.
+    pub(in crate::shard) fn note_change_for_departures(&mut self, room: RoomKey, change: &Change) {
+        if self.departures.is_empty() {
+            return;
+        }
+        let (about, now) = (change.record().socket, digest(change));
+        for departure in self.departures.values_mut() {
+            departure.changes.retain(|(of, socket, _)| (*of, *socket) != (room, about));
+            departure.changes.push((room, about, now));
+        }
+    }
+
+    /// The other node is ready, or cannot take the session.
+    pub(super) fn taker_ready(&mut self, now: Instant, sid: Address, at: ConnAt, everywhere: Option<Lasts>) {
+        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| departure.at == at) else {
+            return;
+        };
+        match everywhere {
+            Some(everywhere) => {
+                departure.behind = Some(everywhere);
+                self.check_departure(now, sid);
+            }
+            None => self.cannot_depart(now, sid),
+        }
+    }
+
+    /// A fence was heard in one of the session's rooms.
+    pub(super) fn fence_heard(&mut self, now: Instant, fence: Fence, is_current: bool) {
+        let sid = fence.sid;
+        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| departure.at == fence.at)
+        else {
+            return;
+        };
+        departure.fences = departure.fences.saturating_sub(1);
+        if is_current {
+            self.check_departure(now, sid);
+        } else {
+            // Changes of the room were missed here, and the taker does not know which of them the client was told.
+            self.cannot_depart(now, sid);
+        }
+    }
+
+    /// The client has left polling for a WebSocket that it cannot have: it has to begin anew.
+    fn cannot_depart(&mut self, now: Instant, sid: Address) {
+        self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
+        match self.find_session(sid) {
+            Some(key) => self.end(now, key, End::Lost(CloseReason::TransportError)),
+            None => drop(self.departures.remove(&sid)),
+        }
+    }
+
+    /// Something was said everywhere that a session may have waited for.
+    pub(in crate::shard) fn check_departures(&mut self, now: Instant, heard: &Broadcast) {
+        if self.departures.is_empty() || heard.to.place().is_some() {
+            return;
+        }
+        for sid in self.departures.keys().copied().collect::<Vec<_>>() {
+            self.check_departure(now, sid);
+        }
+    }
+
+    fn check_departure(&mut self, now: Instant, sid: Address) {
+        if !self.departures.get(&sid).is_some_and(|departure| self.is_level_with(departure)) {
+            return;
+        }
+        let ticket = self.next_number();
+        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| !departure.is_going) else {
+            return;
+        };
+        // At last whatever the client said; the answer comes between two versions of a room, never within one.
+        departure.is_going = true;
+        let at = departure.at;
+        self.waiting.insert(ticket, Waiting::Flush { sid, at });
+        self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
+    }
+
+    /// Whether this shard has heard all that the taker does not hear itself.
+    fn is_level_with(&self, departure: &Departure) -> bool {
+        let Some(behind) = departure.behind.as_ref().filter(|_| departure.fences == 0) else { return false };
+        // What began here was heard here before anybody else could hear it.
+        let mut elsewhere = behind.iter().filter(|(origin, _)| origin.node != self.node.tag);
+        elsewhere.all(|(origin, sequence)| self.seen_everywhere.has_seen(origin, sequence))
+    }
+
+    /// The session goes.
+    fn send_session(&mut self, now: Instant, sid: Address) {
+        let Some(Departure { at, changes, .. }) = self.departures.remove(&sid) else { return };
+        let Some(key) = self.find_session(sid) else { return };
+        let Some(frames) = self.leave_polling(key) else {
+            self.end(now, key, End::Lost(CloseReason::TransportError));
+            return;
+        };
+        let Some(saved) = SavedSession::save(now, &self.sessions[key as usize]) else {
+            self.end(now, key, End::Lost(CloseReason::TransportError));
+            return;
+        };
+        let mut session = self.sessions.remove(key as usize);
+        self.client_gone();
+        self.count_session(Transport::Polling, -1);
+        let changes: Vec<_> = changes
+            .into_iter()
+            .filter_map(|(room, about, now)| Some((self.rooms.get(room)?.name.clone(), about, now)))
+            .collect();
+        let (rooms, mut seen) = self.let_go(&mut session, at.place());
+        for seen in &mut seen.rooms {
+            let here = changes.iter().filter(|(room, ..)| *room == seen.room);
+            seen.changes = here.map(|(_, about, now)| (*about, *now)).collect();
+        }
+        let memberships: Vec<_> = rooms.iter().map(|(id, room)| (room.clone(), *id)).collect();
+        let sockets = session.portable.connection.leave_all();
+        let ids: Vec<_> = sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
+        let belongings = self.node.cluster.belongings(&memberships, &ids);
+        self.node.cluster.disown(&memberships, &ids);
+        let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
+        let sent = Sent { at, session: saved, frames, rooms, seen, belongings };
+        let answer = self.node.ask(at.node, &Asked::Take(Box::new(sent)));
+        self.given.insert(sid, Given { at, memberships, sockets: sockets.into_iter().collect() });
+        let (node, shard) = (self.node.clone(), self.id);
+        tokio::spawn(async move {
+            let is_taken = matches!(answer.await, Some(Answered::Taken));
+            node.inboxes.push(shard, ToShard::Move(MoveStep::Given { sid, is_taken }));
+        });
+    }
+
+    /// The other node has the session, or nobody knows whether it does. What is its own by now is not removed by this node.
+    pub(super) fn given(&mut self, now: Instant, sid: Address, is_taken: bool) {
+        let Some(Given { at, memberships, sockets }) = self.given.remove(&sid) else { return };
+        if is_taken {
+            return;
+        }
+        self.node.cancel_move(sid, at);
+        self.forwards.remove(&sid);
+        let reason = CloseReason::TransportError.to_string();
+        self.node.metrics.disconnects.with_label_values(&["socketio", &reason]).inc();
+        for (room, socket) in memberships {
+            self.node.cluster.submit(now, Command::Leave { room, socket });
+        }
+        for Joined { namespace, socket } in sockets {
+            self.forwards.remove(&socket.id);
+            let gone = Command::Disconnected { namespace: namespace.clone(), socket: socket.id };
+            self.node.cluster.submit(now, gone);
+            for handler in &socket.app.on_disconnect {
+                let (handler, reason) = (handler.clone(), reason.clone());
+                let socket =
+                    app::Socket { node: self.node.clone(), namespace: namespace.clone(), id: socket.id };
+                self.calls.push(Call::Disconnected { handler, socket, reason });
+            }
+        }
+    }
+
+    /// A move between nodes takes too long.
+    pub(in crate::shard) fn move_timed_out(&mut self, now: Instant, at: Instant, sid: Address) {
+        if self.departures.get(&sid).is_some_and(|departure| departure.since + PATIENCE <= at) {
+            self.cannot_depart(now, sid);
+        }
+        self.arrival_timed_out(at, sid);
+    }
+
+    /// Forgets what was kept for nodes that are gone.
+    pub(in crate::shard) fn sweep(&mut self, now: Instant) {
+        self.timers.add(now + SWEEP, Timer::Sweep);
+        let (tag, nodes) = (self.node.tag, self.node.cluster.nodes());
+        let is_there = |node| node == tag || nodes.contains_key(&node);
+        self.forwards.retain(|_, place| is_there(place.node));
+        self.seen_everywhere.retain(is_there);
+        for room in self.rooms.iter_mut() {
+            room.seen.retain(is_there);
+        }
+    }
+}

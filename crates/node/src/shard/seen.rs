@@ -1,0 +1,143 @@
+//! What a shard, or a session that moves, was told so far: it tells what is news from what is not.
+//!
+//! Two messages of one origin keep their order on the way to one shard of the same node, and between nodes where they are said in
+//! the same place (a room, or everywhere). So a number for each of these says all.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
+
+use crate::message::{Broadcast, Origin};
+
+/// The part of a change's number that tells what differed in one snapshot apart.
+const VERSION_BITS: u32 = 16;
+
+/// The last broadcast of each origin, in one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lasts(Vec<(Origin, u64)>);
+
+impl Lasts {
+    /// A broadcast has come.
+    pub(crate) fn saw(&mut self, origin: Origin, sequence: u64) {
+        match self.0.binary_search_by_key(&origin, |(origin, _)| *origin) {
+            Ok(index) => self.0[index].1 = sequence,
+            Err(index) => self.0.insert(index, (origin, sequence)),
+        }
+    }
+
+    /// Whether it has come.
+    pub(crate) fn has_seen(&self, origin: Origin, sequence: u64) -> bool {
+        let index = self.0.binary_search_by_key(&origin, |(origin, _)| *origin);
+        index.is_ok_and(|index| sequence <= self.0[index].1)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Origin, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// Forgets origins that will not say anything any more.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(NodeTag) -> bool) {
+        self.0.retain(|(origin, _)| keeps(origin.node));
+    }
+}
+
+/// What a session was told before it moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// The node it was on.
+    pub(crate) node: NodeTag,
+    /// The last broadcast of each shard there.
+    pub(crate) numbers: Vec<u64>,
+    /// The last ones of other nodes that were said everywhere.
+    pub(crate) everywhere: Lasts,
+    /// The same of each of its rooms.
+    pub(crate) rooms: Vec<SeenRoom>,
+}
+
+/// What a session was told in one of its rooms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenRoom {
+    pub(crate) room: RoomName,
+    /// The last broadcasts of other nodes.
+    pub(crate) broadcasts: Lasts,
+    /// The number of the last change.
+    pub(crate) told: u128,
+    /// What changed last about whom while the session was about to move: the digest of the record, `None` for one that left.
+    pub(crate) changes: Vec<(Address, Option<u64>)>,
+}
+
+/// It is remembered for a while after the move.
+pub(crate) struct Remembered {
+    pub(crate) seen: Seen,
+    pub(crate) until: Instant,
+}
+
+impl Seen {
+    fn room(&self, name: &RoomName) -> Option<&SeenRoom> {
+        self.rooms.iter().find(|seen| seen.room == *name)
+    }
+
+    /// Whether the session was told this.
+    pub(crate) fn has_seen(&self, broadcast: &Broadcast) -> bool {
+        let Broadcast { origin, sequence, .. } = *broadcast;
+        if origin.node == self.node {
+            return self.numbers.get(usize::from(origin.shard)).is_some_and(|last| sequence <= *last);
+        }
+        match broadcast.to.place() {
+            None => self.everywhere.has_seen(origin, sequence),
+            Some(name) => self.room(&name).is_some_and(|seen| seen.broadcasts.has_seen(origin, sequence)),
+        }
+    }
+
+    /// Whether the session was told of a change. It counts as told from then on.
+    ///
+    /// Of a node's own changes the number says all. Two nodes number what differed in a snapshot differently, behind the number of
+    /// its version; such a difference may hold what the session was told one by one.
+    pub(crate) fn was_told(&mut self, here: NodeTag, room: &RoomName, number: u128, change: &Change) -> bool {
+        let is_here = self.node == here;
+        let Some(seen) = self.rooms.iter_mut().find(|seen| seen.room == *room) else { return false };
+        if is_here {
+            return number <= seen.told;
+        }
+        if number >> VERSION_BITS <= seen.told >> VERSION_BITS {
+            return true;
+        }
+        let about = change.record().socket;
+        let Some(index) = seen.changes.iter().position(|(socket, _)| *socket == about) else { return false };
+        let (_, known) = seen.changes.swap_remove(index);
+        known == digest(change)
+    }
+}
+
+/// Tells one record from another; `None` for none. FNV-1a, the same on every node.
+pub(crate) fn digest(change: &Change) -> Option<u64> {
+    let record = match change {
+        Change::Joined(record) | Change::Updated(record) => record,
+        Change::Left(_) => return None,
+    };
+    let bytes = postcard::to_stdvec(&**record).unwrap_or_default();
+    Some(
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_each_origin_counts() {
+        let origin = |node, shard| Origin { node: NodeTag(node), shard };
+        let mut lasts = Lasts::default();
+        for (node, shard, sequence) in [(2, 0, 5), (1, 1, 3), (1, 0, 9), (1, 1, 4)] {
+            lasts.saw(origin(node, shard), sequence);
+        }
+        assert!(lasts.has_seen(origin(1, 1), 4) && !lasts.has_seen(origin(1, 1), 5));
+        assert!(lasts.has_seen(origin(2, 0), 1) && !lasts.has_seen(origin(2, 1), 1));
+        lasts.retain(|node| node == NodeTag(2));
+        assert_eq!(lasts.iter().collect::<Vec<_>>(), [(origin(2, 0), 5)]);
+    }
+}
