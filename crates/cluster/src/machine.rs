@@ -408,12 +408,13 @@ impl Machine {
 
     /// The bus speaks: another node tells this one something.
     pub(crate) fn told(&mut self, now: Instant, from: Owner, message: ToNode, out: &mut Outputs) {
-        if self.lease.is_dead(from) {
-            return;
-        }
+        let is_dead = self.lease.is_dead(from);
         match message {
-            ToNode::Letter { to, letter } => self.offer(to, letter, out),
+            // Even the dead may be right about that; the store knows.
+            ToNode::LetGo { realm, id, at, .. } if is_dead => self.doubted(now, realm, &id, at, out),
             ToNode::Superseded { realm, id, at } => self.doubted(now, realm, &id, at, out),
+            _ if is_dead => {}
+            ToNode::Letter { to, letter } => self.offer(to, letter, out),
             ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
             ToNode::HasLetGo(number) => self.taken_over(number, out),
             ToNode::Other(_) => {}
