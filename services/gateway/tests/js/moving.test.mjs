@@ -1,6 +1,6 @@
 // A node that dies while sessions move to it and away from it. Starts everything itself; GATEWAY_BIN names the gateway.
 import assert from "node:assert/strict";
-import { after, test } from "node:test";
+import { after, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { closeAll } from "./lib/cleanup.mjs";
 import { client, connected } from "./lib/clients.mjs";
@@ -20,39 +20,54 @@ const redis = await Redis.start();
 const nodes = await startNodes(redis, 2, FLAGS);
 after(closeAll);
 
-for (let round = 0; round < ROUNDS; round += 1) {
-  test(`a node is killed while sessions move, round ${round}`, async () => {
-    const doomed = await startNode(redis, FLAGS);
-    await ready(doomed);
-    // Sessions move once the cluster is steady for the new node, too.
-    await pause(3_500);
-    const url = await balance([...nodes, doomed]);
-    const proxy = await TcpProxy.start(url, { delay: 5 });
-    const room = `moving ${round}`;
-    const watchers = await Promise.all(nodes.map((node) => enter(node.url, room, { transports: ["websocket"] })));
-    const moved = () => metric(doomed, "signalbox_session_moves_total");
-    const before = await moved();
-    const crowd = Promise.all(Array.from({ length: CLIENTS }, () => enter(proxy.url, room, { reconnection: true, reconnectionDelay: 200, reconnectionDelayMax: 1000 })));
-    // Somewhere between the first move and the last.
-    await until(async () => (await moved()) > before, "the first session moves");
-    await pause(round * 7);
-    await doomed.stop();
+const FATES = {
+  killed: async (node) => node.stop(),
+  // For longer than its lease, and longer than others wait for it.
+  paused: async (node) => {
+    node.signal("SIGSTOP");
+    await pause(8_000);
+    node.signal("SIGCONT");
+  },
+};
 
-    const all = [...watchers, ...(await crowd)];
-    const truth = () => all.map(({ socket }) => socket.id).sort().join();
-    const complete = () => all.every((one) => one.socket.connected && [...one.view, one.socket.id].sort().join() === truth());
-    await until(complete, "everybody knows who is there, and nobody else", DEATH_MS).catch((error) => {
-      const ids = new Set(all.map(({ socket }) => socket.id));
-      const ghosts = watchers.map(({ view }) => [...view].filter((id) => !ids.has(id)));
-      const unknown = all.filter(({ socket }) => !watchers.every((one) => one.socket === socket || one.view.has(socket.id)));
-      const short = all.filter(({ view, socket }) => [...ids].some((id) => id !== socket.id && !view.has(id)));
-      const tell = ({ socket }) => [socket.id, socket.connected, socket.io.engine?.transport?.name];
-      throw new Error(`${error.message}: ghosts ${JSON.stringify(ghosts)}; unknown ${JSON.stringify(unknown.map(tell))}; short ${JSON.stringify(short.map(tell))}`);
-    });
-    for (const one of all) assert.deepEqual(one.strange, []);
-    for (const { socket } of all) socket.disconnect();
-    await proxy.stop();
+for (let round = 0; round < ROUNDS; round += 1) {
+  describe(`round ${round}`, { concurrency: true }, () => {
+    for (const fate of Object.keys(FATES)) test(`a node is ${fate} while sessions move`, () => suffer(fate, round));
   });
+}
+
+async function suffer(fate, round) {
+  const doomed = await startNode(redis, FLAGS);
+  await ready(doomed);
+  // Sessions move once the cluster is steady for the new node, too.
+  await pause(3_500);
+  const url = await balance([...nodes, doomed]);
+  const proxy = await TcpProxy.start(url, { delay: 5 });
+  const room = `moving ${round} ${fate}`;
+  const watchers = await Promise.all(nodes.map((node) => enter(node.url, room, { transports: ["websocket"] })));
+  const moved = () => metric(doomed, "signalbox_session_moves_total");
+  const before = await moved();
+  const crowd = Promise.all(Array.from({ length: CLIENTS }, () => enter(proxy.url, room, { reconnection: true, reconnectionDelay: 200, reconnectionDelayMax: 1000 })));
+  // Somewhere between the first move and the last.
+  await until(async () => (await moved()) > before, "the first session moves");
+  await pause(round * 7);
+  await FATES[fate](doomed);
+
+  const all = [...watchers, ...(await crowd)];
+  const truth = () => all.map(({ socket }) => socket.id).sort().join();
+  const complete = () => all.every((one) => one.socket.connected && [...one.view, one.socket.id].sort().join() === truth());
+  await until(complete, "everybody knows who is there, and nobody else", DEATH_MS).catch((error) => {
+    const ids = new Set(all.map(({ socket }) => socket.id));
+    const ghosts = watchers.map(({ view }) => [...view].filter((id) => !ids.has(id)));
+    const unknown = all.filter(({ socket }) => !watchers.every((one) => one.socket === socket || one.view.has(socket.id)));
+    const short = all.filter(({ view, socket }) => [...ids].some((id) => id !== socket.id && !view.has(id)));
+    const tell = ({ socket }) => [socket.id, socket.connected, socket.io.engine?.transport?.name];
+    throw new Error(`${error.message}: ghosts ${JSON.stringify(ghosts)}; unknown ${JSON.stringify(unknown.map(tell))}; short ${JSON.stringify(short.map(tell))}`);
+  });
+  for (const one of all) assert.deepEqual(one.strange, []);
+  for (const { socket } of all) socket.disconnect();
+  await proxy.stop();
+  await doomed.stop();
 }
 
 /** A client that joins the room whenever it connects, and knows by what it is told who is there. */
