@@ -153,7 +153,7 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "upgrades_total",
-                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node).",
+                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node and could not come).",
                 ["outcome"]
             ),
             moves: declare!(

@@ -49,6 +49,11 @@ fn cluster_outlives_a_cut_between_one_node_and_redis() {
 }
 
 #[test]
+fn cluster_a_node_dies_while_sessions_move() {
+    Server::run_js_alone("moving.test.mjs");
+}
+
+#[test]
 fn cluster_peerserver_behaves_as_one_node() {
     Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }

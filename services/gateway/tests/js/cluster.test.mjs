@@ -5,7 +5,6 @@ import { closeAll } from "./lib/cleanup.mjs";
 import { Redis, startNodes } from "./cluster/setup.mjs";
 import { balanced } from "./cluster/balanced.mjs";
 import { faults } from "./cluster/faults.mjs";
-import { moving } from "./cluster/moving.mjs";
 import { vocabulary } from "./cluster/vocabulary.mjs";
 
 const redis = await Redis.start();
@@ -14,5 +13,4 @@ after(closeAll);
 
 vocabulary(redis, nodes);
 balanced(nodes);
-moving(redis, nodes);
 faults(redis, nodes);
