@@ -125,28 +125,40 @@ fn reply(request: &HttpRequest, body: String) -> HttpResponse {
     response.body(body)
 }
 
-/// Compresses with the first of gzip and deflate that the client accepts.
+/// Compresses as the client accepts it.
 fn compress(request: &HttpRequest, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
-    let accepted = request.headers().get(header::ACCEPT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
-    let accepts = |name: &str| {
-        accepted.split(',').any(|coding| {
-            let (coding, weight) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight = weight.trim().trim_start_matches("q=");
-            (coding.trim() == name || coding.trim() == "*")
-                && !matches!(weight, "0" | "0.0" | "0.00" | "0.000")
+    let out = Vec::with_capacity(body.len() / 2);
+    match coding(request.headers().get(header::ACCEPT_ENCODING)?.to_str().ok()?)? {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(out, Compression::fast());
+            encoder.write_all(body).ok()?;
+            Some(("gzip", encoder.finish().ok()?))
+        }
+        coding => {
+            let mut encoder = ZlibEncoder::new(out, Compression::fast());
+            encoder.write_all(body).ok()?;
+            Some((coding, encoder.finish().ok()?))
+        }
+    }
+}
+
+/// Of gzip and deflate the one that is liked better, if any is accepted (RFC 9110 §12.5.3); gzip if both are.
+fn coding(accepted: &str) -> Option<&'static str> {
+    let accepted = accepted.to_ascii_lowercase();
+    let weight_of = |name: &str| {
+        accepted.split(',').find_map(|item| {
+            let (coding, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+            let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse().ok());
+            (coding.trim() == name).then(|| weight.unwrap_or(0.0_f32))
         })
     };
-    let out = Vec::with_capacity(body.len() / 2);
-    if accepts("gzip") {
-        let mut encoder = GzEncoder::new(out, Compression::fast());
-        encoder.write_all(body).ok()?;
-        Some(("gzip", encoder.finish().ok()?))
-    } else if accepts("deflate") {
-        let mut encoder = ZlibEncoder::new(out, Compression::fast());
-        encoder.write_all(body).ok()?;
-        Some(("deflate", encoder.finish().ok()?))
-    } else {
-        None
+    // What is named is not meant by the star.
+    let weight = |name: &str| weight_of(name).or_else(|| weight_of("*")).unwrap_or(0.0);
+    let (gzip, deflate) = (weight("gzip"), weight("deflate"));
+    match (gzip >= deflate, gzip.max(deflate) > 0.0) {
+        (_, false) => None,
+        (true, true) => Some("gzip"),
+        (false, true) => Some("deflate"),
     }
 }
 
@@ -320,4 +332,31 @@ async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) ->
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coding_is_one_that_the_client_accepts() {
+        for (accepted, expected) in [
+            ("gzip, deflate, br", Some("gzip")),
+            ("GZIP", Some("gzip")),
+            ("deflate, gzip", Some("gzip")),
+            ("gzip;q=0.1, deflate", Some("deflate")),
+            ("gzip;q=0, deflate;q=0.5", Some("deflate")),
+            ("gzip ; q=0", None),
+            ("gzip;q=0.000", None),
+            ("*", Some("gzip")),
+            ("*;q=0", None),
+            ("gzip;q=0, *", Some("deflate")),
+            ("gzip;q=0, deflate;q=0, *", None),
+            ("br, identity", None),
+            ("gzip;q=high", None),
+            ("", None),
+        ] {
+            assert_eq!(coding(accepted), expected, "{accepted}");
+        }
+    }
 }
