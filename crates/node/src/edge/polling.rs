@@ -18,7 +18,10 @@ use signalbox_engineio::{
 };
 use tokio::sync::oneshot;
 
-use super::client;
+use super::{
+    client,
+    unread::{COUNTED_FROM, Unread},
+};
 use crate::{
     inbox::Busy,
     message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
@@ -101,7 +104,7 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
     };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
     let (sid, body) = shard.with(|state, now| state.open_polling(now, principal, handshake));
-    let mut response = reply(request, body);
+    let Some(mut response) = reply(node, request, body) else { return busy() };
     if let Some(name) = &config.cookie {
         let cookie =
             Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
@@ -111,18 +114,22 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
     response
 }
 
-/// The body of a GET's answer.
-fn reply(request: &HttpRequest, body: String) -> HttpResponse {
+/// The answer to a GET; `None` if too much waits for clients that do not read theirs.
+fn reply(node: &Node, request: &HttpRequest, body: String) -> Option<HttpResponse> {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
+    let mut body = Bytes::from(body);
     if body.len() >= COMPRESS_FROM
-        && let Some((encoding, compressed)) = compress(request, body.as_bytes())
+        && let Some((encoding, compressed)) = compress(request, &body)
     {
         response.insert_header((header::CONTENT_ENCODING, encoding));
-        return response.body(compressed);
+        body = compressed.into();
     }
-    response.body(body)
+    Some(match body.len() {
+        0..COUNTED_FROM => response.body(body),
+        _ => response.body(Unread::new(&node.shared, body)?),
+    })
 }
 
 /// Compresses as the client accepts it.
@@ -220,11 +227,19 @@ impl Session<'_> {
             Ok(PollReply::Refused(refused)) => Err(refused),
             Err(_) => Err(RequestRefused::UnknownSid),
         };
-        guard.request = None;
-        match answer {
-            Ok(body) => reply(request, body),
+        let answer = match answer {
+            Ok(body) => match reply(self.node, request, body) {
+                Some(reply) => reply,
+                None => {
+                    // What the session was to be told is lost, and so is the session.
+                    self.node.metrics().evictions.with_label_values(&["memory_budget"]).inc();
+                    return busy();
+                }
+            },
             Err(refused) => self.refused(refused),
-        }
+        };
+        guard.request = None;
+        answer
     }
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
@@ -288,7 +303,7 @@ pub(crate) fn hand_over(node: &Node, place: Place, request: Request) -> Result<(
     }
 }
 
-/// The session's owner is too far behind.
+/// The session's owner is too far behind, or too much waits for slow clients.
 fn busy() -> HttpResponse {
     HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
 }
