@@ -128,7 +128,7 @@ impl Metrics {
                 registry,
                 IntGauge,
                 "outbox_bytes",
-                "Bytes that wait for clients that read more slowly than they are sent to."
+                "Bytes that wait for clients that read more slowly than they are sent to, or for the rest of a binary event."
             ),
             evictions: declare!(
                 registry,

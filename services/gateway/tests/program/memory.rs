@@ -11,8 +11,10 @@ use crate::{
 };
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
-/// Four of them fill most of what may wait for a client, and are more than the kernel takes over for one that does not read.
-const HUGE: usize = 9_000_000;
+/// Less than a message may have by default; four of them fill most of what may wait for a client.
+const LARGE: usize = 900_000;
+/// The same with ten times as much of everything: more than the kernel takes over for a client that does not read.
+const HUGE: usize = 10 * LARGE;
 
 /// A polling client in the room `room`: the target of its requests.
 fn member(base: &str) -> String {
@@ -52,4 +54,28 @@ fn answers_that_nobody_reads_are_bounded_by_the_memory_budget() {
 
     drop(deaf);
     until(DEADLINE, || (waiting() == 0.0).then_some(())).expect("nothing waits for who is gone");
+}
+
+#[test]
+fn events_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
+    let server = Server::bare(&["--memory-budget", "4000000"]);
+    let waiting = || sample(&server, "signalbox_outbox_bytes");
+    let evicted = || sample(&server, r#"signalbox_evictions_total{reason="memory_budget"}"#);
+    let placeholders: Vec<_> = (0..10).map(|num| format!(r#"{{"_placeholder":true,"num":{num}}}"#)).collect();
+    let begin = || {
+        let mut client = WebSocket::socketio(server.public());
+        client.send(&format!(r#"4510-["message","room",{}]"#, placeholders.join(",")));
+        for _ in 0..4 {
+            // Base64 of three quarters of it.
+            client.send(&format!("b{}", "A".repeat(LARGE)));
+        }
+        client
+    };
+
+    let _one = begin();
+    until(DEADLINE, || (waiting() >= (3 * LARGE) as f64).then_some(())).expect("what has arrived counts");
+    assert_eq!(evicted(), 0.0);
+    let _other = begin();
+    until(DEADLINE, || (evicted() == 1.0 && waiting() <= 4e6).then_some(()))
+        .expect("two of them are too much");
 }
