@@ -126,6 +126,8 @@ fn polling_can_be_turned_off() {
     assert_eq!((polling.status, &*polling.body), (400, r#"{"code":0,"message":"Transport unknown"}"#));
     let mut socket = WebSocket::connect(server.public(), SOCKETIO, &[]).expect("101");
     assert!(socket.text().contains(r#""upgrades":[]"#));
+    let demo = get(server.public(), "/demo/").body;
+    assert!(demo.contains("data-transports=\"websocket\""), "{demo}");
 }
 
 #[test]
