@@ -224,6 +224,11 @@ impl Node {
         &self.shared.metrics
     }
 
+    /// What the cluster calls it where it has no other name; made at every start.
+    pub fn tag(&self) -> String {
+        self.shared.tag.to_string()
+    }
+
     /// Its configuration.
     pub fn config(&self) -> &Config {
         &self.shared.config
