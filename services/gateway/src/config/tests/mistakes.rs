@@ -42,9 +42,10 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         ),
         (
             vec!["--cluster-secret", "short"],
-            "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret SECRET)",
+            "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret 16-bytes-or-more)",
         ),
         (vec!["-x"], "-x: unknown flag (see --help)"),
+        (vec!["--", "--port", "1"], "--port: unknown flag (put it in front of the --)"),
         (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),
         (vec!["--print-config=yes"], "--print-config: takes no value (leave it out)"),
         (vec!["--proxied", "maybe"], "--proxied: \"maybe\" is not true or false (use e.g. --proxied false)"),
