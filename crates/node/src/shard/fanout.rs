@@ -121,10 +121,10 @@ impl State {
         self.account_session(key);
     }
 
-    /// Tells the node's budget how what waits for a poll has changed.
+    /// Tells the node's budget how what waits for a poll, or for the rest of an event, has changed.
     pub(super) fn account_session(&mut self, key: u32) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        let buffered = session.engine.buffered();
+        let buffered = session.engine.buffered() + session.connection.buffered();
         let change = buffered as isize - std::mem::replace(&mut session.local.accounted, buffered) as isize;
         self.account(change);
     }
@@ -164,7 +164,8 @@ impl State {
     /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
     fn fullest(&self) -> Option<Evicted> {
         let sessions = self.sessions.iter().map(|(key, session)| {
-            let waiting = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.queued());
+            let unread = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.queued());
+            let waiting = unread + session.connection.buffered();
             (waiting, Evicted::Session { key: key as u32, number: session.local.number })
         });
         let peers = self.peers.iter().map(|(_, peer)| (peer.conn.queued(), Evicted::Conn(peer.conn.clone())));
