@@ -303,6 +303,8 @@ impl Machine {
             }
             Command::Flush { shard, ticket } => {
                 if self.lease.is_shared() {
+                    // What is written of its users later would take them back from the node that a session goes to.
+                    self.flush_users(now, out);
                     out.push_back(Output::Call(Call::Flush, Pending::Flush { shard, ticket }));
                 } else {
                     out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));

@@ -24,6 +24,9 @@ pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
 const BUS_WAIT: Duration = Duration::from_secs(3);
 
+/// How long a move waits for a room: whoever gives the session waits no longer.
+const LISTEN_WAIT: Duration = Duration::from_secs(5);
+
 /// Whether the room's channel is heard.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Heard {
@@ -63,6 +66,7 @@ struct Listen {
     shard: ShardId,
     ticket: Ticket,
     stamp: Stamp,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -405,16 +409,19 @@ impl Machine {
             if is_late {
                 replica.waits_since = None;
             }
-            let is_done = replica.settles_at.is_none() && replica.waits_since.is_none();
+            let listens = std::mem::take(&mut replica.listens);
+            // Each has its own time: most wait for a moment only.
+            let (late, waiting) = listens.into_iter().partition(|listen| listen.since + LISTEN_WAIT <= now);
+            replica.listens = waiting;
+            let is_done =
+                replica.settles_at.is_none() && replica.waits_since.is_none() && replica.listens.is_empty();
             if !is_done {
                 self.rooms.attended.push(room.clone());
             }
             for join in joins {
                 self.put_or_join_alone(now, join, out);
             }
-            if is_late {
-                self.not_listened(&room, out);
-            }
+            self.give_up_listening(late, out);
         }
         let Self { rooms, own, .. } = self;
         rooms.forget_unused(now, own, out);

@@ -22,6 +22,13 @@ pub(super) struct Dirty {
 /// The namespace, and the profile; without one the user is gone.
 type Changed = (Arc<str>, Option<Arc<str>>);
 
+impl Dirty {
+    /// What has yet to be written of a user is another node's to write.
+    pub(super) fn forget(&mut self, socket: Address) {
+        self.users.remove(&(partition::of_user(socket), socket));
+    }
+}
+
 impl Machine {
     /// A user has come, changed its profile, or gone.
     pub(super) fn user_changed(

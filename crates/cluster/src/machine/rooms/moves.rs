@@ -51,8 +51,7 @@ impl Machine {
         self.adoptions.listens.insert((shard, ticket), rooms.len());
         for (room, number) in rooms {
             let replica = self.rooms.rooms.entry(room.clone()).or_default();
-            replica.listens.push(Listen { shard, ticket, stamp: stamp_of(number) });
-            replica.waits_since.get_or_insert(now);
+            replica.listens.push(Listen { shard, ticket, stamp: stamp_of(number), since: now });
             if replica.heard == Heard::No {
                 replica.heard = Heard::Asked;
                 out.push_back(Output::Subscribe(room.clone()));
@@ -99,7 +98,12 @@ impl Machine {
     /// Who waits for a room goes on without it.
     pub(in crate::machine) fn not_listened(&mut self, room: &RoomName, out: &mut Outputs) {
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
-        for Listen { shard, ticket, .. } in std::mem::take(&mut replica.listens) {
+        let listens = std::mem::take(&mut replica.listens);
+        self.give_up_listening(listens, out);
+    }
+
+    pub(super) fn give_up_listening(&mut self, listens: Vec<Listen>, out: &mut Outputs) {
+        for Listen { shard, ticket, .. } in listens {
             if self.adoptions.listens.remove(&(shard, ticket)).is_some() {
                 out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live: false }));
             }
@@ -197,6 +201,10 @@ impl Machine {
         }
         for (namespace, socket) in sockets {
             self.own.user(namespace, *socket, None);
+            self.users.forget(*socket);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,25 @@ export function balanced(nodes) {
     assert.ok((await sum("signalbox_session_moves_total")) > before, "sessions have moved");
   });
 
+  test("without stickiness: who has moved is a user until it goes, whatever it said just before", async () => {
+    const url = await balance(nodes);
+    const asker = client(nodes[0].url, { transports: ["websocket"] });
+    await nextEvent(asker, "connect");
+    const crowd = Array.from({ length: 20 }, () => client(url));
+    for (const socket of crowd) {
+      socket.on("connect", async () => {
+        for (let n = 0; socket.io.engine.transport.name !== "websocket"; n += 1) await ask(socket, "join", "moving users", { n });
+      });
+    }
+    await until(() => crowd.every(({ connected, io }) => connected && io.engine.transport.name === "websocket"), "every upgrade");
+    const ids = crowd.map(({ id }) => id);
+    const listed = async () => (await ask(asker, "users")).users.filter(({ id }) => ids.includes(id)).length;
+    await until(async () => (await listed()) === crowd.length, "all are on the list");
+    for (const socket of crowd) socket.disconnect();
+    await until(async () => (await listed()) === 0, "nobody is on the list");
+    asker.disconnect();
+  });
+
   test("a session of a node that nobody knows is unknown, and costs little", async () => {
     const { status, body } = await request(nodes[0].url, "GET", "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA");
     assert.equal(status, 400);
