@@ -46,6 +46,11 @@ impl Frame {
         4 + HEAD + self.body.len()
     }
 
+    /// Whether a node with this limit reads it.
+    pub(super) fn fits(&self, limit: usize) -> bool {
+        HEAD + self.body.len() <= limit
+    }
+
     pub(super) fn write(&self, buffer: &mut BytesMut) {
         buffer.reserve(self.len());
         buffer.put_u32((HEAD + self.body.len()) as u32);

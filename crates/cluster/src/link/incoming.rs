@@ -12,7 +12,7 @@ use tokio::{
         mpsc::{UnboundedSender, unbounded_channel},
         oneshot,
     },
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -97,19 +97,27 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
+    let mut wrote = Instant::now();
+    // Reading goes on while something is written: two nodes that both only wrote would wait for each other.
     loop {
         tokio::select! {
-            _ = answered.recv_many(&mut batch, BATCH) => {
+            _ = answered.recv_many(&mut batch, BATCH), if write.is_empty() => {
+                wrote = Instant::now();
                 for frame in batch.drain(..) {
                     questions.remove(&frame.number);
-                    frame.write(&mut write);
+                    // One that the other end would take for nonsense would cost all others their connection.
+                    match frame.fits(shared.limits.frame) {
+                        true => frame.write(&mut write),
+                        false => Frame::bare(Type::Refused, frame.number).write(&mut write),
+                    }
                 }
-                // Who does not read its answers is not waited for.
-                let written = timeout(shared.limits.silence, writer.write_all(&write)).await;
-                write.clear();
-                if !matches!(written, Ok(Ok(()))) {
+            }
+            // Who does not read its answers is not waited for.
+            written = timeout_at(wrote + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
+                if !matches!(written, Ok(Ok(1..))) {
                     return;
                 }
+                wrote = Instant::now();
             }
             count = reader.read_buf(&mut read) => {
                 if !matches!(count, Ok(1..)) {

@@ -1,11 +1,8 @@
 //! A connection to another node: what is sent on it, and the answers that come back.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use ahash::AHashMap;
@@ -17,7 +14,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
     },
-    time::{interval, timeout},
+    time::{Instant, interval, timeout, timeout_at},
 };
 
 use super::{
@@ -147,24 +144,34 @@ impl Connection {
         // Twice in the time that a node may be silent for.
         let mut beat = interval(limits.silence / 2);
         let (mut used, mut heard) = (Instant::now(), Instant::now());
+        // Bytes of what is being written, and when some of it was taken last. Reading goes on meanwhile: two nodes that both only
+        // wrote would wait for each other.
+        let (mut writing, mut wrote) = (0, Instant::now());
         loop {
             tokio::select! {
-                count = self.receiver.recv_many(&mut batch, BATCH) => {
+                count = self.receiver.recv_many(&mut batch, BATCH), if write.is_empty() => {
                     if count == 0 {
                         return;
                     }
                     used = Instant::now();
-                    let size: usize = batch.iter().map(Sending::size).sum();
+                    wrote = used;
+                    writing = batch.iter().map(Sending::size).sum();
                     for sending in batch.drain(..) {
                         if let Some(frame) = frame(sending, pending) {
                             frame.write(&mut write);
                         }
                     }
-                    let written = timeout(limits.silence, writer.write_all(&write)).await;
-                    self.waiting.fetch_sub(size, Ordering::Relaxed);
-                    write.clear();
-                    if !matches!(written, Ok(Ok(()))) {
+                    if write.is_empty() {
+                        self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
+                    }
+                }
+                written = timeout_at(wrote + limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
+                    if !matches!(written, Ok(Ok(1..))) {
                         return;
+                    }
+                    wrote = Instant::now();
+                    if write.is_empty() {
+                        self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
                     }
                 }
                 count = reader.read_buf(&mut read) => {
@@ -188,13 +195,9 @@ impl Connection {
                         }
                     } else if heard.elapsed() > limits.silence {
                         return;
-                    } else {
+                    } else if write.is_empty() {
+                        wrote = Instant::now();
                         Frame::bare(Type::Ping, 0).write(&mut write);
-                        let written = timeout(limits.silence, writer.write_all(&write)).await;
-                        write.clear();
-                        if !matches!(written, Ok(Ok(()))) {
-                            return;
-                        }
                     }
                 }
             }

@@ -11,6 +11,8 @@ use super::*;
 const ECHO: u8 = 1;
 const KEEP: u8 = 2;
 const DROP: u8 = 3;
+/// Answers with 16 times as much.
+const GROW: u8 = 4;
 
 #[derive(Default)]
 struct Desk {
@@ -24,6 +26,7 @@ impl Handler for Desk {
         self.told.lock().push(body.clone());
         match kind {
             ECHO => answer.send(body),
+            GROW => answer.send(body.repeat(16).into()),
             KEEP => {
                 let (cancelled, count) = (answer.cancelled(), self.cancelled.clone());
                 tokio::spawn(async move {
@@ -42,7 +45,7 @@ impl Handler for Desk {
 
 fn node(tag: u32, secret: &str) -> (Link, Arc<Desk>, Peer) {
     let desk = Arc::new(Desk::default());
-    let limits = Limits { silence: Duration::from_millis(600), ..Limits::default() };
+    let limits = Limits { silence: Duration::from_millis(600), waiting: 32 << 20, ..Limits::default() };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let link =
         Link::serve(listener, NodeTag(tag), Secret::new(secret), limits, desk.clone()).expect("it listens");
@@ -87,8 +90,19 @@ async fn both_ask_each_other_and_large_bodies_pass() {
     let (a, b) =
         tokio::join!(one.request(second, ECHO, body.clone()), two.request(first, ECHO, body.clone()));
     assert_eq!((a, b), (Ok(body.clone()), Ok(body)));
+    // Far more than sockets hold, both ways at once: neither end waits for the other to read first.
+    let answers: Vec<_> = (0..40).map(|_| one.request(second, GROW, Bytes::from(vec![7; 1 << 19]))).collect();
+    for answer in answers {
+        assert_eq!(answer.await.map(|body| body.len()), Ok(8 << 20));
+    }
     let too_large = Bytes::from(vec![0; 17 << 20]);
     assert_eq!(one.request(second, ECHO, too_large).await, Err(LinkError::Full));
+    // An answer that is too large harms no other.
+    let (large, other) = tokio::join!(
+        one.request(second, GROW, Bytes::from(vec![7; 2 << 20])),
+        one.request(second, ECHO, Bytes::from_static(b"x"))
+    );
+    assert_eq!((large, other), (Err(LinkError::Refused), Ok(Bytes::from_static(b"x"))));
 }
 
 #[tokio::test]
