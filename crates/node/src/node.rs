@@ -95,7 +95,7 @@ impl NodeShared {
             return;
         }
         let Directed { to, namespace, what } = directed;
-        if let Ok(what) = What::of(what) {
+        if let Ok(what) = What::of(&namespace, what) {
             self.tell(to.node(), &Word::ForSocket { to, namespace, what });
         }
     }

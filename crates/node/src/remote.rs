@@ -90,10 +90,14 @@ impl Word {
 }
 
 impl What {
-    /// What can be done to a socket from another node; what needs an answer of the socket cannot.
-    pub(crate) fn of(what: ForSocket) -> Result<Self, ForSocket> {
+    /// What can be done to a socket of this namespace from another node; what needs an answer of the socket cannot.
+    pub(crate) fn of(namespace: &str, what: ForSocket) -> Result<Self, ForSocket> {
         Ok(match what {
             ForSocket::Send { message, volatile } => Self::Send { message, volatile },
+            ForSocket::Ack { id, args } => {
+                let message = Message::ack(namespace, id, &[args.inner()], args.attachments());
+                Self::Send { message, volatile: false }
+            }
             ForSocket::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
             ForSocket::Disconnect { close } => Self::Disconnect { close },
             what => return Err(what),
@@ -148,7 +152,7 @@ impl NodeShared {
             return;
         }
         let Directed { to, namespace, what } = directed;
-        match What::of(what) {
+        match What::of(&namespace, what) {
             Ok(what) => {
                 let reply = if let What::Signal { reply, .. } = &what { Some(*reply) } else { None };
                 let word = Word::ForSocket { to, namespace, what }.encode();
@@ -185,6 +189,14 @@ mod tests {
         assert_eq!((of, within), (to, namespace));
         let What::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
         assert_eq!((read, answer), (message, reply));
+    }
+
+    #[test]
+    fn an_answer_follows_a_socket_that_has_moved() {
+        let args = signalbox_socketio::Args::from_raw("[1,2]", Vec::new()).unwrap_or_default();
+        let what = What::of("/n", ForSocket::Ack { id: 7, args });
+        let Ok(What::Send { message, volatile: false }) = what else { panic!("it stays behind") };
+        assert_eq!(message.text(), "3/n,7[1,2]");
     }
 
     proptest! {

@@ -1,16 +1,24 @@
 //! What connections bring, and what happens when they end.
 
-use std::{rc::Rc, sync::atomic::Ordering, time::Instant};
+use std::{
+    rc::Rc,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use signalbox_cluster::Address;
 use signalbox_engineio::{CloseReason, Packet};
 use signalbox_websocket::{Frame, Message};
 
-use super::{Shard, State};
+use super::{Shard, State, timers::Timer};
 use crate::{
     message::{ConnAt, End, Place, Request, ToShard},
     transport::{Conn, Owner, conn::Reader},
 };
+
+/// How much longer than an upgrade may take a WebSocket waits for word of the session's node, which gives up upgrades by itself.
+/// Without an end it would wait for ever: it is not read meanwhile, so that nobody would notice that its client has gone.
+const PROBE_GRACE: Duration = Duration::from_secs(5);
 
 /// A WebSocket that wants to take a session over.
 pub(super) struct Probe {
@@ -111,6 +119,8 @@ impl State {
         let probe = Probe { conn: conn.clone(), sid, number, is_probed: false };
         let key = self.probes.insert(probe) as u32;
         conn.owner.set(Owner::Probe(key));
+        let patience = self.node.config.engine.upgrade_timeout + PROBE_GRACE;
+        self.timers.add(Instant::now() + patience, Timer::Probe { key, number });
         ConnAt { node: self.node.tag, shard: self.id, key, number }
     }
 
@@ -157,6 +167,13 @@ impl State {
                 self.close_probe(at);
                 self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
             }
+        }
+    }
+
+    /// The session has not come, and nobody has said that it will not: its node is gone, and its client waits in vain.
+    pub(super) fn probe_timed_out(&mut self, key: u32, number: u64) {
+        if self.probes.get(key as usize).is_some_and(|probe| probe.number == number) {
+            self.probe_lost(key);
         }
     }
 

@@ -133,7 +133,7 @@ impl State {
             self.push(&conn, &frame);
         }
         if let Some(at) = abandoned {
-            self.abandon_upgrade(key, at);
+            self.abandon_upgrade(now, key, at);
             node.close_probe(at);
         }
         self.after_engine(now, key);

@@ -33,12 +33,7 @@ impl State {
             }
         }
         for (key, at) in upgrades {
-            if self.sessions[key as usize].local.move_to.is_some() {
-                // The client has left polling already.
-                self.end(now, key, End::Lost(CloseReason::TransportError));
-            } else {
-                self.abandon_upgrade(key, at);
-            }
+            self.abandon_upgrade(now, key, at);
         }
         self.cancel_takings_from(lost);
         let orphans = self.probes.iter().filter(|(_, probe)| probe.sid.node() == lost);

@@ -100,10 +100,9 @@ impl State {
         let slot = self.session(key, number).and_then(|session| session.slot_of(join.socket));
         match (answer, slot) {
             (Delivery::Joined { number: told, members, .. }, Some(slot)) => {
-                if let Some(room) = self.rooms.get_mut(room)
-                    && room.members.insert(join.socket, key).is_none()
-                    && room.members.len() == 1
-                {
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.members.insert(join.socket, key);
+                    // Changes up to here are part of the answer, or have come before it.
                     room.told = room.told.max(told);
                 }
                 if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot)

@@ -311,6 +311,7 @@ impl State {
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Move { sid } => self.move_timed_out(now, at, sid),
+                Timer::Probe { key, number } => self.probe_timed_out(key, number),
                 Timer::Silence { key, number, polls } => self.silence_is_over(now, key, number, polls),
                 Timer::Sweep => self.sweep(now),
             }

@@ -118,6 +118,9 @@ impl State {
         self.count_session(Transport::Polling, -1);
         self.count_session(Transport::WebSocket, 1);
         let probe = self.probe(at).is_some().then(|| self.probes.remove(at.key as usize));
+        if let Some(probe) = &probe {
+            probe.conn.owner.set(Owner::Nobody);
+        }
         let Some(conn) = probe.map(|probe| probe.conn).filter(|conn| conn.is_open()) else {
             self.end(now, key, End::Lost(CloseReason::TransportClose));
             return;
@@ -175,6 +178,8 @@ impl State {
 
     /// Listens to the rooms of a session that is to come, and keeps what is heard from now on.
     fn begin_taking(&mut self, sid: Address, at: ConnAt, rooms: &[RoomName], from: Option<Abroad>) {
+        // An earlier one may not have been heard to be cancelled.
+        self.stop_taking(sid);
         let node = self.node.clone();
         let keys: Vec<RoomKey> = rooms
             .iter()

@@ -67,7 +67,7 @@ impl State {
             Request::BeginUpgrade { at, reply, .. } => {
                 let began = self.begin_upgrade(now, key, at);
                 if reply.send(Ok(began)).is_err() {
-                    self.abandon_upgrade(key, at);
+                    self.abandon_upgrade(now, key, at);
                     self.node.close_probe(at);
                 }
             }
@@ -79,7 +79,7 @@ impl State {
                 }
             }
             Request::Upgrade { at, .. } => self.upgrade(now, key, at),
-            Request::AbandonUpgrade { at, .. } => self.abandon_upgrade(key, at),
+            Request::AbandonUpgrade { at, .. } => self.abandon_upgrade(now, key, at),
         }
     }
 
@@ -247,14 +247,18 @@ impl State {
         began
     }
 
-    /// The WebSocket will not take the session over: polling goes on.
-    pub(super) fn abandon_upgrade(&mut self, key: u32, at: ConnAt) {
-        let session = &mut self.sessions[key as usize];
-        if session.local.probe == Some(at) {
-            session.local.probe = None;
-            session.engine.abandon_upgrade();
-            self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
-            self.stop_moving(key);
+    /// The WebSocket will not take the session over: polling goes on, unless the client has left it already.
+    pub(super) fn abandon_upgrade(&mut self, now: Instant, key: u32, at: ConnAt) {
+        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+        if session.local.probe != Some(at) {
+            return;
         }
+        self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
+        if session.local.move_to.is_some() {
+            self.end(now, key, End::Lost(CloseReason::TransportClose));
+            return;
+        }
+        session.local.probe = None;
+        session.engine.abandon_upgrade();
     }
 }

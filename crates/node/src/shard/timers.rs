@@ -35,6 +35,11 @@ pub(crate) enum Timer {
     Move {
         sid: Address,
     },
+    /// A WebSocket that wants to take a session over.
+    Probe {
+        key: u32,
+        number: u64,
+    },
     /// A client that polled through a node that died.
     Silence {
         key: u32,

@@ -148,9 +148,10 @@ impl Conn {
     pub(crate) fn close(&self, frame: &Frame) {
         if self.push(frame) {
             self.phase.set(Phase::Closing);
-            self.owner.set(Owner::Nobody);
             self.wake();
         }
+        // Also of one that is dead: its task has yet to find that out, and the owner's key may be another's by then.
+        self.owner.set(Owner::Nobody);
     }
 
     /// Hangs up at once, whatever is queued.

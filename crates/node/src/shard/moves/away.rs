@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use signalbox_cluster::{Address, Command, RoomName, command::Change};
+use signalbox_cluster::{Address, Command, NodeTag, RoomName, command::Change};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
 
@@ -34,6 +34,9 @@ use crate::{
 
 /// How long the other node may take to get ready. Its joins of rooms may have to wait for three seconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what the other node has heard everywhere may be on its way here. What has not come by then was missed here, or said
+/// before this node was there.
+const LEVEL: Duration = Duration::from_secs(1);
 /// How often the shard forgets what it kept for nodes that are gone.
 pub(in crate::shard) const SWEEP: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,16 @@ pub(in crate::shard) struct Given {
     sockets: Vec<Joined<Socket>>,
 }
 
+impl Departure {
+    /// Whether a shard of this node that has `heard` so much everywhere has heard all that the taker does not hear itself.
+    fn is_level(&self, now: Instant, here: NodeTag, heard: &Lasts) -> bool {
+        let Some(behind) = self.behind.as_ref().filter(|_| self.fences == 0) else { return false };
+        // What began here was heard here before anybody else could hear it.
+        let mut elsewhere = behind.iter().filter(|(origin, _)| origin.node != here);
+        self.since + LEVEL <= now || elsewhere.all(|(origin, sequence)| heard.has_seen(origin, sequence))
+    }
+}
+
 impl State {
     /// The move begins: the other node is to listen to the session's rooms.
     pub(super) fn depart(&mut self, now: Instant, key: u32, at: ConnAt) {
@@ -70,6 +83,7 @@ impl State {
         let (fences, changes) = (rooms.len(), Vec::new());
         let departure = Departure { at, since: now, fences, behind: None, is_going: false, changes };
         self.departures.insert(sid, departure);
+        self.timers.add(now + LEVEL, Timer::Move { sid });
         self.timers.add(now + PATIENCE, Timer::Move { sid });
         let answer = self.node.ask(at.node, &Asked::Prepare { sid, giver: self.id, at, rooms });
         let (node, shard) = (self.node.clone(), self.id);
@@ -151,7 +165,8 @@ impl State {
     }
 
     fn check_departure(&mut self, now: Instant, sid: Address) {
-        if !self.departures.get(&sid).is_some_and(|departure| self.is_level_with(departure)) {
+        let (here, heard) = (self.node.tag, &self.seen_everywhere);
+        if !self.departures.get(&sid).is_some_and(|departure| departure.is_level(now, here, heard)) {
             return;
         }
         let ticket = self.next_number();
@@ -163,14 +178,6 @@ impl State {
         let at = departure.at;
         self.waiting.insert(ticket, Waiting::Flush { sid, at });
         self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
-    }
-
-    /// Whether this shard has heard all that the taker does not hear itself.
-    fn is_level_with(&self, departure: &Departure) -> bool {
-        let Some(behind) = departure.behind.as_ref().filter(|_| departure.fences == 0) else { return false };
-        // What began here was heard here before anybody else could hear it.
-        let mut elsewhere = behind.iter().filter(|(origin, _)| origin.node != self.node.tag);
-        elsewhere.all(|(origin, sequence)| self.seen_everywhere.has_seen(origin, sequence))
     }
 
     /// The session goes.
@@ -239,10 +246,12 @@ impl State {
         }
     }
 
-    /// A move between nodes takes too long.
+    /// A move between nodes takes long, or too long.
     pub(in crate::shard) fn move_timed_out(&mut self, now: Instant, at: Instant, sid: Address) {
-        if self.departures.get(&sid).is_some_and(|departure| departure.since + PATIENCE <= at) {
-            self.cannot_depart(now, sid);
+        match self.departures.get(&sid).map(|departure| departure.since) {
+            Some(since) if since + PATIENCE <= at => self.cannot_depart(now, sid),
+            Some(since) if since + LEVEL <= at => self.check_departure(now, sid),
+            _ => {}
         }
         self.arrival_timed_out(at, sid);
     }
@@ -257,5 +266,37 @@ impl State {
         for room in self.rooms.iter_mut() {
             room.seen.retain(is_there);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Origin;
+
+    #[test]
+    fn what_was_missed_everywhere_is_not_waited_for_forever() {
+        let (here, there, third) = (NodeTag(1), NodeTag(2), NodeTag(3));
+        let lasts = |said: &[(NodeTag, u64)]| {
+            let mut lasts = Lasts::default();
+            said.iter().for_each(|(node, sequence)| lasts.saw(Origin { node: *node, shard: 0 }, *sequence));
+            lasts
+        };
+        let since = Instant::now();
+        let mut departure = Departure {
+            at: ConnAt { node: there, shard: 0, key: 0, number: 1 },
+            since,
+            fences: 0,
+            behind: Some(lasts(&[(here, 9), (third, 7)])),
+            is_going: false,
+            changes: Vec::new(),
+        };
+        assert!(departure.is_level(since, here, &lasts(&[(third, 7)])));
+        assert!(!departure.is_level(since, here, &lasts(&[(third, 6)])));
+        // It began after the third node had said anything everywhere.
+        assert!(!departure.is_level(since, here, &Lasts::default()));
+        assert!(departure.is_level(since + LEVEL, here, &Lasts::default()));
+        departure.fences = 1;
+        assert!(!departure.is_level(since + LEVEL, here, &lasts(&[(third, 7)])));
     }
 }
