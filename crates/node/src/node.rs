@@ -144,6 +144,7 @@ impl Node {
         policy: Arc<dyn Policy>,
     ) -> Result<Self, CannotConnect> {
         let mut failed = None;
+        let largest = config.outbox_limit.max(config.engine.max_payload);
         let node = Self::build(config, app, metrics, policy, |config, tag, outlet| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
@@ -153,6 +154,7 @@ impl Node {
                 prefix: cluster.redis_prefix.clone(),
                 listen: cluster.listen,
                 secret: cluster.secret.clone(),
+                largest,
             };
             connect(config, &settings, info, outlet.clone(), outlet.clone()).unwrap_or_else(|error| {
                 failed = Some(error);

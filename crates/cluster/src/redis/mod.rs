@@ -69,6 +69,9 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// What nodes of the cluster know; `None`: made once, and shared through Redis.
     pub secret: Option<String>,
+    /// Most bytes that a client may send at once, or have waiting: what goes over the node link for it is not larger than three
+    /// times that. (What is binary is a third longer in a poll, and one message may come on top of what waits.)
+    pub largest: usize,
 }
 
 /// Without the URL, which may hold a password.
@@ -111,6 +114,9 @@ pub fn connect(
         publish: source.publish(),
     });
     let (tag, secret) = (node.owner.tag, settings.secret.clone());
+    let Limits { frame, waiting, .. } = Limits::default();
+    let largest = settings.largest.saturating_mul(3);
+    let limits = Limits { frame: frame.max(largest), waiting: waiting.max(largest), ..Limits::default() };
     let (driver, calls) = unbounded_channel();
     let cluster = Arc::new(Cluster::shared(config, node, outlet, driver));
     let of_thread = cluster.clone();
@@ -118,7 +124,7 @@ pub fn connect(
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (subscriptions, wanted) = unbounded_channel();
         runtime.block_on(async move {
-            let links = link(listener.0, tag, secret, &source, &context, &of_thread, handler);
+            let links = link(listener.0, (tag, secret, limits), &source, &context, &of_thread, handler);
             let hears = subscriber::run(&source, context.clone(), tag, of_thread.clone(), wanted);
             let pumps = pump::run(source.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
             tokio::select! {
@@ -161,8 +167,7 @@ fn local_address(source: &Source) -> Option<IpAddr> {
 /// Serves the node link, once the cluster's secret is known.
 async fn link(
     listener: TcpListener,
-    tag: NodeTag,
-    secret: Option<String>,
+    (tag, secret, limits): (NodeTag, Option<String>, Limits),
     source: &Arc<Source>,
     context: &Arc<Context>,
     cluster: &Cluster,
@@ -172,7 +177,7 @@ async fn link(
         Some(secret) => secret,
         None => shared_secret(source, context).await,
     };
-    match Link::serve(listener, tag, Secret::new(&secret), Limits::default(), handler) {
+    match Link::serve(listener, tag, Secret::new(&secret), limits, handler) {
         Ok(link) => cluster.set_link(link),
         Err(error) => tracing::error!(%error, "the node link cannot be served"),
     }

@@ -275,7 +275,13 @@ impl State {
 
     /// The node drains: the transports of some clients are closed, so that they reconnect, to another node.
     pub(super) fn drain(&mut self, now: Instant, sessions: usize, peers: usize) {
-        let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key as u32).take(sessions).collect();
+        // One that is about to go by itself, or between two polls with something to fetch, has its turn later.
+        let has_time = |session: &Session| {
+            let is_between = session.engine.buffered() > 0 && session.local.poll.is_none();
+            !session.local.is_moving && !is_between
+        };
+        let ready = self.sessions.iter().filter(|(_, session)| has_time(session));
+        let sessions: Vec<u32> = ready.map(|(key, _)| key as u32).take(sessions).collect();
         for key in sessions {
             self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
         }

@@ -12,5 +12,5 @@ const nodes = await startNodes(redis, 3);
 after(closeAll);
 
 vocabulary(redis, nodes);
-balanced(nodes);
+balanced(redis, nodes);
 faults(redis, nodes);

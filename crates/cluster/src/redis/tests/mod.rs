@@ -178,7 +178,8 @@ impl Node {
             concurrent_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
-        let settings = Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None };
+        let settings =
+            Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None, largest: 0 };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
         let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Nobody)).unwrap();

@@ -5,13 +5,13 @@ import { ask, client } from "../lib/clients.mjs";
 import { request } from "../lib/http.mjs";
 import { upgradeWhileTalking } from "../lib/upgrading.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
-import { balance, metric } from "./setup.mjs";
+import { balance, metric, startNodes } from "./setup.mjs";
 
 const CLIENTS = Number(process.env.BALANCED ?? 60);
 const ROOMS = 6;
 const MESSAGES = 12;
 
-export function balanced(nodes) {
+export function balanced(redis, nodes) {
   for (const [name, transports] of [["clients as they come, that upgrade meanwhile", undefined], ["clients that only poll", ["polling"]]]) {
     test(`without stickiness: ${name}`, async () => {
       const url = await balance(nodes);
@@ -67,6 +67,17 @@ export function balanced(nodes) {
     for (const socket of crowd) socket.disconnect();
     await until(async () => (await listed()) === 0, "nobody is on the list");
     asker.disconnect();
+  });
+
+  test("without stickiness: what may be sent to one node may be sent to any", async () => {
+    const [home, other] = await startNodes(redis, 2, ["--redis-prefix", "large", "--max-payload", "20000000"]);
+    const polling = "/socket.io/?EIO=4&transport=polling";
+    const { sid } = JSON.parse((await (await fetch(home.url + polling)).text()).slice(1));
+    for (const body of ["40", `42["message","room","${"x".repeat(18_000_000)}"]`]) {
+      const answer = await fetch(`${other.url}${polling}&sid=${sid}`, { method: "POST", body });
+      assert.equal(await answer.text(), "ok");
+    }
+    await Promise.all([home.stop(), other.stop()]);
   });
 
   test("a session of a node that nobody knows is unknown, and costs little", async () => {
