@@ -34,7 +34,7 @@ pub(crate) enum ToShard {
     CloseProbe(ConnAt),
     /// A session that was born here and lives elsewhere is over.
     Forget(Vec<Address>),
-    /// The connection of another node has ended: it has died, or has had nothing to say for long.
+    /// The connection of another node has ended, and not because nobody needed it: it has died.
     NodeLost(NodeTag),
     /// The policy, or a middleware, has decided.
     Verdict(u64, crate::shard::Outcome),

@@ -84,20 +84,23 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
             let hello = hello::answer(&mut stream, &shared.secret, shared.tag);
             let Ok(Some(from)) = timeout(2 * shared.limits.connect, hello).await else { return };
             drop(stranger);
-            serve(stream, &shared, &*handler, from).await;
-            handler.lost(from);
+            if !serve(stream, &shared, &*handler, from).await {
+                handler.lost(from);
+            }
         });
     }
 }
 
-async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) {
+/// Serves a connection to its end; `true` if it was closed because nobody needed it: then it says nothing about its node, which may
+/// have opened another one already.
+async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
     let (mut reader, mut writer) = stream.split();
     let (answers, mut answered) = unbounded_channel();
     let mut questions: AHashMap<u64, oneshot::Sender<()>> = AHashMap::new();
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
-    let mut wrote = Instant::now();
+    let (mut used, mut wrote) = (Instant::now(), Instant::now());
     // Reading goes on while something is written: two nodes that both only wrote would wait for each other.
     loop {
         tokio::select! {
@@ -115,23 +118,28 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
             // Who does not read its answers is not waited for.
             written = timeout_at(wrote + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
                 if !matches!(written, Ok(Ok(1..))) {
-                    return;
+                    return false;
                 }
                 wrote = Instant::now();
             }
             count = reader.read_buf(&mut read) => {
-                if !matches!(count, Ok(1..)) {
-                    return;
+                match count {
+                    Ok(1..) => {}
+                    Ok(0) => return questions.is_empty() && used.elapsed() + shared.limits.silence >= shared.limits.idle,
+                    Err(_) => return false,
                 }
                 loop {
                     match Frame::read(&mut read, shared.limits.frame) {
                         Ok(Some(frame)) => {
+                            if frame.of != Type::Ping {
+                                used = Instant::now();
+                            }
                             if !take(frame, handler, from, &answers, &mut questions) {
-                                return;
+                                return false;
                             }
                         }
                         Ok(None) => break,
-                        Err(_) => return,
+                        Err(_) => return false,
                     }
                 }
             }

@@ -99,7 +99,7 @@ pub trait Handler: Send + Sync {
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer);
     /// Something that needs no answer.
     fn told(&self, from: NodeTag, kind: u8, body: Bytes);
-    /// A node's connection has ended: it has died, or has had nothing to say for long.
+    /// A node's connection has ended, and not because nobody needed it: the node has died.
     fn lost(&self, _: NodeTag) {}
 }
 

@@ -19,6 +19,7 @@ struct Desk {
     told: Mutex<Vec<Bytes>>,
     kept: Mutex<VecDeque<Answer>>,
     cancelled: Arc<AtomicU64>,
+    lost: AtomicU64,
 }
 
 impl Handler for Desk {
@@ -41,11 +42,19 @@ impl Handler for Desk {
     fn told(&self, _: NodeTag, _: u8, body: Bytes) {
         self.told.lock().push(body);
     }
+    fn lost(&self, _: NodeTag) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn node(tag: u32, secret: &str) -> (Link, Arc<Desk>, Peer) {
     let desk = Arc::new(Desk::default());
-    let limits = Limits { silence: Duration::from_millis(600), waiting: 32 << 20, ..Limits::default() };
+    let limits = Limits {
+        silence: Duration::from_millis(600),
+        waiting: 32 << 20,
+        idle: Duration::from_secs(2),
+        ..Limits::default()
+    };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let link =
         Link::serve(listener, NodeTag(tag), Secret::new(secret), limits, desk.clone()).expect("it listens");
@@ -145,6 +154,22 @@ async fn a_node_that_falls_silent_is_given_up() {
     let (mut stream, _) = listener.accept().await.unwrap();
     assert_eq!(hello::answer(&mut stream, &Secret::new("secret"), NodeTag(2)).await, Some(NodeTag(1)));
     assert_eq!(asked.await, Err(LinkError::Broken));
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_needs_says_nothing_about_its_node() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, desk, peer) = node(2, "secret");
+    assert_eq!(one.request(peer, ECHO, Bytes::new()).await, Ok(Bytes::new()));
+    let connection = |link: &Link| link.shared.outgoing.lock().len();
+    assert_eq!(connection(&one), 1);
+    until(|| connection(&one) == 0).await;
+    let mut dies = TcpStream::connect(peer.addr).await.unwrap();
+    hello::ask(&mut dies, &Secret::new("secret"), NodeTag(5), NodeTag(2)).await.unwrap();
+    drop(dies);
+    until(|| desk.lost.load(Ordering::Relaxed) > 0).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(desk.lost.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(3);
 
 impl State {
-    /// A node has died. (Or has not been heard of for long; then there is nothing of it here.)
+    /// A node has died.
     pub(super) fn node_lost(&mut self, now: Instant, lost: NodeTag) {
         let mut upgrades = Vec::new();
         for (key, session) in &self.sessions {

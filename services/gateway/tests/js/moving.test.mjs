@@ -5,7 +5,8 @@ import { setTimeout as pause } from "node:timers/promises";
 import { closeAll } from "./lib/cleanup.mjs";
 import { client, connected } from "./lib/clients.mjs";
 import { TcpProxy } from "./lib/proxy.mjs";
-import { until } from "./lib/wait.mjs";
+import { until, within } from "./lib/wait.mjs";
+import { RawSocket } from "./lib/websocket.mjs";
 import { balance, metric, ready, Redis, startNode, startNodes } from "./cluster/setup.mjs";
 
 const ROUNDS = Number(process.env.MOVING_ROUNDS ?? 1);
@@ -29,6 +30,20 @@ const FATES = {
     node.signal("SIGCONT");
   },
 };
+
+test("a WebSocket whose session's node dies at the last moment is closed, and not kept for ever", async () => {
+  const [home, other] = await startNodes(redis, 2, [...FLAGS, "--redis-prefix", "last-moment", "--upgrade-timeout", "1000"]);
+  await pause(3_500);
+  const open = await (await fetch(`${home.url}/socket.io/?EIO=4&transport=polling`)).text();
+  const { sid } = JSON.parse(open.slice(1));
+  const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
+  socket.send("2probe");
+  assert.equal(await socket.next("the answer"), "3probe");
+  await home.stop();
+  socket.send("5");
+  await within(socket.closed, "the end of the WebSocket", 10_000);
+  await other.stop();
+});
 
 for (let round = 0; round < ROUNDS; round += 1) {
   describe(`round ${round}`, { concurrency: true }, () => {
