@@ -49,6 +49,26 @@ fn cluster_outlives_a_cut_between_one_node_and_redis() {
 }
 
 #[test]
+fn cluster_is_one_on_a_redis_cluster() {
+    Server::run_js_alone("redis-cluster.test.mjs");
+}
+
+#[test]
+fn cluster_outlives_failovers_of_a_redis_cluster() {
+    Server::run_js_alone("failovers.test.mjs");
+}
+
+#[test]
+fn cluster_outlives_failovers_of_sentinel() {
+    Server::run_js_alone("sentinel.test.mjs");
+}
+
+#[test]
+fn cluster_loses_what_is_said_without_redis_and_no_more() {
+    Server::run_js_alone("outage.test.mjs");
+}
+
+#[test]
 fn cluster_peerserver_behaves_as_one_node() {
     Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }

@@ -160,7 +160,7 @@ impl Context {
             }
             Call::Put { owner, room, record, wants } => one(self.put(*owner, room, record, None, *wants)),
             Call::Rehome { owner, from, room, record } => {
-                one(self.put(*owner, room, record, Some(*from), Wants::Nothing))
+                one(self.put(*owner, room, record, Some(*from), Wants::Nothing(None)))
             }
             Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
                 .key(keys.room(room))
@@ -257,10 +257,7 @@ impl Context {
         wants: Wants,
     ) -> Invocation {
         let partition = partition::of_room(room);
-        let known = match wants {
-            Wants::Since(Some(stamp)) => stamp,
-            _ => Stamp::default(),
-        };
+        let known = wants.known().unwrap_or_default();
         Invocation::of(&self.scripts.put)
             .key(self.keys.room(room))
             .key(self.keys.index(partition, owner))
@@ -272,7 +269,7 @@ impl Context {
             .arg(owner_bytes(owner))
             .arg(wire::record(record))
             .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
-            .switch(wants != Wants::Nothing)
+            .switch(matches!(wants, Wants::Since(_)))
             .number(known.epoch)
             .number(known.version)
     }

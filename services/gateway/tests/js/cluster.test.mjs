@@ -6,13 +6,14 @@ import { Redis, startNodes } from "./cluster/setup.mjs";
 import { balanced } from "./cluster/balanced.mjs";
 import { faults } from "./cluster/faults.mjs";
 import { moving } from "./cluster/moving.mjs";
-import { vocabulary } from "./cluster/vocabulary.mjs";
+import { costs, vocabulary } from "./cluster/vocabulary.mjs";
 
 const redis = await Redis.start();
 const nodes = await startNodes(redis, 3);
 after(closeAll);
 
-vocabulary(redis, nodes);
+vocabulary(nodes);
+costs(redis, nodes);
 balanced(nodes);
 moving(redis, nodes);
 faults(redis, nodes);

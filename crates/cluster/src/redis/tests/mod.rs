@@ -48,10 +48,11 @@ impl Server {
     }
 
     fn spawn(port: u16, flags: &[&str]) -> Child {
-        let port = port.to_string();
+        let (port, file) = (port.to_string(), format!("{port}.rdb"));
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let mut program = Program::new("redis-server");
-        // A replica writes a file when it synchronises.
+        // What a replica writes when it synchronises would be read by the next server that starts in the same directory.
+        program.args(["--repl-diskless-load", "swapdb", "--dbfilename", &file]);
         program.args(arguments).args(flags).current_dir(std::env::temp_dir()).stdout(Stdio::null());
         let program = program.spawn();
         program.expect("redis-server (Debian: apt install redis-server)")

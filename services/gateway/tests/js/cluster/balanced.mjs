@@ -42,18 +42,23 @@ export function balanced(nodes) {
     });
   }
 
+  upgrading(nodes);
+
+  test("a session of a node that nobody knows is unknown, and costs little", async () => {
+    const { status, body } = await request(nodes[0].url, "GET", "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA");
+    assert.equal(status, 400);
+    assert.equal(body, '{"code":1,"message":"Session ID unknown"}');
+  });
+}
+
+/** Sessions that move from node to node while their clients talk. */
+export function upgrading(nodes) {
   test("without stickiness: clients that upgrade while they join and send lose nothing, and end where their WebSocket is", async () => {
     const url = await balance(nodes);
     const sum = async (name) => (await Promise.all(nodes.map((node) => metric(node, name)))).reduce((a, b) => a + b);
     const before = await sum("signalbox_session_moves_total");
     await upgradeWhileTalking(url, { anchorUrl: nodes[0].url });
     assert.ok((await sum("signalbox_session_moves_total")) > before, "sessions have moved");
-  });
-
-  test("a session of a node that nobody knows is unknown, and costs little", async () => {
-    const { status, body } = await request(nodes[0].url, "GET", "/socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA");
-    assert.equal(status, 400);
-    assert.equal(body, '{"code":1,"message":"Session ID unknown"}');
   });
 }
 
