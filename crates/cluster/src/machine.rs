@@ -48,7 +48,7 @@ pub(crate) enum Pending {
         generation: u64,
     },
     /// The shard is the one that sends it (on).
-    Letter(ShardId),
+    Letter(ShardId, (RealmId, Arc<str>)),
     /// A node was asked to let go of an id.
     LetGo(u64),
     /// A letter that was told to another node.
@@ -324,7 +324,10 @@ impl Machine {
                 out.push_back(Output::Freed { realm, id, generation });
             }
             Pending::LetGo(number) => self.let_go_told(number, &reply, out),
-            Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
+            Pending::Letter(shard, peer) => {
+                self.letters.answered(&peer);
+                self.letter_answered(now, shard, reply, out);
+            }
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
             Pending::Sender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),

@@ -3,7 +3,8 @@
 //! Commands of one slot keep their order. Those of different slots have none: each master gets its own in one pipeline, all of
 //! them at once. What a master refuses because it does not own the slot (any more, or not yet), or because the slot is on its way,
 //! was not done, and is asked again once the table has been made anew. Should something later of the same slot have been done by
-//! then, it is not: a member that left must not be put back by its own earlier join. It counts as not done.
+//! then, it is not: a member that left must not be put back by its own earlier join, and what is said in a room keeps its order. It
+//! counts as not done.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -206,15 +207,15 @@ fn sort_out(
     answers: &mut [Option<Answer>],
 ) -> Vec<(usize, u16)> {
     let mut refused = Vec::new();
-    let mut overtaken = AHashSet::new();
+    let (mut overtaken, mut spoken) = (AHashSet::new(), AHashSet::new());
     for ((index, slot), value) in part.into_iter().zip(values).rev() {
+        // A message depends on nothing that is stored, but on what was said before.
+        let is_message = name(&commands[index]) == b"SPUBLISH";
         if !is_refused(&value) {
-            // A message depends on nothing that is stored.
-            if name(&commands[index]) != b"SPUBLISH" {
-                overtaken.insert(slot);
-            }
+            let done = if is_message { &mut spoken } else { &mut overtaken };
+            done.insert(slot);
             answers[index] = Some(Ok(value));
-        } else if overtaken.contains(&slot) {
+        } else if overtaken.contains(&slot) || is_message && spoken.contains(&slot) {
             answers[index] = Some(Err(Lost { maybe: false }));
         } else {
             refused.push((index, slot));
@@ -298,21 +299,25 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_asked_again_unless_something_overtook_it() {
-        let commands = ["HGET a", "HGET b", "HGET c", "SPUBLISH c", "HGET d"].map(command);
-        let part = vec![(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)];
+        let commands = ["HGET a", "HGET b", "HGET c", "SPUBLISH c", "HGET d", "SPUBLISH e", "SPUBLISH e"];
+        let commands = commands.map(command);
+        let part = vec![(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 4)];
         let values = vec![
             error("TRYAGAIN Multiple keys request during rehashing of slot"),
             Value::Nil,
             error("MOVED 2 127.0.0.1:7001"),
             Value::Int(1),
             error("ERR wrong"),
+            error("MOVED 4 127.0.0.1:7001"),
+            Value::Int(1),
         ];
-        let mut answers = vec![None; 5];
+        let mut answers = vec![None; 7];
         assert_eq!(sort_out(&commands, part, values, &mut answers), [(2, 2)]);
         assert_eq!(answers[0], Some(Err(Lost { maybe: false })));
         assert_eq!(answers[1], Some(Ok(Value::Nil)));
         assert_eq!((&answers[2], &answers[3]), (&None, &Some(Ok(Value::Int(1)))));
         assert!(matches!(&answers[4], Some(Ok(Value::ServerError(_)))));
+        assert_eq!(answers[5], Some(Err(Lost { maybe: false })));
     }
 
     #[test]

@@ -322,6 +322,26 @@ fn ids_and_letters(one: &Node, two: &Node) {
 }
 
 #[test]
+fn letters_keep_their_order_while_their_peer_is_looked_for() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let a = one.claim(1, "a", "t").expect("free");
+    for peer in 0..20 {
+        let id = format!("b{peer}");
+        assert!(two.claim(100 + peer, &id, "t").is_some());
+        let sent: Vec<String> = (0..50).map(|number| format!("{peer}/{number}")).collect();
+        for text in &sent {
+            one.send(1, a, "a", &id, text);
+            // The store answers somewhere in between.
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(50) {}
+        }
+        let heard: Vec<String> = sent.iter().map(|_| two.letter()).collect();
+        assert_eq!(heard, sent);
+    }
+}
+
+#[test]
 fn nodes_find_each_other_past_redis() {
     let mut server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));

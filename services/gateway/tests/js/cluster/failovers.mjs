@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { Traffic } from "./traffic.mjs";
+import { until } from "../lib/wait.mjs";
 import { isMaster, isReplica } from "./stores.mjs";
+import { Traffic } from "./traffic.mjs";
 
 const OUTAGE_MS = 5_000;
 
@@ -57,7 +58,15 @@ export function failoversOfSentinel(redis, nodes) {
       assert.match(await redis.ask("SENTINEL FAILOVER main"), /^\+OK/);
       await newMaster(redis, master);
       // Sentinel takes its time to tell the old one, with which the nodes go on until then.
+      let ended;
+      await until(async () => {
+        const asked = performance.now();
+        const isOver = !(await master.ask("ROLE")).includes("master");
+        if (!isOver) ended = asked;
+        return isOver;
+      }, "the old master knows that it is none any more");
       await isReplica(master);
+      return ended;
     },
   });
 }

@@ -147,7 +147,9 @@ export class Traffic {
   /** Who is in a room, or about to be, by name. */
   there = new Map();
   names = 0;
-  /** What became of a node's readiness, and when. */
+  /** Who came and went, and is not there any more. */
+  retired = [];
+  /** What nodes that were not ready said, and when some were degraded. */
   unready = [];
   degraded = [];
   longestJoin = 0;
@@ -188,15 +190,15 @@ export class Traffic {
   }
 
   /**
-   * `fault` happens under traffic, and returns when Redis should be in order again. Afterwards everything is as it was; what was lost was
-   * said meanwhile. Gives back in figures what it cost.
+   * `fault` happens under traffic, and returns when Redis should be in order again (and since when it was not, if that was later). Afterwards
+   * everything is as it was; what was lost was said meanwhile. Gives back in figures what it cost, in milliseconds.
    */
   async through(fault) {
-    const began = now();
+    const first = now();
     const traffic = this.flow();
     await pause(CALM_MS);
-    const at = now();
-    await fault();
+    const began = now();
+    const at = (await fault()) ?? began;
     const back = now();
     await until(async () => (await Promise.all(this.nodes.map(health))).every(({ degraded }) => !degraded), "all nodes have Redis", PATIENCE_MS);
     const over = now();
@@ -207,8 +209,8 @@ export class Traffic {
     await this.crosses();
     this.isCalm();
 
-    const lost = this.missed(this.members, (one, other) => one.room === other.room, ({ socket }) => socket.id, began);
-    const letters = this.missed(this.peers, (one, other) => one.to === other, ({ id }) => id, began);
+    const lost = this.missed(this.members, (one, other) => one.room === other.room, ({ socket }) => socket.id, first);
+    const letters = this.missed(this.peers, (one, other) => one.to === other, ({ id }) => id, first);
     const outage = [at - ON_ITS_WAY_MS, over + WHOLE_MS];
     for (const { from, to, said } of [...lost, ...letters]) {
       const what = `${said.number} of ${from.name ?? from.id} to ${to.name ?? to.id}, ${Math.round(said.at - at)} ms after the fault, ${Math.round(said.at - over)} after its end`;
@@ -275,9 +277,8 @@ export class Traffic {
   async pass(index, round) {
     let one = this.passers[index];
     if (one.room !== undefined && round % 4 === 0) {
-      this.retired = [...(this.retired ?? []), one];
+      this.retired.push(one);
       one.forget();
-      one.gone = true;
       one.socket.off("disconnect");
       one.socket.disconnect();
       one = this.passers[index] = await Client.connect(this, one.node);
@@ -314,7 +315,7 @@ export class Traffic {
   /** Nobody has noticed anything that was not so. */
   isCalm() {
     assert.deepEqual(this.unready, [], "the nodes stay ready");
-    for (const one of [...this.everybody, ...(this.retired ?? [])]) assert.deepEqual([one.name, one.closed, one.strange], [one.name, false, []]);
+    for (const one of [...this.everybody, ...this.retired]) assert.deepEqual([one.name, one.closed, one.strange], [one.name, false, []]);
     for (const one of this.peers) assert.deepEqual([one.id, one.socket.isOpen, one.strange], [one.id, true, []]);
   }
 }
