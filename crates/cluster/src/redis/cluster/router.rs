@@ -28,9 +28,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// How often the nodes are asked who owns what, though nothing seems wrong.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// How long after the masters have changed a message that nobody heard may have been heard all the same: by somebody who still has
+/// his connection to the old master, which is a replica now and says what the new one says.
+const UNSURE: Duration = Duration::from_secs(10);
+
 /// Connections to all masters.
 pub(in super::super) struct Router {
     masters: Arc<Masters>,
+    /// The table that was believed last, and when another one was.
+    table: Option<Arc<Table>>,
+    changed: Option<Instant>,
     context: Arc<Context>,
     lines: AHashMap<Address, Line>,
     refreshed: Option<Instant>,
@@ -49,7 +56,8 @@ type Answer = Result<Value, Lost>;
 
 impl Router {
     pub(in super::super) fn new(masters: Arc<Masters>, context: Arc<Context>) -> Self {
-        Self { masters, context, lines: AHashMap::new(), refreshed: None, marks: Marks::default() }
+        let (lines, marks) = (AHashMap::new(), Marks::default());
+        Self { masters, table: None, changed: None, context, lines, refreshed: None, marks }
     }
 
     /// Makes calls; an answer for each. One about the servers comes first: if any of them does not answer, none is made.
@@ -92,7 +100,12 @@ impl Router {
             }
             self.masters.refresh(asked).await;
         }
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(Lost { maybe: true }))).collect()
+        let is_sure = self.changed.is_none_or(|changed| changed.elapsed() >= UNSURE);
+        let known = |(answer, command): (Option<Answer>, &Cmd)| match answer {
+            Some(Ok(Value::Int(0))) if !is_sure && name(command) == b"SPUBLISH" => Ok(Value::Nil),
+            answer => answer.unwrap_or(Err(Lost { maybe: true })),
+        };
+        answers.into_iter().zip(&commands).map(known).collect()
     }
 
     /// Asks each master for its part, and gives back what was refused, in its order.
@@ -103,6 +116,9 @@ impl Router {
         answers: &mut [Option<Answer>],
     ) -> Vec<(usize, u16)> {
         let table = self.masters.table();
+        if self.table.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &table)) {
+            self.changed = self.table.replace(table.clone()).map(|_| Instant::now());
+        }
         let mut parts: AHashMap<&Address, Vec<(usize, u16)>> = AHashMap::new();
         let mut refused = Vec::new();
         for (index, slot) in asked {
