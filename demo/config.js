@@ -1,11 +1,13 @@
 // Where the gateway is and what this browser may do.
 
-const { peerPath = "/", peerKey = "peerjs", socketioPath = "/socket.io/", iceServers = "[]" } = document.documentElement.dataset;
+const { peerPath = "/", peerKey = "peerjs", socketioPath = "/socket.io/", transports = "polling,websocket", iceServers = "[]" } = document.documentElement.dataset;
 const secure = location.protocol === "https:";
 const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
 
 export const config = {
   socketioPath,
+  // Those that the gateway offers: a client that begins with another never gets in.
+  transports: transports.split(","),
   peer: {
     host: location.hostname,
     port: Number(location.port) || (secure ? 443 : 80),

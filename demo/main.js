@@ -31,7 +31,7 @@ if (!window.io || !window.Peer) {
   throw new Error("socket.io-client or peerjs is missing");
 }
 
-const signaling = new Signaling(config.socketioPath);
+const signaling = new Signaling(config);
 const peering = new Peering(config.peer);
 const media = new Media();
 const room = new Room(signaling, peering, media);

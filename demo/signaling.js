@@ -11,9 +11,9 @@ const SENT_AWAY_MS = 2000;
 export class Signaling extends EventTarget {
   #wanted = new Map(); // room -> {profile, members: Map(socket id -> member)}
 
-  constructor(path) {
+  constructor({ socketioPath, transports }) {
     super();
-    this.socket = io({ path });
+    this.socket = io({ path: socketioPath, transports });
     expose("socket", () => this.socket);
     this.socket.on("connect", () => this.#connected());
     this.socket.on("disconnect", (reason) => this.#disconnected(reason));

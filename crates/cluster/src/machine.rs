@@ -20,7 +20,7 @@ use crate::{
     command::{Command, Delivery, Letter, PeerAt, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, Loss, NodeInfo, Reply, RoomDelta, ToNode},
 };
 
 /// What the machine waits for, with each call it makes.
@@ -34,10 +34,11 @@ pub(crate) enum Pending {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
-        /// Under which owner it was asked for, and how often the bus had been lost then.
+        /// Under which owner it was asked for, and how often the bus had been lost or come back then.
         asked: (Owner, u64),
     },
     Reclaim {
+        owner: Owner,
         realm: RealmId,
         id: Arc<str>,
         generation: u64,
@@ -50,7 +51,10 @@ pub(crate) enum Pending {
     /// The shard is the one that sends it (on).
     Letter(ShardId, (RealmId, Arc<str>)),
     /// A node was asked to let go of an id.
-    LetGo(u64),
+    LetGo(u64, Loss),
+    /// A node was told that one of its peers has lost its id.
+    Superseded(Loss),
+    Reap,
     /// A letter that was told to another node.
     Sent(ShardId, Letter),
     Expire {
@@ -117,6 +121,8 @@ pub(crate) enum Pending {
         joins: bool,
     },
     Nodes,
+    /// Whose records there are, asked for under this owner.
+    Owners(Owner),
     /// An earlier epoch of this node is ended.
     Past(u64),
 }
@@ -180,9 +186,9 @@ pub(crate) struct Machine {
     lease: lease::Lease,
     users: users::Dirty,
     takeovers: takeovers::Takeovers,
-    /// How often the bus was lost.
-    bus_losses: u64,
-    /// The bus was lost, and the claims could not be made again yet.
+    /// How often the bus was lost, or came back.
+    bus_changes: u64,
+    /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
     is_doubtful: bool,
 }
 
@@ -207,7 +213,7 @@ impl Machine {
             letters: letters::Letters::default(),
             users: users::Dirty::default(),
             takeovers: takeovers::Takeovers::default(),
-            bus_losses: 0,
+            bus_changes: 0,
             is_doubtful: false,
             lease,
         }
@@ -319,11 +325,18 @@ impl Machine {
             Pending::Claim { at, ticket, realm, id, token, asked } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
-            Pending::Reclaim { realm, id, generation } => self.reclaimed(realm, id, generation, reply, out),
+            Pending::Reclaim { owner, realm, id, generation } => {
+                self.reclaimed(owner, (realm, id), generation, reply, out);
+            }
             Pending::Release { realm, id, generation } => {
                 out.push_back(Output::Freed { realm, id, generation });
             }
-            Pending::LetGo(number) => self.let_go_told(number, &reply, out),
+            Pending::LetGo(number, loss) => {
+                self.let_go_told(number, &reply, out);
+                self.loss_told(loss, &reply, out);
+            }
+            Pending::Superseded(loss) => self.loss_told(loss, &reply, out),
+            Pending::Reap => self.reaped(now, reply, out),
             Pending::Letter(shard, peer) => {
                 self.letters.answered(&peer);
                 self.letter_answered(now, shard, reply, out);
@@ -375,6 +388,7 @@ impl Machine {
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
+            Pending::Owners(by) => self.owners_answered(now, by, reply, out),
             Pending::Past(epoch) => self.past_is_over(epoch, &reply),
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {
@@ -392,17 +406,18 @@ impl Machine {
 
     /// What is told to this node may have been missed.
     pub(crate) fn bus_lost(&mut self) {
-        self.bus_losses += 1;
+        self.bus_changes += 1;
     }
 
     /// The bus speaks: another node tells this one something.
     pub(crate) fn told(&mut self, now: Instant, from: Owner, message: ToNode, out: &mut Outputs) {
-        if self.lease.is_dead(from) {
-            return;
-        }
+        let is_dead = self.lease.is_dead(from);
         match message {
-            ToNode::Letter { to, letter } => self.offer(to, letter, out),
+            // Even the dead may be right about that; the store knows.
+            ToNode::LetGo { realm, id, at, .. } if is_dead => self.doubted(now, realm, &id, at, out),
             ToNode::Superseded { realm, id, at } => self.doubted(now, realm, &id, at, out),
+            _ if is_dead => {}
+            ToNode::Letter { to, letter } => self.offer(to, letter, out),
             ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
             ToNode::HasLetGo(number) => self.taken_over(number, out),
             ToNode::Other(_) => {}

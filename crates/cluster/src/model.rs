@@ -8,7 +8,10 @@ pub(crate) mod queues;
 mod rooms;
 pub(crate) mod users;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Config,
@@ -77,7 +80,9 @@ impl Model {
             Call::Reclaim { owner, at, realm, id, token, standing } => {
                 self.peers.reclaim((owner, at), realm, id, token, standing)
             }
-            Call::Release { realm, id, generation } => self.peers.release(realm, &id, generation),
+            Call::Release { owner, realm, id, generation } => {
+                self.peers.release(owner, realm, &id, generation)
+            }
             Call::DeliverOrQueue { letter, token, forced } => {
                 self.peers.deliver_or_queue(letter, &token, forced, now)
             }
@@ -101,11 +106,18 @@ impl Model {
             Call::Nodes => self.nodes.list(),
             Call::Leave { owner } => self.nodes.leave(owner),
             Call::Reap { owner, partition } => {
-                self.peers.reap(owner, partition);
+                let losses = self.peers.reap(owner, partition);
                 self.rooms.reap(owner, partition, &mut published);
                 self.users.reap(owner, partition);
-                Reply::Done
+                Reply::Reaped(losses)
             }
+            Call::Settle(loss) => self.peers.settle(&loss),
+            Call::Owners => {
+                let owners = self.peers.owners().chain(self.rooms.owners()).chain(self.users.owners());
+                let owners: BTreeSet<_> = owners.collect();
+                Reply::Owners(owners.into_iter().collect())
+            }
+            Call::Bury { by, owners } => self.nodes.bury_unknown(by, owners, now),
             Call::Flush => Reply::Done,
             // Nobody listens in a cluster of one.
             Call::Tell { .. } => Reply::Told(0),

@@ -40,8 +40,8 @@ pub(crate) enum Call {
     Claim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, full: bool },
     /// Claim an id again under a new epoch; its generation (in `at`) stays.
     Reclaim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, standing: Standing },
-    /// End a claim of this generation.
-    Release { realm: RealmId, id: Arc<str>, generation: u64 },
+    /// End a claim of this generation, if `owner`'s node made it: two nodes without the store may grant the same generation.
+    Release { owner: Owner, realm: RealmId, id: Arc<str>, generation: u64 },
     /// Say who holds the addressee's id; when nobody does, queue the letter if its kind is queued. `token` is the sender's. With
     /// `forced` it is queued whoever is said to hold the id: it was looked for there.
     DeliverOrQueue { letter: Letter, token: Arc<str>, forced: bool },
@@ -72,12 +72,28 @@ pub(crate) enum Call {
     Nodes,
     /// End a lease. What it covered is gone already.
     Leave { owner: Owner },
-    /// Remove what a dead owner left in one partition.
+    /// Remove what a dead owner left in one partition, but its losses: they are listed until they are settled.
     Reap { owner: Owner, partition: u8 },
+    /// A holder was told of its loss.
+    Settle(Loss),
+    /// Whose records there are, live or dead.
+    Owners,
+    /// Have those of the owners reaped that have no lease, not even one that has run out. Ignored unless `by` has one.
+    Bury { by: Owner, owners: Vec<Owner> },
     /// Nothing: what was asked for before is done when it is answered.
     Flush,
     /// Tell a node something. Not shared state: a message on the bus.
     Tell { from: Owner, to: NodeTag, message: ToNode },
+}
+
+/// `old`, of another node, has lost its id to a claim of `by`, and may not have been told: kept until it was, so that survivors can do
+/// so when `by` dies first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) by: Owner,
+    pub(crate) realm: RealmId,
+    pub(crate) id: Arc<str>,
+    pub(crate) old: Holder,
 }
 
 /// A connected socket: its namespace, its id, its profile.
@@ -166,8 +182,12 @@ pub(crate) enum Reply {
     User(Option<NodeTag>),
     /// The lease was renewed, or not.
     Heartbeat(Pulse),
+    /// What was there to be removed is removed; losses that are not settled.
+    Reaped(Vec<Loss>),
     /// The nodes.
     Nodes(Vec<NodeInfo>),
+    /// Owners.
+    Owners(Vec<Owner>),
     /// How many heard it.
     Told(u64),
     /// The store is away. With `maybe` it may have done what it was asked, else it certainly has not.
@@ -187,6 +207,8 @@ pub(crate) struct Pulse {
     pub(crate) claims: u64,
     /// Leases that have run out and that nobody else reaps just now.
     pub(crate) expired: Vec<Owner>,
+    /// It is time to look for records whose lease nobody knows.
+    pub(crate) sweeps: bool,
 }
 
 /// A message on the bus: what every node with members of the room hears.

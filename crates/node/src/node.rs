@@ -59,6 +59,8 @@ pub(crate) struct NodeShared {
     pub(crate) metrics: Metrics,
     /// Bytes that wait for slow clients, by shard.
     pub(crate) waiting: Box<[AtomicIsize]>,
+    /// Bytes of answers to polls that their clients have yet to read.
+    pub(crate) unread: AtomicUsize,
     /// A client is being cut off because of the budget.
     pub(crate) is_relieving: AtomicBool,
     /// Numbers requests.
@@ -190,6 +192,7 @@ impl Node {
             settlers: papaya::HashMap::default(),
             metrics,
             waiting,
+            unread: AtomicUsize::new(0),
             is_relieving: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             open_conns: AtomicUsize::new(0),
@@ -219,6 +222,11 @@ impl Node {
     /// The metrics it counts in.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// What the cluster calls it where it has no other name; made at every start.
+    pub fn tag(&self) -> String {
+        self.shared.tag.to_string()
     }
 
     /// Its configuration.

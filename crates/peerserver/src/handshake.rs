@@ -68,13 +68,13 @@ impl Params {
         let (mut key, mut id, mut token) = (String::new(), String::new(), String::new());
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let target = match &*decode(name) {
+            let target = match &*decode(name, true) {
                 "key" => &mut key,
                 "id" => &mut id,
                 "token" => &mut token,
                 _ => continue,
             };
-            *target = decode(value).into_owned();
+            *target = decode(value, true).into_owned();
         }
         if key.is_empty() || id.is_empty() || token.is_empty() {
             return Err(Refusal::Missing);
@@ -92,7 +92,13 @@ impl Params {
     }
 }
 
-fn decode(text: &str) -> Cow<'_, str> {
+/// A key as it stands in the path of an HTTP request: percent-encoded where it is not plain ASCII.
+pub fn key_of_path(segment: &str) -> Cow<'_, str> {
+    decode(segment, false)
+}
+
+/// Decodes percent-encoding. In a query `+` is a space, in a path it is itself.
+fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }
@@ -109,7 +115,7 @@ fn decode(text: &str) -> Cow<'_, str> {
                 rest = &behind[2..];
             }
             None => {
-                bytes.push(if first == b'+' { b' ' } else { first });
+                bytes.push(if first == b'+' && plus_is_space { b' ' } else { first });
                 rest = behind;
             }
         }
@@ -152,5 +158,12 @@ mod tests {
         let text = |refusal: Refusal| String::from_utf8(refusal.frame().payload().to_vec()).unwrap();
         assert_eq!(text(Refusal::IdTaken), r#"{"type":"ID-TAKEN","payload":{"msg":"ID is taken"}}"#);
         assert_eq!(text(Refusal::InvalidKey), r#"{"type":"ERROR","payload":{"msg":"Invalid key provided"}}"#);
+    }
+
+    #[test]
+    fn keys_are_decoded_in_paths_too() {
+        assert_eq!(key_of_path("peerjs"), "peerjs");
+        assert_eq!(key_of_path("%C3%A4%2B+"), "ä++");
+        assert_eq!(key_of_path("100%"), "100%");
     }
 }

@@ -17,7 +17,7 @@ pub mod liveness;
 pub mod message;
 pub mod queue;
 
-pub use handshake::{Params, Refusal};
+pub use handshake::{Params, Refusal, key_of_path};
 pub use liveness::Liveness;
 pub use message::{Incoming, Kind, Relay};
 pub use queue::Queue;

@@ -78,7 +78,7 @@ impl Metrics {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
-        Self {
+        let metrics = Self {
             connections: declare!(
                 registry,
                 IntGaugeVec,
@@ -128,7 +128,7 @@ impl Metrics {
                 registry,
                 IntGauge,
                 "outbox_bytes",
-                "Bytes that wait for clients that read more slowly than they are sent to."
+                "Bytes that wait for clients that read more slowly than they are sent to, or for the rest of a binary event."
             ),
             evictions: declare!(
                 registry,
@@ -153,7 +153,7 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "upgrades_total",
-                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node).",
+                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node and could not come).",
                 ["outcome"]
             ),
             moves: declare!(
@@ -227,6 +227,27 @@ impl Metrics {
                 ["version"]
             ),
             registry,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A series that appears with its first event has no increase that an alert could see, so those that are known start at 0.
+    fn begin_at_zero(&self) {
+        for (protocol, transport) in
+            [("socketio", "polling"), ("socketio", "websocket"), ("peerserver", "websocket")]
+        {
+            self.connections.with_label_values(&[protocol, transport]);
+        }
+        let of_one_label: [(_, &[&str]); 3] = [
+            (&self.evictions, &["slow_reader", "memory_budget"]),
+            (&self.upgrades, &["completed", "failed", "elsewhere"]),
+            (&self.peer_dropped, &["overflow", "malformed", "fenced", "waits"]),
+        ];
+        for (metric, values) in of_one_label {
+            for value in values {
+                metric.with_label_values(&[value]);
+            }
         }
     }
 
@@ -257,6 +278,8 @@ mod tests {
             "signalbox_received_messages_total 1",
             "signalbox_sent_messages_total 0",
             "signalbox_outbox_bytes 0",
+            r#"signalbox_evictions_total{reason="slow_reader"} 0"#,
+            r#"signalbox_connections{protocol="peerserver",transport="websocket"} 0"#,
         ] {
             assert!(text.contains(line), "{line} is missing from:\n{text}");
         }

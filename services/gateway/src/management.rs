@@ -1,7 +1,7 @@
 //! Health and metrics, on a listener of their own.
 
 use actix_web::{
-    HttpResponse,
+    HttpResponse, Route, guard,
     http::header,
     web::{self, ServiceConfig},
 };
@@ -10,12 +10,17 @@ use signalbox_node::{Node, Status};
 /// The routes of the management listener.
 pub fn routes(routes: &mut ServiceConfig) {
     routes
-        .route("/livez", web::get().to(livez))
-        .route("/readyz", web::get().to(readyz))
-        .route("/metrics", web::get().to(metrics))
+        .route("/livez", get_or_head().to(livez))
+        .route("/readyz", get_or_head().to(readyz))
+        .route("/metrics", get_or_head().to(metrics))
         .default_service(web::to(async || {
             HttpResponse::NotFound().body("here are /livez, /readyz and /metrics\n")
         }));
+}
+
+/// Some health checks ask with HEAD.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// The process runs. It says nothing about what it depends on: restarting it would not help that.

@@ -94,8 +94,8 @@ async fn serve(settings: &Settings) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
-    let id = settings.node.node_id.clone().unwrap_or_else(|| "unnamed".to_owned());
-    tracing::info!(node = id, workers = settings.node.workers, "ready");
+    let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
+    tracing::info!(node = name, workers = settings.node.workers, "ready");
 
     tokio::select! {
         _ = terminate.recv() => {}

@@ -69,6 +69,11 @@ fn cluster_loses_what_is_said_without_redis_and_no_more() {
 }
 
 #[test]
+fn cluster_a_node_dies_while_sessions_move() {
+    Server::run_js_alone("moving.test.mjs");
+}
+
+#[test]
 fn cluster_peerserver_behaves_as_one_node() {
     Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }

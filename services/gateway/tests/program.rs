@@ -4,6 +4,7 @@
 //! - [`refusals`]: what keeps it from starting.
 //! - [`tls`]: certificates, and real clients behind them.
 //! - [`stopping`][]: signals.
+//! - [`memory`]: clients that would fill the node's.
 //! - [`bundles`], [`settings`]: what the flags change for clients.
 
 mod harness;
@@ -12,6 +13,8 @@ mod harness;
 mod bundles;
 #[path = "program/listening.rs"]
 mod listening;
+#[path = "program/memory.rs"]
+mod memory;
 #[path = "program/metrics.rs"]
 mod metrics;
 #[path = "program/refusals.rs"]

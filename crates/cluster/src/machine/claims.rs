@@ -8,8 +8,8 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
 use crate::{
     address::{Owner, ShardId},
-    command::{Claimed, Delivery, Holder, Letter, PeerAt, RealmId, Ticket},
-    store::{Call, Reply, Standing, ToNode},
+    command::{Claimed, Delivery, Letter, PeerAt, RealmId, Ticket},
+    store::{Call, Loss, Reply, Standing, ToNode},
 };
 
 type Wanted = (RealmId, Arc<str>, Arc<str>);
@@ -29,7 +29,7 @@ impl Machine {
         }
         let full = self.is_full();
         let owner = self.owner();
-        let asked = (owner, self.bus_losses);
+        let asked = (owner, self.bus_changes);
         let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
         out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token, asked }));
     }
@@ -51,18 +51,21 @@ impl Machine {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
-                if asked != (self.owner(), self.bus_losses) && self.lease.is_valid(now) {
-                    // Everything was written again before this was known, or somebody may have said in vain that it took the id.
+                let is_doubted = self.takeovers.was_doubted(generation);
+                let is_old = asked != (self.owner(), self.bus_changes);
+                if (is_old || is_doubted) && self.lease.is_valid(now) {
+                    // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
                     let (owner, standing) = (self.owner(), Standing::Granted);
-                    let pending = Pending::Reclaim { realm, id: id.clone(), generation };
+                    let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation };
                     let (id, token) = (id.clone(), token.clone());
                     let call = Call::Reclaim { owner, at, realm, id, token, standing };
                     out.push_back(Output::Call(call, pending));
                 }
+                self.is_doubtful |= is_doubted && !self.lease.is_valid(now);
                 if self.takeovers.is_gone_already(generation) {
                     // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
                     if let Some(old) = superseded {
-                        self.supersede(realm, id.clone(), old, out);
+                        self.supersede(Loss { by: asked.0, realm, id: id.clone(), old }, out);
                     }
                     self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
                     self.own.released(realm, &id, generation);
@@ -72,7 +75,8 @@ impl Machine {
                 }
                 match superseded {
                     Some(old) if old.owner.tag != self.owner().tag => {
-                        self.take_over(now, (at, ticket), (realm, id, token), waiting, old, out);
+                        let loss = Loss { by: asked.0, realm, id, old };
+                        self.take_over(now, (at, ticket), token, waiting, loss, out);
                     }
                     old => {
                         if let Some(old) = old {
@@ -161,14 +165,40 @@ impl Machine {
     }
 
     /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
-    fn supersede(&mut self, realm: RealmId, id: Arc<str>, old: Holder, out: &mut Outputs) {
+    fn supersede(&mut self, loss: Loss, out: &mut Outputs) {
+        let Loss { realm, ref id, old, .. } = loss;
         if old.owner.tag == self.owner().tag {
             self.complete(old.at, out);
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
-            let call = Call::Tell { from, to, message: ToNode::Superseded { realm, id, at: old.at } };
-            out.push_back(Output::Call(call, Pending::Nobody));
+            let message = ToNode::Superseded { realm, id: id.clone(), at: old.at };
+            out.push_back(Output::Call(Call::Tell { from, to, message }, Pending::Superseded(loss)));
+        }
+    }
+
+    /// A holder was told of its loss. One that did not hear it has lost the bus, and will ask.
+    pub(super) fn loss_told(&mut self, loss: Loss, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Told(_)) {
+            out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+        }
+    }
+
+    /// What a dead owner (an earlier epoch of this node too) left is removed; those whose ids it took and whom it could not tell any
+    /// more are told.
+    pub(super) fn reaped(&mut self, now: Instant, reply: Reply, out: &mut Outputs) {
+        let Reply::Reaped(losses) = reply else { return };
+        if !self.lease.is_valid(now) {
+            // Whoever reaps next hears of them too.
+            return;
+        }
+        for loss in losses {
+            if loss.old.owner.tag == self.owner().tag {
+                self.doubted(now, loss.realm, &loss.id, loss.old.at, out);
+                out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+            } else {
+                self.supersede(loss, out);
+            }
         }
     }
 
@@ -181,13 +211,23 @@ impl Machine {
         at: PeerAt,
         out: &mut Outputs,
     ) {
-        let claim = self.own.claim(realm, id).filter(|claim| claim.at == at);
-        if let Some(claim) = claim.filter(|_| self.lease.is_valid(now)) {
-            let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
-            let (id, token, standing) = (id.clone(), claim.token.clone(), claim.standing);
-            let call = Call::Reclaim { owner: self.lease.owner(), at, realm, id, token, standing };
-            out.push_back(Output::Call(call, pending));
+        if !self.lease.is_valid(now) {
+            // Everything is asked again when the store is back, or the lease turns out to have held.
+            self.is_doubtful = true;
+            return;
         }
+        let own = self.own.claim(realm, id).filter(|claim| claim.at == at);
+        let own = own.map(|claim| (claim.token.clone(), claim.standing));
+        let taking_over = || self.takeovers.token(at).map(|token| (token, Standing::Granted));
+        let Some((token, standing)) = own.or_else(taking_over) else {
+            // It was given up, or its grant is on its way still.
+            self.takeovers.doubt(at.generation);
+            return;
+        };
+        let owner = self.owner();
+        let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
+        let id = id.clone();
+        out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
     }
 
     /// A claim of this node is somebody else's.
@@ -213,7 +253,7 @@ impl Machine {
     ) {
         self.own.released(realm, &id, generation);
         if self.lease.is_valid(now) {
-            let call = Call::Release { realm, id: id.clone(), generation };
+            let call = Call::Release { owner: self.owner(), realm, id: id.clone(), generation };
             out.push_back(Output::Call(call, Pending::Release { realm, id, generation }));
         } else {
             out.push_back(Output::Freed { realm, id, generation });
@@ -238,6 +278,8 @@ impl Machine {
 
     /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
     pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
+        // What was granted, and is not known here yet, is asked for again when it is.
+        self.bus_changes += 1;
         self.is_doubtful = !self.lease.is_valid(now);
         if !self.is_doubtful {
             // What is on its way to its connection may be lost too.
@@ -271,7 +313,7 @@ impl Machine {
             claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
                 let (id, token, at, standing) = (id.clone(), claim.token.clone(), claim.at, claim.standing);
-                let pending = Pending::Reclaim { realm, id: id.clone(), generation: at.generation };
+                let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
                 out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
             }
         }
@@ -279,8 +321,8 @@ impl Machine {
 
     pub(super) fn reclaimed(
         &mut self,
-        realm: RealmId,
-        id: Arc<str>,
+        owner: Owner,
+        (realm, id): (RealmId, Arc<str>),
         generation: u64,
         reply: Reply,
         out: &mut Outputs,
@@ -290,7 +332,9 @@ impl Machine {
         let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
             match reply {
                 // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
-                Reply::Kept { superseded: Some(old), .. } => self.supersede(realm, id, old, out),
+                Reply::Kept { superseded: Some(old), .. } => {
+                    self.supersede(Loss { by: owner, realm, id, old }, out);
+                }
                 // It was on its way to its connection still, and is lost already.
                 Reply::Taken => {
                     if let Some(at) = self.takeovers.find(generation) {
@@ -307,7 +351,7 @@ impl Machine {
             Reply::Kept { superseded, waiting } => {
                 claim.is_kept = true;
                 if let Some(old) = superseded {
-                    self.supersede(realm, id.clone(), old, out);
+                    self.supersede(Loss { by: owner, realm, id: id.clone(), old }, out);
                 }
                 for frame in waiting {
                     let late = Letter {

@@ -230,6 +230,19 @@ impl Machine {
             self.lease_confirmed(now, out);
         }
         self.keep_pulse(&pulse, held, out);
+        if pulse.sweeps {
+            out.push_back(Output::Call(Call::Owners, Pending::Owners(owner)));
+        }
+    }
+
+    /// Nobody knows to reap what was written under a lease that the store forgot with everything else, or long ago: when its node
+    /// has died since, it shows only in its records.
+    pub(super) fn owners_answered(&mut self, now: Instant, by: Owner, reply: Reply, out: &mut Outputs) {
+        let Reply::Owners(mut owners) = reply else { return };
+        owners.retain(|owner| *owner != by);
+        if by == self.owner() && self.lease.is_valid(now) && !owners.is_empty() {
+            out.push_back(Output::Call(Call::Bury { by, owners }, Pending::Nobody));
+        }
     }
 
     /// What a heartbeat tells beside the lease.
@@ -284,9 +297,7 @@ impl Machine {
             return;
         }
         let owner = self.owner();
-        if self.own.held() > 0 || !self.own.rooms.is_empty() || !self.own.users.is_empty() {
-            reap(owner, out);
-        }
+        reap(owner, out);
         out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
         if let Some(shared) = &mut self.lease.shared {
             shared.status = Status::Degraded;
@@ -297,6 +308,6 @@ impl Machine {
 
 fn reap(owner: Owner, out: &mut Outputs) {
     for partition in 0..PARTITIONS {
-        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Nobody));
+        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Reap));
     }
 }

@@ -138,6 +138,12 @@ impl Replica {
         has_kept
     }
 
+    /// What is said may be missed from now on. A first snapshot on its way may be older than that: it is compared once it is here.
+    fn unheard(&mut self) {
+        self.heard = Heard::Asked;
+        self.compares_again |= self.state.is_none();
+    }
+
     /// What is heard is told, and nothing was missed as far as is known.
     fn is_current(&self) -> bool {
         self.heard == Heard::Yes
@@ -271,6 +277,13 @@ impl Machine {
         for delta in early.unwrap_or_default() {
             self.room_changed(delta, out);
         }
+        if let Some(replica) = self.rooms.rooms.get_mut(room)
+            && replica.heard == Heard::Yes
+            && replica.comparing.is_none()
+            && std::mem::take(&mut replica.compares_again)
+        {
+            compare(replica, room, false, out);
+        }
     }
 
     /// The records of a room have come. Members that are missing are gone, unless they are this node's own (it will write them
@@ -310,6 +323,8 @@ impl Machine {
 
     /// A room is heard.
     pub(crate) fn subscribed(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
+        // A lease that is confirmed after all would leave undone what is not done here.
+        self.notice(now, out);
         let is_online = self.lease.is_valid(now);
         let Some(replica) = self.rooms.rooms.get_mut(room) else {
             out.push_back(Output::Unsubscribe(room.clone()));
@@ -336,13 +351,13 @@ impl Machine {
         match room {
             Some(room) => {
                 if let Some(replica) = self.rooms.rooms.get_mut(room) {
-                    replica.heard = Heard::Asked;
+                    replica.unheard();
                 }
             }
             None => {
                 self.bus_lost();
                 for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
-                    replica.heard = Heard::Asked;
+                    replica.unheard();
                 }
             }
         }

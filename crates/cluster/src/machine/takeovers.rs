@@ -9,8 +9,8 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending};
 use crate::{
     address::Owner,
-    command::{Holder, PeerAt, RealmId, Ticket},
-    store::{Call, Reply, ToNode},
+    command::{PeerAt, RealmId, Ticket},
+    store::{Call, Loss, Reply, ToNode},
 };
 
 /// How long the old holder's node may take. One that is paused finds its lease gone before it does anything.
@@ -28,7 +28,7 @@ struct Takeover {
     until: Instant,
 }
 
-/// Generations that are remembered because they were to be let go before they were granted.
+/// Generations that are remembered because something was said of them before they were granted.
 const MAX_EARLY: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -37,14 +37,31 @@ pub(super) struct Takeovers {
     /// Generations that this node was asked to let go of before it heard that they were granted: the bus may be faster than the
     /// store's reply.
     early: VecDeque<u64>,
+    /// Generations of which another node said that it has their ids, before this one heard that they were granted.
+    doubted: VecDeque<u64>,
     last_number: u64,
 }
 
 impl Takeovers {
     /// Whether a claim that was just granted is somebody else's by now.
     pub(super) fn is_gone_already(&mut self, generation: u64) -> bool {
-        let index = self.early.iter().position(|early| *early == generation);
-        index.and_then(|index| self.early.remove(index)).is_some()
+        take(&mut self.early, generation)
+    }
+
+    /// Somebody else seems to have the id of a claim that this node does not know, or not yet.
+    pub(super) fn doubt(&mut self, generation: u64) {
+        keep(&mut self.doubted, generation);
+    }
+
+    /// Whether that was said of a claim that was just granted.
+    pub(super) fn was_doubted(&mut self, generation: u64) -> bool {
+        take(&mut self.doubted, generation)
+    }
+
+    /// The token of a claim that is on its way to its connection.
+    pub(super) fn token(&self, at: PeerAt) -> Option<Arc<str>> {
+        let mut takeovers = self.pending.values();
+        takeovers.find(|takeover| takeover.at == at).map(|takeover| takeover.token.clone())
     }
 
     /// The connection that is taking an id over with a claim of this generation.
@@ -60,25 +77,42 @@ impl Takeovers {
     }
 }
 
+fn keep(generations: &mut VecDeque<u64>, generation: u64) {
+    generations.push_back(generation);
+    if generations.len() > MAX_EARLY {
+        generations.pop_front();
+    }
+}
+
+fn take(generations: &mut VecDeque<u64>, generation: u64) -> bool {
+    let index = generations.iter().position(|kept| *kept == generation);
+    index.and_then(|index| generations.remove(index)).is_some()
+}
+
 impl Machine {
     /// The store has granted an id that a connection of another node held.
     pub(super) fn take_over(
         &mut self,
         now: Instant,
         (at, ticket): (PeerAt, Ticket),
-        (realm, id, token): (RealmId, Arc<str>, Arc<str>),
+        token: Arc<str>,
         waiting: Vec<Frame>,
-        old: Holder,
+        loss: Loss,
         out: &mut Outputs,
     ) {
         self.takeovers.last_number += 1;
         let number = self.takeovers.last_number;
         let until = now + PATIENCE;
+        let Loss { realm, ref id, old, .. } = loss;
         let takeover = Takeover { at, ticket, realm, id: id.clone(), token, waiting, until };
         self.takeovers.pending.insert(number, takeover);
-        let message = ToNode::LetGo { realm, id, at: old.at, number };
+        let message = ToNode::LetGo { realm, id: id.clone(), at: old.at, number };
         let call = Call::Tell { from: self.owner(), to: old.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::LetGo(number)));
+        out.push_back(Output::Call(call, Pending::LetGo(number, loss)));
+        if !self.lease.is_valid(now) {
+            // No answer will come, and the claim is among those that are made again when the store is back.
+            self.taken_over(number, out);
+        }
     }
 
     /// The old holder's node was told, or there is nobody to tell.
@@ -99,10 +133,7 @@ impl Machine {
     ) {
         self.complete(at, out);
         if self.own.claim(realm, &id).is_none_or(|claim| claim.at.generation < at.generation) {
-            self.takeovers.early.push_back(at.generation);
-            if self.takeovers.early.len() > MAX_EARLY {
-                self.takeovers.early.pop_front();
-            }
+            keep(&mut self.takeovers.early, at.generation);
         }
         self.own.released(realm, &id, at.generation);
         out.push_back(Output::Freed { realm, id, generation: at.generation });

@@ -14,11 +14,14 @@ pub(crate) const REAPING: Duration = Duration::from_secs(2);
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
 /// Leases that one heartbeat buries, reaps and forgets at most.
 pub(crate) const AT_ONCE: usize = 16;
+/// How often somebody looks for records whose lease is not even remembered.
+pub(crate) const SWEEP: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 struct Lease {
     until: Instant,
-    node: Arc<NodeInfo>,
+    /// `None` when it was forgotten, and is only there to be reaped.
+    node: Option<Arc<NodeInfo>>,
     counters: Counters,
     dead: Option<Dead>,
 }
@@ -36,11 +39,12 @@ pub(super) struct Nodes {
     run_id: Arc<str>,
     leases: BTreeMap<Owner, Lease>,
     membership: u64,
+    swept_at: Option<Instant>,
 }
 
 impl Nodes {
     pub(super) fn new(origin: u64) -> Self {
-        Self { run_id: format!("{origin:x}").into(), leases: BTreeMap::new(), membership: 0 }
+        Self { run_id: format!("{origin:x}").into(), leases: BTreeMap::new(), membership: 0, swept_at: None }
     }
 
     pub(super) fn heartbeat(
@@ -58,15 +62,15 @@ impl Nodes {
             Some(lease) if lease.until > now => {
                 lease.until = now + LEASE;
                 lease.counters = counters;
-                if lease.node != *node {
-                    lease.node = node.clone();
+                if lease.node.as_ref() != Some(node) {
+                    lease.node = Some(node.clone());
                     self.membership += 1;
                 }
                 pulse.renewed = true;
             }
             None if joins => {
-                let lease = Lease { until: now + LEASE, node: node.clone(), counters, dead: None };
-                self.leases.insert(owner, lease);
+                let (until, node) = (now + LEASE, Some(node.clone()));
+                self.leases.insert(owner, Lease { until, node, counters, dead: None });
                 self.membership += 1;
                 pulse.renewed = true;
             }
@@ -79,6 +83,10 @@ impl Nodes {
                     dead.due = now + REAPING;
                     pulse.expired.push(owner);
                 }
+            }
+            if self.swept_at.is_none_or(|at| at + SWEEP <= now) {
+                self.swept_at = Some(now);
+                pulse.sweeps = true;
             }
         }
         pulse.membership = self.membership;
@@ -115,7 +123,18 @@ impl Nodes {
 
     pub(super) fn list(&self) -> Reply {
         let live = self.leases.values().filter(|lease| lease.dead.is_none());
-        Reply::Nodes(live.map(|lease| (*lease.node).clone()).collect())
+        Reply::Nodes(live.filter_map(|lease| lease.node.as_deref().cloned()).collect())
+    }
+
+    pub(super) fn bury_unknown(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
+        // Who has lost its own lease saw the owners before others were lost with it.
+        if self.leases.get(&by).is_some_and(|lease| lease.until > now) {
+            for owner in owners {
+                let lease = Lease { until: now, node: None, counters: Counters::default(), dead: None };
+                self.leases.entry(owner).or_insert(lease);
+            }
+        }
+        Reply::Done
     }
 
     pub(super) fn leave(&mut self, owner: Owner) -> Reply {

@@ -11,7 +11,7 @@ use crate::{
     address::Owner,
     command::{Holder, Letter, PeerAt, RealmId},
     partition,
-    store::{Reply, Standing},
+    store::{Loss, Reply, Standing},
 };
 
 #[derive(Debug)]
@@ -45,6 +45,7 @@ pub(super) struct Peers {
     limit: Option<usize>,
     claims: Vec<AHashMap<Arc<str>, Claim>>,
     queues: Queues,
+    losses: Vec<Loss>,
     held: usize,
 }
 
@@ -55,6 +56,7 @@ impl Peers {
             limit: config.concurrent_limit,
             claims: config.realms.iter().map(|_| AHashMap::new()).collect(),
             queues: Queues::new(config.expire_timeout, 0),
+            losses: Vec::new(),
             held: 0,
         }
     }
@@ -91,6 +93,7 @@ impl Peers {
                 (clock, None)
             }
         };
+        self.lose(owner, realm, &id, superseded);
         Reply::Granted { generation, superseded, waiting: self.queues.take(realm, id) }
     }
 
@@ -119,17 +122,33 @@ impl Peers {
                 None
             }
         };
+        self.lose(owner, realm, &id, superseded);
         Reply::Kept { superseded, waiting: self.queues.take(realm, id) }
     }
 
-    pub(super) fn release(&mut self, realm: RealmId, id: &str, generation: u64) -> Reply {
+    pub(super) fn release(&mut self, owner: Owner, realm: RealmId, id: &str, generation: u64) -> Reply {
+        let is_it = |claim: &Claim| claim.at.generation == generation && claim.owner.tag == owner.tag;
         if let Some(claims) = self.claims.get_mut(usize::from(realm))
-            && claims.get(id).is_some_and(|claim| claim.at.generation == generation)
+            && claims.get(id).is_some_and(is_it)
         {
             claims.remove(id);
             crate::shrink_if_sparse(claims);
             self.held -= 1;
         }
+        Reply::Done
+    }
+
+    fn lose(&mut self, by: Owner, realm: RealmId, id: &Arc<str>, old: Option<Holder>) {
+        if let Some(old) = old.filter(|old| old.owner.tag != by.tag) {
+            let loss = Loss { by, realm, id: id.clone(), old };
+            if !self.losses.contains(&loss) {
+                self.losses.push(loss);
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self, loss: &Loss) -> Reply {
+        self.losses.retain(|other| other != loss);
         Reply::Done
     }
 
@@ -162,12 +181,21 @@ impl Peers {
         self.claims.get(usize::from(realm)).map(|claims| claims.keys().cloned().collect()).unwrap_or_default()
     }
 
-    pub(super) fn reap(&mut self, owner: Owner, partition: u8) {
+    pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
+        let claims = self.claims.iter().flat_map(|claims| claims.values().map(|claim| claim.owner));
+        claims.chain(self.losses.iter().map(|loss| loss.by))
+    }
+
+    pub(super) fn reap(&mut self, owner: Owner, partition: u8) -> Vec<Loss> {
         for (realm, claims) in self.realms.iter().zip(&mut self.claims) {
             let before = claims.len();
             claims.retain(|id, claim| claim.owner != owner || partition::of_peer(realm, id) != partition);
             self.held -= before - claims.len();
         }
+        let realm = |realm: RealmId| self.realms.get(usize::from(realm)).map_or("", String::as_str);
+        let is_of =
+            |loss: &&Loss| loss.by == owner && partition::of_peer(realm(loss.realm), &loss.id) == partition;
+        self.losses.iter().filter(is_of).cloned().collect()
     }
 }
 

@@ -114,6 +114,10 @@ impl Rooms {
         }
     }
 
+    pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.rooms.values().flat_map(|room| room.records.values().map(|(owner, _)| *owner))
+    }
+
     pub(super) fn reap(&mut self, owner: Owner, partition: u8, published: &mut Vec<RoomDelta>) {
         let mut names: Vec<_> =
             self.rooms.keys().filter(|room| partition::of_room(room) == partition).cloned().collect();

@@ -58,6 +58,10 @@ impl Users {
         Reply::Users(page, rest.next().is_some())
     }
 
+    pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.namespaces.values().flat_map(|users| users.values().map(|(owner, _)| *owner))
+    }
+
     pub(super) fn reap(&mut self, owner: Owner, partition: u8) {
         self.namespaces.retain(|_, users| {
             users.retain(|socket, (by, _)| *by != owner || partition::of_user(*socket) != partition);

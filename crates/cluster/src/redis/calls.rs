@@ -1,6 +1,6 @@
 //! Calls as commands, and what Redis answers as replies. Nothing that is read back is trusted: another program may write there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use redis::{Cmd, Value, cmd};
 use signalbox_websocket::Frame;
@@ -15,14 +15,16 @@ use crate::{
     command::{Holder, PeerAt, RealmId},
     model::{
         LEASE,
-        nodes::{AT_ONCE, REAPING, REMEMBERED},
+        nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
         users::PAGE,
     },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
-    store::{Call, Pulse, Reply, Stamp, Standing, Wants},
+    store::{Call, Loss, Pulse, Reply, Stamp, Standing, Wants},
 };
 
+/// Bytes of a claim that say who holds it.
+const HOLDER: usize = 25;
 /// Entries that are reaped with one call.
 const REAP: usize = 500;
 
@@ -44,6 +46,13 @@ fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
     head.push(at.shard);
     head.extend_from_slice(&at.key.to_be_bytes());
     head
+}
+
+/// The first 25 bytes of a claim.
+fn holder_bytes(holder: Holder) -> Vec<u8> {
+    let mut bytes = claim_head(holder.owner, holder.at);
+    bytes.extend_from_slice(&holder.at.generation.to_be_bytes());
+    bytes
 }
 
 /// Reads the first 25 bytes of a claim.
@@ -98,8 +107,7 @@ impl Context {
             }
             Call::Reclaim { owner, at, realm, id, token, standing } => {
                 let realm = self.realm(*realm);
-                let mut claim = claim_head(*owner, *at);
-                claim.extend_from_slice(&at.generation.to_be_bytes());
+                let mut claim = holder_bytes(Holder { owner: *owner, at: *at });
                 claim.push(match standing {
                     Standing::Granted => 0,
                     Standing::Lapsed => 1,
@@ -108,7 +116,7 @@ impl Context {
                 claim.extend_from_slice(token.as_bytes());
                 one(self.claim(&scripts.reclaim, *owner, realm, id).arg(claim))
             }
-            Call::Release { realm, id, generation } => {
+            Call::Release { owner, realm, id, generation } => {
                 let realm = self.realm(*realm);
                 let partition = partition::of_peer(realm, id);
                 one(Invocation::of(&scripts.release)
@@ -116,7 +124,8 @@ impl Context {
                     .arg(keys.base(partition))
                     .arg(&**id)
                     .arg(entry("c", realm, id.as_bytes()))
-                    .arg(generation.to_be_bytes()))
+                    .arg(generation.to_be_bytes())
+                    .arg(owner.tag.0.to_be_bytes()))
             }
             Call::DeliverOrQueue { letter, token, forced } => {
                 let realm = self.realm(letter.realm);
@@ -180,7 +189,9 @@ impl Context {
                 let mut namespaces: Vec<_> = put.chain(removes.iter().map(|(gone, _)| gone)).collect();
                 namespaces.sort_unstable();
                 namespaces.dedup();
-                let mut users = Invocation::of(&scripts.users).key(keys.index(*partition, *owner));
+                let mut users = Invocation::of(&scripts.users)
+                    .key(keys.index(*partition, *owner))
+                    .key(keys.owners(*partition));
                 for namespace in namespaces {
                     users =
                         users.key(keys.users(*partition, namespace)).key(keys.order(*partition, namespace));
@@ -212,7 +223,8 @@ impl Context {
                     .number(LEASE.as_millis())
                     .number(REAPING.as_millis())
                     .number(REMEMBERED.as_millis())
-                    .number(AT_ONCE);
+                    .number(AT_ONCE)
+                    .number(SWEEP.as_millis());
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![beat.command(), info]
@@ -226,10 +238,32 @@ impl Context {
             Call::Leave { owner } => one(self.nodes(&scripts.leave).arg(owner_bytes(*owner))),
             Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
                 .key(keys.index(*partition, *owner))
+                .key(keys.owners(*partition))
+                .key(keys.losses(*partition, *owner))
                 .arg(keys.base(*partition))
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
                 .number(REAP)),
+            Call::Settle(Loss { by, realm, id, old }) => {
+                let realm = self.realm(*realm);
+                let losses = self.keys.losses(partition::of_peer(realm, id), *by);
+                let mut remove = cmd("SREM");
+                let entry = [realm.as_bytes(), b"\0", id.as_bytes(), &holder_bytes(*old)].concat();
+                remove.arg(&losses[..]).arg(entry);
+                vec![remove]
+            }
+            Call::Owners => {
+                let list = |partition| {
+                    let mut list = cmd("SMEMBERS");
+                    list.arg(&keys.owners(partition as u8)[..]);
+                    list
+                };
+                (0..PARTITIONS).map(list).collect()
+            }
+            Call::Bury { by, owners } => {
+                let bury = self.nodes(&scripts.bury).arg(owner_bytes(*by));
+                one(owners.iter().fold(bury, |bury, owner| bury.arg(owner_bytes(*owner))))
+            }
             Call::Tell { from, to, message } => {
                 vec![self.publish(&keys.node_channel(*to), &wire::told(&self.realms, *from, message))]
             }
@@ -241,6 +275,8 @@ impl Context {
         Invocation::of(script)
             .key(self.keys.claims(partition, realm))
             .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
+            .key(self.keys.losses(partition, owner))
             .key(self.keys.queue(realm, id))
             .key(self.keys.waits(realm, id))
             .arg(self.keys.base(partition))
@@ -261,6 +297,7 @@ impl Context {
         Invocation::of(&self.scripts.put)
             .key(self.keys.room(room))
             .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
             .arg(self.keys.base(partition))
             .arg(self.publish)
             .arg(self.keys.room_channel(room))
@@ -275,8 +312,16 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "b", "o"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "b", "o", "w"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// A realm, a zero, an id, and who lost it, as `reap.lua` gives it.
+    fn read_loss(&self, by: Owner, loss: &[u8]) -> Option<Loss> {
+        let (name, old) = loss.split_at_checked(loss.len().checked_sub(HOLDER)?)?;
+        let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
+        let realm = self.realms.iter().position(|known| known == realm)? as RealmId;
+        Some(Loss { by, realm, id: id.into(), old: read_holder(old)? })
     }
 
     /// A message to a channel.
@@ -362,6 +407,16 @@ impl Context {
                 let nodes = list(first()).into_iter().filter_map(bytes);
                 Reply::Nodes(nodes.filter_map(|node| wire::read_node(&node)).collect())
             }
+            Call::Reap { owner, .. } => {
+                let losses = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
+                let losses = losses.filter_map(bytes).filter_map(|loss| self.read_loss(owner, &loss));
+                Reply::Reaped(losses.collect())
+            }
+            Call::Owners => {
+                let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
+                let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();
+                Reply::Owners(owners.into_iter().collect())
+            }
             Call::Tell { .. } => match first() {
                 Value::Int(heard) => Reply::Told(heard.max(0) as u64),
                 // By whom is not known, perhaps by nobody.
@@ -375,9 +430,16 @@ impl Context {
             | Call::Users { .. }
             | Call::Leave { .. }
             | Call::Flush
-            | Call::Reap { .. } => Reply::Done,
+            | Call::Settle(_)
+            | Call::Bury { .. } => Reply::Done,
         }
     }
+}
+
+/// Whether a call that reaps has left something.
+pub(super) fn leaves_some(values: &[Value]) -> bool {
+    let Some(Value::Array(parts)) = values.first() else { return false };
+    matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
 }
 
 fn list(value: Value) -> Vec<Value> {
@@ -467,6 +529,8 @@ fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
     let membership = text(parts.next())?.parse().ok()?;
     let claims: i64 = text(parts.next())?.parse().ok()?;
     let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
+    let expired = expired.filter_map(|owner| read_owner(&owner)).collect();
+    let sweeps = matches!(parts.next(), Some(Value::Int(1)));
     let info = info.unwrap_or_default();
     let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
     Some(Pulse {
@@ -474,6 +538,7 @@ fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
         run_id: run_id.into(),
         membership,
         claims: claims.max(0) as u64,
-        expired: expired.filter_map(|owner| read_owner(&owner)).collect(),
+        expired,
+        sweeps,
     })
 }

@@ -139,8 +139,18 @@ impl Keys {
         self.key(partition, &[b"i:", &owner_bytes(owner)])
     }
 
-    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the dead (`b`uried), and when they
-    /// are to be reaped again (`o`).
+    /// SET: owners that have something in a partition, or had.
+    pub(super) fn owners(&self, partition: u8) -> Bytes {
+        self.key(partition, &[b"o"])
+    }
+
+    /// SET: who lost an id to an owner, and may not have been told.
+    pub(super) fn losses(&self, partition: u8, owner: Owner) -> Bytes {
+        self.key(partition, &[b"t:", &owner_bytes(owner)])
+    }
+
+    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the dead (`b`uried), when they
+    /// are to be reaped again (`o`), and one that says that somebody has s`w`ept.
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }

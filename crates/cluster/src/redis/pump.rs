@@ -145,10 +145,10 @@ impl Pump {
 
     /// One call removes only so much.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
-        let mut is_left = matches!(values.first(), Some(Value::Int(left)) if *left > 0);
+        let mut is_left = calls::leaves_some(values);
         while is_left {
             let answer = all(self.commands.send(self.context.commands(call)).await);
-            is_left = matches!(answer.as_deref(), Ok([Value::Int(left)]) if *left > 0);
+            is_left = answer.is_ok_and(|values| calls::leaves_some(&values));
         }
     }
 

@@ -36,7 +36,7 @@ macro_rules! scripts {
     };
 }
 
-scripts!(claim, reclaim, release, deliver, expire, put, remove, users, page, heartbeat, leave, reap);
+scripts!(claim, reclaim, release, deliver, expire, put, remove, users, page, heartbeat, leave, reap, bury);
 
 /// A call of a script, keys first.
 pub(super) struct Invocation {

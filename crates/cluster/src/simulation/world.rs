@@ -36,8 +36,6 @@ pub(super) struct World {
     /// How often the store began anew.
     starts: u64,
     store_back_at: Option<Instant>,
-    /// When everything in the store was deleted last.
-    deleted_at: Option<Instant>,
     nodes: Vec<Node>,
     tags: u32,
     traces: bool,
@@ -66,7 +64,6 @@ impl World {
             config,
             starts: 0,
             store_back_at: None,
-            deleted_at: None,
             nodes: Vec::new(),
             tags: 0,
             traces,
@@ -110,7 +107,8 @@ impl World {
         self.trace(|| "the faults are over".to_owned());
         self.store_back_at = None;
         for node in &mut self.nodes {
-            node.paused_until = None;
+            // Whoever was paused has only now the time to answer.
+            node.paused_until = node.paused_until.map(|until| until.min(self.now));
             node.cut_until = None;
         }
         while self.now < self.began + FAULTS + REST {
@@ -182,7 +180,6 @@ impl World {
         if self.chance(0.001) {
             self.trace(|| "everything in the store is deleted".to_owned());
             self.model.forget_everything(&self.config);
-            self.deleted_at = Some(self.now);
         }
         for index in 0..self.nodes.len() {
             if self.chance(0.0008) {
@@ -205,10 +202,7 @@ impl World {
                 self.trace(|| format!("node {tag} is paused"));
             }
         }
-        // What a node writes between the loss of its lease and its next heartbeat nobody knows to be reaped, should it die in that
-        // second: known, and not looked at here.
-        let is_leaseless = self.deleted_at.is_some_and(|at| self.now < at + Duration::from_secs(3));
-        if self.chance(0.0008) && self.nodes.len() > 1 && !is_leaseless {
+        if self.chance(0.0008) && self.nodes.len() > 1 {
             let index = self.rng.random_range(0..self.nodes.len());
             let node = self.nodes.swap_remove(index);
             self.trace(|| format!("node {} is killed", node.tag));

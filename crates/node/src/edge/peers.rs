@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
+use signalbox_peerserver::key_of_path;
 
 use super::http::not_found;
 use crate::node::Node;
@@ -48,7 +49,8 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, path: &str) -> Ht
 
 /// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is nobody's.
 fn realm(node: &Node, key: &str) -> Option<u16> {
-    node.config().peer.keys.iter().position(|known| known == key).map(|realm| realm as u16)
+    let key = key_of_path(key);
+    node.config().peer.keys.iter().position(|known| *known == *key).map(|realm| realm as u16)
 }
 
 /// A fresh id. It is not reserved.

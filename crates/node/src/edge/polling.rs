@@ -18,7 +18,10 @@ use signalbox_engineio::{
 };
 use tokio::sync::oneshot;
 
-use super::client;
+use super::{
+    client,
+    unread::{COUNTED_FROM, Unread},
+};
 use crate::{
     inbox::Busy,
     message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
@@ -101,7 +104,7 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
     };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
     let (sid, body) = shard.with(|state, now| state.open_polling(now, principal, handshake));
-    let mut response = reply(request, body);
+    let Some(mut response) = reply(node, request, body) else { return busy() };
     if let Some(name) = &config.cookie {
         let cookie =
             Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
@@ -111,42 +114,58 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
     response
 }
 
-/// The body of a GET's answer.
-fn reply(request: &HttpRequest, body: String) -> HttpResponse {
+/// The answer to a GET; `None` if too much waits for clients that do not read theirs.
+fn reply(node: &Node, request: &HttpRequest, body: String) -> Option<HttpResponse> {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
+    let mut body = Bytes::from(body);
     if body.len() >= COMPRESS_FROM
-        && let Some((encoding, compressed)) = compress(request, body.as_bytes())
+        && let Some((encoding, compressed)) = compress(request, &body)
     {
         response.insert_header((header::CONTENT_ENCODING, encoding));
-        return response.body(compressed);
+        body = compressed.into();
     }
-    response.body(body)
+    Some(match body.len() {
+        0..COUNTED_FROM => response.body(body),
+        _ => response.body(Unread::new(&node.shared, body)?),
+    })
 }
 
-/// Compresses with the first of gzip and deflate that the client accepts.
+/// Compresses as the client accepts it.
 fn compress(request: &HttpRequest, body: &[u8]) -> Option<(&'static str, Vec<u8>)> {
-    let accepted = request.headers().get(header::ACCEPT_ENCODING)?.to_str().ok()?.to_ascii_lowercase();
-    let accepts = |name: &str| {
-        accepted.split(',').any(|coding| {
-            let (coding, weight) = coding.split_once(';').unwrap_or((coding, ""));
-            let weight = weight.trim().trim_start_matches("q=");
-            (coding.trim() == name || coding.trim() == "*")
-                && !matches!(weight, "0" | "0.0" | "0.00" | "0.000")
+    let out = Vec::with_capacity(body.len() / 2);
+    match coding(request.headers().get(header::ACCEPT_ENCODING)?.to_str().ok()?)? {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(out, Compression::fast());
+            encoder.write_all(body).ok()?;
+            Some(("gzip", encoder.finish().ok()?))
+        }
+        coding => {
+            let mut encoder = ZlibEncoder::new(out, Compression::fast());
+            encoder.write_all(body).ok()?;
+            Some((coding, encoder.finish().ok()?))
+        }
+    }
+}
+
+/// Of gzip and deflate the one that is liked better, if any is accepted (RFC 9110 §12.5.3); gzip if both are.
+fn coding(accepted: &str) -> Option<&'static str> {
+    let accepted = accepted.to_ascii_lowercase();
+    let weight_of = |name: &str| {
+        accepted.split(',').find_map(|item| {
+            let (coding, weight) = item.split_once(';').unwrap_or((item, "q=1"));
+            let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse().ok());
+            (coding.trim() == name).then(|| weight.unwrap_or(0.0_f32))
         })
     };
-    let out = Vec::with_capacity(body.len() / 2);
-    if accepts("gzip") {
-        let mut encoder = GzEncoder::new(out, Compression::fast());
-        encoder.write_all(body).ok()?;
-        Some(("gzip", encoder.finish().ok()?))
-    } else if accepts("deflate") {
-        let mut encoder = ZlibEncoder::new(out, Compression::fast());
-        encoder.write_all(body).ok()?;
-        Some(("deflate", encoder.finish().ok()?))
-    } else {
-        None
+    // What is named is not meant by the star.
+    let weight = |name: &str| weight_of(name).or_else(|| weight_of("*")).unwrap_or(0.0);
+    let (gzip, deflate) = (weight("gzip"), weight("deflate"));
+    match (gzip >= deflate, gzip.max(deflate) > 0.0) {
+        (_, false) => None,
+        (true, true) => Some("gzip"),
+        (false, true) => Some("deflate"),
     }
 }
 
@@ -208,11 +227,19 @@ impl Session<'_> {
             Ok(PollReply::Refused(refused)) => Err(refused),
             Err(_) => Err(RequestRefused::UnknownSid),
         };
-        guard.request = None;
-        match answer {
-            Ok(body) => reply(request, body),
+        let answer = match answer {
+            Ok(body) => match reply(self.node, request, body) {
+                Some(reply) => reply,
+                None => {
+                    // What the session was to be told is lost, and so is the session.
+                    self.node.metrics().evictions.with_label_values(&["memory_budget"]).inc();
+                    return busy();
+                }
+            },
             Err(refused) => self.refused(refused),
-        }
+        };
+        guard.request = None;
+        answer
     }
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
@@ -276,7 +303,7 @@ pub(crate) fn hand_over(node: &Node, place: Place, request: Request) -> Result<(
     }
 }
 
-/// The session's owner is too far behind.
+/// The session's owner is too far behind, or too much waits for slow clients.
 fn busy() -> HttpResponse {
     HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "1")).finish()
 }
@@ -320,4 +347,31 @@ async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) ->
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_coding_is_one_that_the_client_accepts() {
+        for (accepted, expected) in [
+            ("gzip, deflate, br", Some("gzip")),
+            ("GZIP", Some("gzip")),
+            ("deflate, gzip", Some("gzip")),
+            ("gzip;q=0.1, deflate", Some("deflate")),
+            ("gzip;q=0, deflate;q=0.5", Some("deflate")),
+            ("gzip ; q=0", None),
+            ("gzip;q=0.000", None),
+            ("*", Some("gzip")),
+            ("*;q=0", None),
+            ("gzip;q=0, *", Some("deflate")),
+            ("gzip;q=0, deflate;q=0, *", None),
+            ("br, identity", None),
+            ("gzip;q=high", None),
+            ("", None),
+        ] {
+            assert_eq!(coding(accepted), expected, "{accepted}");
+        }
+    }
 }

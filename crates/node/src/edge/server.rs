@@ -25,6 +25,10 @@ use crate::node::Node;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between requests; longer than a load balancer's usual minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may read nothing of what waits for it before the kernel gives the connection up. WebSockets have pings that
+/// notice; the answer to a request has none.
+#[cfg(target_os = "linux")]
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted; the usual limit of the system.
 const BACKLOG: u32 = 4096;
 
@@ -54,6 +58,9 @@ pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
             let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
             socket.set_reuse_address(true)?;
             socket.set_nonblocking(true)?;
+            // Its connections inherit it.
+            #[cfg(target_os = "linux")]
+            socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
             socket.bind(&address.into())?;
             socket.listen(BACKLOG as i32)?;
             Ok(TcpListener::from(socket))
@@ -148,5 +155,20 @@ impl Node {
             let service = http_service!(node, cors, configure, TlsStream<TcpStream>);
             service.rustls_0_23(tls.clone()).map_err(|_| ())
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_those_who_read_nothing_are_given_up() {
+        let listener = bind("127.0.0.1", 0).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        let timeout = socket2::SockRef::from(&connection).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(UNREAD_TIMEOUT));
     }
 }

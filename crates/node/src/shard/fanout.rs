@@ -121,10 +121,10 @@ impl State {
         self.account_session(key);
     }
 
-    /// Tells the node's budget how what waits for a poll has changed.
+    /// Tells the node's budget how what waits for a poll, or for the rest of an event, has changed.
     pub(super) fn account_session(&mut self, key: u32) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        let buffered = session.engine.buffered();
+        let buffered = session.engine.buffered() + session.connection.buffered();
         let change = buffered as isize - std::mem::replace(&mut session.local.accounted, buffered) as isize;
         self.account(change);
     }
@@ -164,10 +164,11 @@ impl State {
     /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
     fn fullest(&self) -> Option<Evicted> {
         let sessions = self.sessions.iter().map(|(key, session)| {
-            let waiting = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.queued());
+            let unread = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.held());
+            let waiting = unread + session.connection.buffered();
             (waiting, Evicted::Session { key: key as u32, number: session.local.number })
         });
-        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.queued(), Evicted::Conn(peer.conn.clone())));
+        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.held(), Evicted::Conn(peer.conn.clone())));
         let (waiting, who) = sessions.chain(peers).max_by_key(|(waiting, _)| *waiting)?;
         (waiting > 0).then_some(who)
     }

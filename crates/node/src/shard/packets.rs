@@ -54,20 +54,24 @@ impl State {
     pub(super) fn binary(&mut self, now: Instant, key: u32, bytes: Bytes) {
         let limit = self.node.config.outbox_limit;
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        match session.connection.binary(bytes) {
-            Ok(Some(whole)) => match session.connection.whole(&whole) {
+        let arrived = session.connection.binary(bytes);
+        let held = session.connection.buffered();
+        self.account_session(key);
+        match arrived {
+            Ok(Some(whole)) => match self.sessions[key as usize].connection.whole(&whole) {
                 Ok(event) => self.packet(now, key, event),
                 Err(_) => self.end(now, key, End::Close),
             },
             // Attachments are bounded one by one by the transport, and all together here.
-            Ok(None) if session.connection.buffered() <= limit => {}
+            Ok(None) if held <= limit => {}
             _ => self.end(now, key, End::Close),
         }
     }
 
     fn packet(&mut self, now: Instant, key: u32, event: Event<'_>) {
         match event {
-            Event::Nothing => {}
+            // Such as the first part of a binary event.
+            Event::Nothing => self.account_session(key),
             Event::Connect { namespace, auth } => self.connect(now, key, namespace, auth),
             Event::Disconnect { slot } => {
                 if let Some(joined) = self.sessions[key as usize].connection.leave(slot) {

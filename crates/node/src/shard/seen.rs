@@ -126,6 +126,10 @@ pub(crate) fn digest(change: &Change) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use signalbox_cluster::Record;
+
     use super::*;
 
     #[test]
@@ -139,5 +143,57 @@ mod tests {
         assert!(lasts.has_seen(origin(2, 0), 1) && !lasts.has_seen(origin(2, 1), 1));
         lasts.retain(|node| node == NodeTag(2));
         assert_eq!(lasts.iter().collect::<Vec<_>>(), [(origin(2, 0), 5)]);
+    }
+
+    #[test]
+    fn a_difference_of_another_node_is_news_only_in_part() {
+        let (here, there) = (NodeTag(1), NodeTag(2));
+        let name = RoomName { namespace: "/".into(), name: "room".into() };
+        let number = |version: u128, part: u128| version << VERSION_BITS | part;
+        let record = |socket, profile: &str| {
+            let socket = Address::from_bytes([socket; 15]);
+            Arc::new(Record { socket, profile: profile.into(), joined: None, updated: None, left: None })
+        };
+        let (a, b, c) = (record(1, "a"), record(2, "b"), record(3, "c"));
+        let joined = |record: &Arc<Record>| Change::Joined(record.clone());
+        let left = |record: &Arc<Record>| Change::Left(record.clone());
+        // There the client was told that B has come and C has gone, up to version 5.
+        let room = SeenRoom {
+            room: name.clone(),
+            broadcasts: Lasts::default(),
+            told: number(5, 0),
+            changes: vec![(b.socket, digest(&joined(&b))), (c.socket, None)],
+        };
+        let (numbers, everywhere) = (Vec::new(), Lasts::default());
+        let mut seen = Seen { node: there, numbers, everywhere, rooms: vec![room] };
+        let mut told = |number, change| seen.was_told(here, &name, number, &change);
+        // The version that was told, whatever its part.
+        assert!(told(number(5, 3), joined(&a)));
+        // A difference up to version 7: A is news, B and C are not.
+        assert!(!told(number(7, 0), joined(&a)));
+        assert!(told(number(7, 1), joined(&b)));
+        assert!(told(number(7, 2), left(&c)));
+        // From then on they change as anybody.
+        assert!(!told(number(8, 0), left(&b)));
+        assert!(!told(number(9, 0), joined(&b)));
+    }
+
+    #[test]
+    fn of_its_own_node_the_number_says_all() {
+        let name = RoomName { namespace: "/".into(), name: "room".into() };
+        let record = Record {
+            socket: Address::from_bytes([1; 15]),
+            profile: "{}".into(),
+            joined: None,
+            updated: None,
+            left: None,
+        };
+        let change = Change::Joined(Arc::new(record));
+        let (broadcasts, changes) = (Lasts::default(), Vec::new());
+        let room = SeenRoom { room: name.clone(), broadcasts, told: 0x5_0001, changes };
+        let (numbers, everywhere) = (Vec::new(), Lasts::default());
+        let mut seen = Seen { node: NodeTag(1), numbers, everywhere, rooms: vec![room] };
+        assert!(seen.was_told(NodeTag(1), &name, 0x5_0001, &change));
+        assert!(!seen.was_told(NodeTag(1), &name, 0x5_0002, &change));
     }
 }

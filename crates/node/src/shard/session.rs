@@ -81,7 +81,7 @@ pub(crate) struct Local {
     pub(crate) timer_at: Option<Instant>,
     /// On the list of sessions whose pending GET may have a body.
     pub(crate) is_listed: bool,
-    /// Bytes that wait for a poll, as far as the node's budget knows.
+    /// Bytes that wait for a poll, or for the rest of an event, as far as the node's budget knows.
     pub(crate) accounted: usize,
 }
 

@@ -90,6 +90,7 @@ fn example(arg: &Arg) -> String {
         "ID" => "node-1",
         "URL" => "redis://127.0.0.1:6379",
         "ADDRESS" => "127.0.0.1:9005",
+        "SECRET" => "16-bytes-or-more",
         other => other,
     };
     example.to_owned()
@@ -144,6 +145,8 @@ fn unknown_flag(flag: &str, command: &Command) -> ConfigError {
     let names = command.get_arguments().filter(|arg| !arg.is_hide_set()).map(long_name);
     let nearest = flag.strip_prefix("--").and_then(|name| suggest(name, names));
     let remedy = match nearest {
+        // It is known, so what stands before it keeps it from being one.
+        Some(name) if flag.strip_prefix("--") == Some(name) => "put it in front of the --".to_owned(),
         Some(name) => format!("did you mean --{name}?"),
         None => "see --help".to_owned(),
     };

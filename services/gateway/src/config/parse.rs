@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::cidr::Cidr;
 use super::error::quote;
@@ -243,7 +243,10 @@ pub(super) fn file_name(text: &str) -> Parsed<PathBuf> {
 
 pub(super) fn log_filter(text: &str) -> Parsed<String> {
     let filter = text.trim();
-    if filter.is_empty() || EnvFilter::builder().parse(filter).is_err() {
+    // A lone word is taken for a target where it is no level, and a mistyped level would log nothing of all the others.
+    let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+    let is_plain = |part: &str| part.contains('=') || is_level(part.trim());
+    if !filter.split(',').all(is_plain) || EnvFilter::builder().parse(filter).is_err() {
         return Err(format!("{} is not a log filter", quote(text)));
     }
     Ok(filter.to_owned())
@@ -347,7 +350,7 @@ mod tests {
         for text in ["info", "warn,signalbox_node=debug", "off"] {
             assert!(log_filter(text).is_ok(), "{text:?}");
         }
-        for text in ["", "info=loud", "a=b=c"] {
+        for text in ["", "info=loud", "a=b=c", "inof", "info,,", "warn,signalbox_node"] {
             assert!(log_filter(text).is_err(), "{text:?}");
         }
     }

@@ -218,7 +218,7 @@ pub struct ManagementSettings {
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "Node")]
 pub struct NodeSettings {
-    /// Name of this node in logs and metrics, 1 to 64 of A-Z a-z 0-9 . _ -. Without it one is made at every start.
+    /// Name of this node in logs and in its cluster, 1 to 64 of A-Z a-z 0-9 . _ -. Without it one is made at every start.
     #[arg(long, value_name = "ID", value_parser = parse::node_id)]
     pub node_id: Option<String>,
 

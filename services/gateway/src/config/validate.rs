@@ -172,6 +172,28 @@ impl Check<'_> {
             let problem = format!("{} lies under the Socket.IO path {}", quote(peerserver), quote(socketio));
             return Err(self.bad("path", problem));
         }
+        self.routes(settings)
+    }
+
+    /// The Socket.IO path is a prefix, and the demo comes first: neither may take what a PeerJS client asks for.
+    fn routes(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let socketio = settings.socketio.socketio_path.as_str();
+        let mount = settings.peerserver.path.trim_end_matches('/');
+        let keys = settings.peerserver.key.iter().map(|key| format!("{mount}/{key}/"));
+        // Of those that decide it, one that somebody set is the one to change.
+        let names = ["key", "path", "socketio-path", "no-trailing-slash"];
+        let name = names.into_iter().find(|name| self.origins.of(name) != &Origin::Default);
+        let name = name.unwrap_or("socketio-path");
+        for path in keys.chain([format!("{mount}/peerjs")]) {
+            if path.starts_with(socketio) {
+                let problem = format!("{} would take {} of the PeerServer", quote(socketio), quote(&path));
+                return Err(self.bad(name, problem));
+            }
+            if is_under(&path, DEMO_PATH) {
+                let problem = format!("{} of the PeerServer belongs to the demo page", quote(&path));
+                return Err(self.bad("key", problem));
+            }
+        }
         Ok(())
     }
 

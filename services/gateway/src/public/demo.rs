@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use rust_embed::Embed;
 
 use super::{File, bundles::Bundles};
-use crate::config::Settings;
+use crate::config::{Settings, Transport};
 
 /// The files of `demo/`.
 #[derive(Embed)]
@@ -48,12 +48,22 @@ impl Demo {
 fn index(page: &str, settings: &Settings, bundles: &Bundles) -> String {
     let peer_path = format!("{}/", settings.peerserver.path.trim_end_matches('/'));
     let key = settings.peerserver.key.first().map_or("peerjs", String::as_str);
+    let transport = |transport: &Transport| match transport {
+        Transport::Polling => "polling",
+        Transport::WebSocket => "websocket",
+    };
+    let transports: Vec<&str> = settings.socketio.transports.iter().map(transport).collect();
     let mut page = page
         .replacen("data-peer-path=\"/\"", &format!("data-peer-path=\"{}\"", escape(&peer_path)), 1)
         .replacen("data-peer-key=\"peerjs\"", &format!("data-peer-key=\"{}\"", escape(key)), 1)
         .replacen(
             "data-socketio-path=\"/socket.io/\"",
             &format!("data-socketio-path=\"{}\"", escape(&settings.socketio.socketio_path)),
+            1,
+        )
+        .replacen(
+            "data-transports=\"polling,websocket\"",
+            &format!("data-transports=\"{}\"", transports.join(",")),
             1,
         );
     for pinned in &bundles.pinned {

@@ -50,12 +50,10 @@ impl Site {
             let demo = demo.clone();
             async move { demo.serve(&request, &path) }
         };
-        routes.route(
-            "/demo",
-            web::get().to(async || {
-                HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/demo/")).finish()
-            }),
-        );
+        let redirect =
+            async || HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/demo/")).finish();
+        routes.route("/demo", web::get().to(redirect));
+        routes.route("/demo", web::head().to(redirect));
         routes.route("/demo/{file:[a-z0-9.-]*}", web::get().to(serve.clone()));
         routes.route("/demo/{file:[a-z0-9.-]*}", web::head().to(serve));
     }

@@ -5,7 +5,6 @@ import { closeAll } from "./lib/cleanup.mjs";
 import { Redis, startNodes } from "./cluster/setup.mjs";
 import { balanced } from "./cluster/balanced.mjs";
 import { faults } from "./cluster/faults.mjs";
-import { moving } from "./cluster/moving.mjs";
 import { costs, vocabulary } from "./cluster/vocabulary.mjs";
 
 const redis = await Redis.start();
@@ -15,5 +14,4 @@ after(closeAll);
 vocabulary(nodes);
 costs(redis, nodes);
 balanced(nodes);
-moving(redis, nodes);
 faults(redis, nodes);

@@ -114,6 +114,13 @@ describe("Socket.IO packets over WebSocket", () => {
     await assertKept(await RawSocket.join(target.url), [`4510-["a",${list}]`, ...list.map(() => BYTES)]);
   });
 
+  test("attachments that are together more than may wait for a client", async () => {
+    const list = Array.from({ length: 6 }, (_, num) => `{"_placeholder":true,"num":${num}}`);
+    const frames = [`456-["a",${list}]`, ...list.map(() => Buffer.alloc(900_000))];
+    const isClosed = differs(target, "attachments that are together more than may wait for a client");
+    await (isClosed ? assertClosed : assertKept)(await RawSocket.join(target.url), frames);
+  });
+
   test("an array nested 5,000 deep harms nobody", async () => {
     const socket = await RawSocket.join(target.url);
     socket.send(`42["a",${"[".repeat(5000)}${"]".repeat(5000)}]`);

@@ -130,9 +130,11 @@ fn the_demo_needs_nobody_else_with_a_vendor_directory() {
 #[test]
 fn the_demo_is_found_without_its_slash() {
     let server = Server::bare(&[]);
-    let response = get(server.public(), "/demo");
-    assert!(matches!(response.status, 301 | 302 | 307 | 308), "{}", response.status);
-    assert_eq!(response.header("Location"), Some("/demo/"));
+    for method in ["GET", "HEAD"] {
+        let response = request(server.public(), method, "/demo", &[], "");
+        assert!(matches!(response.status, 301 | 302 | 307 | 308), "{method}: {}", response.status);
+        assert_eq!(response.header("Location"), Some("/demo/"));
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Where the program listens, and what it serves where.
 
-use std::time::Duration;
+use std::{io::Read as _, time::Duration};
 
-use crate::harness::{Server, http::get};
+use crate::harness::{
+    Server,
+    http::{connect, get, send},
+};
 
 const HEALTH: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
@@ -58,4 +61,16 @@ fn a_node_that_just_started_is_alive_and_ready() {
     let server = Server::bare(&[]);
     assert_eq!(get(server.management(), "/livez").body, r#"{"status":"alive"}"#);
     assert_eq!(get(server.management(), "/readyz").body, r#"{"status":"ready"}"#);
+}
+
+#[test]
+fn health_may_be_asked_for_with_head() {
+    let server = Server::bare(&[]);
+    for target in ["/livez", "/readyz", "/metrics"] {
+        let mut stream = connect(server.management());
+        send(&mut stream, server.management(), "HEAD", target, &[], "");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{target}: {answer}");
+    }
 }

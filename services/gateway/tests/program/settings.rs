@@ -110,12 +110,24 @@ fn the_peerserver_can_be_mounted_elsewhere() {
 }
 
 #[test]
+fn a_key_may_be_any_text_in_a_path_too() {
+    let server = Server::bare(&["--key", "schlüssel", "--allow_discovery"]);
+    let mut peer =
+        WebSocket::connect(server.public(), "/peerjs?key=schl%C3%BCssel&id=one&token=t", &[]).expect("101");
+    assert_eq!(peer.text(), r#"{"type":"OPEN"}"#);
+    assert_eq!(get(server.public(), "/schl%C3%BCssel/peers").body, r#"["one"]"#);
+    assert_eq!(get(server.public(), "/peerjs/peers").body, "[]");
+}
+
+#[test]
 fn polling_can_be_turned_off() {
     let server = Server::bare(&["--transports", "websocket"]);
     let polling = get(server.public(), POLLING);
     assert_eq!((polling.status, &*polling.body), (400, r#"{"code":0,"message":"Transport unknown"}"#));
     let mut socket = WebSocket::connect(server.public(), SOCKETIO, &[]).expect("101");
     assert!(socket.text().contains(r#""upgrades":[]"#));
+    let demo = get(server.public(), "/demo/").body;
+    assert!(demo.contains("data-transports=\"websocket\""), "{demo}");
 }
 
 #[test]

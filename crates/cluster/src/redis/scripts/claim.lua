@@ -1,5 +1,5 @@
 -- Claims an id, or takes it over from a holder with the same token. What waits for the id comes with it.
--- KEYS claims, index of the owner, queue, waits
+-- KEYS claims, index of the owner, owners, losses to the owner, queue, waits
 -- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full
 -- A claim is owner (12) shard (1) key (4) generation (8) standing (1) token.
 local old = redis.call('HGET', KEYS[1], ARGV[2])
@@ -11,12 +11,16 @@ if old then
   generation = math.max(generation, struct.unpack('>I8', string.sub(old, 18, 25)) + 1)
   superseded = string.sub(old, 1, 25)
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])
+  if string.sub(old, 1, 4) ~= string.sub(ARGV[4], 1, 4) then
+    -- Kept until its node has been told.
+    redis.call('SADD', KEYS[4], string.sub(ARGV[3], 3) .. superseded)
+  end
 elseif ARGV[6] == '1' then
   return {'full'}
 end
 local packed = struct.pack('>I8', generation)
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4] .. packed .. '\0' .. ARGV[5])
-redis.call('SADD', KEYS[2], ARGV[3])
-local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
-redis.call('DEL', KEYS[3], KEYS[4])
+if redis.call('SADD', KEYS[2], ARGV[3]) == 1 then redis.call('SADD', KEYS[3], string.sub(ARGV[4], 1, 12)) end
+local waiting = redis.call('LRANGE', KEYS[5], 0, -1)
+redis.call('DEL', KEYS[5], KEYS[6])
 return {'granted', packed, superseded, waiting}

@@ -1,10 +1,11 @@
 -- Renews a lease, or begins one. A lease that has run out is never renewed.
 -- A lease that has run out is moved to the dead by the first who reaps, and is remembered there from then on: however late that
 -- is, what its owner left is reaped. Who reaps takes some at once, those that have waited longest first.
--- KEYS leases, info, claims, sum, version, dead, due
+-- KEYS leases, info, claims, sum, version, dead, due, swept
 -- ARGV owner (12 bytes), whether it begins, info, claims, whether it reaps, lease (ms), time to reap (ms), memory of the dead (ms),
---      most at once
--- Returns whether it was renewed, the version of the membership, the sum of the claims, and the owners to be reaped.
+--      most at once, time between sweeps (ms)
+-- Returns whether it was renewed, the version of the membership, the sum of the claims, the owners to be reaped, and whether it is
+-- time to sweep: to look for records whose lease is not even remembered.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner = ARGV[1]
@@ -24,7 +25,7 @@ if begins or until_ and tonumber(until_) > now then
     redis.call('INCRBY', KEYS[4], ARGV[4] - held)
   end
 end
-local reap = {}
+local reap, sweeps = {}, 0
 if ARGV[5] == '1' then
   local function until_now(key, now) return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, ARGV[9]) end
   for _, dead in ipairs(until_now(KEYS[6], now - ARGV[8])) do
@@ -43,5 +44,6 @@ if ARGV[5] == '1' then
   end
   reap = until_now(KEYS[7], now)
   for _, dead in ipairs(reap) do redis.call('ZADD', KEYS[7], now + ARGV[7], dead) end
+  if redis.call('SET', KEYS[8], '', 'NX', 'PX', ARGV[10]) then sweeps = 1 end
 end
-return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap}
+return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap, sweeps}

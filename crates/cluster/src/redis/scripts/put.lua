@@ -1,6 +1,6 @@
 -- Puts a membership record, and publishes what has changed. A record that is there already and says the same is only given to its
 -- new owner. With a tag to take it from, one of that node is given to its new owner whatever it says.
--- KEYS room, index of the owner
+-- KEYS room, index of the owner, owners
 -- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag to take it from,
 --      whether records are wanted, epoch and version that are known
 -- A room that stands before what is known has been set back: it begins a later epoch, so that no stamp means two things.
@@ -31,7 +31,7 @@ if old and string.sub(old, 1, 12) ~= ARGV[6] then
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[5])
 end
 redis.call('HSET', KEYS[1], ARGV[4], ARGV[6] .. record)
-redis.call('SADD', KEYS[2], ARGV[5])
+if redis.call('SADD', KEYS[2], ARGV[5]) == 1 then redis.call('SADD', KEYS[3], ARGV[6]) end
 local version = before
 if changed then
   version = tostring(redis.call('HINCRBY', KEYS[1], '#v', 1))

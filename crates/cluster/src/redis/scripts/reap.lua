@@ -1,5 +1,5 @@
--- Removes some of what a dead owner left in one partition. Returns how much is left.
--- KEYS index of the owner
+-- Removes some of what a dead owner left in one partition. Returns how much is left, and its losses, which stay until they are settled.
+-- KEYS index of the owner, owners, losses to the owner
 -- ARGV base, publish command, owner (12 bytes), how much at most
 -- An entry goes last, so that nothing is forgotten should the script fail (a key may be on its way to another server).
 -- Entries are c \0 realm \0 id, r \0 namespace \0 room \0 socket, u \0 namespace \0 socket (15 bytes, zeros too).
@@ -33,4 +33,7 @@ for _, entry in ipairs(entries) do
   end
 end
 if #entries > 0 then redis.call('SREM', KEYS[1], unpack(entries)) end
-return redis.call('SCARD', KEYS[1])
+local left = redis.call('SCARD', KEYS[1])
+local losses = redis.call('SMEMBERS', KEYS[3])
+if left == 0 and #losses == 0 then redis.call('SREM', KEYS[2], owner) end
+return {left, losses}

@@ -1,6 +1,6 @@
 -- Claims an id again after the store, the lease or the bus was lost. Of two claims the one with the lower standing stays, then the
 -- lower generation, then the lower tag; with the same token it is the same client, whose later connection is alive.
--- KEYS claims, index of the owner, queue, waits
+-- KEYS claims, index of the owner, owners, losses to the owner, queue, waits
 -- ARGV base, id, entry of the index, claim (its first 12 bytes: the owner)
 -- Numbers are compared as such: how strings compare depends on the server's locale.
 local function generation(claim) return (struct.unpack('>I8', string.sub(claim, 18, 25))) end
@@ -26,11 +26,15 @@ if old then
     end
     if stays then return {'taken'} end
     superseded = string.sub(old, 1, 25)
+    if tag(old) ~= tag(ARGV[4]) then
+      -- Kept until its node has been told.
+      redis.call('SADD', KEYS[4], string.sub(ARGV[3], 3) .. superseded)
+    end
   end
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])
 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
-redis.call('SADD', KEYS[2], ARGV[3])
-local waiting = redis.call('LRANGE', KEYS[3], 0, -1)
-redis.call('DEL', KEYS[3], KEYS[4])
+if redis.call('SADD', KEYS[2], ARGV[3]) == 1 then redis.call('SADD', KEYS[3], string.sub(ARGV[4], 1, 12)) end
+local waiting = redis.call('LRANGE', KEYS[5], 0, -1)
+redis.call('DEL', KEYS[5], KEYS[6])
 return {'kept', superseded, waiting}

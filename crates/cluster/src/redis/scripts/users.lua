@@ -1,5 +1,5 @@
 -- Puts and removes users; all are of one partition.
--- KEYS index of the owner, then users and order of each namespace
+-- KEYS index of the owner, owners, then users and order of each namespace
 -- ARGV base, owner (12 bytes), count of puts, then namespace, socket (15 bytes), profile of each; then namespace, socket of each
 --      that is gone
 local base, owner = ARGV[1], ARGV[2]
@@ -14,7 +14,7 @@ for _ = 1, tonumber(ARGV[3]) do
   end
   redis.call('HSET', base .. 'u:' .. namespace, socket, owner .. profile)
   redis.call('ZADD', base .. 'z:' .. namespace, 0, socket)
-  redis.call('SADD', KEYS[1], entry)
+  if redis.call('SADD', KEYS[1], entry) == 1 then redis.call('SADD', KEYS[2], owner) end
 end
 while at < #ARGV do
   local namespace, socket = ARGV[at], ARGV[at + 1]

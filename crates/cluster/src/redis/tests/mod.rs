@@ -442,6 +442,39 @@ fn reaping(one: &Node, two: &Node) {
 }
 
 #[test]
+fn what_a_node_wrote_after_its_lease_was_deleted_is_reaped_too() {
+    let server = Server::start();
+    let one = Node::start(&server, 1);
+    let two = Node::start(&server, 2);
+    // It has just joined. Until its next heartbeat, a second later, it cannot know that its lease is gone.
+    server.ask("FLUSHALL");
+    assert!(two.claim(7, "x", "t").is_some());
+    let (second, _) = two.join(&room(), 2);
+    two.cluster.die();
+    one.wait_until(Status::Degraded);
+    one.wait_until(Status::Online);
+    let (_, others) = one.join(&room(), 1);
+    assert_eq!(others, [second]);
+    // Nobody remembers its lease: it shows in what it wrote.
+    assert_eq!(one.change(), ("left", second));
+    until(|| one.claim(8, "x", "other"));
+}
+
+#[test]
+fn a_node_that_leaves_is_forgotten_with_what_it_had() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let (_, _) = one.join(&room(), 1);
+    let (second, _) = two.join(&room(), 2);
+    assert_eq!(one.change(), ("joined", second));
+    until(|| (one.cluster.nodes().len() == 2).then_some(()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(two.cluster.leave(Instant::now()));
+    assert_eq!(one.change(), ("left", second));
+    until(|| (one.cluster.nodes().len() == 1).then_some(()));
+}
+
+#[test]
 fn an_empty_redis_is_filled_again_and_nobody_is_told_of_it() {
     let mut server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));

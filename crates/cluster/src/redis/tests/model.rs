@@ -25,7 +25,7 @@ use crate::{
     model::Model,
     partition,
     redis::{commands::all, pump, wire},
-    store::{Call, Reply, RoomDelta},
+    store::{Call, Loss, Reply, RoomDelta},
 };
 
 type Checked<T = ()> = Result<T, TestCaseError>;
@@ -35,7 +35,11 @@ const CASES: u32 = 60;
 const MARK: &str = "mark";
 /// Sets back what Redis remembers of the time.
 const AGE: &str = "for _, key in ipairs(KEYS) do \
-    for _, owner in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -ARGV[1], owner) end end";
+    if redis.call('TYPE', key).ok == 'string' then \
+        local left = redis.call('PTTL', key) - ARGV[1] \
+        if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end \
+    else for _, owner in ipairs(redis.call('ZRANGE', key, 0, -1)) do \
+        redis.call('ZINCRBY', key, -ARGV[1], owner) end end end";
 /// Counts claims, records and users, and what stands in the indexes of owners: one for each. And the users in order.
 const COUNT: &str = "local all, indexed, users, ordered = 0, 0, 0, 0 \
     for _, key in ipairs(redis.call('KEYS', '*')) do \
@@ -116,8 +120,8 @@ impl Redis {
 
     fn age(&self, passed: u64) -> Cmd {
         let mut age = cmd("EVAL");
-        age.arg(AGE).arg(3);
-        for what in ["l", "b", "o"] {
+        age.arg(AGE).arg(4);
+        for what in ["l", "b", "o", "w"] {
             age.arg(&self.context.keys.nodes(what)[..]);
         }
         age.arg(passed);
@@ -153,7 +157,7 @@ impl Redis {
             }
             Call::Reap { .. } => {
                 let mut left = values.clone();
-                while left != [Value::Int(0)] {
+                while calls::leaves_some(&left) {
                     left = self.send(self.context.commands(&call)).await?;
                 }
             }
@@ -250,13 +254,14 @@ impl<'a> World<'a> {
         let mut replies = Vec::new();
         for (call, (time, reply)) in ours.into_iter().zip(answers) {
             let now = self.began.0 + Duration::from_millis(time - self.began.1 + self.passed);
+            let claim = claim_of(&call);
             let (ours, deltas) = self.model.execute(call, now);
             published.extend(deltas);
-            replies.push((ours, reply));
+            replies.push((claim, ours, reply));
         }
         self.same_changes(published, theirs, any_order)?;
-        for (ours, theirs) in replies {
-            self.same_reply(ours, theirs)?;
+        for (claim, ours, theirs) in replies {
+            self.same_reply(claim, ours, theirs)?;
         }
         Ok(())
     }
@@ -290,7 +295,19 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn same_reply(&mut self, ours: Reply, theirs: Reply) -> Checked {
+    fn same_reply(
+        &mut self,
+        claim: Option<(Owner, RealmId, Arc<str>)>,
+        ours: Reply,
+        theirs: Reply,
+    ) -> Checked {
+        let loss = claim.zip(superseded(&ours)).zip(superseded(&theirs));
+        if let Some((((by, realm, id), ours), theirs)) =
+            loss.filter(|(((by, ..), old), _)| old.owner.tag != by.tag)
+        {
+            let loss = |old| Loss { by, realm, id: id.clone(), old };
+            self.given.losses.push([loss(ours), loss(theirs)]);
+        }
         match (&ours, &theirs) {
             (Reply::Granted { generation: a, .. }, Reply::Granted { generation: b, .. }) => {
                 self.generations.learn(*a, *b)?;
@@ -323,6 +340,7 @@ impl<'a> World<'a> {
             }
             Reply::Kept { superseded, .. } => superseded.iter_mut().for_each(holder),
             Reply::Holder(of, _) => holder(of),
+            Reply::Reaped(losses) => losses.iter_mut().map(|loss| &mut loss.old).for_each(holder),
             Reply::Peer(found) => found.iter_mut().for_each(holder),
             Reply::Put { stamp, .. } => stamp.epoch = self.epochs.ours(stamp.epoch),
             Reply::Records { stamp: Some(stamp), .. } => stamp.epoch = self.epochs.ours(stamp.epoch),
@@ -359,11 +377,21 @@ impl<'a> World<'a> {
         let counted = self.redis.send(vec![count]).await?.remove(0);
         let [all, indexed, users, ordered]: [u64; 4] = redis::from_redis_value(counted).unwrap_or_default();
         prop_assert_eq!((all, users), (indexed, ordered));
+        // Whoever has something is listed, and perhaps somebody who had.
+        let answer = self.redis.ask(0, vec![Call::Owners]).await?.pop();
+        let ours = self.model.execute(Call::Owners, self.began.0).0;
+        let (Reply::Owners(ours), Some((_, Reply::Owners(theirs)))) = (ours, answer) else {
+            return Err(TestCaseError::fail("owners"));
+        };
+        prop_assert!(ours.iter().all(|owner| theirs.contains(owner)), "{:?} in {:?}", ours, theirs);
         Ok(())
     }
 
     /// Everything goes; what is left in Redis then is what nobody would ever remove.
     async fn clear(&mut self) -> Checked {
+        for [ours, theirs] in std::mem::take(&mut self.given.losses) {
+            self.both(0, vec![Call::Settle(ours)], vec![Call::Settle(theirs)]).await?;
+        }
         let reap =
             |owner| names::partitions().into_iter().map(move |partition| Call::Reap { owner, partition });
         self.asked(|| names::owners().into_iter().flat_map(reap).collect()).await?;
@@ -373,15 +401,34 @@ impl<'a> World<'a> {
         let (owner, at) = (names::owners()[0], PeerAt { shard: 0, key: 9, generation: 0 });
         let claim = |(realm, id)| Call::Claim { owner, at, realm, id, token: "".into(), full: false };
         self.asked(|| names::peers().map(claim).collect()).await?;
+        prop_assert!(self.given.losses.is_empty());
         self.asked(|| reap(owner).collect()).await?;
         let mut all = cmd("KEYS");
         all.arg("*");
         let left = self.redis.send(vec![all]).await?.remove(0);
         let mut left: Vec<String> = redis::from_redis_value(left).unwrap_or_default();
-        // Numbers that only grow.
-        left.retain(|key| !key.ends_with("}:n") && !key.ends_with(":nodes:v") && !key.ends_with(":nodes:s"));
+        // Numbers that only grow, and what goes with time.
+        let stays = ["}:n", ":nodes:v", ":nodes:s", ":nodes:w"];
+        left.retain(|key| !stays.iter().any(|end| key.ends_with(end)));
         prop_assert!(left.is_empty(), "{:?} is left", left);
         Ok(())
+    }
+}
+
+/// Who claims what, if a call does.
+fn claim_of(call: &Call) -> Option<(Owner, RealmId, Arc<str>)> {
+    match call {
+        Call::Claim { owner, realm, id, .. } | Call::Reclaim { owner, realm, id, .. } => {
+            Some((*owner, *realm, id.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn superseded(reply: &Reply) -> Option<Holder> {
+    match reply {
+        Reply::Granted { superseded, .. } | Reply::Kept { superseded, .. } => *superseded,
+        _ => None,
     }
 }
 
@@ -389,6 +436,7 @@ impl<'a> World<'a> {
 fn readable(mut reply: Reply) -> String {
     match &mut reply {
         Reply::Peers(ids) => ids.sort_unstable(),
+        Reply::Reaped(losses) => losses.sort_unstable_by_key(|loss| format!("{loss:?}")),
         Reply::Nodes(nodes) => nodes.sort_unstable_by_key(|node| node.owner),
         Reply::Queued { opened: Some(number), .. } => *number = 0,
         Reply::Heartbeat(pulse) => {

@@ -42,9 +42,10 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         ),
         (
             vec!["--cluster-secret", "short"],
-            "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret SECRET)",
+            "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret 16-bytes-or-more)",
         ),
         (vec!["-x"], "-x: unknown flag (see --help)"),
+        (vec!["--", "--port", "1"], "--port: unknown flag (put it in front of the --)"),
         (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),
         (vec!["--print-config=yes"], "--print-config: takes no value (leave it out)"),
         (vec!["--proxied", "maybe"], "--proxied: \"maybe\" is not true or false (use e.g. --proxied false)"),
@@ -79,6 +80,28 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         (
             vec!["--path", "/socket.io/x"],
             "--path: \"/socket.io/x\" lies under the Socket.IO path \"/socket.io/\" (use e.g. --path /)",
+        ),
+        (
+            vec!["--socketio-path", "/peerjs"],
+            "--socketio-path: \"/peerjs/\" would take \"/peerjs/\" of the PeerServer (use e.g. --socketio-path \
+             /socket.io/)",
+        ),
+        (
+            vec!["--socketio-path", "/peer", "--no-trailing-slash"],
+            "--socketio-path: \"/peer\" would take \"/peerjs/\" of the PeerServer (use e.g. --socketio-path \
+             /socket.io/)",
+        ),
+        (
+            vec!["--path", "/socket.io2", "--no-trailing-slash"],
+            "--path: \"/socket.io\" would take \"/socket.io2/peerjs/\" of the PeerServer (use e.g. --path /)",
+        ),
+        (
+            vec!["--key", "socket.io"],
+            "--key: \"/socket.io/\" would take \"/socket.io/\" of the PeerServer (use e.g. --key peerjs)",
+        ),
+        (
+            vec!["--key", "demo"],
+            "--key: \"/demo/\" of the PeerServer belongs to the demo page (use e.g. --key peerjs)",
         ),
         (vec!["--path", "/demo"], "--path: \"/demo\" belongs to the demo page (use e.g. --path /)"),
         (

@@ -63,6 +63,12 @@ describe("the handshake", () => {
     test(`${name} is not found`, async () => assert.equal((await http("GET", path)).status, 404));
   }
 
+  test("a percent-encoded parameter", async () => {
+    const reply = await http("GET", "/socket.io/?EIO=4&transport=poll%69ng");
+    if (differs(target, "a percent-encoded parameter")) assertRefusal(reply, UNKNOWN_TRANSPORT);
+    else assert.equal(reply.status, 200);
+  });
+
   for (const [name, method, path, expected] of [
     ["no query", "GET", "/socket.io/", UNKNOWN_TRANSPORT],
     ["no transport", "GET", "/socket.io/?EIO=4", UNKNOWN_TRANSPORT],

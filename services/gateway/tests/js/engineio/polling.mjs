@@ -123,6 +123,12 @@ describe("inside a polling session", { concurrency: true }, () => {
     }
   }
 
+  test("a POST that is not UTF-8", async () => {
+    const session = await PollingSession.join(target.url);
+    assert.equal((await session.post(Buffer.from('42["volatile \xff"]', "latin1"))).body, "ok");
+    await assertEnd(session, differs(target, "a POST that is not UTF-8") ? "abrupt" : "kept");
+  });
+
   test("the limit counts bytes, not characters", async () => {
     const session = await PollingSession.join(target.url);
     assert.equal((await session.post(`42["a","${"é".repeat(LIMIT / 2)}"]`)).status, 413);

@@ -42,6 +42,21 @@ export const DIFFERENCES = {
     ours: "answers with the same digits",
     reason: "the client could not match any other answer",
   },
+  "a percent-encoded parameter": {
+    reference: "decodes transport=poll%69ng",
+    ours: "answers that the transport is unknown; what is valid there needs no encoding",
+    reason: "no client encodes it, and one spelling is one thing less to get wrong",
+  },
+  "a POST that is not UTF-8": {
+    reference: "reads U+FFFD in place of the bytes that are none",
+    ours: "ends the session",
+    reason: "the text is not what the client meant, and on a WebSocket it ends the session on both",
+  },
+  "attachments that are together more than may wait for a client": {
+    reference: "holds ten times the limit of a message",
+    ours: "closes the connection",
+    reason: "what one connection makes the server hold is bounded, and such an event is more than most clients could be sent",
+  },
 };
 
 /** Whether the case called `name` is answered otherwise by the server under test. */

@@ -54,7 +54,9 @@ fn about_peers() -> impl Strategy<Value = Step> {
                 Step::Reclaim { owner, key, peer, token, standing, generation }
             }
         ),
-        3 => (peer(), generation()).prop_map(|(peer, generation)| Step::Release { peer, generation }),
+        3 => (0..OWNERS, peer(), generation())
+            .prop_map(|(owner, peer, generation)| Step::Release { owner, peer, generation }),
+        2 => (0..MANY).prop_map(|loss| Step::Settle { loss }),
         6 => (0..IDS.len(), peer(), token(), any::<bool>(), letters).prop_map(
             |(src, dst, token, forced, (letter, times))| Step::Deliver { src, dst, token, forced, letter, times }
         ),
@@ -124,6 +126,8 @@ fn about_nodes() -> impl Strategy<Value = Step> {
         1 => Just(Step::Nodes),
         2 => (0..OWNERS).prop_map(|owner| Step::Leave { owner }),
         4 => (0..OWNERS, 0..MANY).prop_map(|(owner, partition)| Step::Reap { owner, partition }),
+        2 => (0..OWNERS, prop::collection::vec(0..OWNERS, 0..4))
+            .prop_map(|(by, owners)| Step::Bury { by, owners }),
         4 => prop_oneof![Just(1), Just(2), Just(5), Just(6), Just(50)].prop_map(Step::Pass),
     ]
 }

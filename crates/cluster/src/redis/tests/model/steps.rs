@@ -11,7 +11,7 @@ use super::names::{
 };
 use crate::{
     Address, Letter, NodeInfo, NodeTag, Owner, PeerAt, RealmId, partition,
-    store::{Call, Counters, Stamp, Standing, Wants},
+    store::{Call, Counters, Loss, Stamp, Standing, Wants},
 };
 
 /// Time passes in these units (ms). No sum of them comes near to what a lease, a reaping or a memory lasts, so that the little time
@@ -31,6 +31,7 @@ pub(super) struct Given {
     pub(super) generations: Vec<Both<u64>>,
     pub(super) stamps: Vec<Both<Stamp>>,
     pub(super) waits: Vec<Wait>,
+    pub(super) losses: Vec<Both<Loss>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub(super) enum Step {
         generation: Generation,
     },
     Release {
+        owner: u8,
         peer: Peer,
         generation: Generation,
     },
@@ -163,6 +165,14 @@ pub(super) enum Step {
         owner: u8,
         partition: usize,
     },
+    /// Of those that were recorded.
+    Settle {
+        loss: usize,
+    },
+    Bury {
+        by: u8,
+        owners: Vec<u8>,
+    },
     /// Nothing is asked for so many units.
     Pass(u64),
 }
@@ -219,9 +229,9 @@ impl Step {
                 let at = at(key, generation.on(given, side));
                 Call::Reclaim { owner: owner(*by), at, realm, id, token, standing: *standing }
             }
-            Self::Release { peer, generation } => {
+            Self::Release { owner: by, peer, generation } => {
                 let (realm, id) = id(peer);
-                Call::Release { realm, id, generation: generation.on(given, side) }
+                Call::Release { owner: owner(*by), realm, id, generation: generation.on(given, side) }
             }
             Self::Deliver { src, dst, token, forced, letter: text, times } => {
                 let call = || {
@@ -301,6 +311,11 @@ impl Step {
             Self::Leave { owner: by } => Call::Leave { owner: owner(*by) },
             Self::Reap { owner: by, partition } => {
                 Call::Reap { owner: owner(*by), partition: *nth(&partitions(), *partition) }
+            }
+            Self::Settle { .. } if given.losses.is_empty() => return Vec::new(),
+            Self::Settle { loss } => Call::Settle(nth(&given.losses, *loss)[side].clone()),
+            Self::Bury { by, owners } => {
+                Call::Bury { by: owner(*by), owners: owners.iter().map(|number| owner(*number)).collect() }
             }
             Self::Pass(_) => return Vec::new(),
         };

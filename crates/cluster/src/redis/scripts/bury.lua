@@ -1,0 +1,11 @@
+-- Lets owners be reaped that have records but no lease, not even one that has run out: the store forgot it. Ignored unless who asks has
+-- a lease.
+-- KEYS leases, info, claims, sum, version, dead, due, swept
+-- ARGV owner who asks (12 bytes), owners with records
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local own = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not own or tonumber(own) <= now then return end
+for i = 2, #ARGV do
+  if not redis.call('ZSCORE', KEYS[6], ARGV[i]) then redis.call('ZADD', KEYS[1], 'NX', now, ARGV[i]) end
+end
