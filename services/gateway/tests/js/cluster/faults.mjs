@@ -104,9 +104,12 @@ export function faults(redis, nodes) {
   });
 
   test("a node that drains closes its clients by transport and leaves; it is not ready meanwhile", async () => {
-    const others = await metric(nodes[0], "signalbox_cluster_nodes");
     const leaving = await startNode(redis, ["--drain-delay", "500", "--drain-timeout", "3000"]);
     await ready(leaving);
+    // Whoever joins learns at once who is there; others are told with their next heartbeat.
+    const members = () => metric(leaving, "signalbox_cluster_nodes");
+    await until(async () => (await members()) > nodes.length, "it knows the others");
+    const others = (await members()) - 1;
     const room = "drained";
     const a = await member(nodes[0], room, "a");
     const there = await Promise.all(Array.from({ length: 20 }, (_, n) => member(leaving, room, `d${n}`)));
