@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { client } from "../lib/clients.mjs";
+import { ask, client, connected, record } from "../lib/clients.mjs";
 import { until } from "../lib/wait.mjs";
 import { balanceReady, freePort, ready, startNode } from "./setup.mjs";
 
@@ -25,12 +25,10 @@ const TRAVEL = 2_000;
 
 export function drain(redis) {
   test(`${CLIENTS} clients stay together while each node is drained and replaced`, async () => {
-    const place = async () => ({ port: await freePort(), adminPort: await freePort() });
     // Those that will replace the first ones are in the balancer's list from the start.
     const places = [];
     while (places.length < 2 * NODES) places.push(await place());
-    const start = ({ port, adminPort }) =>
-      startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${DRAIN_TIMEOUT}`]);
+    const start = (at) => startAt(redis, at, DRAIN_TIMEOUT);
     const nodes = await Promise.all(places.slice(0, NODES).map(start));
     await Promise.all(nodes.map(ready));
     const balancer = await balanceReady(places);
@@ -42,7 +40,6 @@ export function drain(redis) {
       crowd.push(...portion);
       await until(() => portion.every(({ joinedAt }) => joinedAt !== undefined), "they are in their rooms");
     }
-    await until(() => crowd.every((one) => one.socket.io.engine.transport?.name === "websocket"), "every upgrade");
     await complete(crowd);
     const traffic = crowd.map((one) => talk(one));
 
@@ -77,7 +74,38 @@ export function drain(redis) {
     assert.deepEqual({ lost, doubled }, { lost: [], doubled: [] });
     for (const { socket } of crowd) socket.disconnect();
   });
+
+  test("clients that only poll, and have nothing to say, stay while another node drains that their requests landed on", async () => {
+    const places = [await place(), await place()];
+    const [staying, leaving] = await Promise.all(places.map((at) => startAt(redis, at, 2_000)));
+    await Promise.all([staying, leaving].map(ready));
+    const balancer = await balanceReady(places);
+    await until(async () => (await up(balancer, 2)) === 2, "both are in the rotation");
+    const options = { transports: ["polling"] };
+    const crowd = await Promise.all(Array.from({ length: 20 }, () => connected(balancer.url, options)));
+    // A session's id begins with its node.
+    const anchor = await connected(staying.url, options);
+    const node = ({ id }) => id.slice(0, 5);
+    const [there, gone] = [true, false].map((stays) => crowd.filter((socket) => (node(socket.io.engine) === node(anchor.io.engine)) === stays));
+    assert.ok(there.length > 0 && gone.length > 0, "both have clients");
+    const disconnects = there.map((socket) => record(socket, "disconnect"));
+
+    leaving.signal("SIGTERM");
+    assert.equal((await leaving.exited).code, 0);
+    await until(() => gone.every(({ connected }) => !connected), "its own clients are let go");
+    // Whoever was cut off notices at once.
+    await pause(500);
+    assert.deepEqual(disconnects.flat().map(([reason]) => reason), [], "the others are not");
+    for (const socket of there) assert.equal((await ask(socket, "join", "still here")).ok, true);
+    for (const socket of [...there, anchor]) socket.disconnect();
+  });
 }
+
+/** Two ports for a node. */
+const place = async () => ({ port: await freePort(), adminPort: await freePort() });
+
+const startAt = (redis, { port, adminPort }, timeout) =>
+  startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`]);
 
 /** A client that joins its room whenever it is connected, and notes what it is told and when. */
 function enter(url, number) {

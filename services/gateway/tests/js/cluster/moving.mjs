@@ -35,6 +35,8 @@ export function moving(redis) {
       await until(async () => (await moved()) > before, "the first session moves");
       await pause(round * 7);
       await doomed.stop();
+      // Until its clients have noticed, all seems well.
+      await pause(1_000);
 
       const all = [...watchers, ...(await crowd)];
       const truth = () => all.map(({ socket }) => socket.id).sort().join();
