@@ -73,20 +73,28 @@ impl Node {
         let mut logged = Instant::now();
         // What is due; and the shard whose turn it is.
         let (mut due, mut turn) = (0.0, 0);
+        let mut last = Instant::now();
         loop {
             let (left, now) = (count(self), Instant::now());
-            if left == 0 || now >= until {
+            if left == 0 {
                 return;
             }
             if now >= logged + Duration::from_secs(1) {
                 logged = now;
                 tracing::info!(left, "draining");
             }
-            let slices = ((until - now).as_secs_f64() / SLICE.as_secs_f64()).max(1.0);
-            // Between half and one and a half of the even share; what is left out now is made up for later. Fractions are kept, not
-            // rolled: with few clients to a slice, chance would make bursts.
-            due += left as f64 / slices * rand::random_range(0.5..1.5);
-            let whole = due.min(left as f64) as usize;
+            // What is even for the time that has passed, which on a busy machine is more than was slept: else what was left out would
+            // come all together in the end. Between half and one and a half of it, and fractions are kept, not rolled: with few clients
+            // to a slice, chance would make bursts.
+            let is_over = now >= until;
+            let whole = if is_over {
+                left
+            } else {
+                let passed = (now - last).as_secs_f64() / (until - last).as_secs_f64();
+                due += left as f64 * passed * rand::random_range(0.5..1.5);
+                last = now;
+                due.min(left as f64) as usize
+            };
             due -= whole as f64;
             for nth in 0..shards {
                 let shard = (turn + nth) % shards;
@@ -95,6 +103,9 @@ impl Node {
                     let drain = ToShard::Drain { sessions, peers, turns: shards - 1 };
                     self.shared.inboxes.push(shard as u8, drain);
                 }
+            }
+            if is_over {
+                return;
             }
             turn = (turn + whole) % shards;
             tokio::time::sleep(SLICE).await;

@@ -125,7 +125,7 @@ function enter(url, number) {
     back: [],
     lost: [],
   };
-  socket.on("connect_error", (error) => one.trouble.push(`connect_error: ${error.message} ${error.description ?? ""}`));
+  socket.on("connect_error", (error) => one.trouble.push(`connect_error: ${error.message} ${error.description ?? ""} ${error.context?.responseText ?? ""}`));
   socket.on("connect", () => {
     const { id } = socket;
     one.back.push(performance.now());

@@ -96,7 +96,8 @@ export async function balance(nodes) {
 export async function balanceReady(places) {
   const stats = await freePort();
   const { url } = await startBalancer([
-    "  option httpchk GET /readyz",
+    // A node that a busy machine is slow to answer for is not down; without this a check may take no longer than their interval.
+    "  timeout check 5s", "  option httpchk GET /readyz",
     "  default-server check inter 200ms fall 2 rise 1",
     ...places.map(({ port, adminPort }, index) => `  server node${index} 127.0.0.1:${port} port ${adminPort}`),
     "frontend stats", `  bind 127.0.0.1:${stats}`, "  stats enable", "  stats uri /",
