@@ -90,8 +90,8 @@ export async function balance(nodes) {
 }
 
 /**
- * The same in front of nodes that come and go, as they say themselves: each has `port` and `adminPort`. `isUp` tells whether the
- * one with this index is in the rotation.
+ * The same in front of nodes that come and go, as they say themselves: each has `port` and `adminPort`. `rotation` tells the
+ * indexes of those that requests go to, in order, once all have been checked.
  */
 export async function balanceReady(places) {
   const stats = await freePort();
@@ -102,13 +102,14 @@ export async function balanceReady(places) {
     ...places.map(({ port, adminPort }, index) => `  server node${index} 127.0.0.1:${port} port ${adminPort}`),
     "frontend stats", `  bind 127.0.0.1:${stats}`, "  stats enable", "  stats uri /",
   ]);
-  const isUp = async (index) => {
+  const rotation = async () => {
     const { body } = await request(`http://127.0.0.1:${stats}`, "GET", "/;csv");
-    const row = body.split("\n").find((line) => line.startsWith(`nodes,node${index},`));
-    // Until its first check a server counts as up, without saying so.
-    return /,UP,/.test(row) && /,L7OK,/.test(row);
+    const rows = places.map((_, index) => body.split("\n").find((line) => line.startsWith(`nodes,node${index},`)));
+    // Until its first check a server counts as up, even if nobody is there.
+    if (rows.some((row) => /,INI,/.test(row))) return undefined;
+    return rows.flatMap((row, index) => (/,UP/.test(row) ? [index] : [])).join();
   };
-  return { url, isUp };
+  return { url, rotation };
 }
 
 async function startBalancer(backend) {
