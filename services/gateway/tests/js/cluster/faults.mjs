@@ -1,6 +1,7 @@
 // Redis goes away and comes back, nodes die and drain: what clients notice of it.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
 import { ask } from "../lib/clients.mjs";
 import { until } from "../lib/wait.mjs";
 import { member, peer, sees } from "./members.mjs";
@@ -8,6 +9,9 @@ import { degraded, health, metric, ready, startNode } from "./setup.mjs";
 
 // A node is gone within 10 s of its death.
 const DEATH_MS = 30_000;
+// How long Redis is away, and how long a node sleeps, at least.
+const OUTAGE_MS = Number(process.env.OUTAGE_MS ?? 0);
+const SLEEP_MS = Number(process.env.SLEEP_MS ?? 0);
 
 export function faults(redis, nodes) {
   test("without Redis nobody is dropped, rooms go on on each node, and all is one again when it is back", async () => {
@@ -18,6 +22,7 @@ export function faults(redis, nodes) {
     assert.equal(holder.answer, "OPEN");
 
     await redis.stop();
+    const outage = pause(OUTAGE_MS);
     await Promise.all(nodes.slice(0, 2).map(degraded));
     assert.equal((await health(nodes[0])).code, 200, "it is ready all the same");
     assert.equal(await metric(nodes[0], "signalbox_degraded"), 1);
@@ -31,6 +36,7 @@ export function faults(redis, nodes) {
     c.socket.disconnect();
     const d = await member(nodes[1], room, "d");
 
+    await outage;
     await redis.start();
     await Promise.all(nodes.map(ready));
     await until(() => sees(a, "b", "d") && sees(b, "a", "d") && sees(d, "a", "b"), "everybody knows everybody");
@@ -93,9 +99,11 @@ export function faults(redis, nodes) {
     const old = await peer(sleepy, "sleeper");
     assert.equal(old.answer, "OPEN");
     sleepy.signal("SIGSTOP");
+    const sleep = pause(SLEEP_MS);
     let next;
     await until(async () => (next = await peer(nodes[0], "sleeper", "new")).answer === "OPEN", "the id is free", DEATH_MS);
     await until(() => sees(a), "who slept is gone", DEATH_MS);
+    await sleep;
     sleepy.signal("SIGCONT");
     await until(() => old.socket.closed, "the old holder is closed");
     assert.ok(next.socket.isOpen, "the new one stays");

@@ -22,7 +22,7 @@ export function program(name, flags, options) {
   return { child, exited };
 }
 
-async function freePort() {
+export async function freePort() {
   return (await freePorts(1))[0];
 }
 
@@ -108,15 +108,42 @@ export async function startNodes(redis, count, flags) {
 
 /** HAProxy in front of nodes, round-robin, without stickiness and with a connection of its own for each request. */
 export async function balance(nodes) {
+  const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
+  return (await startBalancer(servers)).url;
+}
+
+/**
+ * The same in front of nodes that come and go, as they say themselves: each has `port` and `adminPort`. `rotation` tells the
+ * indexes of those that requests go to, in order, once all have been checked.
+ */
+export async function balanceReady(places) {
+  const stats = await freePort();
+  const { url } = await startBalancer([
+    // A node that a busy machine is slow to answer for is not down; without this a check may take no longer than their interval.
+    "  timeout check 5s", "  option httpchk GET /readyz",
+    "  default-server check inter 200ms fall 2 rise 1",
+    ...places.map(({ port, adminPort }, index) => `  server node${index} 127.0.0.1:${port} port ${adminPort}`),
+    "frontend stats", `  bind 127.0.0.1:${stats}`, "  stats enable", "  stats uri /",
+  ]);
+  const rotation = async () => {
+    const { body } = await request(`http://127.0.0.1:${stats}`, "GET", "/;csv");
+    const rows = places.map((_, index) => body.split("\n").find((line) => line.startsWith(`nodes,node${index},`)));
+    // Until its first check a server counts as up, even if nobody is there.
+    if (rows.some((row) => /,INI,/.test(row))) return undefined;
+    return rows.flatMap((row, index) => (/,UP/.test(row) ? [index] : [])).join();
+  };
+  return { url, rotation };
+}
+
+async function startBalancer(backend) {
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), "signalbox-balancer-"));
-  const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
   const lines = [
-    "global", "  maxconn 4000",
+    "global", "  maxconn 8000",
     "defaults", "  mode http", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s", "  timeout tunnel 60s",
     "  option http-server-close", "  http-reuse never", "  option redispatch 1",
     "frontend clients", `  bind 127.0.0.1:${port}`, "  default_backend nodes",
-    "backend nodes", "  balance roundrobin", ...servers, "",
+    "backend nodes", "  balance roundrobin", ...backend, "",
   ];
   await writeFile(path.join(folder, "haproxy.cfg"), lines.join("\n"));
   const { child, exited } = program("haproxy", ["-db", "-f", path.join(folder, "haproxy.cfg")]);
@@ -127,7 +154,7 @@ export async function balance(nodes) {
   });
   const url = `http://127.0.0.1:${port}`;
   await until(() => request(url, "GET", "/").then(({ status }) => status === 200, () => false), "the balancer answers");
-  return url;
+  return { url };
 }
 
 /** The body of a node's /readyz, with its status. */
