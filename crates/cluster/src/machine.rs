@@ -49,7 +49,7 @@ pub(crate) enum Pending {
         generation: u64,
     },
     /// The shard is the one that sends it (on).
-    Letter(ShardId),
+    Letter(ShardId, (RealmId, Arc<str>)),
     /// A node was asked to let go of an id.
     LetGo(u64, Loss),
     /// A node was told that one of its peers has lost its id.
@@ -339,7 +339,10 @@ impl Machine {
             }
             Pending::Superseded(loss) => self.loss_told(loss, &reply, out),
             Pending::Reap => self.reaped(now, reply, out),
-            Pending::Letter(shard) => self.letter_answered(now, shard, reply, out),
+            Pending::Letter(shard, peer) => {
+                self.letters.answered(&peer);
+                self.letter_answered(now, shard, reply, out);
+            }
             Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
             Pending::Sender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),

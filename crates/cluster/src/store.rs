@@ -99,13 +99,24 @@ pub(crate) struct Loss {
 /// A connected socket: its namespace, its id, its profile.
 pub(crate) type User = (Arc<str>, Address, Arc<str>);
 
-/// What the reply to a [`Call::Put`] carries.
+/// What the reply to a [`Call::Put`] carries, and where the room is known to have stood. If the store has it stand before that, it
+/// has forgotten something (a replica took over that lacked what was written last): the room begins a later epoch then, so that no
+/// stamp means two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wants {
     /// All records of the room, unless it stood here before.
     Since(Option<Stamp>),
     /// Nothing.
-    Nothing,
+    Nothing(Option<Stamp>),
+}
+
+impl Wants {
+    /// Where the room is known to have stood.
+    pub(crate) fn known(self) -> Option<Stamp> {
+        match self {
+            Self::Since(known) | Self::Nothing(known) => known,
+        }
+    }
 }
 
 /// What one node tells another.

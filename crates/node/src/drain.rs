@@ -41,9 +41,18 @@ impl Node {
         .await;
         tracing::info!("Socket.IO clients are closed");
         self.close_some(began + time, |node| node.count("peerserver"), |count| (0, count)).await;
-        let left = self.stop(RESERVE).await;
+        let (left, ()) = tokio::join!(self.stop(RESERVE), self.part_with_guests(RESERVE));
         self.shared.cluster.leave(Instant::now()).await;
         left
+    }
+
+    /// Has those GETs answered that wait here for sessions of other nodes, or their clients would be cut off with this node.
+    async fn part_with_guests(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.shared.guests.count() > 0 && Instant::now() < until {
+            self.shared.guests.ask_to_leave();
+            tokio::time::sleep(SLICE).await;
+        }
     }
 
     /// Clients of a protocol that are connected.
@@ -62,26 +71,43 @@ impl Node {
     ) {
         let shards = self.shared.inboxes.len();
         let mut logged = Instant::now();
+        // What is due; and the shard whose turn it is.
+        let (mut due, mut turn) = (0.0, 0);
+        let mut last = Instant::now();
         loop {
             let (left, now) = (count(self), Instant::now());
-            if left == 0 || now >= until {
+            if left == 0 {
                 return;
             }
             if now >= logged + Duration::from_secs(1) {
                 logged = now;
                 tracing::info!(left, "draining");
             }
-            let slices = ((until - now).as_secs_f64() / SLICE.as_secs_f64()).max(1.0);
-            // Between half and one and a half of the even share, spread over the shards; what is left out now is made up for later.
-            let share = left as f64 / slices * rand::random_range(0.5..1.5);
-            for shard in 0..shards {
-                let part = share / shards as f64;
-                let whole = part.floor() + f64::from(u8::from(rand::random_bool(part.fract())));
-                let (sessions, peers) = slice(whole as usize);
+            // What is even for the time that has passed, which on a busy machine is more than was slept: else what was left out would
+            // come all together in the end. Between half and one and a half of it, and fractions are kept, not rolled: with few clients
+            // to a slice, chance would make bursts.
+            let is_over = now >= until;
+            let whole = if is_over {
+                left
+            } else {
+                let passed = (now - last).as_secs_f64() / (until - last).as_secs_f64();
+                due += left as f64 * passed * rand::random_range(0.5..1.5);
+                last = now;
+                due.min(left as f64) as usize
+            };
+            due -= whole as f64;
+            for nth in 0..shards {
+                let shard = (turn + nth) % shards;
+                let (sessions, peers) = slice(whole / shards + usize::from(nth < whole % shards));
                 if sessions + peers > 0 {
-                    self.shared.inboxes.push(shard as u8, ToShard::Drain { sessions, peers });
+                    let drain = ToShard::Drain { sessions, peers, turns: shards - 1 };
+                    self.shared.inboxes.push(shard as u8, drain);
                 }
             }
+            if is_over {
+                return;
+            }
+            turn = (turn + whole) % shards;
             tokio::time::sleep(SLICE).await;
         }
     }

@@ -40,8 +40,8 @@ pub(crate) enum ToShard {
     Verdict(u64, crate::shard::Outcome),
     /// More waits than the node's budget allows, and most of it here.
     Relieve,
-    /// The node drains: close the transports of so many clients.
-    Drain { sessions: usize, peers: usize },
+    /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
+    Drain { sessions: usize, peers: usize, turns: usize },
     /// The node stops: close every client's transport.
     Stop,
 }
@@ -86,6 +86,8 @@ pub(crate) enum Request {
     Poll { sid: Address, number: u64, reply: oneshot::Sender<PollReply> },
     /// The GET was given up.
     PollLost { sid: Address, number: u64 },
+    /// The GET may not wait for longer: the node where it landed ends.
+    ReleasePoll { sid: Address, number: u64 },
     /// A POST begins.
     BeginPost { sid: Address, number: u64, reply: oneshot::Sender<Result<OpenPost, RequestRefused>> },
     /// A POST was read. Answered once its packets were applied; not answered when the session is gone.
@@ -108,6 +110,7 @@ impl Request {
             Self::Exists { sid, .. }
             | Self::Poll { sid, .. }
             | Self::PollLost { sid, .. }
+            | Self::ReleasePoll { sid, .. }
             | Self::BeginPost { sid, .. }
             | Self::Post { sid, .. }
             | Self::PostLost { sid, .. }

@@ -25,7 +25,7 @@ use crate::{
     inbox::Inboxes,
     message::{Audience, Directed, ToShard},
     policy::{AllowAll, Policy},
-    relay::{Signs, Strangers},
+    relay::{Guests, Signs, Strangers},
     remote::{What, Word},
     shard::Shard,
 };
@@ -52,6 +52,8 @@ pub(crate) struct NodeShared {
     pub(crate) cluster: Arc<Cluster>,
     /// Requests that other nodes have yet to accept.
     pub(crate) signs: Signs,
+    /// Requests that wait here for other nodes.
+    pub(crate) guests: Guests,
     /// Nodes that were looked for in vain.
     pub(crate) strangers: Strangers,
     /// Sockets that were born on other nodes and have moved here, and their shards.
@@ -190,6 +192,7 @@ impl Node {
             inboxes,
             cluster,
             signs: Signs::default(),
+            guests: Guests::default(),
             strangers: Strangers::default(),
             settlers: papaya::HashMap::default(),
             metrics,

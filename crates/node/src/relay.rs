@@ -1,11 +1,13 @@
 //! Sessions of other nodes, over the node link: requests that landed here are handed to the node that has the session, as they
 //! are handed to another shard. What may not wait is bounded: an owner that does not even accept a request is taken for gone.
 //!
+//! - `guests`: requests that wait here for sessions of other nodes.
 //! - `moves`: sessions that come to the node of their WebSocket.
 //! - `serve`: the other end, where the session lives.
 //! - `signs`: signs of life of owners that make a request wait.
 //! - `strangers`: nodes that nobody has heard of.
 
+mod guests;
 mod moves;
 mod serve;
 mod signs;
@@ -21,6 +23,7 @@ use std::{
 use signalbox_cluster::NodeTag;
 use tokio::{sync::oneshot, time::timeout};
 
+pub(crate) use guests::Guests;
 pub(crate) use signs::Signs;
 pub(crate) use strangers::Strangers;
 
@@ -169,6 +172,9 @@ impl NodeShared {
             }
             Request::PollLost { sid, number } => {
                 self.link_tell(to, &Told::PollLost { sid, number });
+            }
+            Request::ReleasePoll { sid, number } => {
+                self.link_tell(to, &Told::ReleasePoll { sid, number });
             }
             Request::PostLost { sid, number } => {
                 self.link_tell(to, &Told::PostLost { sid, number });

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use harness::{Server, redis::Redis};
 
@@ -30,11 +30,16 @@ impl Cluster {
 
     /// Runs a file of `tests/js`, whose clients go to the nodes in turns.
     fn run_js(&self, file: &str, environment: &[(&str, &str)]) {
+        self.run_js_within(harness::DEADLINE, file, environment);
+    }
+
+    /// The same, for one that may take longer.
+    fn run_js_within(&self, limit: Duration, file: &str, environment: &[(&str, &str)]) {
         let urls: Vec<&str> = self.nodes.iter().map(Server::public).collect();
         let urls = urls.join(" ");
         let mut all = vec![("GATEWAY_URLS", Path::new(&urls))];
         all.extend(environment.iter().map(|(name, value)| (*name, Path::new(*value))));
-        self.nodes[0].run_js_with(file, &all);
+        self.nodes[0].run_js_within(limit, file, &all);
     }
 }
 
@@ -49,8 +54,38 @@ fn cluster_outlives_a_cut_between_one_node_and_redis() {
 }
 
 #[test]
+fn cluster_is_one_on_a_redis_cluster() {
+    Server::run_js_alone("redis-cluster.test.mjs");
+}
+
+#[test]
+fn cluster_outlives_failovers_of_a_redis_cluster() {
+    Server::run_js_alone("failovers.test.mjs");
+}
+
+#[test]
+fn cluster_outlives_failovers_of_sentinel() {
+    Server::run_js_alone("sentinel.test.mjs");
+}
+
+#[test]
+fn cluster_loses_what_is_said_without_redis_and_no_more() {
+    Server::run_js_alone("outage.test.mjs");
+}
+
+#[test]
 fn cluster_a_node_dies_while_sessions_move() {
     Server::run_js_alone("moving.test.mjs");
+}
+
+#[test]
+fn cluster_drains_under_load() {
+    Server::run_js_alone("drain.test.mjs");
+}
+
+#[test]
+fn cluster_room_is_right_after_many_came_and_went() {
+    Server::run_js_alone("churn.test.mjs");
 }
 
 #[test]
@@ -66,4 +101,55 @@ fn cluster_a_crowd_shares_a_room() {
 #[test]
 fn cluster_chromium_demo_works_across_nodes() {
     Cluster::start(2, &["--allow_discovery"]).run_js("demo.test.mjs", &[]);
+}
+
+/// How long a test of the soak lane may take.
+const SOAK: Duration = Duration::from_secs(900);
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_drains_under_load() {
+    let environment = [
+        ("DRAIN_CLIENTS", "1000"),
+        ("DRAIN_TIMEOUT", "30000"),
+        ("DRAIN_EVERY", "4000"),
+        ("DRAIN_PACE", "1.2"),
+        ("PATIENCE", "6"),
+    ];
+    Server::run_js_alone_within(SOAK, "drain.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_room_is_right_after_many_came_and_went() {
+    let environment =
+        [("CHURN_MEMBERS", "300"), ("CHURN_RATE", "200"), ("CHURN_SECONDS", "30"), ("PATIENCE", "9")];
+    Server::run_js_alone_within(SOAK, "churn.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_needs_no_sticky_sessions() {
+    let environment = [("PARTS", "balanced"), ("BALANCED", "500"), ("PATIENCE", "9")];
+    Server::run_js_alone_within(SOAK, "cluster.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_nodes_die_while_sessions_move() {
+    let environment = [("MOVING_ROUNDS", "20"), ("PATIENCE", "2")];
+    Server::run_js_alone_within(SOAK, "moving.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_outlives_long_faults() {
+    let environment = [("PARTS", "faults"), ("OUTAGE_MS", "60000"), ("SLEEP_MS", "20000"), ("PATIENCE", "2")];
+    Server::run_js_alone_within(SOAK, "cluster.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_one_claim_of_twelve_is_granted() {
+    Cluster::start(3, &[]).run_js_within(SOAK, "peer.test.mjs", &[("CLAIMS", "200")]);
 }

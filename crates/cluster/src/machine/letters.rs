@@ -23,9 +23,23 @@ const MAX_HOPS: u8 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Letters {
     known: AHashMap<(RealmId, Arc<str>), (Holder, Instant)>,
+    /// How many letters for a peer the store was asked about and has not answered yet. Later ones take the same way, or they would
+    /// arrive before them.
+    asked: AHashMap<(RealmId, Arc<str>), u32>,
 }
 
 impl Letters {
+    /// The store has answered about one of the letters for a peer.
+    pub(super) fn answered(&mut self, peer: &(RealmId, Arc<str>)) {
+        if let Some(asked) = self.asked.get_mut(peer) {
+            *asked -= 1;
+            if *asked == 0 {
+                self.asked.remove(peer);
+                crate::shrink_if_sparse(&mut self.asked);
+            }
+        }
+    }
+
     fn find(&self, realm: RealmId, id: &Arc<str>, now: Instant) -> Option<Holder> {
         let (holder, at) = self.known.get(&(realm, id.clone()))?;
         (now < *at + REMEMBERED).then_some(*holder)
@@ -60,12 +74,15 @@ impl Machine {
             self.letter_answered(now, shard, reply, out);
             return;
         }
-        match self.letters.find(letter.realm, &letter.dst, now).filter(|_| letter.hops == 0) {
+        let peer = (letter.realm, letter.dst.clone());
+        let is_sent = letter.hops == 0 && !self.letters.asked.contains_key(&peer);
+        match self.letters.find(letter.realm, &letter.dst, now).filter(|_| is_sent) {
             Some(holder) => self.send_letter(shard, holder, letter, out),
             None => {
                 let forced = letter.hops >= MAX_HOPS;
                 let call = Call::DeliverOrQueue { letter, token, forced };
-                out.push_back(Output::Call(call, Pending::Letter(shard)));
+                *self.letters.asked.entry(peer.clone()).or_default() += 1;
+                out.push_back(Output::Call(call, Pending::Letter(shard, peer)));
             }
         }
     }

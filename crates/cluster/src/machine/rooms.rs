@@ -14,7 +14,7 @@ use crate::{
     command::{Change, Delivery, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, Reply, RoomDelta, Stamp},
+    store::{Call, Reply, RoomDelta, Stamp, Wants},
 };
 
 /// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
@@ -375,7 +375,8 @@ impl Machine {
         for (room, members) in rooms {
             for record in members.values() {
                 let (room, record) = (room.clone(), record.clone());
-                let call = Call::Put { owner, room, record, wants: crate::store::Wants::Nothing };
+                let wants = Wants::Nothing(self.rooms.stamp(&room));
+                let call = Call::Put { owner, room, record, wants };
                 out.push_back(Output::Call(call, Pending::Nobody));
             }
         }

@@ -46,6 +46,10 @@ impl Rooms {
         // A room that emptied and came back has a later epoch, so that no stamp is ever used twice.
         let fresh = || Room { stamp: Stamp { epoch: clock, version: 0 }, records: BTreeMap::new() };
         let state = self.rooms.entry(room.clone()).or_insert_with(fresh);
+        if let Some(known) = wants.known().filter(|known| *known > state.stamp) {
+            let epoch = clock.max(known.epoch + 1);
+            state.stamp = Stamp { epoch, version: state.stamp.version + 1 };
+        }
         let is_listed = matches!(wants, Wants::Since(known) if known != Some(state.stamp));
         let before = state.records.insert(record.socket, (owner, record.clone()));
         if before.as_ref().is_none_or(|(_, before)| *before != record) {
@@ -76,7 +80,7 @@ impl Rooms {
             *by = owner;
             return Reply::Done;
         }
-        self.put(clock, owner, room, record, Wants::Nothing, published);
+        self.put(clock, owner, room, record, Wants::Nothing(None), published);
         Reply::Done
     }
 

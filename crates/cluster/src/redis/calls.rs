@@ -169,7 +169,7 @@ impl Context {
             }
             Call::Put { owner, room, record, wants } => one(self.put(*owner, room, record, None, *wants)),
             Call::Rehome { owner, from, room, record } => {
-                one(self.put(*owner, room, record, Some(*from), Wants::Nothing))
+                one(self.put(*owner, room, record, Some(*from), Wants::Nothing(None)))
             }
             Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
                 .key(keys.room(room))
@@ -293,10 +293,7 @@ impl Context {
         wants: Wants,
     ) -> Invocation {
         let partition = partition::of_room(room);
-        let known = match wants {
-            Wants::Since(Some(stamp)) => stamp,
-            _ => Stamp::default(),
-        };
+        let known = wants.known().unwrap_or_default();
         Invocation::of(&self.scripts.put)
             .key(self.keys.room(room))
             .key(self.keys.index(partition, owner))
@@ -309,7 +306,7 @@ impl Context {
             .arg(owner_bytes(owner))
             .arg(wire::record(record))
             .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
-            .switch(wants != Wants::Nothing)
+            .switch(matches!(wants, Wants::Since(_)))
             .number(known.epoch)
             .number(known.version)
     }
@@ -422,6 +419,8 @@ impl Context {
             }
             Call::Tell { .. } => match first() {
                 Value::Int(heard) => Reply::Told(heard.max(0) as u64),
+                // By whom is not known, perhaps by nobody.
+                Value::Nil => Reply::Told(1),
                 _ => Reply::Told(0),
             },
             Call::Release { .. }

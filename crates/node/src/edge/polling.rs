@@ -222,7 +222,7 @@ impl Session<'_> {
         }
         let mut guard = GivenUp::new(self, |sid| Request::PollLost { sid, number });
         let answer = match rx.await {
-            Ok(PollReply::Waits(body)) => body.await.map_err(|_| RequestRefused::UnknownSid),
+            Ok(PollReply::Waits(body)) => self.wait(number, body).await.ok_or(RequestRefused::UnknownSid),
             Ok(PollReply::Body(body)) => Ok(body),
             Ok(PollReply::Refused(refused)) => Err(refused),
             Err(_) => Err(RequestRefused::UnknownSid),
@@ -240,6 +240,24 @@ impl Session<'_> {
         };
         guard.request = None;
         answer
+    }
+
+    /// Waits for the answer to a GET. One for a session of another node does not have to end with this node: its client asks again,
+    /// and the balancer sends it elsewhere.
+    async fn wait(&self, number: u64, mut body: oneshot::Receiver<String>) -> Option<String> {
+        let shared = &self.node.shared;
+        if self.place.node == shared.tag {
+            return body.await.ok();
+        }
+        let guest = shared.guests.enter();
+        loop {
+            tokio::select! {
+                body = &mut body => return body.ok(),
+                () = guest.is_to_leave() => {
+                    shared.relay(self.place.node, Request::ReleasePoll { sid: self.sid, number });
+                }
+            }
+        }
     }
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {

@@ -149,6 +149,7 @@ impl NodeShared {
         match told {
             Told::Accepted { number } => self.signs.came(number),
             Told::PollLost { sid, number } => self.hand_here(Request::PollLost { sid, number }),
+            Told::ReleasePoll { sid, number } => self.hand_here(Request::ReleasePoll { sid, number }),
             Told::PostLost { sid, number } => self.hand_here(Request::PostLost { sid, number }),
             Told::Probed { sid, at } => self.hand_here(Request::Probed { sid, at }),
             Told::Upgrade { sid, at } => match self.shard_of(sid) {

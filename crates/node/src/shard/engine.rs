@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::Socket,
-    message::End,
+    message::{End, ToShard},
     policy::{Handshake, Principal},
     transport::{Conn, Owner},
 };
@@ -273,21 +273,28 @@ impl State {
         }
     }
 
-    /// The node drains: the transports of some clients are closed, so that they reconnect, to another node.
-    pub(super) fn drain(&mut self, now: Instant, sessions: usize, peers: usize) {
+    /// The node drains: the transports of some clients are closed, so that they reconnect, to another node. What this shard has too
+    /// few for is the next one's, or the pace would be lost where one shard has most clients.
+    pub(super) fn drain(&mut self, now: Instant, sessions: usize, peers: usize, turns: usize) {
         // One that is about to go by itself, or between two polls with something to fetch, has its turn later.
         let has_time = |session: &Session| {
             let is_between = session.engine.buffered() > 0 && session.local.poll.is_none();
             !session.local.is_moving && !is_between
         };
         let ready = self.sessions.iter().filter(|(_, session)| has_time(session));
-        let sessions: Vec<u32> = ready.map(|(key, _)| key as u32).take(sessions).collect();
-        for key in sessions {
+        let keys: Vec<u32> = ready.map(|(key, _)| key as u32).take(sessions).collect();
+        let sessions = sessions - keys.len();
+        for key in keys {
             self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
         }
-        let peers: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).take(peers).collect();
-        for key in peers {
+        let keys: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).take(peers).collect();
+        let peers = peers - keys.len();
+        for key in keys {
             self.end_peer(now, key, "server shutting down", &Frame::close(Some(1001)));
+        }
+        if sessions + peers > 0 && turns > 0 {
+            let next = (usize::from(self.id) + 1) % self.node.inboxes.len();
+            self.node.inboxes.push(next as u8, ToShard::Drain { sessions, peers, turns: turns - 1 });
         }
     }
 

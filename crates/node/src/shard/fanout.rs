@@ -164,11 +164,11 @@ impl State {
     /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
     fn fullest(&self) -> Option<Evicted> {
         let sessions = self.sessions.iter().map(|(key, session)| {
-            let unread = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.queued());
+            let unread = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.held());
             let waiting = unread + session.connection.buffered();
             (waiting, Evicted::Session { key: key as u32, number: session.local.number })
         });
-        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.queued(), Evicted::Conn(peer.conn.clone())));
+        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.held(), Evicted::Conn(peer.conn.clone())));
         let (waiting, who) = sessions.chain(peers).max_by_key(|(waiting, _)| *waiting)?;
         (waiting > 0).then_some(who)
     }

@@ -297,7 +297,7 @@ impl State {
             ToShard::NodeLost(tag) => self.node_lost(now, tag),
             ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
             ToShard::Relieve => self.relieve(),
-            ToShard::Drain { sessions, peers } => self.drain(now, sessions, peers),
+            ToShard::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
             ToShard::Stop => self.stop(now),
         }
     }

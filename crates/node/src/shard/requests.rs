@@ -47,6 +47,7 @@ impl State {
                 }
             }
             Request::PollLost { number, .. } => self.poll_lost(now, sid, number),
+            Request::ReleasePoll { number, .. } => self.release_poll(key, number),
             Request::BeginPost { number, reply, .. } => {
                 let answer = self.begin_post(now, key, number);
                 if let Err(Ok(_)) = reply.send(answer) {
@@ -108,6 +109,16 @@ impl State {
         if self.sessions[key as usize].local.polls == number {
             self.sessions[key as usize].local.poll = None;
             self.end(now, key, End::Lost(CloseReason::TransportError));
+        }
+    }
+
+    /// Answers a GET that waits with a noop. What there is to say meanwhile waits for the next one, so that nothing can be lost.
+    fn release_poll(&mut self, key: u32, number: u64) {
+        let session = &mut self.sessions[key as usize];
+        if session.local.polls == number
+            && let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.release_poll())
+        {
+            let _ = poll.send(body);
         }
     }
 

@@ -69,7 +69,9 @@ pub(crate) struct Conn {
     outbox: RefCell<VecDeque<Bytes>>,
     /// Bytes in the outbox.
     queued: Cell<usize>,
-    /// Of these, bytes that the node's budget knows of.
+    /// Bytes of messages that have not arrived whole.
+    partial: Cell<usize>,
+    /// Of both, bytes that the node's budget knows of.
     accounted: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     phase: Cell<Phase>,
@@ -87,6 +89,7 @@ impl Conn {
             stream: RefCell::new(None),
             outbox: RefCell::new(VecDeque::new()),
             queued: Cell::new(0),
+            partial: Cell::new(0),
             accounted: Cell::new(0),
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
@@ -125,10 +128,15 @@ impl Conn {
         self.queued.get() == 0
     }
 
-    /// How the bytes that wait have changed since the last call, for the node's budget.
+    /// Bytes that it holds: what waits to be written, and what has not arrived whole.
+    pub(crate) fn held(&self) -> usize {
+        self.queued.get() + self.partial.get()
+    }
+
+    /// How the bytes it holds have changed since the last call, for the node's budget.
     pub(crate) fn account(&self) -> isize {
-        let queued = self.queued.get();
-        queued as isize - self.accounted.replace(queued) as isize
+        let held = self.held();
+        held as isize - self.accounted.replace(held) as isize
     }
 
     /// Puts it on the list of connections to be written; `true` if it was not there.
@@ -160,6 +168,7 @@ impl Conn {
         self.owner.set(Owner::Nobody);
         self.outbox.take();
         self.queued.set(0);
+        self.partial.set(0);
         self.wake();
     }
 
@@ -346,6 +355,10 @@ impl Reader {
                     self.shard.conn_closes(&self.conn, CloseReason::TransportError, &close);
                 }
             }
+        }
+        if self.conn.phase.get() == Phase::Open {
+            self.conn.partial.set(self.parser.buffered());
+            self.shard.account(&self.conn);
         }
         self.shard.settle();
         len - input.len()

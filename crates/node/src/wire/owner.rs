@@ -78,4 +78,6 @@ pub(crate) enum Told<'a> {
     Forget(Address),
     /// Something for a socket that has moved: a [`Word`](crate::remote::Word), as it is said on the bus.
     Word(&'a [u8]),
+    /// The GET is to be answered now, with nothing if there is nothing.
+    ReleasePoll { sid: Address, number: u64 },
 }

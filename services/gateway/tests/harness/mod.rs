@@ -130,9 +130,14 @@ impl Server {
 
     /// The same, with more in its environment.
     pub(crate) fn run_js_with(&self, file: &str, environment: &[(&str, &Path)]) {
+        self.run_js_within(DEADLINE, file, environment);
+    }
+
+    /// The same, for one that may take longer.
+    pub(crate) fn run_js_within(&self, limit: Duration, file: &str, environment: &[(&str, &Path)]) {
         let mut command = Command::new("node");
         command.arg("--test").arg(tests().join("js").join(file)).envs(environment.iter().copied());
-        self.run(command, file);
+        self.run_within(limit, command, file);
     }
 
     /// Runs a file of `tests/js/python`.
@@ -142,7 +147,11 @@ impl Server {
         self.run(command, file);
     }
 
-    fn run(&self, mut command: Command, what: &str) {
+    fn run(&self, command: Command, what: &str) {
+        self.run_within(DEADLINE, command, what);
+    }
+
+    fn run_within(&self, limit: Duration, mut command: Command, what: &str) {
         let artifacts = target().join("artifacts");
         std::fs::create_dir_all(&artifacts).expect("a directory for artifacts");
         command
@@ -151,27 +160,32 @@ impl Server {
             .env("ADMIN_URL", self.management.as_deref().unwrap_or_default())
             .env("GATEWAY_PID", self.pid().to_string())
             .env("ARTIFACTS", &artifacts);
-        run_client(command, what);
+        run_client(limit, command, what);
     }
 
     /// Runs a file of `tests/js` that starts its servers itself.
     pub(crate) fn run_js_alone(file: &str) {
+        Self::run_js_alone_within(DEADLINE, file, &[]);
+    }
+
+    /// The same with more in its environment, for one that may take longer.
+    pub(crate) fn run_js_alone_within(limit: Duration, file: &str, environment: &[(&str, &str)]) {
         let mut command = Command::new("node");
-        command.arg("--test").arg(tests().join("js").join(file));
-        run_client(command, file);
+        command.arg("--test").arg(tests().join("js").join(file)).envs(environment.iter().copied());
+        run_client(limit, command, file);
     }
 }
 
-/// Runs a client program to its end, which must be a good one.
-fn run_client(mut command: Command, what: &str) {
+/// Runs a client program to its end, which must be a good one and come in time.
+fn run_client(limit: Duration, mut command: Command, what: &str) {
     let mut child = command
         .env("GATEWAY_BIN", env!("CARGO_BIN_EXE_signalbox-gateway"))
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error} (cargo xtask prepare)"));
-    let Some(status) = ended(&mut child, DEADLINE) else {
+    let Some(status) = ended(&mut child, limit) else {
         let _ = child.kill();
         let _ = child.wait();
-        panic!("{what} did not end within {DEADLINE:?}");
+        panic!("{what} did not end within {limit:?}");
     };
     assert!(status.success(), "{what} failed: {status}");
 }

@@ -58,8 +58,13 @@ impl WebSocket {
 
     /// Sends a text frame; its mask is zero, so the payload stands as it is.
     pub(crate) fn send(&mut self, text: &str) {
+        self.begin(text, 0);
+    }
+
+    /// Sends a text frame but for so many bytes at its end.
+    pub(crate) fn begin(&mut self, text: &str, missing: usize) {
         let mut frame = vec![0x81];
-        match text.len() {
+        match text.len() + missing {
             length @ 0..=125 => frame.push(0x80 | length as u8),
             length @ 126..=0xFFFF => {
                 frame.push(0x80 | 126);

@@ -67,6 +67,8 @@ async function suffer(fate, round) {
   await until(async () => (await moved()) > before, "the first session moves");
   await pause(round * 7);
   await FATES[fate](doomed);
+  // Until its clients have noticed, all seems well.
+  await pause(1_000);
 
   const all = [...watchers, ...(await crowd)];
   const truth = () => all.map(({ socket }) => socket.id).sort().join();

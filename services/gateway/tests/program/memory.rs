@@ -29,7 +29,7 @@ fn member(base: &str) -> String {
 
 #[test]
 fn answers_that_nobody_reads_are_bounded_by_the_memory_budget() {
-    let server = Server::bare(&["--max-payload", "10000000", "--memory-budget", "40000000"]);
+    let server = Server::bare(&["--max-payload", "10000000", "--memory-budget", "60000000"]);
     let waiting = || sample(&server, "signalbox_outbox_bytes");
     let member = member(server.public());
     let mut speaker = WebSocket::socketio(server.public());
@@ -78,4 +78,24 @@ fn events_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
     let _other = begin();
     until(DEADLINE, || (evicted() == 1.0 && waiting() <= 4e6).then_some(()))
         .expect("two of them are too much");
+}
+
+#[test]
+fn messages_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
+    let server = Server::bare(&["--memory-budget", "4000000"]);
+    let waiting = || sample(&server, "signalbox_outbox_bytes");
+    let evicted = || sample(&server, r#"signalbox_evictions_total{reason="memory_budget"}"#);
+    let begin = |number: usize| {
+        let mut client = WebSocket::peer(server.public(), &format!("peer-{number}"));
+        client.begin(&"x".repeat(LARGE), 1_000);
+        client
+    };
+
+    let few: Vec<WebSocket> = (0..3).map(begin).collect();
+    until(DEADLINE, || (waiting() >= (3 * LARGE) as f64).then_some(())).expect("what has arrived counts");
+    assert_eq!(evicted(), 0.0);
+    let more: Vec<WebSocket> = (3..8).map(begin).collect();
+    until(DEADLINE, || (evicted() >= 1.0 && waiting() <= 4e6).then_some(())).expect("eight are too much");
+    drop((few, more));
+    until(DEADLINE, || (waiting() == 0.0).then_some(())).expect("nothing is held for who is gone");
 }

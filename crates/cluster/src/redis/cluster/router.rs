@@ -3,7 +3,8 @@
 //! Commands of one slot keep their order. Those of different slots have none: each master gets its own in one pipeline, all of
 //! them at once. What a master refuses because it does not own the slot (any more, or not yet), or because the slot is on its way,
 //! was not done, and is asked again once the table has been made anew. Should something later of the same slot have been done by
-//! then, it is not: a member that left must not be put back by its own earlier join. It counts as not done.
+//! then, it is not: a member that left must not be put back by its own earlier join, and what is said in a room keeps its order. It
+//! counts as not done.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -27,9 +28,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// How often the nodes are asked who owns what, though nothing seems wrong.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// How long after the masters have changed a message that nobody heard may have been heard all the same: by somebody who still has
+/// his connection to the old master, which is a replica now and says what the new one says.
+const UNSURE: Duration = Duration::from_secs(10);
+
 /// Connections to all masters.
 pub(in super::super) struct Router {
     masters: Arc<Masters>,
+    /// The table that was believed last, and when another one was.
+    table: Option<Arc<Table>>,
+    changed: Option<Instant>,
     context: Arc<Context>,
     lines: AHashMap<Address, Line>,
     refreshed: Option<Instant>,
@@ -48,7 +56,8 @@ type Answer = Result<Value, Lost>;
 
 impl Router {
     pub(in super::super) fn new(masters: Arc<Masters>, context: Arc<Context>) -> Self {
-        Self { masters, context, lines: AHashMap::new(), refreshed: None, marks: Marks::default() }
+        let (lines, marks) = (AHashMap::new(), Marks::default());
+        Self { masters, table: None, changed: None, context, lines, refreshed: None, marks }
     }
 
     /// Makes calls; an answer for each. One about the servers comes first: if any of them does not answer, none is made.
@@ -91,7 +100,12 @@ impl Router {
             }
             self.masters.refresh(asked).await;
         }
-        answers.into_iter().map(|answer| answer.unwrap_or(Err(Lost { maybe: true }))).collect()
+        let is_sure = self.changed.is_none_or(|changed| changed.elapsed() >= UNSURE);
+        let known = |(answer, command): (Option<Answer>, &Cmd)| match answer {
+            Some(Ok(Value::Int(0))) if !is_sure && name(command) == b"SPUBLISH" => Ok(Value::Nil),
+            answer => answer.unwrap_or(Err(Lost { maybe: true })),
+        };
+        answers.into_iter().zip(&commands).map(known).collect()
     }
 
     /// Asks each master for its part, and gives back what was refused, in its order.
@@ -102,6 +116,9 @@ impl Router {
         answers: &mut [Option<Answer>],
     ) -> Vec<(usize, u16)> {
         let table = self.masters.table();
+        if self.table.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &table)) {
+            self.changed = self.table.replace(table.clone()).map(|_| Instant::now());
+        }
         let mut parts: AHashMap<&Address, Vec<(usize, u16)>> = AHashMap::new();
         let mut refused = Vec::new();
         for (index, slot) in asked {
@@ -206,15 +223,15 @@ fn sort_out(
     answers: &mut [Option<Answer>],
 ) -> Vec<(usize, u16)> {
     let mut refused = Vec::new();
-    let mut overtaken = AHashSet::new();
+    let (mut overtaken, mut spoken) = (AHashSet::new(), AHashSet::new());
     for ((index, slot), value) in part.into_iter().zip(values).rev() {
+        // A message depends on nothing that is stored, but on what was said before.
+        let is_message = name(&commands[index]) == b"SPUBLISH";
         if !is_refused(&value) {
-            // A message depends on nothing that is stored.
-            if name(&commands[index]) != b"SPUBLISH" {
-                overtaken.insert(slot);
-            }
+            let done = if is_message { &mut spoken } else { &mut overtaken };
+            done.insert(slot);
             answers[index] = Some(Ok(value));
-        } else if overtaken.contains(&slot) {
+        } else if overtaken.contains(&slot) || is_message && spoken.contains(&slot) {
             answers[index] = Some(Err(Lost { maybe: false }));
         } else {
             refused.push((index, slot));
@@ -298,21 +315,25 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_asked_again_unless_something_overtook_it() {
-        let commands = ["HGET a", "HGET b", "HGET c", "SPUBLISH c", "HGET d"].map(command);
-        let part = vec![(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)];
+        let commands = ["HGET a", "HGET b", "HGET c", "SPUBLISH c", "HGET d", "SPUBLISH e", "SPUBLISH e"];
+        let commands = commands.map(command);
+        let part = vec![(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 4), (6, 4)];
         let values = vec![
             error("TRYAGAIN Multiple keys request during rehashing of slot"),
             Value::Nil,
             error("MOVED 2 127.0.0.1:7001"),
             Value::Int(1),
             error("ERR wrong"),
+            error("MOVED 4 127.0.0.1:7001"),
+            Value::Int(1),
         ];
-        let mut answers = vec![None; 5];
+        let mut answers = vec![None; 7];
         assert_eq!(sort_out(&commands, part, values, &mut answers), [(2, 2)]);
         assert_eq!(answers[0], Some(Err(Lost { maybe: false })));
         assert_eq!(answers[1], Some(Ok(Value::Nil)));
         assert_eq!((&answers[2], &answers[3]), (&None, &Some(Ok(Value::Int(1)))));
         assert!(matches!(&answers[4], Some(Ok(Value::ServerError(_)))));
+        assert_eq!(answers[5], Some(Err(Lost { maybe: false })));
     }
 
     #[test]

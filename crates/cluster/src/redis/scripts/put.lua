@@ -3,14 +3,24 @@
 -- KEYS room, index of the owner, owners
 -- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag to take it from,
 --      whether records are wanted, epoch and version that are known
+-- A room that stands before what is known has been set back: it begins a later epoch, so that no stamp means two things.
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
 local old = redis.call('HGET', KEYS[1], ARGV[4])
 local epoch = redis.call('HGET', KEYS[1], '#e')
 if not epoch then
-  local time = redis.call('TIME')
-  epoch = string.format('%.0f', time[1] * 1000000 + time[2])
+  epoch = string.format('%.0f', clock())
   redis.call('HSET', KEYS[1], '#e', epoch, '#v', '0')
 end
 local before = redis.call('HGET', KEYS[1], '#v')
+local known, behind = tonumber(ARGV[10]), tonumber(epoch)
+if known > behind or known == behind and tonumber(ARGV[11]) > tonumber(before) then
+  epoch = string.format('%.0f', math.max(clock(), known + 1))
+  before = string.format('%.0f', before + 1)
+  redis.call('HSET', KEYS[1], '#e', epoch, '#v', before)
+end
 local record = ARGV[7]
 local changed = not old or string.sub(old, 13) ~= record
 if old and ARGV[8] ~= '' and string.sub(old, 1, 4) == ARGV[8] then

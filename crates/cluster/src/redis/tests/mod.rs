@@ -48,10 +48,11 @@ impl Server {
     }
 
     fn spawn(port: u16, flags: &[&str]) -> Child {
-        let port = port.to_string();
+        let (port, file) = (port.to_string(), format!("{port}.rdb"));
         let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let mut program = Program::new("redis-server");
-        // A replica writes a file when it synchronises.
+        // What a replica writes when it synchronises would be read by the next server that starts in the same directory.
+        program.args(["--repl-diskless-load", "swapdb", "--dbfilename", &file]);
         program.args(arguments).args(flags).current_dir(std::env::temp_dir()).stdout(Stdio::null());
         let program = program.spawn();
         program.expect("redis-server (Debian: apt install redis-server)")
@@ -319,6 +320,26 @@ fn ids_and_letters(one: &Node, two: &Node) {
         _ => None,
     });
     assert_eq!(superseded, a);
+}
+
+#[test]
+fn letters_keep_their_order_while_their_peer_is_looked_for() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    let a = one.claim(1, "a", "t").expect("free");
+    for peer in 0..20 {
+        let id = format!("b{peer}");
+        assert!(two.claim(100 + peer, &id, "t").is_some());
+        let sent: Vec<String> = (0..50).map(|number| format!("{peer}/{number}")).collect();
+        for text in &sent {
+            one.send(1, a, "a", &id, text);
+            // The store answers somewhere in between.
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(50) {}
+        }
+        let heard: Vec<String> = sent.iter().map(|_| two.letter()).collect();
+        assert_eq!(heard, sent);
+    }
 }
 
 #[test]

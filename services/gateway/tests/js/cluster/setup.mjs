@@ -1,4 +1,4 @@
-// A cluster of its own for a test file: a real redis-server, and gateways that share it.
+// A cluster of its own for a test file: a real redis-server, and gateways that share it. `stores.mjs` has other kinds of Redis.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -10,22 +10,38 @@ import { request } from "../lib/http.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
 import { until } from "../lib/wait.mjs";
 
-async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+const running = new Set();
+// A test file that dies on an exception must not leave servers behind.
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** Starts a program of the test's own: the child, and a promise of its end. */
+export function program(name, flags, options) {
+  const child = spawn(name, flags, { stdio: "ignore", ...options });
+  running.add(child);
+  const exited = once(child, "exit").then(() => running.delete(child));
+  return { child, exited };
+}
+
+export async function freePort() {
+  return (await freePorts(1))[0];
+}
+
+/** As many ports that nobody listens on, all different. */
+export async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => server.listening || once(server, "listening")));
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  return ports;
 }
 
 /** A redis-server without persistence, on a port that it keeps when it comes back. */
 export class Redis {
-  static async start() {
+  static async start(flags = [], port) {
     const redis = new Redis();
-    redis.port = await freePort();
+    redis.port = port ?? (await freePort());
+    redis.flags = flags;
     onEnd(() => redis.stop());
-    process.on("exit", () => redis.child?.kill("SIGKILL"));
     await redis.start();
     return redis;
   }
@@ -36,8 +52,9 @@ export class Redis {
 
   async start() {
     const flags = ["--port", `${this.port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-    this.child = spawn("redis-server", flags, { stdio: "ignore" });
-    this.exited = once(this.child, "exit");
+    // What a replica writes when it synchronises would be read by the next server that starts in the same folder.
+    const nothing = ["--repl-diskless-load", "swapdb", "--dbfilename", `${this.port}.rdb`];
+    Object.assign(this, program("redis-server", [...flags, ...nothing, ...this.flags], { cwd: tmpdir() }));
     await until(() => this.ask("PING").then((answer) => answer.startsWith("+PONG"), () => false), "redis-server answers");
   }
 
@@ -46,20 +63,9 @@ export class Redis {
     await this.exited;
   }
 
-  /** Sends one command, words separated by spaces, and gives back what it answers. */
+  /** Sends one command, words separated by spaces (or as a list), and gives back what it answers: a character for each byte. */
   async ask(line) {
-    const words = line.split(" ");
-    // Channels have zeros in their names, which a plain line could not carry.
-    const command = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join("");
-    const socket = net.connect(this.port, "127.0.0.1");
-    const chunks = [];
-    socket.on("data", (chunk) => chunks.push(chunk));
-    await new Promise((resolve, reject) => {
-      socket.once("error", reject);
-      socket.once("close", resolve);
-      socket.write(`*${words.length}\r\n${command}*1\r\n$4\r\nQUIT\r\n`);
-    });
-    return Buffer.concat(chunks).toString();
+    return ask(this.port, line);
   }
 
   /** How often a command was called. */
@@ -67,6 +73,23 @@ export class Redis {
     const stats = await this.ask("INFO commandstats");
     return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0);
   }
+}
+
+/** What the server on a port answers to one command. */
+export async function ask(port, line) {
+  const words = Array.isArray(line) ? line : line.split(" ");
+  // Keys and channels have bytes in their names which a plain line could not carry.
+  const command = words.map((word) => `$${word.length}\r\n${word}\r\n`).join("");
+  const socket = net.connect(port, "127.0.0.1");
+  const chunks = [];
+  socket.on("data", (chunk) => chunks.push(chunk));
+  await new Promise((resolve, reject) => {
+    socket.once("error", reject);
+    socket.once("close", resolve);
+    // It answers what it has read before it sees the end. (A sentinel knows no QUIT.)
+    socket.end(`*${words.length}\r\n${command}`, "latin1");
+  });
+  return Buffer.concat(chunks).toString("latin1");
 }
 
 /** A node of the cluster. */
@@ -85,20 +108,45 @@ export async function startNodes(redis, count, flags) {
 
 /** HAProxy in front of nodes, round-robin, without stickiness and with a connection of its own for each request. */
 export async function balance(nodes) {
+  const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
+  return (await startBalancer(servers)).url;
+}
+
+/**
+ * The same in front of nodes that come and go, as they say themselves: each has `port` and `adminPort`. `rotation` tells the
+ * indexes of those that requests go to, in order, once all have been checked.
+ */
+export async function balanceReady(places) {
+  const stats = await freePort();
+  const { url } = await startBalancer([
+    // A node that a busy machine is slow to answer for is not down; without this a check may take no longer than their interval.
+    "  timeout check 5s", "  option httpchk GET /readyz",
+    "  default-server check inter 200ms fall 2 rise 1",
+    ...places.map(({ port, adminPort }, index) => `  server node${index} 127.0.0.1:${port} port ${adminPort}`),
+    "frontend stats", `  bind 127.0.0.1:${stats}`, "  stats enable", "  stats uri /",
+  ]);
+  const rotation = async () => {
+    const { body } = await request(`http://127.0.0.1:${stats}`, "GET", "/;csv");
+    const rows = places.map((_, index) => body.split("\n").find((line) => line.startsWith(`nodes,node${index},`)));
+    // Until its first check a server counts as up, even if nobody is there.
+    if (rows.some((row) => /,INI,/.test(row))) return undefined;
+    return rows.flatMap((row, index) => (/,UP/.test(row) ? [index] : [])).join();
+  };
+  return { url, rotation };
+}
+
+async function startBalancer(backend) {
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), "signalbox-balancer-"));
-  const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
   const lines = [
-    "global", "  maxconn 4000",
+    "global", "  maxconn 8000",
     "defaults", "  mode http", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s", "  timeout tunnel 60s",
     "  option http-server-close", "  http-reuse never", "  option redispatch 1",
     "frontend clients", `  bind 127.0.0.1:${port}`, "  default_backend nodes",
-    "backend nodes", "  balance roundrobin", ...servers, "",
+    "backend nodes", "  balance roundrobin", ...backend, "",
   ];
   await writeFile(path.join(folder, "haproxy.cfg"), lines.join("\n"));
-  const child = spawn("haproxy", ["-db", "-f", path.join(folder, "haproxy.cfg")], { stdio: "ignore" });
-  process.on("exit", () => child.kill("SIGKILL"));
-  const exited = once(child, "exit");
+  const { child, exited } = program("haproxy", ["-db", "-f", path.join(folder, "haproxy.cfg")]);
   onEnd(async () => {
     child.kill("SIGKILL");
     await exited;
@@ -106,7 +154,7 @@ export async function balance(nodes) {
   });
   const url = `http://127.0.0.1:${port}`;
   await until(() => request(url, "GET", "/").then(({ status }) => status === 200, () => false), "the balancer answers");
-  return url;
+  return { url };
 }
 
 /** The body of a node's /readyz, with its status. */

@@ -8,7 +8,7 @@ import { metric } from "./setup.mjs";
 
 const options = { transports: ["websocket"] };
 
-export function vocabulary(redis, nodes) {
+export function vocabulary(nodes) {
   const on = (index) => connected(nodes[index].url, options);
 
   test("rooms are the same on every node", async () => {
@@ -69,6 +69,18 @@ export function vocabulary(redis, nodes) {
     }
   });
 
+  test("the nodes know each other", async () => {
+    for (const node of nodes) {
+      await until(async () => (await metric(node, "signalbox_cluster_nodes")) === nodes.length, "all nodes are known");
+      assert.equal((await request(node.adminUrl, "GET", "/livez")).status, 200);
+    }
+  });
+}
+
+/** What a single Redis has to do for it. */
+export function costs(redis, nodes) {
+  const on = (index) => connected(nodes[index].url, options);
+
   test("nodes without members of a room receive nothing of it", async () => {
     const [a, b] = await Promise.all([on(0), on(0)]);
     await ask(a, "join", "corner");
@@ -95,12 +107,5 @@ export function vocabulary(redis, nodes) {
     const scripts = (await redis.calls("evalsha")) - before.scripts;
     // The join, and what heartbeats and the list of users cost anyway in that time.
     assert.ok(scripts < 49, `${scripts} scripts: messages cost none`);
-  });
-
-  test("the nodes know each other", async () => {
-    for (const node of nodes) {
-      await until(async () => (await metric(node, "signalbox_cluster_nodes")) === nodes.length, "all nodes are known");
-      assert.equal((await request(node.adminUrl, "GET", "/livez")).status, 200);
-    }
   });
 }

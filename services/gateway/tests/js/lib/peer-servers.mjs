@@ -31,7 +31,8 @@ export function startGateway(flags = []) {
   if (!binary) {
     throw new Error("GATEWAY_BIN is not set: it names the signalbox-gateway binary that is started with other flags");
   }
-  const args = ["--host", "127.0.0.1", "--port", "0", "--admin-host", "127.0.0.1", "--admin-port", "0", ...flags];
+  const defaults = { "--host": "127.0.0.1", "--port": "0", "--admin-host": "127.0.0.1", "--admin-port": "0" };
+  const args = [...Object.entries(defaults).filter(([flag]) => !flags.includes(flag)).flat(), ...flags];
   return start("signalbox-gateway", binary, args, process.env, (line) => {
     const [, url, adminUrl] = /^signalbox-gateway listening public=(\S+) management=(\S+)/.exec(line) ?? [];
     return url && { url, adminUrl };

@@ -1,7 +1,8 @@
 // Waiting for what must happen. Every wait has a deadline that names what was missing, so that a
 // failing test says what did not arrive. Deadlines are generous: they end a hang, they never measure.
 
-export const DEADLINE = 20_000;
+// PATIENCE multiplies them, for crowds that keep the machine busy for long.
+export const DEADLINE = 20_000 * Number(process.env.PATIENCE ?? 1);
 
 /** The value of `promise`, or an error that names `what` after `ms` milliseconds. */
 export async function within(promise, what, ms = DEADLINE) {

@@ -260,7 +260,7 @@ impl Step {
                     |index: &usize| (!given.stamps.is_empty()).then(|| nth(&given.stamps, *index)[side]);
                 let wants = match since {
                     Some(since) => Wants::Since(since.as_ref().and_then(known)),
-                    None => Wants::Nothing,
+                    None => Wants::Nothing(given.stamps.last().map(|stamp| stamp[side])),
                 };
                 Call::Put { owner: owner(*by), room: room(into), record: record(*socket, *content), wants }
             }
