@@ -107,9 +107,9 @@ export async function startNodes(redis, count, flags) {
 }
 
 /** HAProxy in front of nodes, round-robin, without stickiness and with a connection of its own for each request. */
-export async function balance(nodes) {
+export async function balance(nodes, algorithm) {
   const servers = nodes.map(({ url }, index) => `  server node${index} ${new URL(url).host}`);
-  return (await startBalancer(servers)).url;
+  return (await startBalancer(servers, algorithm)).url;
 }
 
 /**
@@ -135,7 +135,7 @@ export async function balanceReady(places) {
   return { url, rotation };
 }
 
-async function startBalancer(backend) {
+async function startBalancer(backend, algorithm = "roundrobin") {
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), "signalbox-balancer-"));
   const lines = [
@@ -143,7 +143,7 @@ async function startBalancer(backend) {
     "defaults", "  mode http", "  timeout connect 5s", "  timeout client 60s", "  timeout server 60s", "  timeout tunnel 60s",
     "  option http-server-close", "  http-reuse never", "  option redispatch 1",
     "frontend clients", `  bind 127.0.0.1:${port}`, "  default_backend nodes",
-    "backend nodes", "  balance roundrobin", ...backend, "",
+    "backend nodes", `  balance ${algorithm}`, ...backend, "",
   ];
   await writeFile(path.join(folder, "haproxy.cfg"), lines.join("\n"));
   const { child, exited } = program("haproxy", ["-db", "-f", path.join(folder, "haproxy.cfg")]);
