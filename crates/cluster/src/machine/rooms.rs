@@ -20,7 +20,7 @@ use crate::{
 /// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a member that is missing after the store was away may take to be written again.
-pub(super) const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(5);
 /// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
 const BUS_WAIT: Duration = Duration::from_secs(3);
 

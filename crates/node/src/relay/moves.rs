@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a WebSocket may wait for the cluster to settle after an outage: polling goes on meanwhile.
-const SETTLING: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_millis(100);
 
 impl NodeShared {

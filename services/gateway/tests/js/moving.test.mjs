@@ -33,7 +33,7 @@ const FATES = {
 
 test("a WebSocket whose session's node dies at the last moment is closed, and not kept for ever", async () => {
   const [home, other] = await startNodes(redis, 2, [...FLAGS, "--redis-prefix", "last-moment", "--upgrade-timeout", "1000"]);
-  await pause(3_500);
+  await pause(5_500);
   const open = await (await fetch(`${home.url}/socket.io/?EIO=4&transport=polling`)).text();
   const { sid } = JSON.parse(open.slice(1));
   const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
@@ -55,7 +55,7 @@ async function suffer(fate, round) {
   const doomed = await startNode(redis, FLAGS);
   await ready(doomed);
   // Sessions move once the cluster is steady for the new node, too.
-  await pause(3_500);
+  await pause(5_500);
   // In turns, clients in step with each other may all end on one node.
   const url = await balance([...nodes, doomed], "random");
   const proxy = await TcpProxy.start(url, { delay: 5 });
