@@ -1,6 +1,6 @@
 //! Engine.IO sessions: opening, packets, timers, closing.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
@@ -256,20 +256,26 @@ impl State {
         let socket = joined.socket;
         self.sockets.remove(&socket.id);
         self.forget_at_birthplace(socket.id);
-        for room in socket.rooms {
-            self.leave_room(now, room, socket.id);
+        for room in &socket.rooms {
+            self.leave_room(now, *room, socket.id);
         }
-        let namespace = joined.namespace;
-        self.node
-            .cluster
-            .submit(now, Command::Disconnected { namespace: namespace.clone(), socket: socket.id });
+        self.disconnected(now, &joined.namespace, &socket, reason);
+    }
+
+    /// A socket is gone: it is no user any more, and its handlers are told.
+    pub(super) fn disconnected(
+        &mut self,
+        now: Instant,
+        namespace: &Arc<str>,
+        socket: &super::session::Socket,
+        reason: &str,
+    ) {
+        let gone = Command::Disconnected { namespace: namespace.clone(), socket: socket.id };
+        self.node.cluster.submit(now, gone);
         for handler in &socket.app.on_disconnect {
+            let (handler, reason) = (handler.clone(), reason.to_owned());
             let socket = Socket { node: self.node.clone(), namespace: namespace.clone(), id: socket.id };
-            self.calls.push(Call::Disconnected {
-                handler: handler.clone(),
-                socket,
-                reason: reason.to_owned(),
-            });
+            self.calls.push(Call::Disconnected { handler, socket, reason });
         }
     }
 

@@ -20,14 +20,12 @@ use signalbox_socketio::Joined;
 use super::super::{
     State,
     answers::Waiting,
-    calls::Call,
     rooms::RoomKey,
     seen::{Lasts, digest},
     session::Socket,
     timers::Timer,
 };
 use crate::{
-    app,
     message::{Broadcast, ConnAt, End, MoveStep, ToShard},
     wire::{Answered, Asked, Fence, SavedSession, Sent},
 };
@@ -235,14 +233,7 @@ impl State {
         }
         for Joined { namespace, socket } in sockets {
             self.forwards.remove(&socket.id);
-            let gone = Command::Disconnected { namespace: namespace.clone(), socket: socket.id };
-            self.node.cluster.submit(now, gone);
-            for handler in &socket.app.on_disconnect {
-                let (handler, reason) = (handler.clone(), reason.clone());
-                let socket =
-                    app::Socket { node: self.node.clone(), namespace: namespace.clone(), id: socket.id };
-                self.calls.push(Call::Disconnected { handler, socket, reason });
-            }
+            self.disconnected(now, &namespace, &socket, &reason);
         }
     }
 
