@@ -82,11 +82,11 @@ export function upgrading(nodes) {
     const asker = client(nodes[0].url, { transports: ["websocket"] });
     await nextEvent(asker, "connect");
     const crowd = Array.from({ length: 20 }, () => client(url));
-    for (const socket of crowd) {
-      socket.on("connect", async () => {
-        for (let n = 0; socket.io.engine.transport.name !== "websocket"; n += 1) await ask(socket, "join", "moving users", { n });
-      });
-    }
+    const said = crowd.map(async (socket) => {
+      await nextEvent(socket, "connect");
+      for (let n = 0; socket.io.engine.transport.name !== "websocket"; n += 1) await ask(socket, "join", "moving users", { n });
+    });
+    await Promise.all(said);
     await until(() => crowd.every(({ connected, io }) => connected && io.engine.transport.name === "websocket"), "every upgrade");
     const ids = crowd.map(({ id }) => id);
     const listed = async () => (await ask(asker, "users")).users.filter(({ id }) => ids.includes(id)).length;
