@@ -18,7 +18,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 use crate::{
     Config,
     address::{Address, NodeTag, Owner, ShardId},
-    command::{Command, Delivery, Heard, Letter, Outlet, PeerAt, RealmId},
+    command::{BusDelivery, Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
     link::{Link, Peer},
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
@@ -31,7 +31,7 @@ type Directory = papaya::HashMap<Arc<str>, PeerAt, RandomState>;
 
 /// A node's part of the cluster.
 pub struct Cluster {
-    outlet: Arc<dyn Outlet>,
+    outlet: Arc<dyn DeliverySink>,
     /// Who holds which id on this node, per realm; read without a lock, written under the core's.
     directories: Vec<Directory>,
     core: Mutex<Core>,
@@ -82,7 +82,7 @@ pub enum Scope<'a> {
 
 /// What became of a letter that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendOutcome {
     /// It is on its way, or waits for its addressee with earlier ones.
     Taken,
     /// It is the first of its sender that waits for its addressee.
@@ -95,7 +95,7 @@ pub enum Sent {
 
 /// A session that moves to another node: its memberships and sockets, as [`Command::Adopt`] takes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Belongings {
+pub struct SessionRecords {
     /// The rooms its sockets are in, and what is recorded there.
     pub memberships: Vec<(RoomName, Record)>,
     /// Its sockets: namespace, id, profile.
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// A cluster of one, whose deliveries go to `outlet`.
-    pub fn alone(config: &Config, outlet: Arc<dyn Outlet>) -> Self {
+    pub fn alone(config: &Config, outlet: Arc<dyn DeliverySink>) -> Self {
         let model = Model::new(config, Instant::now(), wall_clock());
         Self::with(config, Machine::alone(config), Store::Here(Box::new(model)), outlet, Status::Online)
     }
@@ -119,7 +119,7 @@ impl Cluster {
     pub(crate) fn shared(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn Outlet>,
+        outlet: Arc<dyn DeliverySink>,
         driver: UnboundedSender<ToDriver>,
     ) -> Self {
         Self::shared_at(config, node, outlet, driver, Instant::now(), wall_clock())
@@ -129,7 +129,7 @@ impl Cluster {
     pub(crate) fn shared_at(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn Outlet>,
+        outlet: Arc<dyn DeliverySink>,
         driver: UnboundedSender<ToDriver>,
         now: Instant,
         wall_clock: u64,
@@ -142,7 +142,7 @@ impl Cluster {
         config: &Config,
         machine: Machine,
         store: Store,
-        outlet: Arc<dyn Outlet>,
+        outlet: Arc<dyn DeliverySink>,
         status: Status,
     ) -> Self {
         let is_shared = matches!(store, Store::Elsewhere(_));
@@ -164,7 +164,7 @@ impl Cluster {
 
     /// Sends a letter to whoever holds its addressee's id, or lets it wait. A sender whose id was taken over or given up is not
     /// heard any more. `shard` sends it (on).
-    pub fn send(&self, now: Instant, shard: ShardId, letter: Letter) -> Sent {
+    pub fn send(&self, now: Instant, shard: ShardId, letter: PeerMessage) -> SendOutcome {
         let directory = &self.directories[usize::from(letter.realm)];
         let is_held =
             || directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation);
@@ -172,7 +172,7 @@ impl Cluster {
             // A grant is told before it shows here; who has just heard of one waits until it does.
             drop(self.core.lock());
             if !is_held() {
-                return Sent::Fenced;
+                return SendOutcome::Fenced;
             }
         }
         // One that was sent on too often is judged by the store alone.
@@ -186,15 +186,15 @@ impl Cluster {
         core.machine.letter(now, shard, letter, &mut core.outputs);
         self.run(core, now);
         match (core.overflows == overflows, core.waits == waits) {
-            (_, false) => Sent::Waits,
-            (false, _) => Sent::Overflow,
-            (true, true) => Sent::Taken,
+            (_, false) => SendOutcome::Waits,
+            (false, _) => SendOutcome::Overflow,
+            (true, true) => SendOutcome::Taken,
         }
     }
 
-    fn offer(&self, to: PeerAt, letter: Letter) -> Sent {
-        let offered = self.outlet.offer(to.shard, Delivery::Letter { to, letter });
-        if offered { Sent::Taken } else { Sent::Overflow }
+    fn offer(&self, to: PeerAt, letter: PeerMessage) -> SendOutcome {
+        let offered = self.outlet.offer(to.shard, Delivery::PeerMessage { to, letter });
+        if offered { SendOutcome::Taken } else { SendOutcome::Overflow }
     }
 
     /// Whether somebody is known to hold an id, here or (as far as this node remembers) on another node.
@@ -271,7 +271,7 @@ impl Cluster {
         self.step(now, |machine, out| machine.look_for_nodes(now, out));
     }
 
-    /// Says something to other nodes: [`Outlet::heard`] brings it there. Not to this one; at most once; in the order in which it
+    /// Says something to other nodes: [`DeliverySink::heard`] brings it there. Not to this one; at most once; in the order in which it
     /// was said in the same scope. While the store is away nobody hears it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
         if !self.is_shared() {
@@ -289,7 +289,7 @@ impl Cluster {
         }
     }
 
-    /// Tells one node something: [`Outlet::told`] brings it there, at most once. `false` when the store is away.
+    /// Tells one node something: [`DeliverySink::told`] brings it there, at most once. `false` when the store is away.
     pub fn tell(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
         let core = self.core.lock();
         let Store::Elsewhere(driver) = &core.store else { return false };
@@ -306,7 +306,7 @@ impl Cluster {
         &self,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
-    ) -> Belongings {
+    ) -> SessionRecords {
         self.core.lock().machine.belongings(memberships, sockets)
     }
 
@@ -377,7 +377,7 @@ impl Cluster {
                     self.outlet.deliver(shard, delivery);
                 }
                 Output::Offer(to, letter) => {
-                    if self.offer(to, letter) == Sent::Overflow {
+                    if self.offer(to, letter) == SendOutcome::Overflow {
                         core.overflows += 1;
                     }
                 }
@@ -434,7 +434,7 @@ impl Cluster {
             },
             None => (None, true),
         };
-        self.outlet.heard(Heard { from, room, route, is_current, payload });
+        self.outlet.heard(BusDelivery { from, room, route, is_current, payload });
     }
 
     /// A node told this one something.

@@ -137,7 +137,7 @@ pub enum Command {
         /// Begin behind this one.
         after: Option<Address>,
     },
-    /// Tell one node something: [`Outlet::told`] brings it there, at most once. Answered by [`Delivery::Told`].
+    /// Tell one node something: [`DeliverySink::told`] brings it there, at most once. Answered by [`Delivery::Told`].
     Tell {
         /// Who asks.
         shard: ShardId,
@@ -193,7 +193,7 @@ pub enum Command {
 
 /// A PeerServer message on its way.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct PeerMessage {
     /// The sender's connection.
     pub from: PeerAt,
     /// The realm.
@@ -277,11 +277,11 @@ pub enum Delivery {
     /// Another connection took the id over with the same token: close this one.
     Superseded(PeerAt),
     /// A message for a peer.
-    Letter {
+    PeerMessage {
         /// Whose connection.
         to: PeerAt,
         /// The message.
-        letter: Letter,
+        letter: PeerMessage,
     },
     /// A message waits for its addressee. The shard that sent it holds the timer, and sends [`Command::Expire`] when it is over.
     Waiting {
@@ -379,7 +379,7 @@ pub enum Delivery {
 
 /// What a node says to others, and its shards are to hear: a broadcast or anything else the node's own code makes of it.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct BusDelivery {
     /// Who says it.
     pub from: Owner,
     /// The room it was said in; `None`: everywhere.
@@ -393,7 +393,7 @@ pub struct Heard {
 }
 
 /// The way into the shards' inboxes.
-pub trait Outlet: Send + Sync {
+pub trait DeliverySink: Send + Sync {
     /// Puts an answer or a change into a shard's inbox. Never refused: what causes it was admitted, and is bounded by that.
     fn deliver(&self, shard: ShardId, delivery: Delivery);
     /// Puts a message into a shard's inbox unless it is full; `false` when it was dropped.
@@ -401,7 +401,7 @@ pub trait Outlet: Send + Sync {
     /// Whether a shard is too far behind to be given more work.
     fn is_congested(&self, shard: ShardId) -> bool;
     /// Another node has said something.
-    fn heard(&self, heard: Heard);
+    fn heard(&self, heard: BusDelivery);
     /// Another node has told this one something, as it was given to [`Cluster::tell`](crate::Cluster::tell).
     fn told(&self, from: Owner, payload: bytes::Bytes);
 }

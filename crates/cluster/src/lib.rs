@@ -30,12 +30,13 @@ mod simulation;
 mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
-pub use cluster::{Belongings, Cluster, Scope, Sent};
+pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};
 pub use command::{
-    Claimed, Command, Delivery, Heard, Holder, Letter, Outlet, PeerAt, RealmId, Refused, Sender, Ticket,
+    BusDelivery, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId, Refused,
+    Sender, Ticket,
 };
 pub use machine::Status;
-pub use record::{Emission, Record, RoomName};
+pub use record::{MemberEvent, Record, RoomName};
 pub use route::Route;
 pub use store::NodeInfo;
 

@@ -17,7 +17,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 use crate::{
     Config,
     address::{Address, Owner, ShardId},
-    command::{Command, Delivery, Letter, PeerAt, RealmId, Ticket},
+    command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
     store::{Call, Loss, NodeInfo, Reply, RoomDelta, ToNode},
@@ -49,14 +49,14 @@ pub(crate) enum Pending {
         generation: u64,
     },
     /// The shard is the one that sends it (on).
-    Letter(ShardId, (RealmId, Arc<str>)),
+    PeerMessage(ShardId, (RealmId, Arc<str>)),
     /// A node was asked to let go of an id.
     LetGo(u64, Loss),
     /// A node was told that one of its peers has lost its id.
     Superseded(Loss),
     Reap,
     /// A letter that was told to another node.
-    Sent(ShardId, Letter),
+    Sent(ShardId, PeerMessage),
     Expire {
         realm: RealmId,
         src: Arc<str>,
@@ -145,7 +145,7 @@ pub(crate) enum Output {
     /// Put this into a shard's inbox.
     Deliver(ShardId, Delivery),
     /// A letter for a connection of this node; it may be dropped if the inbox is full.
-    Offer(PeerAt, Letter),
+    Offer(PeerAt, PeerMessage),
     /// An id is held by a connection now.
     Held { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// A claim of an id ended.
@@ -339,7 +339,7 @@ impl Machine {
             }
             Pending::Superseded(loss) => self.loss_told(loss, &reply, out),
             Pending::Reap => self.reaped(now, reply, out),
-            Pending::Letter(shard, peer) => {
+            Pending::PeerMessage(shard, peer) => {
                 self.letters.answered(&peer);
                 self.letter_answered(now, shard, reply, out);
             }
@@ -419,7 +419,7 @@ impl Machine {
             ToNode::LetGo { realm, id, at, .. } if is_dead => self.doubted(now, realm, &id, at, out),
             ToNode::Superseded { realm, id, at } => self.doubted(now, realm, &id, at, out),
             _ if is_dead => {}
-            ToNode::Letter { to, letter } => self.offer(to, letter, out),
+            ToNode::PeerMessage { to, letter } => self.offer(to, letter, out),
             ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
             ToNode::HasLetGo(number) => self.taken_over(number, out),
             ToNode::Other(_) => {}

@@ -18,7 +18,7 @@ pub struct RoomName {
 
 /// An event to be emitted: a name, and its arguments as JSON elements without brackets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Emission {
+pub struct MemberEvent {
     /// The event's name.
     pub event: Arc<str>,
     /// JSON: the elements behind the name.
@@ -36,9 +36,9 @@ pub struct Record {
     /// A JSON object.
     pub profile: Arc<str>,
     /// The others hear this when the membership begins.
-    pub joined: Option<Emission>,
+    pub joined: Option<MemberEvent>,
     /// The others hear this when the profile is replaced.
-    pub updated: Option<Emission>,
+    pub updated: Option<MemberEvent>,
     /// The others hear this when the membership ends, however it ends.
-    pub left: Option<Emission>,
+    pub left: Option<MemberEvent>,
 }

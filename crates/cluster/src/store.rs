@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     address::{Address, NodeTag, Owner},
-    command::{Change, Holder, Letter, PeerAt, RealmId},
+    command::{Change, Holder, PeerAt, PeerMessage, RealmId},
     record::{Record, RoomName},
 };
 
@@ -44,7 +44,7 @@ pub(crate) enum Call {
     Release { owner: Owner, realm: RealmId, id: Arc<str>, generation: u64 },
     /// Say who holds the addressee's id; when nobody does, queue the letter if its kind is queued. `token` is the sender's. With
     /// `forced` it is queued whoever is said to hold the id: it was looked for there.
-    DeliverOrQueue { letter: Letter, token: Arc<str>, forced: bool },
+    DeliverOrQueue { letter: PeerMessage, token: Arc<str>, forced: bool },
     /// End a wait; say whether its sender is to be told, by the token it had.
     Expire { realm: RealmId, src: Arc<str>, dst: Arc<str>, number: u64 },
     /// Who holds an id with this token.
@@ -123,7 +123,7 @@ impl Wants {
 #[derive(Debug, Clone)]
 pub(crate) enum ToNode {
     /// A letter for one of its peers.
-    Letter { to: PeerAt, letter: Letter },
+    PeerMessage { to: PeerAt, letter: PeerMessage },
     /// One of its peers has lost its id, as it seems.
     Superseded { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// One of its peers is losing its id to another with the same token: let go of it, and say so.
@@ -161,9 +161,9 @@ pub(crate) enum Reply {
     /// A claim was made again; another holder may have had to give way. What waited for the id comes with it.
     Kept { superseded: Option<Holder>, waiting: Vec<signalbox_websocket::Frame> },
     /// The addressee is here.
-    Holder(Holder, Letter),
+    Holder(Holder, PeerMessage),
     /// The letter waits; with a number when it opened its sender's wait.
-    Queued { letter: Letter, opened: Option<u64>, kept: bool },
+    Queued { letter: PeerMessage, opened: Option<u64>, kept: bool },
     /// The letter was dropped: its kind does not wait, or too much waits already.
     Dropped { overflow: bool },
     /// The wait was open if there is a token: its sender's.

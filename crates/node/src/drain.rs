@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{message::ToShard, node::Node};
+use crate::{mailbox::ShardMessage, node::Node};
 
 /// How often a slice of the clients is closed.
 const SLICE: Duration = Duration::from_millis(100);
@@ -41,16 +41,16 @@ impl Node {
         .await;
         tracing::info!("Socket.IO clients are closed");
         self.close_some(began + time, |node| node.count("peerserver"), |count| (0, count)).await;
-        let (left, ()) = tokio::join!(self.stop(RESERVE), self.part_with_guests(RESERVE));
+        let (left, ()) = tokio::join!(self.stop(RESERVE), self.release_relayed_polls(RESERVE));
         self.shared.cluster.leave(Instant::now()).await;
         left
     }
 
     /// Has those GETs answered that wait here for sessions of other nodes, or their clients would be cut off with this node.
-    async fn part_with_guests(&self, time: Duration) {
+    async fn release_relayed_polls(&self, time: Duration) {
         let until = Instant::now() + time;
-        while self.shared.guests.count() > 0 && Instant::now() < until {
-            self.shared.guests.ask_to_leave();
+        while self.shared.relayed_polls.count() > 0 && Instant::now() < until {
+            self.shared.relayed_polls.ask_to_leave();
             tokio::time::sleep(SLICE).await;
         }
     }
@@ -100,7 +100,7 @@ impl Node {
                 let shard = (turn + nth) % shards;
                 let (sessions, peers) = slice(whole / shards + usize::from(nth < whole % shards));
                 if sessions + peers > 0 {
-                    let drain = ToShard::Drain { sessions, peers, turns: shards - 1 };
+                    let drain = ShardMessage::Drain { sessions, peers, turns: shards - 1 };
                     self.shared.inboxes.push(shard as u8, drain);
                 }
             }

@@ -6,11 +6,11 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use signalbox_cluster::{Delivery, Heard, Outlet, Owner, ShardId};
+use signalbox_cluster::{BusDelivery, Delivery, DeliverySink, Owner, ShardId};
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{message::MoveStep, message::ToShard, node::NodeShared, wire::Said};
+use crate::{mailbox::ShardMessage, mailbox::TransferMessage, node::NodeShared, wire::BusMessage};
 
 /// One shard's inbox, from outside.
 ///
@@ -19,7 +19,7 @@ use crate::{message::MoveStep, message::ToShard, node::NodeShared, wire::Said};
 /// not full, so there is only so much of it.
 #[derive(Debug)]
 struct Inbox {
-    sender: UnboundedSender<ToShard>,
+    sender: UnboundedSender<ShardMessage>,
     depth: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ impl Inboxes {
         shards: usize,
         limit: usize,
         metrics: Metrics,
-    ) -> (Self, Vec<UnboundedReceiver<ToShard>>) {
+    ) -> (Self, Vec<UnboundedReceiver<ShardMessage>>) {
         let (inboxes, receivers) = (0..shards)
             .map(|_| {
                 let (sender, receiver) = unbounded_channel();
@@ -66,7 +66,7 @@ impl Inboxes {
     }
 
     /// Puts something in that may not be refused.
-    pub(crate) fn push(&self, shard: ShardId, message: ToShard) {
+    pub(crate) fn push(&self, shard: ShardId, message: ShardMessage) {
         if let Some(inbox) = self.inboxes.get(usize::from(shard)) {
             inbox.depth.fetch_add(1, Ordering::Relaxed);
             // The receiver is gone only when the node has stopped.
@@ -75,7 +75,7 @@ impl Inboxes {
     }
 
     /// Puts a request in, unless the inbox is full or there is no such shard.
-    pub(crate) fn request(&self, shard: ShardId, message: ToShard) -> Result<(), Busy> {
+    pub(crate) fn request(&self, shard: ShardId, message: ShardMessage) -> Result<(), Busy> {
         if usize::from(shard) >= self.inboxes.len() || self.is_full(shard) {
             self.metrics.inbox_refused.inc();
             return Err(Busy);
@@ -85,7 +85,7 @@ impl Inboxes {
     }
 
     /// Puts a broadcast in, or drops it when the inbox is full.
-    pub(crate) fn broadcast(&self, shard: ShardId, message: ToShard) -> bool {
+    pub(crate) fn broadcast(&self, shard: ShardId, message: ShardMessage) -> bool {
         let fits = !self.is_full(shard);
         if fits {
             self.push(shard, message);
@@ -109,34 +109,34 @@ impl Inboxes {
     }
 }
 
-impl Outlet for Inboxes {
+impl DeliverySink for Inboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
-        self.push(shard, ToShard::Cluster(delivery));
+        self.push(shard, ShardMessage::Cluster(delivery));
     }
 
     fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
-        self.broadcast(shard, ToShard::Cluster(delivery))
+        self.broadcast(shard, ShardMessage::Cluster(delivery))
     }
 
     fn is_congested(&self, shard: ShardId) -> bool {
         self.is_full(shard)
     }
 
-    fn heard(&self, heard: Heard) {
-        match Said::decode(heard.from.tag, &heard.payload) {
-            Ok(Said::Broadcast(broadcast)) => {
+    fn heard(&self, heard: BusDelivery) {
+        match BusMessage::decode(heard.from.tag, &heard.payload) {
+            Ok(BusMessage::Broadcast(broadcast)) => {
                 let tell = |shard| {
-                    self.broadcast(shard, ToShard::Broadcast(broadcast.clone()));
+                    self.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));
                 };
                 match heard.route {
                     Some(route) => route.shards().for_each(tell),
                     None => (0..self.len()).map(|shard| shard as ShardId).for_each(tell),
                 }
             }
-            Ok(Said::Fence(fence)) => {
-                if self.node().is_some_and(|node| node.tag == fence.giver.node) {
-                    let step = MoveStep::FenceHeard { fence, is_current: heard.is_current };
-                    self.push(fence.giver.shard, ToShard::Move(step));
+            Ok(BusMessage::Marker(marker)) => {
+                if self.node().is_some_and(|node| node.tag == marker.source.node) {
+                    let step = TransferMessage::MarkerHeard { marker, is_current: heard.is_current };
+                    self.push(marker.source.shard, ShardMessage::Move(step));
                 }
             }
             Err(_) => self.metrics.bus_refused.inc(),

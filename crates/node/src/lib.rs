@@ -17,7 +17,7 @@ pub mod config;
 mod drain;
 pub mod edge;
 mod inbox;
-mod message;
+mod mailbox;
 mod node;
 pub mod policy;
 mod relay;
@@ -33,7 +33,7 @@ pub use edge::{
     server::{Serve, bind},
 };
 pub use node::Node;
-pub use signalbox_cluster::{Emission, Record, Status};
+pub use signalbox_cluster::{MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

@@ -23,10 +23,10 @@ use crate::{
     config::ClusterConfig,
     config::Config,
     inbox::Inboxes,
-    message::{Audience, Directed, ToShard},
+    mailbox::{Audience, ShardMessage, SocketCommand},
     policy::{AllowAll, Policy},
-    relay::{Guests, Signs, Strangers},
-    remote::{What, Word},
+    relay::{Acceptances, NodeLookup, RelayedPolls},
+    remote::{NodeMessage, RemoteSocketOp},
     shard::Shard,
 };
 
@@ -51,34 +51,34 @@ pub(crate) struct NodeShared {
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) cluster: Arc<Cluster>,
     /// Requests that other nodes have yet to accept.
-    pub(crate) signs: Signs,
+    pub(crate) acceptances: Acceptances,
     /// Requests that wait here for other nodes.
-    pub(crate) guests: Guests,
+    pub(crate) relayed_polls: RelayedPolls,
     /// Nodes that were looked for in vain.
-    pub(crate) strangers: Strangers,
+    pub(crate) node_lookup: NodeLookup,
     /// Sockets that were born on other nodes and have moved here, and their shards.
-    pub(crate) settlers: papaya::HashMap<Address, ShardId, ahash::RandomState>,
+    pub(crate) moved_in: papaya::HashMap<Address, ShardId, ahash::RandomState>,
     pub(crate) metrics: Metrics,
     /// Bytes that wait for slow clients, by shard.
     pub(crate) waiting: Box<[AtomicIsize]>,
     /// Bytes of answers to polls that their clients have yet to read.
     pub(crate) unread: AtomicUsize,
     /// A client is being cut off because of the budget.
-    pub(crate) is_relieving: AtomicBool,
+    pub(crate) is_evicting: AtomicBool,
     /// Numbers requests.
     requests: AtomicU64,
     /// WebSockets that are open.
     pub(crate) open_conns: AtomicUsize,
     pub(crate) is_stopping: AtomicBool,
     pub(crate) is_draining: AtomicBool,
-    unclaimed: Mutex<Vec<UnboundedReceiver<ToShard>>>,
+    unclaimed: Mutex<Vec<UnboundedReceiver<ShardMessage>>>,
 }
 
 impl NodeShared {
     /// The shard of this node that knows where an address is: it was born there, or has moved there from another node.
     pub(crate) fn shard_of(&self, address: Address) -> Option<ShardId> {
         if address.node() != self.tag {
-            return self.settlers.pin().get(&address).copied();
+            return self.moved_in.pin().get(&address).copied();
         }
         (usize::from(address.shard()) < self.inboxes.len()).then(|| address.shard())
     }
@@ -91,21 +91,21 @@ impl NodeShared {
 
     /// Hands something to the shard of a socket, or to its node. To another node goes what needs no answer; who waits for one is
     /// told by the end of its channel.
-    pub(crate) fn direct(&self, directed: Directed) {
-        if let Some(shard) = self.shard_of(directed.to) {
-            self.inboxes.push(shard, ToShard::Directed(directed));
+    pub(crate) fn direct(&self, socket_command: SocketCommand) {
+        if let Some(shard) = self.shard_of(socket_command.to) {
+            self.inboxes.push(shard, ShardMessage::SocketCommand(socket_command));
             return;
         }
-        let Directed { to, namespace, what } = directed;
-        if let Ok(what) = What::of(&namespace, what) {
-            self.tell(to.node(), &Word::ForSocket { to, namespace, what });
+        let SocketCommand { to, namespace, what } = socket_command;
+        if let Ok(what) = RemoteSocketOp::of(&namespace, what) {
+            self.tell(to.node(), &NodeMessage::SocketOp { to, namespace, what });
         }
     }
 
     /// Begins a broadcast on this thread's shard, or on the first.
     pub(crate) fn broadcast(&self, to: Audience, message: Message, volatile: bool) {
         let shard = SHARD.with_borrow(|shard| shard.as_ref().map_or(0, |shard| shard.id()));
-        self.inboxes.broadcast(shard, ToShard::Begin { to, message, volatile });
+        self.inboxes.broadcast(shard, ShardMessage::Begin { to, message, volatile });
     }
 }
 
@@ -191,14 +191,14 @@ impl Node {
             policy,
             inboxes,
             cluster,
-            signs: Signs::default(),
-            guests: Guests::default(),
-            strangers: Strangers::default(),
-            settlers: papaya::HashMap::default(),
+            acceptances: Acceptances::default(),
+            relayed_polls: RelayedPolls::default(),
+            node_lookup: NodeLookup::default(),
+            moved_in: papaya::HashMap::default(),
             metrics,
             waiting,
             unread: AtomicUsize::new(0),
-            is_relieving: AtomicBool::new(false),
+            is_evicting: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             open_conns: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
@@ -282,7 +282,7 @@ impl Node {
     pub async fn stop(&self, grace: Duration) -> usize {
         self.shared.is_stopping.store(true, Ordering::Release);
         for shard in 0..self.shared.inboxes.len() {
-            self.shared.inboxes.push(shard as ShardId, ToShard::Stop);
+            self.shared.inboxes.push(shard as ShardId, ShardMessage::Stop);
         }
         let until = Instant::now() + grace;
         loop {

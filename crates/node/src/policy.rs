@@ -31,7 +31,7 @@ impl Handshake {
 
 /// What is asked.
 #[derive(Debug)]
-pub enum Ask<'a> {
+pub enum AccessRequest<'a> {
     /// May this client open a session at all?
     Handshake(&'a Handshake),
     /// May it join this namespace?
@@ -96,7 +96,7 @@ pub enum Verdict {
 /// Decides. Called on every event, so a verdict that can be given at once should be.
 pub trait Policy: Send + Sync + 'static {
     /// Answers a question about the client that is `principal`, once it is known.
-    fn decide(&self, principal: Option<&Principal>, ask: Ask<'_>) -> Verdict;
+    fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict;
 }
 
 /// Allows everything: what there is until somebody asks for authentication.
@@ -104,7 +104,7 @@ pub trait Policy: Send + Sync + 'static {
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn decide(&self, _: Option<&Principal>, _: Ask<'_>) -> Verdict {
+    fn decide(&self, _: Option<&Principal>, _: AccessRequest<'_>) -> Verdict {
         Verdict::Allow
     }
 }

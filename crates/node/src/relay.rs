@@ -1,17 +1,17 @@
 //! Sessions of other nodes, over the node link: requests that landed here are handed to the node that has the session, as they
 //! are handed to another shard. What may not wait is bounded: an owner that does not even accept a request is taken for gone.
 //!
-//! - `guests`: requests that wait here for sessions of other nodes.
+//! - `relayed_polls`: requests that wait here for sessions of other nodes.
 //! - `moves`: sessions that come to the node of their WebSocket.
 //! - `serve`: the other end, where the session lives.
-//! - `signs`: signs of life of owners that make a request wait.
-//! - `strangers`: nodes that nobody has heard of.
+//! - `acceptances`: signs of life of owners that make a request wait.
+//! - `node_lookup`: nodes that nobody has heard of.
 
-mod guests;
+mod acceptances;
 mod moves;
+mod node_lookup;
+mod relayed_polls;
 mod serve;
-mod signs;
-mod strangers;
 
 use std::{
     future::Future,
@@ -23,16 +23,16 @@ use std::{
 use signalbox_cluster::NodeTag;
 use tokio::{sync::oneshot, time::timeout};
 
-pub(crate) use guests::Guests;
-pub(crate) use signs::Signs;
-pub(crate) use strangers::Strangers;
+pub(crate) use acceptances::Acceptances;
+pub(crate) use node_lookup::NodeLookup;
+pub(crate) use relayed_polls::RelayedPolls;
 
-use strangers::Stranger;
+use node_lookup::Lookup;
 
 use crate::{
-    message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
+    mailbox::{Location, OpenPost, PollReply, Request, RequestRefused, ShardMessage},
     node::NodeShared,
-    wire::{self, Answered, Asked, Told},
+    wire::{self, LinkNotice, LinkRequest, LinkResponse},
 };
 
 /// How long a live owner may take to answer, or to accept what may take longer.
@@ -47,7 +47,7 @@ const SESSIONS: u8 = 1;
 
 impl NodeShared {
     /// Whether a place may have sessions: it is a shard here, or on a node that can be reached.
-    fn is_known(&self, place: Place) -> bool {
+    fn is_known(&self, place: Location) -> bool {
         match place.node == self.tag {
             true => usize::from(place.shard) < self.inboxes.len(),
             false => self.cluster.link().is_some() && self.cluster.peer(place.node).is_some(),
@@ -55,14 +55,14 @@ impl NodeShared {
     }
 
     /// The same; for a node that nobody has heard of, the list of nodes is looked at once more.
-    pub(crate) async fn find(&self, place: Place) -> bool {
+    pub(crate) async fn find(&self, place: Location) -> bool {
         if self.is_known(place) || place.node == self.tag || !self.cluster.is_shared() {
             return self.is_known(place);
         }
-        match self.strangers.meet(place.node, LOOK * LOOKS) {
-            Stranger::Look => self.cluster.look_for_nodes(Instant::now()),
-            Stranger::Wait => {}
-            Stranger::Unknown => return false,
+        match self.node_lookup.meet(place.node, LOOK * LOOKS) {
+            Lookup::Look => self.cluster.look_for_nodes(Instant::now()),
+            Lookup::Wait => {}
+            Lookup::Unknown => return false,
         }
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK).await;
@@ -74,9 +74,9 @@ impl NodeShared {
     }
 
     /// Hands over a request that may not be refused.
-    pub(crate) fn hand(self: &Arc<Self>, to: Place, request: Request) {
+    pub(crate) fn hand(self: &Arc<Self>, to: Location, request: Request) {
         if to.node == self.tag {
-            self.inboxes.push(to.shard, ToShard::Request(request));
+            self.inboxes.push(to.shard, ShardMessage::Request(request));
         } else {
             self.relay(to.node, request);
         }
@@ -84,7 +84,7 @@ impl NodeShared {
 
     /// Tells a node something over the link; `false` if it cannot be reached. A node that cannot be told is gone, and what it should
     /// know with it.
-    pub(crate) fn link_tell(&self, to: NodeTag, told: &Told<'_>) -> bool {
+    pub(crate) fn link_tell(&self, to: NodeTag, told: &LinkNotice<'_>) -> bool {
         let link = self.cluster.link().zip(self.cluster.peer(to));
         link.is_some_and(|(link, peer)| link.tell(peer, SESSIONS, wire::encode(told)).is_ok())
     }
@@ -93,8 +93,8 @@ impl NodeShared {
     pub(crate) fn ask(
         &self,
         to: NodeTag,
-        asked: &Asked<'_>,
-    ) -> impl Future<Output = Option<Answered>> + Send + 'static {
+        asked: &LinkRequest<'_>,
+    ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
         let link = self.cluster.link().zip(self.cluster.peer(to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, wire::encode(asked)));
         async move { wire::decode(&answer?.await.ok()?).ok() }
@@ -106,31 +106,31 @@ impl NodeShared {
         let node = self.clone();
         match request {
             Request::Exists { sid, reply } => {
-                let answer = self.ask(to, &Asked::Exists { sid });
+                let answer = self.ask(to, &LinkRequest::Exists { sid });
                 tokio::spawn(async move {
-                    if let Ok(Some(Answered::Exists(exists))) = timeout(ANSWER_WITHIN, answer).await {
+                    if let Ok(Some(LinkResponse::Exists(exists))) = timeout(ANSWER_WITHIN, answer).await {
                         let _ = reply.send(exists);
                     }
                 });
             }
             Request::Poll { sid, number, reply } => {
-                let accepted = self.signs.expect(number);
-                let answer = self.ask(to, &Asked::Poll { sid, number });
+                let accepted = self.acceptances.expect(number);
+                let answer = self.ask(to, &LinkRequest::Poll { sid, number });
                 tokio::spawn(async move {
                     let (answer, accepted) = (pin!(answer), pin!(accepted));
                     if !relay_poll(reply, answer, accepted).await {
-                        node.link_tell(to, &Told::PollLost { sid, number });
+                        node.link_tell(to, &LinkNotice::PollLost { sid, number });
                     }
                 });
             }
             Request::BeginPost { sid, number, reply } => {
-                let answer = self.ask(to, &Asked::BeginPost { sid, number });
+                let answer = self.ask(to, &LinkRequest::BeginPost { sid, number });
                 tokio::spawn(async move {
                     let answer = match timeout(ANSWER_WITHIN, answer).await {
-                        Ok(Some(Answered::Begun)) => Ok(OpenPost { closed: None }),
-                        Ok(Some(Answered::Refused(refused))) => Err(refused),
+                        Ok(Some(LinkResponse::Begun)) => Ok(OpenPost { closed: None }),
+                        Ok(Some(LinkResponse::Refused(refused))) => Err(refused),
                         _ => {
-                            node.link_tell(to, &Told::PostLost { sid, number });
+                            node.link_tell(to, &LinkNotice::PostLost { sid, number });
                             Err(RequestRefused::UnknownSid)
                         }
                     };
@@ -139,56 +139,56 @@ impl NodeShared {
                 });
             }
             Request::Post { sid, number, body, reply } => {
-                let accepted = self.signs.expect(number);
-                let answer = self.ask(to, &Asked::Post { sid, number, body: &body });
+                let accepted = self.acceptances.expect(number);
+                let answer = self.ask(to, &LinkRequest::Post { sid, number, body: &body });
                 tokio::spawn(async move {
                     let (answer, accepted) = (pin!(answer), pin!(accepted));
                     match relay_post(answer, accepted).await {
-                        Some(Answered::Applied) => {
+                        Some(LinkResponse::Applied) => {
                             let _ = reply.send(());
                         }
                         Some(_) => {}
                         None => {
-                            node.link_tell(to, &Told::PostLost { sid, number });
+                            node.link_tell(to, &LinkNotice::PostLost { sid, number });
                         }
                     }
                 });
             }
             Request::BeginUpgrade { sid, at, reply } => {
-                let answer = self.ask(to, &Asked::BeginUpgrade { sid, at });
+                let answer = self.ask(to, &LinkRequest::BeginUpgrade { sid, at });
                 tokio::spawn(async move {
                     let answer = match timeout(ANSWER_WITHIN, answer).await {
-                        Ok(Some(Answered::Upgrade(began))) => Ok(began),
-                        Ok(Some(Answered::Refused(refused))) => Err(refused),
+                        Ok(Some(LinkResponse::Upgrade(began))) => Ok(began),
+                        Ok(Some(LinkResponse::Refused(refused))) => Err(refused),
                         _ => {
-                            node.link_tell(to, &Told::AbandonUpgrade { sid, at });
+                            node.link_tell(to, &LinkNotice::AbandonUpgrade { sid, at });
                             Err(RequestRefused::UnknownSid)
                         }
                     };
                     if reply.send(answer).is_err() {
-                        node.link_tell(to, &Told::AbandonUpgrade { sid, at });
+                        node.link_tell(to, &LinkNotice::AbandonUpgrade { sid, at });
                     }
                 });
             }
             Request::PollLost { sid, number } => {
-                self.link_tell(to, &Told::PollLost { sid, number });
+                self.link_tell(to, &LinkNotice::PollLost { sid, number });
             }
             Request::ReleasePoll { sid, number } => {
-                self.link_tell(to, &Told::ReleasePoll { sid, number });
+                self.link_tell(to, &LinkNotice::ReleasePoll { sid, number });
             }
             Request::PostLost { sid, number } => {
-                self.link_tell(to, &Told::PostLost { sid, number });
+                self.link_tell(to, &LinkNotice::PostLost { sid, number });
             }
             Request::Probed { sid, at } => {
-                self.link_tell(to, &Told::Probed { sid, at });
+                self.link_tell(to, &LinkNotice::Probed { sid, at });
             }
             Request::Upgrade { sid, at } => {
-                if !self.link_tell(to, &Told::Upgrade { sid, at }) {
+                if !self.link_tell(to, &LinkNotice::Upgrade { sid, at }) {
                     self.close_probe(at);
                 }
             }
             Request::AbandonUpgrade { sid, at } => {
-                self.link_tell(to, &Told::AbandonUpgrade { sid, at });
+                self.link_tell(to, &LinkNotice::AbandonUpgrade { sid, at });
             }
         }
     }
@@ -197,7 +197,7 @@ impl NodeShared {
 /// Waits for the answer to a GET; `false` when the owner is to be told that it is lost.
 async fn relay_poll(
     mut reply: oneshot::Sender<PollReply>,
-    mut answer: impl Future<Output = Option<Answered>> + Unpin,
+    mut answer: impl Future<Output = Option<LinkResponse>> + Unpin,
     accepted: impl Future<Output = ()>,
 ) -> bool {
     let first = tokio::select! {
@@ -209,8 +209,8 @@ async fn relay_poll(
         () = reply.closed() => return true,
     };
     match first {
-        Some(Some(Answered::Body(body))) => reply.send(PollReply::Body(body)).is_ok(),
-        Some(Some(Answered::Refused(refused))) => {
+        Some(Some(LinkResponse::Body(body))) => reply.send(PollReply::Body(body)).is_ok(),
+        Some(Some(LinkResponse::Refused(refused))) => {
             let _ = reply.send(PollReply::Refused(refused));
             true
         }
@@ -222,7 +222,7 @@ async fn relay_poll(
             }
             tokio::select! {
                 answer = answer => match answer {
-                    Some(Answered::Body(answer)) => body.send(answer).is_ok(),
+                    Some(LinkResponse::Body(answer)) => body.send(answer).is_ok(),
                     Some(_) => true,
                     None => false,
                 },
@@ -234,9 +234,9 @@ async fn relay_poll(
 
 /// Waits for the answer to a POST.
 async fn relay_post(
-    mut answer: impl Future<Output = Option<Answered>> + Unpin,
+    mut answer: impl Future<Output = Option<LinkResponse>> + Unpin,
     accepted: impl Future<Output = ()>,
-) -> Option<Answered> {
+) -> Option<LinkResponse> {
     tokio::select! {
         biased;
         answer = &mut answer => return answer,

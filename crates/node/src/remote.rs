@@ -9,24 +9,24 @@ use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
 use crate::{
-    message::{Directed, ForSocket, Place, SignalReply, ToShard},
+    mailbox::{Location, ShardMessage, SignalReply, SocketCommand, SocketOp},
     node::NodeShared,
-    shard::Outcome,
-    wire::{Told, WireError, decode, encode},
+    shard::TaskResult,
+    wire::{LinkNotice, WireError, decode, encode},
 };
 
 /// Something for a node.
 #[derive(Debug)]
-pub(crate) enum Word {
+pub(crate) enum NodeMessage {
     /// Something for a socket that is there.
-    ForSocket { to: Address, namespace: Arc<str>, what: What },
+    SocketOp { to: Address, namespace: Arc<str>, what: RemoteSocketOp },
     /// A signal found its socket, or not; for the shard that sent it.
     Signalled { shard: ShardId, ticket: u64, found: bool },
 }
 
 /// What can be done to a socket from another node.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum RemoteSocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
     /// Relay a `signal`; whoever sent it is told whether the socket is there.
@@ -35,9 +35,9 @@ pub(crate) enum What {
     Disconnect { close: bool },
 }
 
-/// [`Word`] as it is written.
+/// [`NodeMessage`] as it is written.
 #[derive(Serialize, Deserialize)]
-enum Form<'a> {
+enum Encoded<'a> {
     Send { to: Address, namespace: &'a str, volatile: bool, frames: Vec<&'a [u8]> },
     Signal { to: Address, namespace: &'a str, reply: SignalReply, frames: Vec<&'a [u8]> },
     Disconnect { to: Address, namespace: &'a str, close: bool },
@@ -54,21 +54,23 @@ fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
     frames.and_then(Message::from_frames).ok_or(WireError::Malformed)
 }
 
-impl Word {
+impl NodeMessage {
     /// Writes it.
     pub(crate) fn encode(&self) -> Bytes {
         encode(&match self {
-            Self::ForSocket { to, namespace, what } => match what {
-                What::Send { message, volatile } => {
-                    Form::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
+            Self::SocketOp { to, namespace, what } => match what {
+                RemoteSocketOp::Send { message, volatile } => {
+                    Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
                 }
-                What::Signal { message, reply } => {
-                    Form::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
+                RemoteSocketOp::Signal { message, reply } => {
+                    Encoded::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
                 }
-                What::Disconnect { close } => Form::Disconnect { to: *to, namespace, close: *close },
+                RemoteSocketOp::Disconnect { close } => {
+                    Encoded::Disconnect { to: *to, namespace, close: *close }
+                }
             },
             Self::Signalled { shard, ticket, found } => {
-                Form::Signalled { shard: *shard, ticket: *ticket, found: *found }
+                Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
             }
         })
     }
@@ -76,30 +78,34 @@ impl Word {
     /// Reads it.
     pub(crate) fn decode(payload: &Bytes) -> Result<Self, WireError> {
         let (to, namespace, what) = match decode(payload)? {
-            Form::Send { to, namespace, volatile, frames } => {
-                (to, namespace, What::Send { message: message(payload, frames)?, volatile })
+            Encoded::Send { to, namespace, volatile, frames } => {
+                (to, namespace, RemoteSocketOp::Send { message: message(payload, frames)?, volatile })
             }
-            Form::Signal { to, namespace, reply, frames } => {
-                (to, namespace, What::Signal { message: message(payload, frames)?, reply })
+            Encoded::Signal { to, namespace, reply, frames } => {
+                (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply })
             }
-            Form::Disconnect { to, namespace, close } => (to, namespace, What::Disconnect { close }),
-            Form::Signalled { shard, ticket, found } => return Ok(Self::Signalled { shard, ticket, found }),
+            Encoded::Disconnect { to, namespace, close } => {
+                (to, namespace, RemoteSocketOp::Disconnect { close })
+            }
+            Encoded::Signalled { shard, ticket, found } => {
+                return Ok(Self::Signalled { shard, ticket, found });
+            }
         };
-        Ok(Self::ForSocket { to, namespace: namespace.into(), what })
+        Ok(Self::SocketOp { to, namespace: namespace.into(), what })
     }
 }
 
-impl What {
+impl RemoteSocketOp {
     /// What can be done to a socket of this namespace from another node; what needs an answer of the socket cannot.
-    pub(crate) fn of(namespace: &str, what: ForSocket) -> Result<Self, ForSocket> {
+    pub(crate) fn of(namespace: &str, what: SocketOp) -> Result<Self, SocketOp> {
         Ok(match what {
-            ForSocket::Send { message, volatile } => Self::Send { message, volatile },
-            ForSocket::Ack { id, args } => {
+            SocketOp::Send { message, volatile } => Self::Send { message, volatile },
+            SocketOp::Ack { id, args } => {
                 let message = Message::ack(namespace, id, &[args.inner()], args.attachments());
                 Self::Send { message, volatile: false }
             }
-            ForSocket::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
-            ForSocket::Disconnect { close } => Self::Disconnect { close },
+            SocketOp::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
+            SocketOp::Disconnect { close } => Self::Disconnect { close },
             what => return Err(what),
         })
     }
@@ -108,21 +114,23 @@ impl What {
 impl NodeShared {
     /// Another node tells this one something.
     pub(crate) fn told(&self, payload: &Bytes) {
-        match Word::decode(payload) {
-            Ok(Word::ForSocket { to, namespace, what }) => {
+        match NodeMessage::decode(payload) {
+            Ok(NodeMessage::SocketOp { to, namespace, what }) => {
                 let what = match what {
-                    What::Send { message, volatile } => ForSocket::Send { message, volatile },
-                    What::Signal { message, reply } => ForSocket::Signal { message, reply: Some(reply) },
-                    What::Disconnect { close } => ForSocket::Disconnect { close },
+                    RemoteSocketOp::Send { message, volatile } => SocketOp::Send { message, volatile },
+                    RemoteSocketOp::Signal { message, reply } => {
+                        SocketOp::Signal { message, reply: Some(reply) }
+                    }
+                    RemoteSocketOp::Disconnect { close } => SocketOp::Disconnect { close },
                 };
-                let directed = Directed { to, namespace, what };
+                let socket_command = SocketCommand { to, namespace, what };
                 match self.shard_of(to) {
-                    Some(shard) => self.inboxes.push(shard, ToShard::Directed(directed)),
-                    None => self.for_nobody(directed.what),
+                    Some(shard) => self.inboxes.push(shard, ShardMessage::SocketCommand(socket_command)),
+                    None => self.for_nobody(socket_command.what),
                 }
             }
-            Ok(Word::Signalled { shard, ticket, found }) => {
-                self.inboxes.push(shard, ToShard::Verdict(ticket, Outcome::Signalled(found)));
+            Ok(NodeMessage::Signalled { shard, ticket, found }) => {
+                self.inboxes.push(shard, ShardMessage::TaskDone(ticket, TaskResult::Signalled(found)));
             }
             Err(_) => self.metrics.bus_refused.inc(),
         }
@@ -132,31 +140,32 @@ impl NodeShared {
     pub(crate) fn signalled(&self, reply: SignalReply, found: bool) {
         let SignalReply { node, shard, ticket } = reply;
         if node == self.tag {
-            self.inboxes.push(shard, ToShard::Verdict(ticket, Outcome::Signalled(found)));
+            self.inboxes.push(shard, ShardMessage::TaskDone(ticket, TaskResult::Signalled(found)));
         } else {
-            self.tell(node, &Word::Signalled { shard, ticket, found });
+            self.tell(node, &NodeMessage::Signalled { shard, ticket, found });
         }
     }
 
     /// The socket is nowhere. Whoever waits for an answer of the socket is told by the end of its channel.
-    pub(crate) fn for_nobody(&self, what: ForSocket) {
-        if let ForSocket::Signal { reply: Some(reply), .. } = what {
+    pub(crate) fn for_nobody(&self, what: SocketOp) {
+        if let SocketOp::Signal { reply: Some(reply), .. } = what {
             self.signalled(reply, false);
         }
     }
 
     /// Hands something to the place that a socket has moved to. To another node it goes over the link, behind the socket.
-    pub(crate) fn forward(&self, place: Place, directed: Directed) {
+    pub(crate) fn forward(&self, place: Location, socket_command: SocketCommand) {
         if place.node == self.tag {
-            self.inboxes.push(place.shard, ToShard::Directed(directed));
+            self.inboxes.push(place.shard, ShardMessage::SocketCommand(socket_command));
             return;
         }
-        let Directed { to, namespace, what } = directed;
-        match What::of(&namespace, what) {
+        let SocketCommand { to, namespace, what } = socket_command;
+        match RemoteSocketOp::of(&namespace, what) {
             Ok(what) => {
-                let reply = if let What::Signal { reply, .. } = &what { Some(*reply) } else { None };
-                let word = Word::ForSocket { to, namespace, what }.encode();
-                if !self.link_tell(place.node, &Told::Word(&word))
+                let reply =
+                    if let RemoteSocketOp::Signal { reply, .. } = &what { Some(*reply) } else { None };
+                let word = NodeMessage::SocketOp { to, namespace, what }.encode();
+                if !self.link_tell(place.node, &LinkNotice::NodeMessage(&word))
                     && let Some(reply) = reply
                 {
                     self.signalled(reply, false);
@@ -167,7 +176,7 @@ impl NodeShared {
     }
 
     /// Tells another node something, at most once; `false` if that cannot be done now.
-    pub(crate) fn tell(&self, node: NodeTag, word: &Word) -> bool {
+    pub(crate) fn tell(&self, node: NodeTag, word: &NodeMessage) -> bool {
         self.cluster.tell(std::time::Instant::now(), node, word.encode())
     }
 }
@@ -183,19 +192,20 @@ mod tests {
         let (to, namespace) = (Address::random(NodeTag(1), 2), Arc::<str>::from("/n"));
         let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
         let reply = SignalReply { node: NodeTag(5), shard: 3, ticket: 4 };
-        let what = What::Signal { message: message.clone(), reply };
-        let read = Word::decode(&Word::ForSocket { to, namespace: namespace.clone(), what }.encode());
-        let Ok(Word::ForSocket { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
+        let what = RemoteSocketOp::Signal { message: message.clone(), reply };
+        let read =
+            NodeMessage::decode(&NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode());
+        let Ok(NodeMessage::SocketOp { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
         assert_eq!((of, within), (to, namespace));
-        let What::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
+        let RemoteSocketOp::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
         assert_eq!((read, answer), (message, reply));
     }
 
     #[test]
     fn an_answer_follows_a_socket_that_has_moved() {
         let args = signalbox_socketio::Args::from_raw("[1,2]", Vec::new()).unwrap_or_default();
-        let what = What::of("/n", ForSocket::Ack { id: 7, args });
-        let Ok(What::Send { message, volatile: false }) = what else { panic!("it stays behind") };
+        let what = RemoteSocketOp::of("/n", SocketOp::Ack { id: 7, args });
+        let Ok(RemoteSocketOp::Send { message, volatile: false }) = what else { panic!("it stays behind") };
         assert_eq!(message.text(), "3/n,7[1,2]");
     }
 
@@ -206,7 +216,7 @@ mod tests {
             if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
                 *first = crate::wire::FORMAT;
             }
-            let _ = Word::decode(&bytes.into());
+            let _ = NodeMessage::decode(&bytes.into());
         }
     }
 }

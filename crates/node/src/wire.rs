@@ -11,10 +11,10 @@ use signalbox_cluster::{Address, NodeTag, ShardId};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-use crate::message::{Audience, Broadcast, ConnAt, Origin};
+use crate::mailbox::{Audience, Broadcast, ConnectionRef, Origin};
 
-pub(crate) use moved::{SavedSession, Sent};
-pub(crate) use owner::{Answered, Asked, Told};
+pub(crate) use moved::{SavedSession, SessionTransfer};
+pub(crate) use owner::{LinkNotice, LinkRequest, LinkResponse};
 
 /// The version of everything here.
 pub(crate) const FORMAT: u8 = 1;
@@ -32,27 +32,27 @@ pub(crate) enum WireError {
 
 /// What is said in a room or everywhere.
 #[derive(Debug, Clone)]
-pub(crate) enum Said {
+pub(crate) enum BusMessage {
     /// A broadcast.
     Broadcast(Broadcast),
     /// A session is about to move: behind this, its taker hears what is said here.
-    Fence(Fence),
+    Marker(Marker),
 }
 
 /// Sent by the taker of a session, for its giver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fence {
+pub(crate) struct Marker {
     /// The session.
     pub(crate) sid: Address,
     /// Who gives it: everybody else leaves the fence alone.
-    pub(crate) giver: Origin,
+    pub(crate) source: Origin,
     /// The WebSocket it moves to.
-    pub(crate) at: ConnAt,
+    pub(crate) at: ConnectionRef,
 }
 
-/// [`Said`] as it is written. Fields are only ever added behind the last one, under a new version.
+/// [`BusMessage`] as it is written. Fields are only ever added behind the last one, under a new version.
 #[derive(Serialize, Deserialize)]
-enum Form<'a> {
+enum Encoded<'a> {
     Broadcast {
         to: std::borrow::Cow<'a, Audience>,
         volatile: bool,
@@ -62,28 +62,28 @@ enum Form<'a> {
         #[serde(borrow)]
         frames: Vec<&'a [u8]>,
     },
-    Fence(Fence),
+    Marker(Marker),
 }
 
-impl Said {
+impl BusMessage {
     /// Writes it.
     pub(crate) fn encode(&self) -> Bytes {
         encode(&match self {
-            Self::Broadcast(broadcast) => Form::Broadcast {
+            Self::Broadcast(broadcast) => Encoded::Broadcast {
                 to: std::borrow::Cow::Borrowed(&broadcast.to),
                 volatile: broadcast.volatile,
                 shard: broadcast.origin.shard,
                 sequence: broadcast.sequence,
                 frames: broadcast.message.frames().map(|frame| &frame.bytes()[..]).collect(),
             },
-            Self::Fence(fence) => Form::Fence(*fence),
+            Self::Marker(marker) => Encoded::Marker(*marker),
         })
     }
 
     /// Reads what `from` said.
     pub(crate) fn decode(from: NodeTag, payload: &Bytes) -> Result<Self, WireError> {
         Ok(match decode(payload)? {
-            Form::Broadcast { to, volatile, shard, sequence, frames } => {
+            Encoded::Broadcast { to, volatile, shard, sequence, frames } => {
                 let frames: Option<Vec<Frame>> =
                     frames.into_iter().map(|frame| Frame::from_bytes(payload.slice_ref(frame))).collect();
                 let message = frames.and_then(Message::from_frames).ok_or(WireError::Malformed)?;
@@ -91,7 +91,7 @@ impl Said {
                 let to = to.into_owned().into();
                 Self::Broadcast(Broadcast { to, message, volatile, origin, sequence })
             }
-            Form::Fence(fence) => Self::Fence(fence),
+            Encoded::Marker(marker) => Self::Marker(marker),
         })
     }
 }
@@ -142,8 +142,8 @@ mod tests {
             let message = Message::event(&to.namespace, None, "event", &[&args], &attachments);
             let origin = Origin { node: NodeTag(7), shard };
             let broadcast = Broadcast { to: to.clone().into(), message: message.clone(), volatile, origin, sequence };
-            let said = Said::Broadcast(broadcast).encode();
-            let Ok(Said::Broadcast(read)) = Said::decode(NodeTag(7), &said) else { panic!("not a broadcast") };
+            let said = BusMessage::Broadcast(broadcast).encode();
+            let Ok(BusMessage::Broadcast(read)) = BusMessage::decode(NodeTag(7), &said) else { panic!("not a broadcast") };
             prop_assert_eq!(&*read.to, &to);
             prop_assert_eq!(read.message, message);
             prop_assert_eq!((read.volatile, read.origin, read.sequence), (volatile, origin, sequence));
@@ -155,20 +155,20 @@ mod tests {
             if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
                 *first = FORMAT;
             }
-            let _ = Said::decode(NodeTag(7), &bytes.into());
+            let _ = BusMessage::decode(NodeTag(7), &bytes.into());
         }
     }
 
     #[test]
     fn another_format_is_refused() {
-        let at = ConnAt { node: NodeTag(1), shard: 0, key: 1, number: 2 };
-        let fence =
-            Fence { sid: Address::from_bytes([3; 15]), giver: Origin { node: NodeTag(2), shard: 1 }, at };
-        let mut said = Said::Fence(fence).encode().to_vec();
+        let at = ConnectionRef { node: NodeTag(1), shard: 0, key: 1, number: 2 };
+        let marker =
+            Marker { sid: Address::from_bytes([3; 15]), source: Origin { node: NodeTag(2), shard: 1 }, at };
+        let mut said = BusMessage::Marker(marker).encode().to_vec();
         assert!(
-            matches!(Said::decode(NodeTag(1), &said.clone().into()), Ok(Said::Fence(read)) if read == fence)
+            matches!(BusMessage::decode(NodeTag(1), &said.clone().into()), Ok(BusMessage::Marker(read)) if read == marker)
         );
         said[0] = FORMAT + 1;
-        assert_eq!(Said::decode(NodeTag(1), &said.into()).unwrap_err(), WireError::Format);
+        assert_eq!(BusMessage::decode(NodeTag(1), &said.into()).unwrap_err(), WireError::Format);
     }
 }

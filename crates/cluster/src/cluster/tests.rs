@@ -6,7 +6,7 @@ use signalbox_websocket::Frame;
 
 use super::*;
 use crate::{
-    Address, Emission, NodeTag, Record,
+    Address, MemberEvent, NodeTag, Record,
     command::{Change, Claimed, Ticket},
 };
 
@@ -17,7 +17,7 @@ struct Inboxes {
     full: Mutex<Vec<ShardId>>,
 }
 
-impl Outlet for Inboxes {
+impl DeliverySink for Inboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
         self.told.lock().push((shard, delivery));
     }
@@ -31,7 +31,7 @@ impl Outlet for Inboxes {
     fn is_congested(&self, shard: ShardId) -> bool {
         self.full.lock().contains(&shard)
     }
-    fn heard(&self, _: crate::Heard) {}
+    fn heard(&self, _: crate::BusDelivery) {}
     fn told(&self, _: crate::Owner, _: bytes::Bytes) {}
 }
 
@@ -86,8 +86,8 @@ impl Harness {
         src: &str,
         dst: &str,
         text: &str,
-    ) -> (Sent, Vec<(ShardId, Delivery)>) {
-        let letter = Letter {
+    ) -> (SendOutcome, Vec<(ShardId, Delivery)>) {
+        let letter = PeerMessage {
             from: PeerAt { shard: 0, key: from.0, generation: from.1 },
             realm: 0,
             kind: Kind::Offer,
@@ -121,7 +121,7 @@ fn the_same_token_takes_over_and_fences_the_old_connection() {
     let (new, told) = cluster.claim(2, "a", "t");
     assert!(new.unwrap() > old, "generations only grow");
     assert!(matches!(told[0].1, Delivery::Superseded(PeerAt { key: 1, .. })));
-    assert_eq!(cluster.send((1, old), "a", "a", "late").0, Sent::Fenced);
+    assert_eq!(cluster.send((1, old), "a", "a", "late").0, SendOutcome::Fenced);
     cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: old });
     assert!(cluster.cluster.is_held(Instant::now(), 0, "a"), "the old connection's close releases nothing");
     cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: new.unwrap() });
@@ -172,7 +172,7 @@ fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
         assert_eq!(told.len(), expected);
         for (_, delivery) in told {
             match delivery {
-                Delivery::Letter { to, letter } => {
+                Delivery::PeerMessage { to, letter } => {
                     assert_eq!(to.key, 1);
                     assert_eq!(text(&letter.frame), r#"{"type":"EXPIRE","src":"c","dst":"a"}"#);
                 }
@@ -188,8 +188,9 @@ fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
 }
 
 fn record(socket: Address, profile: &str) -> Record {
-    let emission =
-        |event: &str| Some(Emission { event: event.into(), args: profile.into(), attachments: Vec::new() });
+    let emission = |event: &str| {
+        Some(MemberEvent { event: event.into(), args: profile.into(), attachments: Vec::new() })
+    };
     Record {
         socket,
         profile: profile.into(),
@@ -330,11 +331,11 @@ proptest! {
                     letters += 1;
                     let (src, dst, body) = (format!("p{id}"), format!("p{dst}"), format!("letter {letters}"));
                     let (sent, told) = cluster.send((key as u32, generation), &src, &dst, &body);
-                    prop_assert!(matches!(sent, Sent::Taken | Sent::Waits));
+                    prop_assert!(matches!(sent, SendOutcome::Taken | SendOutcome::Waits));
                     let mut arrived = false;
                     for (_, delivery) in told {
                         match delivery {
-                            Delivery::Letter { letter, .. } => { arrived = true; *delivered.entry(text(&letter.frame)).or_default() += 1; }
+                            Delivery::PeerMessage { letter, .. } => { arrived = true; *delivered.entry(text(&letter.frame)).or_default() += 1; }
                             Delivery::Waiting { src, dst, number, .. } => waits.push((src, dst, number)),
                             _ => {}
                         }
@@ -348,7 +349,7 @@ proptest! {
                     let key = (src.to_string(), dst.to_string());
                     let lost = waiting_letters.get(&key).cloned().unwrap_or_default();
                     cluster.cluster.submit(cluster.now, Command::Expire { realm: 0, src: src.clone(), dst, number });
-                    let told = cluster.told().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::Letter { .. })).count();
+                    let told = cluster.told().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::PeerMessage { .. })).count();
                     prop_assert!(told <= 1);
                     if told == 1 {
                         prop_assert!(!lost.is_empty(), "expired, though nothing waited");

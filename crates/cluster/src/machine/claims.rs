@@ -8,7 +8,7 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
 use crate::{
     address::{Owner, ShardId},
-    command::{Claimed, Delivery, Letter, PeerAt, RealmId, Ticket},
+    command::{Claimed, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     store::{Call, Loss, Reply, Standing, ToNode},
 };
 
@@ -354,7 +354,7 @@ impl Machine {
                     self.supersede(Loss { by: owner, realm, id: id.clone(), old }, out);
                 }
                 for frame in waiting {
-                    let late = Letter {
+                    let late = PeerMessage {
                         from: at,
                         realm,
                         kind: Kind::Expire,

@@ -8,7 +8,7 @@ use signalbox_peerserver::{Kind, message};
 use super::{Machine, Output, Outputs, Pending, own::OWN_WAITS};
 use crate::{
     address::ShardId,
-    command::{Delivery, Holder, Letter, PeerAt, RealmId, Sender},
+    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender},
     store::{Call, Reply, ToNode},
 };
 
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// A letter whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
-    pub(crate) fn letter(&mut self, now: Instant, shard: ShardId, letter: Letter, out: &mut Outputs) {
+    pub(crate) fn letter(&mut self, now: Instant, shard: ShardId, letter: PeerMessage, out: &mut Outputs) {
         self.notice(now, out);
         let sender = letter.sender.as_ref().map(|sender| sender.token.clone());
         let own = || self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
@@ -82,13 +82,13 @@ impl Machine {
                 let forced = letter.hops >= MAX_HOPS;
                 let call = Call::DeliverOrQueue { letter, token, forced };
                 *self.letters.asked.entry(peer.clone()).or_default() += 1;
-                out.push_back(Output::Call(call, Pending::Letter(shard, peer)));
+                out.push_back(Output::Call(call, Pending::PeerMessage(shard, peer)));
             }
         }
     }
 
     /// A letter for a connection of this node. One whose id is being taken over gets it with the grant.
-    pub(super) fn offer(&mut self, to: PeerAt, letter: Letter, out: &mut Outputs) {
+    pub(super) fn offer(&mut self, to: PeerAt, letter: PeerMessage, out: &mut Outputs) {
         match self.takeovers.waiting(to) {
             Some(waiting) => waiting.push(letter.frame),
             None => out.push_back(Output::Offer(to, letter)),
@@ -96,14 +96,14 @@ impl Machine {
     }
 
     /// Sends a letter to the node of its addressee.
-    fn send_letter(&mut self, shard: ShardId, holder: Holder, letter: Letter, out: &mut Outputs) {
+    fn send_letter(&mut self, shard: ShardId, holder: Holder, letter: PeerMessage, out: &mut Outputs) {
         let from = self.owner();
         let mut sent = letter.clone();
         if sent.sender.is_none() {
             let token = self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
             sent.sender = Some(Sender { node: from.tag, token: token.unwrap_or_default() });
         }
-        let message = ToNode::Letter { to: holder.at, letter: sent };
+        let message = ToNode::PeerMessage { to: holder.at, letter: sent };
         let call = Call::Tell { from, to: holder.owner.tag, message };
         out.push_back(Output::Call(call, Pending::Sent(shard, letter)));
     }
@@ -114,7 +114,7 @@ impl Machine {
         &mut self,
         now: Instant,
         shard: ShardId,
-        mut letter: Letter,
+        mut letter: PeerMessage,
         reply: &Reply,
         out: &mut Outputs,
     ) {
@@ -147,7 +147,7 @@ impl Machine {
                     out.push_back(Output::Overflow);
                 }
                 if let Some(number) = opened {
-                    let Letter { from, realm, src, dst, .. } = letter;
+                    let PeerMessage { from, realm, src, dst, .. } = letter;
                     let waiting = Delivery::Waiting { from, realm, src, dst, number };
                     out.push_back(Output::Deliver(shard, waiting));
                 }
@@ -228,8 +228,16 @@ impl Machine {
         out: &mut Outputs,
     ) {
         let frame = message::expire_frame(&dst, &src);
-        let letter =
-            Letter { from: at, realm, kind: Kind::Expire, src: dst, dst: src, frame, hops: 0, sender: None };
+        let letter = PeerMessage {
+            from: at,
+            realm,
+            kind: Kind::Expire,
+            src: dst,
+            dst: src,
+            frame,
+            hops: 0,
+            sender: None,
+        };
         match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
             Some(holder) => self.send_letter(at.shard, holder, letter, out),
             None => out.push_back(Output::Offer(at, letter)),

@@ -9,7 +9,7 @@ use super::queues::Queues;
 use crate::{
     Config,
     address::Owner,
-    command::{Holder, Letter, PeerAt, RealmId},
+    command::{Holder, PeerAt, PeerMessage, RealmId},
     partition,
     store::{Loss, Reply, Standing},
 };
@@ -162,7 +162,7 @@ impl Peers {
 
     pub(super) fn deliver_or_queue(
         &mut self,
-        letter: Letter,
+        letter: PeerMessage,
         token: &Arc<str>,
         forced: bool,
         now: Instant,

@@ -11,7 +11,7 @@ use signalbox_peerserver::{Queue, queue::Queued};
 use signalbox_websocket::Frame;
 
 use crate::{
-    command::{Letter, RealmId},
+    command::{PeerMessage, RealmId},
     store::Reply,
 };
 
@@ -39,7 +39,7 @@ impl Queues {
     }
 
     /// Lets a letter wait, if its kind does and there is room.
-    pub(crate) fn push(&mut self, letter: Letter, token: &Arc<str>, now: Instant) -> Reply {
+    pub(crate) fn push(&mut self, letter: PeerMessage, token: &Arc<str>, now: Instant) -> Reply {
         if !letter.kind.is_queued() {
             return Reply::Dropped { overflow: false };
         }

@@ -38,7 +38,7 @@ use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 use self::{calls::Context, commands::Commands, keys::Keys, scripts::Scripts, source::Source};
 use crate::{
     Cluster, Config, NodeInfo, NodeTag,
-    command::Outlet,
+    command::DeliverySink,
     link::{Handler, Limits, Link, Secret},
 };
 
@@ -100,7 +100,7 @@ pub fn connect(
     config: &Config,
     settings: &Settings,
     mut node: NodeInfo,
-    outlet: Arc<dyn Outlet>,
+    outlet: Arc<dyn DeliverySink>,
     handler: Arc<dyn Handler>,
 ) -> Result<Arc<Cluster>, CannotConnect> {
     let source = Arc::new(Source::new(&settings.url)?);

@@ -9,7 +9,7 @@ use signalbox_websocket::Frame;
 use super::keys::{owner_bytes, read_owner};
 use crate::{
     address::Owner,
-    command::{Change, Letter, PeerAt, RealmId, Sender},
+    command::{Change, PeerAt, PeerMessage, RealmId, Sender},
     record::{Record, RoomName},
     store::{NodeInfo, RoomDelta, Stamp, ToNode},
 };
@@ -94,7 +94,7 @@ pub(super) fn read_heard(room: Option<&RoomName>, bytes: &Bytes) -> Option<Heard
 /// What one node tells another, on the wire. Realms go by name: nodes may know them in another order.
 #[derive(Serialize, Deserialize)]
 enum Told<'a> {
-    Letter {
+    PeerMessage {
         to: PeerAt,
         from: PeerAt,
         realm: &'a str,
@@ -124,7 +124,7 @@ enum Told<'a> {
 /// Something for one node.
 pub(super) fn told(realms: &[String], from: Owner, message: &ToNode) -> Vec<u8> {
     let told = match message {
-        ToNode::Letter { to, letter } => Told::Letter {
+        ToNode::PeerMessage { to, letter } => Told::PeerMessage {
             to: *to,
             from: letter.from,
             realm: realms.get(usize::from(letter.realm)).map_or("", String::as_str),
@@ -157,7 +157,7 @@ pub(super) fn told(realms: &[String], from: Owner, message: &ToNode) -> Vec<u8> 
 pub(super) fn read_told(realms: &[String], bytes: &Bytes) -> Option<(Owner, ToNode)> {
     let (from, told): (Owner, Told<'_>) = decode(bytes)?;
     let message = match told {
-        Told::Letter { to, from, realm, kind, src, dst, frame, is_binary, hops, sender } => {
+        Told::PeerMessage { to, from, realm, kind, src, dst, frame, is_binary, hops, sender } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
             let frame = match std::str::from_utf8(frame) {
                 Ok(text) if !is_binary => Frame::text(text),
@@ -165,7 +165,10 @@ pub(super) fn read_told(realms: &[String], bytes: &Bytes) -> Option<(Owner, ToNo
             };
             let kind = Kind::of_name(kind)?;
             let (src, dst) = (src.into(), dst.into());
-            ToNode::Letter { to, letter: Letter { from, realm, kind, src, dst, frame, hops, sender } }
+            ToNode::PeerMessage {
+                to,
+                letter: PeerMessage { from, realm, kind, src, dst, frame, hops, sender },
+            }
         }
         Told::Superseded { realm, id, at } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn a_letter_finds_its_realm_by_name() {
         let at = PeerAt { shard: 1, key: 2, generation: 3 };
-        let letter = Letter {
+        let letter = PeerMessage {
             from: at,
             realm: 1,
             kind: Kind::Offer,
@@ -207,9 +210,9 @@ mod tests {
             hops: 1,
             sender: Some(Sender { node: FROM.tag, token: "t".into() }),
         };
-        let bytes = Bytes::from(told(&realms(), FROM, &ToNode::Letter { to: at, letter }));
+        let bytes = Bytes::from(told(&realms(), FROM, &ToNode::PeerMessage { to: at, letter }));
         let other: Vec<String> = realms().into_iter().rev().collect();
-        let Some((FROM, ToNode::Letter { to, letter })) = read_told(&other, &bytes) else { panic!() };
+        let Some((FROM, ToNode::PeerMessage { to, letter })) = read_told(&other, &bytes) else { panic!() };
         assert_eq!((to, letter.realm, letter.kind), (at, 0, Kind::Offer));
         assert_eq!((&*letter.src, &*letter.dst, letter.frame.payload()), ("a", "b", &b"{}"[..]));
         assert!(read_told(&["neither".to_owned()], &bytes).is_none());

@@ -13,7 +13,7 @@ use super::world::{World, room};
 use crate::{
     Address, Config, Owner, Record, RoomName, Route,
     address::NodeTag,
-    command::{Change, Claimed, Command, Delivery, Letter, PeerAt, Ticket},
+    command::{Change, Claimed, Command, Delivery, PeerAt, PeerMessage, Ticket},
     machine::{Machine, Output, Outputs, Pending},
     store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
 };
@@ -262,7 +262,7 @@ impl Node {
                     self.lanes[lane].requests.push_back((at, call, pending));
                 }
                 Output::Deliver(_, delivery) => self.inbox.push_back(delivery),
-                Output::Offer(to, letter) => self.inbox.push_back(Delivery::Letter { to, letter }),
+                Output::Offer(to, letter) => self.inbox.push_back(Delivery::PeerMessage { to, letter }),
                 Output::Held { id, at, .. } => {
                     self.directory.insert(id, at);
                 }
@@ -388,7 +388,7 @@ impl Node {
     pub(super) fn send(&mut self, world: &mut World, random: usize, to: &str, text: String) {
         let held: Vec<&Peer> = self.peers.values().filter(|peer| peer.claim.is_some()).collect();
         let Some(peer) = held.get(random % held.len().max(1)) else { return };
-        let letter = Letter {
+        let letter = PeerMessage {
             from: PeerAt { generation: peer.claim.unwrap_or_default(), ..peer.at },
             realm: 0,
             kind: Kind::Offer,
@@ -402,13 +402,13 @@ impl Node {
     }
 
     /// As `Cluster::send` does it.
-    fn post(&mut self, world: &mut World, letter: Letter) {
+    fn post(&mut self, world: &mut World, letter: PeerMessage) {
         let holds = |at: &PeerAt| at.generation == letter.from.generation;
         if letter.hops == 0 && !self.directory.get(&letter.src).is_some_and(holds) {
             return;
         }
         match self.directory.get(&letter.dst).filter(|_| letter.hops < 2).copied() {
-            Some(to) => self.inbox.push_back(Delivery::Letter { to, letter }),
+            Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, letter }),
             None => {
                 self.machine.letter(world.now, 0, letter, &mut self.out);
                 self.outputs(world);
@@ -459,7 +459,7 @@ impl Node {
                     self.end_peer(world, at.key);
                 }
             }
-            Delivery::Letter { to, mut letter } => {
+            Delivery::PeerMessage { to, mut letter } => {
                 let is_here = self.peers.get(&to.key).is_some_and(|peer| peer.claim == Some(to.generation));
                 if is_here {
                     if letter.kind != Kind::Expire {

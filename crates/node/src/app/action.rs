@@ -14,12 +14,12 @@ pub enum Action {
     /// Answers with the connected sockets of the namespace, after the id in argument 0.
     Users,
     /// Tells the other members of the room named by argument 0: `event(argument 1, {room, from})`.
-    Tell {
+    Broadcast {
         /// The event they receive.
         event: Arc<str>,
     },
     /// Tells the socket named by argument 0: `event(argument 1, {from})`.
-    Relay {
+    SendTo {
         /// The event it receives.
         event: Arc<str>,
     },
@@ -31,11 +31,11 @@ pub struct Join {
     /// Where the member's profile comes from.
     pub profile: Profile,
     /// What the others hear when the membership begins.
-    pub joined: Told,
+    pub joined: EventTemplate,
     /// When the profile is replaced.
-    pub updated: Told,
+    pub updated: EventTemplate,
     /// When the membership ends.
-    pub left: Told,
+    pub left: EventTemplate,
 }
 
 /// Where a profile comes from.
@@ -49,16 +49,16 @@ pub enum Profile {
 
 /// An event about a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct EventTemplate {
     /// Its name.
     pub event: Arc<str>,
     /// Its arguments.
-    pub args: ToldArgs,
+    pub args: TemplateArgs,
 }
 
 /// The arguments of an event about a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToldArgs {
+pub enum TemplateArgs {
     /// One object: `{id, room, ...profile}`.
     Member,
     /// What came with the join, from argument 1 on.

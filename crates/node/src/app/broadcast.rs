@@ -6,7 +6,7 @@ use signalbox_cluster::Address;
 use signalbox_socketio::{Args, Message};
 
 use crate::{
-    message::{Audience, Directed, ForSocket},
+    mailbox::{Audience, SocketCommand, SocketOp},
     node::NodeShared,
 };
 
@@ -71,8 +71,8 @@ impl To {
         // Who was named hears it once, even if also in one of the rooms.
         self.audience.except.extend_from_slice(&self.sockets);
         for to in self.sockets {
-            let what = ForSocket::Send { message: message.clone(), volatile: self.volatile };
-            self.node.direct(Directed { to, namespace: namespace.clone(), what });
+            let what = SocketOp::Send { message: message.clone(), volatile: self.volatile };
+            self.node.direct(SocketCommand { to, namespace: namespace.clone(), what });
         }
         if !only_sockets {
             self.node.broadcast(self.audience, message, self.volatile);

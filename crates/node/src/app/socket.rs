@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::To;
 use crate::{
-    message::{Directed, ForSocket},
+    mailbox::{SocketCommand, SocketOp},
     node::NodeShared,
 };
 
@@ -48,8 +48,8 @@ impl Socket {
         &self.namespace
     }
 
-    fn direct(&self, what: ForSocket) {
-        self.node.direct(Directed { to: self.id, namespace: self.namespace.clone(), what });
+    fn direct(&self, what: SocketOp) {
+        self.node.direct(SocketCommand { to: self.id, namespace: self.namespace.clone(), what });
     }
 
     fn event(&self, event: &str, args: &Args) -> Message {
@@ -58,12 +58,12 @@ impl Socket {
 
     /// Sends an event. What is sent to a client that has gone is dropped.
     pub fn emit(&self, event: &str, args: Args) {
-        self.direct(ForSocket::Send { message: self.event(event, &args), volatile: false });
+        self.direct(SocketOp::Send { message: self.event(event, &args), volatile: false });
     }
 
     /// Sends an event that may be dropped when the client is not ready for it.
     pub fn emit_volatile(&self, event: &str, args: Args) {
-        self.direct(ForSocket::Send { message: self.event(event, &args), volatile: true });
+        self.direct(SocketOp::Send { message: self.event(event, &args), volatile: true });
     }
 
     /// Sends an event and waits for the client's answer.
@@ -72,7 +72,7 @@ impl Socket {
     /// [`AckError::TimedOut`] after `timeout`, [`AckError::Disconnected`] when the client goes before.
     pub async fn emit_with_ack(&self, event: &str, args: Args, timeout: Duration) -> Result<Args, AckError> {
         let (reply, answer) = oneshot::channel();
-        self.direct(ForSocket::Ask { event: event.to_owned(), args, timeout, reply });
+        self.direct(SocketOp::Ask { event: event.to_owned(), args, timeout, reply });
         answer.await.unwrap_or(Err(AckError::Disconnected))
     }
 
@@ -84,21 +84,21 @@ impl Socket {
     /// Joins a room with a record: a profile, and what the others are told.
     pub async fn join_as(&self, room: &str, record: Option<Record>) -> bool {
         let (reply, answer) = oneshot::channel();
-        self.direct(ForSocket::Join { room: room.into(), record: record.map(Box::new), reply });
+        self.direct(SocketOp::Join { room: room.into(), record: record.map(Box::new), reply });
         answer.await.unwrap_or(false)
     }
 
     /// Leaves a room; `false` when the socket was not in it.
     pub async fn leave(&self, room: &str) -> bool {
         let (reply, answer) = oneshot::channel();
-        self.direct(ForSocket::Leave { room: room.into(), reply });
+        self.direct(SocketOp::Leave { room: room.into(), reply });
         answer.await.unwrap_or(false)
     }
 
     /// The rooms the socket is in, without the room of its own id.
     pub async fn rooms(&self) -> Vec<String> {
         let (reply, answer) = oneshot::channel();
-        self.direct(ForSocket::Rooms { reply });
+        self.direct(SocketOp::Rooms { reply });
         answer.await.unwrap_or_default().iter().map(|room| room.to_string()).collect()
     }
 
@@ -124,7 +124,7 @@ impl Socket {
 
     /// Takes the client out of this namespace; with `close`, closes its whole connection.
     pub fn disconnect(&self, close: bool) {
-        self.direct(ForSocket::Disconnect { close });
+        self.direct(SocketOp::Disconnect { close });
     }
 }
 
@@ -160,7 +160,7 @@ impl Event {
     /// Answers, if the client waits for it.
     pub fn ack(self, args: Args) {
         if let Some((socket, id)) = self.ack {
-            socket.direct(ForSocket::Ack { id, args });
+            socket.direct(SocketOp::Ack { id, args });
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Namespace,
-    action::{Join, Profile, Told, ToldArgs},
+    action::{EventTemplate, Join, Profile, TemplateArgs},
 };
 
 /// The namespace `/` with the built-in vocabulary.
@@ -14,8 +14,8 @@ pub fn namespace() -> Namespace {
 
 /// The vocabulary: events and what they do.
 pub fn actions() -> Vec<(&'static str, Action)> {
-    let member = |event: &str| Told { event: event.into(), args: ToldArgs::Member };
-    let rest = |event: &str| Told { event: event.into(), args: ToldArgs::Rest };
+    let member = |event: &str| EventTemplate { event: event.into(), args: TemplateArgs::Member };
+    let rest = |event: &str| EventTemplate { event: event.into(), args: TemplateArgs::Rest };
     vec![
         (
             "join",
@@ -29,8 +29,8 @@ pub fn actions() -> Vec<(&'static str, Action)> {
         ("leave", Action::Leave),
         ("members", Action::Members),
         ("users", Action::Users),
-        ("message", Action::Tell { event: "message".into() }),
-        ("signal", Action::Relay { event: "signal".into() }),
+        ("message", Action::Broadcast { event: "message".into() }),
+        ("signal", Action::SendTo { event: "signal".into() }),
         (
             // The pattern of the PeerJS and Socket.IO tutorials.
             "join-room",

@@ -20,13 +20,13 @@ use tokio::sync::oneshot;
 
 use super::{
     client,
-    unread::{COUNTED_FROM, Unread},
+    unread::{COUNTED_FROM, CountedBody},
 };
 use crate::{
     inbox::Busy,
-    message::{OpenPost, Place, PollReply, Request, RequestRefused, ToShard},
+    mailbox::{Location, OpenPost, PollReply, Request, RequestRefused, ShardMessage},
     node::Node,
-    policy::{Ask, Decided},
+    policy::{AccessRequest, Decided},
 };
 
 /// Smaller replies are not worth compressing.
@@ -60,9 +60,9 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Pay
 }
 
 /// Whose a session id is: a shard's of this node, or another node's.
-pub(crate) async fn owner(node: &Node, sid: &str) -> Option<(Address, Place)> {
+pub(crate) async fn owner(node: &Node, sid: &str) -> Option<(Address, Location)> {
     let sid = Address::parse(sid)?;
-    let place = Place::birth(sid);
+    let place = Location::birth(sid);
     node.shared.find(place).await.then_some((sid, place))
 }
 
@@ -92,16 +92,17 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
         return refuse(node, RequestError::Forbidden);
     }
     let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
-    let principal = match node.shared.policy.decide(None, Ask::Handshake(&handshake)).decided().await {
-        Decided::Allow(principal) => principal,
-        Decided::Deny(denial) => {
-            node.metrics().handshakes.with_label_values(&["socketio", "forbidden"]).inc();
-            let message = serde_json::to_string(&denial.message).unwrap_or_default();
-            return HttpResponse::Forbidden()
-                .insert_header((header::CONTENT_TYPE, "application/json"))
-                .body(format!("{{\"code\":4,\"message\":{message}}}"));
-        }
-    };
+    let principal =
+        match node.shared.policy.decide(None, AccessRequest::Handshake(&handshake)).decided().await {
+            Decided::Allow(principal) => principal,
+            Decided::Deny(denial) => {
+                node.metrics().handshakes.with_label_values(&["socketio", "forbidden"]).inc();
+                let message = serde_json::to_string(&denial.message).unwrap_or_default();
+                return HttpResponse::Forbidden()
+                    .insert_header((header::CONTENT_TYPE, "application/json"))
+                    .body(format!("{{\"code\":4,\"message\":{message}}}"));
+            }
+        };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
     let (sid, body) = shard.with(|state, now| state.open_polling(now, principal, handshake));
     let Some(mut response) = reply(node, request, body) else { return busy() };
@@ -128,7 +129,7 @@ fn reply(node: &Node, request: &HttpRequest, body: String) -> Option<HttpRespons
     }
     Some(match body.len() {
         0..COUNTED_FROM => response.body(body),
-        _ => response.body(Unread::new(&node.shared, body)?),
+        _ => response.body(CountedBody::new(&node.shared, body)?),
     })
 }
 
@@ -173,7 +174,7 @@ fn coding(accepted: &str) -> Option<&'static str> {
 struct Session<'a> {
     node: &'a Node,
     sid: Address,
-    place: Place,
+    place: Location,
 }
 
 impl Session<'_> {
@@ -220,7 +221,7 @@ impl Session<'_> {
         if self.ask(Request::Poll { sid: self.sid, number, reply: tx }).is_err() {
             return busy();
         }
-        let mut guard = GivenUp::new(self, |sid| Request::PollLost { sid, number });
+        let mut guard = CancelGuard::new(self, |sid| Request::PollLost { sid, number });
         let answer = match rx.await {
             Ok(PollReply::Waits(body)) => self.wait(number, body).await.ok_or(RequestRefused::UnknownSid),
             Ok(PollReply::Body(body)) => Ok(body),
@@ -249,7 +250,7 @@ impl Session<'_> {
         if self.place.node == shared.tag {
             return body.await.ok();
         }
-        let guest = shared.guests.enter();
+        let guest = shared.relayed_polls.enter();
         loop {
             tokio::select! {
                 body = &mut body => return body.ok(),
@@ -267,7 +268,7 @@ impl Session<'_> {
             return busy();
         }
         // Whatever goes wrong from here on closes the session.
-        let mut guard = GivenUp::new(self, |sid| Request::PostLost { sid, number });
+        let mut guard = CancelGuard::new(self, |sid| Request::PostLost { sid, number });
         let OpenPost { closed } = match began.await {
             Ok(Ok(open)) => open,
             Ok(Err(refused)) => return self.refused(refused),
@@ -307,7 +308,7 @@ impl Session<'_> {
 }
 
 /// Hands a request to a session's owner: at once if that is this thread, else through its inbox, or over the node link.
-pub(crate) fn hand_over(node: &Node, place: Place, request: Request) -> Result<(), Busy> {
+pub(crate) fn hand_over(node: &Node, place: Location, request: Request) -> Result<(), Busy> {
     if place.node != node.shared.tag {
         node.shared.relay(place.node, request);
         return Ok(());
@@ -317,7 +318,7 @@ pub(crate) fn hand_over(node: &Node, place: Place, request: Request) -> Result<(
             own.with(|state, now| state.request(now, request));
             Ok(())
         }
-        None => node.shared.inboxes.request(place.shard, ToShard::Request(request)),
+        None => node.shared.inboxes.request(place.shard, ShardMessage::Request(request)),
     }
 }
 
@@ -327,19 +328,19 @@ fn busy() -> HttpResponse {
 }
 
 /// Tells the session's owner when the client gives its request up, which drops the future that answers it.
-struct GivenUp<'a> {
+struct CancelGuard<'a> {
     node: &'a Node,
-    place: Place,
+    place: Location,
     request: Option<Request>,
 }
 
-impl<'a> GivenUp<'a> {
+impl<'a> CancelGuard<'a> {
     fn new(session: &Session<'a>, request: impl FnOnce(Address) -> Request) -> Self {
         Self { node: session.node, place: session.place, request: Some(request(session.sid)) }
     }
 }
 
-impl Drop for GivenUp<'_> {
+impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
             // May not be refused, or the session would be left half open.

@@ -21,13 +21,13 @@ pub(super) const COUNTED_FROM: usize = 16 * 1024;
 const CHUNK: usize = 32 * 1024;
 
 /// A body that counts until the connection has taken all of it over, or is gone.
-pub(super) struct Unread {
+pub(super) struct CountedBody {
     node: Arc<NodeShared>,
     size: usize,
     rest: Bytes,
 }
 
-impl Unread {
+impl CountedBody {
     /// Counts the body. `None` if with it more would wait than the node's memory budget allows.
     pub(super) fn new(node: &Arc<NodeShared>, body: Bytes) -> Option<Self> {
         let size = body.len();
@@ -39,7 +39,7 @@ impl Unread {
     }
 }
 
-impl MessageBody for Unread {
+impl MessageBody for CountedBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -55,7 +55,7 @@ impl MessageBody for Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for CountedBody {
     fn drop(&mut self) {
         self.node.unread.fetch_sub(self.size, Ordering::AcqRel);
         self.node.metrics.outbox_bytes.sub(self.size as i64);

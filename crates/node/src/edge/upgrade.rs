@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     inbox::Busy,
-    message::{Request, RequestRefused},
+    mailbox::{Request, RequestRefused},
     node::Node,
-    policy::{Ask, Decided},
+    policy::{AccessRequest, Decided},
     shard::PeerClaim,
     transport::{Conn, Stream},
 };
@@ -85,7 +85,7 @@ enum Accepted {
     },
     Peer(PeerClaim),
     /// A word, and goodbye.
-    Farewell(Option<Frame>),
+    CloseAfterHandshake(Option<Frame>),
 }
 
 struct Upgrade<T> {
@@ -144,7 +144,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         let origin = self.header(header::ORIGIN);
         if query.transport == Some("polling") && config.engine.transports.contains(&Transport::Polling) {
             // The reference switches protocols before it notices.
-            return Ok(Accepted::Farewell(None));
+            return Ok(Accepted::CloseAfterHandshake(None));
         }
         let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
@@ -161,7 +161,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     return Err(RequestError::Forbidden.into());
                 }
                 let handshake = self.handshake();
-                let verdict = self.node.shared.policy.decide(None, Ask::Handshake(&handshake));
+                let verdict = self.node.shared.policy.decide(None, AccessRequest::Handshake(&handshake));
                 match verdict.decided().await {
                     Decided::Allow(principal) => Ok(Accepted::Open { principal, handshake }),
                     Decided::Deny(denial) => {
@@ -180,7 +180,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                 if place.node != self.node.shared.tag && !self.node.shared.can_take_session().await {
                     // The session cannot come here. The client goes on polling.
                     self.node.metrics().upgrades.with_label_values(&["elsewhere"]).inc();
-                    return Ok(Accepted::Farewell(None));
+                    return Ok(Accepted::CloseAfterHandshake(None));
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = Conn::pending();
@@ -195,7 +195,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     Ok(true) => Ok(Accepted::TakeOver { conn }),
                     Ok(false) => {
                         own.with(|state, _| state.close_probe(at));
-                        Ok(Accepted::Farewell(None))
+                        Ok(Accepted::CloseAfterHandshake(None))
                     }
                     Err(RequestRefused::Busy) => {
                         own.with(|state, _| state.close_probe(at));
@@ -220,22 +220,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         }
         if self.node.is_stopping() {
             // Without an ERROR, which would end the client's Peer object for good.
-            return Ok(Accepted::Farewell(None));
+            return Ok(Accepted::CloseAfterHandshake(None));
         }
         let query = self.request.uri().query().unwrap_or_default();
         let params = match Params::parse(query, &config.peer.keys) {
             Ok(params) => params,
             Err(refusal) => {
                 self.count("peerserver", "refused");
-                return Ok(Accepted::Farewell(Some(refusal.frame())));
+                return Ok(Accepted::CloseAfterHandshake(Some(refusal.frame())));
             }
         };
         let handshake = self.handshake();
-        let ask =
-            Ask::Claim { handshake: &handshake, key: &params.key, id: &params.id, token: &params.token };
+        let ask = AccessRequest::Claim {
+            handshake: &handshake,
+            key: &params.key,
+            id: &params.id,
+            token: &params.token,
+        };
         if let Decided::Deny(denial) = self.node.shared.policy.decide(None, ask).decided().await {
             self.count("peerserver", "forbidden");
-            return Ok(Accepted::Farewell(Some(Refusal::Policy(denial.message).frame())));
+            return Ok(Accepted::CloseAfterHandshake(Some(Refusal::Policy(denial.message).frame())));
         }
         let realm = config.peer.keys.iter().position(|key| *key == params.key).unwrap_or_default();
         let claim = PeerClaim { realm: realm as u16, id: params.id.into(), token: params.token.into() };
@@ -247,7 +251,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         let Some(shard) = self.node.shard() else { return };
         let accepted = match accepted {
             // The node was told to stop while the policy made up its mind.
-            Accepted::Open { .. } | Accepted::Peer(_) if self.node.is_stopping() => Accepted::Farewell(None),
+            Accepted::Open { .. } | Accepted::Peer(_) if self.node.is_stopping() => {
+                Accepted::CloseAfterHandshake(None)
+            }
             accepted => accepted,
         };
         let key = self.header(header::SEC_WEBSOCKET_KEY).unwrap_or_default();
@@ -283,7 +289,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             }
             Accepted::TakeOver { .. } => {}
             Accepted::Peer(claim) => shard.with(|state, now| state.open_peer(now, &conn, claim)),
-            Accepted::Farewell(frame) => {
+            Accepted::CloseAfterHandshake(frame) => {
                 if let Some(frame) = frame {
                     conn.push(&frame);
                 }

@@ -10,9 +10,9 @@ use signalbox_cluster::{Address, RoomName, Status, link::Answer};
 use tokio::sync::oneshot;
 
 use crate::{
-    message::{ConnAt, MoveStep, Place, RequestRefused, ToShard},
+    mailbox::{ConnectionRef, Location, RequestRefused, ShardMessage, TransferMessage},
     node::NodeShared,
-    wire::{self, Answered, Sent, Told},
+    wire::{self, LinkNotice, LinkResponse, SessionTransfer},
 };
 
 /// How long a WebSocket may wait for the cluster to settle after an outage: polling goes on meanwhile.
@@ -38,79 +38,79 @@ impl NodeShared {
     }
 
     /// The WebSocket that wanted to take over a session is not wanted any more.
-    pub(crate) fn close_probe(&self, at: ConnAt) {
+    pub(crate) fn close_probe(&self, at: ConnectionRef) {
         if at.node == self.tag {
             self.close_probe_here(at);
         } else {
-            self.link_tell(at.node, &Told::CloseProbe(at));
+            self.link_tell(at.node, &LinkNotice::CloseProbe(at));
         }
     }
 
-    pub(super) fn close_probe_here(&self, at: ConnAt) {
-        self.inboxes.push(at.shard, ToShard::CloseProbe(at));
+    pub(super) fn close_probe_here(&self, at: ConnectionRef) {
+        self.inboxes.push(at.shard, ShardMessage::CloseProbe(at));
     }
 
     /// The session will not go to that WebSocket.
-    pub(crate) fn cancel_move(&self, sid: Address, at: ConnAt) {
+    pub(crate) fn cancel_move(&self, sid: Address, at: ConnectionRef) {
         if at.node == self.tag {
             self.cancel_move_here(sid, at);
         } else {
-            self.link_tell(at.node, &Told::Cancelled { sid, at });
+            self.link_tell(at.node, &LinkNotice::Cancelled { sid, at });
         }
     }
 
-    pub(super) fn cancel_move_here(&self, sid: Address, at: ConnAt) {
-        self.inboxes.push(at.shard, ToShard::Move(MoveStep::Cancelled { sid, at }));
+    pub(super) fn cancel_move_here(&self, sid: Address, at: ConnectionRef) {
+        self.inboxes.push(at.shard, ShardMessage::Move(TransferMessage::Cancelled { sid, at }));
     }
 
     /// What was born there and lived here is over.
-    pub(crate) fn forget_at(&self, birthplace: Place, address: Address) {
+    pub(crate) fn forget_at(&self, birthplace: Location, address: Address) {
         if birthplace.node == self.tag {
             self.forget_here(address);
         } else {
-            self.settlers.pin().remove(&address);
-            self.link_tell(birthplace.node, &Told::Forget(address));
+            self.moved_in.pin().remove(&address);
+            self.link_tell(birthplace.node, &LinkNotice::Forget(address));
         }
     }
 
     pub(super) fn forget_here(&self, address: Address) {
-        self.inboxes.push(address.shard(), ToShard::Forget(vec![address]));
+        self.inboxes.push(address.shard(), ShardMessage::Forget(vec![address]));
     }
 
     /// A session of another node is to come here.
     pub(super) fn expect_session(
         &self,
-        (sid, giver, at): (Address, Place, ConnAt),
+        (sid, source, at): (Address, Location, ConnectionRef),
         rooms: Vec<(RoomName, u128)>,
         answer: Answer,
     ) {
         let (reply, ready) = oneshot::channel();
-        let step = MoveStep::Expect { sid, giver, at, rooms, answer: reply };
-        self.inboxes.push(at.shard, ToShard::Move(step));
+        let step = TransferMessage::Expect { sid, source, at, rooms, answer: reply };
+        self.inboxes.push(at.shard, ShardMessage::Move(step));
         tokio::spawn(async move {
-            let ready = ready.await.map(Answered::Ready);
-            answer.send(wire::encode(&ready.unwrap_or(Answered::Refused(RequestRefused::UnknownSid))));
+            let ready = ready.await.map(LinkResponse::Ready);
+            answer.send(wire::encode(&ready.unwrap_or(LinkResponse::Refused(RequestRefused::UnknownSid))));
         });
     }
 
     /// A session of another node is here.
-    pub(super) fn take_session(self: Arc<Self>, sent: Box<Sent>, answer: Answer) {
+    pub(super) fn take_session(self: Arc<Self>, sent: Box<SessionTransfer>, answer: Answer) {
         let (addresses, shard) = (sent.addresses(), sent.at.shard);
         // What comes behind it over the link finds it.
         for address in &addresses {
-            self.settlers.pin().insert(*address, shard);
+            self.moved_in.pin().insert(*address, shard);
         }
         let (reply, taken) = oneshot::channel();
-        let step = MoveStep::Arrived { sent, answer: reply };
-        self.inboxes.push(shard, ToShard::Move(step));
+        let step = TransferMessage::Arrived { sent, answer: reply };
+        self.inboxes.push(shard, ShardMessage::Move(step));
         tokio::spawn(async move {
             let taken = match taken.await {
-                Ok(()) => Answered::Taken,
+                Ok(()) => LinkResponse::Taken,
                 Err(_) => {
                     for address in &addresses {
-                        self.settlers.pin().remove(address);
+                        self.moved_in.pin().remove(address);
                     }
-                    Answered::Refused(RequestRefused::UnknownSid)
+                    LinkResponse::Refused(RequestRefused::UnknownSid)
                 }
             };
             answer.send(wire::encode(&taken));

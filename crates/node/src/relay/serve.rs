@@ -12,15 +12,15 @@ use tokio::sync::oneshot;
 use super::SESSIONS;
 use crate::{
     inbox::{Busy, Inboxes},
-    message::{Place, PollReply, Request, RequestRefused, ToShard},
+    mailbox::{Location, PollReply, Request, RequestRefused, ShardMessage},
     node::NodeShared,
-    wire::{self, Answered, Asked, Told},
+    wire::{self, LinkNotice, LinkRequest, LinkResponse},
 };
 
 impl Handler for Inboxes {
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer) {
         let Some(node) = self.node().filter(|_| kind == SESSIONS) else { return };
-        match wire::decode::<Asked<'_>>(&body) {
+        match wire::decode::<LinkRequest<'_>>(&body) {
             Ok(asked) => node.serve(from, &body, asked, answer),
             Err(error) => {
                 node.metrics.bus_refused.inc();
@@ -31,13 +31,13 @@ impl Handler for Inboxes {
 
     fn lost(&self, from: NodeTag) {
         for shard in 0..self.len() {
-            self.push(shard as ShardId, ToShard::NodeLost(from));
+            self.push(shard as ShardId, ShardMessage::NodeLost(from));
         }
     }
 
     fn told(&self, _: NodeTag, kind: u8, body: Bytes) {
         let Some(node) = self.node().filter(|_| kind == SESSIONS) else { return };
-        match wire::decode::<Told<'_>>(&body) {
+        match wire::decode::<LinkNotice<'_>>(&body) {
             Ok(told) => node.heed(&body, told),
             Err(_) => node.metrics.bus_refused.inc(),
         }
@@ -48,45 +48,47 @@ impl NodeShared {
     /// Hands a request to the session's shard.
     fn request_here(&self, request: Request) -> Result<(), Busy> {
         match self.shard_of(request.sid()) {
-            Some(shard) => self.inboxes.request(shard, ToShard::Request(request)),
+            Some(shard) => self.inboxes.request(shard, ShardMessage::Request(request)),
             // Dropped: nobody knows such a session.
             None => Ok(()),
         }
     }
 
-    fn serve(self: Arc<Self>, from: NodeTag, whole: &Bytes, asked: Asked<'_>, answer: Answer) {
+    fn serve(self: Arc<Self>, from: NodeTag, whole: &Bytes, asked: LinkRequest<'_>, answer: Answer) {
         match asked {
-            Asked::Exists { sid } => {
+            LinkRequest::Exists { sid } => {
                 let (reply, exists) = oneshot::channel();
                 let request = Request::Exists { sid, reply };
-                self.answer(request, answer, async { Some(Answered::Exists(exists.await.unwrap_or(false))) });
+                self.answer(request, answer, async {
+                    Some(LinkResponse::Exists(exists.await.unwrap_or(false)))
+                });
             }
-            Asked::Poll { sid, number } => self.serve_poll(from, (sid, number), answer),
-            Asked::BeginPost { sid, number } => {
+            LinkRequest::Poll { sid, number } => self.serve_poll(from, (sid, number), answer),
+            LinkRequest::BeginPost { sid, number } => {
                 let (reply, began) = oneshot::channel();
                 let request = Request::BeginPost { sid, number, reply };
                 self.answer(request, answer, async {
-                    Some(began.await.ok()?.map_or_else(Answered::Refused, |_| Answered::Begun))
+                    Some(began.await.ok()?.map_or_else(LinkResponse::Refused, |_| LinkResponse::Begun))
                 });
             }
-            Asked::Post { sid, number, body } => {
+            LinkRequest::Post { sid, number, body } => {
                 let (reply, applied) = oneshot::channel();
                 let body = whole.slice_ref(body);
                 let request = Request::Post { sid, number, body, reply };
-                self.link_tell(from, &Told::Accepted { number });
-                self.answer(request, answer, async { applied.await.ok().map(|()| Answered::Applied) });
+                self.link_tell(from, &LinkNotice::Accepted { number });
+                self.answer(request, answer, async { applied.await.ok().map(|()| LinkResponse::Applied) });
             }
-            Asked::BeginUpgrade { sid, at } => {
+            LinkRequest::BeginUpgrade { sid, at } => {
                 let (reply, began) = oneshot::channel();
                 let request = Request::BeginUpgrade { sid, at, reply };
                 self.answer(request, answer, async {
-                    Some(began.await.ok()?.map_or_else(Answered::Refused, Answered::Upgrade))
+                    Some(began.await.ok()?.map_or_else(LinkResponse::Refused, LinkResponse::Upgrade))
                 });
             }
-            Asked::Prepare { sid, giver, at, rooms } => {
-                self.expect_session((sid, Place { node: from, shard: giver }, at), rooms, answer);
+            LinkRequest::Prepare { sid, source, at, rooms } => {
+                self.expect_session((sid, Location { node: from, shard: source }, at), rooms, answer);
             }
-            Asked::Take(sent) => self.take_session(sent, answer),
+            LinkRequest::Take(sent) => self.take_session(sent, answer),
         }
     }
 
@@ -95,14 +97,14 @@ impl NodeShared {
         &self,
         request: Request,
         answer: Answer,
-        answered: impl Future<Output = Option<Answered>> + Send + 'static,
+        answered: impl Future<Output = Option<LinkResponse>> + Send + 'static,
     ) {
         if self.request_here(request).is_err() {
-            answer.send(wire::encode(&Answered::Refused(RequestRefused::Busy)));
+            answer.send(wire::encode(&LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
-            let answered = answered.await.unwrap_or(Answered::Refused(RequestRefused::UnknownSid));
+            let answered = answered.await.unwrap_or(LinkResponse::Refused(RequestRefused::UnknownSid));
             answer.send(wire::encode(&answered));
         });
     }
@@ -111,7 +113,7 @@ impl NodeShared {
         let given_up = answer.cancelled();
         let (reply, replied) = oneshot::channel();
         if self.request_here(Request::Poll { sid, number, reply }).is_err() {
-            answer.send(wire::encode(&Answered::Refused(RequestRefused::Busy)));
+            answer.send(wire::encode(&LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
@@ -120,7 +122,7 @@ impl NodeShared {
                     Ok(PollReply::Body(body)) => Ok(body),
                     Ok(PollReply::Refused(refused)) => Err(refused),
                     Ok(PollReply::Waits(body)) => {
-                        self.link_tell(from, &Told::Accepted { number });
+                        self.link_tell(from, &LinkNotice::Accepted { number });
                         body.await.map_err(|_| RequestRefused::UnknownSid)
                     }
                     Err(_) => Err(RequestRefused::UnknownSid),
@@ -133,34 +135,34 @@ impl NodeShared {
                     return;
                 }
             };
-            answer.send(wire::encode(&body.map_or_else(Answered::Refused, Answered::Body)));
+            answer.send(wire::encode(&body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
         });
     }
 
     /// Hands something over that may not be refused.
     fn hand_here(&self, request: Request) {
         if let Some(shard) = self.shard_of(request.sid()) {
-            self.inboxes.push(shard, ToShard::Request(request));
+            self.inboxes.push(shard, ShardMessage::Request(request));
         }
     }
 
     /// Does what another node says.
-    fn heed(&self, whole: &Bytes, told: Told<'_>) {
+    fn heed(&self, whole: &Bytes, told: LinkNotice<'_>) {
         match told {
-            Told::Accepted { number } => self.signs.came(number),
-            Told::PollLost { sid, number } => self.hand_here(Request::PollLost { sid, number }),
-            Told::ReleasePoll { sid, number } => self.hand_here(Request::ReleasePoll { sid, number }),
-            Told::PostLost { sid, number } => self.hand_here(Request::PostLost { sid, number }),
-            Told::Probed { sid, at } => self.hand_here(Request::Probed { sid, at }),
-            Told::Upgrade { sid, at } => match self.shard_of(sid) {
-                Some(shard) => self.inboxes.push(shard, ToShard::Request(Request::Upgrade { sid, at })),
+            LinkNotice::Accepted { number } => self.acceptances.came(number),
+            LinkNotice::PollLost { sid, number } => self.hand_here(Request::PollLost { sid, number }),
+            LinkNotice::ReleasePoll { sid, number } => self.hand_here(Request::ReleasePoll { sid, number }),
+            LinkNotice::PostLost { sid, number } => self.hand_here(Request::PostLost { sid, number }),
+            LinkNotice::Probed { sid, at } => self.hand_here(Request::Probed { sid, at }),
+            LinkNotice::Upgrade { sid, at } => match self.shard_of(sid) {
+                Some(shard) => self.inboxes.push(shard, ShardMessage::Request(Request::Upgrade { sid, at })),
                 None => self.close_probe(at),
             },
-            Told::AbandonUpgrade { sid, at } => self.hand_here(Request::AbandonUpgrade { sid, at }),
-            Told::CloseProbe(at) => self.close_probe_here(at),
-            Told::Cancelled { sid, at } => self.cancel_move_here(sid, at),
-            Told::Forget(address) => self.forget_here(address),
-            Told::Word(word) => self.told(&whole.slice_ref(word)),
+            LinkNotice::AbandonUpgrade { sid, at } => self.hand_here(Request::AbandonUpgrade { sid, at }),
+            LinkNotice::CloseProbe(at) => self.close_probe_here(at),
+            LinkNotice::Cancelled { sid, at } => self.cancel_move_here(sid, at),
+            LinkNotice::Forget(address) => self.forget_here(address),
+            LinkNotice::NodeMessage(word) => self.told(&whole.slice_ref(word)),
         }
     }
 }

@@ -4,24 +4,24 @@ use std::{sync::Arc, time::Instant};
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
-use signalbox_cluster::{Address, Command, Emission, Record, RoomName};
+use signalbox_cluster::{Address, Command, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
 
 use super::{
     State,
-    answers::Waiting,
-    calls::Call,
-    membership::{Joining, Then},
+    answers::PendingRequest,
+    calls::Task,
+    membership::{JoinRequest, ReplyTo},
     packets::Incoming,
     signals::Signal,
 };
 use crate::{
     app::{
         Action,
-        action::{Join, Profile, Told, ToldArgs},
+        action::{EventTemplate, Join, Profile, TemplateArgs},
     },
-    message::Audience,
-    policy::Ask,
+    mailbox::Audience,
+    policy::AccessRequest,
 };
 
 /// Longest room name in bytes.
@@ -50,8 +50,8 @@ impl State {
             Action::Leave => self.act_leave(now, &event),
             Action::Members => self.act_members(now, &event),
             Action::Users => self.act_users(now, &event),
-            Action::Tell { event: name } => self.act_tell(name, &event),
-            Action::Relay { event: name } => self.act_relay(now, name, &event),
+            Action::Broadcast { event: name } => self.act_tell(name, &event),
+            Action::SendTo { event: name } => self.act_relay(now, name, &event),
         };
         if let Err((code, hint)) = done {
             self.refuse(&event, code, hint);
@@ -71,18 +71,18 @@ impl State {
         let name = room_name(event)?;
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let record = record(join, &room, event)?;
-        let then = Then::Answer { event: event.name.clone(), id: event.id };
-        let joining = Joining { socket: event.socket, room, record, then };
+        let then = ReplyTo::Answer { event: event.name.clone(), id: event.id };
+        let joining = JoinRequest { socket: event.socket, room, record, then };
         let session = &self.sessions[event.key as usize];
-        let ask = Ask::Join { namespace: &joining.room.namespace, room: &joining.room.name };
+        let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
         let node = self.node.clone();
         match node.policy.decide(session.principal.as_ref(), ask).now() {
             Ok(decided) => self.join_decided(now, event.key, joining, decided),
             Err(verdict) => {
                 let number = session.local.number;
-                let waiting = Waiting::JoinVerdict { key: event.key, number, join: Box::new(joining) };
+                let waiting = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };
                 let ticket = self.hold(event.key, waiting);
-                self.calls.push(Call::Verdict { ticket, verdict });
+                self.calls.push(Task::Verdict { ticket, verdict });
             }
         }
         Ok(())
@@ -129,10 +129,10 @@ impl State {
     /// Remembers an event that the cluster's answer will answer.
     fn ask_for(&mut self, event: &Incoming<'_>, id: u64, room: Option<Arc<str>>) -> u64 {
         let number = self.sessions[event.key as usize].local.number;
-        self.effect_begins(event.key, true);
+        self.request_begins(event.key, true);
         let ticket = self.next_number();
         let namespace = event.namespace.clone();
-        self.waiting.insert(ticket, Waiting::List { key: event.key, number, namespace, id, room });
+        self.waiting.insert(ticket, PendingRequest::List { key: event.key, number, namespace, id, room });
         ticket
     }
 
@@ -241,12 +241,12 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         // The record keeps it for as long as the membership lasts.
         return Err(BAD_PROFILE);
     }
-    let emission = |told: &Told| {
+    let emission = |told: &EventTemplate| {
         let (args, attachments) = match told.args {
-            ToldArgs::Member => (member.clone(), Vec::new()),
-            ToldArgs::Rest => (rest.clone(), event.attachments.to_vec()),
+            TemplateArgs::Member => (member.clone(), Vec::new()),
+            TemplateArgs::Rest => (rest.clone(), event.attachments.to_vec()),
         };
-        Some(Emission { event: told.event.clone(), args, attachments })
+        Some(MemberEvent { event: told.event.clone(), args, attachments })
     };
     Ok(Record {
         socket: event.socket,

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use super::{
     State,
     actions::{members_json, users_json},
-    membership::Joining,
+    membership::JoinRequest,
     packets::HeldEvent,
     rooms::RoomKey,
     signals::Signal,
 };
-use crate::{app::Namespace, message::ConnAt};
+use crate::{app::Namespace, mailbox::ConnectionRef};
 
 /// A question that is not answered yet, and what its answer is for.
-pub(crate) enum Waiting {
+pub(crate) enum PendingRequest {
     /// A slow verdict on a namespace.
     Connect { key: u32, number: u64, name: Arc<str>, app: Arc<Namespace>, auth: Option<String> },
     /// Middlewares.
@@ -32,9 +32,9 @@ pub(crate) enum Waiting {
     /// A slow verdict on an event.
     Emit { key: u32, number: u64, event: Box<HeldEvent> },
     /// A slow verdict on a join.
-    JoinVerdict { key: u32, number: u64, join: Box<Joining> },
+    JoinVerdict { key: u32, number: u64, join: Box<JoinRequest> },
     /// A join.
-    Join { key: u32, number: u64, room: RoomKey, held: bool, join: Box<Joining> },
+    Join { key: u32, number: u64, room: RoomKey, held: bool, join: Box<JoinRequest> },
     /// A list of members (of a room) or users.
     List { key: u32, number: u64, namespace: Arc<str>, id: u64, room: Option<Arc<str>> },
     /// A signal to a socket.
@@ -42,27 +42,27 @@ pub(crate) enum Waiting {
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
     /// The rooms of a session that is to come from another node.
-    Listen { sid: Address, at: ConnAt },
+    Listen { sid: Address, at: ConnectionRef },
     /// What a session that is to go to another node has said.
-    Flush { sid: Address, at: ConnAt },
+    Flush { sid: Address, at: ConnectionRef },
     /// The records of a session that came from another node; whoever sent it is told.
     Adopt { answer: oneshot::Sender<()> },
     /// The next turn.
-    Turn { key: u32, number: u64 },
+    Yield { key: u32, number: u64 },
     /// The list of peer ids.
     Peers { reply: oneshot::Sender<Vec<Arc<str>>> },
 }
 
 impl State {
     /// The cluster speaks.
-    pub(super) fn cluster_says(&mut self, now: Instant, delivery: Delivery) {
+    pub(super) fn on_cluster_event(&mut self, now: Instant, delivery: Delivery) {
         match delivery {
             Delivery::RoomChanged { room, number, change } => {
                 if let Some(key) = self.rooms.find(&room) {
                     self.room_changed(key, number, &change);
                 }
             }
-            Delivery::Letter { to, letter } => self.letter_for_peer(now, to, letter),
+            Delivery::PeerMessage { to, letter } => self.letter_for_peer(now, to, letter),
             Delivery::Superseded(peer) => self.superseded(now, peer),
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.letter_waits(now, from, realm, src, dst, number);
@@ -83,10 +83,10 @@ impl State {
 
     fn answered(&mut self, now: Instant, ticket: u64, answer: Delivery) {
         match (self.waiting.remove(&ticket), answer) {
-            (Some(Waiting::Join { key, number, room, held, join }), answer) => {
+            (Some(PendingRequest::Join { key, number, room, held, join }), answer) => {
                 self.join_answered(now, (key, number, room, held), *join, answer);
             }
-            (Some(Waiting::List { key, number, namespace, id, room }), answer) => {
+            (Some(PendingRequest::List { key, number, namespace, id, room }), answer) => {
                 if self.session(key, number).is_none() {
                     return;
                 }
@@ -100,20 +100,20 @@ impl State {
                     }
                     _ => {}
                 }
-                self.effect_done(now, key, true);
+                self.request_done(now, key, true);
                 self.after_engine(now, key);
             }
-            (Some(Waiting::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
+            (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 self.claimed(now, key, number, (realm, id), claimed);
             }
-            (Some(Waiting::Listen { sid, at }), Delivery::Listening { is_live, .. }) => {
+            (Some(PendingRequest::Listen { sid, at }), Delivery::Listening { is_live, .. }) => {
                 self.listening(sid, at, is_live);
             }
-            (Some(Waiting::Flush { sid, at }), Delivery::Flushed { .. }) => self.flushed(now, sid, at),
-            (Some(Waiting::Adopt { answer }), Delivery::Adopted { .. }) => {
+            (Some(PendingRequest::Flush { sid, at }), Delivery::Flushed { .. }) => self.flushed(now, sid, at),
+            (Some(PendingRequest::Adopt { answer }), Delivery::Adopted { .. }) => {
                 let _ = answer.send(());
             }
-            (Some(Waiting::Peers { reply }), Delivery::Peers { ids, .. }) => {
+            (Some(PendingRequest::Peers { reply }), Delivery::Peers { ids, .. }) => {
                 let _ = reply.send(ids);
             }
             _ => {}
@@ -124,7 +124,7 @@ impl State {
     pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.told = number;
-        self.note_change_for_departures(key, change);
+        self.note_change_for_transfers(key, change);
         let Some(room) = self.rooms.get(key) else { return };
         let record = change.record();
         let emission = match change {
@@ -134,11 +134,11 @@ impl State {
         };
         let Some(emission) = emission else { return };
         let (namespace, is_heard) = (room.name.namespace.clone(), !room.members.is_empty());
-        if !is_heard && room.takings.is_empty() {
+        if !is_heard && room.incoming_transfers.is_empty() {
             return;
         }
         let message =
             Message::event(&namespace, None, &emission.event, &[&emission.args], &emission.attachments);
-        self.tell_room(key, number, change, &message);
+        self.emit_change(key, number, change, &message);
     }
 }

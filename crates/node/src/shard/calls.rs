@@ -7,13 +7,13 @@ use signalbox_cluster::ShardId;
 
 use crate::{
     app::{ConnectHandler, ConnectRefused, DisconnectHandler, Event, EventHandler, Middleware, Socket},
-    message::ToShard,
+    mailbox::ShardMessage,
     node::NodeShared,
     policy::{Decided, Verdict},
 };
 
 /// Something to begin.
-pub(crate) enum Call {
+pub(crate) enum Task {
     Event { handler: EventHandler, socket: Socket, event: Event },
     Connected { handler: ConnectHandler, socket: Socket, auth: Option<String> },
     Disconnected { handler: DisconnectHandler, socket: Socket, reason: String },
@@ -22,18 +22,18 @@ pub(crate) enum Call {
 }
 
 /// What came of something that took a while.
-pub(crate) enum Outcome {
+pub(crate) enum TaskResult {
     Decided(Decided),
     Middlewares(Result<(), ConnectRefused>),
     /// A signal found its socket, or not.
     Signalled(bool),
     /// It is somebody's turn again.
-    Turn,
+    Yield,
     /// Nothing: it panicked.
     Failed,
 }
 
-impl Call {
+impl Task {
     /// Begins it, on the shard's thread.
     pub(crate) fn begin(self, shard: ShardId, node: &Arc<NodeShared>) {
         let answer = |ticket| Answer { node: node.clone(), shard, ticket, outcome: None };
@@ -57,14 +57,14 @@ impl Call {
                             break;
                         }
                     }
-                    answer.give(Outcome::Middlewares(result));
+                    answer.give(TaskResult::Middlewares(result));
                 });
             }
             Self::Verdict { ticket, verdict } => {
                 let answer = answer(ticket);
                 actix_rt::spawn(async move {
                     let decided = verdict.await.decided().await;
-                    answer.give(Outcome::Decided(decided));
+                    answer.give(TaskResult::Decided(decided));
                 });
             }
         }
@@ -76,18 +76,18 @@ struct Answer {
     node: Arc<NodeShared>,
     shard: ShardId,
     ticket: u64,
-    outcome: Option<Outcome>,
+    outcome: Option<TaskResult>,
 }
 
 impl Answer {
-    fn give(mut self, outcome: Outcome) {
+    fn give(mut self, outcome: TaskResult) {
         self.outcome = Some(outcome);
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or(Outcome::Failed);
-        self.node.inboxes.push(self.shard, ToShard::Verdict(self.ticket, outcome));
+        let outcome = self.outcome.take().unwrap_or(TaskResult::Failed);
+        self.node.inboxes.push(self.shard, ShardMessage::TaskDone(self.ticket, outcome));
     }
 }

@@ -12,8 +12,8 @@ use signalbox_websocket::{Frame, Message};
 
 use super::{Shard, State, timers::Timer};
 use crate::{
-    message::{ConnAt, End, Place, Request, ToShard},
-    transport::{Conn, Owner, conn::Reader},
+    mailbox::{CloseCommand, ConnectionRef, Location, Request, ShardMessage},
+    transport::{Conn, Role, conn::Reader},
 };
 
 /// How much longer than an upgrade may take a WebSocket waits for word of the session's node, which gives up upgrades by itself.
@@ -68,34 +68,34 @@ impl Shard {
         let state = &mut *self.state.borrow_mut();
         let now = Instant::now();
         match conn.owner.get() {
-            Owner::Session(key) => state.session_message(now, key, message),
-            Owner::Probe(key) => state.probe_message(key, message),
-            Owner::Peer(key) => state.peer_message(now, key, message),
-            Owner::Nobody => {}
+            Role::Session(key) => state.session_message(now, key, message),
+            Role::Probe(key) => state.probe_message(key, message),
+            Role::Peer(key) => state.peer_message(now, key, message),
+            Role::Nobody => {}
         }
     }
 
     /// The connection is to be closed with this frame: the client closes it, or broke its rules.
     pub(crate) fn conn_closes(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
-        let owner = conn.owner.replace(Owner::Nobody);
+        let owner = conn.owner.replace(Role::Nobody);
         conn.close(frame);
         self.with(|state, now| state.lost(now, owner, reason));
     }
 
     /// The connection is lost.
     pub(crate) fn conn_lost(&self, conn: &Rc<Conn>, reason: CloseReason) {
-        let owner = conn.owner.replace(Owner::Nobody);
+        let owner = conn.owner.replace(Role::Nobody);
         self.with(|state, now| state.lost(now, owner, reason));
     }
 }
 
 impl State {
-    pub(super) fn lost(&mut self, now: Instant, owner: Owner, reason: CloseReason) {
+    pub(super) fn lost(&mut self, now: Instant, owner: Role, reason: CloseReason) {
         match owner {
-            Owner::Session(key) => self.end(now, key, End::Lost(reason)),
-            Owner::Probe(key) => self.probe_lost(key),
-            Owner::Peer(key) => self.end_peer(now, key, &reason.to_string(), &Frame::close(None)),
-            Owner::Nobody => {}
+            Role::Session(key) => self.end(now, key, CloseCommand::Lost(reason)),
+            Role::Probe(key) => self.probe_lost(key),
+            Role::Peer(key) => self.end_peer(now, key, &reason.to_string(), &Frame::close(None)),
+            Role::Nobody => {}
         }
     }
 
@@ -114,17 +114,17 @@ impl State {
     }
 
     /// A WebSocket wants to take a session over; it is known here before the session's owner is asked.
-    pub(crate) fn open_probe(&mut self, conn: &Rc<Conn>, sid: Address) -> ConnAt {
+    pub(crate) fn open_probe(&mut self, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
         let number = self.next_number();
         let probe = Probe { conn: conn.clone(), sid, number, is_probed: false };
         let key = self.probes.insert(probe) as u32;
-        conn.owner.set(Owner::Probe(key));
+        conn.owner.set(Role::Probe(key));
         let patience = self.node.config.engine.upgrade_timeout + PROBE_GRACE;
         self.timers.add(Instant::now() + patience, Timer::Probe { key, number });
-        ConnAt { node: self.node.tag, shard: self.id, key, number }
+        ConnectionRef { node: self.node.tag, shard: self.id, key, number }
     }
 
-    pub(super) fn probe(&mut self, at: ConnAt) -> Option<&mut Probe> {
+    pub(super) fn probe(&mut self, at: ConnectionRef) -> Option<&mut Probe> {
         self.probes.get_mut(at.key as usize).filter(|probe| probe.number == at.number)
     }
 
@@ -132,8 +132,8 @@ impl State {
     fn ask_owner(&mut self, sid: Address, request: Request) {
         // The upgrade's own steps are few, and a session that is half upgraded would be worse than a deep inbox.
         match self.node.shard_of(sid) {
-            Some(shard) => self.node.inboxes.push(shard, ToShard::Request(request)),
-            None => self.node.hand(Place::birth(sid), request),
+            Some(shard) => self.node.inboxes.push(shard, ShardMessage::Request(request)),
+            None => self.node.hand(Location::birth(sid), request),
         }
     }
 
@@ -141,7 +141,7 @@ impl State {
         let id = self.id;
         let Some(probe) = self.probes.get_mut(key as usize) else { return };
         let (sid, conn) = (probe.sid, probe.conn.clone());
-        let at = ConnAt { node: self.node.tag, shard: id, key, number: probe.number };
+        let at = ConnectionRef { node: self.node.tag, shard: id, key, number: probe.number };
         let Message::Text(text) = message else {
             if matches!(message, Message::Binary(_)) {
                 self.close_probe(at);
@@ -180,13 +180,13 @@ impl State {
     fn probe_lost(&mut self, key: u32) {
         let Some(probe) = self.probes.get(key as usize) else { return };
         let (sid, number) = (probe.sid, probe.number);
-        let at = ConnAt { node: self.node.tag, shard: self.id, key, number };
+        let at = ConnectionRef { node: self.node.tag, shard: self.id, key, number };
         self.close_probe(at);
         self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
     }
 
     /// Closes a WebSocket that is not to take a session over.
-    pub(crate) fn close_probe(&mut self, at: ConnAt) {
+    pub(crate) fn close_probe(&mut self, at: ConnectionRef) {
         if self.probe(at).is_some() {
             let probe = self.probes.remove(at.key as usize);
             if !probe.conn.is_connected() {
@@ -196,7 +196,7 @@ impl State {
             }
             probe.conn.resume();
             probe.conn.close(&Frame::close(None));
-            self.list_conn(&probe.conn);
+            self.mark_dirty(&probe.conn);
         }
     }
 }

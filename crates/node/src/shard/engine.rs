@@ -11,15 +11,15 @@ use tokio::sync::oneshot;
 
 use super::{
     State,
-    calls::Call,
-    session::{Local, Portable, Session},
+    calls::Task,
+    session::{Session, SessionState, ShardLocal},
     timers::Timer,
 };
 use crate::{
     app::Socket,
-    message::{End, ToShard},
+    mailbox::{CloseCommand, ShardMessage},
     policy::{Handshake, Principal},
-    transport::{Conn, Owner},
+    transport::{Conn, Role},
 };
 
 impl State {
@@ -42,18 +42,18 @@ impl State {
         );
         let connection = Connection::new(now, config.connect_timeout);
         let number = self.next_number();
-        let portable = Portable {
+        let portable = SessionState {
             sid,
             engine,
             connection,
             principal,
             handshake: Some(Box::new(handshake)),
-            holds: 0,
-            effects: 0,
+            blocking: 0,
+            in_flight: 0,
             held_post: None,
             seen: None,
         };
-        let session = Session { portable, local: Local { number, ..Local::default() } };
+        let session = Session { portable, local: ShardLocal { number, ..ShardLocal::default() } };
         let key = self.sessions.insert(session) as u32;
         self.by_sid.insert(sid, key);
         self.node.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
@@ -88,7 +88,7 @@ impl State {
         handshake: Handshake,
     ) {
         let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
-        conn.owner.set(Owner::Session(key));
+        conn.owner.set(Role::Session(key));
         self.sessions[key as usize].local.conn = Some(conn.clone());
         self.push(conn, &open);
     }
@@ -123,7 +123,7 @@ impl State {
             session.seen = None;
         }
         if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
-            self.end(now, key, End::Close);
+            self.end(now, key, CloseCommand::Close);
             return;
         }
         let due = session.engine.tick(now, &node.config.engine);
@@ -162,7 +162,7 @@ impl State {
     pub(super) fn after_engine(&mut self, now: Instant, key: u32) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         if let Some(reason) = session.engine.closed() {
-            self.end(now, key, End::Lost(reason));
+            self.end(now, key, CloseCommand::Lost(reason));
             return;
         }
         self.list_reply(key);
@@ -171,8 +171,8 @@ impl State {
     /// Notes that the session's pending GET may have a body.
     pub(super) fn list_reply(&mut self, key: u32) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        if session.local.poll.is_some() && !session.local.is_listed {
-            session.local.is_listed = true;
+        if session.local.poll.is_some() && !session.local.is_dirty {
+            session.local.is_dirty = true;
             self.to_reply.push((key, session.local.number));
         }
     }
@@ -181,7 +181,7 @@ impl State {
     pub(super) fn answer_polls(&mut self) {
         for (key, number) in std::mem::take(&mut self.to_reply) {
             let Some(session) = self.session(key, number) else { continue };
-            session.local.is_listed = false;
+            session.local.is_dirty = false;
             if session.local.poll.is_none() {
                 continue;
             }
@@ -190,18 +190,18 @@ impl State {
             self.account_session(key);
             if poll.is_none_or(|poll| poll.send(body).is_err()) {
                 // The GET was given up this very moment, and the packets with it.
-                self.end(Instant::now(), key, End::Lost(CloseReason::TransportError));
+                self.end(Instant::now(), key, CloseCommand::Lost(CloseReason::TransportError));
             }
         }
     }
 
     /// Ends a session, or begins to.
-    pub(super) fn end(&mut self, now: Instant, key: u32, end: End) {
+    pub(super) fn end(&mut self, now: Instant, key: u32, end: CloseCommand) {
         let node = self.node.clone();
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         match end {
-            End::Lost(reason) => session.engine.transport_lost(reason),
-            End::Close => session.engine.close(now, &node.config.engine),
+            CloseCommand::Lost(reason) => session.engine.transport_lost(reason),
+            CloseCommand::Close => session.engine.close(now, &node.config.engine),
         }
         let Some(reason) = session.engine.closed() else {
             // Polling: the client fetches the close packet with its next GET. For the application the client is gone.
@@ -229,7 +229,7 @@ impl State {
         if let Some(conn) = session.local.conn.take() {
             let code = (reason == CloseReason::ServerShuttingDown).then_some(1001);
             conn.close(&Frame::close(code));
-            self.list_conn(&conn);
+            self.mark_dirty(&conn);
         }
         if let Some(at) = session.local.probe.take() {
             node.close_probe(at);
@@ -275,7 +275,7 @@ impl State {
         for handler in &socket.app.on_disconnect {
             let (handler, reason) = (handler.clone(), reason.to_owned());
             let socket = Socket { node: self.node.clone(), namespace: namespace.clone(), id: socket.id };
-            self.calls.push(Call::Disconnected { handler, socket, reason });
+            self.calls.push(Task::Disconnected { handler, socket, reason });
         }
     }
 
@@ -291,7 +291,7 @@ impl State {
         let keys: Vec<u32> = ready.map(|(key, _)| key as u32).take(sessions).collect();
         let sessions = sessions - keys.len();
         for key in keys {
-            self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
+            self.end(now, key, CloseCommand::Lost(CloseReason::ServerShuttingDown));
         }
         let keys: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).take(peers).collect();
         let peers = peers - keys.len();
@@ -300,7 +300,7 @@ impl State {
         }
         if sessions + peers > 0 && turns > 0 {
             let next = (usize::from(self.id) + 1) % self.node.inboxes.len();
-            self.node.inboxes.push(next as u8, ToShard::Drain { sessions, peers, turns: turns - 1 });
+            self.node.inboxes.push(next as u8, ShardMessage::Drain { sessions, peers, turns: turns - 1 });
         }
     }
 
@@ -308,7 +308,7 @@ impl State {
     pub(super) fn stop(&mut self, now: Instant) {
         let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key as u32).collect();
         for key in sessions {
-            self.end(now, key, End::Lost(CloseReason::ServerShuttingDown));
+            self.end(now, key, CloseCommand::Lost(CloseReason::ServerShuttingDown));
         }
         let peers: Vec<u32> = self.peers.iter().map(|(key, _)| key as u32).collect();
         for key in peers {
@@ -317,7 +317,7 @@ impl State {
         let probes: Vec<_> = self.probes.drain().collect();
         for probe in probes {
             probe.conn.close(&Frame::close(Some(1001)));
-            self.list_conn(&probe.conn);
+            self.mark_dirty(&probe.conn);
         }
     }
 

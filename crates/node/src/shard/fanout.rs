@@ -10,9 +10,9 @@ use signalbox_websocket::Frame;
 
 use super::{State, rooms::RoomKey, session::Session};
 use crate::{
-    message::{Audience, Broadcast, End, Origin, ToShard},
-    transport::{Conn, Owner},
-    wire::Said,
+    mailbox::{Audience, Broadcast, CloseCommand, Origin, ShardMessage},
+    transport::{Conn, Role},
+    wire::BusMessage,
 };
 
 /// What happens once per message is counted here, and added to the metrics when the shard comes to rest.
@@ -57,7 +57,7 @@ pub(super) enum Evicted {
 
 impl State {
     /// Lists a connection to be written when the shard comes to rest.
-    pub(super) fn list_conn(&mut self, conn: &Rc<Conn>) {
+    pub(super) fn mark_dirty(&mut self, conn: &Rc<Conn>) {
         if conn.list() {
             self.to_write.push_back(conn.clone());
         }
@@ -84,7 +84,7 @@ impl State {
     pub(super) fn push_unbounded(&mut self, conn: &Rc<Conn>, frame: &Frame) {
         if conn.push(frame) {
             self.counters.sent_bytes += frame.len() as u64;
-            self.list_conn(conn);
+            self.mark_dirty(conn);
         }
     }
 
@@ -146,19 +146,19 @@ impl State {
         }
         let fullest = waiting.enumerate().max_by_key(|(_, waiting)| *waiting).map(|(shard, _)| shard as u8);
         if let Some(shard) = fullest
-            && !self.node.is_relieving.swap(true, Ordering::AcqRel)
+            && !self.node.is_evicting.swap(true, Ordering::AcqRel)
         {
-            self.node.inboxes.push(shard, ToShard::Relieve);
+            self.node.inboxes.push(shard, ShardMessage::Relieve);
         }
     }
 
     /// Cuts off the client for which most waits.
-    pub(super) fn relieve(&mut self) {
+    pub(super) fn evict_for_budget(&mut self) {
         if let Some(who) = self.fullest() {
             self.to_evict.push(Eviction { who, reason: "memory_budget" });
         }
         self.evict();
-        self.node.is_relieving.store(false, Ordering::Release);
+        self.node.is_evicting.store(false, Ordering::Release);
     }
 
     /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
@@ -182,7 +182,7 @@ impl State {
                     Some(session) => session.local.conn.clone().ok_or(key),
                     None => continue,
                 },
-                Evicted::Conn(conn) if conn.owner.get() == Owner::Nobody => continue,
+                Evicted::Conn(conn) if conn.owner.get() == Role::Nobody => continue,
                 Evicted::Conn(conn) => Ok(conn),
             };
             self.node.metrics.evictions.with_label_values(&[reason]).inc();
@@ -195,7 +195,7 @@ impl State {
                     self.account(change);
                     self.lost(now, owner, CloseReason::TransportError);
                 }
-                Err(key) => self.end(now, key, End::Lost(CloseReason::TransportError)),
+                Err(key) => self.end(now, key, CloseCommand::Lost(CloseReason::TransportError)),
             }
         }
     }
@@ -208,21 +208,21 @@ impl State {
         let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
         for shard in shards {
             if shard != self.id {
-                self.node.inboxes.broadcast(shard, ToShard::Broadcast(broadcast.clone()));
+                self.node.inboxes.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));
             }
         }
         if self.node.cluster.is_shared() {
-            self.say(&broadcast);
+            self.publish(&broadcast);
         }
-        self.hear(&broadcast);
+        self.deliver_broadcast(&broadcast);
     }
 
     /// Says a broadcast to other nodes. Shards of this one have it in their inboxes by now, which a session that moves between nodes
     /// relies on.
-    fn say(&self, broadcast: &Broadcast) {
+    fn publish(&self, broadcast: &Broadcast) {
         let room = broadcast.to.place();
         let scope = room.as_ref().map_or(Scope::Everywhere, Scope::Room);
-        let said = Said::Broadcast(broadcast.clone()).encode();
+        let said = BusMessage::Broadcast(broadcast.clone()).encode();
         self.node.cluster.broadcast(std::time::Instant::now(), scope, said);
     }
 
@@ -246,21 +246,21 @@ impl State {
     }
 
     /// A broadcast reaches this shard: every member of the audience here gets it.
-    pub(super) fn hear(&mut self, broadcast: &Broadcast) {
+    pub(super) fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
         let to = &*broadcast.to;
         let room = to.place().map(|name| self.rooms.find(&name));
         self.note_seen(broadcast, room);
-        if !self.takings.is_empty() {
-            self.keep_for_takings(broadcast);
+        if !self.incoming_transfers.is_empty() {
+            self.buffer_for_transfers(broadcast);
         }
         if let Some(key) = room.filter(|_| to.except_rooms.is_empty()) {
             if let Some(key) = key {
-                self.tell_members(key, broadcast);
+                self.deliver_to_members(key, broadcast);
             }
             return;
         }
         for (_, key) in self.audience(to) {
-            self.tell(key, broadcast);
+            self.deliver_to(key, broadcast);
         }
     }
 
@@ -284,7 +284,7 @@ impl State {
     }
 
     /// The members of one room.
-    fn tell_members(&mut self, key: RoomKey, broadcast: &Broadcast) {
+    fn deliver_to_members(&mut self, key: RoomKey, broadcast: &Broadcast) {
         let mut index = 0;
         // The room cannot change meanwhile, but sending needs the state that it is part of.
         while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))
@@ -292,12 +292,12 @@ impl State {
             let (socket, session) = (*socket, *session);
             index += 1;
             if !broadcast.to.except.contains(&socket) {
-                self.tell(session, broadcast);
+                self.deliver_to(session, broadcast);
             }
         }
     }
 
-    fn tell(&mut self, key: u32, broadcast: &Broadcast) {
+    fn deliver_to(&mut self, key: u32, broadcast: &Broadcast) {
         let Some(session) = self.sessions.get(key as usize) else { return };
         if session.seen.as_ref().is_none_or(|known| !known.seen.has_seen(broadcast)) {
             self.send(key, &broadcast.message, broadcast.volatile);
@@ -341,8 +341,8 @@ impl State {
     }
 
     /// Every member of a room here but one hears something about that one.
-    pub(super) fn tell_room(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
-        self.keep_change_for_takings(key, number, change, message);
+    pub(super) fn emit_change(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
+        self.buffer_change_for_transfers(key, number, change, message);
         let about = change.record().socket;
         let mut index = 0;
         while let Some((socket, session)) = self.rooms.get(key).and_then(|room| room.members.get_index(index))

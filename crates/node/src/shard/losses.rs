@@ -7,7 +7,7 @@ use signalbox_engineio::{CloseReason, Transport};
 
 use super::{State, timers::Timer};
 use crate::{
-    message::{ConnAt, End},
+    mailbox::{CloseCommand, ConnectionRef},
     node::node_of_request,
 };
 
@@ -38,7 +38,7 @@ impl State {
         self.cancel_takings_from(lost);
         let orphans = self.probes.iter().filter(|(_, probe)| probe.sid.node() == lost);
         let orphans: Vec<_> = orphans
-            .map(|(key, probe)| ConnAt {
+            .map(|(key, probe)| ConnectionRef {
                 node: self.node.tag,
                 shard: self.id,
                 key: key as u32,
@@ -54,7 +54,7 @@ impl State {
         let Some(session) = self.session(key, number) else { return };
         let is_polling = session.engine.transport() == Transport::Polling;
         if is_polling && session.local.polls == polls && session.local.poll.is_none() {
-            self.end(now, key, End::Lost(CloseReason::TransportError));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
         }
     }
 }

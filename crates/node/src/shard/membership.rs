@@ -5,22 +5,22 @@ use std::{sync::Arc, time::Instant};
 use signalbox_cluster::{Address, Command, Delivery, Record, RoomName};
 use tokio::sync::oneshot;
 
-use super::{State, answers::Waiting, packets::Refusal, rooms::RoomKey};
+use super::{State, answers::PendingRequest, packets::Refusal, rooms::RoomKey};
 use crate::policy::Decided;
 
 /// Most rooms one socket may be in.
 const MAX_ROOMS: usize = 1024;
 
 /// A join under way.
-pub(super) struct Joining {
+pub(super) struct JoinRequest {
     pub(super) socket: Address,
     pub(super) room: RoomName,
     pub(super) record: Record,
-    pub(super) then: Then,
+    pub(super) then: ReplyTo,
 }
 
 /// What happens once it is answered.
-pub(super) enum Then {
+pub(super) enum ReplyTo {
     /// The client's event is answered.
     Answer { event: String, id: Option<u64> },
     /// A handler is told.
@@ -29,7 +29,7 @@ pub(super) enum Then {
 
 impl State {
     /// The policy allows the join, or not.
-    pub(super) fn join_decided(&mut self, now: Instant, key: u32, join: Joining, decided: Decided) {
+    pub(super) fn join_decided(&mut self, now: Instant, key: u32, join: JoinRequest, decided: Decided) {
         match decided {
             Decided::Allow(_) => self.join(now, key, join),
             Decided::Deny(denial) => self.join_refused(key, join, denial.code, &denial.message),
@@ -37,7 +37,7 @@ impl State {
     }
 
     /// Joins a room: first this shard is on the room's route, then the cluster is asked.
-    pub(super) fn join(&mut self, now: Instant, key: u32, join: Joining) {
+    pub(super) fn join(&mut self, now: Instant, key: u32, join: JoinRequest) {
         let session = &self.sessions[key as usize];
         let Some(slot) = session.slot_of(join.socket) else {
             self.join_refused(key, join, "not-found", "the socket is disconnected");
@@ -56,9 +56,9 @@ impl State {
             room.expected += 1;
         }
         // A client's frames behind its join wait for it; a handler's own code waits for itself.
-        let held = matches!(join.then, Then::Answer { .. });
-        let list = matches!(join.then, Then::Answer { id: Some(_), .. });
-        self.effect_begins(key, held);
+        let held = matches!(join.then, ReplyTo::Answer { .. });
+        let list = matches!(join.then, ReplyTo::Answer { id: Some(_), .. });
+        self.request_begins(key, held);
         let ticket = self.next_number();
         let command = Command::Join {
             shard: self.id,
@@ -67,16 +67,16 @@ impl State {
             record: join.record.clone(),
             list,
         };
-        self.waiting.insert(ticket, Waiting::Join { key, number, room, held, join: Box::new(join) });
+        self.waiting.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
         node.cluster.submit(now, command);
     }
 
-    fn join_refused(&mut self, key: u32, join: Joining, code: &'static str, hint: &str) {
+    fn join_refused(&mut self, key: u32, join: JoinRequest, code: &'static str, hint: &str) {
         match join.then {
-            Then::Tell(reply) => {
+            ReplyTo::Tell(reply) => {
                 let _ = reply.send(false);
             }
-            Then::Answer { event, id } => {
+            ReplyTo::Answer { event, id } => {
                 self.node.metrics.refusals.with_label_values(&[code]).inc();
                 let refusal = Refusal { namespace: &join.room.namespace, event: &event, id };
                 let message = refusal.message(code, hint);
@@ -90,7 +90,7 @@ impl State {
         &mut self,
         now: Instant,
         (key, number, room, held): (u32, u64, RoomKey, bool),
-        join: Joining,
+        join: JoinRequest,
         answer: Delivery,
     ) {
         if let Some(room) = self.rooms.get_mut(room) {
@@ -119,7 +119,7 @@ impl State {
                         .cluster
                         .submit(now, Command::Leave { room: join.room.clone(), socket: join.socket });
                 }
-                if let Then::Tell(reply) = join.then {
+                if let ReplyTo::Tell(reply) = join.then {
                     let _ = reply.send(false);
                 }
             }
@@ -129,21 +129,21 @@ impl State {
         }
         self.close_room_if_unused(room);
         if self.session(key, number).is_some() {
-            self.effect_done(now, key, held);
+            self.request_done(now, key, held);
             self.after_engine(now, key);
         }
     }
 
-    fn join_succeeded(&mut self, key: u32, join: Joining, members: &[Arc<Record>]) {
+    fn join_succeeded(&mut self, key: u32, join: JoinRequest, members: &[Arc<Record>]) {
         match join.then {
-            Then::Tell(reply) => {
+            ReplyTo::Tell(reply) => {
                 let _ = reply.send(true);
             }
-            Then::Answer { id: Some(id), .. } => {
+            ReplyTo::Answer { id: Some(id), .. } => {
                 let answer = super::actions::members_json(&join.room.name, members);
                 self.answer(key, &join.room.namespace, id, &answer);
             }
-            Then::Answer { id: None, .. } => {}
+            ReplyTo::Answer { id: None, .. } => {}
         }
     }
 

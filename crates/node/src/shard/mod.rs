@@ -10,7 +10,7 @@
 //! - `actions`: the vocabulary.
 //! - `membership`: joining and leaving rooms.
 //! - `fanout`: broadcasts and outboxes.
-//! - `directed`: what is for one socket.
+//! - `socket_command`: what is for one socket.
 //! - `signals`: from one socket to another, on whichever node.
 //! - `moves`: sessions that move to another shard, or another node.
 //! - `seen`: what was heard already, should it come twice.
@@ -24,7 +24,6 @@ mod actions;
 mod answers;
 mod calls;
 mod conns;
-mod directed;
 mod engine;
 mod fanout;
 mod losses;
@@ -38,6 +37,7 @@ mod seen;
 mod session;
 mod shrink;
 mod signals;
+mod socket_commands;
 mod timers;
 
 use std::{
@@ -53,23 +53,23 @@ use signalbox_cluster::{Address, ShardId};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
-pub(crate) use calls::Outcome;
+pub(crate) use calls::TaskResult;
 pub(crate) use peers::Claim as PeerClaim;
-pub(crate) use seen::{Lasts, Seen};
-pub(crate) use session::{Portable, Socket};
+pub(crate) use seen::{DeliveryCursor, VersionVector};
+pub(crate) use session::{SessionState, Socket};
 
 use self::{
-    answers::Waiting,
-    calls::Call,
+    answers::PendingRequest,
+    calls::Task,
     fanout::Counters,
-    moves::{Departure, Given, Taking},
+    moves::{IncomingTransfer, OutgoingTransfer, UnconfirmedTransfer},
     peers::{Peer, Wait},
     rooms::Rooms,
     session::Session,
     timers::{Timer, Timers},
 };
 use crate::{
-    message::{Place, ToShard},
+    mailbox::{Location, ShardMessage},
     node::NodeShared,
     transport::Conn,
 };
@@ -87,7 +87,7 @@ pub(crate) struct Shard {
     /// Wakes the shard's own task: an earlier timer, or more to write.
     wake: Notify,
     /// When the shard's own task wakes by itself.
-    armed: Cell<Option<Instant>>,
+    next_wakeup: Cell<Option<Instant>>,
 }
 
 /// Everything a shard owns.
@@ -99,18 +99,18 @@ pub(crate) struct State {
     /// Sockets and the keys of their sessions.
     sockets: AHashMap<Address, u32>,
     /// Sessions and sockets that were born here and live on another shard.
-    forwards: AHashMap<Address, Place>,
+    moved_out: AHashMap<Address, Location>,
     rooms: Rooms,
     peers: Slab<Peer>,
     waits: Slab<Wait>,
     /// WebSockets that want to take a session over.
     probes: Slab<conns::Probe>,
-    takings: AHashMap<Address, Taking>,
-    departures: AHashMap<Address, Departure>,
-    given: AHashMap<Address, Given>,
+    incoming_transfers: AHashMap<Address, IncomingTransfer>,
+    outgoing_transfers: AHashMap<Address, OutgoingTransfer>,
+    given: AHashMap<Address, UnconfirmedTransfer>,
     timers: Timers,
     /// Questions to the cluster that are not answered yet.
-    waiting: AHashMap<u64, Waiting>,
+    waiting: AHashMap<u64, PendingRequest>,
     /// Numbers tickets, sessions, peers and probes.
     last_number: u64,
     /// Connections with something to write.
@@ -119,13 +119,13 @@ pub(crate) struct State {
     to_reply: Vec<(u32, u64)>,
     /// Clients that are to be cut off.
     to_evict: Vec<fanout::Eviction>,
-    calls: Vec<Call>,
+    calls: Vec<Task>,
     /// Broadcasts that began here.
     sequence: u64,
     /// The last broadcast seen of each shard.
     seen: Box<[u64]>,
     /// The last broadcast of each shard of other nodes that was said everywhere.
-    seen_everywhere: Lasts,
+    seen_everywhere: VersionVector,
     counters: Counters,
     /// Clients that have gone since collections were shrunk.
     gone: u32,
@@ -133,20 +133,24 @@ pub(crate) struct State {
 
 impl Shard {
     /// Starts a shard on the present thread.
-    pub(crate) fn start(id: ShardId, node: Arc<NodeShared>, inbox: UnboundedReceiver<ToShard>) -> Rc<Self> {
+    pub(crate) fn start(
+        id: ShardId,
+        node: Arc<NodeShared>,
+        inbox: UnboundedReceiver<ShardMessage>,
+    ) -> Rc<Self> {
         let mut state = State {
             id,
             node: node.clone(),
             sessions: Slab::new(),
             by_sid: AHashMap::new(),
             sockets: AHashMap::new(),
-            forwards: AHashMap::new(),
+            moved_out: AHashMap::new(),
             rooms: Rooms::default(),
             peers: Slab::new(),
             waits: Slab::new(),
             probes: Slab::new(),
-            takings: AHashMap::new(),
-            departures: AHashMap::new(),
+            incoming_transfers: AHashMap::new(),
+            outgoing_transfers: AHashMap::new(),
             given: AHashMap::new(),
             timers: Timers::default(),
             waiting: AHashMap::new(),
@@ -157,7 +161,7 @@ impl Shard {
             calls: Vec::new(),
             sequence: 0,
             seen: vec![0; node.inboxes.len()].into(),
-            seen_everywhere: Lasts::default(),
+            seen_everywhere: VersionVector::default(),
             counters: Counters::default(),
             gone: 0,
         };
@@ -169,7 +173,7 @@ impl Shard {
             node,
             state: RefCell::new(state),
             wake: Notify::new(),
-            armed: Cell::new(None),
+            next_wakeup: Cell::new(None),
         });
         actix_rt::spawn(shard.clone().run(inbox));
         shard
@@ -186,11 +190,11 @@ impl Shard {
         result
     }
 
-    async fn run(self: Rc<Self>, mut inbox: UnboundedReceiver<ToShard>) {
+    async fn run(self: Rc<Self>, mut inbox: UnboundedReceiver<ShardMessage>) {
         let mut batch = Vec::with_capacity(INBOX_SLICE);
         loop {
             let next = self.state.borrow().timers.next();
-            self.armed.set(next);
+            self.next_wakeup.set(next);
             let timer = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -250,7 +254,8 @@ impl Shard {
         state.shrink_after_a_crowd();
         state.counters.flush(&self.node.metrics);
         let next = state.timers.next();
-        let is_earlier = next.is_some_and(|next| self.armed.get().is_none_or(|armed| next < armed));
+        let is_earlier =
+            next.is_some_and(|next| self.next_wakeup.get().is_none_or(|next_wakeup| next < next_wakeup));
         if is_earlier || !state.to_write.is_empty() || !state.calls.is_empty() {
             self.wake.notify_one();
         }
@@ -260,7 +265,7 @@ impl Shard {
     fn write_some(&self) {
         for _ in 0..WRITE_SLICE {
             let Some(conn) = self.state.borrow_mut().to_write.pop_front() else { return };
-            conn.unlist();
+            conn.clear_dirty();
             conn.write();
             let change = conn.account();
             if change != 0 {
@@ -277,28 +282,28 @@ impl State {
     }
 
     /// Takes a message out of the inbox.
-    fn take(&mut self, now: Instant, message: ToShard) {
+    fn take(&mut self, now: Instant, message: ShardMessage) {
         match message {
-            ToShard::Broadcast(broadcast) => {
-                self.hear(&broadcast);
-                self.check_departures(now, &broadcast);
+            ShardMessage::Broadcast(broadcast) => {
+                self.deliver_broadcast(&broadcast);
+                self.check_outgoing_transfers(now, &broadcast);
             }
-            ToShard::Begin { to, message, volatile } => self.begin_broadcast(to, message, volatile),
-            ToShard::Cluster(delivery) => self.cluster_says(now, delivery),
-            ToShard::Directed(directed) => self.directed(now, directed),
-            ToShard::Request(request) => self.request(now, request),
-            ToShard::Move(step) => self.move_step(now, step),
-            ToShard::CloseProbe(at) => self.close_probe(at),
-            ToShard::Forget(addresses) => {
+            ShardMessage::Begin { to, message, volatile } => self.begin_broadcast(to, message, volatile),
+            ShardMessage::Cluster(delivery) => self.on_cluster_event(now, delivery),
+            ShardMessage::SocketCommand(socket_command) => self.socket_command(now, socket_command),
+            ShardMessage::Request(request) => self.request(now, request),
+            ShardMessage::Move(step) => self.move_step(now, step),
+            ShardMessage::CloseProbe(at) => self.close_probe(at),
+            ShardMessage::Forget(addresses) => {
                 for address in addresses {
-                    self.forwards.remove(&address);
+                    self.moved_out.remove(&address);
                 }
             }
-            ToShard::NodeLost(tag) => self.node_lost(now, tag),
-            ToShard::Verdict(ticket, outcome) => self.decided(now, ticket, outcome),
-            ToShard::Relieve => self.relieve(),
-            ToShard::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
-            ToShard::Stop => self.stop(now),
+            ShardMessage::NodeLost(tag) => self.node_lost(now, tag),
+            ShardMessage::TaskDone(ticket, outcome) => self.decided(now, ticket, outcome),
+            ShardMessage::Relieve => self.evict_for_budget(),
+            ShardMessage::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
+            ShardMessage::Stop => self.stop(now),
         }
     }
 

@@ -20,44 +20,46 @@ use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-use self::arrival::Abroad;
-pub(super) use self::away::{Departure, Given, SWEEP};
+use self::arrival::RemoteSource;
+pub(super) use self::away::{OutgoingTransfer, SWEEP, UnconfirmedTransfer};
 use super::{
     State,
     rooms::RoomKey,
-    seen::{Remembered, Seen, SeenRoom},
-    session::{Local, Session},
+    seen::{DedupWindow, DeliveryCursor, RoomCursor},
+    session::{Session, ShardLocal},
     timers::Timer,
 };
 use crate::{
-    message::{Broadcast, ConnAt, End, MoveStep, Moved, Place, ToShard},
-    transport::Owner,
+    mailbox::{
+        Broadcast, CloseCommand, ConnectionRef, Location, ShardMessage, TransferMessage, TransferredSession,
+    },
+    transport::Role,
 };
 
 /// How long something that the giver saw may still be on its way to the taker.
-const LATE: Duration = Duration::from_secs(10);
+const DEDUP_WINDOW: Duration = Duration::from_secs(10);
 /// Most messages kept for a session on its way.
 const MAX_HEARD: usize = 10_000;
 
 /// A session on its way here.
-pub(super) struct Taking {
-    at: ConnAt,
+pub(super) struct IncomingTransfer {
+    at: ConnectionRef,
     rooms: Vec<RoomKey>,
-    heard: Vec<Heard>,
+    heard: Vec<BufferedEvent>,
     is_overflown: bool,
     /// It comes from another node.
-    from: Option<Abroad>,
+    from: Option<RemoteSource>,
 }
 
 /// What was heard meanwhile.
-enum Heard {
+enum BufferedEvent {
     Broadcast(Broadcast),
     Change { room: RoomName, number: u128, change: Change, message: Message },
 }
 
 impl State {
     /// A WebSocket has sent the upgrade packet for a session that lives here.
-    pub(super) fn upgrade(&mut self, now: Instant, key: u32, at: ConnAt) {
+    pub(super) fn upgrade(&mut self, now: Instant, key: u32, at: ConnectionRef) {
         let session = &mut self.sessions[key as usize];
         if session.local.probe != Some(at) {
             self.node.close_probe(at);
@@ -71,7 +73,7 @@ impl State {
     pub(super) fn try_move(&mut self, now: Instant, key: u32) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         let Some(at) = session.local.move_to else { return };
-        if session.effects > 0 || session.local.post.is_some() || session.local.is_moving {
+        if session.in_flight > 0 || session.local.post.is_some() || session.local.is_moving {
             return;
         }
         if at.node == self.node.tag && at.shard == self.id {
@@ -80,19 +82,19 @@ impl State {
             return;
         }
         if at.node != self.node.tag {
-            self.depart(now, key, at);
+            self.start_transfer(now, key, at);
             return;
         }
         session.local.is_moving = true;
-        session.local.fences = self.node.inboxes.len();
+        session.local.markers = self.node.inboxes.len();
         let rooms = session.connection.sockets().iter().flat_map(|joined| joined.socket.rooms.iter());
         let rooms = rooms.filter_map(|room| self.rooms.get(*room)).map(|room| room.name.clone()).collect();
-        let step = MoveStep::Prepare { sid: session.sid, giver: self.id, at, rooms };
-        self.node.inboxes.push(at.shard, ToShard::Move(step));
+        let step = TransferMessage::Prepare { sid: session.sid, source: self.id, at, rooms };
+        self.node.inboxes.push(at.shard, ShardMessage::Move(step));
     }
 
     /// The WebSocket is on this very shard.
-    fn upgrade_here(&mut self, now: Instant, key: u32, at: ConnAt) {
+    fn upgrade_here(&mut self, now: Instant, key: u32, at: ConnectionRef) {
         let Some(frames) = self.leave_polling(key) else {
             self.close_probe(at);
             return;
@@ -113,19 +115,19 @@ impl State {
     }
 
     /// The WebSocket becomes the session's transport.
-    fn attach(&mut self, now: Instant, key: u32, at: ConnAt, frames: VecDeque<Frame>) {
+    fn attach(&mut self, now: Instant, key: u32, at: ConnectionRef, frames: VecDeque<Frame>) {
         self.node.metrics.upgrades.with_label_values(&["completed"]).inc();
         self.count_session(Transport::Polling, -1);
         self.count_session(Transport::WebSocket, 1);
         let probe = self.probe(at).is_some().then(|| self.probes.remove(at.key as usize));
         if let Some(probe) = &probe {
-            probe.conn.owner.set(Owner::Nobody);
+            probe.conn.owner.set(Role::Nobody);
         }
         let Some(conn) = probe.map(|probe| probe.conn).filter(|conn| conn.is_open()) else {
-            self.end(now, key, End::Lost(CloseReason::TransportClose));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportClose));
             return;
         };
-        conn.owner.set(Owner::Session(key));
+        conn.owner.set(Role::Session(key));
         for frame in &frames {
             self.push(&conn, frame);
         }
@@ -136,50 +138,60 @@ impl State {
             self.arm(key);
         } else {
             // The server had closed the session while the client was still polling.
-            self.end(now, key, End::Lost(CloseReason::ForcedClose));
+            self.end(now, key, CloseCommand::Lost(CloseReason::ForcedClose));
         }
     }
 
-    pub(super) fn move_step(&mut self, now: Instant, step: MoveStep) {
+    pub(super) fn move_step(&mut self, now: Instant, step: TransferMessage) {
         match step {
-            MoveStep::Prepare { sid, giver, at, rooms } => self.prepare_to_take(sid, giver, at, &rooms),
-            MoveStep::Fence { sid, tell, at } => {
-                self.node.inboxes.push(tell, ToShard::Move(MoveStep::FenceReached { sid, at }));
+            TransferMessage::Prepare { sid, source, at, rooms } => {
+                self.prepare_to_take(sid, source, at, &rooms)
             }
-            MoveStep::FenceReached { sid, at } if self.is_expected(sid, at) => self.fence_passed(sid),
-            MoveStep::FenceReached { sid, at } => self.fence_reached(sid, at),
-            MoveStep::Session(moved) => self.take_session(now, *moved),
-            MoveStep::Cancelled { sid, at } => self.cancel_taking(sid, at),
-            MoveStep::Expect { sid, giver, at, rooms, answer } => {
-                self.expect(now, (sid, giver, at), &rooms, answer);
+            TransferMessage::Marker { sid, tell, at } => {
+                self.node.inboxes.push(tell, ShardMessage::Move(TransferMessage::MarkerReached { sid, at }));
             }
-            MoveStep::Ready { sid, at, everywhere } => self.taker_ready(now, sid, at, everywhere),
-            MoveStep::FenceHeard { fence, is_current } => self.fence_heard(now, fence, is_current),
-            MoveStep::Arrived { sent, answer } => self.arrived(now, *sent, answer),
-            MoveStep::Given { sid, is_taken } => self.given(now, sid, is_taken),
+            TransferMessage::MarkerReached { sid, at } if self.is_expected(sid, at) => {
+                self.marker_passed(sid)
+            }
+            TransferMessage::MarkerReached { sid, at } => self.marker_reached(sid, at),
+            TransferMessage::Session(moved) => self.take_session(now, *moved),
+            TransferMessage::Cancelled { sid, at } => self.cancel_incoming(sid, at),
+            TransferMessage::Expect { sid, source, at, rooms, answer } => {
+                self.expect(now, (sid, source, at), &rooms, answer);
+            }
+            TransferMessage::Ready { sid, at, everywhere } => self.taker_ready(now, sid, at, everywhere),
+            TransferMessage::MarkerHeard { marker, is_current } => self.marker_heard(now, marker, is_current),
+            TransferMessage::Arrived { sent, answer } => self.arrived(now, *sent, answer),
+            TransferMessage::Confirmed { sid, is_taken } => self.given(now, sid, is_taken),
         }
     }
 
     /// Taker: listens to the session's rooms, and asks for the fences.
-    fn prepare_to_take(&mut self, sid: Address, giver: ShardId, at: ConnAt, rooms: &[RoomName]) {
-        self.begin_taking(sid, at, rooms, None);
+    fn prepare_to_take(&mut self, sid: Address, source: ShardId, at: ConnectionRef, rooms: &[RoomName]) {
+        self.begin_incoming(sid, at, rooms, None);
         // From here on this shard hears other nodes in these rooms, and what it has not heard is in the giver's inbox.
         self.node.cluster.barrier();
-        self.ask_for_fences(sid, giver, at);
+        self.request_markers(sid, source, at);
     }
 
     /// Asks every shard for a fence, to be told to `tell`.
-    fn ask_for_fences(&self, sid: Address, tell: ShardId, at: ConnAt) {
+    fn request_markers(&self, sid: Address, tell: ShardId, at: ConnectionRef) {
         for shard in 0..self.node.inboxes.len() {
-            let fence = MoveStep::Fence { sid, tell, at };
-            self.node.inboxes.push(shard as ShardId, ToShard::Move(fence));
+            let marker = TransferMessage::Marker { sid, tell, at };
+            self.node.inboxes.push(shard as ShardId, ShardMessage::Move(marker));
         }
     }
 
     /// Listens to the rooms of a session that is to come, and keeps what is heard from now on.
-    fn begin_taking(&mut self, sid: Address, at: ConnAt, rooms: &[RoomName], from: Option<Abroad>) {
+    fn begin_incoming(
+        &mut self,
+        sid: Address,
+        at: ConnectionRef,
+        rooms: &[RoomName],
+        from: Option<RemoteSource>,
+    ) {
         // An earlier one may not have been heard to be cancelled.
-        self.stop_taking(sid);
+        self.end_incoming(sid);
         let node = self.node.clone();
         let keys: Vec<RoomKey> = rooms
             .iter()
@@ -188,47 +200,48 @@ impl State {
                 if let Some(room) = self.rooms.get_mut(key) {
                     room.route.add(self.id);
                     room.expected += 1;
-                    room.takings.push(sid);
+                    room.incoming_transfers.push(sid);
                 }
                 key
             })
             .collect();
-        self.takings.insert(sid, Taking { at, rooms: keys, heard: Vec::new(), is_overflown: false, from });
+        self.incoming_transfers
+            .insert(sid, IncomingTransfer { at, rooms: keys, heard: Vec::new(), is_overflown: false, from });
     }
 
     /// Giver: hands the session over once the last fence is reached.
-    fn fence_reached(&mut self, sid: Address, at: ConnAt) {
+    fn marker_reached(&mut self, sid: Address, at: ConnectionRef) {
         let Some(key) = self.find_session(sid) else { return };
         let session = &mut self.sessions[key as usize];
         if session.local.move_to != Some(at) || !session.local.is_moving {
             // A fence of a move that was given up.
             return;
         }
-        session.local.fences -= 1;
-        if session.local.fences > 0 {
+        session.local.markers -= 1;
+        if session.local.markers > 0 {
             return;
         }
-        debug_assert!(session.effects == 0 && session.held_post.is_none());
+        debug_assert!(session.in_flight == 0 && session.held_post.is_none());
         let Some(frames) = self.leave_polling(key) else {
             self.stop_moving(key);
             return;
         };
         let mut session = self.sessions.remove(key as usize);
-        let (rooms, seen) = self.let_go(&mut session, at.place());
+        let (rooms, seen) = self.detach(&mut session, at.place());
         let deferred = std::mem::take(&mut session.local.deferred);
-        let moved = Box::new(Moved { at, session: session.portable, frames, rooms, seen });
-        self.node.inboxes.push(at.shard, ToShard::Move(MoveStep::Session(moved)));
-        for directed in deferred {
-            self.node.inboxes.push(at.shard, ToShard::Directed(directed));
+        let moved = Box::new(TransferredSession { at, session: session.portable, frames, rooms, seen });
+        self.node.inboxes.push(at.shard, ShardMessage::Move(TransferMessage::Session(moved)));
+        for socket_command in deferred {
+            self.node.inboxes.push(at.shard, ShardMessage::SocketCommand(socket_command));
         }
     }
 
     /// Giver: takes a session out of everything here; what is for it is sent on from now on. Gives back its rooms, and what it was
     /// told.
-    fn let_go(&mut self, session: &mut Session, to: Place) -> (Vec<(Address, RoomName)>, Seen) {
+    fn detach(&mut self, session: &mut Session, to: Location) -> (Vec<(Address, RoomName)>, DeliveryCursor) {
         let sid = session.sid;
         self.by_sid.remove(&sid);
-        self.forwards.insert(sid, to);
+        self.moved_out.insert(sid, to);
         let mut rooms = Vec::new();
         let mut left = Vec::new();
         let mut seen_rooms = Vec::new();
@@ -236,18 +249,23 @@ impl State {
             let Some(joined) = session.connection.socket_mut(slot) else { continue };
             let id = joined.socket.id;
             self.sockets.remove(&id);
-            self.forwards.insert(id, to);
+            self.moved_out.insert(id, to);
             for key in std::mem::take(&mut joined.socket.rooms) {
                 let Some(room) = self.rooms.get_mut(key) else { continue };
                 room.members.swap_remove(&id);
                 rooms.push((id, room.name.clone()));
                 let (broadcasts, told) = (room.seen.clone(), room.told);
-                seen_rooms.push(SeenRoom { room: room.name.clone(), broadcasts, told, changes: Vec::new() });
+                seen_rooms.push(RoomCursor {
+                    room: room.name.clone(),
+                    broadcasts,
+                    told,
+                    changes: Vec::new(),
+                });
                 left.push(key);
             }
         }
         self.account(-(std::mem::take(&mut session.local.accounted) as isize));
-        let seen = Seen {
+        let seen = DeliveryCursor {
             node: self.node.tag,
             numbers: self.seen.to_vec(),
             everywhere: self.seen_everywhere.clone(),
@@ -260,11 +278,11 @@ impl State {
     }
 
     /// Taker: the session is here.
-    fn take_session(&mut self, now: Instant, moved: Moved) {
-        let Moved { at, session: portable, frames, rooms, seen } = moved;
+    fn take_session(&mut self, now: Instant, moved: TransferredSession) {
+        let TransferredSession { at, session: portable, frames, rooms, seen } = moved;
         let number = self.next_number();
-        let mut session = Session { portable, local: Local { number, ..Local::default() } };
-        session.seen = Some(Box::new(Remembered { seen, until: now + LATE }));
+        let mut session = Session { portable, local: ShardLocal { number, ..ShardLocal::default() } };
+        session.seen = Some(Box::new(DedupWindow { seen, until: now + DEDUP_WINDOW }));
         let sid = session.sid;
         let key = self.sessions.insert(session) as u32;
         self.by_sid.insert(sid, key);
@@ -289,11 +307,11 @@ impl State {
             }
         }
         self.node.metrics.moves.inc();
-        let taking = self.stop_taking(sid);
+        let taking = self.end_incoming(sid);
         self.attach(now, key, at, frames);
         let Some(taking) = taking else { return };
         if taking.is_overflown {
-            self.end(now, key, End::Lost(CloseReason::TransportError));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
             return;
         }
         for heard in taking.heard {
@@ -302,12 +320,12 @@ impl State {
     }
 
     /// Gives a session that has arrived what was heard for it, unless it saw that before it moved.
-    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName)], heard: &Heard) {
+    fn catch_up(&mut self, key: u32, number: u64, rooms: &[(Address, RoomName)], heard: &BufferedEvent) {
         let here = self.node.tag;
         let Some(session) = self.session(key, number) else { return };
         let Some(known) = &mut session.seen else { return };
         match heard {
-            Heard::Broadcast(broadcast) => {
+            BufferedEvent::Broadcast(broadcast) => {
                 if known.seen.has_seen(broadcast) {
                     return;
                 }
@@ -316,7 +334,7 @@ impl State {
                     self.send(key, &broadcast.message, broadcast.volatile);
                 }
             }
-            Heard::Change { room, number, change, message } => {
+            BufferedEvent::Change { room, number, change, message } => {
                 if known.seen.was_told(here, room, *number, change) {
                     return;
                 }
@@ -330,18 +348,18 @@ impl State {
     }
 
     /// Taker: whatever is heard while a session is on its way is kept for it.
-    pub(super) fn keep_for_takings(&mut self, broadcast: &Broadcast) {
+    pub(super) fn buffer_for_transfers(&mut self, broadcast: &Broadcast) {
         let to = &broadcast.to;
         let name = |room: &Arc<str>| RoomName { namespace: to.namespace.clone(), name: room.clone() };
         let rooms: Vec<RoomKey> = to.rooms.iter().filter_map(|room| self.rooms.find(&name(room))).collect();
-        for taking in self.takings.values_mut() {
+        for taking in self.incoming_transfers.values_mut() {
             if to.rooms.is_empty() || rooms.iter().any(|room| taking.rooms.contains(room)) {
-                taking.keep(Heard::Broadcast(broadcast.clone()));
+                taking.keep(BufferedEvent::Broadcast(broadcast.clone()));
             }
         }
     }
 
-    pub(super) fn keep_change_for_takings(
+    pub(super) fn buffer_change_for_transfers(
         &mut self,
         key: RoomKey,
         number: u128,
@@ -349,21 +367,21 @@ impl State {
         message: &Message,
     ) {
         let Some(room) = self.rooms.get(key) else { return };
-        for sid in &room.takings {
-            if let Some(taking) = self.takings.get_mut(sid) {
+        for sid in &room.incoming_transfers {
+            if let Some(taking) = self.incoming_transfers.get_mut(sid) {
                 let (room, message) = (room.name.clone(), message.clone());
-                taking.keep(Heard::Change { room, number, change: change.clone(), message });
+                taking.keep(BufferedEvent::Change { room, number, change: change.clone(), message });
             }
         }
     }
 
     /// Taker: the session is here, or will never be.
-    fn stop_taking(&mut self, sid: Address) -> Option<Taking> {
-        let taking = self.takings.remove(&sid)?;
+    fn end_incoming(&mut self, sid: Address) -> Option<IncomingTransfer> {
+        let taking = self.incoming_transfers.remove(&sid)?;
         for key in &taking.rooms {
             if let Some(room) = self.rooms.get_mut(*key) {
                 room.expected -= 1;
-                room.takings.retain(|taking| *taking != sid);
+                room.incoming_transfers.retain(|taking| *taking != sid);
             }
             self.close_room_if_unused(*key);
         }
@@ -372,17 +390,17 @@ impl State {
     }
 
     /// Taker: there is nothing to take any more.
-    fn cancel_taking(&mut self, sid: Address, at: ConnAt) {
-        if self.takings.get(&sid).is_some_and(|taking| taking.at == at) {
-            self.stop_taking(sid);
+    fn cancel_incoming(&mut self, sid: Address, at: ConnectionRef) {
+        if self.incoming_transfers.get(&sid).is_some_and(|taking| taking.at == at) {
+            self.end_incoming(sid);
         }
         self.close_probe(at);
     }
 
     /// A session or socket that was born elsewhere is over: nobody needs to send on what is for it.
     pub(super) fn forget_at_birthplace(&self, address: Address) {
-        let birthplace = Place::birth(address);
-        if birthplace != (Place { node: self.node.tag, shard: self.id }) {
+        let birthplace = Location::birth(address);
+        if birthplace != (Location { node: self.node.tag, shard: self.id }) {
             self.node.forget_at(birthplace, address);
         }
     }
@@ -392,19 +410,19 @@ impl State {
         let session = &mut self.sessions[key as usize];
         let sid = session.sid;
         let Some(at) = session.local.move_to.take() else { return };
-        session.local.fences = 0;
+        session.local.markers = 0;
         if std::mem::take(&mut session.local.is_moving) {
-            self.departures.remove(&sid);
+            self.outgoing_transfers.remove(&sid);
             self.node.cancel_move(sid, at);
         }
-        for directed in std::mem::take(&mut self.sessions[key as usize].local.deferred) {
-            self.node.inboxes.push(self.id, ToShard::Directed(directed));
+        for socket_command in std::mem::take(&mut self.sessions[key as usize].local.deferred) {
+            self.node.inboxes.push(self.id, ShardMessage::SocketCommand(socket_command));
         }
     }
 }
 
-impl Taking {
-    fn keep(&mut self, heard: Heard) {
+impl IncomingTransfer {
+    fn keep(&mut self, heard: BufferedEvent) {
         if self.heard.len() < MAX_HEARD {
             self.heard.push(heard);
         } else {

@@ -8,14 +8,14 @@ use signalbox_socketio::{Args, Event, Message, args::Split};
 
 use super::{
     State,
-    answers::Waiting,
-    calls::{Call, Outcome},
-    session::{Asked, Socket},
+    answers::PendingRequest,
+    calls::{Task, TaskResult},
+    session::{PendingAck, Socket},
 };
 use crate::{
     app::{self, ConnectRefused, Handler, Namespace, socket},
-    message::End,
-    policy::{Ask, Decided},
+    mailbox::CloseCommand,
+    policy::{AccessRequest, Decided},
 };
 
 /// Something a client may send that must wait for a slow verdict, with all it needs to go on.
@@ -46,7 +46,7 @@ impl State {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         match session.connection.text(text) {
             Ok(event) => self.packet(now, key, event),
-            Err(_) => self.end(now, key, End::Close),
+            Err(_) => self.end(now, key, CloseCommand::Close),
         }
     }
 
@@ -60,11 +60,11 @@ impl State {
         match arrived {
             Ok(Some(whole)) => match self.sessions[key as usize].connection.whole(&whole) {
                 Ok(event) => self.packet(now, key, event),
-                Err(_) => self.end(now, key, End::Close),
+                Err(_) => self.end(now, key, CloseCommand::Close),
             },
             // Attachments are bounded one by one by the transport, and all together here.
             Ok(None) if held <= limit => {}
-            _ => self.end(now, key, End::Close),
+            _ => self.end(now, key, CloseCommand::Close),
         }
     }
 
@@ -91,21 +91,21 @@ impl State {
         };
         let node = self.node.clone();
         let session = &self.sessions[key as usize];
-        let ask = Ask::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
+        let ask = AccessRequest::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
         let (name, auth) = (Arc::<str>::from(name), auth.map(str::to_owned));
         match node.policy.decide(session.principal.as_ref(), ask).now() {
             Ok(decided) => self.connect_decided(now, key, name, app, auth, decided),
             Err(verdict) => {
-                let waiting = Waiting::Connect { key, number: session.local.number, name, app, auth };
+                let waiting = PendingRequest::Connect { key, number: session.local.number, name, app, auth };
                 let ticket = self.hold(key, waiting);
-                self.calls.push(Call::Verdict { ticket, verdict });
+                self.calls.push(Task::Verdict { ticket, verdict });
             }
         }
     }
 
     /// Remembers what waits for a slow answer while the client's frames wait too.
-    pub(super) fn hold(&mut self, key: u32, waiting: Waiting) -> u64 {
-        self.effect_begins(key, true);
+    pub(super) fn hold(&mut self, key: u32, waiting: PendingRequest) -> u64 {
+        self.request_begins(key, true);
         let ticket = self.next_number();
         self.waiting.insert(ticket, waiting);
         ticket
@@ -137,9 +137,9 @@ impl State {
                 let socket = app::Socket { node: self.node.clone(), namespace: name.clone(), id };
                 let middlewares = app.middlewares.clone();
                 let number = self.sessions[key as usize].local.number;
-                let waiting = Waiting::Middleware { key, number, id, name, app, auth: auth.clone() };
+                let waiting = PendingRequest::Middleware { key, number, id, name, app, auth: auth.clone() };
                 let ticket = self.hold(key, waiting);
-                self.calls.push(Call::Middlewares { ticket, middlewares, socket, auth });
+                self.calls.push(Task::Middlewares { ticket, middlewares, socket, auth });
             }
         }
     }
@@ -188,7 +188,7 @@ impl State {
         self.send(key, &Message::connect(&name, &id.written()), false);
         for handler in &app.on_connect {
             let socket = app::Socket { node: self.node.clone(), namespace: name.clone(), id };
-            self.calls.push(Call::Connected { handler: handler.clone(), socket, auth: auth.clone() });
+            self.calls.push(Task::Connected { handler: handler.clone(), socket, auth: auth.clone() });
         }
     }
 
@@ -209,7 +209,7 @@ impl State {
         let joined = &session.connection.sockets()[slot];
         let (socket, namespace) = (joined.socket.id, joined.namespace.clone());
         let node = self.node.clone();
-        let ask = Ask::Emit { namespace: &namespace, event: &name };
+        let ask = AccessRequest::Emit { namespace: &namespace, event: &name };
         match node.policy.decide(session.principal.as_ref(), ask).now() {
             Ok(decided) => {
                 let args = elements.get(1..).unwrap_or_default();
@@ -220,8 +220,8 @@ impl State {
                 let event =
                     HeldEvent { socket, id, body: body.to_owned(), attachments: attachments.to_vec() };
                 let number = session.local.number;
-                let ticket = self.hold(key, Waiting::Emit { key, number, event: Box::new(event) });
-                self.calls.push(Call::Verdict { ticket, verdict });
+                let ticket = self.hold(key, PendingRequest::Emit { key, number, event: Box::new(event) });
+                self.calls.push(Task::Verdict { ticket, verdict });
             }
         }
     }
@@ -263,7 +263,7 @@ impl State {
                 let args = Args::from_raw(&json, event.attachments.to_vec()).unwrap_or_default();
                 let ack = event.id.map(|id| (socket.clone(), id));
                 let event = socket::Event { name: event.name, args, ack };
-                self.calls.push(Call::Event { handler: handler.clone(), socket, event });
+                self.calls.push(Task::Event { handler: handler.clone(), socket, event });
             }
             None => self.refuse(&event, "unknown-event", "nothing is defined for this event"),
         }
@@ -282,7 +282,7 @@ impl State {
         let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) else { return };
         let asked = &mut joined.socket.asked;
         let Some(index) = asked.iter().position(|asked| asked.id == id) else { return };
-        if let Some(Asked { reply, .. }) = asked.remove(index) {
+        if let Some(PendingAck { reply, .. }) = asked.remove(index) {
             let args = Args::from_raw(body, attachments.to_vec()).unwrap_or_default();
             // A handler that does not wait any more does not care.
             let _ = reply.send(Ok(args));
@@ -290,43 +290,43 @@ impl State {
     }
 
     /// A slow verdict or a middleware has come to an end.
-    pub(super) fn decided(&mut self, now: Instant, ticket: u64, outcome: Outcome) {
-        if let Outcome::Signalled(found) = outcome {
+    pub(super) fn decided(&mut self, now: Instant, ticket: u64, outcome: TaskResult) {
+        if let TaskResult::Signalled(found) = outcome {
             self.signal_answered(now, ticket, found);
             return;
         }
         let Some(waiting) = self.waiting.remove(&ticket) else { return };
         let (key, number) = match &waiting {
-            Waiting::Connect { key, number, .. }
-            | Waiting::Middleware { key, number, .. }
-            | Waiting::Emit { key, number, .. }
-            | Waiting::JoinVerdict { key, number, .. }
-            | Waiting::Turn { key, number } => (*key, *number),
+            PendingRequest::Connect { key, number, .. }
+            | PendingRequest::Middleware { key, number, .. }
+            | PendingRequest::Emit { key, number, .. }
+            | PendingRequest::JoinVerdict { key, number, .. }
+            | PendingRequest::Yield { key, number } => (*key, *number),
             _ => return,
         };
         if self.session(key, number).is_none() {
             return;
         }
         match (waiting, outcome) {
-            (Waiting::Connect { .. } | Waiting::Middleware { .. }, Outcome::Failed) => {
-                self.end(now, key, End::Close);
+            (PendingRequest::Connect { .. } | PendingRequest::Middleware { .. }, TaskResult::Failed) => {
+                self.end(now, key, CloseCommand::Close);
             }
-            (Waiting::Connect { name, app, auth, .. }, Outcome::Decided(decided)) => {
+            (PendingRequest::Connect { name, app, auth, .. }, TaskResult::Decided(decided)) => {
                 self.connect_decided(now, key, name, app, auth, decided);
             }
-            (Waiting::Middleware { id, name, app, auth, .. }, Outcome::Middlewares(result)) => {
+            (PendingRequest::Middleware { id, name, app, auth, .. }, TaskResult::Middlewares(result)) => {
                 self.middlewares_done(now, key, id, (name, app, auth), result);
             }
-            (Waiting::Emit { event, .. }, Outcome::Decided(decided)) => {
+            (PendingRequest::Emit { event, .. }, TaskResult::Decided(decided)) => {
                 self.held_event_decided(now, key, &event, decided);
             }
-            (Waiting::JoinVerdict { join, .. }, Outcome::Decided(decided)) => {
+            (PendingRequest::JoinVerdict { join, .. }, TaskResult::Decided(decided)) => {
                 self.join_decided(now, key, *join, decided);
             }
             _ => {}
         }
         if self.session(key, number).is_some() {
-            self.effect_done(now, key, true);
+            self.request_done(now, key, true);
             self.after_engine(now, key);
         }
     }

@@ -2,15 +2,15 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use signalbox_cluster::{Claimed, Command, Letter, PeerAt, RealmId, Sent};
+use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome};
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::Due, message,
 };
 use signalbox_websocket::{Frame, Message};
 use tokio::sync::oneshot;
 
-use super::{State, answers::Waiting, timers::Timer};
-use crate::transport::{Conn, Owner};
+use super::{State, answers::PendingRequest, timers::Timer};
+use crate::transport::{Conn, Role};
 
 /// Most absent addressees that one client's messages wait for at a time.
 const MAX_WAITS: u32 = 256;
@@ -64,10 +64,10 @@ impl State {
             is_counted: false,
         };
         let key = self.peers.insert(peer) as u32;
-        conn.owner.set(Owner::Peer(key));
+        conn.owner.set(Role::Peer(key));
         conn.pause();
         let ticket = self.next_number();
-        self.waiting.insert(ticket, Waiting::Claim { key, number, realm, id: id.clone() });
+        self.waiting.insert(ticket, PendingRequest::Claim { key, number, realm, id: id.clone() });
         let at = PeerAt { shard: self.id, key, generation: 0 };
         self.node.cluster.submit(now, Command::Claim { at, ticket, realm, id, token });
     }
@@ -126,7 +126,7 @@ impl State {
         let peer = self.peers.remove(key as usize);
         self.push(&peer.conn, &refusal.frame());
         peer.conn.close(&Frame::close(None));
-        self.list_conn(&peer.conn);
+        self.mark_dirty(&peer.conn);
     }
 
     /// A message has arrived.
@@ -162,7 +162,7 @@ impl State {
             self.drop_letter("fenced");
             return;
         };
-        let letter = Letter {
+        let letter = PeerMessage {
             from: PeerAt { shard, key, generation },
             realm: peer.realm,
             kind: relay.kind,
@@ -177,7 +177,7 @@ impl State {
             || self.node.cluster.is_held(now, letter.realm, &letter.dst);
         if may_wait {
             // With a shared store it turns out later whether it waits; that is counted then.
-            if self.send_letter(now, letter) == Sent::Waits && !self.node.cluster.is_shared() {
+            if self.send_letter(now, letter) == SendOutcome::Waits && !self.node.cluster.is_shared() {
                 self.peers[key as usize].waits += 1;
             }
         } else {
@@ -185,12 +185,12 @@ impl State {
         }
     }
 
-    fn send_letter(&mut self, now: Instant, letter: Letter) -> Sent {
+    fn send_letter(&mut self, now: Instant, letter: PeerMessage) -> SendOutcome {
         let sent = self.node.cluster.send(now, self.id, letter);
         match sent {
-            Sent::Taken | Sent::Waits => {}
-            Sent::Overflow => self.drop_letter("overflow"),
-            Sent::Fenced => self.drop_letter("fenced"),
+            SendOutcome::Taken | SendOutcome::Waits => {}
+            SendOutcome::Overflow => self.drop_letter("overflow"),
+            SendOutcome::Fenced => self.drop_letter("fenced"),
         }
         sent
     }
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// A letter for a client of this shard. Who is gone meanwhile may have come back elsewhere.
-    pub(super) fn letter_for_peer(&mut self, now: Instant, to: PeerAt, mut letter: Letter) {
+    pub(super) fn letter_for_peer(&mut self, now: Instant, to: PeerAt, mut letter: PeerMessage) {
         let holder = self.peers.get(to.key as usize).filter(|peer| peer.claim == Some(to.generation));
         match holder.map(|peer| peer.conn.clone()) {
             Some(conn) => {
@@ -267,8 +267,8 @@ impl State {
 
     /// Another connection took the id over: this one is closed, and nothing it does counts any more.
     pub(super) fn superseded(&mut self, now: Instant, at: PeerAt) {
-        let holds = self.peers.get(at.key as usize).is_some_and(|peer| peer.claim == Some(at.generation));
-        if holds {
+        let blocking = self.peers.get(at.key as usize).is_some_and(|peer| peer.claim == Some(at.generation));
+        if blocking {
             self.end_peer(now, at.key, "superseded", &Frame::close(None));
         }
     }
@@ -296,14 +296,14 @@ impl State {
         }
         peer.conn.resume();
         peer.conn.close(close);
-        self.list_conn(&peer.conn);
+        self.mark_dirty(&peer.conn);
     }
 
     /// Asks for the ids of a realm.
     pub(crate) fn list_peers(&mut self, now: Instant, realm: RealmId) -> oneshot::Receiver<Vec<Arc<str>>> {
         let (reply, ids) = oneshot::channel();
         let ticket = self.next_number();
-        self.waiting.insert(ticket, Waiting::Peers { reply });
+        self.waiting.insert(ticket, PendingRequest::Peers { reply });
         self.node.cluster.submit(now, Command::Peers { shard: self.id, ticket, realm });
         ids
     }

@@ -6,9 +6,9 @@ use signalbox_cluster::{Address, Status};
 use signalbox_engineio::{CloseReason, Packet, payload, session::Refused};
 use tokio::sync::oneshot;
 
-use super::{State, answers::Waiting, calls::Outcome, session::HeldPost};
+use super::{State, answers::PendingRequest, calls::TaskResult, session::HeldPost};
 use crate::{
-    message::{ConnAt, End, OpenPost, PollReply, Request, RequestRefused, ToShard},
+    mailbox::{CloseCommand, ConnectionRef, OpenPost, PollReply, Request, RequestRefused, ShardMessage},
     transport::conn::DELIVERIES_A_TURN,
 };
 
@@ -29,7 +29,7 @@ impl State {
     pub(crate) fn request(&mut self, now: Instant, request: Request) {
         let sid = request.sid();
         let Some(key) = self.find_session(sid) else {
-            match self.forwards.get(&sid) {
+            match self.moved_out.get(&sid) {
                 Some(place) => self.node.hand(*place, request),
                 None => self.request_for_nobody(request),
             }
@@ -51,7 +51,7 @@ impl State {
             Request::BeginPost { number, reply, .. } => {
                 let answer = self.begin_post(now, key, number);
                 if let Err(Ok(_)) = reply.send(answer) {
-                    self.end(now, key, End::Lost(CloseReason::TransportError));
+                    self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
                 }
             }
             Request::Post { number, body, reply, .. } => {
@@ -62,7 +62,7 @@ impl State {
             Request::PostLost { number, .. } => {
                 let session = &self.sessions[key as usize];
                 if session.local.posts == number && session.local.post.is_some() {
-                    self.end(now, key, End::Lost(CloseReason::TransportError));
+                    self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
                 }
             }
             Request::BeginUpgrade { at, reply, .. } => {
@@ -108,7 +108,7 @@ impl State {
         let Some(key) = self.find_session(sid) else { return };
         if self.sessions[key as usize].local.polls == number {
             self.sessions[key as usize].local.poll = None;
-            self.end(now, key, End::Lost(CloseReason::TransportError));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
         }
     }
 
@@ -133,7 +133,7 @@ impl State {
             let closed = session.engine.closed();
             self.account_session(key);
             if let Some(reason) = closed {
-                self.end(now, key, End::Lost(reason));
+                self.end(now, key, CloseCommand::Lost(reason));
             }
             return PollReply::Body(body);
         }
@@ -195,11 +195,11 @@ impl State {
             packets += 1;
             if packets >= PACKETS_A_TURN || self.counters.sent_ever - sent > DELIVERIES_A_TURN {
                 // The rest waits for its turn, like anything that waits for an answer.
-                let ticket = self.hold(key, Waiting::Turn { key, number });
+                let ticket = self.hold(key, PendingRequest::Yield { key, number });
                 if let Some(session) = self.session(key, number) {
                     session.held_post = Some(Box::new(post));
                 }
-                self.node.inboxes.push(self.id, ToShard::Verdict(ticket, Outcome::Turn));
+                self.node.inboxes.push(self.id, ShardMessage::TaskDone(ticket, TaskResult::Yield));
                 return;
             }
         }
@@ -217,13 +217,13 @@ impl State {
     }
 
     /// An effect was answered; `released` if the client's frames waited for it. Goes on with what waited.
-    pub(super) fn effect_done(&mut self, now: Instant, key: u32, held: bool) {
+    pub(super) fn request_done(&mut self, now: Instant, key: u32, held: bool) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        session.effects -= 1;
+        session.in_flight -= 1;
         if held {
-            session.holds -= 1;
+            session.blocking -= 1;
         }
-        if session.holds == 0 {
+        if session.blocking == 0 {
             if let Some(conn) = &session.local.conn {
                 conn.resume();
             }
@@ -235,18 +235,18 @@ impl State {
     }
 
     /// An effect begins. With `held`, the client's next frames wait for its answer.
-    pub(super) fn effect_begins(&mut self, key: u32, held: bool) {
+    pub(super) fn request_begins(&mut self, key: u32, held: bool) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        session.effects += 1;
+        session.in_flight += 1;
         if held {
-            session.holds += 1;
+            session.blocking += 1;
             if let Some(conn) = &session.local.conn {
                 conn.pause();
             }
         }
     }
 
-    fn begin_upgrade(&mut self, now: Instant, key: u32, at: ConnAt) -> bool {
+    fn begin_upgrade(&mut self, now: Instant, key: u32, at: ConnectionRef) -> bool {
         let is_possible = at.node == self.node.tag || self.node.cluster.status() == Status::Online;
         let config = &self.node.config.engine;
         let session = &mut self.sessions[key as usize];
@@ -259,14 +259,14 @@ impl State {
     }
 
     /// The WebSocket will not take the session over: polling goes on, unless the client has left it already.
-    pub(super) fn abandon_upgrade(&mut self, now: Instant, key: u32, at: ConnAt) {
+    pub(super) fn abandon_upgrade(&mut self, now: Instant, key: u32, at: ConnectionRef) {
         let Some(session) = self.sessions.get_mut(key as usize) else { return };
         if session.local.probe != Some(at) {
             return;
         }
         self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
         if session.local.move_to.is_some() {
-            self.end(now, key, End::Lost(CloseReason::TransportClose));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportClose));
             return;
         }
         session.local.probe = None;

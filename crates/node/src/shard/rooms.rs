@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use signalbox_cluster::{Address, RoomName, Route};
 use slab::Slab;
 
-use super::{seen::Lasts, shrink::Shrink};
+use super::{seen::VersionVector, shrink::Shrink};
 
 /// Key of a room within a shard.
 pub(crate) type RoomKey = u32;
@@ -23,9 +23,9 @@ pub(crate) struct Room {
     /// The number of the last change that was told.
     pub(crate) told: u128,
     /// The last broadcast heard in it of each shard of other nodes.
-    pub(crate) seen: Lasts,
+    pub(crate) seen: VersionVector,
     /// Sessions on their way here that must not miss anything.
-    pub(crate) takings: Vec<Address>,
+    pub(crate) incoming_transfers: Vec<Address>,
 }
 
 impl Room {
@@ -65,8 +65,8 @@ impl Rooms {
                     members: IndexMap::default(),
                     expected: 0,
                     told: 0,
-                    seen: Lasts::default(),
-                    takings: Vec::new(),
+                    seen: VersionVector::default(),
+                    incoming_transfers: Vec::new(),
                 }) as RoomKey;
                 *free.insert(key)
             }

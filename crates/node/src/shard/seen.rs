@@ -8,16 +8,16 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
 
-use crate::message::{Broadcast, Origin};
+use crate::mailbox::{Broadcast, Origin};
 
 /// The part of a change's number that tells what differed in one snapshot apart.
 const VERSION_BITS: u32 = 16;
 
 /// The last broadcast of each origin, in one place.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Lasts(Vec<(Origin, u64)>);
+pub(crate) struct VersionVector(Vec<(Origin, u64)>);
 
-impl Lasts {
+impl VersionVector {
     /// A broadcast has come.
     pub(crate) fn saw(&mut self, origin: Origin, sequence: u64) {
         match self.0.binary_search_by_key(&origin, |(origin, _)| *origin) {
@@ -44,23 +44,23 @@ impl Lasts {
 
 /// What a session was told before it moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct DeliveryCursor {
     /// The node it was on.
     pub(crate) node: NodeTag,
     /// The last broadcast of each shard there.
     pub(crate) numbers: Vec<u64>,
     /// The last ones of other nodes that were said everywhere.
-    pub(crate) everywhere: Lasts,
+    pub(crate) everywhere: VersionVector,
     /// The same of each of its rooms.
-    pub(crate) rooms: Vec<SeenRoom>,
+    pub(crate) rooms: Vec<RoomCursor>,
 }
 
 /// What a session was told in one of its rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SeenRoom {
+pub(crate) struct RoomCursor {
     pub(crate) room: RoomName,
     /// The last broadcasts of other nodes.
-    pub(crate) broadcasts: Lasts,
+    pub(crate) broadcasts: VersionVector,
     /// The number of the last change.
     pub(crate) told: u128,
     /// What changed last about whom while the session was about to move: the digest of the record, `None` for one that left.
@@ -68,13 +68,13 @@ pub(crate) struct SeenRoom {
 }
 
 /// It is remembered for a while after the move.
-pub(crate) struct Remembered {
-    pub(crate) seen: Seen,
+pub(crate) struct DedupWindow {
+    pub(crate) seen: DeliveryCursor,
     pub(crate) until: Instant,
 }
 
-impl Seen {
-    fn room(&self, name: &RoomName) -> Option<&SeenRoom> {
+impl DeliveryCursor {
+    fn room(&self, name: &RoomName) -> Option<&RoomCursor> {
         self.rooms.iter().find(|seen| seen.room == *name)
     }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_last_of_each_origin_counts() {
         let origin = |node, shard| Origin { node: NodeTag(node), shard };
-        let mut lasts = Lasts::default();
+        let mut lasts = VersionVector::default();
         for (node, shard, sequence) in [(2, 0, 5), (1, 1, 3), (1, 0, 9), (1, 1, 4)] {
             lasts.saw(origin(node, shard), sequence);
         }
@@ -158,14 +158,14 @@ mod tests {
         let joined = |record: &Arc<Record>| Change::Joined(record.clone());
         let left = |record: &Arc<Record>| Change::Left(record.clone());
         // There the client was told that B has come and C has gone, up to version 5.
-        let room = SeenRoom {
+        let room = RoomCursor {
             room: name.clone(),
-            broadcasts: Lasts::default(),
+            broadcasts: VersionVector::default(),
             told: number(5, 0),
             changes: vec![(b.socket, digest(&joined(&b))), (c.socket, None)],
         };
-        let (numbers, everywhere) = (Vec::new(), Lasts::default());
-        let mut seen = Seen { node: there, numbers, everywhere, rooms: vec![room] };
+        let (numbers, everywhere) = (Vec::new(), VersionVector::default());
+        let mut seen = DeliveryCursor { node: there, numbers, everywhere, rooms: vec![room] };
         let mut told = |number, change| seen.was_told(here, &name, number, &change);
         // The version that was told, whatever its part.
         assert!(told(number(5, 3), joined(&a)));
@@ -189,10 +189,10 @@ mod tests {
             left: None,
         };
         let change = Change::Joined(Arc::new(record));
-        let (broadcasts, changes) = (Lasts::default(), Vec::new());
-        let room = SeenRoom { room: name.clone(), broadcasts, told: 0x5_0001, changes };
-        let (numbers, everywhere) = (Vec::new(), Lasts::default());
-        let mut seen = Seen { node: NodeTag(1), numbers, everywhere, rooms: vec![room] };
+        let (broadcasts, changes) = (VersionVector::default(), Vec::new());
+        let room = RoomCursor { room: name.clone(), broadcasts, told: 0x5_0001, changes };
+        let (numbers, everywhere) = (Vec::new(), VersionVector::default());
+        let mut seen = DeliveryCursor { node: NodeTag(1), numbers, everywhere, rooms: vec![room] };
         assert!(seen.was_told(NodeTag(1), &name, 0x5_0001, &change));
         assert!(!seen.was_told(NodeTag(1), &name, 0x5_0002, &change));
     }

@@ -8,35 +8,35 @@ use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::{rooms::RoomKey, seen::Remembered};
+use super::{rooms::RoomKey, seen::DedupWindow};
 use crate::{
     app::{Namespace, socket::AckError},
-    message::{ConnAt, Directed},
+    mailbox::{ConnectionRef, SocketCommand},
     policy::{Handshake, Principal},
     transport::Conn,
 };
 
 /// A session: what it is, and what belongs to this shard and its transport only.
 pub(crate) struct Session {
-    pub(crate) portable: Portable,
-    pub(crate) local: Local,
+    pub(crate) portable: SessionState,
+    pub(crate) local: ShardLocal,
 }
 
 impl std::ops::Deref for Session {
-    type Target = Portable;
-    fn deref(&self) -> &Portable {
+    type Target = SessionState;
+    fn deref(&self) -> &SessionState {
         &self.portable
     }
 }
 
 impl std::ops::DerefMut for Session {
-    fn deref_mut(&mut self) -> &mut Portable {
+    fn deref_mut(&mut self) -> &mut SessionState {
         &mut self.portable
     }
 }
 
 /// A session as a plain value, which can be handed to another shard.
-pub(crate) struct Portable {
+pub(crate) struct SessionState {
     pub(crate) sid: Address,
     pub(crate) engine: signalbox_engineio::Session,
     pub(crate) connection: Connection<Socket>,
@@ -44,18 +44,18 @@ pub(crate) struct Portable {
     pub(crate) principal: Option<Principal>,
     pub(crate) handshake: Option<Box<Handshake>>,
     /// Effects whose answers the client's next frames must wait for.
-    pub(crate) holds: u32,
+    pub(crate) blocking: u32,
     /// Effects whose answers come to this shard; a session does not move while there are any.
-    pub(crate) effects: u32,
+    pub(crate) in_flight: u32,
     /// Packets of a POST that wait for the end of the holds.
     pub(crate) held_post: Option<Box<HeldPost>>,
     /// After a move, for a while: what was already seen.
-    pub(crate) seen: Option<Box<Remembered>>,
+    pub(crate) seen: Option<Box<DedupWindow>>,
 }
 
 /// The part of a session that does not move with it.
 #[derive(Default)]
-pub(crate) struct Local {
+pub(crate) struct ShardLocal {
     /// Tells the session from an earlier one with the same key.
     pub(crate) number: u64,
     /// Its WebSocket, once that is its transport.
@@ -68,19 +68,19 @@ pub(crate) struct Local {
     /// Dropped when the session closes, which ends the POST that is being read.
     pub(crate) post: Option<oneshot::Sender<()>>,
     /// The WebSocket that wants to take over.
-    pub(crate) probe: Option<ConnAt>,
+    pub(crate) probe: Option<ConnectionRef>,
     /// The upgrade packet came from another shard: the session is to move there.
-    pub(crate) move_to: Option<ConnAt>,
+    pub(crate) move_to: Option<ConnectionRef>,
     /// The move has begun.
     pub(crate) is_moving: bool,
     /// Shards that have yet to say that the taker hears them too.
-    pub(crate) fences: usize,
+    pub(crate) markers: usize,
     /// What would change the session's rooms, and so waits for the end of the move.
-    pub(crate) deferred: Vec<Directed>,
+    pub(crate) deferred: Vec<SocketCommand>,
     /// The earliest timer that is queued for it.
     pub(crate) timer_at: Option<Instant>,
     /// On the list of sessions whose pending GET may have a body.
-    pub(crate) is_listed: bool,
+    pub(crate) is_dirty: bool,
     /// Bytes that wait for a poll, or for the rest of an event, as far as the node's budget knows.
     pub(crate) accounted: usize,
 }
@@ -99,12 +99,12 @@ pub(crate) struct Socket {
     pub(crate) app: Arc<Namespace>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
     /// What was asked of the client, in order.
-    pub(crate) asked: VecDeque<Asked>,
+    pub(crate) asked: VecDeque<PendingAck>,
     pub(crate) next_ack: u64,
 }
 
 /// An event that a handler waits for the answer of.
-pub(crate) struct Asked {
+pub(crate) struct PendingAck {
     pub(crate) id: u64,
     pub(crate) until: Instant,
     pub(crate) reply: oneshot::Sender<Result<Args, AckError>>,
@@ -118,7 +118,7 @@ impl Session {
 
     /// Whether the client's frames must wait.
     pub(crate) fn is_held(&self) -> bool {
-        self.holds > 0
+        self.blocking > 0
     }
 
     /// When something is due.

@@ -73,7 +73,7 @@ impl State {
         self.probes.shrink_if_sparse();
         self.by_sid.shrink_if_sparse();
         self.sockets.shrink_if_sparse();
-        self.forwards.shrink_if_sparse();
+        self.moved_out.shrink_if_sparse();
         self.waiting.shrink_if_sparse();
         self.rooms.shrink_if_sparse();
         self.timers.shrink_if_sparse();

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use signalbox_cluster::{Address, Command, NodeTag};
 use signalbox_socketio::Message;
 
-use super::{State, actions::Refused, answers::Waiting, timers::Timer};
+use super::{State, actions::Refused, answers::PendingRequest, timers::Timer};
 use crate::{
-    message::{Directed, ForSocket, SignalReply, ToShard},
-    remote::{What, Word},
+    mailbox::{ShardMessage, SignalReply, SocketCommand, SocketOp},
+    remote::{NodeMessage, RemoteSocketOp},
 };
 
 /// How long another node may take to answer for a socket.
@@ -39,31 +39,31 @@ impl State {
             return Err(Self::not_found());
         }
         signal.tried = Some(to.node());
-        self.effect_begins(signal.key, false);
+        self.request_begins(signal.key, false);
         let ticket = self.next_number();
         let (namespace, message) = (signal.namespace.clone(), signal.message.clone());
-        self.waiting.insert(ticket, Waiting::Signal(Box::new(signal)));
+        self.waiting.insert(ticket, PendingRequest::Signal(Box::new(signal)));
         let Some(shard) = shard else {
             self.tell_signal(now, to.node(), ticket);
             return Ok(());
         };
         let reply = Some(SignalReply { node: self.node.tag, shard: self.id, ticket });
-        let directed = Directed { to, namespace, what: ForSocket::Signal { message, reply } };
+        let socket_command = SocketCommand { to, namespace, what: SocketOp::Signal { message, reply } };
         if shard == self.id {
-            self.directed(now, directed);
-        } else if self.node.inboxes.request(shard, ToShard::Directed(directed)).is_err() {
+            self.socket_command(now, socket_command);
+        } else if self.node.inboxes.request(shard, ShardMessage::SocketCommand(socket_command)).is_err() {
             self.signalled(now, ticket, Err(("busy", "the server is overloaded, try again in a moment")));
         }
         Ok(())
     }
 
     fn tell_signal(&mut self, now: Instant, node: NodeTag, ticket: u64) {
-        let Some(Waiting::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
+        let Some(PendingRequest::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
         signal.tried = Some(node);
         let (to, namespace) = (signal.to, signal.namespace.clone());
         let reply = SignalReply { node: self.node.tag, shard: self.id, ticket };
-        let what = What::Signal { message: signal.message.clone(), reply };
-        let payload = Word::ForSocket { to, namespace, what }.encode();
+        let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply };
+        let payload = NodeMessage::SocketOp { to, namespace, what }.encode();
         self.timers.add(now + PATIENCE, Timer::Signal { ticket });
         let command = Command::Tell { shard: self.id, ticket, to: node, payload };
         self.node.clone().cluster.submit(now, command);
@@ -78,7 +78,7 @@ impl State {
 
     /// Asks the store where the socket is: it may have moved away from a node that is gone by now.
     fn locate(&mut self, now: Instant, ticket: u64) {
-        let Some(Waiting::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
+        let Some(PendingRequest::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
         signal.is_located = true;
         let (namespace, socket) = (signal.namespace.clone(), signal.to);
         let command = Command::Locate { shard: self.id, ticket, namespace, socket };
@@ -87,7 +87,7 @@ impl State {
 
     /// The store has said which node has the socket.
     pub(super) fn located(&mut self, now: Instant, ticket: u64, node: Option<NodeTag>) {
-        let Some(Waiting::Signal(signal)) = self.waiting.get(&ticket) else { return };
+        let Some(PendingRequest::Signal(signal)) = self.waiting.get(&ticket) else { return };
         match node {
             Some(node) if node != self.node.tag && signal.tried != Some(node) => {
                 self.tell_signal(now, node, ticket);
@@ -98,7 +98,7 @@ impl State {
 
     /// A node has answered for the socket.
     pub(super) fn signal_answered(&mut self, now: Instant, ticket: u64, found: bool) {
-        let Some(Waiting::Signal(signal)) = self.waiting.get(&ticket) else { return };
+        let Some(PendingRequest::Signal(signal)) = self.waiting.get(&ticket) else { return };
         let is_elsewhere = signal.to.node() != self.node.tag;
         if !found && is_elsewhere && !signal.is_located && self.node.cluster.is_shared() {
             self.locate(now, ticket);
@@ -114,10 +114,10 @@ impl State {
 
     /// A signal found its socket, or not.
     pub(super) fn signalled(&mut self, now: Instant, ticket: u64, found: Result<(), Refused>) {
-        if !matches!(self.waiting.get(&ticket), Some(Waiting::Signal(_))) {
+        if !matches!(self.waiting.get(&ticket), Some(PendingRequest::Signal(_))) {
             return;
         }
-        let Some(Waiting::Signal(signal)) = self.waiting.remove(&ticket) else { return };
+        let Some(PendingRequest::Signal(signal)) = self.waiting.remove(&ticket) else { return };
         let Signal { key, number, namespace, name, id, .. } = *signal;
         if self.session(key, number).is_none() {
             return;
@@ -132,6 +132,6 @@ impl State {
                 self.send(key, &message, false);
             }
         }
-        self.effect_done(now, key, false);
+        self.request_done(now, key, false);
     }
 }

@@ -42,7 +42,7 @@ thread_local! {
 
 /// What a WebSocket belongs to; keys are the shard's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum Role {
     /// The transport of a session.
     Session(u32),
     /// Wants to become one.
@@ -78,8 +78,8 @@ pub(crate) struct Conn {
     /// Frames wait unread while an effect they must come after is under way.
     paused: Cell<bool>,
     /// On the shard's list of connections to be written.
-    is_listed: Cell<bool>,
-    pub(crate) owner: Cell<Owner>,
+    is_dirty: Cell<bool>,
+    pub(crate) owner: Cell<Role>,
 }
 
 impl Conn {
@@ -94,8 +94,8 @@ impl Conn {
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
             paused: Cell::new(false),
-            is_listed: Cell::new(false),
-            owner: Cell::new(Owner::Nobody),
+            is_dirty: Cell::new(false),
+            owner: Cell::new(Role::Nobody),
         })
     }
 
@@ -141,11 +141,11 @@ impl Conn {
 
     /// Puts it on the list of connections to be written; `true` if it was not there.
     pub(crate) fn list(&self) -> bool {
-        !self.is_listed.replace(true)
+        !self.is_dirty.replace(true)
     }
 
-    pub(crate) fn unlist(&self) {
-        self.is_listed.set(false);
+    pub(crate) fn clear_dirty(&self) {
+        self.is_dirty.set(false);
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -159,13 +159,13 @@ impl Conn {
             self.wake();
         }
         // Also of one that is dead: its task has yet to find that out, and the owner's key may be another's by then.
-        self.owner.set(Owner::Nobody);
+        self.owner.set(Role::Nobody);
     }
 
     /// Hangs up at once, whatever is queued.
     pub(crate) fn abort(&self) {
         self.phase.set(Phase::Dead);
-        self.owner.set(Owner::Nobody);
+        self.owner.set(Role::Nobody);
         self.outbox.take();
         self.queued.set(0);
         self.partial.set(0);
@@ -297,7 +297,7 @@ impl Reader {
             }
             if !self.rest.is_empty() {
                 let (mut rest, at) = (std::mem::take(&mut self.rest), self.rest_at);
-                let taken = at + self.take_in(&mut rest[at..]);
+                let taken = at + self.process(&mut rest[at..]);
                 if taken < rest.len() {
                     (self.rest, self.rest_at) = (rest, taken);
                     break;
@@ -309,7 +309,7 @@ impl Reader {
                 Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
                 Poll::Ready(Ok(read)) => {
                     self.shard.received_bytes(read);
-                    let taken = self.take_in(&mut scratch[..read]);
+                    let taken = self.process(&mut scratch[..read]);
                     if taken < read {
                         (self.rest, self.rest_at) = (scratch[taken..read].to_vec(), 0);
                     }
@@ -322,13 +322,13 @@ impl Reader {
                 Poll::Ready(true) => {}
             }
         }
-        give_way(cx);
+        yield_to_reactor(cx);
         Poll::Pending
     }
 
     /// Takes messages out of `input` for as long as the connection is open and not paused, and it is its turn. Returns how many
     /// bytes were taken.
-    fn take_in(&mut self, mut input: &mut [u8]) -> usize {
+    fn process(&mut self, mut input: &mut [u8]) -> usize {
         let len = input.len();
         let sent = self.shard.sent_ever();
         for _ in 0..MESSAGES_A_TURN {
@@ -392,7 +392,7 @@ impl Reader {
                     Poll::Ready(Ok(_)) => {}
                 }
             }
-            give_way(cx);
+            yield_to_reactor(cx);
             Poll::Pending
         })
     }
@@ -400,7 +400,7 @@ impl Reader {
 
 /// Asks to be polled again, but only after the sockets were looked at. A task that wakes itself plainly may have dozens of turns
 /// before that.
-fn give_way(cx: &mut Context<'_>) {
+fn yield_to_reactor(cx: &mut Context<'_>) {
     let yielded = std::pin::pin!(tokio::task::yield_now());
     let _ = yielded.poll(cx);
 }

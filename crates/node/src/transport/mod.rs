@@ -3,5 +3,5 @@
 pub(crate) mod conn;
 pub(crate) mod stream;
 
-pub(crate) use conn::{Conn, Owner};
+pub(crate) use conn::{Conn, Role};
 pub(crate) use stream::Stream;

@@ -3,22 +3,22 @@
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, RoomName, ShardId};
 
-use super::Sent;
+use super::SessionTransfer;
 use crate::{
-    message::{ConnAt, RequestRefused},
-    shard::Lasts,
+    mailbox::{ConnectionRef, RequestRefused},
+    shard::VersionVector,
 };
 
 /// Asked of the node that has a session, or is to have it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum LinkRequest<'a> {
     /// Is there such a session?
     Exists { sid: Address },
-    /// A GET. When it has to wait, [`Told::Accepted`] comes at once.
+    /// A GET. When it has to wait, [`LinkNotice::Accepted`] comes at once.
     Poll { sid: Address, number: u64 },
     /// A POST begins.
     BeginPost { sid: Address, number: u64 },
-    /// A POST was read. [`Told::Accepted`] comes at once, the answer when its packets were applied.
+    /// A POST was read. [`LinkNotice::Accepted`] comes at once, the answer when its packets were applied.
     Post {
         sid: Address,
         number: u64,
@@ -26,17 +26,17 @@ pub(crate) enum Asked<'a> {
         body: &'a [u8],
     },
     /// A WebSocket of the node that asks wants to take the session over.
-    BeginUpgrade { sid: Address, at: ConnAt },
+    BeginUpgrade { sid: Address, at: ConnectionRef },
     /// Of the node of the WebSocket: listen to the session's rooms, know them as far as these changes, and say fences there for this
     /// shard.
-    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<(RoomName, u128)> },
+    Prepare { sid: Address, source: ShardId, at: ConnectionRef, rooms: Vec<(RoomName, u128)> },
     /// Here is the session.
-    Take(Box<Sent>),
+    Take(Box<SessionTransfer>),
 }
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answered {
+pub(crate) enum LinkResponse {
     /// There is such a session, or not.
     Exists(bool),
     /// The body of a GET.
@@ -48,7 +48,7 @@ pub(crate) enum Answered {
     /// The upgrade has begun, or is not possible.
     Upgrade(bool),
     /// The rooms are heard; what is said everywhere is, behind these.
-    Ready(Lasts),
+    Ready(VersionVector),
     /// The session and its records are there.
     Taken,
     /// No.
@@ -57,7 +57,7 @@ pub(crate) enum Answered {
 
 /// Told without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Told<'a> {
+pub(crate) enum LinkNotice<'a> {
     /// The GET or POST with this number was taken; its answer may take a while.
     Accepted { number: u64 },
     /// The GET was given up.
@@ -65,19 +65,19 @@ pub(crate) enum Told<'a> {
     /// The POST broke off, or was refused.
     PostLost { sid: Address, number: u64 },
     /// The WebSocket was probed.
-    Probed { sid: Address, at: ConnAt },
+    Probed { sid: Address, at: ConnectionRef },
     /// It sent the upgrade packet.
-    Upgrade { sid: Address, at: ConnAt },
+    Upgrade { sid: Address, at: ConnectionRef },
     /// It closed, or broke the rules.
-    AbandonUpgrade { sid: Address, at: ConnAt },
+    AbandonUpgrade { sid: Address, at: ConnectionRef },
     /// It is not wanted any more.
-    CloseProbe(ConnAt),
+    CloseProbe(ConnectionRef),
     /// The session will not come.
-    Cancelled { sid: Address, at: ConnAt },
+    Cancelled { sid: Address, at: ConnectionRef },
     /// A session or socket that was born there and lived here is over.
     Forget(Address),
-    /// Something for a socket that has moved: a [`Word`](crate::remote::Word), as it is said on the bus.
-    Word(&'a [u8]),
+    /// Something for a socket that has moved: a [`NodeMessage`](crate::remote::Word), as it is said on the bus.
+    NodeMessage(&'a [u8]),
     /// The GET is to be answered now, with nothing if there is nothing.
     ReleasePoll { sid: Address, number: u64 },
 }

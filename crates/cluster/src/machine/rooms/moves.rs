@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use super::{Heard, Listen, Machine, Output, Outputs, Pending, stamp_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
-    cluster::Belongings,
+    cluster::SessionRecords,
     command::{Delivery, Ticket},
     partition,
     record::{Record, RoomName},
@@ -179,7 +179,7 @@ impl Machine {
         &self,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
-    ) -> Belongings {
+    ) -> SessionRecords {
         let record = |(room, socket): &(RoomName, Address)| {
             let record = self.own.rooms.get(room)?.get(socket)?;
             Some((room.clone(), (**record).clone()))
@@ -188,7 +188,7 @@ impl Machine {
             let profile = self.own.users.get(namespace).and_then(|users| users.get(socket)).cloned();
             (namespace.clone(), *socket, profile.unwrap_or_else(|| "{}".into()))
         };
-        Belongings {
+        SessionRecords {
             memberships: memberships.iter().filter_map(record).collect(),
             sockets: sockets.iter().map(user).collect(),
         }

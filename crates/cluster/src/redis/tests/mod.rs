@@ -18,7 +18,8 @@ use signalbox_websocket::Frame;
 
 use super::*;
 use crate::{
-    Address, Emission, Heard, Letter, NodeTag, Owner, PeerAt, Record, RoomName, Scope, ShardId, Status,
+    Address, BusDelivery, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName, Scope, ShardId,
+    Status,
     command::{Change, Claimed, Command, Delivery},
 };
 
@@ -126,7 +127,7 @@ struct Inboxes {
     others: Mutex<Vec<Bytes>>,
 }
 
-impl Outlet for Inboxes {
+impl DeliverySink for Inboxes {
     fn deliver(&self, _: ShardId, delivery: Delivery) {
         self.told.lock().push(delivery);
     }
@@ -137,7 +138,7 @@ impl Outlet for Inboxes {
     fn is_congested(&self, _: ShardId) -> bool {
         false
     }
-    fn heard(&self, heard: Heard) {
+    fn heard(&self, heard: BusDelivery) {
         self.heard.lock().push(heard.payload);
     }
     fn told(&self, _: Owner, payload: Bytes) {
@@ -222,7 +223,7 @@ impl Node {
     }
 
     fn send(&self, key: u32, generation: u64, src: &str, dst: &str, text: &str) {
-        let letter = Letter {
+        let letter = PeerMessage {
             from: PeerAt { shard: 0, key, generation },
             realm: 0,
             kind: Kind::Offer,
@@ -237,7 +238,7 @@ impl Node {
 
     fn letter(&self) -> String {
         self.told(|delivery| match delivery {
-            Delivery::Letter { letter, .. } => {
+            Delivery::PeerMessage { letter, .. } => {
                 Some(String::from_utf8_lossy(letter.frame.payload()).into_owned())
             }
             _ => None,
@@ -247,8 +248,9 @@ impl Node {
     fn join(&self, room: &RoomName, ticket: u64) -> (Address, Vec<Address>) {
         let socket = Address::random(self.tag, 0);
         self.cluster.route(room).add(0);
-        let emission =
-            |event: &str| Some(Emission { event: event.into(), args: "1".into(), attachments: Vec::new() });
+        let emission = |event: &str| {
+            Some(MemberEvent { event: event.into(), args: "1".into(), attachments: Vec::new() })
+        };
         let record = Record {
             socket,
             profile: "{}".into(),

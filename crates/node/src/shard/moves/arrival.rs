@@ -6,27 +6,27 @@ use signalbox_cluster::{Address, Command, NodeTag, RoomName, Scope};
 use signalbox_engineio::Transport;
 use tokio::sync::oneshot;
 
-use super::super::{State, answers::Waiting, seen::Lasts, timers::Timer};
-use super::{Taking, away::PATIENCE};
+use super::super::{State, answers::PendingRequest, seen::VersionVector, timers::Timer};
+use super::{IncomingTransfer, away::PATIENCE};
 use crate::{
-    message::{ConnAt, Moved, Place},
-    wire::{Fence, Said, Sent},
+    mailbox::{ConnectionRef, Location, TransferredSession},
+    wire::{BusMessage, Marker, SessionTransfer},
 };
 
 /// How long the session may take to come: longer than the giver waits, so that it is there that a late move is given up.
 const WAIT: Duration = PATIENCE.saturating_mul(2);
 
 /// What is peculiar to a session from another node.
-pub(super) struct Abroad {
-    giver: Place,
+pub(super) struct RemoteSource {
+    source: Location,
     since: Instant,
     /// Shards of this node that may not know yet that this one listens.
-    fences: usize,
+    markers: usize,
     is_listening: bool,
     /// What was heard everywhere before anything was kept.
-    everywhere: Lasts,
+    everywhere: VersionVector,
     /// Tells the giver; dropped when that cannot be.
-    answer: Option<oneshot::Sender<Lasts>>,
+    answer: Option<oneshot::Sender<VersionVector>>,
 }
 
 impl State {
@@ -34,65 +34,67 @@ impl State {
     pub(super) fn expect(
         &mut self,
         now: Instant,
-        (sid, giver, at): (Address, Place, ConnAt),
+        (sid, source, at): (Address, Location, ConnectionRef),
         rooms: &[(RoomName, u128)],
-        answer: oneshot::Sender<Lasts>,
+        answer: oneshot::Sender<VersionVector>,
     ) {
         if self.probe(at).is_none() || self.node.is_leaving() {
             return;
         }
-        let from = Abroad {
-            giver,
+        let from = RemoteSource {
+            source,
             since: now,
-            fences: self.node.inboxes.len(),
+            markers: self.node.inboxes.len(),
             is_listening: false,
             everywhere: self.seen_everywhere.clone(),
             answer: Some(answer),
         };
         let names: Vec<RoomName> = rooms.iter().map(|(room, _)| room.clone()).collect();
-        self.begin_taking(sid, at, &names, Some(from));
+        self.begin_incoming(sid, at, &names, Some(from));
         self.timers.add(now + WAIT, Timer::Move { sid });
-        self.ask_for_fences(sid, self.id, at);
+        self.request_markers(sid, self.id, at);
         let ticket = self.next_number();
-        self.waiting.insert(ticket, Waiting::Listen { sid, at });
+        self.waiting.insert(ticket, PendingRequest::Listen { sid, at });
         let command = Command::Listen { shard: self.id, ticket, rooms: rooms.to_vec() };
         self.node.clone().cluster.submit(now, command);
     }
 
     /// Whether a session is on its way here from another node.
-    pub(super) fn is_expected(&self, sid: Address, at: ConnAt) -> bool {
-        self.takings.get(&sid).is_some_and(|taking| taking.at == at && taking.from.is_some())
+    pub(super) fn is_expected(&self, sid: Address, at: ConnectionRef) -> bool {
+        self.incoming_transfers.get(&sid).is_some_and(|taking| taking.at == at && taking.from.is_some())
     }
 
     /// A shard of this node knows now that this one listens.
-    pub(super) fn fence_passed(&mut self, sid: Address) {
-        if let Some(from) = self.takings.get_mut(&sid).and_then(|taking| taking.from.as_mut()) {
-            from.fences = from.fences.saturating_sub(1);
+    pub(super) fn marker_passed(&mut self, sid: Address) {
+        if let Some(from) = self.incoming_transfers.get_mut(&sid).and_then(|taking| taking.from.as_mut()) {
+            from.markers = from.markers.saturating_sub(1);
             self.say_fences_if_ready(sid);
         }
     }
 
     /// The rooms are heard, or cannot be.
-    pub(in crate::shard) fn listening(&mut self, sid: Address, at: ConnAt, is_live: bool) {
-        let Some(taking) = self.takings.get_mut(&sid).filter(|taking| taking.at == at) else { return };
+    pub(in crate::shard) fn listening(&mut self, sid: Address, at: ConnectionRef, is_live: bool) {
+        let Some(taking) = self.incoming_transfers.get_mut(&sid).filter(|taking| taking.at == at) else {
+            return;
+        };
         let Some(from) = taking.from.as_mut() else { return };
         if is_live {
             from.is_listening = true;
             self.say_fences_if_ready(sid);
         } else {
             // Dropping the answer tells the giver.
-            self.cancel_taking(sid, at);
+            self.cancel_incoming(sid, at);
         }
     }
 
     /// Once everything that is said from now on is heard, the fences are said, behind whatever this node's shards have said.
     fn say_fences_if_ready(&mut self, sid: Address) {
-        let Some(taking) = self.takings.get_mut(&sid) else { return };
-        let Some(from) = taking.from.as_mut().filter(|from| from.is_listening && from.fences == 0) else {
+        let Some(taking) = self.incoming_transfers.get_mut(&sid) else { return };
+        let Some(from) = taking.from.as_mut().filter(|from| from.is_listening && from.markers == 0) else {
             return;
         };
         let Some(answer) = from.answer.take() else { return };
-        let said = Said::Fence(Fence { sid, giver: from.giver, at: taking.at }).encode();
+        let said = BusMessage::Marker(Marker { sid, source: from.source, at: taking.at }).encode();
         let _ = answer.send(std::mem::take(&mut from.everywhere));
         for room in taking.rooms.iter().filter_map(|room| self.rooms.get(*room)) {
             self.node.cluster.broadcast(Instant::now(), Scope::Room(&room.name), said.clone());
@@ -100,17 +102,17 @@ impl State {
     }
 
     /// The session has come. Its records are this node's from now on; the giver is told when the store knows.
-    pub(super) fn arrived(&mut self, now: Instant, sent: Sent, answer: oneshot::Sender<()>) {
+    pub(super) fn arrived(&mut self, now: Instant, sent: SessionTransfer, answer: oneshot::Sender<()>) {
         let (sid, at) = (sent.session.sid, sent.at);
         let is_expected = self.is_expected(sid, at) && self.probe(at).is_some();
         let session = sent.session.restore(now, &self.node.app).filter(|_| is_expected);
         let frames = sent.frames.into_iter().map(signalbox_websocket::Frame::from_bytes).collect();
         let (Some(session), Some(frames)) = (session, frames) else {
-            self.cancel_taking(sid, at);
+            self.cancel_incoming(sid, at);
             return;
         };
         let ticket = self.next_number();
-        self.waiting.insert(ticket, Waiting::Adopt { answer });
+        self.waiting.insert(ticket, PendingRequest::Adopt { answer });
         let adopt = Command::Adopt {
             shard: self.id,
             ticket,
@@ -120,22 +122,26 @@ impl State {
         };
         self.node.clone().cluster.submit(now, adopt);
         self.count_session(Transport::Polling, 1);
-        self.take_session(now, Moved { at, session, frames, rooms: sent.rooms, seen: sent.seen });
+        self.take_session(
+            now,
+            TransferredSession { at, session, frames, rooms: sent.rooms, seen: sent.seen },
+        );
     }
 
     /// The node they were to come from has died.
     pub(in crate::shard) fn cancel_takings_from(&mut self, lost: NodeTag) {
-        let from = |taking: &Taking| taking.from.as_ref().is_some_and(|from| from.giver.node == lost);
-        let takings = self.takings.iter().filter(|(_, taking)| from(taking));
-        for (sid, at) in takings.map(|(sid, taking)| (*sid, taking.at)).collect::<Vec<_>>() {
-            self.cancel_taking(sid, at);
+        let from =
+            |taking: &IncomingTransfer| taking.from.as_ref().is_some_and(|from| from.source.node == lost);
+        let incoming_transfers = self.incoming_transfers.iter().filter(|(_, taking)| from(taking));
+        for (sid, at) in incoming_transfers.map(|(sid, taking)| (*sid, taking.at)).collect::<Vec<_>>() {
+            self.cancel_incoming(sid, at);
         }
     }
 
     pub(super) fn arrival_timed_out(&mut self, due: Instant, sid: Address) {
-        let Some(taking) = self.takings.get(&sid) else { return };
+        let Some(taking) = self.incoming_transfers.get(&sid) else { return };
         if taking.from.as_ref().is_some_and(|from| from.since + WAIT <= due) {
-            self.cancel_taking(sid, taking.at);
+            self.cancel_incoming(sid, taking.at);
         }
     }
 }

@@ -19,15 +19,15 @@ use signalbox_socketio::Joined;
 
 use super::super::{
     State,
-    answers::Waiting,
+    answers::PendingRequest,
     rooms::RoomKey,
-    seen::{Lasts, digest},
+    seen::{VersionVector, digest},
     session::Socket,
     timers::Timer,
 };
 use crate::{
-    message::{Broadcast, ConnAt, End, MoveStep, ToShard},
-    wire::{Answered, Asked, Fence, SavedSession, Sent},
+    mailbox::{Broadcast, CloseCommand, ConnectionRef, ShardMessage, TransferMessage},
+    wire::{LinkRequest, LinkResponse, Marker, SavedSession, SessionTransfer},
 };
 
 /// How long the other node may take to get ready. Its joins of rooms may have to wait for three seconds.
@@ -39,13 +39,13 @@ const LEVEL: Duration = Duration::from_secs(1);
 pub(in crate::shard) const SWEEP: Duration = Duration::from_secs(60);
 
 /// A session that is to move to another node.
-pub(in crate::shard) struct Departure {
-    at: ConnAt,
+pub(in crate::shard) struct OutgoingTransfer {
+    at: ConnectionRef,
     since: Instant,
     /// Fences that were not heard yet.
-    fences: usize,
+    markers: usize,
     /// What is to be heard everywhere before the session may go, once the taker has said so.
-    behind: Option<Lasts>,
+    behind: Option<VersionVector>,
     /// It goes as soon as the client's last words are out.
     is_going: bool,
     /// What has changed in which rooms since the move began.
@@ -53,16 +53,16 @@ pub(in crate::shard) struct Departure {
 }
 
 /// A session that was sent to another node, which has not said yet that it has it.
-pub(in crate::shard) struct Given {
-    at: ConnAt,
+pub(in crate::shard) struct UnconfirmedTransfer {
+    at: ConnectionRef,
     memberships: Vec<(RoomName, Address)>,
     sockets: Vec<Joined<Socket>>,
 }
 
-impl Departure {
+impl OutgoingTransfer {
     /// Whether a shard of this node that has `heard` so much everywhere has heard all that the taker does not hear itself.
-    fn is_level(&self, now: Instant, here: NodeTag, heard: &Lasts) -> bool {
-        let Some(behind) = self.behind.as_ref().filter(|_| self.fences == 0) else { return false };
+    fn is_level(&self, now: Instant, here: NodeTag, heard: &VersionVector) -> bool {
+        let Some(behind) = self.behind.as_ref().filter(|_| self.markers == 0) else { return false };
         // What began here was heard here before anybody else could hear it.
         let mut elsewhere = behind.iter().filter(|(origin, _)| origin.node != here);
         self.since + LEVEL <= now || elsewhere.all(|(origin, sequence)| heard.has_seen(origin, sequence))
@@ -71,51 +71,58 @@ impl Departure {
 
 impl State {
     /// The move begins: the other node is to listen to the session's rooms.
-    pub(super) fn depart(&mut self, now: Instant, key: u32, at: ConnAt) {
+    pub(super) fn start_transfer(&mut self, now: Instant, key: u32, at: ConnectionRef) {
         let session = &mut self.sessions[key as usize];
         session.local.is_moving = true;
         let sid = session.sid;
         let rooms = session.connection.sockets().iter().flat_map(|joined| joined.socket.rooms.iter());
         let rooms = rooms.filter_map(|room| self.rooms.get(*room));
         let rooms: Vec<_> = rooms.map(|room| (room.name.clone(), room.told)).collect();
-        let (fences, changes) = (rooms.len(), Vec::new());
-        let departure = Departure { at, since: now, fences, behind: None, is_going: false, changes };
-        self.departures.insert(sid, departure);
+        let (markers, changes) = (rooms.len(), Vec::new());
+        let departure = OutgoingTransfer { at, since: now, markers, behind: None, is_going: false, changes };
+        self.outgoing_transfers.insert(sid, departure);
         self.timers.add(now + LEVEL, Timer::Move { sid });
         self.timers.add(now + PATIENCE, Timer::Move { sid });
-        let answer = self.node.ask(at.node, &Asked::Prepare { sid, giver: self.id, at, rooms });
+        let answer = self.node.ask(at.node, &LinkRequest::Prepare { sid, source: self.id, at, rooms });
         let (node, shard) = (self.node.clone(), self.id);
         tokio::spawn(async move {
             let everywhere = match answer.await {
-                Some(Answered::Ready(everywhere)) => Some(everywhere),
+                Some(LinkResponse::Ready(everywhere)) => Some(everywhere),
                 _ => None,
             };
-            node.inboxes.push(shard, ToShard::Move(MoveStep::Ready { sid, at, everywhere }));
+            node.inboxes.push(shard, ShardMessage::Move(TransferMessage::Ready { sid, at, everywhere }));
         });
     }
 
     /// Whatever the client has said was said to other nodes.
-    pub(in crate::shard) fn flushed(&mut self, now: Instant, sid: Address, at: ConnAt) {
-        if self.departures.get(&sid).is_some_and(|departure| departure.at == at) {
+    pub(in crate::shard) fn flushed(&mut self, now: Instant, sid: Address, at: ConnectionRef) {
+        if self.outgoing_transfers.get(&sid).is_some_and(|departure| departure.at == at) {
             self.send_session(now, sid);
         }
     }
 
     /// A room has changed: what a session that is to move is told of it, its new node may tell in another way.
-    pub(in crate::shard) fn note_change_for_departures(&mut self, room: RoomKey, change: &Change) {
-        if self.departures.is_empty() {
+    pub(in crate::shard) fn note_change_for_transfers(&mut self, room: RoomKey, change: &Change) {
+        if self.outgoing_transfers.is_empty() {
             return;
         }
         let (about, now) = (change.record().socket, digest(change));
-        for departure in self.departures.values_mut() {
+        for departure in self.outgoing_transfers.values_mut() {
             departure.changes.retain(|(of, socket, _)| (*of, *socket) != (room, about));
             departure.changes.push((room, about, now));
         }
     }
 
     /// The other node is ready, or cannot take the session.
-    pub(super) fn taker_ready(&mut self, now: Instant, sid: Address, at: ConnAt, everywhere: Option<Lasts>) {
-        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| departure.at == at) else {
+    pub(super) fn taker_ready(
+        &mut self,
+        now: Instant,
+        sid: Address,
+        at: ConnectionRef,
+        everywhere: Option<VersionVector>,
+    ) {
+        let Some(departure) = self.outgoing_transfers.get_mut(&sid).filter(|departure| departure.at == at)
+        else {
             return;
         };
         match everywhere {
@@ -128,13 +135,14 @@ impl State {
     }
 
     /// A fence was heard in one of the session's rooms.
-    pub(super) fn fence_heard(&mut self, now: Instant, fence: Fence, is_current: bool) {
-        let sid = fence.sid;
-        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| departure.at == fence.at)
+    pub(super) fn marker_heard(&mut self, now: Instant, marker: Marker, is_current: bool) {
+        let sid = marker.sid;
+        let Some(departure) =
+            self.outgoing_transfers.get_mut(&sid).filter(|departure| departure.at == marker.at)
         else {
             return;
         };
-        departure.fences = departure.fences.saturating_sub(1);
+        departure.markers = departure.markers.saturating_sub(1);
         if is_current {
             self.check_departure(now, sid);
         } else {
@@ -147,47 +155,48 @@ impl State {
     fn cannot_depart(&mut self, now: Instant, sid: Address) {
         self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
         match self.find_session(sid) {
-            Some(key) => self.end(now, key, End::Lost(CloseReason::TransportError)),
-            None => drop(self.departures.remove(&sid)),
+            Some(key) => self.end(now, key, CloseCommand::Lost(CloseReason::TransportError)),
+            None => drop(self.outgoing_transfers.remove(&sid)),
         }
     }
 
     /// Something was said everywhere that a session may have waited for.
-    pub(in crate::shard) fn check_departures(&mut self, now: Instant, heard: &Broadcast) {
-        if self.departures.is_empty() || heard.to.place().is_some() {
+    pub(in crate::shard) fn check_outgoing_transfers(&mut self, now: Instant, heard: &Broadcast) {
+        if self.outgoing_transfers.is_empty() || heard.to.place().is_some() {
             return;
         }
-        for sid in self.departures.keys().copied().collect::<Vec<_>>() {
+        for sid in self.outgoing_transfers.keys().copied().collect::<Vec<_>>() {
             self.check_departure(now, sid);
         }
     }
 
     fn check_departure(&mut self, now: Instant, sid: Address) {
         let (here, heard) = (self.node.tag, &self.seen_everywhere);
-        if !self.departures.get(&sid).is_some_and(|departure| departure.is_level(now, here, heard)) {
+        if !self.outgoing_transfers.get(&sid).is_some_and(|departure| departure.is_level(now, here, heard)) {
             return;
         }
         let ticket = self.next_number();
-        let Some(departure) = self.departures.get_mut(&sid).filter(|departure| !departure.is_going) else {
+        let Some(departure) = self.outgoing_transfers.get_mut(&sid).filter(|departure| !departure.is_going)
+        else {
             return;
         };
         // At last whatever the client said; the answer comes between two versions of a room, never within one.
         departure.is_going = true;
         let at = departure.at;
-        self.waiting.insert(ticket, Waiting::Flush { sid, at });
+        self.waiting.insert(ticket, PendingRequest::Flush { sid, at });
         self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
     }
 
     /// The session goes.
     fn send_session(&mut self, now: Instant, sid: Address) {
-        let Some(Departure { at, changes, .. }) = self.departures.remove(&sid) else { return };
+        let Some(OutgoingTransfer { at, changes, .. }) = self.outgoing_transfers.remove(&sid) else { return };
         let Some(key) = self.find_session(sid) else { return };
         let Some(frames) = self.leave_polling(key) else {
-            self.end(now, key, End::Lost(CloseReason::TransportError));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
             return;
         };
         let Some(saved) = SavedSession::save(now, &self.sessions[key as usize]) else {
-            self.end(now, key, End::Lost(CloseReason::TransportError));
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
             return;
         };
         let mut session = self.sessions.remove(key as usize);
@@ -197,7 +206,7 @@ impl State {
             .into_iter()
             .filter_map(|(room, about, now)| Some((self.rooms.get(room)?.name.clone(), about, now)))
             .collect();
-        let (rooms, mut seen) = self.let_go(&mut session, at.place());
+        let (rooms, mut seen) = self.detach(&mut session, at.place());
         for seen in &mut seen.rooms {
             let here = changes.iter().filter(|(room, ..)| *room == seen.room);
             seen.changes = here.map(|(_, about, now)| (*about, *now)).collect();
@@ -208,38 +217,39 @@ impl State {
         let belongings = self.node.cluster.belongings(&memberships, &ids);
         self.node.cluster.disown(&memberships, &ids);
         let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
-        let sent = Sent { at, session: saved, frames, rooms, seen, belongings };
-        let answer = self.node.ask(at.node, &Asked::Take(Box::new(sent)));
-        self.given.insert(sid, Given { at, memberships, sockets: sockets.into_iter().collect() });
+        let sent = SessionTransfer { at, session: saved, frames, rooms, seen, belongings };
+        let answer = self.node.ask(at.node, &LinkRequest::Take(Box::new(sent)));
+        self.given
+            .insert(sid, UnconfirmedTransfer { at, memberships, sockets: sockets.into_iter().collect() });
         let (node, shard) = (self.node.clone(), self.id);
         tokio::spawn(async move {
-            let is_taken = matches!(answer.await, Some(Answered::Taken));
-            node.inboxes.push(shard, ToShard::Move(MoveStep::Given { sid, is_taken }));
+            let is_taken = matches!(answer.await, Some(LinkResponse::Taken));
+            node.inboxes.push(shard, ShardMessage::Move(TransferMessage::Confirmed { sid, is_taken }));
         });
     }
 
     /// The other node has the session, or nobody knows whether it does. What is its own by now is not removed by this node.
     pub(super) fn given(&mut self, now: Instant, sid: Address, is_taken: bool) {
-        let Some(Given { at, memberships, sockets }) = self.given.remove(&sid) else { return };
+        let Some(UnconfirmedTransfer { at, memberships, sockets }) = self.given.remove(&sid) else { return };
         if is_taken {
             return;
         }
         self.node.cancel_move(sid, at);
-        self.forwards.remove(&sid);
+        self.moved_out.remove(&sid);
         let reason = CloseReason::TransportError.to_string();
         self.node.metrics.disconnects.with_label_values(&["socketio", &reason]).inc();
         for (room, socket) in memberships {
             self.node.cluster.submit(now, Command::Leave { room, socket });
         }
         for Joined { namespace, socket } in sockets {
-            self.forwards.remove(&socket.id);
+            self.moved_out.remove(&socket.id);
             self.disconnected(now, &namespace, &socket, &reason);
         }
     }
 
     /// A move between nodes takes long, or too long.
     pub(in crate::shard) fn move_timed_out(&mut self, now: Instant, at: Instant, sid: Address) {
-        match self.departures.get(&sid).map(|departure| departure.since) {
+        match self.outgoing_transfers.get(&sid).map(|departure| departure.since) {
             Some(since) if since + PATIENCE <= at => self.cannot_depart(now, sid),
             Some(since) if since + LEVEL <= at => self.check_departure(now, sid),
             _ => {}
@@ -252,7 +262,7 @@ impl State {
         self.timers.add(now + SWEEP, Timer::Sweep);
         let (tag, nodes) = (self.node.tag, self.node.cluster.nodes());
         let is_there = |node| node == tag || nodes.contains_key(&node);
-        self.forwards.retain(|_, place| is_there(place.node));
+        self.moved_out.retain(|_, place| is_there(place.node));
         self.seen_everywhere.retain(is_there);
         for room in self.rooms.iter_mut() {
             room.seen.retain(is_there);
@@ -263,21 +273,21 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Origin;
+    use crate::mailbox::Origin;
 
     #[test]
     fn what_was_missed_everywhere_is_not_waited_for_forever() {
         let (here, there, third) = (NodeTag(1), NodeTag(2), NodeTag(3));
         let lasts = |said: &[(NodeTag, u64)]| {
-            let mut lasts = Lasts::default();
+            let mut lasts = VersionVector::default();
             said.iter().for_each(|(node, sequence)| lasts.saw(Origin { node: *node, shard: 0 }, *sequence));
             lasts
         };
         let since = Instant::now();
-        let mut departure = Departure {
-            at: ConnAt { node: there, shard: 0, key: 0, number: 1 },
+        let mut departure = OutgoingTransfer {
+            at: ConnectionRef { node: there, shard: 0, key: 0, number: 1 },
             since,
-            fences: 0,
+            markers: 0,
             behind: Some(lasts(&[(here, 9), (third, 7)])),
             is_going: false,
             changes: Vec::new(),
@@ -285,9 +295,9 @@ mod tests {
         assert!(departure.is_level(since, here, &lasts(&[(third, 7)])));
         assert!(!departure.is_level(since, here, &lasts(&[(third, 6)])));
         // It began after the third node had said anything everywhere.
-        assert!(!departure.is_level(since, here, &Lasts::default()));
-        assert!(departure.is_level(since + LEVEL, here, &Lasts::default()));
-        departure.fences = 1;
+        assert!(!departure.is_level(since, here, &VersionVector::default()));
+        assert!(departure.is_level(since + LEVEL, here, &VersionVector::default()));
+        departure.markers = 1;
         assert!(!departure.is_level(since + LEVEL, here, &lasts(&[(third, 7)])));
     }
 }

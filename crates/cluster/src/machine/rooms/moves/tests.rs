@@ -124,7 +124,7 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
             nodes.ask(0, Command::Flush { shard: 0, ticket: 1 });
         }
         let (memberships, sockets) = ([(room, socket)], [(namespace.clone(), socket)]);
-        let Belongings { memberships: records, sockets: users } =
+        let SessionRecords { memberships: records, sockets: users } =
             nodes.machines[0].belongings(&memberships, &sockets);
         nodes.machines[0].disown(&memberships, &sockets);
         let from = NodeTag(0);

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Address, Emission, NodeTag, Owner, RealmId, Record, RoomName, partition};
+use crate::{Address, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition};
 
 pub(super) const REALMS: [&str; 2] = ["peerjs", "other"];
 /// Zeros end names in keys and in entries of an index; lengths are in bytes.
@@ -87,7 +87,7 @@ pub(super) fn partitions() -> Vec<u8> {
 }
 
 pub(super) fn record(socket: usize, content: usize) -> Arc<Record> {
-    let emission = Emission {
+    let emission = MemberEvent {
         event: "left".into(),
         args: "{\"_placeholder\":true,\"num\":0}".into(),
         attachments: vec![Bytes::from_static(b"\0\xFF")],

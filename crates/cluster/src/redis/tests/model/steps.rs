@@ -10,7 +10,7 @@ use super::names::{
     partitions, record, rooms, sockets,
 };
 use crate::{
-    Address, Letter, NodeInfo, NodeTag, Owner, PeerAt, RealmId, partition,
+    Address, NodeInfo, NodeTag, Owner, PeerAt, PeerMessage, RealmId, partition,
     store::{Call, Counters, Loss, Stamp, Standing, Wants},
 };
 
@@ -238,7 +238,7 @@ impl Step {
                     let (realm, dst) = id(dst);
                     let (from, src) = (at(&1, 1), IDS[*src].into());
                     let (kind, frame) = (text.kind, text.frame());
-                    let letter = Letter { from, realm, kind, src, dst, frame, hops: 0, sender: None };
+                    let letter = PeerMessage { from, realm, kind, src, dst, frame, hops: 0, sender: None };
                     Call::DeliverOrQueue { letter, token: TOKENS[*token].into(), forced: *forced }
                 };
                 return std::iter::repeat_with(call).take(*times).collect();

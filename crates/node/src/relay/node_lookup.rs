@@ -15,7 +15,7 @@ const MAX: usize = 1024;
 
 /// What to do about a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stranger {
+pub(super) enum Lookup {
     /// Look for it.
     Look,
     /// Somebody does: it may show.
@@ -26,23 +26,23 @@ pub(super) enum Stranger {
 
 /// The nodes that were looked for, and since when.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(Mutex<AHashMap<NodeTag, Instant>>);
+pub(crate) struct NodeLookup(Mutex<AHashMap<NodeTag, Instant>>);
 
-impl Strangers {
+impl NodeLookup {
     /// Somebody asks for a node; `patience` is how long it is looked for.
-    pub(super) fn meet(&self, tag: NodeTag, patience: Duration) -> Stranger {
+    pub(super) fn meet(&self, tag: NodeTag, patience: Duration) -> Lookup {
         let now = Instant::now();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX {
             known.retain(|_, since| now < *since + REMEMBERED);
         }
         match known.get(&tag) {
-            Some(since) if now < *since + patience => Stranger::Wait,
-            Some(since) if now < *since + REMEMBERED => Stranger::Unknown,
-            None if known.len() >= MAX => Stranger::Unknown,
+            Some(since) if now < *since + patience => Lookup::Wait,
+            Some(since) if now < *since + REMEMBERED => Lookup::Unknown,
+            None if known.len() >= MAX => Lookup::Unknown,
             _ => {
                 known.insert(tag, now);
-                Stranger::Look
+                Lookup::Look
             }
         }
     }
@@ -54,12 +54,12 @@ mod tests {
 
     #[test]
     fn a_stranger_is_looked_for_once_and_forgers_not_at_all() {
-        let strangers = Strangers::default();
+        let node_lookup = NodeLookup::default();
         let patience = Duration::from_secs(1);
-        assert_eq!(strangers.meet(NodeTag(1), patience), Stranger::Look);
-        assert_eq!(strangers.meet(NodeTag(1), patience), Stranger::Wait);
-        assert_eq!(strangers.meet(NodeTag(1), Duration::ZERO), Stranger::Unknown);
-        let met = (2..5000).map(|tag| strangers.meet(NodeTag(tag), patience));
-        assert_eq!(met.filter(|met| *met == Stranger::Look).count(), MAX - 1);
+        assert_eq!(node_lookup.meet(NodeTag(1), patience), Lookup::Look);
+        assert_eq!(node_lookup.meet(NodeTag(1), patience), Lookup::Wait);
+        assert_eq!(node_lookup.meet(NodeTag(1), Duration::ZERO), Lookup::Unknown);
+        let met = (2..5000).map(|tag| node_lookup.meet(NodeTag(tag), patience));
+        assert_eq!(met.filter(|met| *met == Lookup::Look).count(), MAX - 1);
     }
 }

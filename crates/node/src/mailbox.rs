@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     app::socket::AckError,
-    shard::{Lasts, Portable, Seen},
-    wire::{Fence, Sent},
+    shard::{DeliveryCursor, SessionState, VersionVector},
+    wire::{Marker, SessionTransfer},
 };
 
 /// Everything that goes into a shard's inbox.
-pub(crate) enum ToShard {
+pub(crate) enum ShardMessage {
     /// A request for a session that lives here, or did.
     Request(Request),
     /// The cluster answers, or tells.
@@ -27,17 +27,17 @@ pub(crate) enum ToShard {
     /// A handler's broadcast, to begin here.
     Begin { to: Audience, message: Message, volatile: bool },
     /// Something for one socket.
-    Directed(Directed),
+    SocketCommand(SocketCommand),
     /// A step of a session's move.
-    Move(MoveStep),
+    Move(TransferMessage),
     /// The WebSocket that wanted to take over a session is not wanted any more.
-    CloseProbe(ConnAt),
+    CloseProbe(ConnectionRef),
     /// A session that was born here and lives elsewhere is over.
     Forget(Vec<Address>),
     /// The connection of another node has ended, and not because nobody needed it: it has died.
     NodeLost(NodeTag),
     /// The policy, or a middleware, has decided.
-    Verdict(u64, crate::shard::Outcome),
+    TaskDone(u64, crate::shard::TaskResult),
     /// More waits than the node's budget allows, and most of it here.
     Relieve,
     /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
@@ -48,12 +48,12 @@ pub(crate) enum ToShard {
 
 /// A shard of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) node: NodeTag,
     pub(crate) shard: ShardId,
 }
 
-impl Place {
+impl Location {
     /// Where a session or socket was born.
     pub(crate) fn birth(address: Address) -> Self {
         Self { node: address.node(), shard: address.shard() }
@@ -62,7 +62,7 @@ impl Place {
 
 /// Where a WebSocket that is not (yet) a session's transport is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ConnAt {
+pub(crate) struct ConnectionRef {
     pub(crate) node: NodeTag,
     pub(crate) shard: ShardId,
     pub(crate) key: u32,
@@ -70,10 +70,10 @@ pub(crate) struct ConnAt {
     pub(crate) number: u64,
 }
 
-impl ConnAt {
+impl ConnectionRef {
     /// The shard it is on.
-    pub(crate) fn place(self) -> Place {
-        Place { node: self.node, shard: self.shard }
+    pub(crate) fn place(self) -> Location {
+        Location { node: self.node, shard: self.shard }
     }
 }
 
@@ -95,13 +95,13 @@ pub(crate) enum Request {
     /// A POST broke off, or was refused; the session is closed for it.
     PostLost { sid: Address, number: u64 },
     /// A WebSocket wants to take the session over.
-    BeginUpgrade { sid: Address, at: ConnAt, reply: oneshot::Sender<Result<bool, RequestRefused>> },
+    BeginUpgrade { sid: Address, at: ConnectionRef, reply: oneshot::Sender<Result<bool, RequestRefused>> },
     /// It was probed.
-    Probed { sid: Address, at: ConnAt },
+    Probed { sid: Address, at: ConnectionRef },
     /// It sent the upgrade packet.
-    Upgrade { sid: Address, at: ConnAt },
+    Upgrade { sid: Address, at: ConnectionRef },
     /// It closed, or broke the rules.
-    AbandonUpgrade { sid: Address, at: ConnAt },
+    AbandonUpgrade { sid: Address, at: ConnectionRef },
 }
 
 impl Request {
@@ -165,7 +165,7 @@ pub(crate) struct Broadcast {
 }
 
 /// Where a broadcast began.
-pub(crate) type Origin = Place;
+pub(crate) type Origin = Location;
 
 /// Who hears a broadcast.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,15 +189,15 @@ impl Audience {
 }
 
 /// Something for one socket, which is forwarded if the socket has moved.
-pub(crate) struct Directed {
+pub(crate) struct SocketCommand {
     pub(crate) to: Address,
     /// The namespace it is in; elsewhere nobody has this id.
     pub(crate) namespace: Arc<str>,
-    pub(crate) what: ForSocket,
+    pub(crate) what: SocketOp,
 }
 
 /// What can be done to a socket from anywhere.
-pub(crate) enum ForSocket {
+pub(crate) enum SocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
     /// Send it an event with an ack.
@@ -225,51 +225,51 @@ pub(crate) struct SignalReply {
 }
 
 /// The steps of a move from the giver (where the session lives) to the taker (where its WebSocket landed).
-pub(crate) enum MoveStep {
+pub(crate) enum TransferMessage {
     /// Giver to taker: listen to these rooms from now on.
-    Prepare { sid: Address, giver: ShardId, at: ConnAt, rooms: Vec<RoomName> },
+    Prepare { sid: Address, source: ShardId, at: ConnectionRef, rooms: Vec<RoomName> },
     /// Taker to every shard of its node: from your next broadcast on, I hear it too. Tell this shard so.
-    Fence { sid: Address, tell: ShardId, at: ConnAt },
+    Marker { sid: Address, tell: ShardId, at: ConnectionRef },
     /// The answer: whatever you get from me behind this, the taker gets as well.
-    FenceReached { sid: Address, at: ConnAt },
+    MarkerReached { sid: Address, at: ConnectionRef },
     /// Giver to taker: here it is.
-    Session(Box<Moved>),
+    Session(Box<TransferredSession>),
     /// Giver to taker: there is nothing to take any more.
-    Cancelled { sid: Address, at: ConnAt },
+    Cancelled { sid: Address, at: ConnectionRef },
     /// Giver on another node to taker: listen to these rooms from now on, and say fences in them. Not answered when it cannot be.
     /// With each room comes the number of a change that the session was told.
     Expect {
         sid: Address,
-        giver: Place,
-        at: ConnAt,
+        source: Location,
+        at: ConnectionRef,
         rooms: Vec<(RoomName, u128)>,
-        answer: oneshot::Sender<Lasts>,
+        answer: oneshot::Sender<VersionVector>,
     },
     /// The answer of a taker on another node: it hears all but what was said everywhere up to these; `None` when it cannot take.
-    Ready { sid: Address, at: ConnAt, everywhere: Option<Lasts> },
+    Ready { sid: Address, at: ConnectionRef, everywhere: Option<VersionVector> },
     /// A fence of a taker on another node was heard in a room; and whether all changes before it were told.
-    FenceHeard { fence: Fence, is_current: bool },
+    MarkerHeard { marker: Marker, is_current: bool },
     /// Giver on another node to taker: here it is. Not answered when it is not taken.
-    Arrived { sent: Box<Sent>, answer: oneshot::Sender<()> },
+    Arrived { sent: Box<SessionTransfer>, answer: oneshot::Sender<()> },
     /// What became of a session that was sent to another node.
-    Given { sid: Address, is_taken: bool },
+    Confirmed { sid: Address, is_taken: bool },
 }
 
 /// A session on its way.
-pub(crate) struct Moved {
-    pub(crate) at: ConnAt,
-    pub(crate) session: Portable,
+pub(crate) struct TransferredSession {
+    pub(crate) at: ConnectionRef,
+    pub(crate) session: SessionState,
     /// What waited for a poll.
     pub(crate) frames: VecDeque<Frame>,
     /// The rooms that its sockets are in.
     pub(crate) rooms: Vec<(Address, RoomName)>,
     /// What the session was told.
-    pub(crate) seen: Seen,
+    pub(crate) seen: DeliveryCursor,
 }
 
 /// Why a session is told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum CloseCommand {
     /// The transport is gone or unusable.
     Lost(CloseReason),
     /// The server closes it, in order.

@@ -6,16 +6,16 @@ use tokio::sync::Notify;
 
 /// The GETs that wait here for sessions of other nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Guests {
+pub(crate) struct RelayedPolls {
     count: AtomicUsize,
     leave: Notify,
 }
 
-impl Guests {
+impl RelayedPolls {
     /// One more, for as long as the result lives.
-    pub(crate) fn enter(&self) -> Guest<'_> {
+    pub(crate) fn enter(&self) -> RelayedPoll<'_> {
         self.count.fetch_add(1, Ordering::AcqRel);
-        Guest(self)
+        RelayedPoll(self)
     }
 
     /// How many there are.
@@ -30,16 +30,16 @@ impl Guests {
 }
 
 /// One that waits.
-pub(crate) struct Guest<'a>(&'a Guests);
+pub(crate) struct RelayedPoll<'a>(&'a RelayedPolls);
 
-impl Guest<'_> {
+impl RelayedPoll<'_> {
     /// Resolves when it is asked to leave.
     pub(crate) async fn is_to_leave(&self) {
         self.0.leave.notified().await;
     }
 }
 
-impl Drop for Guest<'_> {
+impl Drop for RelayedPoll<'_> {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::AcqRel);
     }

@@ -14,14 +14,14 @@ type Expected = Arc<Mutex<AHashMap<u64, oneshot::Sender<()>>>>;
 
 /// The requests that a sign is expected for, by their numbers.
 #[derive(Debug, Default)]
-pub(crate) struct Signs(Expected);
+pub(crate) struct Acceptances(Expected);
 
-impl Signs {
+impl Acceptances {
     /// Resolves when the sign comes, and never when it does not.
-    pub(super) fn expect(&self, number: u64) -> Sign {
+    pub(super) fn expect(&self, number: u64) -> Acceptance {
         let (sender, sign) = oneshot::channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, sender);
-        Sign { number, sign: Some(sign), expected: self.0.clone() }
+        Acceptance { number, sign: Some(sign), expected: self.0.clone() }
     }
 
     /// The sign has come.
@@ -34,13 +34,13 @@ impl Signs {
 }
 
 /// A sign that is expected.
-pub(super) struct Sign {
+pub(super) struct Acceptance {
     number: u64,
     sign: Option<oneshot::Receiver<()>>,
     expected: Expected,
 }
 
-impl Future for Sign {
+impl Future for Acceptance {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.sign.as_mut().map(|sign| Pin::new(sign).poll(cx)) {
@@ -58,7 +58,7 @@ impl Future for Sign {
     }
 }
 
-impl Drop for Sign {
+impl Drop for Acceptance {
     fn drop(&mut self) {
         if self.sign.is_some() {
             self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);

@@ -7,29 +7,29 @@ use signalbox_socketio::Message;
 
 use super::{
     State,
-    membership::{Joining, Then},
-    session::Asked,
+    membership::{JoinRequest, ReplyTo},
+    session::PendingAck,
     timers::Timer,
 };
 use crate::{
     app::AckError,
-    message::{Directed, End, ForSocket},
+    mailbox::{CloseCommand, SocketCommand, SocketOp},
 };
 
 impl State {
     /// Something for a socket that was born here, or moved here.
-    pub(super) fn directed(&mut self, now: Instant, directed: Directed) {
-        let Directed { to, namespace, what } = directed;
+    pub(super) fn socket_command(&mut self, now: Instant, socket_command: SocketCommand) {
+        let SocketCommand { to, namespace, what } = socket_command;
         let Some(key) = self.sockets.get(&to).copied() else {
-            match self.forwards.get(&to) {
-                Some(place) => self.node.forward(*place, Directed { to, namespace, what }),
+            match self.moved_out.get(&to) {
+                Some(place) => self.node.forward(*place, SocketCommand { to, namespace, what }),
                 None => self.node.for_nobody(what),
             }
             return;
         };
         let session = &mut self.sessions[key as usize];
-        if session.local.is_moving && matches!(what, ForSocket::Join { .. } | ForSocket::Leave { .. }) {
-            session.local.deferred.push(Directed { to, namespace, what });
+        if session.local.is_moving && matches!(what, SocketOp::Join { .. } | SocketOp::Leave { .. }) {
+            session.local.deferred.push(SocketCommand { to, namespace, what });
             return;
         }
         let slot =
@@ -39,39 +39,39 @@ impl State {
             return;
         };
         match what {
-            ForSocket::Send { message, volatile } => self.send(key, &message, volatile),
-            ForSocket::Ask { event, args, timeout, reply } => {
+            SocketOp::Send { message, volatile } => self.send(key, &message, volatile),
+            SocketOp::Ask { event, args, timeout, reply } => {
                 let number = self.sessions[key as usize].local.number;
                 let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) else { return };
                 let id = joined.socket.next_ack;
                 joined.socket.next_ack += 1;
-                joined.socket.asked.push_back(Asked { id, until: now + timeout, reply });
+                joined.socket.asked.push_back(PendingAck { id, until: now + timeout, reply });
                 let namespace = joined.namespace.clone();
                 let message =
                     Message::event(&namespace, Some(id), &event, &[args.inner()], args.attachments());
                 self.timers.add(now + timeout, Timer::Ack { key, number, id });
                 self.send(key, &message, false);
             }
-            ForSocket::Ack { id, args } => {
+            SocketOp::Ack { id, args } => {
                 let namespace = self.sessions[key as usize].connection.sockets()[slot].namespace.clone();
                 let message = Message::ack(&namespace, id, &[args.inner()], args.attachments());
                 self.send(key, &message, false);
             }
-            ForSocket::Signal { message, reply } => {
+            SocketOp::Signal { message, reply } => {
                 self.send(key, &message, false);
                 if let Some(reply) = reply {
                     self.node.signalled(reply, true);
                 }
             }
-            ForSocket::Join { room, record, reply } => {
+            SocketOp::Join { room, record, reply } => {
                 let namespace = self.sessions[key as usize].connection.sockets()[slot].namespace.clone();
                 let record =
                     record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
                 let room = RoomName { namespace, name: room };
-                let then = Then::Tell(reply);
-                self.join(now, key, Joining { socket: to, room, record, then });
+                let then = ReplyTo::Tell(reply);
+                self.join(now, key, JoinRequest { socket: to, room, record, then });
             }
-            ForSocket::Leave { room, reply } => {
+            SocketOp::Leave { room, reply } => {
                 let found = self.room_of(key, slot, &room);
                 if let Some(room) = found {
                     if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot) {
@@ -81,18 +81,18 @@ impl State {
                 }
                 let _ = reply.send(found.is_some());
             }
-            ForSocket::Rooms { reply } => {
+            SocketOp::Rooms { reply } => {
                 let rooms = &self.sessions[key as usize].connection.sockets()[slot].socket.rooms;
                 let names =
                     rooms.iter().filter_map(|room| self.rooms.get(*room)).map(|room| room.name.name.clone());
                 let _ = reply.send(names.collect());
             }
-            ForSocket::Disconnect { close: false } => self.disconnect(now, key, slot),
-            ForSocket::Disconnect { close: true } => {
+            SocketOp::Disconnect { close: false } => self.disconnect(now, key, slot),
+            SocketOp::Disconnect { close: true } => {
                 while !self.sessions[key as usize].connection.sockets().is_empty() {
                     self.disconnect(now, key, 0);
                 }
-                self.end(now, key, End::Close);
+                self.end(now, key, CloseCommand::Close);
             }
         }
     }
