@@ -23,7 +23,18 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 pub use action::Action;
 pub use broadcast::To;
+use signalbox_socketio::Message;
 pub use socket::{AckError, Event, Socket};
+
+use crate::routing::{Audience, SocketCommand};
+
+/// The way from handlers to sockets, wherever these are.
+pub(crate) trait SocketRouter: Send + Sync {
+    /// Sends a command to the shard or node of its socket. A command that cannot get there is dropped, with the reply it carries.
+    fn send(&self, command: SocketCommand);
+    /// Begins a broadcast.
+    fn broadcast(&self, to: Audience, message: Message, volatile: bool);
+}
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub(crate) type EventHandler = Arc<dyn Fn(Socket, Event) -> BoxFuture<()> + Send + Sync>;

@@ -7,7 +7,7 @@ use actix_web::{
 };
 
 use super::{peers, polling};
-use crate::{config::Config, node::Node};
+use crate::{config::Config, shared::NodeShared};
 
 /// Which protocol a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,13 @@ pub(crate) fn protocol<'a>(path: &'a str, config: &Config) -> Protocol<'a> {
     }
 }
 
-/// Answers a request of either protocol; anything else is not found. Meant as an `App`'s default service.
-pub async fn handle(node: web::Data<Node>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let mut response = match protocol(request.path(), node.config()) {
+/// Answers a request of either protocol; anything else is not found. An `App`'s default service.
+pub(crate) async fn handle(
+    node: web::Data<NodeShared>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let mut response = match protocol(request.path(), &node.config) {
         Protocol::SocketIo => polling::handle(&node, &request, payload).await,
         Protocol::Peer(path) => peers::handle(&node, &request, path).await,
         Protocol::Neither => not_found(&request),

@@ -3,7 +3,7 @@
 //! - [`server`]: listeners and workers.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `polling`: Engine.IO over HTTP.
-//! - `unread`: answers to polls that their clients have yet to read.
+//! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
 //! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher.
 //! - [`cors`]: who may read the answers.
@@ -11,9 +11,9 @@
 
 pub(crate) mod client;
 pub mod cors;
+mod counted_body;
 pub mod http;
 pub(crate) mod peers;
 pub(crate) mod polling;
 pub mod server;
-mod unread;
 pub(crate) mod upgrade;
