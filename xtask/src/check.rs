@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, fuzz, paths};
+use crate::{arrows, bench, deny, dependencies, floors, fuzz, paths};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -39,6 +39,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     step("machine paths", "use a relative path, or a temporary directory", || paths::check(workspace))?;
     let remedy = "remove the dependency, or argue for the arrow in xtask/src/arrows.rs";
     step("dependency arrows", remedy, || arrows::check(workspace))?;
+    let remedy = "import from above, or argue for another floor in xtask/src/floors/rules.rs; cargo xtask floors shows them all";
+    step("module floors", remedy, || floors::check(workspace))?;
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command_step("clippy", "mend what it names; cargo clippy --fix mends some", &mut workspace.cargo(&clippy))

@@ -2,7 +2,7 @@
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`prepare`]: brings a machine to where the tests can run.
-//! - [`arrows`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
+//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
 
 mod arrows;
@@ -11,6 +11,7 @@ mod check;
 mod deny;
 mod dependencies;
 mod docs;
+mod floors;
 mod fuzz;
 mod paths;
 mod prepare;
@@ -56,6 +57,8 @@ enum Task {
     },
     /// Write the pages in docs/ that follow from the code.
     Docs,
+    /// Show the modules of the node's crate floor by floor, and what each imports.
+    Floors,
     /// Install and fetch what the tests need, and nothing else.
     Prepare,
 }
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
         Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
+        Task::Floors => floors::print(&workspace),
         Task::Prepare => prepare::run_all(&workspace),
     });
     match outcome {
