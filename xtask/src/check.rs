@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, floors, fuzz, paths};
+use crate::{arrows, bench, deny, dependencies, floors, fuzz, paths, policies};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -42,6 +42,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     let remedy = "import from above, or argue for another floor in xtask/src/floors/rules.rs; cargo xtask floors shows them all";
     step("module floors", remedy, || floors::check(workspace))?;
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
+    let remedy = "choose another dependency, or change deny.toml and say why";
+    step("licences, bans, sources", remedy, || policies::check(workspace))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     command_step("clippy", "mend what it names; cargo clippy --fix mends some", &mut workspace.cargo(&clippy))
 }

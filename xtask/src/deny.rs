@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Whether cargo-deny is there.
-pub(crate) fn is_installed(workspace: &Workspace) -> bool {
+fn is_installed(workspace: &Workspace) -> bool {
     succeeds(&mut workspace.cargo(&["deny", "--version"]))
 }
 
@@ -29,11 +29,11 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// Licences, bans and sources, as deny.toml has them.
+/// Licences, bans and sources, as deny.toml has them: what [`crate::policies`] finds, and warnings when it is run by hand.
 pub(crate) fn policies(workspace: &Workspace) -> Result<()> {
     let remedy =
         "choose another dependency, or change deny.toml and say why; cargo deny check shows the details";
-    step("licences, bans, sources", remedy, || {
+    step("cargo-deny's opinion of licences, bans, sources", remedy, || {
         // Warnings, of which duplicate versions make many, are left out.
         let policies = ["deny", "--log-level", "error", "check", "licenses", "bans", "sources"];
         run_quietly(&mut workspace.cargo(&policies))?;

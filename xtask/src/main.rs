@@ -2,7 +2,7 @@
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`prepare`]: brings a machine to where the tests can run.
-//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
+//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
 
 mod arrows;
@@ -14,6 +14,7 @@ mod docs;
 mod floors;
 mod fuzz;
 mod paths;
+mod policies;
 mod prepare;
 mod soak;
 mod step;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::step::command_step;
 use crate::workspace::Workspace;
-use crate::{bench, check, deny, prepare};
+use crate::{bench, check, prepare};
 
 /// The suite that will run the images; it must not be mistaken for a filter that finds nothing.
 const CONTAINERS: &str = "containers";
@@ -19,10 +19,6 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     prepare::run_all(workspace)?;
     if filter.is_none() {
         check::quick(workspace)?;
-        // Building cargo-deny takes minutes; where it is at hand, its part that needs no network takes a second.
-        if deny::is_installed(workspace) {
-            deny::policies(workspace)?;
-        }
         bench::check_codecs(workspace)?;
     }
     let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
