@@ -30,14 +30,14 @@ use crate::workspace::Workspace;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "What a contributor runs")]
 enum Task {
-    /// Prepare the machine, then format, arrows, clippy, and all tests. With a filter: only the tests it names.
+    /// Prepare the machine, check format, dependencies and lints, and run all tests. With a filter: only the tests it names.
     Test {
         /// Part of the names of the tests to run; `containers` is a suite of its own.
         filter: Option<String>,
     },
-    /// Everything that can be said about the code without running it.
+    /// Run every check that does not run the code.
     Check,
-    /// The long tests, which are ignored otherwise.
+    /// Run the long tests, which are ignored otherwise.
     Soak {
         /// Part of the names of the tests to run.
         name: Option<String>,
@@ -50,9 +50,9 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Count the instructions of codecs and the fan-out, and compare with those on record.
+    /// Count the instructions of codecs and the fan-out, and compare them with the record.
     Bench {
-        /// Put what is counted on record.
+        /// Write the new counts to the record.
         #[arg(long)]
         accept: bool,
     },

@@ -22,14 +22,14 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
         bench::check_codecs(workspace)?;
     }
     let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
-    command_step("examples", "mend what does not compile", &mut workspace.cargo(&examples))?;
+    command_step("examples", "correct what does not compile", &mut workspace.cargo(&examples))?;
 
     let mut tests = workspace.cargo(&["nextest", "run", "--workspace"]);
     tests.args(filter);
     command_step("tests", "cargo xtask test NAME runs one of them", &mut tests)?;
     if filter.is_none() {
         let doctests = ["test", "--quiet", "--workspace", "--doc"];
-        command_step("doctests", "mend the example it names", &mut workspace.cargo(&doctests))?;
+        command_step("doctests", "correct the example it names", &mut workspace.cargo(&doctests))?;
     }
     Ok(())
 }

@@ -120,10 +120,10 @@ impl Graph {
             if !parent_counts(&parent.path) {
                 level.remove(&None);
             }
-            let mut told: BTreeSet<&Option<String>> = BTreeSet::new();
+            let mut reported: BTreeSet<&Option<String>> = BTreeSet::new();
             for start in level.keys() {
                 let Some(_) = shortest_circle(&level, start) else { continue };
-                if told.contains(start) {
+                if reported.contains(start) {
                     continue;
                 }
                 let group: BTreeSet<_> = reachable(&level, start)
@@ -133,7 +133,7 @@ impl Graph {
                 let shortest =
                     group.iter().filter_map(|module| shortest_circle(&level, module)).min_by_key(Vec::len);
                 found.extend(shortest.map(|circle| self.circle_sentence(&parent.path, &circle)));
-                told.extend(group);
+                reported.extend(group);
             }
         }
         found

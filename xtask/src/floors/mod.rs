@@ -48,7 +48,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What is to be said of the circles in a crate: nothing of those that are known, unless there are none any more.
+/// The circles of a crate that is not on the list of known ones. A crate on the list must have one, or be taken off it.
 fn unexpected_circles(directory: &str, is_known: bool, circles: Vec<String>) -> Vec<String> {
     match (is_known, circles.is_empty()) {
         (true, true) => vec![format!(
