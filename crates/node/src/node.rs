@@ -9,8 +9,9 @@ use actix_server::Server;
 use actix_web::web::ServiceConfig;
 use signalbox_cluster::{
     Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status,
-    redis::{CannotConnect, Settings, connect},
 };
+use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
+use signalbox_node_link::LinkHandle;
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -64,7 +65,7 @@ impl Node {
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
         Self::build(config, app, metrics, policy, |config, _, events| {
-            Arc::new(Cluster::alone(config, events))
+            Arc::new(Cluster::standalone(config, events))
         })
     }
 
@@ -84,7 +85,7 @@ impl Node {
         let node = Self::build(config, app, metrics, policy, |config, tag, events| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
-            let info = NodeInfo { owner, name, link: None, is_draining: false };
+            let info = NodeInfo::new(owner, name);
             let settings = Settings {
                 url: cluster.redis_url.clone(),
                 prefix: cluster.redis_prefix.clone(),
@@ -94,7 +95,7 @@ impl Node {
             };
             connect(config, &settings, info, events.clone(), events.clone()).unwrap_or_else(|error| {
                 failed = Some(error);
-                Arc::new(Cluster::alone(config, events))
+                Arc::new(Cluster::standalone(config, events))
             })
         });
         failed.map_or(Ok(node), Err)

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use bytes::Bytes;
 use signalbox_cluster::{
     BusDelivery, Delivery, DeliverySink, NodeTag, Owner, ShardId,
-    link::{Answer, Handler},
+    link::{Handler, Responder},
 };
 use signalbox_telemetry::Metrics;
 
@@ -76,7 +76,7 @@ impl DeliverySink for ClusterEvents {
         }
     }
 
-    fn told(&self, _: Owner, payload: Bytes) {
+    fn deliver_node_message(&self, _: Owner, payload: Bytes) {
         if let Some(peering) = self.peering() {
             peering.handle_node_message(&payload);
         }
@@ -84,7 +84,7 @@ impl DeliverySink for ClusterEvents {
 }
 
 impl Handler for ClusterEvents {
-    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer) {
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder) {
         let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
         match protocol::decode::<LinkRequest<'_>>(&body) {
             Ok(request) => peering.serve(from, &body, request, answer),
@@ -95,13 +95,13 @@ impl Handler for ClusterEvents {
         }
     }
 
-    fn lost(&self, from: NodeTag) {
+    fn node_lost(&self, from: NodeTag) {
         for shard in self.mailboxes.shards() {
             self.mailboxes.push(shard, ShardMessage::NodeLost(from));
         }
     }
 
-    fn told(&self, _: NodeTag, kind: u8, body: Bytes) {
+    fn notice(&self, _: NodeTag, kind: u8, body: Bytes) {
         let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
         match protocol::decode::<LinkNotice<'_>>(&body) {
             Ok(notice) => peering.handle_notice(&body, notice),

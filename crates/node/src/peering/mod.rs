@@ -26,6 +26,7 @@ use std::{
 };
 
 use signalbox_cluster::{Cluster, NodeTag, Status};
+use signalbox_node_link::RemoteNode;
 use signalbox_telemetry::Metrics;
 
 use self::{
@@ -108,7 +109,7 @@ impl Peering {
             return self.is_known(location);
         }
         match self.node_lookup.check(location.node, LOOKUP_INTERVAL * LOOKUPS) {
-            Lookup::Start => self.cluster.look_for_nodes(Instant::now()),
+            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
             Lookup::Wait => {}
             Lookup::Unknown => return false,
         }
@@ -128,7 +129,7 @@ impl Peering {
             && !self.lifecycle.is_leaving()
             && Instant::now() < until
         {
-            if self.cluster.is_steady() {
+            if self.cluster.is_stable() {
                 return true;
             }
             tokio::time::sleep(STABLE_INTERVAL).await;
@@ -139,8 +140,8 @@ impl Peering {
     /// Sends a notice over the link; `false` if the node cannot be reached. A node that cannot be told is gone, and what it should
     /// know with it.
     fn notify(&self, to: NodeTag, notice: &LinkNotice<'_>) -> bool {
-        let link = self.cluster.link().zip(self.cluster.peer(to));
-        link.is_some_and(|(link, peer)| link.tell(peer, SESSIONS, protocol::encode(notice)).is_ok())
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
+        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, protocol::encode(notice)).is_ok())
     }
 
     /// Sends a request over the link; the answer is `None` when it does not come.
@@ -149,13 +150,13 @@ impl Peering {
         to: NodeTag,
         request: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
-        let link = self.cluster.link().zip(self.cluster.peer(to));
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, protocol::encode(request)));
         async move { protocol::decode(&answer?.await.ok()?).ok() }
     }
 
     /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
     fn tell(&self, node: NodeTag, message: &NodeMessage) -> bool {
-        self.cluster.tell(Instant::now(), node, message.encode())
+        self.cluster.send_to_node(Instant::now(), node, message.encode())
     }
 }

@@ -3,7 +3,8 @@
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
-use signalbox_cluster::{Address, NodeTag, link::Answer};
+use signalbox_cluster::{Address, NodeTag};
+use signalbox_node_link::Responder;
 
 use super::Peering;
 use crate::{
@@ -30,7 +31,7 @@ impl Peering {
         from: NodeTag,
         whole: &Bytes,
         request: LinkRequest<'_>,
-        answer: Answer,
+        answer: Responder,
     ) {
         match request {
             LinkRequest::Exists { sid } => {
@@ -74,7 +75,7 @@ impl Peering {
     fn answer(
         &self,
         request: Request,
-        answer: Answer,
+        answer: Responder,
         answered: impl Future<Output = Option<LinkResponse>> + Send + 'static,
     ) {
         if self.request_here(request).is_err() {
@@ -87,7 +88,7 @@ impl Peering {
         });
     }
 
-    fn serve_poll(self: Arc<Self>, from: NodeTag, (sid, number): (Address, u64), mut answer: Answer) {
+    fn serve_poll(self: Arc<Self>, from: NodeTag, (sid, number): (Address, u64), mut answer: Responder) {
         let given_up = answer.cancelled();
         let (reply, replied) = Reply::channel();
         let peering = self.clone();

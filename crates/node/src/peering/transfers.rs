@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::AHashMap;
-use signalbox_cluster::{Address, NodeTag, link::Answer};
+use signalbox_cluster::{Address, NodeTag};
+use signalbox_node_link::Responder;
 
 use super::Peering;
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 pub(super) struct TransferAnswers(Mutex<AHashMap<(Address, u32, u64), PendingAnswer>>);
 
 struct PendingAnswer {
-    answer: Answer,
+    answer: Responder,
     /// Addresses that commands find here from now on; taken back if the session is not.
     addresses: Vec<Address>,
 }
@@ -101,7 +102,7 @@ impl Peering {
     }
 
     /// A source on another node sends a step that it wants answered.
-    pub(super) fn take_transfer(&self, from: NodeTag, request: LinkRequest<'_>, answer: Answer) {
+    pub(super) fn take_transfer(&self, from: NodeTag, request: LinkRequest<'_>, answer: Responder) {
         let (sid, connection, addresses, message) = match request {
             LinkRequest::Prepare { sid, source, connection, rooms } => {
                 let source = Location { node: from, shard: source };

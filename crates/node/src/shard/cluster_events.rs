@@ -16,7 +16,7 @@ impl Shard {
     /// The cluster speaks.
     pub(super) fn on_cluster_event(&mut self, now: Instant, delivery: Delivery) {
         match delivery {
-            Delivery::RoomChanged { room, number, change } => {
+            Delivery::RoomChanged { room, change_id: number, change } => {
                 if let Some(key) = self.rooms.find(&room) {
                     self.room_changed(key, number, &change);
                 }
@@ -26,17 +26,17 @@ impl Shard {
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.peer_message_waits(now, from, realm, src, dst, number);
             }
-            Delivery::Told { ticket, is_heard } => self.signal_told(now, ticket, is_heard),
-            Delivery::Located { ticket, node } => self.located(now, ticket, node),
+            Delivery::SentToNode { ticket, is_received } => self.signal_told(now, ticket, is_received),
+            Delivery::SocketLocated { ticket, node } => self.located(now, ticket, node),
             Delivery::Joined { ticket, .. }
             | Delivery::Refused { ticket, .. }
             | Delivery::Members { ticket, .. }
             | Delivery::Users { ticket, .. }
             | Delivery::Claimed { ticket, .. }
             | Delivery::Peers { ticket, .. }
-            | Delivery::Listening { ticket, .. }
-            | Delivery::Flushed { ticket }
-            | Delivery::Adopted { ticket } => self.answered(now, ticket, delivery),
+            | Delivery::RoomsSubscribed { ticket, .. }
+            | Delivery::OutgoingFlushed { ticket }
+            | Delivery::SessionAdopted { ticket } => self.answered(now, ticket, delivery),
         }
     }
 
@@ -65,13 +65,13 @@ impl Shard {
             (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 self.claimed(now, key, number, (realm, id), claimed);
             }
-            (Some(PendingRequest::Subscribe { sid, connection }), Delivery::Listening { is_live, .. }) => {
+            (Some(PendingRequest::Subscribe { sid, connection }), Delivery::RoomsSubscribed { is_live, .. }) => {
                 self.transfer_subscribed(sid, connection, is_live);
             }
-            (Some(PendingRequest::Flush { sid, connection }), Delivery::Flushed { .. }) => {
+            (Some(PendingRequest::Flush { sid, connection }), Delivery::OutgoingFlushed { .. }) => {
                 self.transfer_flushed(now, sid, connection)
             }
-            (Some(PendingRequest::Adopt { sid, source, connection }), Delivery::Adopted { .. }) => {
+            (Some(PendingRequest::Adopt { sid, source, connection }), Delivery::SessionAdopted { .. }) => {
                 self.session_adopted(sid, source, connection);
             }
             (Some(PendingRequest::Peers { reply }), Delivery::Peers { ids, .. }) => {

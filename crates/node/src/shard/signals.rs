@@ -57,7 +57,7 @@ impl Shard {
         let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply };
         let payload = NodeMessage::SocketOp { to, namespace, what }.encode();
         self.timers.add(now + SIGNAL_TIMEOUT, Timer::Signal { ticket });
-        let command = Command::Tell { shard: self.context.id, ticket, to: node, payload };
+        let command = Command::SendToNode { shard: self.context.id, ticket, to: node, payload };
         self.effects.submit(command);
     }
 
@@ -73,7 +73,7 @@ impl Shard {
         let Some(signal) = self.pending.signal_mut(ticket) else { return };
         signal.is_located = true;
         let (namespace, socket) = (signal.namespace.clone(), signal.to);
-        let command = Command::Locate { shard: self.context.id, ticket, namespace, socket };
+        let command = Command::LocateSocket { shard: self.context.id, ticket, namespace, socket };
         self.effects.submit(command);
     }
 

@@ -65,7 +65,7 @@ impl Shard {
                 self.request_markers(sid, self.context.id, connection);
                 let ticket = self.next_number();
                 self.pending.insert(ticket, PendingRequest::Subscribe { sid, connection });
-                self.effects.submit(Command::Listen { shard: self.context.id, ticket, rooms });
+                self.effects.submit(Command::SubscribeRooms { shard: self.context.id, ticket, rooms });
             }
         }
     }
@@ -136,7 +136,7 @@ impl Shard {
         };
         let ticket = self.next_number();
         self.pending.insert(ticket, PendingRequest::Adopt { sid, source, connection });
-        self.effects.submit(Command::Adopt {
+        self.effects.submit(Command::AdoptSession {
             shard: self.context.id,
             ticket,
             from: cursor.node,

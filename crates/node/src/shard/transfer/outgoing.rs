@@ -132,7 +132,7 @@ impl Shard {
                 // The answer comes between two versions of a room, never within one.
                 let ticket = self.next_number();
                 self.pending.insert(ticket, PendingRequest::Flush { sid, connection });
-                self.effects.submit(Command::Flush { shard: self.context.id, ticket });
+                self.effects.submit(Command::FlushOutgoing { shard: self.context.id, ticket });
             }
             SourceStep::SendSession => self.send_session(now, sid),
         }
@@ -199,7 +199,7 @@ impl Shard {
                 let sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
                 let ids: Vec<_> =
                     sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
-                let records = self.context.cluster.belongings(&memberships, &ids);
+                let records = self.context.cluster.session_records(&memberships, &ids);
                 let disowned = Effect::Disown { memberships: memberships.clone(), sockets: ids };
                 self.effects.push(disowned);
                 let unconfirmed = UnconfirmedTransfer { memberships, sockets };
