@@ -1,5 +1,5 @@
 //! The cluster as a node's shards see it. In a cluster of one the model is the store, and every step is taken at once under one
-//! lock; with a shared store the calls go to its driver, and their replies come back from there. Letters to peers that are here
+//! lock; with a shared store the calls go to its driver, and their replies come back from there. Messages to peers that are here
 //! take no lock at all.
 
 use std::{
@@ -19,19 +19,19 @@ use crate::{
     Config,
     address::{Address, NodeTag, Owner, ShardId},
     command::{BusDelivery, Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
-    link::{Link, Peer},
+    link::{Link, RemoteNode},
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{Record, RoomName},
     route::Route,
-    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, DirectMessage, NodeInfo, Reply, RoomDelta},
 };
 
 type Directory = papaya::HashMap<Arc<str>, PeerAt, RandomState>;
 
 /// A node's part of the cluster.
 pub struct Cluster {
-    outlet: Arc<dyn DeliverySink>,
+    sink: Arc<dyn DeliverySink>,
     /// Who holds which id on this node, per realm; read without a lock, written under the core's.
     directories: Vec<Directory>,
     core: Mutex<Core>,
@@ -44,16 +44,16 @@ struct Core {
     machine: Machine,
     store: Store,
     outputs: Outputs,
-    /// Letters dropped, and waits opened, so far.
+    /// Messages dropped, and waits opened, so far.
     overflows: u64,
     waits: u64,
 }
 
 enum Store {
     /// In a cluster of one.
-    Here(Box<Model>),
+    Local(Box<Model>),
     /// Shared; its driver listens here.
-    Elsewhere(UnboundedSender<ToDriver>),
+    Remote(UnboundedSender<ToDriver>),
 }
 
 /// What the driver of a shared store is asked for, in order.
@@ -66,7 +66,7 @@ pub(crate) enum ToDriver {
     /// Do not hear it any more.
     Unsubscribe(RoomName),
     /// Say something in a room, or everywhere.
-    Say { from: Owner, room: Option<RoomName>, payload: Bytes },
+    Publish { from: Owner, room: Option<RoomName>, payload: Bytes },
     /// All that was asked for before is done: say so, and end.
     End(oneshot::Sender<()>),
 }
@@ -80,7 +80,7 @@ pub enum Scope<'a> {
     Everywhere,
 }
 
-/// What became of a letter that was sent.
+/// What became of a message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
     /// It is on its way, or waits for its addressee with earlier ones.
@@ -93,7 +93,7 @@ pub enum SendOutcome {
     Overflow,
 }
 
-/// A session that moves to another node: its memberships and sockets, as [`Command::Adopt`] takes them.
+/// A session that moves to another node: its memberships and sockets, as [`Command::AdoptSession`] takes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SessionRecords {
     /// The rooms its sockets are in, and what is recorded there.
@@ -109,45 +109,45 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// A cluster of one, whose deliveries go to `outlet`.
-    pub fn alone(config: &Config, outlet: Arc<dyn DeliverySink>) -> Self {
+    /// A cluster of one, whose deliveries go to `sink`.
+    pub fn standalone(config: &Config, sink: Arc<dyn DeliverySink>) -> Self {
         let model = Model::new(config, Instant::now(), wall_clock());
-        Self::with(config, Machine::alone(config), Store::Here(Box::new(model)), outlet, Status::Online)
+        Self::with(config, Machine::standalone(config), Store::Local(Box::new(model)), sink, Status::Online)
     }
 
     /// A node of a larger cluster; `driver` makes its calls, and gives back what comes of them.
     pub(crate) fn shared(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn DeliverySink>,
+        sink: Arc<dyn DeliverySink>,
         driver: UnboundedSender<ToDriver>,
     ) -> Self {
-        Self::shared_at(config, node, outlet, driver, Instant::now(), wall_clock())
+        Self::shared_at(config, node, sink, driver, Instant::now(), wall_clock())
     }
 
     /// The same, on a clock that shows `wall_clock` (microseconds since 1970) at `now`.
     pub(crate) fn shared_at(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn DeliverySink>,
+        sink: Arc<dyn DeliverySink>,
         driver: UnboundedSender<ToDriver>,
         now: Instant,
         wall_clock: u64,
     ) -> Self {
         let machine = Machine::shared(config, node, now, wall_clock);
-        Self::with(config, machine, Store::Elsewhere(driver), outlet, Status::Joining)
+        Self::with(config, machine, Store::Remote(driver), sink, Status::Joining)
     }
 
     fn with(
         config: &Config,
         machine: Machine,
         store: Store,
-        outlet: Arc<dyn DeliverySink>,
+        sink: Arc<dyn DeliverySink>,
         status: Status,
     ) -> Self {
-        let is_shared = matches!(store, Store::Elsewhere(_));
+        let is_shared = matches!(store, Store::Remote(_));
         Self {
-            outlet,
+            sink,
             directories: config.realms.iter().map(|_| Directory::default()).collect(),
             core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
             nodes: RwLock::default(),
@@ -158,17 +158,21 @@ impl Cluster {
 
     /// Takes a command; its answer arrives in the inbox of the shard that asks.
     pub fn submit(&self, now: Instant, command: Command) {
-        let congested = |shard| self.outlet.is_congested(shard);
+        let congested = |shard| self.sink.is_congested(shard);
         self.step(now, |machine, out| machine.command(now, command, &congested, out));
     }
 
-    /// Sends a letter to whoever holds its addressee's id, or lets it wait. A sender whose id was taken over or given up is not
+    /// Sends a message to whoever holds its addressee's id, or lets it wait. A sender whose id was taken over or given up is not
     /// heard any more. `shard` sends it (on).
-    pub fn send(&self, now: Instant, shard: ShardId, letter: PeerMessage) -> SendOutcome {
-        let directory = &self.directories[usize::from(letter.realm)];
-        let is_held =
-            || directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation);
-        if letter.hops == 0 && !is_held() {
+    pub fn send(&self, now: Instant, shard: ShardId, peer_message: PeerMessage) -> SendOutcome {
+        let directory = &self.directories[usize::from(peer_message.realm)];
+        let is_held = || {
+            directory
+                .pin()
+                .get(&*peer_message.src)
+                .is_some_and(|at| at.generation == peer_message.from.generation)
+        };
+        if peer_message.hops == 0 && !is_held() {
             // A grant is told before it shows here; who has just heard of one waits until it does.
             drop(self.core.lock());
             if !is_held() {
@@ -176,14 +180,14 @@ impl Cluster {
             }
         }
         // One that was sent on too often is judged by the store alone.
-        if letter.hops < 2
-            && let Some(to) = directory.pin().get(&*letter.dst).copied()
+        if peer_message.hops < 2
+            && let Some(to) = directory.pin().get(&*peer_message.dst).copied()
         {
-            return self.offer(to, letter);
+            return self.offer(to, peer_message);
         }
         let core = &mut *self.core.lock();
         let (overflows, waits) = (core.overflows, core.waits);
-        core.machine.letter(now, shard, letter, &mut core.outputs);
+        core.machine.peer_message(now, shard, peer_message, &mut core.outputs);
         self.run(core, now);
         match (core.overflows == overflows, core.waits == waits) {
             (_, false) => SendOutcome::Waits,
@@ -192,8 +196,8 @@ impl Cluster {
         }
     }
 
-    fn offer(&self, to: PeerAt, letter: PeerMessage) -> SendOutcome {
-        let offered = self.outlet.offer(to.shard, Delivery::PeerMessage { to, letter });
+    fn offer(&self, to: PeerAt, peer_message: PeerMessage) -> SendOutcome {
+        let offered = self.sink.offer(to.shard, Delivery::PeerMessage { to, peer_message });
         if offered { SendOutcome::Taken } else { SendOutcome::Overflow }
     }
 
@@ -242,8 +246,8 @@ impl Cluster {
     }
 
     /// Whether the store was there for long enough that nodes have written their parts again, should it have been away.
-    pub fn is_steady(&self) -> bool {
-        self.core.lock().machine.is_steady()
+    pub fn is_stable(&self) -> bool {
+        self.core.lock().machine.is_stable()
     }
 
     /// A node of the cluster, as far as this one knows.
@@ -262,62 +266,63 @@ impl Cluster {
     }
 
     /// Where a node is reached over the link.
-    pub fn peer(&self, tag: NodeTag) -> Option<Peer> {
-        Some(Peer { tag, addr: self.nodes.read().get(&tag)?.link? })
+    pub fn peer(&self, tag: NodeTag) -> Option<RemoteNode> {
+        Some(RemoteNode { tag, addr: self.nodes.read().get(&tag)?.link? })
     }
 
     /// Asks the store who is in the cluster; the answer shows in [`Cluster::nodes`] soon.
-    pub fn look_for_nodes(&self, now: Instant) {
-        self.step(now, |machine, out| machine.look_for_nodes(now, out));
+    pub fn refresh_nodes(&self, now: Instant) {
+        self.step(now, |machine, out| machine.refresh_nodes(now, out));
     }
 
-    /// Says something to other nodes: [`DeliverySink::heard`] brings it there. Not to this one; at most once; in the order in which it
+    /// Says something to other nodes: [`DeliverySink::deliver_broadcast`] brings it there. Not to this one; at most once; in the order in which it
     /// was said in the same scope. While the store is away nobody hears it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
         if !self.is_shared() {
             return;
         }
         let core = self.core.lock();
-        if let Store::Elsewhere(driver) = &core.store
+        if let Store::Remote(driver) = &core.store
             && core.machine.is_online(now)
         {
             let room = match scope {
                 Scope::Room(room) => Some(room.clone()),
                 Scope::Everywhere => None,
             };
-            let _ = driver.send(ToDriver::Say { from: core.machine.owner(), room, payload });
+            let _ = driver.send(ToDriver::Publish { from: core.machine.owner(), room, payload });
         }
     }
 
-    /// Tells one node something: [`DeliverySink::told`] brings it there, at most once. `false` when the store is away.
-    pub fn tell(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
+    /// Tells one node something: [`DeliverySink::deliver_node_message`] brings it there, at most once. `false` when the store is away.
+    pub fn send_to_node(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
         let core = self.core.lock();
-        let Store::Elsewhere(driver) = &core.store else { return false };
+        let Store::Remote(driver) = &core.store else { return false };
         let is_online = core.machine.is_online(now);
         if is_online {
-            let call = Call::Tell { from: core.machine.owner(), to, message: ToNode::Other(payload) };
-            let _ = driver.send(ToDriver::Call(Box::new((call, Pending::Nobody))));
+            let call =
+                Call::SendDirect { from: core.machine.owner(), to, message: DirectMessage::Payload(payload) };
+            let _ = driver.send(ToDriver::Call(Box::new((call, Pending::None))));
         }
         is_online
     }
 
-    /// What belongs to a session that is to move to another node. It stays this node's until [`Cluster::disown`].
-    pub fn belongings(
+    /// What belongs to a session that is to move to another node. It stays this node's until [`Cluster::release_session`].
+    pub fn session_records(
         &self,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
     ) -> SessionRecords {
-        self.core.lock().machine.belongings(memberships, sockets)
+        self.core.lock().machine.session_records(memberships, sockets)
     }
 
     /// What belonged to a session is another node's now.
-    pub fn disown(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
-        self.core.lock().machine.disown(memberships, sockets);
+    pub fn release_session(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
+        self.core.lock().machine.release_session(memberships, sockets);
     }
 
     /// This node drains, or not: others are told.
     pub fn set_draining(&self, now: Instant, is_draining: bool) {
-        self.core.lock().machine.describe(now, |node| node.is_draining = is_draining);
+        self.core.lock().machine.update_node_info(now, |node| node.is_draining = is_draining);
     }
 
     /// Leaves the cluster; what is left of this node's records goes with it. Done when the store has heard of it, or cannot be
@@ -325,15 +330,15 @@ impl Cluster {
     pub async fn leave(&self, now: Instant) {
         self.step(now, |machine, out| machine.leave_cluster(now, out));
         let (end, ended) = oneshot::channel();
-        tell_driver(&self.core.lock().store, ToDriver::End(end));
+        send_to_driver(&self.core.lock().store, ToDriver::End(end));
         // Without a driver it is done at once.
         let _ = ended.await;
     }
 
     /// Ends the driver without a word, as a crash does.
     #[cfg(test)]
-    pub(crate) fn die(&self) {
-        tell_driver(&self.core.lock().store, ToDriver::End(oneshot::channel().0));
+    pub(crate) fn crash(&self) {
+        send_to_driver(&self.core.lock().store, ToDriver::End(oneshot::channel().0));
     }
 
     /// The machine, for a simulation to look at.
@@ -354,45 +359,45 @@ impl Cluster {
         while let Some(output) = core.outputs.pop_front() {
             match output {
                 Output::Call(call, pending) => match &mut core.store {
-                    Store::Here(model) => {
+                    Store::Local(model) => {
                         let (reply, published) = model.execute(call, now);
                         // Published before it is answered: whoever joins is told of what came before by the answer.
                         for delta in published {
-                            core.machine.bus(delta, &mut core.outputs);
+                            core.machine.bus_delta(delta, &mut core.outputs);
                         }
                         core.machine.reply(now, pending, reply, &mut core.outputs);
                     }
-                    Store::Elsewhere(driver) => {
+                    Store::Remote(driver) => {
                         if let Err(refused) = driver.send(ToDriver::Call(Box::new((call, pending)))) {
                             // The driver is gone: the node stops.
                             let ToDriver::Call(call) = refused.0 else { continue };
                             let (_, pending) = *call;
-                            let reply = Reply::Failed { maybe: false };
+                            let reply = Reply::Failed { may_have_run: false };
                             core.machine.reply(now, pending, reply, &mut core.outputs);
                         }
                     }
                 },
                 Output::Deliver(shard, delivery) => {
                     core.waits += u64::from(matches!(delivery, Delivery::Waiting { .. }));
-                    self.outlet.deliver(shard, delivery);
+                    self.sink.deliver(shard, delivery);
                 }
-                Output::Offer(to, letter) => {
-                    if self.offer(to, letter) == SendOutcome::Overflow {
+                Output::Offer(to, peer_message) => {
+                    if self.offer(to, peer_message) == SendOutcome::Overflow {
                         core.overflows += 1;
                     }
                 }
-                Output::Held { realm, id, at } => {
+                Output::ClaimHeld { realm, id, at } => {
                     self.directories[usize::from(realm)].pin().insert(id, at);
                 }
-                Output::Freed { realm, id, generation } => {
+                Output::ClaimFreed { realm, id, generation } => {
                     let directory = self.directories[usize::from(realm)].pin();
                     if directory.get(&*id).is_some_and(|at| at.generation == generation) {
                         directory.remove(&*id);
                     }
                 }
                 Output::Overflow => core.overflows += 1,
-                Output::Subscribe(room) => tell_driver(&core.store, ToDriver::Subscribe(room)),
-                Output::Unsubscribe(room) => tell_driver(&core.store, ToDriver::Unsubscribe(room)),
+                Output::Subscribe(room) => send_to_driver(&core.store, ToDriver::Subscribe(room)),
+                Output::Unsubscribe(room) => send_to_driver(&core.store, ToDriver::Unsubscribe(room)),
                 Output::Nodes(nodes) => {
                     let nodes = nodes.into_iter().map(|node| (node.owner.tag, node)).collect();
                     *self.nodes.write() = Arc::new(nodes);
@@ -417,11 +422,11 @@ impl Cluster {
 
     /// A room has changed.
     pub(crate) fn room_changed(&self, now: Instant, delta: RoomDelta) {
-        self.step(now, |machine, out| machine.bus(delta, out));
+        self.step(now, |machine, out| machine.bus_delta(delta, out));
     }
 
     /// Something was said, in a room or everywhere.
-    pub(crate) fn said(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
+    pub(crate) fn received_broadcast(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
         // Held until all shards have it: see [`Cluster::barrier`].
         let core = self.core.lock();
         if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
@@ -434,18 +439,18 @@ impl Cluster {
             },
             None => (None, true),
         };
-        self.outlet.heard(BusDelivery { from, room, route, is_current, payload });
+        self.sink.deliver_broadcast(BusDelivery { from, room, route, is_current, payload });
     }
 
     /// A node told this one something.
-    pub(crate) fn told(&self, now: Instant, from: Owner, message: ToNode) {
+    pub(crate) fn received_direct(&self, now: Instant, from: Owner, message: DirectMessage) {
         match message {
-            ToNode::Other(payload) => {
+            DirectMessage::Payload(payload) => {
                 if !self.core.lock().machine.is_dead(from) {
-                    self.outlet.told(from, payload);
+                    self.sink.deliver_node_message(from, payload);
                 }
             }
-            message => self.step(now, |machine, out| machine.told(now, from, message, out)),
+            message => self.step(now, |machine, out| machine.direct_message(now, from, message, out)),
         }
     }
 
@@ -455,8 +460,8 @@ impl Cluster {
     }
 
     /// What was said in a room, or in all, may have been missed.
-    pub(crate) fn unheard(&self, room: Option<&RoomName>) {
-        self.core.lock().machine.unheard(room);
+    pub(crate) fn subscription_lost(&self, room: Option<&RoomName>) {
+        self.core.lock().machine.subscription_lost(room);
     }
 
     /// What is told to this node, or to all, may have been missed; its rooms were heard all the time.
@@ -465,8 +470,8 @@ impl Cluster {
     }
 
     /// What is told to this node is heard, again.
-    pub(crate) fn bus_back(&self, now: Instant) {
-        self.step(now, |machine, out| machine.bus_back(now, out));
+    pub(crate) fn bus_restored(&self, now: Instant) {
+        self.step(now, |machine, out| machine.bus_restored(now, out));
     }
 
     /// The connection to the store was lost.
@@ -483,8 +488,8 @@ impl Cluster {
 /// Marks, in [`Cluster::status`], a node whose store is shared.
 const SHARED: u8 = 0x80;
 
-fn tell_driver(store: &Store, what: ToDriver) {
-    if let Store::Elsewhere(driver) = store {
+fn send_to_driver(store: &Store, what: ToDriver) {
+    if let Store::Remote(driver) = store {
         let _ = driver.send(what);
     }
 }

@@ -32,8 +32,8 @@ mod store;
 pub use address::{Address, NodeTag, Owner, ShardId};
 pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};
 pub use command::{
-    BusDelivery, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId, Refused,
-    Sender, Ticket,
+    BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
+    Refused, Sender, Ticket,
 };
 pub use machine::Status;
 pub use record::{MemberEvent, Record, RoomName};

@@ -122,7 +122,7 @@ impl DeliverySink for Inboxes {
         self.is_full(shard)
     }
 
-    fn heard(&self, heard: BusDelivery) {
+    fn deliver_broadcast(&self, heard: BusDelivery) {
         match BusMessage::decode(heard.from.tag, &heard.payload) {
             Ok(BusMessage::Broadcast(broadcast)) => {
                 let tell = |shard| {
@@ -143,7 +143,7 @@ impl DeliverySink for Inboxes {
         }
     }
 
-    fn told(&self, _: Owner, payload: Bytes) {
+    fn deliver_node_message(&self, _: Owner, payload: Bytes) {
         if let Some(node) = self.node() {
             node.told(&payload);
         }

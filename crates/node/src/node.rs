@@ -130,7 +130,7 @@ impl Node {
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
         Self::build(config, app, metrics, policy, |config, _, outlet| {
-            Arc::new(Cluster::alone(config, outlet))
+            Arc::new(Cluster::standalone(config, outlet))
         })
     }
 
@@ -160,7 +160,7 @@ impl Node {
             };
             connect(config, &settings, info, outlet.clone(), outlet.clone()).unwrap_or_else(|error| {
                 failed = Some(error);
-                Arc::new(Cluster::alone(config, outlet))
+                Arc::new(Cluster::standalone(config, outlet))
             })
         });
         failed.map_or(Ok(node), Err)

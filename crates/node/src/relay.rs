@@ -60,7 +60,7 @@ impl NodeShared {
             return self.is_known(place);
         }
         match self.node_lookup.meet(place.node, LOOK * LOOKS) {
-            Lookup::Look => self.cluster.look_for_nodes(Instant::now()),
+            Lookup::Look => self.cluster.refresh_nodes(Instant::now()),
             Lookup::Wait => {}
             Lookup::Unknown => return false,
         }
@@ -86,7 +86,7 @@ impl NodeShared {
     /// know with it.
     pub(crate) fn link_tell(&self, to: NodeTag, told: &LinkNotice<'_>) -> bool {
         let link = self.cluster.link().zip(self.cluster.peer(to));
-        link.is_some_and(|(link, peer)| link.tell(peer, SESSIONS, wire::encode(told)).is_ok())
+        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, wire::encode(told)).is_ok())
     }
 
     /// Asks a node something; the answer is `None` when it does not come.

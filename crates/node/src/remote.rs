@@ -177,7 +177,7 @@ impl NodeShared {
 
     /// Tells another node something, at most once; `false` if that cannot be done now.
     pub(crate) fn tell(&self, node: NodeTag, word: &NodeMessage) -> bool {
-        self.cluster.tell(std::time::Instant::now(), node, word.encode())
+        self.cluster.send_to_node(std::time::Instant::now(), node, word.encode())
     }
 }
 

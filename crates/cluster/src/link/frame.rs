@@ -10,17 +10,17 @@ const HEAD: usize = 10;
 #[repr(u8)]
 pub(super) enum Type {
     Request = 1,
-    Answer,
+    Response,
     Refused,
     Cancel,
-    Tell,
+    Notice,
     Ping,
     Pong,
 }
 
 impl Type {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Request, Self::Answer, Self::Refused, Self::Cancel, Self::Tell, Self::Ping, Self::Pong]
+        [Self::Request, Self::Response, Self::Refused, Self::Cancel, Self::Notice, Self::Ping, Self::Pong]
             .into_iter()
             .find(|of| *of as u8 == byte)
     }
@@ -29,7 +29,7 @@ impl Type {
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
-    pub(super) of: Type,
+    pub(super) frame_type: Type,
     /// Of the question.
     pub(super) number: u64,
     pub(super) kind: u8,
@@ -37,8 +37,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn bare(of: Type, number: u64) -> Self {
-        Self { of, number, kind: 0, body: Bytes::new() }
+    pub(super) fn bare(frame_type: Type, number: u64) -> Self {
+        Self { frame_type, number, kind: 0, body: Bytes::new() }
     }
 
     /// Bytes on the wire.
@@ -54,7 +54,7 @@ impl Frame {
     pub(super) fn write(&self, buffer: &mut BytesMut) {
         buffer.reserve(self.len());
         buffer.put_u32((HEAD + self.body.len()) as u32);
-        buffer.put_u8(self.of as u8);
+        buffer.put_u8(self.frame_type as u8);
         buffer.put_u64(self.number);
         buffer.put_u8(self.kind);
         buffer.extend_from_slice(&self.body);
@@ -72,9 +72,9 @@ impl Frame {
         }
         buffer.advance(4);
         let mut frame = buffer.split_to(length).freeze();
-        let of = Type::of(frame.get_u8()).ok_or(Malformed)?;
+        let frame_type = Type::of(frame.get_u8()).ok_or(Malformed)?;
         let (number, kind) = (frame.get_u64(), frame.get_u8());
-        Ok(Some(Self { of, number, kind, body: frame }))
+        Ok(Some(Self { frame_type, number, kind, body: frame }))
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         #[test]
         fn frames_are_read_back_in_pieces(bodies in prop::collection::vec(any::<Vec<u8>>(), 1..5), cut in 1_usize..20) {
             let frames: Vec<Frame> = bodies.into_iter().enumerate()
-                .map(|(number, body)| Frame { of: Type::Tell, number: number as u64, kind: 7, body: body.into() })
+                .map(|(number, body)| Frame { frame_type: Type::Notice, number: number as u64, kind: 7, body: body.into() })
                 .collect();
             let mut wire = BytesMut::new();
             frames.iter().for_each(|frame| frame.write(&mut wire));

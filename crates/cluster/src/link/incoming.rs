@@ -1,4 +1,4 @@
-//! Connections of other nodes: their questions are handed on, and the answers written in the order they come.
+//! Connections of other nodes: their in_flight are handed on, and the responses written in the order they come.
 
 use std::sync::Arc;
 
@@ -18,29 +18,29 @@ use tokio::{
 use super::{
     Handler, Shared,
     frame::{Frame, Type},
-    hello,
+    handshake,
 };
 use crate::address::NodeTag;
 
 /// Connections that may be saying hello at once.
-const STRANGERS: usize = 64;
+const MAX_UNAUTHENTICATED: usize = 64;
 /// Questions of one node that may be unanswered at once: each may be a client's poll.
-const QUESTIONS: usize = 65_536;
+const MAX_IN_FLIGHT: usize = 65_536;
 /// Frames written at once.
 const BATCH: usize = 64;
 
 /// The way back for one answer. Dropping it refuses.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Responder {
     number: u64,
-    answers: Option<UnboundedSender<Frame>>,
+    responses: Option<UnboundedSender<Frame>>,
     cancelled: Option<oneshot::Receiver<()>>,
 }
 
-impl Answer {
+impl Responder {
     /// Answers.
     pub fn send(mut self, body: Bytes) {
-        self.give(Frame { of: Type::Answer, number: self.number, kind: 0, body });
+        self.give(Frame { frame_type: Type::Response, number: self.number, kind: 0, body });
     }
 
     /// Resolves when whoever asked has given up, or its connection is gone. May be taken once.
@@ -56,36 +56,36 @@ impl Answer {
     }
 
     fn give(&mut self, frame: Frame) {
-        if let Some(answers) = self.answers.take() {
+        if let Some(responses) = self.responses.take() {
             // A connection that is gone needs none.
-            let _ = answers.send(frame);
+            let _ = responses.send(frame);
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for Responder {
     fn drop(&mut self) {
         self.give(Frame::bare(Type::Refused, self.number));
     }
 }
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let unauthenticated = Arc::new(Semaphore::new(MAX_UNAUTHENTICATED));
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
             // Out of files: others may be closed meanwhile.
             tokio::time::sleep(shared.limits.connect).await;
             continue;
         };
-        let Ok(stranger) = strangers.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = unauthenticated.clone().try_acquire_owned() else { continue };
         let (shared, handler) = (shared.clone(), handler.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let hello = hello::answer(&mut stream, &shared.secret, shared.tag);
-            let Ok(Some(from)) = timeout(2 * shared.limits.connect, hello).await else { return };
-            drop(stranger);
+            let handshake = handshake::accept(&mut stream, &shared.secret, shared.tag);
+            let Ok(Some(from)) = timeout(2 * shared.limits.connect, handshake).await else { return };
+            drop(permit);
             if !serve(stream, &shared, &*handler, from).await {
-                handler.lost(from);
+                handler.node_lost(from);
             }
         });
     }
@@ -95,8 +95,8 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
 /// have opened another one already.
 async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
     let (mut reader, mut writer) = stream.split();
-    let (answers, mut answered) = unbounded_channel();
-    let mut questions: AHashMap<u64, oneshot::Sender<()>> = AHashMap::new();
+    let (responses, mut answered) = unbounded_channel();
+    let mut in_flight: AHashMap<u64, oneshot::Sender<()>> = AHashMap::new();
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
@@ -107,7 +107,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
             _ = answered.recv_many(&mut batch, BATCH), if write.is_empty() => {
                 wrote = Instant::now();
                 for frame in batch.drain(..) {
-                    questions.remove(&frame.number);
+                    in_flight.remove(&frame.number);
                     // One that the other end would take for nonsense would cost all others their connection.
                     match frame.fits(shared.limits.frame) {
                         true => frame.write(&mut write),
@@ -115,7 +115,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
                     }
                 }
             }
-            // Who does not read its answers is not waited for.
+            // Who does not read its responses is not waited for.
             written = timeout_at(wrote + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
                 if !matches!(written, Ok(Ok(1..))) {
                     return false;
@@ -125,16 +125,16 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
             count = reader.read_buf(&mut read) => {
                 match count {
                     Ok(1..) => {}
-                    Ok(0) => return questions.is_empty() && used.elapsed() + shared.limits.silence >= shared.limits.idle,
+                    Ok(0) => return in_flight.is_empty() && used.elapsed() + shared.limits.silence >= shared.limits.idle,
                     Err(_) => return false,
                 }
                 loop {
                     match Frame::read(&mut read, shared.limits.frame) {
                         Ok(Some(frame)) => {
-                            if frame.of != Type::Ping {
+                            if frame.frame_type != Type::Ping {
                                 used = Instant::now();
                             }
-                            if !take(frame, handler, from, &answers, &mut questions) {
+                            if !take(frame, handler, from, &responses, &mut in_flight) {
                                 return false;
                             }
                         }
@@ -152,26 +152,26 @@ fn take(
     frame: Frame,
     handler: &dyn Handler,
     from: NodeTag,
-    answers: &UnboundedSender<Frame>,
-    questions: &mut AHashMap<u64, oneshot::Sender<()>>,
+    responses: &UnboundedSender<Frame>,
+    in_flight: &mut AHashMap<u64, oneshot::Sender<()>>,
 ) -> bool {
-    let Frame { of, number, kind, body } = frame;
-    match of {
+    let Frame { frame_type, number, kind, body } = frame;
+    match frame_type {
         Type::Request => {
             let (cancel, cancelled) = oneshot::channel();
-            let answers = Some(answers.clone());
-            let answer = Answer { number, answers, cancelled: Some(cancelled) };
-            if questions.len() >= QUESTIONS {
+            let responses = Some(responses.clone());
+            let answer = Responder { number, responses, cancelled: Some(cancelled) };
+            if in_flight.len() >= MAX_IN_FLIGHT {
                 // Dropped, and so refused.
                 return true;
             }
-            questions.insert(number, cancel);
+            in_flight.insert(number, cancel);
             handler.request(from, kind, body, answer);
         }
-        Type::Cancel => drop(questions.remove(&number)),
-        Type::Tell => handler.told(from, kind, body),
-        Type::Ping => drop(answers.send(Frame::bare(Type::Pong, u64::MAX))),
-        Type::Answer | Type::Refused | Type::Pong => return false,
+        Type::Cancel => drop(in_flight.remove(&number)),
+        Type::Notice => handler.notice(from, kind, body),
+        Type::Ping => drop(responses.send(Frame::bare(Type::Pong, u64::MAX))),
+        Type::Response | Type::Refused | Type::Pong => return false,
     }
     true
 }

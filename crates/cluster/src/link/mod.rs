@@ -3,14 +3,14 @@
 //!
 //! - `frame`: length-prefixed frames.
 //! - `hello`: both ends prove that they know the cluster's secret, and who they are.
-//! - `outgoing`: a connection to another node, opened when it is needed: questions and their answers.
+//! - `outgoing`: a connection to another node, opened when it is needed: in_flight and their responses.
 //! - `incoming`: the other end.
 //!
 //! One connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated and not encrypted:
 //! nodes of a cluster are meant to share a network that nobody else writes to.
 
 mod frame;
-mod hello;
+mod handshake;
 mod incoming;
 mod outgoing;
 #[cfg(test)]
@@ -31,11 +31,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
 
-pub use hello::Secret;
-pub use incoming::Answer;
+pub use handshake::Secret;
+pub use incoming::Responder;
 
 use crate::address::NodeTag;
-use outgoing::{Outgoing, Sending};
+use outgoing::{Outbound, Outgoing};
 
 /// Sizes and times.
 #[derive(Debug, Clone)]
@@ -66,8 +66,8 @@ impl Default for Limits {
 
 /// A node, and where its link listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Peer {
-    /// Which node; who else answers there is not it.
+pub struct RemoteNode {
+    /// Which node; who else responses there is not it.
     pub tag: NodeTag,
     /// Its address.
     pub addr: SocketAddr,
@@ -96,11 +96,11 @@ pub enum LinkError {
 /// What a node does with what others ask.
 pub trait Handler: Send + Sync {
     /// A question; `answer` may be given later, from any thread. Dropping it refuses.
-    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer);
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder);
     /// Something that needs no answer.
-    fn told(&self, from: NodeTag, kind: u8, body: Bytes);
+    fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
     /// A node's connection has ended, and not because nobody needed it: the node has died.
-    fn lost(&self, _: NodeTag) {}
+    fn node_lost(&self, _: NodeTag) {}
 }
 
 /// A node's link to all others. Cheap to clone; usable from any thread.
@@ -115,7 +115,7 @@ struct Shared {
     secret: Secret,
     limits: Limits,
     runtime: Handle,
-    outgoing: Mutex<AHashMap<Peer, Arc<Outgoing>>>,
+    outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
     numbers: AtomicU64,
 }
 
@@ -160,61 +160,61 @@ impl Link {
     /// Asks a node. Dropping the future tells the node that the answer is not wanted any more.
     pub fn request(
         &self,
-        to: Peer,
+        to: RemoteNode,
         kind: u8,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, LinkError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let asked = self.send(to, Sending::Request { number, kind, body, reply });
+        let asked = self.send(to, Outbound::Request { number, kind, body, reply });
         let link = self.clone();
         async move {
             asked?;
-            let mut given_up = GivenUp { link, to, number: Some(number) };
+            let mut cancel_on_drop = CancelOnDrop { link, to, number: Some(number) };
             let answer = answer.await.unwrap_or(Err(LinkError::Broken));
-            given_up.number = None;
+            cancel_on_drop.number = None;
             answer
         }
     }
 
-    /// Tells a node something, in order with the questions to it.
+    /// Tells a node something, in order with the in_flight to it.
     ///
     /// # Errors
     /// Too much waits for the node already.
-    pub fn tell(&self, to: Peer, kind: u8, body: Bytes) -> Result<(), LinkError> {
-        self.send(to, Sending::Tell { kind, body })
+    pub fn notify(&self, to: RemoteNode, kind: u8, body: Bytes) -> Result<(), LinkError> {
+        self.send(to, Outbound::Notice { kind, body })
     }
 
-    fn send(&self, to: Peer, sending: Sending) -> Result<(), LinkError> {
+    fn send(&self, to: RemoteNode, outbound: Outbound) -> Result<(), LinkError> {
         let outgoing = &mut *self.shared.outgoing.lock();
-        let sending = match outgoing.get(&to) {
-            Some(connection) => match connection.send(sending) {
+        let outbound = match outgoing.get(&to) {
+            Some(connection) => match connection.send(outbound) {
                 Ok(sent) => return sent,
                 // It has ended this very moment; a new one begins.
-                Err(sending) => sending,
+                Err(outbound) => outbound,
             },
-            None => sending,
+            None => outbound,
         };
         let connection = Outgoing::open(self.shared.clone(), to);
-        let sent = connection.send(sending).unwrap_or(Err(LinkError::Broken));
+        let sent = connection.send(outbound).unwrap_or(Err(LinkError::Broken));
         outgoing.insert(to, connection);
         sent
     }
 }
 
 /// Tells the node when whoever asked gives up.
-struct GivenUp {
+struct CancelOnDrop {
     link: Link,
-    to: Peer,
+    to: RemoteNode,
     number: Option<u64>,
 }
 
-impl Drop for GivenUp {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some(number) = self.number.take() {
             let connection = self.link.shared.outgoing.lock().get(&self.to).cloned();
             if let Some(connection) = connection {
-                let _ = connection.send(Sending::Cancel { number });
+                let _ = connection.send(Outbound::Cancel { number });
             }
         }
     }

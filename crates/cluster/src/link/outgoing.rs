@@ -1,4 +1,4 @@
-//! A connection to another node: what is sent on it, and the answers that come back.
+//! A connection to another node: what is sent on it, and the responses that come back.
 
 use std::sync::{
     Arc,
@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use super::{
-    LinkError, Peer, Shared,
+    LinkError, RemoteNode, Shared,
     frame::{Frame, Type},
-    hello,
+    handshake,
 };
 
 type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
@@ -29,16 +29,16 @@ type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
 const BATCH: usize = 64;
 
 /// Something for the node.
-pub(super) enum Sending {
+pub(super) enum Outbound {
     Request { number: u64, kind: u8, body: Bytes, reply: Reply },
     Cancel { number: u64 },
-    Tell { kind: u8, body: Bytes },
+    Notice { kind: u8, body: Bytes },
 }
 
-impl Sending {
+impl Outbound {
     fn size(&self) -> usize {
         match self {
-            Self::Request { body, .. } | Self::Tell { body, .. } => body.len(),
+            Self::Request { body, .. } | Self::Notice { body, .. } => body.len(),
             Self::Cancel { .. } => 0,
         }
     }
@@ -51,7 +51,7 @@ impl Sending {
 }
 
 pub(super) struct Outgoing {
-    sender: UnboundedSender<Sending>,
+    sender: UnboundedSender<Outbound>,
     /// Bytes that wait to be written.
     waiting: Arc<AtomicUsize>,
     limit: usize,
@@ -60,7 +60,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Begins a connection; it ends by itself.
-    pub(super) fn open(shared: Arc<Shared>, to: Peer) -> Arc<Self> {
+    pub(super) fn open(shared: Arc<Shared>, to: RemoteNode) -> Arc<Self> {
         let (sender, receiver) = unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let (limit, largest) = (shared.limits.waiting, shared.limits.frame);
@@ -78,24 +78,24 @@ impl Outgoing {
                 }
             }
             connection.receiver.close();
-            while let Ok(sending) = connection.receiver.try_recv() {
-                sending.refuse(error);
+            while let Ok(outbound) = connection.receiver.try_recv() {
+                outbound.refuse(error);
             }
         });
         connection
     }
 
     /// Sends something. Gives it back if the connection has ended.
-    pub(super) fn send(&self, sending: Sending) -> Result<Result<(), LinkError>, Sending> {
-        let size = sending.size();
+    pub(super) fn send(&self, outbound: Outbound) -> Result<Result<(), LinkError>, Outbound> {
+        let size = outbound.size();
         // What is larger than a frame may be never fits; what is not fits into an empty queue.
         let waiting = self.waiting.load(Ordering::Relaxed);
         if size + 64 > self.largest || waiting > 0 && waiting + size > self.limit {
-            sending.refuse(LinkError::Full);
+            outbound.refuse(LinkError::Full);
             return Ok(Err(LinkError::Full));
         }
         self.waiting.fetch_add(size, Ordering::Relaxed);
-        match self.sender.send(sending) {
+        match self.sender.send(outbound) {
             Ok(()) => Ok(Ok(())),
             Err(refused) => {
                 self.waiting.fetch_sub(size, Ordering::Relaxed);
@@ -107,8 +107,8 @@ impl Outgoing {
 
 struct Connection {
     shared: Arc<Shared>,
-    to: Peer,
-    receiver: UnboundedReceiver<Sending>,
+    to: RemoteNode,
+    receiver: UnboundedReceiver<Outbound>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -131,7 +131,7 @@ impl Connection {
     async fn connect(&self) -> Result<TcpStream, LinkError> {
         let mut stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
         let _ = stream.set_nodelay(true);
-        hello::ask(&mut stream, &self.shared.secret, self.shared.tag, self.to.tag).await?;
+        handshake::initiate(&mut stream, &self.shared.secret, self.shared.tag, self.to.tag).await?;
         Ok(stream)
     }
 
@@ -155,9 +155,9 @@ impl Connection {
                     }
                     used = Instant::now();
                     wrote = used;
-                    writing = batch.iter().map(Sending::size).sum();
-                    for sending in batch.drain(..) {
-                        if let Some(frame) = frame(sending, pending) {
+                    writing = batch.iter().map(Outbound::size).sum();
+                    for outbound in batch.drain(..) {
+                        if let Some(frame) = frame(outbound, pending) {
                             frame.write(&mut write);
                         }
                     }
@@ -205,21 +205,21 @@ impl Connection {
     }
 }
 
-fn frame(sending: Sending, pending: &mut AHashMap<u64, Reply>) -> Option<Frame> {
-    match sending {
-        Sending::Request { number, kind, body, reply } => {
+fn frame(outbound: Outbound, pending: &mut AHashMap<u64, Reply>) -> Option<Frame> {
+    match outbound {
+        Outbound::Request { number, kind, body, reply } => {
             pending.insert(number, reply);
-            Some(Frame { of: Type::Request, number, kind, body })
+            Some(Frame { frame_type: Type::Request, number, kind, body })
         }
         // Without a question there is nothing to be given up: it was answered meanwhile.
-        Sending::Cancel { number } => pending.remove(&number).map(|_| Frame::bare(Type::Cancel, number)),
-        Sending::Tell { kind, body } => Some(Frame { of: Type::Tell, number: 0, kind, body }),
+        Outbound::Cancel { number } => pending.remove(&number).map(|_| Frame::bare(Type::Cancel, number)),
+        Outbound::Notice { kind, body } => Some(Frame { frame_type: Type::Notice, number: 0, kind, body }),
     }
 }
 
 fn answer(frame: Frame, pending: &mut AHashMap<u64, Reply>) {
-    let answer = match frame.of {
-        Type::Answer => Ok(frame.body),
+    let answer = match frame.frame_type {
+        Type::Response => Ok(frame.body),
         Type::Refused => Err(LinkError::Refused),
         _ => return,
     };

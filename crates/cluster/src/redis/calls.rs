@@ -20,7 +20,7 @@ use crate::{
     },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
-    store::{Call, Loss, Pulse, Reply, Stamp, Standing, Wants},
+    store::{Call, ClaimRank, HeartbeatReply, Reply, RoomVersion, SnapshotRequest, TakeoverNotice},
 };
 
 /// Bytes of a claim that say who holds it.
@@ -34,8 +34,8 @@ pub(super) struct Context {
     pub(super) keys: Keys,
     pub(super) scripts: Scripts,
     pub(super) realms: Vec<String>,
-    /// How long a letter may wait, in milliseconds; its sender is told earlier.
-    pub(super) patience: u128,
+    /// How long a message may wait, in milliseconds; its sender is told earlier.
+    pub(super) expire_timeout_ms: u128,
     /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
     pub(super) publish: &'static str,
 }
@@ -74,14 +74,14 @@ fn room_entry(room: &RoomName, socket: Address) -> Vec<u8> {
     entry("r", &room.namespace, &rest)
 }
 
-/// A waiting letter: whether it is binary, and its payload.
-fn letter_bytes(frame: &Frame) -> Vec<u8> {
+/// A waiting message: whether it is binary, and its payload.
+fn peer_message_bytes(frame: &Frame) -> Vec<u8> {
     let mut bytes = vec![u8::from(frame.is_binary())];
     bytes.extend_from_slice(frame.payload());
     bytes
 }
 
-fn read_letter(bytes: &[u8]) -> Option<Frame> {
+fn read_peer_message(bytes: &[u8]) -> Option<Frame> {
     let src = usize::from(u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?));
     let (is_binary, payload) = bytes.get(2 + src..)?.split_first()?;
     match std::str::from_utf8(payload) {
@@ -105,13 +105,13 @@ impl Context {
                 let claim = self.claim(&scripts.claim, *owner, realm, id);
                 one(claim.arg(claim_head(*owner, *at)).arg(&**token).switch(*full))
             }
-            Call::Reclaim { owner, at, realm, id, token, standing } => {
+            Call::Reclaim { owner, at, realm, id, token, rank } => {
                 let realm = self.realm(*realm);
                 let mut claim = holder_bytes(Holder { owner: *owner, at: *at });
-                claim.push(match standing {
-                    Standing::Granted => 0,
-                    Standing::Lapsed => 1,
-                    Standing::Alone => 2,
+                claim.push(match rank {
+                    ClaimRank::Granted => 0,
+                    ClaimRank::Expired => 1,
+                    ClaimRank::Offline => 2,
                 });
                 claim.extend_from_slice(token.as_bytes());
                 one(self.claim(&scripts.reclaim, *owner, realm, id).arg(claim))
@@ -127,21 +127,21 @@ impl Context {
                     .arg(generation.to_be_bytes())
                     .arg(owner.tag.0.to_be_bytes()))
             }
-            Call::DeliverOrQueue { letter, token, forced } => {
-                let realm = self.realm(letter.realm);
-                let partition = partition::of_peer(realm, &letter.dst);
+            Call::DeliverOrQueue { peer_message, token, forced } => {
+                let realm = self.realm(peer_message.realm);
+                let partition = partition::of_peer(realm, &peer_message.dst);
                 one(Invocation::of(&scripts.deliver)
                     .key(keys.claims(partition, realm))
-                    .key(keys.queue(realm, &letter.dst))
-                    .key(keys.waits(realm, &letter.dst))
+                    .key(keys.queue(realm, &peer_message.dst))
+                    .key(keys.waits(realm, &peer_message.dst))
                     .key(keys.numbers(partition))
-                    .arg(&*letter.dst)
+                    .arg(&*peer_message.dst)
                     .switch(*forced)
-                    .arg(&*letter.src)
-                    .arg(letter_bytes(&letter.frame))
+                    .arg(&*peer_message.src)
+                    .arg(peer_message_bytes(&peer_message.frame))
                     .arg(&**token)
-                    .number(2 * self.patience)
-                    .switch(letter.kind.is_queued())
+                    .number(2 * self.expire_timeout_ms)
+                    .switch(peer_message.kind.is_queued())
                     .number(signalbox_peerserver::queue::MAX_MESSAGES)
                     .number(signalbox_peerserver::queue::MAX_BYTES))
             }
@@ -167,9 +167,11 @@ impl Context {
                 };
                 (0..PARTITIONS).map(list).collect()
             }
-            Call::Put { owner, room, record, wants } => one(self.put(*owner, room, record, None, *wants)),
+            Call::Put { owner, room, record, snapshot } => {
+                one(self.put(*owner, room, record, None, *snapshot))
+            }
             Call::Rehome { owner, from, room, record } => {
-                one(self.put(*owner, room, record, Some(*from), Wants::Nothing(None)))
+                one(self.put(*owner, room, record, Some(*from), SnapshotRequest::None(None)))
             }
             Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
                 .key(keys.room(room))
@@ -213,11 +215,11 @@ impl Context {
                 vec![get]
             }
             Call::Heartbeat { owner, joins, node, counters, reaps } => {
-                let beat = self
+                let send_heartbeat = self
                     .nodes(&scripts.heartbeat)
                     .arg(owner_bytes(*owner))
                     .switch(*joins)
-                    .arg(wire::node(node))
+                    .arg(wire::encode_node_info(node))
                     .number(counters.claims)
                     .switch(*reaps)
                     .number(LEASE.as_millis())
@@ -227,7 +229,7 @@ impl Context {
                     .number(SWEEP.as_millis());
                 let mut info = cmd("INFO");
                 info.arg("server");
-                vec![beat.command(), info]
+                vec![send_heartbeat.command(), info]
             }
             Call::Nodes => {
                 let mut all = cmd("HVALS");
@@ -239,17 +241,17 @@ impl Context {
             Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
                 .key(keys.index(*partition, *owner))
                 .key(keys.owners(*partition))
-                .key(keys.losses(*partition, *owner))
+                .key(keys.notices(*partition, *owner))
                 .arg(keys.base(*partition))
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
                 .number(REAP)),
-            Call::Settle(Loss { by, realm, id, old }) => {
+            Call::Acknowledge(TakeoverNotice { by, realm, id, old }) => {
                 let realm = self.realm(*realm);
-                let losses = self.keys.losses(partition::of_peer(realm, id), *by);
+                let notices = self.keys.notices(partition::of_peer(realm, id), *by);
                 let mut remove = cmd("SREM");
                 let entry = [realm.as_bytes(), b"\0", id.as_bytes(), &holder_bytes(*old)].concat();
-                remove.arg(&losses[..]).arg(entry);
+                remove.arg(&notices[..]).arg(entry);
                 vec![remove]
             }
             Call::Owners => {
@@ -260,12 +262,14 @@ impl Context {
                 };
                 (0..PARTITIONS).map(list).collect()
             }
-            Call::Bury { by, owners } => {
-                let bury = self.nodes(&scripts.bury).arg(owner_bytes(*by));
-                one(owners.iter().fold(bury, |bury, owner| bury.arg(owner_bytes(*owner))))
+            Call::MarkDead { by, owners } => {
+                let mark_dead = self.nodes(&scripts.mark_dead).arg(owner_bytes(*by));
+                one(owners.iter().fold(mark_dead, |mark_dead, owner| mark_dead.arg(owner_bytes(*owner))))
             }
-            Call::Tell { from, to, message } => {
-                vec![self.publish(&keys.node_channel(*to), &wire::told(&self.realms, *from, message))]
+            Call::SendDirect { from, to, message } => {
+                vec![
+                    self.publish(&keys.node_channel(*to), &wire::encode_direct(&self.realms, *from, message)),
+                ]
             }
         }
     }
@@ -276,7 +280,7 @@ impl Context {
             .key(self.keys.claims(partition, realm))
             .key(self.keys.index(partition, owner))
             .key(self.keys.owners(partition))
-            .key(self.keys.losses(partition, owner))
+            .key(self.keys.notices(partition, owner))
             .key(self.keys.queue(realm, id))
             .key(self.keys.waits(realm, id))
             .arg(self.keys.base(partition))
@@ -290,10 +294,10 @@ impl Context {
         room: &RoomName,
         record: &Record,
         from: Option<NodeTag>,
-        wants: Wants,
+        snapshot: SnapshotRequest,
     ) -> Invocation {
         let partition = partition::of_room(room);
-        let known = wants.known().unwrap_or_default();
+        let known = snapshot.known().unwrap_or_default();
         Invocation::of(&self.scripts.put)
             .key(self.keys.room(room))
             .key(self.keys.index(partition, owner))
@@ -304,9 +308,9 @@ impl Context {
             .arg(&*record.socket.written())
             .arg(room_entry(room, record.socket))
             .arg(owner_bytes(owner))
-            .arg(wire::record(record))
+            .arg(wire::encode_record(record))
             .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
-            .switch(matches!(wants, Wants::Since(_)))
+            .switch(matches!(snapshot, SnapshotRequest::Since(_)))
             .number(known.epoch)
             .number(known.version)
     }
@@ -317,11 +321,11 @@ impl Context {
     }
 
     /// A realm, a zero, an id, and who lost it, as `reap.lua` gives it.
-    fn read_loss(&self, by: Owner, loss: &[u8]) -> Option<Loss> {
-        let (name, old) = loss.split_at_checked(loss.len().checked_sub(HOLDER)?)?;
+    fn read_notice(&self, by: Owner, notice: &[u8]) -> Option<TakeoverNotice> {
+        let (name, old) = notice.split_at_checked(notice.len().checked_sub(HOLDER)?)?;
         let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
         let realm = self.realms.iter().position(|known| known == realm)? as RealmId;
-        Some(Loss { by, realm, id: id.into(), old: read_holder(old)? })
+        Some(TakeoverNotice { by, realm, id: id.into(), old: read_holder(old)? })
     }
 
     /// A message to a channel.
@@ -352,20 +356,20 @@ impl Context {
         match call {
             Call::Claim { .. } => granted(list(first())).unwrap_or(Reply::Taken),
             Call::Reclaim { .. } => kept(list(first())),
-            Call::DeliverOrQueue { letter, .. } => {
+            Call::DeliverOrQueue { peer_message, .. } => {
                 let mut parts = list(first()).into_iter();
                 let kind = text(parts.next());
                 match kind.as_deref() {
                     Some("holder") => {
                         match parts.next().and_then(bytes).and_then(|claim| read_holder(&claim)) {
-                            Some(holder) => Reply::Holder(holder, letter),
+                            Some(holder) => Reply::Holder(holder, peer_message),
                             None => Reply::Dropped { overflow: true },
                         }
                     }
                     Some("queued") => {
                         let opened = text(parts.next()).and_then(|number| number.parse().ok());
                         let kept = matches!(parts.next(), Some(Value::Int(1)));
-                        Reply::Queued { letter, opened, kept }
+                        Reply::Queued { peer_message, opened, kept }
                     }
                     _ => Reply::Dropped { overflow: false },
                 }
@@ -382,46 +386,47 @@ impl Context {
             Call::Put { .. } => {
                 let mut parts = list(first()).into_iter();
                 let mut number = || text(parts.next())?.parse().ok();
-                let stamp = number().zip(number()).map(|(epoch, version)| Stamp { epoch, version });
+                let room_version =
+                    number().zip(number()).map(|(epoch, version)| RoomVersion { epoch, version });
                 let records = parts.next().map(|all| records(list(all)).1);
-                match stamp {
-                    Some(stamp) => Reply::Put { stamp, records },
-                    None => Reply::Failed { maybe: true },
+                match room_version {
+                    Some(room_version) => Reply::Put { room_version, records },
+                    None => Reply::Failed { may_have_run: true },
                 }
             }
             Call::Records { .. } => {
-                let (stamp, records) = records(list(first()));
-                Reply::Records { stamp, records }
+                let (room_version, records) = records(list(first()));
+                Reply::Records { room_version, records }
             }
             Call::FindUser { .. } => {
                 Reply::User(bytes(first()).and_then(|user| read_owner(&user)).map(|owner| owner.tag))
             }
             Call::Heartbeat { .. } => {
-                let beat = list(first());
-                match pulse(beat, text(values.next())) {
+                let send_heartbeat = list(first());
+                match heartbeat_reply(send_heartbeat, text(values.next())) {
                     Some(pulse) => Reply::Heartbeat(pulse),
-                    None => Reply::Failed { maybe: true },
+                    None => Reply::Failed { may_have_run: true },
                 }
             }
             Call::Nodes => {
                 let nodes = list(first()).into_iter().filter_map(bytes);
-                Reply::Nodes(nodes.filter_map(|node| wire::read_node(&node)).collect())
+                Reply::Nodes(nodes.filter_map(|node| wire::decode_node_info(&node)).collect())
             }
             Call::Reap { owner, .. } => {
-                let losses = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
-                let losses = losses.filter_map(bytes).filter_map(|loss| self.read_loss(owner, &loss));
-                Reply::Reaped(losses.collect())
+                let notices = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
+                let notices = notices.filter_map(bytes).filter_map(|notice| self.read_notice(owner, &notice));
+                Reply::Reaped(notices.collect())
             }
             Call::Owners => {
                 let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
                 let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();
                 Reply::Owners(owners.into_iter().collect())
             }
-            Call::Tell { .. } => match first() {
-                Value::Int(heard) => Reply::Told(heard.max(0) as u64),
+            Call::SendDirect { .. } => match first() {
+                Value::Int(heard) => Reply::Receivers(heard.max(0) as u64),
                 // By whom is not known, perhaps by nobody.
-                Value::Nil => Reply::Told(1),
-                _ => Reply::Told(0),
+                Value::Nil => Reply::Receivers(1),
+                _ => Reply::Receivers(0),
             },
             Call::Release { .. }
             | Call::Rehome { .. }
@@ -430,14 +435,14 @@ impl Context {
             | Call::Users { .. }
             | Call::Leave { .. }
             | Call::Flush
-            | Call::Settle(_)
-            | Call::Bury { .. } => Reply::Done,
+            | Call::Acknowledge(_)
+            | Call::MarkDead { .. } => Reply::Done,
         }
     }
 }
 
 /// Whether a call that reaps has left something.
-pub(super) fn leaves_some(values: &[Value]) -> bool {
+pub(super) fn has_more_to_reap(values: &[Value]) -> bool {
     let Some(Value::Array(parts)) = values.first() else { return false };
     matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
 }
@@ -463,9 +468,9 @@ fn text(value: Option<Value>) -> Option<String> {
     String::from_utf8(value.and_then(bytes)?).ok()
 }
 
-fn letters(value: Option<Value>) -> Vec<Frame> {
-    let letters = value.map(list).unwrap_or_default().into_iter();
-    letters.filter_map(bytes).filter_map(|letter| read_letter(&letter)).collect()
+fn peer_messages(value: Option<Value>) -> Vec<Frame> {
+    let peer_messages = value.map(list).unwrap_or_default().into_iter();
+    peer_messages.filter_map(bytes).filter_map(|peer_message| read_peer_message(&peer_message)).collect()
 }
 
 fn granted(parts: Vec<Value>) -> Option<Reply> {
@@ -474,7 +479,7 @@ fn granted(parts: Vec<Value>) -> Option<Reply> {
         "granted" => {
             let generation = u64::from_be_bytes(bytes(parts.next()?)?.try_into().ok()?);
             let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
-            Some(Reply::Granted { generation, superseded, waiting: letters(parts.next()) })
+            Some(Reply::Granted { generation, superseded, waiting: peer_messages(parts.next()) })
         }
         "full" => Some(Reply::LimitReached),
         _ => None,
@@ -487,11 +492,11 @@ fn kept(parts: Vec<Value>) -> Reply {
         return Reply::Taken;
     }
     let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
-    Reply::Kept { superseded, waiting: letters(parts.next()) }
+    Reply::Kept { superseded, waiting: peer_messages(parts.next()) }
 }
 
 /// A room as HGETALL gives it.
-fn records(parts: Vec<Value>) -> (Option<Stamp>, Vec<Arc<Record>>) {
+fn records(parts: Vec<Value>) -> (Option<RoomVersion>, Vec<Arc<Record>>) {
     let (mut epoch, mut version, mut records) = (None, None, Vec::new());
     let mut parts = parts.into_iter();
     while let (Some(field), Some(value)) = (parts.next(), parts.next()) {
@@ -499,7 +504,7 @@ fn records(parts: Vec<Value>) -> (Option<Stamp>, Vec<Arc<Record>>) {
             (Some(b"#e"), value) => epoch = text(Some(value)).and_then(|epoch| epoch.parse().ok()),
             (Some(b"#v"), value) => version = text(Some(value)).and_then(|version| version.parse().ok()),
             (Some(_), value) => {
-                let record = bytes(value).and_then(|value| wire::read_record(value.get(12..)?));
+                let record = bytes(value).and_then(|value| wire::decode_record(value.get(12..)?));
                 records.extend(record.map(Arc::new));
             }
             _ => {}
@@ -507,7 +512,7 @@ fn records(parts: Vec<Value>) -> (Option<Stamp>, Vec<Arc<Record>>) {
     }
     // The same order on every node.
     records.sort_unstable_by_key(|record| record.socket);
-    (epoch.zip(version).map(|(epoch, version)| Stamp { epoch, version }), records)
+    (epoch.zip(version).map(|(epoch, version)| RoomVersion { epoch, version }), records)
 }
 
 /// Users as `page.lua` gives them.
@@ -523,7 +528,7 @@ pub(super) fn users(value: Value) -> Vec<(Address, Arc<str>)> {
     sockets.into_iter().zip(users).filter_map(read).collect()
 }
 
-fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
+fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatReply> {
     let mut parts = parts.into_iter();
     let Some(Value::Int(renewed)) = parts.next() else { return None };
     let membership = text(parts.next())?.parse().ok()?;
@@ -533,7 +538,7 @@ fn pulse(parts: Vec<Value>, info: Option<String>) -> Option<Pulse> {
     let sweeps = matches!(parts.next(), Some(Value::Int(1)));
     let info = info.unwrap_or_default();
     let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
-    Some(Pulse {
+    Some(HeartbeatReply {
         renewed: renewed == 1,
         run_id: run_id.into(),
         membership,

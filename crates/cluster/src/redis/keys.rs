@@ -95,7 +95,7 @@ impl Keys {
         self.key(partition, &[b"c:", realm.as_bytes()])
     }
 
-    /// LIST: letters that wait for an id.
+    /// LIST: messages that wait for an id.
     pub(super) fn queue(&self, realm: &str, id: &str) -> Bytes {
         let partition = partition::of_peer(realm, id);
         self.key(partition, &[b"q:", realm.as_bytes(), b"\0", id.as_bytes()])
@@ -145,7 +145,7 @@ impl Keys {
     }
 
     /// SET: who lost an id to an owner, and may not have been told.
-    pub(super) fn losses(&self, partition: u8, owner: Owner) -> Bytes {
+    pub(super) fn notices(&self, partition: u8, owner: Owner) -> Bytes {
         self.key(partition, &[b"t:", &owner_bytes(owner)])
     }
 

@@ -4,23 +4,23 @@
 //! - `scripts`: each a step that the model describes.
 //! - `calls`: calls as commands, and what Redis answers as replies.
 //! - `wire`: what is written into Redis and said on the bus.
-//! - `source`: where Redis is; `single`: one server at a time; `cluster`: the masters of a Redis Cluster.
-//! - `commands`: what may have become of a command; `line`: one connection for them.
-//! - `pump`: the calls in their order, pipelined.
-//! - `subscriber`: the connection that hears the bus of a single server; `hearing`: what is heard.
+//! - `backend`: where Redis is; `single_server`: one server at a time; `cluster`: the masters of a Redis Cluster.
+//! - `commands`: what may have become of a command; `connection`: one connection for them.
+//! - `pipeline`: the calls in their order, pipelined.
+//! - `subscriber`: the connection that hears the bus of a single server; `dispatch`: what is heard.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
 
+mod backend;
 mod calls;
 mod cluster;
 mod commands;
-mod hearing;
+mod connection;
+mod dispatch;
 mod keys;
-mod line;
-mod pump;
+mod pipeline;
 mod scripts;
-mod single;
-mod source;
+mod single_server;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -35,7 +35,7 @@ use std::{
 
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
-use self::{calls::Context, commands::Commands, keys::Keys, scripts::Scripts, source::Source};
+use self::{backend::Backend, calls::Context, commands::Commands, keys::Keys, scripts::Scripts};
 use crate::{
     Cluster, Config, NodeInfo, NodeTag,
     command::DeliverySink,
@@ -100,35 +100,36 @@ pub fn connect(
     config: &Config,
     settings: &Settings,
     mut node: NodeInfo,
-    outlet: Arc<dyn DeliverySink>,
+    sink: Arc<dyn DeliverySink>,
     handler: Arc<dyn Handler>,
 ) -> Result<Arc<Cluster>, CannotConnect> {
-    let source = Arc::new(Source::new(&settings.url)?);
-    let listener = listen(&source, settings.listen)?;
+    let backend = Arc::new(Backend::new(&settings.url)?);
+    let listener = listen(&backend, settings.listen)?;
     node.link = Some(listener.1);
     let context = Arc::new(Context {
         keys: Keys::new(&settings.prefix),
         scripts: Scripts::new(),
         realms: config.realms.clone(),
-        patience: config.expire_timeout.as_millis(),
-        publish: source.publish(),
+        expire_timeout_ms: config.expire_timeout.as_millis(),
+        publish: backend.publish(),
     });
     let (tag, secret) = (node.owner.tag, settings.secret.clone());
     let Limits { frame, waiting, .. } = Limits::default();
     let largest = settings.largest.saturating_mul(3);
     let limits = Limits { frame: frame.max(largest), waiting: waiting.max(largest), ..Limits::default() };
     let (driver, calls) = unbounded_channel();
-    let cluster = Arc::new(Cluster::shared(config, node, outlet, driver));
+    let cluster = Arc::new(Cluster::shared(config, node, sink, driver));
     let of_thread = cluster.clone();
     let run = move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (subscriptions, wanted) = unbounded_channel();
         runtime.block_on(async move {
-            let links = link(listener.0, (tag, secret, limits), &source, &context, &of_thread, handler);
-            let hears = subscriber::run(&source, context.clone(), tag, of_thread.clone(), wanted);
-            let pumps = pump::run(source.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
+            let links = link(listener.0, (tag, secret, limits), &backend, &context, &of_thread, handler);
+            let hears = subscriber::run(&backend, context.clone(), tag, of_thread.clone(), wanted);
+            let pipelines =
+                pipeline::run(backend.clone(), context.clone(), of_thread.clone(), calls, subscriptions);
             tokio::select! {
-                () = pumps => {}
+                () = pipelines => {}
                 () = hears => {}
                 () = tick(&of_thread) => {}
                 () = links => {}
@@ -141,8 +142,8 @@ pub fn connect(
 }
 
 /// Listens for other nodes; the socket, and where they reach it.
-fn listen(source: &Source, at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), CannotConnect> {
-    let local = local_address(source).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+fn listen(backend: &Backend, at: Option<SocketAddr>) -> Result<(TcpListener, SocketAddr), CannotConnect> {
+    let local = local_address(backend).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let at = at.unwrap_or(SocketAddr::new(local, 0));
     let failed = |error| CannotConnect::Listen(at, error);
     let listener = TcpListener::bind(at).map_err(failed)?;
@@ -154,8 +155,8 @@ fn listen(source: &Source, at: Option<SocketAddr>) -> Result<(TcpListener, Socke
 }
 
 /// The address of this machine that reaches Redis: nothing is sent to find out.
-fn local_address(source: &Source) -> Option<IpAddr> {
-    let (host, port) = source.address()?;
+fn local_address(backend: &Backend) -> Option<IpAddr> {
+    let (host, port) = backend.address()?;
     let to = (host.as_str(), port).to_socket_addrs().ok()?.next()?;
     let any: IpAddr =
         if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
@@ -168,14 +169,14 @@ fn local_address(source: &Source) -> Option<IpAddr> {
 async fn link(
     listener: TcpListener,
     (tag, secret, limits): (NodeTag, Option<String>, Limits),
-    source: &Arc<Source>,
+    backend: &Arc<Backend>,
     context: &Arc<Context>,
     cluster: &Cluster,
     handler: Arc<dyn Handler>,
 ) {
     let secret = match secret {
         Some(secret) => secret,
-        None => shared_secret(source, context).await,
+        None => shared_secret(backend, context).await,
     };
     match Link::serve(listener, tag, Secret::new(&secret), limits, handler) {
         Ok(link) => cluster.set_link(link),
@@ -185,9 +186,9 @@ async fn link(
 }
 
 /// The secret that nodes without one of their own share: whoever is first makes it.
-async fn shared_secret(source: &Arc<Source>, context: &Arc<Context>) -> String {
+async fn shared_secret(backend: &Arc<Backend>, context: &Arc<Context>) -> String {
     let key = context.keys.nodes("secret");
-    let mut commands = Commands::new(source, context.clone());
+    let mut commands = Commands::new(backend, context.clone());
     loop {
         let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
         make.arg(&key[..]).arg(Secret::random());

@@ -36,7 +36,9 @@ macro_rules! scripts {
     };
 }
 
-scripts!(claim, reclaim, release, deliver, expire, put, remove, users, page, heartbeat, leave, reap, bury);
+scripts!(
+    claim, reclaim, release, deliver, expire, put, remove, users, page, heartbeat, leave, reap, mark_dead
+);
 
 /// A call of a script, keys first.
 pub(super) struct Invocation {

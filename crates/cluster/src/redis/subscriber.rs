@@ -1,5 +1,5 @@
-//! The connection that hears the bus. It is probed, and a silent one is replaced; what was wanted is then heard again, and the
-//! cluster is told that it may have missed something.
+//! The subscriber connection to a single server. It is probed, and one that does not answer is replaced; the new one subscribes
+//! everything again, and the cluster is told that messages may have been missed.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,52 +13,54 @@ use redis::{
 use tokio::{sync::mpsc::UnboundedReceiver, time::MissedTickBehavior, time::timeout};
 
 use super::{
-    CONNECT, PROBE, RESPONSE, backoff, calls::Context, cluster, hearing, single::Single, source::Source,
+    CONNECT, PROBE, RESPONSE, backend::Backend, backoff, calls::Context, cluster, dispatch::dispatch,
+    single_server::SingleServer,
 };
 use crate::{Cluster, address::NodeTag, record::RoomName};
 
 /// Channels in one command.
 const BATCH: usize = 500;
-/// A room that is to be heard, or not any more.
+
+/// A room whose channel the node wants, or does not want any more.
 #[derive(Debug)]
-pub(super) enum Wanted {
-    Hear(RoomName),
-    Unhear(RoomName),
+pub(super) enum SubscriptionChange {
+    Subscribe(RoomName),
+    Unsubscribe(RoomName),
 }
 
-/// Hears the bus until the node ends.
+/// Keeps the bus subscribed until the node ends.
 pub(super) async fn run(
-    source: &Source,
+    backend: &Backend,
     context: Arc<Context>,
     tag: NodeTag,
     cluster: Arc<Cluster>,
-    wanted: UnboundedReceiver<Wanted>,
+    changes: UnboundedReceiver<SubscriptionChange>,
 ) {
-    match source {
-        Source::Single(single) => hear(single, &context, tag, &cluster, wanted).await,
-        Source::Cluster(masters) => cluster::hear(masters.clone(), &context, tag, &cluster, wanted).await,
+    match backend {
+        Backend::Single(single_server) => run_single(single_server, &context, tag, &cluster, changes).await,
+        Backend::Cluster(topology) => cluster::run(topology.clone(), &context, tag, &cluster, changes).await,
     }
 }
 
-/// Hears the bus of a single server.
-async fn hear(
-    single: &Single,
+/// The same for a single server.
+async fn run_single(
+    single_server: &SingleServer,
     context: &Context,
     tag: NodeTag,
     cluster: &Cluster,
-    mut wanted: UnboundedReceiver<Wanted>,
+    mut changes: UnboundedReceiver<SubscriptionChange>,
 ) {
     let mut rooms = AHashSet::new();
     loop {
-        let connect = async { single.client().await?.get_async_pubsub().await.ok() };
+        let connect = async { single_server.client().await?.get_async_pubsub().await.ok() };
         if let Ok(Some(connection)) = timeout(2 * CONNECT, connect).await {
             let (sink, stream) = connection.split();
-            let mut hearing = Hearing { sink, context, cluster, rooms: &mut rooms };
-            if hearing.begin(tag).await.is_ok() {
-                hearing.hear(stream, &mut wanted).await;
+            let mut subscriber = Subscriber { sink, context, cluster, rooms: &mut rooms };
+            if subscriber.begin(tag).await.is_ok() {
+                subscriber.serve(stream, &mut changes).await;
             }
         }
-        cluster.unheard(None);
+        cluster.subscription_lost(None);
         tokio::time::sleep(backoff()).await;
     }
 }
@@ -67,21 +69,21 @@ async fn hear(
 #[derive(Debug)]
 struct Dead;
 
-struct Hearing<'a> {
+struct Subscriber<'a> {
     sink: PubSubSink,
     context: &'a Context,
     cluster: &'a Cluster,
-    /// All rooms that are to be heard.
+    /// All rooms whose channels the node wants.
     rooms: &'a mut AHashSet<RoomName>,
 }
 
-impl Hearing<'_> {
-    /// Hears what every node hears, and every room that is wanted.
+impl Subscriber<'_> {
+    /// Subscribes the channel of all nodes, this node's own, and that of every wanted room.
     async fn begin(&mut self, tag: NodeTag) -> Result<(), Dead> {
         let keys = &self.context.keys;
         let fixed = [keys.everywhere().to_vec(), keys.node_channel(tag).to_vec()];
         timely(self.sink.subscribe(&fixed)).await?;
-        self.cluster.bus_back(Instant::now());
+        self.cluster.bus_restored(Instant::now());
         let rooms: Vec<RoomName> = self.rooms.iter().cloned().collect();
         for rooms in rooms.chunks(BATCH) {
             self.subscribe(rooms).await?;
@@ -102,26 +104,26 @@ impl Hearing<'_> {
         rooms.iter().map(|room| self.context.keys.room_channel(room).to_vec()).collect()
     }
 
-    /// Hears until the connection is dead.
-    async fn hear(&mut self, mut stream: PubSubStream, wanted: &mut UnboundedReceiver<Wanted>) {
+    /// Receives messages and changes subscriptions until the connection is dead.
+    async fn serve(&mut self, mut stream: PubSubStream, changes: &mut UnboundedReceiver<SubscriptionChange>) {
         let mut probes = tokio::time::interval(PROBE);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let alive = tokio::select! {
-                heard = stream.next() => match heard {
+                received = stream.next() => match received {
                     Some(message) => {
                         let payload = Bytes::copy_from_slice(message.get_payload_bytes());
                         if let Ok(channel) = message.get_channel::<Vec<u8>>()
                             && let Some(channel) = self.context.keys.read_channel(&channel)
                         {
-                            hearing::heard(self.context, self.cluster, channel, &payload);
+                            dispatch(self.context, self.cluster, channel, &payload);
                         }
                         Ok(())
                     }
                     None => Err(Dead),
                 },
-                count = wanted.recv_many(&mut batch, BATCH) => {
+                count = changes.recv_many(&mut batch, BATCH) => {
                     if count == 0 {
                         return;
                     }
@@ -135,38 +137,38 @@ impl Hearing<'_> {
         }
     }
 
-    /// What is to be heard has changed. Neighbours of a kind go into one command, in their order.
-    async fn change(&mut self, wanted: Vec<Wanted>) -> Result<(), Dead> {
-        // First all is noted: should the connection die, the next one hears what is wanted in the end.
-        for wanted in &wanted {
-            match wanted {
-                Wanted::Hear(room) => self.rooms.insert(room.clone()),
-                Wanted::Unhear(room) => self.rooms.remove(room),
+    /// Executes changes in their order; successive ones of a kind go into one command.
+    async fn change(&mut self, changes: Vec<SubscriptionChange>) -> Result<(), Dead> {
+        // The set of rooms is updated first: if the connection dies, the next one subscribes what is wanted in the end.
+        for change in &changes {
+            match change {
+                SubscriptionChange::Subscribe(room) => self.rooms.insert(room.clone()),
+                SubscriptionChange::Unsubscribe(room) => self.rooms.remove(room),
             };
         }
-        let (mut hear, mut unhear): (Vec<RoomName>, Vec<RoomName>) = Default::default();
-        for wanted in wanted {
-            match wanted {
-                Wanted::Hear(room) => {
-                    self.flush_unhear(&mut unhear).await?;
-                    hear.push(room);
+        let (mut added, mut removed): (Vec<RoomName>, Vec<RoomName>) = Default::default();
+        for change in changes {
+            match change {
+                SubscriptionChange::Subscribe(room) => {
+                    self.flush_removed(&mut removed).await?;
+                    added.push(room);
                 }
-                Wanted::Unhear(room) => {
-                    self.flush_hear(&mut hear).await?;
-                    unhear.push(room);
+                SubscriptionChange::Unsubscribe(room) => {
+                    self.flush_added(&mut added).await?;
+                    removed.push(room);
                 }
             }
         }
-        self.flush_hear(&mut hear).await?;
-        self.flush_unhear(&mut unhear).await
+        self.flush_added(&mut added).await?;
+        self.flush_removed(&mut removed).await
     }
 
-    async fn flush_hear(&mut self, rooms: &mut Vec<RoomName>) -> Result<(), Dead> {
+    async fn flush_added(&mut self, rooms: &mut Vec<RoomName>) -> Result<(), Dead> {
         let rooms = std::mem::take(rooms);
         if rooms.is_empty() { Ok(()) } else { self.subscribe(&rooms).await }
     }
 
-    async fn flush_unhear(&mut self, rooms: &mut Vec<RoomName>) -> Result<(), Dead> {
+    async fn flush_removed(&mut self, rooms: &mut Vec<RoomName>) -> Result<(), Dead> {
         let rooms = std::mem::take(rooms);
         if rooms.is_empty() {
             return Ok(());

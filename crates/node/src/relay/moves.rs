@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_cluster::{Address, RoomName, Status, link::Answer};
+use signalbox_cluster::{Address, RoomName, Status, link::Responder};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -29,7 +29,7 @@ impl NodeShared {
     pub(crate) async fn can_take_session(&self) -> bool {
         let until = Instant::now() + SETTLING;
         while self.cluster.status() == Status::Online && !self.is_leaving() && Instant::now() < until {
-            if self.cluster.is_steady() {
+            if self.cluster.is_stable() {
                 return true;
             }
             tokio::time::sleep(LOOK).await;
@@ -82,7 +82,7 @@ impl NodeShared {
         &self,
         (sid, source, at): (Address, Location, ConnectionRef),
         rooms: Vec<(RoomName, u128)>,
-        answer: Answer,
+        answer: Responder,
     ) {
         let (reply, ready) = oneshot::channel();
         let step = TransferMessage::Expect { sid, source, at, rooms, answer: reply };
@@ -94,7 +94,7 @@ impl NodeShared {
     }
 
     /// A session of another node is here.
-    pub(super) fn take_session(self: Arc<Self>, sent: Box<SessionTransfer>, answer: Answer) {
+    pub(super) fn take_session(self: Arc<Self>, sent: Box<SessionTransfer>, answer: Responder) {
         let (addresses, shard) = (sent.addresses(), sent.at.shard);
         // What comes behind it over the link finds it.
         for address in &addresses {

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 use signalbox_cluster::{
     Address, NodeTag, ShardId,
-    link::{Answer, Handler},
+    link::{Handler, Responder},
 };
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl Handler for Inboxes {
-    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Answer) {
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder) {
         let Some(node) = self.node().filter(|_| kind == SESSIONS) else { return };
         match wire::decode::<LinkRequest<'_>>(&body) {
             Ok(asked) => node.serve(from, &body, asked, answer),
@@ -29,13 +29,13 @@ impl Handler for Inboxes {
         }
     }
 
-    fn lost(&self, from: NodeTag) {
+    fn node_lost(&self, from: NodeTag) {
         for shard in 0..self.len() {
             self.push(shard as ShardId, ShardMessage::NodeLost(from));
         }
     }
 
-    fn told(&self, _: NodeTag, kind: u8, body: Bytes) {
+    fn notice(&self, _: NodeTag, kind: u8, body: Bytes) {
         let Some(node) = self.node().filter(|_| kind == SESSIONS) else { return };
         match wire::decode::<LinkNotice<'_>>(&body) {
             Ok(told) => node.heed(&body, told),
@@ -54,7 +54,7 @@ impl NodeShared {
         }
     }
 
-    fn serve(self: Arc<Self>, from: NodeTag, whole: &Bytes, asked: LinkRequest<'_>, answer: Answer) {
+    fn serve(self: Arc<Self>, from: NodeTag, whole: &Bytes, asked: LinkRequest<'_>, answer: Responder) {
         match asked {
             LinkRequest::Exists { sid } => {
                 let (reply, exists) = oneshot::channel();
@@ -96,7 +96,7 @@ impl NodeShared {
     fn answer(
         &self,
         request: Request,
-        answer: Answer,
+        answer: Responder,
         answered: impl Future<Output = Option<LinkResponse>> + Send + 'static,
     ) {
         if self.request_here(request).is_err() {
@@ -109,7 +109,7 @@ impl NodeShared {
         });
     }
 
-    fn serve_poll(self: Arc<Self>, from: NodeTag, (sid, number): (Address, u64), mut answer: Answer) {
+    fn serve_poll(self: Arc<Self>, from: NodeTag, (sid, number): (Address, u64), mut answer: Responder) {
         let given_up = answer.cancelled();
         let (reply, replied) = oneshot::channel();
         if self.request_here(Request::Poll { sid, number, reply }).is_err() {

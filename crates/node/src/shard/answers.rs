@@ -57,27 +57,27 @@ impl State {
     /// The cluster speaks.
     pub(super) fn on_cluster_event(&mut self, now: Instant, delivery: Delivery) {
         match delivery {
-            Delivery::RoomChanged { room, number, change } => {
+            Delivery::RoomChanged { room, change_id: number, change } => {
                 if let Some(key) = self.rooms.find(&room) {
                     self.room_changed(key, number, &change);
                 }
             }
-            Delivery::PeerMessage { to, letter } => self.letter_for_peer(now, to, letter),
+            Delivery::PeerMessage { to, peer_message } => self.letter_for_peer(now, to, peer_message),
             Delivery::Superseded(peer) => self.superseded(now, peer),
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.letter_waits(now, from, realm, src, dst, number);
             }
-            Delivery::Told { ticket, is_heard } => self.signal_told(now, ticket, is_heard),
-            Delivery::Located { ticket, node } => self.located(now, ticket, node),
+            Delivery::SentToNode { ticket, is_received } => self.signal_told(now, ticket, is_received),
+            Delivery::SocketLocated { ticket, node } => self.located(now, ticket, node),
             Delivery::Joined { ticket, .. }
             | Delivery::Refused { ticket, .. }
             | Delivery::Members { ticket, .. }
             | Delivery::Users { ticket, .. }
             | Delivery::Claimed { ticket, .. }
             | Delivery::Peers { ticket, .. }
-            | Delivery::Listening { ticket, .. }
-            | Delivery::Flushed { ticket }
-            | Delivery::Adopted { ticket } => self.answered(now, ticket, delivery),
+            | Delivery::RoomsSubscribed { ticket, .. }
+            | Delivery::OutgoingFlushed { ticket }
+            | Delivery::SessionAdopted { ticket } => self.answered(now, ticket, delivery),
         }
     }
 
@@ -106,11 +106,13 @@ impl State {
             (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 self.claimed(now, key, number, (realm, id), claimed);
             }
-            (Some(PendingRequest::Listen { sid, at }), Delivery::Listening { is_live, .. }) => {
+            (Some(PendingRequest::Listen { sid, at }), Delivery::RoomsSubscribed { is_live, .. }) => {
                 self.listening(sid, at, is_live);
             }
-            (Some(PendingRequest::Flush { sid, at }), Delivery::Flushed { .. }) => self.flushed(now, sid, at),
-            (Some(PendingRequest::Adopt { answer }), Delivery::Adopted { .. }) => {
+            (Some(PendingRequest::Flush { sid, at }), Delivery::OutgoingFlushed { .. }) => {
+                self.flushed(now, sid, at)
+            }
+            (Some(PendingRequest::Adopt { answer }), Delivery::SessionAdopted { .. }) => {
                 let _ = answer.send(());
             }
             (Some(PendingRequest::Peers { reply }), Delivery::Peers { ids, .. }) => {

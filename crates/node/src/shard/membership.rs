@@ -99,7 +99,7 @@ impl State {
         let is_member = matches!(answer, Delivery::Joined { .. });
         let slot = self.session(key, number).and_then(|session| session.slot_of(join.socket));
         match (answer, slot) {
-            (Delivery::Joined { number: told, members, .. }, Some(slot)) => {
+            (Delivery::Joined { change_id: told, members, .. }, Some(slot)) => {
                 if let Some(room) = self.rooms.get_mut(room) {
                     room.members.insert(join.socket, key);
                     // Changes up to here are part of the answer, or have come before it.

@@ -65,7 +65,7 @@ impl State {
         let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply };
         let payload = NodeMessage::SocketOp { to, namespace, what }.encode();
         self.timers.add(now + PATIENCE, Timer::Signal { ticket });
-        let command = Command::Tell { shard: self.id, ticket, to: node, payload };
+        let command = Command::SendToNode { shard: self.id, ticket, to: node, payload };
         self.node.clone().cluster.submit(now, command);
     }
 
@@ -81,7 +81,7 @@ impl State {
         let Some(PendingRequest::Signal(signal)) = self.waiting.get_mut(&ticket) else { return };
         signal.is_located = true;
         let (namespace, socket) = (signal.namespace.clone(), signal.to);
-        let command = Command::Locate { shard: self.id, ticket, namespace, socket };
+        let command = Command::LocateSocket { shard: self.id, ticket, namespace, socket };
         self.node.clone().cluster.submit(now, command);
     }
 

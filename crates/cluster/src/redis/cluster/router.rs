@@ -14,15 +14,15 @@ use redis::{Arg, Cmd, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{calls::Context, commands::Lost, keys, line::Line, line::code},
-    marks::Marks,
-    masters::Masters,
-    table::Table,
+    super::{calls::Context, commands::CommandError, connection::RedisConnection, connection::code, keys},
+    flush_detector::FlushDetector,
+    slot_map::SlotMap,
+    topology::Topology,
     url::Address,
 };
 
 /// How long what was refused is asked again, and how long to wait before that: a slot on its way arrives within milliseconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_FOR: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 /// How often the nodes are asked who owns what, though nothing seems wrong.
@@ -30,53 +30,61 @@ const REFRESH: Duration = Duration::from_secs(5);
 
 /// How long after the masters have changed a message that nobody heard may have been heard all the same: by somebody who still has
 /// his connection to the old master, which is a replica now and says what the new one says.
-const UNSURE: Duration = Duration::from_secs(10);
+const UNCERTAINTY: Duration = Duration::from_secs(10);
 
 /// Connections to all masters.
 pub(in super::super) struct Router {
-    masters: Arc<Masters>,
+    topology: Arc<Topology>,
     /// The table that was believed last, and when another one was.
-    table: Option<Arc<Table>>,
+    slot_map: Option<Arc<SlotMap>>,
     changed: Option<Instant>,
     context: Arc<Context>,
-    lines: AHashMap<Address, Line>,
+    connections: AHashMap<Address, RedisConnection>,
     refreshed: Option<Instant>,
-    marks: Marks,
+    flush_detector: FlushDetector,
 }
 
 /// What a command is about.
-enum About {
+enum Subject {
     /// Keys of one slot.
     Slot(u16),
     /// The servers: which starts of which they are.
     Servers,
 }
 
-type Answer = Result<Value, Lost>;
+type Answer = Result<Value, CommandError>;
 
 impl Router {
-    pub(in super::super) fn new(masters: Arc<Masters>, context: Arc<Context>) -> Self {
-        let (lines, marks) = (AHashMap::new(), Marks::default());
-        Self { masters, table: None, changed: None, context, lines, refreshed: None, marks }
+    pub(in super::super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
+        let (connections, flush_detector) = (AHashMap::new(), FlushDetector::default());
+        Self {
+            topology,
+            slot_map: None,
+            changed: None,
+            context,
+            connections,
+            refreshed: None,
+            flush_detector,
+        }
     }
 
     /// Makes calls; an answer for each. One about the servers comes first: if any of them does not answer, none is made.
     pub(in super::super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Answer> {
-        let about: Vec<About> = commands.iter().map(about).collect();
+        let subject: Vec<Subject> = commands.iter().map(subject).collect();
         let mut answers: Vec<Option<Answer>> = vec![None; commands.len()];
-        if about.iter().any(|about| matches!(about, About::Servers)) {
+        if subject.iter().any(|subject| matches!(subject, Subject::Servers)) {
             let Some(servers) = self.servers().await else {
-                return vec![Err(Lost { maybe: false }); commands.len()];
+                return vec![Err(CommandError { may_have_run: false }); commands.len()];
             };
-            for (answer, about) in answers.iter_mut().zip(&about) {
-                if matches!(about, About::Servers) {
+            for (answer, subject) in answers.iter_mut().zip(&subject) {
+                if matches!(subject, Subject::Servers) {
                     *answer = Some(Ok(Value::BulkString(format!("run_id:{servers}\r\n").into_bytes())));
                 }
             }
         }
         let mut left: Vec<(usize, u16)> = Vec::with_capacity(commands.len());
-        for (index, about) in about.iter().enumerate() {
-            if let About::Slot(slot) = about {
+        for (index, subject) in subject.iter().enumerate() {
+            if let Subject::Slot(slot) = subject {
                 left.push((index, *slot));
             }
         }
@@ -87,9 +95,9 @@ impl Router {
             if left.is_empty() {
                 break;
             }
-            if began.elapsed() >= PATIENCE {
+            if began.elapsed() >= RETRY_FOR {
                 for (index, _) in left {
-                    answers[index] = Some(Err(Lost { maybe: false }));
+                    answers[index] = Some(Err(CommandError { may_have_run: false }));
                 }
                 break;
             }
@@ -98,12 +106,12 @@ impl Router {
                 tokio::time::sleep(pause).await;
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
-            self.masters.refresh(asked).await;
+            self.topology.refresh(asked).await;
         }
-        let is_sure = self.changed.is_none_or(|changed| changed.elapsed() >= UNSURE);
+        let is_certain = self.changed.is_none_or(|changed| changed.elapsed() >= UNCERTAINTY);
         let known = |(answer, command): (Option<Answer>, &Cmd)| match answer {
-            Some(Ok(Value::Int(0))) if !is_sure && name(command) == b"SPUBLISH" => Ok(Value::Nil),
-            answer => answer.unwrap_or(Err(Lost { maybe: true })),
+            Some(Ok(Value::Int(0))) if !is_certain && name(command) == b"SPUBLISH" => Ok(Value::Nil),
+            answer => answer.unwrap_or(Err(CommandError { may_have_run: true })),
         };
         answers.into_iter().zip(&commands).map(known).collect()
     }
@@ -115,53 +123,54 @@ impl Router {
         asked: Vec<(usize, u16)>,
         answers: &mut [Option<Answer>],
     ) -> Vec<(usize, u16)> {
-        let table = self.masters.table();
-        if self.table.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &table)) {
-            self.changed = self.table.replace(table.clone()).map(|_| Instant::now());
+        let slot_map = self.topology.slot_map();
+        if self.slot_map.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &slot_map)) {
+            self.changed = self.slot_map.replace(slot_map.clone()).map(|_| Instant::now());
         }
         let mut parts: AHashMap<&Address, Vec<(usize, u16)>> = AHashMap::new();
         let mut refused = Vec::new();
         for (index, slot) in asked {
-            match table.owner(slot) {
+            match slot_map.owner(slot) {
                 Some(master) => parts.entry(&master.address).or_default().push((index, slot)),
                 None => refused.push((index, slot)),
             }
         }
         let sent = parts.into_iter().map(|(address, part)| {
-            let mut line = self.take_line(address);
+            let mut connection = self.take_connection(address);
             async move {
                 let of_part: Vec<Cmd> = part.iter().map(|(index, _)| commands[*index].clone()).collect();
-                let values = line.send(&of_part).await;
-                (address, line, part, values)
+                let values = connection.send(&of_part).await;
+                (address, connection, part, values)
             }
         });
         let sent: Vec<_> = sent.collect();
-        for (address, line, part, values) in join_all(sent).await {
+        for (address, connection, part, values) in join_all(sent).await {
             match values {
-                Ok(values) => refused.extend(sort_out(commands, part, values, answers)),
+                Ok(values) => refused.extend(collect_answers(commands, part, values, answers)),
                 Err(lost) => {
                     for (index, _) in part {
                         answers[index] = Some(Err(lost));
                     }
                 }
             }
-            self.lines.insert(address.clone(), line);
+            self.connections.insert(address.clone(), connection);
         }
-        self.lines.retain(|address, _| is_master(&table, address));
+        self.connections.retain(|address, _| is_master(&slot_map, address));
         refused.sort_unstable();
         refused
     }
 
-    fn take_line(&mut self, address: &Address) -> Line {
-        let make = || Line::to_master(self.masters.clone(), address.clone(), self.context.clone());
-        self.lines.remove(address).unwrap_or_else(make)
+    fn take_connection(&mut self, address: &Address) -> RedisConnection {
+        let make =
+            || RedisConnection::to_master(self.topology.clone(), address.clone(), self.context.clone());
+        self.connections.remove(address).unwrap_or_else(make)
     }
 
     /// Which starts of which servers the store is on at present; `None` if it is not whole.
     async fn servers(&mut self) -> Option<String> {
         let mut noticed = Instant::now();
         if self.refreshed.is_none_or(|refreshed| refreshed.elapsed() >= REFRESH) {
-            self.masters.refresh(noticed).await;
+            self.topology.refresh(noticed).await;
             self.refreshed = Some(noticed);
         }
         for _ in 0..2 {
@@ -169,70 +178,70 @@ impl Router {
             if let Some(servers) = self.ask_servers().await {
                 return Some(servers);
             }
-            self.masters.refresh(noticed).await;
+            self.topology.refresh(noticed).await;
         }
         None
     }
 
     async fn ask_servers(&mut self) -> Option<String> {
-        let table = self.masters.table();
-        if !table.is_whole() {
+        let slot_map = self.topology.slot_map();
+        if !slot_map.is_whole() {
             return None;
         }
         let mut info = redis::cmd("INFO");
         info.arg("server").arg("replication");
-        let asked = table.masters.iter().map(|master| {
-            let mut line = self.take_line(&master.address);
-            let partition = Marks::partition(&self.context.keys, &table, &master.address);
+        let asked = slot_map.masters.iter().map(|master| {
+            let mut connection = self.take_connection(&master.address);
+            let partition = FlushDetector::partition(&self.context.keys, &slot_map, &master.address);
             let mark = rand::random::<u128>().to_string().into_bytes();
-            let set = partition.map(|partition| Marks::command(&self.context.keys, partition, &mark));
+            let set = partition.map(|partition| FlushDetector::command(&self.context.keys, partition, &mark));
             let commands: Vec<Cmd> = [info.clone()].into_iter().chain(set).collect();
-            async move { (line.send(&commands).await, line, master, partition, mark) }
+            async move { (connection.send(&commands).await, connection, master, partition, mark) }
         });
         let asked: Vec<_> = asked.collect();
         let mut servers = Vec::new();
-        for (answer, line, master, partition, mark) in join_all(asked).await {
-            self.lines.insert(master.address.clone(), line);
+        for (answer, connection, master, partition, mark) in join_all(asked).await {
+            self.connections.insert(master.address.clone(), connection);
             let mut values = answer.into_iter().flatten();
             if let Some(run_id) = values.next().and_then(run_id_of_master) {
                 servers.push(format!("{} {run_id}", master.id));
             }
             if let (Some(partition), Some(found)) = (partition, values.next()) {
-                self.marks.answered(partition, &mark, found);
+                self.flush_detector.answered(partition, &mark, found);
             }
         }
-        if servers.len() < table.masters.len() {
+        if servers.len() < slot_map.masters.len() {
             return None;
         }
         servers.sort_unstable();
-        servers.push(self.marks.losses().to_string());
+        servers.push(self.flush_detector.losses().to_string());
         let digest = Sha256::digest(servers.join("\n"));
         Some(digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
-fn is_master(table: &Table, address: &Address) -> bool {
-    table.masters.iter().any(|master| master.address == *address)
+fn is_master(slot_map: &SlotMap, address: &Address) -> bool {
+    slot_map.masters.iter().any(|master| master.address == *address)
 }
 
 /// What a master answered. Gives back what was refused and may be asked again.
-fn sort_out(
+fn collect_answers(
     commands: &[Cmd],
     part: Vec<(usize, u16)>,
     values: Vec<Value>,
     answers: &mut [Option<Answer>],
 ) -> Vec<(usize, u16)> {
     let mut refused = Vec::new();
-    let (mut overtaken, mut spoken) = (AHashSet::new(), AHashSet::new());
+    let (mut executed, mut published) = (AHashSet::new(), AHashSet::new());
     for ((index, slot), value) in part.into_iter().zip(values).rev() {
         // A message depends on nothing that is stored, but on what was said before.
         let is_message = name(&commands[index]) == b"SPUBLISH";
         if !is_refused(&value) {
-            let done = if is_message { &mut spoken } else { &mut overtaken };
+            let done = if is_message { &mut published } else { &mut executed };
             done.insert(slot);
             answers[index] = Some(Ok(value));
-        } else if overtaken.contains(&slot) || is_message && spoken.contains(&slot) {
-            answers[index] = Some(Err(Lost { maybe: false }));
+        } else if executed.contains(&slot) || is_message && published.contains(&slot) {
+            answers[index] = Some(Err(CommandError { may_have_run: false }));
         } else {
             refused.push((index, slot));
         }
@@ -243,12 +252,12 @@ fn sort_out(
 /// Whether a master says that it is not the one to ask, or not now: then it has done nothing.
 fn is_refused(value: &Value) -> bool {
     let refusals = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING"];
-    code(value).is_some_and(|code| refusals.contains(&code)) || is_halfway(value)
+    code(value).is_some_and(|code| refusals.contains(&code)) || touches_migrating_key(value)
 }
 
 /// Whether a script found that a key it is not given beforehand is on its way already. Each looks for such keys before it writes,
 /// or may do what it does once more.
-fn is_halfway(value: &Value) -> bool {
+fn touches_migrating_key(value: &Value) -> bool {
     match value {
         Value::ServerError(error) => error.details().is_some_and(|details| details.contains("non local key")),
         _ => false,
@@ -280,11 +289,11 @@ fn name(command: &Cmd) -> &[u8] {
 }
 
 /// The slot of a command is that of its first key.
-fn about(command: &Cmd) -> About {
+fn subject(command: &Cmd) -> Subject {
     match name(command) {
-        b"INFO" => About::Servers,
-        b"EVALSHA" => About::Slot(keys::slot(argument(command, 3))),
-        _ => About::Slot(keys::slot(argument(command, 1))),
+        b"INFO" => Subject::Servers,
+        b"EVALSHA" => Subject::Slot(keys::slot(argument(command, 3))),
+        _ => Subject::Slot(keys::slot(argument(command, 1))),
     }
 }
 
@@ -308,9 +317,9 @@ mod tests {
     #[test]
     fn a_command_goes_where_its_first_key_is() {
         for words in ["EVALSHA hash 2 x{foo} y", "SPUBLISH x{foo} message", "HGET foo x"] {
-            assert!(matches!(about(&command(words)), About::Slot(12_182)), "{words}");
+            assert!(matches!(subject(&command(words)), Subject::Slot(12_182)), "{words}");
         }
-        assert!(matches!(about(&command("INFO server")), About::Servers));
+        assert!(matches!(subject(&command("INFO server")), Subject::Servers));
     }
 
     #[test]
@@ -328,12 +337,12 @@ mod tests {
             Value::Int(1),
         ];
         let mut answers = vec![None; 7];
-        assert_eq!(sort_out(&commands, part, values, &mut answers), [(2, 2)]);
-        assert_eq!(answers[0], Some(Err(Lost { maybe: false })));
+        assert_eq!(collect_answers(&commands, part, values, &mut answers), [(2, 2)]);
+        assert_eq!(answers[0], Some(Err(CommandError { may_have_run: false })));
         assert_eq!(answers[1], Some(Ok(Value::Nil)));
         assert_eq!((&answers[2], &answers[3]), (&None, &Some(Ok(Value::Int(1)))));
         assert!(matches!(&answers[4], Some(Ok(Value::ServerError(_)))));
-        assert_eq!(answers[5], Some(Err(Lost { maybe: false })));
+        assert_eq!(answers[5], Some(Err(CommandError { may_have_run: false })));
     }
 
     #[test]

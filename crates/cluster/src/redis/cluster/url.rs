@@ -4,7 +4,7 @@ use std::fmt;
 
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
 
-use super::super::{CannotConnect, single::credentials};
+use super::super::{CannotConnect, single_server::credentials};
 
 /// Where a node of a Redis Cluster listens for clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ impl Url {
     }
 
     /// How to connect to a node to hear channels.
-    pub(super) fn ear(&self, address: &Address) -> Result<ConnectionInfo, RedisError> {
+    pub(super) fn subscriber(&self, address: &Address) -> Result<ConnectionInfo, RedisError> {
         let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
         Ok(self.node(address)?.set_redis_settings(settings))
     }

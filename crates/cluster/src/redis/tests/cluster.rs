@@ -102,7 +102,7 @@ impl Servers {
     fn owner(&self, slot: u16) -> usize {
         let owner = self.servers[..self.masters].iter().position(|server| {
             let nodes = server.ask("CLUSTER NODES");
-            let own = nodes.lines().find(|line| line.contains("myself")).unwrap_or_default();
+            let own = nodes.lines().find(|connection| connection.contains("myself")).unwrap_or_default();
             own.split_whitespace().skip(8).any(|range| {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 first.parse().is_ok_and(|first: u16| first <= slot)
@@ -202,41 +202,41 @@ impl Crowd {
         until_heard(one, two, Scope::Everywhere, "all");
         until_heard(two, one, Scope::Everywhere, "all");
         until(|| {
-            two.cluster.tell(Instant::now(), one.tag, Bytes::from_static(b"you"));
+            two.cluster.send_to_node(Instant::now(), one.tag, Bytes::from_static(b"you"));
             wait(Duration::from_millis(50));
-            one.inboxes.others.lock().pop()
+            one.inboxes.node_messages.lock().pop()
         });
         for index in 0..ROOMS as u32 {
             until(|| two.claim(200 + index, &format!("id{index}"), "other").is_none().then_some(()));
         }
         for (node, other) in [(one, two), (two, one)] {
-            let told = node.inboxes.told.lock();
-            let left = told.iter().find(|delivery| match delivery {
+            let deliveries = node.inboxes.deliveries.lock();
+            let left = deliveries.iter().find(|delivery| match delivery {
                 Delivery::RoomChanged { change: Change::Left(record), .. } => {
                     self.members.iter().any(|members| members.contains(&record.socket))
                 }
                 _ => false,
             });
-            assert!(left.is_none(), "{left:?} of {:?} was told", other.tag);
+            assert!(left.is_none(), "{left:?} of {:?} was deliveries", other.tag);
         }
     }
 }
 
 fn until_heard(from: &Node, to: &Node, scope: Scope<'_>, words: &str) {
-    to.inboxes.heard.lock().clear();
+    to.inboxes.broadcasts.lock().clear();
     let mut said: Option<Instant> = None;
     until(|| {
         if said.is_none_or(|said| said.elapsed() >= AGAIN) {
             from.cluster.broadcast(Instant::now(), scope, Bytes::from(words.to_owned()));
             said = Some(Instant::now());
         }
-        to.inboxes.heard.lock().iter().any(|heard| heard == words).then_some(())
+        to.inboxes.broadcasts.lock().iter().any(|heard| heard == words).then_some(())
     });
 }
 
 fn all_members(node: &Node, room: &RoomName) -> BTreeSet<Address> {
     node.submit(Command::Members { shard: 0, ticket: 7, room: room.clone() });
-    node.told(|delivery| match delivery {
+    node.delivery(|delivery| match delivery {
         Delivery::Members { members, .. } => Some(members.iter().map(|member| member.socket).collect()),
         _ => None,
     })
@@ -246,15 +246,15 @@ fn all_members(node: &Node, room: &RoomName) -> BTreeSet<Address> {
 fn a_redis_cluster_does_what_one_redis_does() {
     let servers = Servers::start(3, 0);
     for (prefix, scenario) in [
-        ("ids", ids_and_letters as fn(&Node, &Node)),
-        ("letters", letters_wait),
+        ("ids", ids_and_peer_messages as fn(&Node, &Node)),
+        ("peer_messages", peer_messages_wait),
         ("rooms", rooms_and_users),
         ("reaping", reaping),
     ] {
         let [one, two, _] = &servers.nodes(prefix);
         scenario(one, two);
         for node in [one, two] {
-            node.cluster.die();
+            node.cluster.crash();
         }
     }
 }
@@ -324,7 +324,7 @@ fn slots_may_move_under_traffic() {
                 one.cluster.broadcast(Instant::now(), Scope::Room(room), Bytes::from_static(b"x"));
                 let (socket, _) = two.join(room, 5_000 + index as u64);
                 let (key, id) = (5_000 + index as u32, format!("churn{index}"));
-                let generation = two.claim(key, &id, "t").expect("nobody else wants it");
+                let generation = two.claim(key, &id, "t").expect("nobody else snapshot it");
                 two.submit(Command::Leave { room: room.clone(), socket });
                 two.submit(Command::Release { realm: 0, id: id.into(), generation });
                 wait(Duration::from_millis(5));

@@ -122,14 +122,14 @@ impl Drop for Server {
 
 #[derive(Default)]
 struct Inboxes {
-    told: Mutex<Vec<Delivery>>,
-    heard: Mutex<Vec<Bytes>>,
-    others: Mutex<Vec<Bytes>>,
+    deliveries: Mutex<Vec<Delivery>>,
+    broadcasts: Mutex<Vec<Bytes>>,
+    node_messages: Mutex<Vec<Bytes>>,
 }
 
 impl DeliverySink for Inboxes {
     fn deliver(&self, _: ShardId, delivery: Delivery) {
-        self.told.lock().push(delivery);
+        self.deliveries.lock().push(delivery);
     }
     fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
         self.deliver(shard, delivery);
@@ -138,22 +138,22 @@ impl DeliverySink for Inboxes {
     fn is_congested(&self, _: ShardId) -> bool {
         false
     }
-    fn heard(&self, heard: BusDelivery) {
-        self.heard.lock().push(heard.payload);
+    fn deliver_broadcast(&self, broadcast: BusDelivery) {
+        self.broadcasts.lock().push(broadcast.payload);
     }
-    fn told(&self, _: Owner, payload: Bytes) {
-        self.others.lock().push(payload);
+    fn deliver_node_message(&self, _: Owner, payload: Bytes) {
+        self.node_messages.lock().push(payload);
     }
 }
 
-/// Answers nobody.
-struct Nobody;
+/// Answers with what it was asked.
+struct Echo;
 
-impl Handler for Nobody {
-    fn request(&self, _: NodeTag, _: u8, body: Bytes, answer: crate::link::Answer) {
-        answer.send(body);
+impl Handler for Echo {
+    fn request(&self, _: NodeTag, _: u8, body: Bytes, responder: crate::link::Responder) {
+        responder.send(body);
     }
-    fn told(&self, _: NodeTag, _: u8, _: Bytes) {}
+    fn notice(&self, _: NodeTag, _: u8, _: Bytes) {}
 }
 
 struct Node {
@@ -184,7 +184,7 @@ impl Node {
             Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None, largest: 0 };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
-        let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Nobody)).unwrap();
+        let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
         let node = Self { cluster, inboxes, tag };
         node.wait_until(Status::Online);
         node
@@ -199,12 +199,12 @@ impl Node {
     }
 
     /// Takes the first delivery out that fits.
-    fn told<T>(&self, fits: impl Fn(&Delivery) -> Option<T>) -> T {
+    fn delivery<T>(&self, fits: impl Fn(&Delivery) -> Option<T>) -> T {
         until(|| {
-            let mut told = self.inboxes.told.lock();
+            let mut deliveries = self.inboxes.deliveries.lock();
             let (index, found) =
-                told.iter().enumerate().find_map(|(index, delivery)| Some((index, fits(delivery)?)))?;
-            told.remove(index);
+                deliveries.iter().enumerate().find_map(|(index, delivery)| Some((index, fits(delivery)?)))?;
+            deliveries.remove(index);
             Some(found)
         })
     }
@@ -213,7 +213,7 @@ impl Node {
         let at = PeerAt { shard: 0, key, generation: 0 };
         let ticket = u64::from(key);
         self.submit(Command::Claim { at, ticket, realm: 0, id: id.into(), token: token.into() });
-        self.told(|delivery| match delivery {
+        self.delivery(|delivery| match delivery {
             Delivery::Claimed { ticket: of, claimed } if *of == ticket => Some(match claimed {
                 Claimed::Granted { generation, .. } => Some(*generation),
                 _ => None,
@@ -223,7 +223,7 @@ impl Node {
     }
 
     fn send(&self, key: u32, generation: u64, src: &str, dst: &str, text: &str) {
-        let letter = PeerMessage {
+        let peer_message = PeerMessage {
             from: PeerAt { shard: 0, key, generation },
             realm: 0,
             kind: Kind::Offer,
@@ -233,13 +233,13 @@ impl Node {
             hops: 0,
             sender: None,
         };
-        self.cluster.send(Instant::now(), 0, letter);
+        self.cluster.send(Instant::now(), 0, peer_message);
     }
 
-    fn letter(&self) -> String {
-        self.told(|delivery| match delivery {
-            Delivery::PeerMessage { letter, .. } => {
-                Some(String::from_utf8_lossy(letter.frame.payload()).into_owned())
+    fn peer_message(&self) -> String {
+        self.delivery(|delivery| match delivery {
+            Delivery::PeerMessage { peer_message, .. } => {
+                Some(String::from_utf8_lossy(peer_message.frame.payload()).into_owned())
             }
             _ => None,
         })
@@ -260,7 +260,7 @@ impl Node {
         };
         self.submit(Command::Connected { namespace: "/".into(), socket });
         self.submit(Command::Join { shard: 0, ticket, room: room.clone(), record, list: true });
-        let members = self.told(|delivery| match delivery {
+        let members = self.delivery(|delivery| match delivery {
             Delivery::Joined { ticket: of, members, .. } if *of == ticket => {
                 Some(members.iter().map(|member| member.socket).collect())
             }
@@ -270,7 +270,7 @@ impl Node {
     }
 
     fn change(&self) -> (&'static str, Address) {
-        self.told(|delivery| match delivery {
+        self.delivery(|delivery| match delivery {
             Delivery::RoomChanged { change, .. } => Some(match change {
                 Change::Joined(record) => ("joined", record.socket),
                 Change::Updated(record) => ("updated", record.socket),
@@ -281,10 +281,10 @@ impl Node {
     }
 }
 
-fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+fn until<T>(mut refresh: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = refresh() {
             return found;
         }
         assert!(began.elapsed() < PATIENCE, "it did not happen in time");
@@ -299,25 +299,25 @@ fn room() -> RoomName {
 }
 
 #[test]
-fn an_id_has_one_holder_among_nodes_and_letters_find_it() {
+fn an_id_has_one_holder_among_nodes_and_peer_messages_find_it() {
     let server = Server::start();
-    ids_and_letters(&Node::start(&server, 1), &Node::start(&server, 2));
+    ids_and_peer_messages(&Node::start(&server, 1), &Node::start(&server, 2));
 }
 
-fn ids_and_letters(one: &Node, two: &Node) {
+fn ids_and_peer_messages(one: &Node, two: &Node) {
     let a = one.claim(1, "a", "t").expect("free");
     assert_eq!(two.claim(1, "a", "other"), None);
     let b = two.claim(2, "b", "t").expect("free");
     one.send(1, a, "a", "b", "hello");
-    assert_eq!(two.letter(), "hello");
+    assert_eq!(two.peer_message(), "hello");
     // Remembered, and answered.
     one.send(1, a, "a", "b", "again");
     two.send(2, b, "b", "a", "back");
-    assert_eq!((two.letter().as_str(), one.letter().as_str()), ("again", "back"));
+    assert_eq!((two.peer_message().as_str(), one.peer_message().as_str()), ("again", "back"));
     // The same token takes over from another node.
     let later = two.claim(3, "a", "t").expect("the same token");
     assert!(later > a);
-    let superseded = one.told(|delivery| match delivery {
+    let superseded = one.delivery(|delivery| match delivery {
         Delivery::Superseded(at) => Some(at.generation),
         _ => None,
     });
@@ -325,7 +325,7 @@ fn ids_and_letters(one: &Node, two: &Node) {
 }
 
 #[test]
-fn letters_keep_their_order_while_their_peer_is_looked_for() {
+fn peer_messages_keep_their_order_while_their_peer_is_looked_for() {
     let server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
     let a = one.claim(1, "a", "t").expect("free");
@@ -339,7 +339,7 @@ fn letters_keep_their_order_while_their_peer_is_looked_for() {
             let began = Instant::now();
             while began.elapsed() < Duration::from_micros(50) {}
         }
-        let heard: Vec<String> = sent.iter().map(|_| two.letter()).collect();
+        let heard: Vec<String> = sent.iter().map(|_| two.peer_message()).collect();
         assert_eq!(heard, sent);
     }
 }
@@ -360,21 +360,21 @@ fn nodes_find_each_other_past_redis() {
 }
 
 #[test]
-fn a_letter_waits_for_a_claim_elsewhere_or_expires() {
+fn a_peer_message_waits_for_a_claim_elsewhere_or_expires() {
     let server = Server::start();
-    letters_wait(&Node::start(&server, 1), &Node::start(&server, 2));
+    peer_messages_wait(&Node::start(&server, 1), &Node::start(&server, 2));
 }
 
-fn letters_wait(one: &Node, two: &Node) {
+fn peer_messages_wait(one: &Node, two: &Node) {
     let a = one.claim(1, "a", "t").expect("free");
     one.send(1, a, "a", "b", "early");
-    let number = one.told(|delivery| match delivery {
+    let number = one.delivery(|delivery| match delivery {
         Delivery::Waiting { number, .. } => Some(*number),
         _ => None,
     });
     let at = PeerAt { shard: 0, key: 9, generation: 0 };
     two.submit(Command::Claim { at, ticket: 9, realm: 0, id: "b".into(), token: "t".into() });
-    let waiting = two.told(|delivery| match delivery {
+    let waiting = two.delivery(|delivery| match delivery {
         Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. } => {
             Some(waiting.iter().map(|frame| frame.payload().to_vec()).collect::<Vec<_>>())
         }
@@ -384,12 +384,12 @@ fn letters_wait(one: &Node, two: &Node) {
     one.submit(Command::Expire { realm: 0, src: "a".into(), dst: "b".into(), number });
 
     one.send(1, a, "a", "nobody", "lost");
-    let number = one.told(|delivery| match delivery {
+    let number = one.delivery(|delivery| match delivery {
         Delivery::Waiting { number, .. } => Some(*number),
         _ => None,
     });
     one.submit(Command::Expire { realm: 0, src: "a".into(), dst: "nobody".into(), number });
-    assert!(one.letter().contains("EXPIRE"));
+    assert!(one.peer_message().contains("EXPIRE"));
 }
 
 #[test]
@@ -407,14 +407,14 @@ fn rooms_and_users(one: &Node, two: &Node) {
 
     one.cluster.broadcast(Instant::now(), Scope::Room(&room()), Bytes::from_static(b"to the room"));
     one.cluster.broadcast(Instant::now(), Scope::Everywhere, Bytes::from_static(b"to all"));
-    until(|| (two.inboxes.heard.lock().len() == 2).then_some(()));
-    assert!(one.inboxes.heard.lock().is_empty());
-    assert!(one.cluster.tell(Instant::now(), two.tag, Bytes::from_static(b"you")));
-    until(|| (*two.inboxes.others.lock() == ["you"]).then_some(()));
+    until(|| (two.inboxes.broadcasts.lock().len() == 2).then_some(()));
+    assert!(one.inboxes.broadcasts.lock().is_empty());
+    assert!(one.cluster.send_to_node(Instant::now(), two.tag, Bytes::from_static(b"you")));
+    until(|| (*two.inboxes.node_messages.lock() == ["you"]).then_some(()));
 
     let users = |node: &Node, ticket| {
         node.submit(Command::Users { shard: 0, ticket, namespace: "/".into(), after: None });
-        node.told(|delivery| match delivery {
+        node.delivery(|delivery| match delivery {
             Delivery::Users { users, .. } => {
                 Some(users.iter().map(|(socket, _)| *socket).collect::<Vec<_>>())
             }
@@ -439,7 +439,7 @@ fn reaping(one: &Node, two: &Node) {
     assert!(two.claim(7, "x", "t").is_some());
     while one.change() != ("joined", second) {}
     // Its driver ends without a word: to the others it is as dead as one that was killed.
-    two.cluster.die();
+    two.cluster.crash();
     assert_eq!(one.change(), ("left", second));
     until(|| one.claim(8, "x", "other"));
 }
@@ -453,7 +453,7 @@ fn what_a_node_wrote_after_its_lease_was_deleted_is_reaped_too() {
     server.ask("FLUSHALL");
     assert!(two.claim(7, "x", "t").is_some());
     let (second, _) = two.join(&room(), 2);
-    two.cluster.die();
+    two.cluster.crash();
     one.wait_until(Status::Degraded);
     one.wait_until(Status::Online);
     let (_, others) = one.join(&room(), 1);
@@ -564,7 +564,7 @@ fn without_redis_a_node_goes_on_by_itself() {
     assert_eq!(one.change(), ("joined", third));
     let b = one.claim(2, "b", "t").expect("free, as far as this node knows");
     one.send(1, a, "a", "b", "local");
-    assert_eq!(one.letter(), "local");
+    assert_eq!(one.peer_message(), "local");
     let _ = b;
     // The same id on the other node: it was claimed later, and loses it when both meet again.
     let late = two.claim(5, "b", "other").expect("free, as far as that node knows");
@@ -572,7 +572,7 @@ fn without_redis_a_node_goes_on_by_itself() {
     server.restart();
     one.wait_until(Status::Online);
     two.wait_until(Status::Online);
-    let lost = two.told(|delivery| match delivery {
+    let lost = two.delivery(|delivery| match delivery {
         Delivery::Superseded(at) => Some(at.generation),
         _ => None,
     });

@@ -24,8 +24,8 @@ use crate::{
     command::Holder,
     model::Model,
     partition,
-    redis::{commands::all, pump, wire},
-    store::{Call, Loss, Reply, RoomDelta},
+    redis::{commands::all, pipeline, wire},
+    store::{Call, Reply, RoomDelta, TakeoverNotice},
 };
 
 type Checked<T = ()> = Result<T, TestCaseError>;
@@ -93,21 +93,21 @@ type Answers = Vec<(u64, Reply)>;
 
 impl Redis {
     async fn connect(server: &Server) -> Self {
-        let source = Source::new(&server.url()).unwrap();
-        let Source::Single(single) = &source else { panic!("a server by itself") };
+        let backend = Backend::new(&server.url()).unwrap();
+        let Backend::Single(single_server) = &backend else { panic!("a server by itself") };
         let context = Arc::new(Context {
             keys: Keys::new("test"),
             scripts: Scripts::new(),
             realms: config().realms,
-            patience: names::PATIENCE.as_millis(),
+            expire_timeout_ms: names::PATIENCE.as_millis(),
             publish: "PUBLISH",
         });
-        let mut published = single.client().await.unwrap().get_async_pubsub().await.unwrap();
+        let mut published = single_server.client().await.unwrap().get_async_pubsub().await.unwrap();
         published.subscribe(MARK).await.unwrap();
         for room in names::rooms() {
             published.subscribe(&context.keys.room_channel(&room)[..]).await.unwrap();
         }
-        Self { commands: Commands::new(&source, context.clone()), context, published }
+        Self { commands: Commands::new(&backend, context.clone()), context, published }
     }
 
     async fn send(&mut self, commands: Vec<Cmd>) -> Checked<Vec<Value>> {
@@ -151,13 +151,13 @@ impl Redis {
     async fn reply(&mut self, call: Call, values: Vec<Value>) -> Checked<Reply> {
         match &call {
             Call::Users { namespace, after } => {
-                let page = pump::users(&mut self.commands, &self.context, namespace, *after).await;
+                let page = pipeline::users(&mut self.commands, &self.context, namespace, *after).await;
                 let (users, more) = page.map_err(|lost| TestCaseError::fail(format!("{lost:?}")))?;
                 return Ok(Reply::Users(users, more));
             }
             Call::Reap { .. } => {
                 let mut left = values.clone();
-                while calls::leaves_some(&left) {
+                while calls::has_more_to_reap(&left) {
                     left = self.send(self.context.commands(&call)).await?;
                 }
             }
@@ -181,8 +181,11 @@ impl Redis {
             else {
                 return Err(TestCaseError::fail("a channel that is no room's"));
             };
-            match wire::read_heard(Some(&room), &Bytes::copy_from_slice(message.get_payload_bytes())) {
-                Some(wire::Heard::Change(delta)) => deltas.push(delta),
+            match wire::decode_channel_message(
+                Some(&room),
+                &Bytes::copy_from_slice(message.get_payload_bytes()),
+            ) {
+                Some(wire::ChannelMessage::Change(delta)) => deltas.push(delta),
                 other => return Err(TestCaseError::fail(format!("{other:?} was published"))),
             }
         }
@@ -239,7 +242,7 @@ impl<'a> World<'a> {
             let (ours, theirs) = (step.calls(&self.given, 0), step.calls(&self.given, 1));
             self.both(step.passes(), ours, theirs).await?;
         }
-        self.look().await?;
+        self.refresh().await?;
         self.count().await?;
         self.clear().await
     }
@@ -275,20 +278,21 @@ impl<'a> World<'a> {
         prop_assert_eq!(ours.len(), theirs.len(), "ours {:?}, theirs {:?}", ours, theirs);
         if !any_order {
             for (ours, theirs) in ours.iter().zip(&theirs) {
-                self.epochs.learn(ours.stamp.epoch, theirs.stamp.epoch)?;
+                self.epochs.learn(ours.room_version.epoch, theirs.room_version.epoch)?;
             }
         }
         let parts = |deltas: Vec<RoomDelta>, epoch: &dyn Fn(u64) -> u64| {
-            let stamp =
-                |delta: &RoomDelta| (delta.room.clone(), epoch(delta.stamp.epoch), delta.stamp.version);
-            let mut stamps: Vec<_> = deltas.iter().map(stamp).collect();
+            let room_version = |delta: &RoomDelta| {
+                (delta.room.clone(), epoch(delta.room_version.epoch), delta.room_version.version)
+            };
+            let mut room_versions: Vec<_> = deltas.iter().map(room_version).collect();
             let mut changes: Vec<_> =
                 deltas.iter().map(|delta| format!("{:?} {:?}", delta.room, delta.change)).collect();
             if any_order {
-                stamps.sort_unstable();
+                room_versions.sort_unstable();
                 changes.sort_unstable();
             }
-            (stamps, changes)
+            (room_versions, changes)
         };
         let epochs = &self.epochs;
         prop_assert_eq!(parts(ours, &|epoch| epoch), parts(theirs, &|epoch| epochs.ours(epoch)));
@@ -301,24 +305,25 @@ impl<'a> World<'a> {
         ours: Reply,
         theirs: Reply,
     ) -> Checked {
-        let loss = claim.zip(superseded(&ours)).zip(superseded(&theirs));
+        let notice = claim.zip(superseded(&ours)).zip(superseded(&theirs));
         if let Some((((by, realm, id), ours), theirs)) =
-            loss.filter(|(((by, ..), old), _)| old.owner.tag != by.tag)
+            notice.filter(|(((by, ..), old), _)| old.owner.tag != by.tag)
         {
-            let loss = |old| Loss { by, realm, id: id.clone(), old };
-            self.given.losses.push([loss(ours), loss(theirs)]);
+            let notice = |old| TakeoverNotice { by, realm, id: id.clone(), old };
+            self.given.notices.push([notice(ours), notice(theirs)]);
         }
         match (&ours, &theirs) {
             (Reply::Granted { generation: a, .. }, Reply::Granted { generation: b, .. }) => {
                 self.generations.learn(*a, *b)?;
                 self.given.generations.push([*a, *b]);
             }
-            (Reply::Put { stamp: a, .. }, Reply::Put { stamp: b, .. }) => {
+            (Reply::Put { room_version: a, .. }, Reply::Put { room_version: b, .. }) => {
                 self.epochs.learn(a.epoch, b.epoch)?;
-                self.given.stamps.push([*a, *b]);
+                self.given.room_versions.push([*a, *b]);
             }
-            (Reply::Queued { letter, opened: Some(a), .. }, Reply::Queued { opened: Some(b), .. }) => {
-                let (realm, src, dst) = (letter.realm, letter.src.clone(), letter.dst.clone());
+            (Reply::Queued { peer_message, opened: Some(a), .. }, Reply::Queued { opened: Some(b), .. }) => {
+                let (realm, src, dst) =
+                    (peer_message.realm, peer_message.src.clone(), peer_message.dst.clone());
                 let partition = partition::of_peer(names::REALMS[usize::from(realm)], &dst);
                 self.waits.entry(partition).or_default().learn(*a, *b)?;
                 self.given.waits.push(Wait { realm, src, dst, number: [*a, *b] });
@@ -340,17 +345,19 @@ impl<'a> World<'a> {
             }
             Reply::Kept { superseded, .. } => superseded.iter_mut().for_each(holder),
             Reply::Holder(of, _) => holder(of),
-            Reply::Reaped(losses) => losses.iter_mut().map(|loss| &mut loss.old).for_each(holder),
+            Reply::Reaped(notices) => notices.iter_mut().map(|notice| &mut notice.old).for_each(holder),
             Reply::Peer(found) => found.iter_mut().for_each(holder),
-            Reply::Put { stamp, .. } => stamp.epoch = self.epochs.ours(stamp.epoch),
-            Reply::Records { stamp: Some(stamp), .. } => stamp.epoch = self.epochs.ours(stamp.epoch),
+            Reply::Put { room_version, .. } => room_version.epoch = self.epochs.ours(room_version.epoch),
+            Reply::Records { room_version: Some(room_version), .. } => {
+                room_version.epoch = self.epochs.ours(room_version.epoch)
+            }
             _ => {}
         }
         reply
     }
 
     /// Everything that can be read.
-    async fn look(&mut self) -> Checked {
+    async fn refresh(&mut self) -> Checked {
         self.asked(|| {
             let realms = (0..names::REALMS.len() as RealmId).map(|realm| Call::Peers { realm });
             let holders = names::peers().flat_map(|(realm, id)| {
@@ -389,19 +396,19 @@ impl<'a> World<'a> {
 
     /// Everything goes; what is left in Redis then is what nobody would ever remove.
     async fn clear(&mut self) -> Checked {
-        for [ours, theirs] in std::mem::take(&mut self.given.losses) {
-            self.both(0, vec![Call::Settle(ours)], vec![Call::Settle(theirs)]).await?;
+        for [ours, theirs] in std::mem::take(&mut self.given.notices) {
+            self.both(0, vec![Call::Acknowledge(ours)], vec![Call::Acknowledge(theirs)]).await?;
         }
         let reap =
             |owner| names::partitions().into_iter().map(move |partition| Call::Reap { owner, partition });
         self.asked(|| names::owners().into_iter().flat_map(reap).collect()).await?;
         self.asked(|| names::owners().into_iter().map(|owner| Call::Leave { owner }).collect()).await?;
-        self.look().await?;
+        self.refresh().await?;
         // What waits is shown to whoever claims the id.
         let (owner, at) = (names::owners()[0], PeerAt { shard: 0, key: 9, generation: 0 });
         let claim = |(realm, id)| Call::Claim { owner, at, realm, id, token: "".into(), full: false };
         self.asked(|| names::peers().map(claim).collect()).await?;
-        prop_assert!(self.given.losses.is_empty());
+        prop_assert!(self.given.notices.is_empty());
         self.asked(|| reap(owner).collect()).await?;
         let mut all = cmd("KEYS");
         all.arg("*");
@@ -436,7 +443,7 @@ fn superseded(reply: &Reply) -> Option<Holder> {
 fn readable(mut reply: Reply) -> String {
     match &mut reply {
         Reply::Peers(ids) => ids.sort_unstable(),
-        Reply::Reaped(losses) => losses.sort_unstable_by_key(|loss| format!("{loss:?}")),
+        Reply::Reaped(notices) => notices.sort_unstable_by_key(|notice| format!("{notice:?}")),
         Reply::Nodes(nodes) => nodes.sort_unstable_by_key(|node| node.owner),
         Reply::Queued { opened: Some(number), .. } => *number = 0,
         Reply::Heartbeat(pulse) => {

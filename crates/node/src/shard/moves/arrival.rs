@@ -55,7 +55,7 @@ impl State {
         self.request_markers(sid, self.id, at);
         let ticket = self.next_number();
         self.waiting.insert(ticket, PendingRequest::Listen { sid, at });
-        let command = Command::Listen { shard: self.id, ticket, rooms: rooms.to_vec() };
+        let command = Command::SubscribeRooms { shard: self.id, ticket, rooms: rooms.to_vec() };
         self.node.clone().cluster.submit(now, command);
     }
 
@@ -113,7 +113,7 @@ impl State {
         };
         let ticket = self.next_number();
         self.waiting.insert(ticket, PendingRequest::Adopt { answer });
-        let adopt = Command::Adopt {
+        let adopt = Command::AdoptSession {
             shard: self.id,
             ticket,
             from: sent.seen.node,

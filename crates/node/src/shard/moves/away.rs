@@ -184,7 +184,7 @@ impl State {
         departure.is_going = true;
         let at = departure.at;
         self.waiting.insert(ticket, PendingRequest::Flush { sid, at });
-        self.node.clone().cluster.submit(now, Command::Flush { shard: self.id, ticket });
+        self.node.clone().cluster.submit(now, Command::FlushOutgoing { shard: self.id, ticket });
     }
 
     /// The session goes.
@@ -214,8 +214,8 @@ impl State {
         let memberships: Vec<_> = rooms.iter().map(|(id, room)| (room.clone(), *id)).collect();
         let sockets = session.portable.connection.leave_all();
         let ids: Vec<_> = sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
-        let belongings = self.node.cluster.belongings(&memberships, &ids);
-        self.node.cluster.disown(&memberships, &ids);
+        let belongings = self.node.cluster.session_records(&memberships, &ids);
+        self.node.cluster.release_session(&memberships, &ids);
         let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
         let sent = SessionTransfer { at, session: saved, frames, rooms, seen, belongings };
         let answer = self.node.ask(at.node, &LinkRequest::Take(Box::new(sent)));

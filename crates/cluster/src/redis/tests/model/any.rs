@@ -7,7 +7,7 @@ use super::{
     names::{EARLY, IDS, LATE, NAMESPACES, OWNERS, PROFILES, REALMS, ROOMS, TAGS, TOKENS, sockets},
     steps::{Generation, Peer, Step, Text},
 };
-use crate::{RealmId, store::Standing};
+use crate::{RealmId, store::ClaimRank};
 
 /// Numbers that choose one of those that were given.
 const MANY: usize = 64;
@@ -29,7 +29,7 @@ fn text(large_ones: u32) -> impl Strategy<Value = Text> {
     // Around what fits into a queue.
     let large = prop_oneof![Just(MAX_BYTES / 2), MAX_BYTES - 12..=MAX_BYTES, Just(MAX_BYTES + 1)];
     let len = prop_oneof![20 => 0..3_usize, large_ones => large];
-    // Some letters are no text.
+    // Some messages are no text.
     let filler = prop_oneof![3 => Just(b'x'), 1 => Just(0), 1 => Just(0xFF)];
     (kind, any::<bool>(), len, filler).prop_map(|(kind, is_binary, len, filler)| Text {
         kind,
@@ -41,24 +41,24 @@ fn text(large_ones: u32) -> impl Strategy<Value = Text> {
 
 fn about_peers() -> impl Strategy<Value = Step> {
     let (key, token) = (|| 1..3_u32, || 0..TOKENS.len());
-    let standing = prop::sample::select(vec![Standing::Granted, Standing::Lapsed, Standing::Alone]);
+    let rank = prop::sample::select(vec![ClaimRank::Granted, ClaimRank::Expired, ClaimRank::Offline]);
     let full = prop::bool::weighted(0.1);
-    // Now and then more letters than wait for one id.
-    let letters = (text(1), prop_oneof![30 => Just(1_usize), 1 => Just(150)])
+    // Now and then more messages than wait for one id.
+    let peer_messages = (text(1), prop_oneof![30 => Just(1_usize), 1 => Just(150)])
         .prop_map(|(text, times)| (text, if text.len < 3 { times } else { 1 }));
     prop_oneof![
         4 => (0..OWNERS, key(), peer(), token(), full)
             .prop_map(|(owner, key, peer, token, full)| Step::Claim { owner, key, peer, token, full }),
-        3 => (0..OWNERS, key(), peer(), token(), standing, generation()).prop_map(
-            |(owner, key, peer, token, standing, generation)| {
-                Step::Reclaim { owner, key, peer, token, standing, generation }
+        3 => (0..OWNERS, key(), peer(), token(), rank, generation()).prop_map(
+            |(owner, key, peer, token, rank, generation)| {
+                Step::Reclaim { owner, key, peer, token, rank, generation }
             }
         ),
         3 => (0..OWNERS, peer(), generation())
             .prop_map(|(owner, peer, generation)| Step::Release { owner, peer, generation }),
-        2 => (0..MANY).prop_map(|loss| Step::Settle { loss }),
-        6 => (0..IDS.len(), peer(), token(), any::<bool>(), letters).prop_map(
-            |(src, dst, token, forced, (letter, times))| Step::Deliver { src, dst, token, forced, letter, times }
+        2 => (0..MANY).prop_map(|notice| Step::Acknowledge { notice }),
+        6 => (0..IDS.len(), peer(), token(), any::<bool>(), peer_messages).prop_map(
+            |(src, dst, token, forced, (peer_message, times))| Step::DeliverOrQueue { src, dst, token, forced, peer_message, times }
         ),
         4 => (0..MANY).prop_map(|wait| Step::Expire { wait }),
         1 => (peer(), token()).prop_map(|(peer, token)| Step::FindPeer { peer, token }),
@@ -66,12 +66,12 @@ fn about_peers() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Letters for one id, large ones too, and their ends.
-fn about_letters() -> impl Strategy<Value = Step> {
+/// Messages for one id, large ones too, and their ends.
+fn about_peer_messages() -> impl Strategy<Value = Step> {
     let dst = (0, 0);
     prop_oneof![
         9 => (0..IDS.len(), 0..TOKENS.len(), text(40)).prop_map(
-            move |(src, token, letter)| Step::Deliver { src, dst, token, forced: true, letter, times: 1 }
+            move |(src, token, peer_message)| Step::DeliverOrQueue { src, dst, token, forced: true, peer_message, times: 1 }
         ),
         6 => (0..MANY).prop_map(|wait| Step::Expire { wait }),
         1 => (0..OWNERS).prop_map(
@@ -127,7 +127,7 @@ fn about_nodes() -> impl Strategy<Value = Step> {
         2 => (0..OWNERS).prop_map(|owner| Step::Leave { owner }),
         4 => (0..OWNERS, 0..MANY).prop_map(|(owner, partition)| Step::Reap { owner, partition }),
         2 => (0..OWNERS, prop::collection::vec(0..OWNERS, 0..4))
-            .prop_map(|(by, owners)| Step::Bury { by, owners }),
+            .prop_map(|(by, owners)| Step::MarkDead { by, owners }),
         4 => prop_oneof![Just(1), Just(2), Just(5), Just(6), Just(50)].prop_map(Step::Pass),
     ]
 }
@@ -139,30 +139,36 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => prop::collection::vec(any(), 1..60),
         1 => prop::collection::vec(prop_oneof![9 => about_peers(), 1 => about_nodes()], 1..40),
         1 => prop::collection::vec(prop_oneof![9 => about_rooms(), 1 => about_nodes()], 1..40),
-        1 => prop::collection::vec(about_letters(), 1..20),
+        1 => prop::collection::vec(about_peer_messages(), 1..20),
         1 => prop::collection::vec(about_nodes(), 1..40),
     ]
 }
 
 /// Where the two once differed, and what is seldom met.
 pub(super) fn found() -> Vec<Vec<Step>> {
-    let letter = |src, len| {
-        let letter = Text { kind: Kind::Offer, is_binary: false, len, filler: b'x' };
-        Step::Deliver { src, dst: (0, 0), token: 0, forced: false, letter, times: 1 }
+    let peer_message = |src, len| {
+        let peer_message = Text { kind: Kind::Offer, is_binary: false, len, filler: b'x' };
+        Step::DeliverOrQueue { src, dst: (0, 0), token: 0, forced: false, peer_message, times: 1 }
     };
     let expire = |wait: usize| Step::Expire { wait };
     let heartbeat = Step::Heartbeat { owner: 0, joins: true, draining: false, claims: 1, reaps: true };
-    let (peer, standing, generation) = ((0, 0), Standing::Granted, Generation::Other(LATE.start));
+    let (peer, rank, generation) = ((0, 0), ClaimRank::Granted, Generation::Other(LATE.start));
     vec![
         // A claim from a node whose clock is ahead is taken over.
         vec![
-            Step::Reclaim { owner: 0, key: 1, peer, token: 0, standing, generation },
+            Step::Reclaim { owner: 0, key: 1, peer, token: 0, rank, generation },
             Step::Claim { owner: 2, key: 1, peer, token: 0, full: false },
         ],
         // Two wait, though nothing of theirs was kept.
-        vec![letter(0, MAX_BYTES + 1), letter(1, MAX_BYTES + 1), expire(0), expire(1)],
+        vec![peer_message(0, MAX_BYTES + 1), peer_message(1, MAX_BYTES + 1), expire(0), expire(1)],
         // As much as may wait, and a little more.
-        vec![letter(0, MAX_BYTES - 1), letter(1, 1), letter(1, 1), expire(0), letter(1, MAX_BYTES - 1)],
+        vec![
+            peer_message(0, MAX_BYTES - 1),
+            peer_message(1, 1),
+            peer_message(1, 1),
+            expire(0),
+            peer_message(1, MAX_BYTES - 1),
+        ],
         // More die at once than one heartbeat buries; nobody is there to reap for more than a minute.
         vec![
             Step::CrowdOfNodes { reaps: false },

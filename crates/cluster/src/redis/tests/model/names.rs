@@ -25,7 +25,7 @@ pub(super) const CROWD_OF_USERS: u16 = 600;
 pub(super) const EARLY: Range<u64> = 1..4;
 pub(super) const LATE: Range<u64> = 1 << 52..(1 << 52) + 2;
 
-/// How long a letter waits: no test takes as long.
+/// How long a message waits: no test takes as long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(24 * 3_600);
 
 pub(super) fn owners() -> Vec<Owner> {

@@ -11,7 +11,7 @@ use super::names::{
 };
 use crate::{
     Address, NodeInfo, NodeTag, Owner, PeerAt, PeerMessage, RealmId, partition,
-    store::{Call, Counters, Loss, Stamp, Standing, Wants},
+    store::{Call, ClaimRank, Counters, RoomVersion, SnapshotRequest, TakeoverNotice},
 };
 
 /// Time passes in these units (ms). No sum of them comes near to what a lease, a reaping or a memory lasts, so that the little time
@@ -29,9 +29,9 @@ fn nth<T>(all: &[T], number: usize) -> &T {
 #[derive(Debug, Default)]
 pub(super) struct Given {
     pub(super) generations: Vec<Both<u64>>,
-    pub(super) stamps: Vec<Both<Stamp>>,
+    pub(super) room_versions: Vec<Both<RoomVersion>>,
     pub(super) waits: Vec<Wait>,
-    pub(super) losses: Vec<Both<Loss>>,
+    pub(super) notices: Vec<Both<TakeoverNotice>>,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ pub(super) enum Step {
         key: u32,
         peer: Peer,
         token: usize,
-        standing: Standing,
+        rank: ClaimRank,
         generation: Generation,
     },
     Release {
@@ -83,12 +83,12 @@ pub(super) enum Step {
         peer: Peer,
         generation: Generation,
     },
-    Deliver {
+    DeliverOrQueue {
         src: usize,
         dst: Peer,
         token: usize,
         forced: bool,
-        letter: Text,
+        peer_message: Text,
         times: usize,
     },
     Expire {
@@ -166,10 +166,10 @@ pub(super) enum Step {
         partition: usize,
     },
     /// Of those that were recorded.
-    Settle {
-        loss: usize,
+    Acknowledge {
+        notice: usize,
     },
-    Bury {
+    MarkDead {
         by: u8,
         owners: Vec<u8>,
     },
@@ -177,7 +177,7 @@ pub(super) enum Step {
     Pass(u64),
 }
 
-/// What a letter says.
+/// What a message says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text {
     pub(super) kind: Kind,
@@ -224,22 +224,23 @@ impl Step {
                 let (token, full) = (TOKENS[*token].into(), *full);
                 Call::Claim { owner: owner(*by), at: at(key, 0), realm, id, token, full }
             }
-            Self::Reclaim { owner: by, key, peer, token, standing, generation } => {
+            Self::Reclaim { owner: by, key, peer, token, rank, generation } => {
                 let ((realm, id), token) = (id(peer), TOKENS[*token].into());
                 let at = at(key, generation.on(given, side));
-                Call::Reclaim { owner: owner(*by), at, realm, id, token, standing: *standing }
+                Call::Reclaim { owner: owner(*by), at, realm, id, token, rank: *rank }
             }
             Self::Release { owner: by, peer, generation } => {
                 let (realm, id) = id(peer);
                 Call::Release { owner: owner(*by), realm, id, generation: generation.on(given, side) }
             }
-            Self::Deliver { src, dst, token, forced, letter: text, times } => {
+            Self::DeliverOrQueue { src, dst, token, forced, peer_message: text, times } => {
                 let call = || {
                     let (realm, dst) = id(dst);
                     let (from, src) = (at(&1, 1), IDS[*src].into());
                     let (kind, frame) = (text.kind, text.frame());
-                    let letter = PeerMessage { from, realm, kind, src, dst, frame, hops: 0, sender: None };
-                    Call::DeliverOrQueue { letter, token: TOKENS[*token].into(), forced: *forced }
+                    let peer_message =
+                        PeerMessage { from, realm, kind, src, dst, frame, hops: 0, sender: None };
+                    Call::DeliverOrQueue { peer_message, token: TOKENS[*token].into(), forced: *forced }
                 };
                 return std::iter::repeat_with(call).take(*times).collect();
             }
@@ -256,13 +257,16 @@ impl Step {
             }
             Self::Peers { realm } => Call::Peers { realm: *realm },
             Self::Put { owner: by, room: into, member: (socket, content), since } => {
-                let known =
-                    |index: &usize| (!given.stamps.is_empty()).then(|| nth(&given.stamps, *index)[side]);
-                let wants = match since {
-                    Some(since) => Wants::Since(since.as_ref().and_then(known)),
-                    None => Wants::Nothing(given.stamps.last().map(|stamp| stamp[side])),
+                let known = |index: &usize| {
+                    (!given.room_versions.is_empty()).then(|| nth(&given.room_versions, *index)[side])
                 };
-                Call::Put { owner: owner(*by), room: room(into), record: record(*socket, *content), wants }
+                let snapshot = match since {
+                    Some(since) => SnapshotRequest::Since(since.as_ref().and_then(known)),
+                    None => SnapshotRequest::None(
+                        given.room_versions.last().map(|room_version| room_version[side]),
+                    ),
+                };
+                Call::Put { owner: owner(*by), room: room(into), record: record(*socket, *content), snapshot }
             }
             Self::Rehome { owner: by, from, room: into, member: (socket, content) } => {
                 let (from, record) = (NodeTag(TAGS[*from]), record(*socket, *content));
@@ -312,11 +316,12 @@ impl Step {
             Self::Reap { owner: by, partition } => {
                 Call::Reap { owner: owner(*by), partition: *nth(&partitions(), *partition) }
             }
-            Self::Settle { .. } if given.losses.is_empty() => return Vec::new(),
-            Self::Settle { loss } => Call::Settle(nth(&given.losses, *loss)[side].clone()),
-            Self::Bury { by, owners } => {
-                Call::Bury { by: owner(*by), owners: owners.iter().map(|number| owner(*number)).collect() }
-            }
+            Self::Acknowledge { .. } if given.notices.is_empty() => return Vec::new(),
+            Self::Acknowledge { notice } => Call::Acknowledge(nth(&given.notices, *notice)[side].clone()),
+            Self::MarkDead { by, owners } => Call::MarkDead {
+                by: owner(*by),
+                owners: owners.iter().map(|number| owner(*number)).collect(),
+            },
             Self::Pass(_) => return Vec::new(),
         };
         vec![one]

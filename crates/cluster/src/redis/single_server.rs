@@ -14,7 +14,7 @@ use super::{CONNECT, CannotConnect, RESPONSE};
 const CONNECTIONS: usize = 8;
 
 /// A way to connections.
-pub(super) enum Single {
+pub(super) enum SingleServer {
     Server { pool: Pool, client: Box<Client> },
     Sentinel { pool: sentinel::Pool, client: Box<Mutex<SentinelClient>>, first: String },
 }
@@ -110,7 +110,7 @@ pub(super) fn credentials(rest: &str) -> ([Option<String>; 2], &str) {
     (([username, password]).map(|text| (!text.is_empty()).then(|| text.to_owned())), rest)
 }
 
-impl Single {
+impl SingleServer {
     pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
         match SentinelUrl::parse(url) {
             Some(url) => Self::sentinel(&url?),

@@ -5,31 +5,31 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use ahash::AHashMap;
 use signalbox_peerserver::{Kind, message};
 
-use super::{Machine, Output, Outputs, Pending, own::OWN_WAITS};
+use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS};
 use crate::{
     address::ShardId,
     command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender},
-    store::{Call, Reply, ToNode},
+    store::{Call, DirectMessage, Reply},
 };
 
-/// How long it is remembered where a peer on another node is. Who is wrong about it costs a hop, not a letter.
+/// How long it is remembered where a peer on another node is. Who is wrong about it costs a hop, not a message.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Most peers that are remembered.
 const MAX_REMEMBERED: usize = 65_536;
-/// How often a letter is sent on because its addressee was not where it was said to be; then it waits.
+/// How often a message is sent on because its addressee was not where it was said to be; then it waits.
 const MAX_HOPS: u8 = 2;
 
 /// Where peers on other nodes were last.
 #[derive(Debug, Default)]
-pub(super) struct Letters {
+pub(super) struct PeerRoutes {
     known: AHashMap<(RealmId, Arc<str>), (Holder, Instant)>,
-    /// How many letters for a peer the store was asked about and has not answered yet. Later ones take the same way, or they would
+    /// How many messages for a peer the store was asked about and has not answered yet. Later ones take the same way, or they would
     /// arrive before them.
     asked: AHashMap<(RealmId, Arc<str>), u32>,
 }
 
-impl Letters {
-    /// The store has answered about one of the letters for a peer.
+impl PeerRoutes {
+    /// The store has answered about one of the messages for a peer.
     pub(super) fn answered(&mut self, peer: &(RealmId, Arc<str>)) {
         if let Some(asked) = self.asked.get_mut(peer) {
             *asked -= 1;
@@ -60,72 +60,85 @@ impl Letters {
 impl Machine {
     /// Whether an id is remembered to be held on another node.
     pub(crate) fn remembers(&self, now: Instant, realm: RealmId, id: &str) -> bool {
-        self.letters.find(realm, &id.into(), now).is_some()
+        self.peer_routes.find(realm, &id.into(), now).is_some()
     }
 
-    /// A letter whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
-    pub(crate) fn letter(&mut self, now: Instant, shard: ShardId, letter: PeerMessage, out: &mut Outputs) {
-        self.notice(now, out);
-        let sender = letter.sender.as_ref().map(|sender| sender.token.clone());
-        let own = || self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
+    /// A message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
+    pub(crate) fn peer_message(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        peer_message: PeerMessage,
+        out: &mut Outputs,
+    ) {
+        self.check_lease(now, out);
+        let sender = peer_message.sender.as_ref().map(|sender| sender.token.clone());
+        let own = || self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
         let Some(token) = sender.or_else(own) else { return };
         if !self.lease.is_valid(now) {
-            let reply = self.own.queues.push(letter, &token, now);
-            self.letter_answered(now, shard, reply, out);
+            let reply = self.own.queues.push(peer_message, &token, now);
+            self.peer_message_routed(now, shard, reply, out);
             return;
         }
-        let peer = (letter.realm, letter.dst.clone());
-        let is_sent = letter.hops == 0 && !self.letters.asked.contains_key(&peer);
-        match self.letters.find(letter.realm, &letter.dst, now).filter(|_| is_sent) {
-            Some(holder) => self.send_letter(shard, holder, letter, out),
+        let peer = (peer_message.realm, peer_message.dst.clone());
+        let is_sent = peer_message.hops == 0 && !self.peer_routes.asked.contains_key(&peer);
+        match self.peer_routes.find(peer_message.realm, &peer_message.dst, now).filter(|_| is_sent) {
+            Some(holder) => self.send_peer_message(shard, holder, peer_message, out),
             None => {
-                let forced = letter.hops >= MAX_HOPS;
-                let call = Call::DeliverOrQueue { letter, token, forced };
-                *self.letters.asked.entry(peer.clone()).or_default() += 1;
+                let forced = peer_message.hops >= MAX_HOPS;
+                let call = Call::DeliverOrQueue { peer_message, token, forced };
+                *self.peer_routes.asked.entry(peer.clone()).or_default() += 1;
                 out.push_back(Output::Call(call, Pending::PeerMessage(shard, peer)));
             }
         }
     }
 
-    /// A letter for a connection of this node. One whose id is being taken over gets it with the grant.
-    pub(super) fn offer(&mut self, to: PeerAt, letter: PeerMessage, out: &mut Outputs) {
+    /// A message for a connection of this node. One whose id is being taken over gets it with the grant.
+    pub(super) fn offer(&mut self, to: PeerAt, peer_message: PeerMessage, out: &mut Outputs) {
         match self.takeovers.waiting(to) {
-            Some(waiting) => waiting.push(letter.frame),
-            None => out.push_back(Output::Offer(to, letter)),
+            Some(waiting) => waiting.push(peer_message.frame),
+            None => out.push_back(Output::Offer(to, peer_message)),
         }
     }
 
-    /// Sends a letter to the node of its addressee.
-    fn send_letter(&mut self, shard: ShardId, holder: Holder, letter: PeerMessage, out: &mut Outputs) {
+    /// Sends a message to the node of its addressee.
+    fn send_peer_message(
+        &mut self,
+        shard: ShardId,
+        holder: Holder,
+        peer_message: PeerMessage,
+        out: &mut Outputs,
+    ) {
         let from = self.owner();
-        let mut sent = letter.clone();
+        let mut sent = peer_message.clone();
         if sent.sender.is_none() {
-            let token = self.own.claim(letter.realm, &letter.src).map(|claim| claim.token.clone());
+            let token =
+                self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
             sent.sender = Some(Sender { node: from.tag, token: token.unwrap_or_default() });
         }
-        let message = ToNode::PeerMessage { to: holder.at, letter: sent };
-        let call = Call::Tell { from, to: holder.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::Sent(shard, letter)));
+        let message = DirectMessage::PeerMessage { to: holder.at, peer_message: sent };
+        let call = Call::SendDirect { from, to: holder.owner.tag, message };
+        out.push_back(Output::Call(call, Pending::SendPeerMessage(shard, peer_message)));
     }
 
-    /// Nobody there: the node is gone, or not on the bus. The letter goes where the store says; whoever holds the id by its word
+    /// Nobody there: the node is gone, or not on the bus. The message goes where the store says; whoever holds the id by its word
     /// was tried, so in the end it waits.
-    pub(super) fn letter_sent(
+    pub(super) fn peer_message_sent(
         &mut self,
         now: Instant,
         shard: ShardId,
-        mut letter: PeerMessage,
+        mut peer_message: PeerMessage,
         reply: &Reply,
         out: &mut Outputs,
     ) {
         match reply {
-            Reply::Told(0) | Reply::Failed { maybe: false } => {
-                self.letters.forget(letter.realm, &letter.dst);
-                letter.hops += 1;
-                if letter.kind == Kind::Expire || letter.hops > MAX_HOPS {
+            Reply::Receivers(0) | Reply::Failed { may_have_run: false } => {
+                self.peer_routes.forget(peer_message.realm, &peer_message.dst);
+                peer_message.hops += 1;
+                if peer_message.kind == Kind::Expire || peer_message.hops > MAX_HOPS {
                     out.push_back(Output::Overflow);
                 } else {
-                    self.letter(now, shard, letter, out);
+                    self.peer_message(now, shard, peer_message, out);
                 }
             }
             // Delivered, or not to be sent again: a message that arrives twice tears a connection down.
@@ -133,21 +146,27 @@ impl Machine {
         }
     }
 
-    pub(super) fn letter_answered(&mut self, now: Instant, shard: ShardId, reply: Reply, out: &mut Outputs) {
+    pub(super) fn peer_message_routed(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
         match reply {
-            Reply::Holder(holder, letter) if holder.owner.tag == self.owner().tag => {
-                self.offer(holder.at, letter, out);
+            Reply::Holder(holder, peer_message) if holder.owner.tag == self.owner().tag => {
+                self.offer(holder.at, peer_message, out);
             }
-            Reply::Holder(holder, letter) => {
-                self.letters.keep(letter.realm, &letter.dst, holder, now);
-                self.send_letter(shard, holder, letter, out);
+            Reply::Holder(holder, peer_message) => {
+                self.peer_routes.keep(peer_message.realm, &peer_message.dst, holder, now);
+                self.send_peer_message(shard, holder, peer_message, out);
             }
-            Reply::Queued { letter, opened, kept } => {
+            Reply::Queued { peer_message, opened, kept } => {
                 if !kept {
                     out.push_back(Output::Overflow);
                 }
                 if let Some(number) = opened {
-                    let PeerMessage { from, realm, src, dst, .. } = letter;
+                    let PeerMessage { from, realm, src, dst, .. } = peer_message;
                     let waiting = Delivery::Waiting { from, realm, src, dst, number };
                     out.push_back(Output::Deliver(shard, waiting));
                 }
@@ -167,14 +186,14 @@ impl Machine {
         number: u64,
         out: &mut Outputs,
     ) {
-        if number >= OWN_WAITS {
+        if number >= LOCAL_WAITS {
             let token = self.own.queues.expire(realm, &dst, number);
             self.expired(now, realm, src, dst, Reply::Expired { token }, out);
         } else if self.lease.is_valid(now) {
             let call = Call::Expire { realm, src: src.clone(), dst: dst.clone(), number };
             out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
         } else {
-            // The store has the letter, and will give it up in time. That nobody heard of it is counted.
+            // The store has the message, and will give it up in time. That nobody heard of it is counted.
             out.push_back(Output::Overflow);
         }
     }
@@ -197,7 +216,7 @@ impl Machine {
                 } else if self.lease.is_shared() && self.lease.is_valid(now) {
                     // It may have connected to another node meanwhile.
                     let call = Call::FindPeer { realm, id: src.clone(), token };
-                    out.push_back(Output::Call(call, Pending::Sender { realm, src, dst }));
+                    out.push_back(Output::Call(call, Pending::FindSender { realm, src, dst }));
                 }
             }
             Reply::Failed { .. } => out.push_back(Output::Overflow),
@@ -228,7 +247,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         let frame = message::expire_frame(&dst, &src);
-        let letter = PeerMessage {
+        let peer_message = PeerMessage {
             from: at,
             realm,
             kind: Kind::Expire,
@@ -239,8 +258,8 @@ impl Machine {
             sender: None,
         };
         match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
-            Some(holder) => self.send_letter(at.shard, holder, letter, out),
-            None => out.push_back(Output::Offer(at, letter)),
+            Some(holder) => self.send_peer_message(at.shard, holder, peer_message, out),
+            None => out.push_back(Output::Offer(at, peer_message)),
         }
     }
 }

@@ -10,51 +10,51 @@ use crate::{
     command::{PeerAt, RealmId},
     model::queues::Queues,
     record::{Record, RoomName},
-    store::Standing,
+    store::ClaimRank,
 };
 
 /// Waits that the node keeps by itself are numbered from here, the store's from 0.
-pub(super) const OWN_WAITS: u64 = 1 << 62;
+pub(super) const LOCAL_WAITS: u64 = 1 << 62;
 /// Users in one page.
 const PAGE: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct OwnClaim {
+pub(super) struct LocalClaim {
     pub(super) at: PeerAt,
     pub(super) token: Arc<str>,
     /// How good it is, as it was last made.
-    pub(super) standing: Standing,
+    pub(super) rank: ClaimRank,
     /// The store has it as it stands: the next time it is made again it is as good as any.
     pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct LocalState {
     /// Whether rooms and users are kept. In a cluster of one the store has nobody else's.
     is_shared: bool,
-    pub(super) claims: Vec<AHashMap<Arc<str>, OwnClaim>>,
+    pub(super) claims: Vec<AHashMap<Arc<str>, LocalClaim>>,
     pub(super) rooms: AHashMap<RoomName, BTreeMap<Address, Arc<Record>>>,
     pub(super) users: AHashMap<Arc<str>, BTreeMap<Address, Arc<str>>>,
-    /// Letters that wait while the store is away.
+    /// Messages that wait while the store is away.
     pub(super) queues: Queues,
 }
 
-impl Own {
+impl LocalState {
     pub(super) fn new(config: &Config, is_shared: bool) -> Self {
         Self {
             is_shared,
             claims: config.realms.iter().map(|_| AHashMap::new()).collect(),
             rooms: AHashMap::new(),
             users: AHashMap::new(),
-            queues: Queues::new(config.expire_timeout, OWN_WAITS),
+            queues: Queues::new(config.expire_timeout, LOCAL_WAITS),
         }
     }
 
-    pub(super) fn claim(&self, realm: RealmId, id: &str) -> Option<&OwnClaim> {
+    pub(super) fn claim(&self, realm: RealmId, id: &str) -> Option<&LocalClaim> {
         self.claims.get(usize::from(realm))?.get(id)
     }
 
-    pub(super) fn claimed(&mut self, realm: RealmId, id: Arc<str>, claim: OwnClaim) {
+    pub(super) fn claimed(&mut self, realm: RealmId, id: Arc<str>, claim: LocalClaim) {
         if let Some(claims) = self.claims.get_mut(usize::from(realm)) {
             claims.insert(id, claim);
         }

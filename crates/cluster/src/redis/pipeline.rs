@@ -9,11 +9,11 @@ use tokio::sync::{
 };
 
 use super::{
+    backend::Backend,
     calls::{self, Context},
-    commands::{Commands, Lost, all},
-    line::code,
-    source::Source,
-    subscriber::Wanted,
+    commands::{CommandError, Commands, all},
+    connection::code,
+    subscriber::SubscriptionChange,
 };
 use crate::{
     Cluster,
@@ -38,40 +38,40 @@ struct Item {
 
 /// Makes the calls until the node ends.
 pub(super) async fn run(
-    source: Arc<Source>,
+    backend: Arc<Backend>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
     mut calls: UnboundedReceiver<ToDriver>,
-    subscriptions: UnboundedSender<Wanted>,
+    subscriptions: UnboundedSender<SubscriptionChange>,
 ) {
-    let mut pump = Pump {
-        commands: Commands::new(&source, context.clone()),
-        heart: Arc::new(tokio::sync::Mutex::new(Commands::new(&source, context.clone()))),
-        source,
+    let mut pipeline = CommandPipeline {
+        commands: Commands::new(&backend, context.clone()),
+        heartbeat_connection: Arc::new(tokio::sync::Mutex::new(Commands::new(&backend, context.clone()))),
+        backend,
         context,
         cluster,
         subscriptions,
     };
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
-        if let Some(ended) = pump.take(batch.drain(..)).await {
+        if let Some(ended) = pipeline.take(batch.drain(..)).await {
             let _ = ended.send(());
             return;
         }
     }
 }
 
-struct Pump {
+struct CommandPipeline {
     commands: Commands,
     /// The heartbeat's connection: it never waits behind a long batch.
-    heart: Arc<tokio::sync::Mutex<Commands>>,
-    source: Arc<Source>,
+    heartbeat_connection: Arc<tokio::sync::Mutex<Commands>>,
+    backend: Arc<Backend>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
-    subscriptions: UnboundedSender<Wanted>,
+    subscriptions: UnboundedSender<SubscriptionChange>,
 }
 
-impl Pump {
+impl CommandPipeline {
     /// Takes a batch; gives back whom to tell that the node has ended.
     async fn take(&mut self, batch: impl Iterator<Item = ToDriver>) -> Option<oneshot::Sender<()>> {
         let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
@@ -80,7 +80,7 @@ impl Pump {
         for asked in batch {
             match asked {
                 ToDriver::Call(call) => match &call.0 {
-                    Call::Heartbeat { .. } => self.beat(*call),
+                    Call::Heartbeat { .. } => self.send_heartbeat(*call),
                     Call::Users { .. } => listings.push(*call),
                     _ => {
                         let made = self.context.commands(&call.0);
@@ -88,17 +88,21 @@ impl Pump {
                         commands.extend(made);
                     }
                 },
-                ToDriver::Say { from, room, payload } => {
+                ToDriver::Publish { from, room, payload } => {
                     let channel = match &room {
                         Some(room) => self.context.keys.room_channel(room),
                         None => self.context.keys.everywhere(),
                     };
-                    let message = super::wire::said(from, &payload);
+                    let message = super::wire::encode_broadcast(from, &payload);
                     commands.push(self.context.publish(&channel, &message));
                     items.push(Item { commands: 1, call: None });
                 }
-                ToDriver::Subscribe(room) => drop(self.subscriptions.send(Wanted::Hear(room))),
-                ToDriver::Unsubscribe(room) => drop(self.subscriptions.send(Wanted::Unhear(room))),
+                ToDriver::Subscribe(room) => {
+                    drop(self.subscriptions.send(SubscriptionChange::Subscribe(room)))
+                }
+                ToDriver::Unsubscribe(room) => {
+                    drop(self.subscriptions.send(SubscriptionChange::Unsubscribe(room)))
+                }
                 ToDriver::End(end) => ended = Some(end),
             }
         }
@@ -113,7 +117,7 @@ impl Pump {
         ended
     }
 
-    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, Lost>>) {
+    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, CommandError>>) {
         let mut answers = answers.into_iter();
         let mut is_lost = false;
         for item in items {
@@ -129,11 +133,11 @@ impl Pump {
                     Some(error) => {
                         tracing::warn!(?error, "Redis refuses a command");
                         // A script may fail when it has done a part; other errors are said before anything is done.
-                        Reply::Failed { maybe: code(error) == Some("ERR") }
+                        Reply::Failed { may_have_run: code(error) == Some("ERR") }
                     }
                     None => self.context.reply(call, values),
                 },
-                Err(Lost { maybe }) => Reply::Failed { maybe },
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
             self.cluster.replied(Instant::now(), pending, reply);
         }
@@ -145,22 +149,23 @@ impl Pump {
 
     /// One call removes only so much.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
-        let mut is_left = calls::leaves_some(values);
+        let mut is_left = calls::has_more_to_reap(values);
         while is_left {
             let answer = all(self.commands.send(self.context.commands(call)).await);
-            is_left = answer.is_ok_and(|values| calls::leaves_some(&values));
+            is_left = answer.is_ok_and(|values| calls::has_more_to_reap(&values));
         }
     }
 
-    fn beat(&self, (call, pending): (Call, Pending)) {
-        let (heart, context, cluster) = (self.heart.clone(), self.context.clone(), self.cluster.clone());
+    fn send_heartbeat(&self, (call, pending): (Call, Pending)) {
+        let (heartbeat_connection, context, cluster) =
+            (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
         tokio::spawn(async move {
-            let reply = match all(heart.lock().await.send(context.commands(&call)).await) {
+            let reply = match all(heartbeat_connection.lock().await.send(context.commands(&call)).await) {
                 Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
                     context.reply(call, values)
                 }
-                Ok(_) => Reply::Failed { maybe: true },
-                Err(Lost { maybe }) => Reply::Failed { maybe },
+                Ok(_) => Reply::Failed { may_have_run: true },
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
             cluster.replied(Instant::now(), pending, reply);
         });
@@ -169,11 +174,11 @@ impl Pump {
     fn list(&self, call: Call, pending: Pending) {
         let Call::Users { namespace, after } = call else { return };
         let (context, cluster) = (self.context.clone(), self.cluster.clone());
-        let mut commands = Commands::new(&self.source, context.clone());
+        let mut commands = Commands::new(&self.backend, context.clone());
         tokio::spawn(async move {
             let reply = match users(&mut commands, &context, &namespace, after).await {
                 Ok((users, more)) => Reply::Users(users, more),
-                Err(Lost { maybe }) => Reply::Failed { maybe },
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
             cluster.replied(Instant::now(), pending, reply);
         });
@@ -186,7 +191,7 @@ pub(super) async fn users(
     context: &Context,
     namespace: &str,
     after: Option<Address>,
-) -> Result<(Vec<(Address, Arc<str>)>, bool), Lost> {
+) -> Result<(Vec<(Address, Arc<str>)>, bool), CommandError> {
     let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
     let mut users = Vec::new();
     let mut partitions = (first..PARTITIONS).peekable();

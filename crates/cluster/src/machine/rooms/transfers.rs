@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Heard, Listen, Machine, Output, Outputs, Pending, stamp_of};
+use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
     cluster::SessionRecords,
@@ -16,26 +16,26 @@ use crate::{
 
 /// Questions that take several calls: how many are not answered yet.
 #[derive(Debug, Default)]
-pub(in crate::machine) struct Adoptions {
-    listens: AHashMap<(ShardId, Ticket), usize>,
+pub(in crate::machine) struct SessionMoves {
+    subscriptions: AHashMap<(ShardId, Ticket), usize>,
     adoptions: AHashMap<(ShardId, Ticket), usize>,
 }
 
-impl Adoptions {
+impl SessionMoves {
     /// One of the calls that adopt a session was answered.
     pub(in crate::machine) fn answered(&mut self, shard: ShardId, ticket: Ticket, out: &mut Outputs) {
         let Some(missing) = self.adoptions.get_mut(&(shard, ticket)) else { return };
         *missing -= 1;
         if *missing == 0 {
             self.adoptions.remove(&(shard, ticket));
-            out.push_back(Output::Deliver(shard, Delivery::Adopted { ticket }));
+            out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
         }
     }
 }
 
 impl Machine {
     /// A session is to move here: hear its rooms, and know who is in them.
-    pub(in crate::machine) fn listen(
+    pub(in crate::machine) fn subscribe_for_transfer(
         &mut self,
         now: Instant,
         shard: ShardId,
@@ -45,93 +45,111 @@ impl Machine {
     ) {
         let is_live = self.lease.is_valid(now);
         if !is_live || !self.lease.is_shared() || rooms.is_empty() {
-            out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live }));
+            out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live }));
             return;
         }
-        self.adoptions.listens.insert((shard, ticket), rooms.len());
+        self.session_moves.subscriptions.insert((shard, ticket), rooms.len());
         for (room, number) in rooms {
             let replica = self.rooms.rooms.entry(room.clone()).or_default();
-            replica.listens.push(Listen { shard, ticket, stamp: stamp_of(number), since: now });
-            if replica.heard == Heard::No {
-                replica.heard = Heard::Asked;
+            replica.transfer_subscriptions.push(TransferSubscription {
+                shard,
+                ticket,
+                room_version: version_of(number),
+                since: now,
+            });
+            if replica.subscription == Subscription::Inactive {
+                replica.subscription = Subscription::Requested;
                 out.push_back(Output::Subscribe(room.clone()));
             }
-            self.rooms.attend(&room);
-            self.listen_on(now, &room, out);
+            self.rooms.schedule(&room);
+            self.advance_transfers(now, &room, out);
         }
     }
 
     /// A room is heard (or was already): who waits for that goes on, once there is a snapshot.
-    pub(super) fn listen_on(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
+    pub(super) fn advance_transfers(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
         let is_online = self.lease.is_valid(now);
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
-        if replica.listens.is_empty() || replica.heard != Heard::Yes {
+        if replica.transfer_subscriptions.is_empty() || replica.subscription != Subscription::Active {
             return;
         }
         if replica.state.is_none() && is_online {
             let call = Call::Records { room: room.clone() };
-            out.push_back(Output::Call(call, Pending::Listen { room: room.clone() }));
+            out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
             return;
         }
         if is_online {
-            self.listened(room, out);
+            self.complete_transfer_subscriptions(room, out);
         } else {
-            self.not_listened(room, out);
+            self.fail_transfer_subscriptions(room, out);
         }
     }
 
-    pub(in crate::machine) fn listen_answered(&mut self, room: &RoomName, reply: Reply, out: &mut Outputs) {
+    pub(in crate::machine) fn transfer_snapshot_answered(
+        &mut self,
+        room: &RoomName,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
         let is_answered = matches!(reply, Reply::Records { .. });
-        if let (Reply::Records { stamp, records }, Some(replica)) = (reply, self.rooms.rooms.get_mut(room))
+        if let (Reply::Records { room_version, records }, Some(replica)) =
+            (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
         {
-            replica.replace(room, stamp.unwrap_or_default(), records, &|_| false, out);
+            replica.replace(room, room_version.unwrap_or_default(), records, &|_| false, out);
         }
         self.catch_up(room, out);
         if is_answered {
-            self.listened(room, out);
+            self.complete_transfer_subscriptions(room, out);
         } else {
-            self.not_listened(room, out);
+            self.fail_transfer_subscriptions(room, out);
         }
     }
 
     /// Who waits for a room goes on without it.
-    pub(in crate::machine) fn not_listened(&mut self, room: &RoomName, out: &mut Outputs) {
+    pub(in crate::machine) fn fail_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
-        let listens = std::mem::take(&mut replica.listens);
-        self.give_up_listening(listens, out);
+        let transfer_subscriptions = std::mem::take(&mut replica.transfer_subscriptions);
+        self.abandon_transfer_subscriptions(transfer_subscriptions, out);
     }
 
-    pub(super) fn give_up_listening(&mut self, listens: Vec<Listen>, out: &mut Outputs) {
-        for Listen { shard, ticket, .. } in listens {
-            if self.adoptions.listens.remove(&(shard, ticket)).is_some() {
-                out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live: false }));
+    pub(super) fn abandon_transfer_subscriptions(
+        &mut self,
+        transfer_subscriptions: Vec<TransferSubscription>,
+        out: &mut Outputs,
+    ) {
+        for TransferSubscription { shard, ticket, .. } in transfer_subscriptions {
+            if self.session_moves.subscriptions.remove(&(shard, ticket)).is_some() {
+                out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: false }));
             }
         }
     }
 
     /// A room is known as far as it is: who waits for no more than that goes on. While it is being compared nobody does: whom the
     /// difference is news to would not be known.
-    pub(super) fn listened(&mut self, room: &RoomName, out: &mut Outputs) {
+    pub(super) fn complete_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
         let Some(replica) = self.rooms.rooms.get_mut(room).filter(|replica| replica.is_current()) else {
             return;
         };
-        let known = replica.state.as_ref().map(|state| state.stamp).unwrap_or_default();
-        let (ready, waiting) = replica.listens.drain(..).partition(|listen| listen.stamp <= known);
-        replica.listens = waiting;
-        let ready: Vec<Listen> = ready;
-        for Listen { shard, ticket, .. } in ready {
-            let Some(missing) = self.adoptions.listens.get_mut(&(shard, ticket)) else { continue };
+        let known = replica.state.as_ref().map(|state| state.room_version).unwrap_or_default();
+        let (ready, waiting) = replica
+            .transfer_subscriptions
+            .drain(..)
+            .partition(|subscribe_for_transfer| subscribe_for_transfer.room_version <= known);
+        replica.transfer_subscriptions = waiting;
+        let ready: Vec<TransferSubscription> = ready;
+        for TransferSubscription { shard, ticket, .. } in ready {
+            let Some(missing) = self.session_moves.subscriptions.get_mut(&(shard, ticket)) else { continue };
             *missing -= 1;
             if *missing == 0 {
-                self.adoptions.listens.remove(&(shard, ticket));
-                out.push_back(Output::Deliver(shard, Delivery::Listening { ticket, is_live: true }));
+                self.session_moves.subscriptions.remove(&(shard, ticket));
+                out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: true }));
             }
         }
     }
 
     /// A session has moved here.
-    pub(in crate::machine) fn adopt(
+    pub(in crate::machine) fn adopt_session(
         &mut self,
         now: Instant,
         (shard, ticket): (ShardId, Ticket),
@@ -158,24 +176,24 @@ impl Machine {
                     state.records.entry(record.socket).or_insert(record);
                 }
             }
-            out.push_back(Output::Deliver(shard, Delivery::Adopted { ticket }));
+            out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
             return;
         }
-        self.adoptions.adoptions.insert((shard, ticket), calls);
+        self.session_moves.adoptions.insert((shard, ticket), calls);
         let owner = self.owner();
         for (room, record) in memberships {
             let call = Call::Rehome { owner, from, room, record };
-            out.push_back(Output::Call(call, Pending::Adopt { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
         }
         for user in sockets {
             let partition = partition::of_user(user.1);
             let call = Call::PutUsers { owner, partition, puts: vec![user], removes: Vec::new() };
-            out.push_back(Output::Call(call, Pending::Adopt { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
         }
     }
 
     /// The records of a session that is to move away, and its sockets with their profiles.
-    pub(crate) fn belongings(
+    pub(crate) fn session_records(
         &self,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
@@ -195,7 +213,11 @@ impl Machine {
     }
 
     /// A session has moved away, and its new node has its records: they are not this node's any more.
-    pub(crate) fn disown(&mut self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
+    pub(crate) fn release_session(
+        &mut self,
+        memberships: &[(RoomName, Address)],
+        sockets: &[(Arc<str>, Address)],
+    ) {
         for (room, socket) in memberships {
             self.own.left(room, *socket);
         }

@@ -4,9 +4,9 @@ use super::*;
 use crate::{
     Config, Owner,
     command::Command,
-    machine::rooms::number_of,
+    machine::rooms::change_id_of,
     model::Model,
-    store::{NodeInfo, RoomDelta, Stamp},
+    store::{NodeInfo, RoomDelta, RoomVersion},
 };
 
 /// Nodes on one model of the store; whatever they ask for is done at once.
@@ -14,7 +14,7 @@ struct Nodes {
     model: Model,
     machines: Vec<Machine>,
     now: Instant,
-    told: Vec<(usize, Delivery)>,
+    deliveries: Vec<(usize, Delivery)>,
     /// Nodes that hear nothing of what changes in rooms.
     deaf: Vec<usize>,
 }
@@ -31,7 +31,7 @@ impl Nodes {
         };
         let machines = (0..count).map(machine).collect();
         let model = Model::new(&config, now, wall_clock);
-        let mut nodes = Self { model, machines, now, told: Vec::new(), deaf: Vec::new() };
+        let mut nodes = Self { model, machines, now, deliveries: Vec::new(), deaf: Vec::new() };
         nodes.wait(100);
         nodes
     }
@@ -49,7 +49,7 @@ impl Nodes {
                     self.machines[node].reply(self.now, pending, reply, &mut outputs);
                 }
                 Output::Subscribe(room) => self.machines[node].subscribed(self.now, &room, &mut outputs),
-                Output::Deliver(_, delivery) => self.told.push((node, delivery)),
+                Output::Deliver(_, delivery) => self.deliveries.push((node, delivery)),
                 _ => {}
             }
         }
@@ -61,10 +61,10 @@ impl Nodes {
                 continue;
             }
             if node == by {
-                self.machines[node].bus(delta.clone(), outputs);
+                self.machines[node].bus_delta(delta.clone(), outputs);
             } else {
                 let delta = delta.clone();
-                self.step(node, |machine, _, out| machine.bus(delta, out));
+                self.step(node, |machine, _, out| machine.bus_delta(delta, out));
             }
         }
     }
@@ -91,9 +91,9 @@ impl Nodes {
 
     /// What nodes that wait for rooms were told since the last call.
     fn listening(&mut self) -> Vec<(Ticket, bool)> {
-        let told = std::mem::take(&mut self.told).into_iter();
-        let listening = told.filter_map(|(_, delivery)| match delivery {
-            Delivery::Listening { ticket, is_live } => Some((ticket, is_live)),
+        let deliveries = std::mem::take(&mut self.deliveries).into_iter();
+        let listening = deliveries.filter_map(|(_, delivery)| match delivery {
+            Delivery::RoomsSubscribed { ticket, is_live } => Some((ticket, is_live)),
             _ => None,
         });
         listening.collect()
@@ -121,14 +121,17 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
         nodes.ask(0, Command::Connected { namespace: namespace.clone(), socket });
         nodes.join(0, &room, socket);
         if is_flushed {
-            nodes.ask(0, Command::Flush { shard: 0, ticket: 1 });
+            nodes.ask(0, Command::FlushOutgoing { shard: 0, ticket: 1 });
         }
         let (memberships, sockets) = ([(room, socket)], [(namespace.clone(), socket)]);
         let SessionRecords { memberships: records, sockets: users } =
-            nodes.machines[0].belongings(&memberships, &sockets);
-        nodes.machines[0].disown(&memberships, &sockets);
+            nodes.machines[0].session_records(&memberships, &sockets);
+        nodes.machines[0].release_session(&memberships, &sockets);
         let from = NodeTag(0);
-        nodes.ask(1, Command::Adopt { shard: 0, ticket: 2, from, memberships: records, sockets: users });
+        nodes.ask(
+            1,
+            Command::AdoptSession { shard: 0, ticket: 2, from, memberships: records, sockets: users },
+        );
         nodes.wait(300);
         assert_eq!(nodes.users(), 1);
         nodes.ask(1, Command::Disconnected { namespace, socket });
@@ -141,10 +144,10 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
 fn each_move_that_waits_for_a_room_has_its_own_time() {
     let mut nodes = Nodes::new(2);
     let room = room();
-    let [first, second] = [1, 2].map(|ticket| Command::Listen {
+    let [first, second] = [1, 2].map(|ticket| Command::SubscribeRooms {
         shard: 0,
         ticket,
-        rooms: vec![(room.clone(), number_of(Stamp { epoch: u64::MAX >> 16, version: 0 }))],
+        rooms: vec![(room.clone(), change_id_of(RoomVersion { epoch: u64::MAX >> 16, version: 0 }))],
     });
     nodes.join(0, &room, Address::random(NodeTag(0), 0));
     // The room is known, but never that far.
@@ -167,11 +170,12 @@ fn a_move_waits_until_its_room_is_known_as_far_as_its_client_knows_it() {
     nodes.join(1, &room, Address::random(NodeTag(1), 0));
     nodes.deaf.push(1);
     nodes.join(0, &room, Address::random(NodeTag(0), 0));
-    let Some(told) = nodes.machines[0].rooms.rooms.get(&room).map(|replica| replica.told) else {
+    let Some(last_change) = nodes.machines[0].rooms.rooms.get(&room).map(|replica| replica.last_change)
+    else {
         panic!("it is known")
     };
-    nodes.told.clear();
-    nodes.ask(1, Command::Listen { shard: 0, ticket: 1, rooms: vec![(room.clone(), told)] });
+    nodes.deliveries.clear();
+    nodes.ask(1, Command::SubscribeRooms { shard: 0, ticket: 1, rooms: vec![(room.clone(), last_change)] });
     assert_eq!(nodes.listening(), []);
     nodes.deaf.clear();
     nodes.join(0, &room, Address::random(NodeTag(0), 0));

@@ -6,41 +6,41 @@ use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 
 use super::{
     calls::Context,
-    cluster::{Address, Masters},
-    commands::Lost,
-    single::{Connection, Single},
+    cluster::{Address, Topology},
+    commands::CommandError,
+    single_server::{Connection, SingleServer},
 };
 
 /// Where a line leads.
-enum To {
-    Single(Arc<Single>),
-    Master(Arc<Masters>, Address),
+enum Target {
+    Single(Arc<SingleServer>),
+    Master(Arc<Topology>, Address),
 }
 
 /// A connection out of a pool, held for as long as it works.
-pub(super) struct Line {
-    to: To,
+pub(super) struct RedisConnection {
+    to: Target,
     context: Arc<Context>,
     connection: Option<Connection>,
 }
 
-impl Line {
-    pub(super) fn to_single(single: Arc<Single>, context: Arc<Context>) -> Self {
-        Self { to: To::Single(single), context, connection: None }
+impl RedisConnection {
+    pub(super) fn to_server(single_server: Arc<SingleServer>, context: Arc<Context>) -> Self {
+        Self { to: Target::Single(single_server), context, connection: None }
     }
 
-    pub(super) fn to_master(masters: Arc<Masters>, address: Address, context: Arc<Context>) -> Self {
-        Self { to: To::Master(masters, address), context, connection: None }
+    pub(super) fn to_master(topology: Arc<Topology>, address: Address, context: Arc<Context>) -> Self {
+        Self { to: Target::Master(topology, address), context, connection: None }
     }
 
     /// Makes calls in their order, pipelined. No command is ever sent twice that may have been executed.
-    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Lost> {
+    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, CommandError> {
         self.open().await?;
         let mut values = self.pipeline(commands).await?;
         // Somebody flushed the scripts: those calls were not executed, and are made again in the same order.
         let missing: Vec<usize> = (0..values.len()).filter(|index| is_missing(&values[*index])).collect();
         if !missing.is_empty() {
-            self.load().await.map_err(|_| Lost { maybe: true })?;
+            self.load().await.map_err(|_| CommandError { may_have_run: true })?;
             let again: Vec<Cmd> = missing.iter().map(|index| commands[*index].clone()).collect();
             let answers = self.pipeline(&again).await?;
             for (index, answer) in missing.into_iter().zip(answers) {
@@ -54,28 +54,30 @@ impl Line {
         Ok(values)
     }
 
-    async fn open(&mut self) -> Result<(), Lost> {
+    async fn open(&mut self) -> Result<(), CommandError> {
         if self.connection.is_none() {
             let connection = match &self.to {
-                To::Single(single) => single.connection().await,
-                To::Master(masters, address) => masters.connection(address).await,
+                Target::Single(single_server) => single_server.connection().await,
+                Target::Master(topology, address) => topology.connection(address).await,
             };
             self.connection = Some(connection.map_err(|error| {
                 tracing::debug!(%error, "Redis cannot be reached");
-                Lost { maybe: false }
+                CommandError { may_have_run: false }
             })?);
-            self.load().await.map_err(|_| Lost { maybe: false })?;
+            self.load().await.map_err(|_| CommandError { may_have_run: false })?;
         }
         Ok(())
     }
 
-    async fn load(&mut self) -> Result<(), Lost> {
+    async fn load(&mut self) -> Result<(), CommandError> {
         let load = self.context.scripts.load();
         self.pipeline(&load).await.map(|_| ())
     }
 
-    async fn pipeline(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Lost> {
-        let Some(connection) = self.connection.as_mut() else { return Err(Lost { maybe: false }) };
+    async fn pipeline(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, CommandError> {
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(CommandError { may_have_run: false });
+        };
         let mut pipeline = Pipeline::with_capacity(commands.len());
         for command in commands {
             pipeline.add_command(command.clone());
@@ -84,12 +86,12 @@ impl Line {
             Ok(values) if values.len() == commands.len() => Ok(values),
             Ok(_) => {
                 self.close();
-                Err(Lost { maybe: true })
+                Err(CommandError { may_have_run: true })
             }
             Err(error) => {
                 tracing::debug!(%error, "Redis does not answer");
                 self.close();
-                Err(Lost { maybe: true })
+                Err(CommandError { may_have_run: true })
             }
         }
     }

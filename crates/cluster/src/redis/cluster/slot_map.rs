@@ -22,13 +22,13 @@ struct Claim {
 
 /// What one node says of the cluster.
 #[derive(Debug, Default)]
-pub(super) struct View {
+pub(super) struct NodeView {
     claims: Vec<Claim>,
     /// Where nodes are, replicas too: they may be masters next.
     nodes: Vec<Address>,
 }
 
-impl View {
+impl NodeView {
     /// Reads the answer to CLUSTER NODES of the node at `asked`. With `by_name` nodes go by their host names, if they have any.
     pub(super) fn read(text: &str, asked: &Address, by_name: bool) -> Self {
         let mut view = Self::default();
@@ -79,21 +79,21 @@ pub(super) struct Master {
 
 /// Who owns what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Table {
+pub(super) struct SlotMap {
     pub(super) masters: Vec<Master>,
     /// All nodes that are known.
     pub(super) nodes: Vec<Address>,
     owners: Vec<u16>,
 }
 
-impl Table {
+impl SlotMap {
     /// Nobody owns anything.
     pub(super) fn empty() -> Self {
         Self { masters: Vec::new(), nodes: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)] }
     }
 
     /// What several nodes say, put together.
-    pub(super) fn of(views: &[View]) -> Self {
+    pub(super) fn of(views: &[NodeView]) -> Self {
         let mut table = Self::empty();
         let mut claims: Vec<&Claim> = views.iter().flat_map(|view| &view.claims).collect();
         // The best come last, and overwrite the others.
@@ -141,8 +141,8 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn view(asked: u16, text: &str) -> View {
-        View::read(text, &Address { host: "h".into(), port: asked }, false)
+    fn view(asked: u16, text: &str) -> NodeView {
+        NodeView::read(text, &Address { host: "h".into(), port: asked }, false)
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
              ddd 127.0.0.1:4@14 slave,fail aaa 0 0 1 connected\n\
              garbage",
         );
-        let table = Table::of(&[old]);
+        let table = SlotMap::of(&[old]);
         assert!(table.is_whole());
         assert_eq!(table.owner(77).unwrap().address.to_string(), "h:1");
         assert_eq!(table.nodes.iter().map(|node| node.port).collect::<Vec<_>>(), [2, 3, 1]);
@@ -171,7 +171,7 @@ mod tests {
              aaa 127.0.0.1:1@11 master,fail - 0 0 1 connected\n\
              bbb 127.0.0.1:2@12 master - 0 0 2 connected 8192-16383",
         );
-        let table = Table::of(&[new, old]);
+        let table = SlotMap::of(&[new, old]);
         assert_eq!(table.owner(77).map(|master| &*master.id), Some("ccc"));
         assert_eq!(table.owner(16_383).map(|master| &*master.id), Some("bbb"));
         assert_eq!(table.masters.len(), 2);
@@ -181,10 +181,10 @@ mod tests {
     fn names_are_for_encrypted_connections() {
         let text = "ccc 10.0.0.3:3@13,c.example,shard-id=x myself,master - 0 0 3 connected 0-16383";
         let asked = Address { host: "h".into(), port: 3 };
-        let named = Table::of(&[View::read(text, &asked, true)]);
+        let named = SlotMap::of(&[NodeView::read(text, &asked, true)]);
         assert_eq!(named.owner(0).unwrap().address.host, "c.example");
-        let plain = Table::of(&[View::read(text, &asked, false)]);
+        let plain = SlotMap::of(&[NodeView::read(text, &asked, false)]);
         assert_eq!(plain.owner(0).unwrap().address.host, "10.0.0.3");
-        assert!(!Table::of(&[]).is_whole());
+        assert!(!SlotMap::of(&[]).is_whole());
     }
 }

@@ -21,9 +21,9 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     super::{
         CONNECT, RESPONSE,
-        single::{Connection, pool},
+        single_server::{Connection, pool},
     },
-    table::{Table, View},
+    slot_map::{NodeView, SlotMap},
     url::{Address, Url},
 };
 
@@ -33,21 +33,21 @@ const ASKED: usize = 16;
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The nodes of a Redis Cluster.
-pub(in super::super) struct Masters {
+pub(in super::super) struct Topology {
     url: Url,
-    table: watch::Sender<Arc<Table>>,
+    slot_map: watch::Sender<Arc<SlotMap>>,
     /// When the nodes were last asked for their views.
     asked: tokio::sync::Mutex<Option<Instant>>,
     pools: Mutex<AHashMap<Address, Pool>>,
     /// A node was asked that is none of a Redis Cluster.
-    has_complained: AtomicBool,
+    has_warned: AtomicBool,
 }
 
-impl Masters {
+impl Topology {
     pub(in super::super) fn new(url: Url) -> Self {
-        let table = watch::Sender::new(Arc::new(Table::empty()));
+        let slot_map = watch::Sender::new(Arc::new(SlotMap::empty()));
         let (asked, pools) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { url, table, asked, pools, has_complained: AtomicBool::new(false) }
+        Self { url, slot_map, asked, pools, has_warned: AtomicBool::new(false) }
     }
 
     /// Host and port of one of the nodes.
@@ -56,13 +56,13 @@ impl Masters {
     }
 
     /// Who owns what, as far as is known.
-    pub(super) fn table(&self) -> Arc<Table> {
-        self.table.borrow().clone()
+    pub(super) fn slot_map(&self) -> Arc<SlotMap> {
+        self.slot_map.borrow().clone()
     }
 
     /// Tells when that changes.
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<Table>> {
-        self.table.subscribe()
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<SlotMap>> {
+        self.slot_map.subscribe()
     }
 
     /// Asks the nodes who owns what, unless they were asked since something was found to be wrong.
@@ -77,31 +77,35 @@ impl Masters {
         if views.is_empty() {
             return;
         }
-        let table = Table::of(&views);
-        let has_changed = self.table.send_if_modified(|known| {
-            let has_changed = **known != table;
+        let slot_map = SlotMap::of(&views);
+        let has_changed = self.slot_map.send_if_modified(|known| {
+            let has_changed = **known != slot_map;
             if has_changed {
-                *known = Arc::new(table);
+                *known = Arc::new(slot_map);
             }
             has_changed
         });
         if has_changed {
-            let table = self.table();
+            let slot_map = self.slot_map();
             let masters: Vec<String> =
-                table.masters.iter().map(|master| master.address.to_string()).collect();
-            tracing::info!(?masters, is_whole = table.is_whole(), "the Redis Cluster has changed");
+                slot_map.masters.iter().map(|master| master.address.to_string()).collect();
+            tracing::info!(
+                ?masters,
+                is_whole = slot_map.is_whole(),
+                "the topology of the Redis Cluster has changed"
+            );
             // Its seeds may be all that is left of it.
             let is_there =
-                |address: &Address| table.nodes.contains(address) || self.url.seeds.contains(address);
+                |address: &Address| slot_map.nodes.contains(address) || self.url.seeds.contains(address);
             self.pools.lock().retain(|address, _| is_there(address));
         }
     }
 
-    async fn views(&self) -> Vec<View> {
-        let table = self.table();
-        let masters = table.masters.iter().map(|master| &master.address);
+    async fn views(&self) -> Vec<NodeView> {
+        let slot_map = self.slot_map();
+        let masters = slot_map.masters.iter().map(|master| &master.address);
         let mut nodes: Vec<&Address> = Vec::new();
-        for node in masters.chain(&table.nodes).chain(&self.url.seeds) {
+        for node in masters.chain(&slot_map.nodes).chain(&self.url.seeds) {
             if !nodes.contains(&node) && nodes.len() < ASKED {
                 nodes.push(node);
             }
@@ -118,7 +122,7 @@ impl Masters {
     }
 
     /// What one node says of the cluster.
-    async fn view(&self, node: &Address) -> Option<View> {
+    async fn view(&self, node: &Address) -> Option<NodeView> {
         let mut connection = self.connection(node).await.ok()?;
         let mut nodes = redis::cmd("CLUSTER");
         nodes.arg("NODES");
@@ -127,8 +131,8 @@ impl Masters {
             Ok(Value::VerbatimString { text, .. }) => text,
             Ok(Value::ServerError(error)) => {
                 // Once, not whenever it is tried again.
-                if !self.has_complained.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%node, ?error, "it says nothing of a Redis Cluster");
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%node, ?error, "the node does not belong to a Redis Cluster");
                 }
                 return None;
             }
@@ -137,7 +141,7 @@ impl Masters {
                 return None;
             }
         };
-        Some(View::read(&text, node, self.url.is_encrypted()))
+        Some(NodeView::read(&text, node, self.url.is_encrypted()))
     }
 
     /// A connection to a node, for commands.
@@ -159,19 +163,19 @@ impl Masters {
     }
 
     /// A connection to a node that hears channels; what it hears goes to `heard`.
-    pub(super) async fn ear(
+    pub(super) async fn subscriber(
         &self,
         node: &Address,
-        heard: impl Fn(PushInfo) + Send + Sync + 'static,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(RESPONSE))
             .set_push_sender(move |info| -> Result<(), std::convert::Infallible> {
-                heard(info);
+                on_push(info);
                 Ok(())
             });
-        let client = Client::open(self.url.ear(node)?)?;
+        let client = Client::open(self.url.subscriber(node)?)?;
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 }

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use super::{
     CannotConnect,
-    cluster::{self, Masters},
-    single::Single,
+    cluster::{self, Topology},
+    single_server::SingleServer,
 };
 
 /// A store in Redis.
-pub(super) enum Source {
-    Single(Arc<Single>),
-    Cluster(Arc<Masters>),
+pub(super) enum Backend {
+    Single(Arc<SingleServer>),
+    Cluster(Arc<Topology>),
 }
 
-impl Source {
+impl Backend {
     pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
         match cluster::Url::parse(url) {
-            Some(url) => Ok(Self::Cluster(Arc::new(Masters::new(url?)))),
-            None => Ok(Self::Single(Arc::new(Single::new(url)?))),
+            Some(url) => Ok(Self::Cluster(Arc::new(Topology::new(url?)))),
+            None => Ok(Self::Single(Arc::new(SingleServer::new(url)?))),
         }
     }
 
@@ -33,8 +33,8 @@ impl Source {
     /// Host and port of a server of it, to find out from which address of this machine it is reached.
     pub(super) fn address(&self) -> Option<(String, u16)> {
         match self {
-            Self::Single(single) => single.address(),
-            Self::Cluster(masters) => masters.address(),
+            Self::Single(single_server) => single_server.address(),
+            Self::Cluster(topology) => topology.address(),
         }
     }
 }

@@ -8,22 +8,22 @@ use redis::{Cmd, Value};
 
 use super::{
     super::keys::{self, Keys},
-    table::Table,
+    slot_map::SlotMap,
     url::Address,
 };
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(super) struct FlushDetector {
     known: AHashMap<u8, Vec<u8>>,
     losses: u64,
 }
 
-impl Marks {
+impl FlushDetector {
     /// The first partition of a master.
-    pub(super) fn partition(keys: &Keys, table: &Table, master: &Address) -> Option<u8> {
+    pub(super) fn partition(keys: &Keys, slot_map: &SlotMap, master: &Address) -> Option<u8> {
         let is_owned = |partition: &u8| {
-            let owner = table.owner(keys::slot(&keys.base(*partition)));
+            let owner = slot_map.owner(keys::slot(&keys.base(*partition)));
             owner.is_some_and(|owner| owner.address == *master)
         };
         (0..=u8::MAX).find(is_owned)
@@ -62,15 +62,15 @@ mod tests {
 
     #[test]
     fn only_a_mark_that_was_known_can_be_lost() {
-        let mut marks = Marks::default();
+        let mut flush_detector = FlushDetector::default();
         for answer in [Value::Nil, Value::BulkString(b"a".to_vec()), Value::Okay] {
-            marks.answered(1, b"a", answer);
+            flush_detector.answered(1, b"a", answer);
         }
-        marks.answered(2, b"b", Value::BulkString(b"x".to_vec()));
-        assert_eq!(marks.losses(), 0);
-        marks.answered(1, b"c", Value::Nil);
-        assert_eq!(marks.losses(), 1);
-        marks.answered(2, b"d", Value::BulkString(b"y".to_vec()));
-        assert_eq!(marks.losses(), 2);
+        flush_detector.answered(2, b"b", Value::BulkString(b"x".to_vec()));
+        assert_eq!(flush_detector.losses(), 0);
+        flush_detector.answered(1, b"c", Value::Nil);
+        assert_eq!(flush_detector.losses(), 1);
+        flush_detector.answered(2, b"d", Value::BulkString(b"y".to_vec()));
+        assert_eq!(flush_detector.losses(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Both ends prove that they know the cluster's secret: each signs the other's nonce.
 //!
 //! The one who connects says `SBXL`, the formats it speaks (lowest, highest), its tag, the tag it expects and a nonce; the other
-//! answers with the format, its tag, a nonce and its signature; the first with its own. A signature is HMAC-SHA256 over who signs, the
+//! responses with the format, its tag, a nonce and its signature; the first with its own. A signature is HMAC-SHA256 over who signs, the
 //! format, both tags and both nonces.
 
 use std::sync::Arc;
@@ -48,32 +48,32 @@ impl Secret {
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn mac(&self, hello: &Hello, signer: &[u8]) -> Hmac<Sha256> {
+    fn mac(&self, transcript: &Transcript, signer: &[u8]) -> Hmac<Sha256> {
         // A key of any length will do.
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("any length");
         mac.update(signer);
-        mac.update(&[hello.format]);
-        mac.update(&hello.asker.0.to_be_bytes());
-        mac.update(&hello.asked.0.to_be_bytes());
-        mac.update(&hello.nonces[0]);
-        mac.update(&hello.nonces[1]);
+        mac.update(&[transcript.format]);
+        mac.update(&transcript.initiator.0.to_be_bytes());
+        mac.update(&transcript.responder.0.to_be_bytes());
+        mac.update(&transcript.nonces[0]);
+        mac.update(&transcript.nonces[1]);
         mac
     }
 
-    fn sign(&self, hello: &Hello, signer: &[u8]) -> [u8; SIGNATURE] {
-        self.mac(hello, signer).finalize().into_bytes().into()
+    fn sign(&self, transcript: &Transcript, signer: &[u8]) -> [u8; SIGNATURE] {
+        self.mac(transcript, signer).finalize().into_bytes().into()
     }
 
-    fn verify(&self, hello: &Hello, signer: &[u8], signature: &[u8]) -> bool {
-        self.mac(hello, signer).verify_slice(signature).is_ok()
+    fn verify(&self, transcript: &Transcript, signer: &[u8], signature: &[u8]) -> bool {
+        self.mac(transcript, signer).verify_slice(signature).is_ok()
     }
 }
 
 /// What is signed.
-struct Hello {
+struct Transcript {
     format: u8,
-    asker: NodeTag,
-    asked: NodeTag,
+    initiator: NodeTag,
+    responder: NodeTag,
     nonces: [[u8; NONCE]; 2],
 }
 
@@ -83,20 +83,20 @@ fn nonce() -> [u8; NONCE] {
     nonce
 }
 
-/// Says hello to a node.
-pub(super) async fn ask(
+/// Says transcript to a node.
+pub(super) async fn initiate(
     stream: &mut TcpStream,
     secret: &Secret,
-    asker: NodeTag,
-    asked: NodeTag,
+    initiator: NodeTag,
+    responder: NodeTag,
 ) -> Result<(), LinkError> {
     let unreachable = |_| LinkError::Unreachable;
     let own = nonce();
     let mut first = [0; 4 + 2 + 4 + 4 + NONCE];
     first[..4].copy_from_slice(MAGIC);
     first[4..6].copy_from_slice(&[LOWEST, HIGHEST]);
-    first[6..10].copy_from_slice(&asker.0.to_be_bytes());
-    first[10..14].copy_from_slice(&asked.0.to_be_bytes());
+    first[6..10].copy_from_slice(&initiator.0.to_be_bytes());
+    first[10..14].copy_from_slice(&responder.0.to_be_bytes());
     first[14..].copy_from_slice(&own);
     stream.write_all(&first).await.map_err(unreachable)?;
 
@@ -105,36 +105,36 @@ pub(super) async fn ask(
     stream.read_exact(&mut answer).await.map_err(|_| LinkError::WrongNode)?;
     let mut theirs = [0; NONCE];
     theirs.copy_from_slice(&answer[5..5 + NONCE]);
-    let hello = Hello { format: answer[0], asker, asked, nonces: [own, theirs] };
+    let transcript = Transcript { format: answer[0], initiator, responder, nonces: [own, theirs] };
     let tag = u32::from_be_bytes([answer[1], answer[2], answer[3], answer[4]]);
-    let is_known = secret.verify(&hello, b"asked", &answer[5 + NONCE..]);
-    if tag != asked.0 || !is_known || !(LOWEST..=HIGHEST).contains(&hello.format) {
+    let is_known = secret.verify(&transcript, b"asked", &answer[5 + NONCE..]);
+    if tag != responder.0 || !is_known || !(LOWEST..=HIGHEST).contains(&transcript.format) {
         return Err(LinkError::WrongNode);
     }
-    stream.write_all(&secret.sign(&hello, b"asker")).await.map_err(unreachable)
+    stream.write_all(&secret.sign(&transcript, b"asker")).await.map_err(unreachable)
 }
 
-/// Answers a hello; who it is, if it may come in.
-pub(super) async fn answer(stream: &mut TcpStream, secret: &Secret, asked: NodeTag) -> Option<NodeTag> {
+/// Answers a transcript; who it is, if it may come in.
+pub(super) async fn accept(stream: &mut TcpStream, secret: &Secret, responder: NodeTag) -> Option<NodeTag> {
     let mut first = [0; 4 + 2 + 4 + 4 + NONCE];
     stream.read_exact(&mut first).await.ok()?;
     let number = |at: usize| u32::from_be_bytes([first[at], first[at + 1], first[at + 2], first[at + 3]]);
-    let (asker, meant) = (NodeTag(number(6)), NodeTag(number(10)));
+    let (initiator, meant) = (NodeTag(number(6)), NodeTag(number(10)));
     let format = first[5].min(HIGHEST);
-    if &first[..4] != MAGIC || meant != asked || format < first[4].max(LOWEST) {
+    if &first[..4] != MAGIC || meant != responder || format < first[4].max(LOWEST) {
         return None;
     }
     let own = nonce();
     let mut theirs = [0; NONCE];
     theirs.copy_from_slice(&first[14..]);
-    let hello = Hello { format, asker, asked, nonces: [theirs, own] };
+    let transcript = Transcript { format, initiator, responder, nonces: [theirs, own] };
     let mut answer = Vec::with_capacity(1 + 4 + NONCE + SIGNATURE);
     answer.push(format);
-    answer.extend_from_slice(&asked.0.to_be_bytes());
+    answer.extend_from_slice(&responder.0.to_be_bytes());
     answer.extend_from_slice(&own);
-    answer.extend_from_slice(&secret.sign(&hello, b"asked"));
+    answer.extend_from_slice(&secret.sign(&transcript, b"asked"));
     stream.write_all(&answer).await.ok()?;
     let mut signature = [0; SIGNATURE];
     stream.read_exact(&mut signature).await.ok()?;
-    secret.verify(&hello, b"asker", &signature).then_some(asker)
+    secret.verify(&transcript, b"asker", &signature).then_some(initiator)
 }
