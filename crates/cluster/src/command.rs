@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
+use subtle::ConstantTimeEq as _;
 
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
@@ -39,6 +40,11 @@ pub struct Holder {
     pub owner: Owner,
     /// Where on that node.
     pub at: PeerAt,
+}
+
+/// Whether two tokens are the same, found out in a time that depends on their lengths only.
+pub fn is_same_token(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// A question to the cluster, or news for it. Questions name the shard that asks and a [`Ticket`].

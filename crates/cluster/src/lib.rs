@@ -18,16 +18,15 @@
 pub mod address;
 pub mod cluster;
 pub mod command;
-pub mod link;
+pub mod driver;
 mod machine;
-mod model;
-mod partition;
+pub mod model;
+pub mod partition;
 pub mod record;
-pub mod redis;
 pub mod route;
 #[cfg(test)]
 mod simulation;
-mod store;
+pub mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
 pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};

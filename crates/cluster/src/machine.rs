@@ -20,7 +20,7 @@ use crate::{
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, DirectMessage, NodeInfo, Reply, RoomDelta, TakeoverNotice},
+    store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
 };
 
 /// What the machine waits for, with each call it makes.
@@ -407,11 +407,6 @@ impl Machine {
                 }
             }
         }
-    }
-
-    /// The bus speaks: a room has changed.
-    pub(crate) fn bus_delta(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        self.room_changed(delta, out);
     }
 
     /// What is told to this node may have been missed.

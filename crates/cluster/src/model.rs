@@ -2,11 +2,11 @@
 //!
 //! The memory driver runs on it. A store in another process runs the same steps in its own language, and is tested against this.
 
-pub(crate) mod nodes;
+pub mod nodes;
 mod peers;
 pub(crate) mod queues;
 mod rooms;
-pub(crate) mod users;
+pub mod users;
 
 use std::{
     collections::BTreeSet,
@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// How long a node's lease lasts after its last heartbeat.
-pub(crate) const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(6);
 
 /// All shared state.
 #[derive(Debug)]
-pub(crate) struct Model {
+pub struct Model {
     peers: peers::Peers,
     rooms: rooms::Rooms,
     users: users::Users,
@@ -52,7 +52,7 @@ impl Clock {
 impl Model {
     /// A store whose clock shows `origin` microseconds at `began`. One that starts later must show more, or what it grants could
     /// be mistaken for something older.
-    pub(crate) fn new(config: &Config, began: Instant, origin: u64) -> Self {
+    pub fn new(config: &Config, began: Instant, origin: u64) -> Self {
         Self {
             peers: peers::Peers::new(config),
             rooms: rooms::Rooms::default(),
@@ -63,14 +63,13 @@ impl Model {
     }
 
     /// Everything is deleted, but the server goes on, and its clock.
-    #[cfg(test)]
-    pub(crate) fn forget_everything(&mut self, config: &Config) {
+    pub fn forget_everything(&mut self, config: &Config) {
         let fresh = Self::new(config, self.clock.began, self.clock.origin);
         *self = Self { clock: Clock { last: self.clock.last, ..fresh.clock }, ..fresh };
     }
 
     /// One atomic step: its reply, and what it publishes.
-    pub(crate) fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
+    pub fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
         let clock = self.clock.tick(now);
         let mut published = Vec::new();
         let reply = match call {

@@ -50,7 +50,7 @@ impl Default for Config {
 /// The cluster a node is to be part of.
 #[derive(Clone)]
 pub struct ClusterConfig {
-    /// The Redis that its nodes share; as [`Settings::url`](signalbox_cluster::redis::Settings::url).
+    /// The Redis that its nodes share; as [`Settings::url`](signalbox_cluster_redis::Settings::url).
     pub redis_url: String,
     /// What all names in it begin with; nodes with the same one are a cluster.
     pub redis_prefix: String,

@@ -10,10 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_cluster::{
-    Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status,
-    redis::{CannotConnect, Settings, connect},
-};
+use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
+use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
+use signalbox_node_link::LinkHandle;
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -50,6 +49,8 @@ pub(crate) struct NodeShared {
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) inboxes: Arc<Inboxes>,
     pub(crate) cluster: Arc<Cluster>,
+    /// The link to other nodes, once it is there.
+    pub(crate) link: LinkHandle,
     /// Requests that other nodes have yet to accept.
     pub(crate) acceptances: Acceptances,
     /// Requests that wait here for other nodes.
@@ -130,7 +131,7 @@ impl Node {
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
         Self::build(config, app, metrics, policy, |config, _, outlet| {
-            Arc::new(Cluster::standalone(config, outlet))
+            (Arc::new(Cluster::standalone(config, outlet)), LinkHandle::default())
         })
     }
 
@@ -158,10 +159,13 @@ impl Node {
                 secret: cluster.secret.clone(),
                 largest,
             };
-            connect(config, &settings, info, outlet.clone(), outlet.clone()).unwrap_or_else(|error| {
-                failed = Some(error);
-                Arc::new(Cluster::standalone(config, outlet))
-            })
+            match connect(config, &settings, info, outlet.clone(), outlet.clone()) {
+                Ok(Connected { cluster, link }) => (cluster, link),
+                Err(error) => {
+                    failed = Some(error);
+                    (Arc::new(Cluster::standalone(config, outlet)), LinkHandle::default())
+                }
+            }
         });
         failed.map_or(Ok(node), Err)
     }
@@ -171,7 +175,7 @@ impl Node {
         app: App,
         metrics: Metrics,
         policy: Arc<dyn Policy>,
-        cluster: impl FnOnce(&signalbox_cluster::Config, NodeTag, Arc<Inboxes>) -> Arc<Cluster>,
+        cluster: impl FnOnce(&signalbox_cluster::Config, NodeTag, Arc<Inboxes>) -> (Arc<Cluster>, LinkHandle),
     ) -> Self {
         let (inboxes, receivers) =
             Inboxes::new(config.shards.clamp(1, 256), config.inbox_limit, metrics.clone());
@@ -182,7 +186,7 @@ impl Node {
             concurrent_limit: config.peer.concurrent_limit,
             expire_timeout: config.peer.expire_timeout,
         };
-        let cluster = cluster(&shared, tag, inboxes.clone());
+        let (cluster, link) = cluster(&shared, tag, inboxes.clone());
         let waiting = (0..inboxes.len()).map(|_| AtomicIsize::new(0)).collect();
         let shared = NodeShared {
             tag,
@@ -191,6 +195,7 @@ impl Node {
             policy,
             inboxes,
             cluster,
+            link,
             acceptances: Acceptances::default(),
             relayed_polls: RelayedPolls::default(),
             node_lookup: NodeLookup::default(),

@@ -21,6 +21,7 @@ use std::{
 };
 
 use signalbox_cluster::NodeTag;
+use signalbox_node_link::RemoteNode;
 use tokio::{sync::oneshot, time::timeout};
 
 pub(crate) use acceptances::Acceptances;
@@ -50,7 +51,7 @@ impl NodeShared {
     fn is_known(&self, place: Location) -> bool {
         match place.node == self.tag {
             true => usize::from(place.shard) < self.inboxes.len(),
-            false => self.cluster.link().is_some() && self.cluster.peer(place.node).is_some(),
+            false => self.link.get().is_some() && self.cluster.link_addr(place.node).is_some(),
         }
     }
 
@@ -85,7 +86,7 @@ impl NodeShared {
     /// Tells a node something over the link; `false` if it cannot be reached. A node that cannot be told is gone, and what it should
     /// know with it.
     pub(crate) fn link_tell(&self, to: NodeTag, told: &LinkNotice<'_>) -> bool {
-        let link = self.cluster.link().zip(self.cluster.peer(to));
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
         link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, wire::encode(told)).is_ok())
     }
 
@@ -95,7 +96,7 @@ impl NodeShared {
         to: NodeTag,
         asked: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
-        let link = self.cluster.link().zip(self.cluster.peer(to));
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, wire::encode(asked)));
         async move { wire::decode(&answer?.await.ok()?).ok() }
     }

@@ -8,7 +8,7 @@ use signalbox_websocket::Frame;
 use super::{Machine, Output, Outputs, Pending, local_state::LocalClaim};
 use crate::{
     address::{Owner, ShardId},
-    command::{Claimed, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
+    command::{Claimed, Delivery, PeerAt, PeerMessage, RealmId, Ticket, is_same_token},
     store::{Call, ClaimRank, DirectMessage, Reply, TakeoverNotice},
 };
 
@@ -146,7 +146,7 @@ impl Machine {
         (realm, id, token): Wanted,
         out: &mut Outputs,
     ) {
-        let held = self.own.claim(realm, &id).map(|claim| (claim.at, claim.token == token));
+        let held = self.own.claim(realm, &id).map(|claim| (claim.at, is_same_token(&claim.token, &token)));
         let refused = match held {
             Some((_, false)) => Some(Claimed::Taken),
             None if self.is_full() => Some(Claimed::LimitReached),

@@ -8,7 +8,7 @@ use signalbox_peerserver::{Kind, message};
 use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS};
 use crate::{
     address::ShardId,
-    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender},
+    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender, is_same_token},
     store::{Call, DirectMessage, Reply},
 };
 
@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// A message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
-    pub(crate) fn peer_message(
+    pub(crate) fn route_peer_message(
         &mut self,
         now: Instant,
         shard: ShardId,
@@ -138,7 +138,7 @@ impl Machine {
                 if peer_message.kind == Kind::Expire || peer_message.hops > MAX_HOPS {
                     out.push_back(Output::Overflow);
                 } else {
-                    self.peer_message(now, shard, peer_message, out);
+                    self.route_peer_message(now, shard, peer_message, out);
                 }
             }
             // Delivered, or not to be sent again: a message that arrives twice tears a connection down.
@@ -210,7 +210,7 @@ impl Machine {
     ) {
         match reply {
             Reply::Expired { token: Some(token) } => {
-                let own = self.own.claim(realm, &src).filter(|claim| claim.token == token);
+                let own = self.own.claim(realm, &src).filter(|claim| is_same_token(&claim.token, &token));
                 if let Some(at) = own.map(|claim| claim.at) {
                     self.tell_expired(None, at, realm, src, dst, out);
                 } else if self.lease.is_shared() && self.lease.is_valid(now) {

@@ -247,7 +247,7 @@ fn compare(replica: &mut Replica, room: &RoomName, is_final: bool, out: &mut Out
 
 impl Machine {
     /// The bus tells of a change: the next one is applied and told, an older one was told already, after a gap the records tell.
-    pub(super) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
+    pub(crate) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
         let is_stable = self.lease.is_stable(REWRITE_GRACE);
         let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
         let Some(state) = replica.state.as_mut() else {

@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// How long one node has for reaping before another may try.
-pub(crate) const REAPING: Duration = Duration::from_secs(2);
+pub const REAPING: Duration = Duration::from_secs(2);
 /// How long a dead lease is remembered from when it was first reaped, and reaped again: what its owner wrote late must go too.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+pub const REMEMBERED: Duration = Duration::from_secs(60);
 /// Leases that one heartbeat buries, reaps and forgets at most.
-pub(crate) const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 16;
 /// How often somebody looks for records whose lease is not even remembered.
-pub(crate) const SWEEP: Duration = Duration::from_secs(8);
+pub const SWEEP: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 struct Lease {

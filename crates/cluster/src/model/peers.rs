@@ -9,7 +9,7 @@ use super::queues::Queues;
 use crate::{
     Config,
     address::Owner,
-    command::{Holder, PeerAt, PeerMessage, RealmId},
+    command::{Holder, PeerAt, PeerMessage, RealmId, is_same_token},
     partition,
     store::{ClaimRank, Reply, TakeoverNotice},
 };
@@ -31,7 +31,7 @@ impl Claim {
     /// anew: the later one is alive.
     fn prevails(&self, other: &Self) -> bool {
         let rank = |claim: &Self| (claim.rank, claim.at.generation, claim.owner.tag.0);
-        if is_same(&self.token, &other.token) {
+        if is_same_token(&self.token, &other.token) {
             (self.at.generation, self.owner.tag.0) > (other.at.generation, other.owner.tag.0)
         } else {
             rank(self) < rank(other)
@@ -80,7 +80,7 @@ impl Peers {
         };
         let (generation, superseded) = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
-                if !is_same(&held.get().token, &token) {
+                if !is_same_token(&held.get().token, &token) {
                     return Reply::Taken;
                 }
                 let generation = clock.max(held.get().at.generation + 1);
@@ -157,7 +157,7 @@ impl Peers {
     }
 
     pub(super) fn find(&self, realm: RealmId, id: &str, token: &str) -> Option<Holder> {
-        self.claim_of(realm, id).filter(|claim| is_same(&claim.token, token)).map(Claim::holder)
+        self.claim_of(realm, id).filter(|claim| is_same_token(&claim.token, token)).map(Claim::holder)
     }
 
     pub(super) fn deliver_or_queue(
@@ -198,9 +198,4 @@ impl Peers {
         };
         self.notices.iter().filter(is_of).cloned().collect()
     }
-}
-
-/// Compares tokens in a time that depends on their lengths only.
-fn is_same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

@@ -195,7 +195,7 @@ impl Node {
             world.trace(|| format!("node {}: is_subscribed {message:?}", self.tag));
             match message {
                 BusMessage::Subscribed(room) => self.machine.subscribed(now, &room, &mut self.out),
-                BusMessage::Changed(delta) => self.machine.bus_delta(delta, &mut self.out),
+                BusMessage::Changed(delta) => self.machine.room_changed(delta, &mut self.out),
                 BusMessage::Direct(from, message) => {
                     self.machine.direct_message(now, from, message, &mut self.out)
                 }
@@ -418,7 +418,7 @@ impl Node {
         match self.directory.get(&peer_message.dst).filter(|_| peer_message.hops < 2).copied() {
             Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, peer_message }),
             None => {
-                self.machine.peer_message(world.now, 0, peer_message, &mut self.out);
+                self.machine.route_peer_message(world.now, 0, peer_message, &mut self.out);
                 self.outputs(world);
             }
         }

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use signalbox_cluster::{Address, RoomName, Status, link::Responder};
+use signalbox_cluster::{Address, RoomName, Status};
+use signalbox_node_link::Responder;
 use tokio::sync::oneshot;
 
 use crate::{

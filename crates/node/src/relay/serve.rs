@@ -3,10 +3,8 @@
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
-use signalbox_cluster::{
-    Address, NodeTag, ShardId,
-    link::{Handler, Responder},
-};
+use signalbox_cluster::{Address, NodeTag, ShardId};
+use signalbox_node_link::{Handler, Responder};
 use tokio::sync::oneshot;
 
 use super::SESSIONS;

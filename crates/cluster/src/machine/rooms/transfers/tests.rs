@@ -61,10 +61,10 @@ impl Nodes {
                 continue;
             }
             if node == by {
-                self.machines[node].bus_delta(delta.clone(), outputs);
+                self.machines[node].room_changed(delta.clone(), outputs);
             } else {
                 let delta = delta.clone();
-                self.step(node, |machine, _, out| machine.bus_delta(delta, out));
+                self.step(node, |machine, _, out| machine.room_changed(delta, out));
             }
         }
     }

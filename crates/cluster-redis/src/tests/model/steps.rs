@@ -9,7 +9,7 @@ use super::names::{
     CROWD_OF_USERS, EARLY, IDS, NAMESPACES, PROFILES, TAGS, TOKENS, crowd_of_nodes, of_crowd, owner,
     partitions, record, rooms, sockets,
 };
-use crate::{
+use signalbox_cluster::{
     Address, NodeInfo, NodeTag, Owner, PeerAt, PeerMessage, RealmId, partition,
     store::{Call, ClaimRank, Counters, RoomVersion, SnapshotRequest, TakeoverNotice},
 };

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Address, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition};
+use signalbox_cluster::{Address, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition};
 
 pub(super) const REALMS: [&str; 2] = ["peerjs", "other"];
 /// Zeros end names in keys and in entries of an index; lengths are in bytes.

@@ -21,7 +21,7 @@ use super::{
     slot_map::SlotMap,
     topology::Topology,
 };
-use crate::{Cluster, address::NodeTag};
+use signalbox_cluster::{Cluster, address::NodeTag};
 
 /// Subscription changes that are taken at once.
 const BATCH: usize = 500;

@@ -1,8 +1,14 @@
-//! Both ends prove that they know the cluster's secret: each signs the other's nonce.
+//! The handshake: both ends prove that they know the cluster's secret, by signing each other's nonce.
 //!
-//! The one who connects says `SBXL`, the formats it speaks (lowest, highest), its tag, the tag it expects and a nonce; the other
-//! responses with the format, its tag, a nonce and its signature; the first with its own. A signature is HMAC-SHA256 over who signs, the
-//! format, both tags and both nonces.
+//! | step | from | bytes |
+//! |---|---|---|
+//! | 1 | initiator | `SBXL`, the lowest and the highest format it speaks (1, 1), its tag (4), the tag it expects (4), a nonce (16) |
+//! | 2 | responder | the format (1), its tag (4), a nonce (16), its signature (32) |
+//! | 3 | initiator | its signature (32) |
+//!
+//! The responder chooses the highest format that both speak, and closes the connection when there is none, or when it is not the node
+//! that is expected. A signature is HMAC-SHA256 over who signs (`asked` for the responder, `asker` for the initiator), the format, the
+//! initiator's tag, the responder's tag and both nonces, the initiator's first.
 
 use std::sync::Arc;
 
@@ -15,17 +21,17 @@ use tokio::{
 };
 
 use super::LinkError;
-use crate::address::NodeTag;
+use signalbox_cluster::NodeTag;
 
 const MAGIC: &[u8; 4] = b"SBXL";
-/// The formats that are spoken: this one, and the one before once there is one.
+/// The formats that this node speaks.
 const LOWEST: u8 = 1;
 const HIGHEST: u8 = 1;
 
 const NONCE: usize = 16;
 const SIGNATURE: usize = 32;
 
-/// What nodes of a cluster know and others do not.
+/// A secret that the nodes of a cluster share.
 #[derive(Clone)]
 pub struct Secret(Arc<[u8]>);
 
@@ -36,12 +42,12 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// A secret of its text.
+    /// The secret that is written as this text.
     pub fn new(text: &str) -> Self {
         Self(text.as_bytes().into())
     }
 
-    /// A fresh one: 32 random bytes, written as text.
+    /// The text of a new secret: 32 random bytes in Base64.
     pub fn random() -> String {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes);
@@ -49,7 +55,7 @@ impl Secret {
     }
 
     fn mac(&self, transcript: &Transcript, signer: &[u8]) -> Hmac<Sha256> {
-        // A key of any length will do.
+        // HMAC takes keys of any length.
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("any length");
         mac.update(signer);
         mac.update(&[transcript.format]);
@@ -69,7 +75,7 @@ impl Secret {
     }
 }
 
-/// What is signed.
+/// What both ends sign.
 struct Transcript {
     format: u8,
     initiator: NodeTag,
@@ -83,7 +89,7 @@ fn nonce() -> [u8; NONCE] {
     nonce
 }
 
-/// Says transcript to a node.
+/// Opens a connection to a node.
 pub(super) async fn initiate(
     stream: &mut TcpStream,
     secret: &Secret,
@@ -101,27 +107,27 @@ pub(super) async fn initiate(
     stream.write_all(&first).await.map_err(unreachable)?;
 
     let mut answer = [0; 1 + 4 + NONCE + SIGNATURE];
-    // Who does not answer this does not think that it is meant.
+    // A node that closes the connection now is not the one that is expected.
     stream.read_exact(&mut answer).await.map_err(|_| LinkError::WrongNode)?;
     let mut theirs = [0; NONCE];
     theirs.copy_from_slice(&answer[5..5 + NONCE]);
     let transcript = Transcript { format: answer[0], initiator, responder, nonces: [own, theirs] };
     let tag = u32::from_be_bytes([answer[1], answer[2], answer[3], answer[4]]);
-    let is_known = secret.verify(&transcript, b"asked", &answer[5 + NONCE..]);
-    if tag != responder.0 || !is_known || !(LOWEST..=HIGHEST).contains(&transcript.format) {
+    let is_signed = secret.verify(&transcript, b"asked", &answer[5 + NONCE..]);
+    if tag != responder.0 || !is_signed || !(LOWEST..=HIGHEST).contains(&transcript.format) {
         return Err(LinkError::WrongNode);
     }
     stream.write_all(&secret.sign(&transcript, b"asker")).await.map_err(unreachable)
 }
 
-/// Answers a transcript; who it is, if it may come in.
+/// Answers a node that opens a connection; its tag, if it knows the secret.
 pub(super) async fn accept(stream: &mut TcpStream, secret: &Secret, responder: NodeTag) -> Option<NodeTag> {
     let mut first = [0; 4 + 2 + 4 + 4 + NONCE];
     stream.read_exact(&mut first).await.ok()?;
     let number = |at: usize| u32::from_be_bytes([first[at], first[at + 1], first[at + 2], first[at + 3]]);
-    let (initiator, meant) = (NodeTag(number(6)), NodeTag(number(10)));
+    let (initiator, expected) = (NodeTag(number(6)), NodeTag(number(10)));
     let format = first[5].min(HIGHEST);
-    if &first[..4] != MAGIC || meant != responder || format < first[4].max(LOWEST) {
+    if &first[..4] != MAGIC || expected != responder || format < first[4].max(LOWEST) {
         return None;
     }
     let own = nonce();

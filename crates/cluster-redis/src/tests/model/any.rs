@@ -7,7 +7,7 @@ use super::{
     names::{EARLY, IDS, LATE, NAMESPACES, OWNERS, PROFILES, REALMS, ROOMS, TAGS, TOKENS, sockets},
     steps::{Generation, Peer, Step, Text},
 };
-use crate::{RealmId, store::ClaimRank};
+use signalbox_cluster::{RealmId, store::ClaimRank};
 
 /// Numbers that choose one of those that were given.
 const MANY: usize = 64;

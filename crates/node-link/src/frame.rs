@@ -1,14 +1,15 @@
-//! Frames: length (4 bytes, of what follows), type (1), number (8), kind (1), body.
+//! Frames: the length of what follows (4 bytes), the type (1), the request's number (8), the kind (1), the body. Numbers are
+//! big-endian.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Bytes of a frame before its body, behind the length.
+/// Bytes between the length and the body.
 const HEAD: usize = 10;
 
-/// What a frame is.
+/// What a frame is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Type {
+pub(super) enum FrameType {
     Request = 1,
     Response,
     Refused,
@@ -18,7 +19,7 @@ pub(super) enum Type {
     Pong,
 }
 
-impl Type {
+impl FrameType {
     fn of(byte: u8) -> Option<Self> {
         [Self::Request, Self::Response, Self::Refused, Self::Cancel, Self::Notice, Self::Ping, Self::Pong]
             .into_iter()
@@ -29,15 +30,16 @@ impl Type {
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
-    pub(super) frame_type: Type,
-    /// Of the question.
+    pub(super) frame_type: FrameType,
+    /// The number of the request that it is about; 0 for a notice.
     pub(super) number: u64,
+    /// What the body is, as the node's own code numbers it.
     pub(super) kind: u8,
     pub(super) body: Bytes,
 }
 
 impl Frame {
-    pub(super) fn bare(frame_type: Type, number: u64) -> Self {
+    pub(super) fn empty(frame_type: FrameType, number: u64) -> Self {
         Self { frame_type, number, kind: 0, body: Bytes::new() }
     }
 
@@ -46,7 +48,7 @@ impl Frame {
         4 + HEAD + self.body.len()
     }
 
-    /// Whether a node with this limit reads it.
+    /// Whether a node with this limit on frames reads it.
     pub(super) fn fits(&self, limit: usize) -> bool {
         HEAD + self.body.len() <= limit
     }
@@ -60,7 +62,7 @@ impl Frame {
         buffer.extend_from_slice(&self.body);
     }
 
-    /// The next frame, once all of it is there.
+    /// Takes the next frame out of the buffer, once all of it is there. The limit is checked before the body has come.
     pub(super) fn read(buffer: &mut BytesMut, limit: usize) -> Result<Option<Self>, Malformed> {
         let Some(length) = buffer.get(..4) else { return Ok(None) };
         let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
@@ -72,13 +74,13 @@ impl Frame {
         }
         buffer.advance(4);
         let mut frame = buffer.split_to(length).freeze();
-        let frame_type = Type::of(frame.get_u8()).ok_or(Malformed)?;
+        let frame_type = FrameType::of(frame.get_u8()).ok_or(Malformed)?;
         let (number, kind) = (frame.get_u64(), frame.get_u8());
         Ok(Some(Self { frame_type, number, kind, body: frame }))
     }
 }
 
-/// Bytes that are no frame, or too large a one.
+/// Bytes that are no frame, or a frame over the limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -92,7 +94,7 @@ mod tests {
         #[test]
         fn frames_are_read_back_in_pieces(bodies in prop::collection::vec(any::<Vec<u8>>(), 1..5), cut in 1_usize..20) {
             let frames: Vec<Frame> = bodies.into_iter().enumerate()
-                .map(|(number, body)| Frame { frame_type: Type::Notice, number: number as u64, kind: 7, body: body.into() })
+                .map(|(number, body)| Frame { frame_type: FrameType::Notice, number: number as u64, kind: 7, body: body.into() })
                 .collect();
             let mut wire = BytesMut::new();
             frames.iter().for_each(|frame| frame.write(&mut wire));

@@ -3,23 +3,20 @@
 use std::{sync::Arc, time::Instant};
 
 use redis::{Cmd, Value};
-use tokio::sync::{
-    mpsc::{UnboundedReceiver, UnboundedSender},
-    oneshot,
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{
     backend::Backend,
     calls::{self, Context},
     commands::{CommandError, Commands, all},
     connection::code,
+    driver::DriverCommand,
     subscriber::SubscriptionChange,
 };
-use crate::{
+use signalbox_cluster::{
     Cluster,
     address::Address,
-    cluster::ToDriver,
-    machine::Pending,
+    driver::{CallToken, DriverEnded},
     model::users::PAGE,
     partition::{self, PARTITIONS},
     store::{Call, Reply},
@@ -32,7 +29,7 @@ const CHUNK: usize = 16;
 
 /// A call of a batch; what is said without being answered has none.
 struct Item {
-    call: Option<Box<(Call, Pending)>>,
+    call: Option<Box<(Call, CallToken)>>,
     commands: usize,
 }
 
@@ -41,7 +38,7 @@ pub(super) async fn run(
     backend: Arc<Backend>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
-    mut calls: UnboundedReceiver<ToDriver>,
+    mut calls: UnboundedReceiver<DriverCommand>,
     subscriptions: UnboundedSender<SubscriptionChange>,
 ) {
     let mut pipeline = CommandPipeline {
@@ -55,7 +52,7 @@ pub(super) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
         if let Some(ended) = pipeline.take(batch.drain(..)).await {
-            let _ = ended.send(());
+            drop(ended);
             return;
         }
     }
@@ -73,13 +70,13 @@ struct CommandPipeline {
 
 impl CommandPipeline {
     /// Takes a batch; gives back whom to tell that the node has ended.
-    async fn take(&mut self, batch: impl Iterator<Item = ToDriver>) -> Option<oneshot::Sender<()>> {
+    async fn take(&mut self, batch: impl Iterator<Item = DriverCommand>) -> Option<DriverEnded> {
         let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
         let mut listings = Vec::new();
         let mut ended = None;
         for asked in batch {
             match asked {
-                ToDriver::Call(call) => match &call.0 {
+                DriverCommand::Call(call) => match &call.0 {
                     Call::Heartbeat { .. } => self.send_heartbeat(*call),
                     Call::Users { .. } => listings.push(*call),
                     _ => {
@@ -88,7 +85,7 @@ impl CommandPipeline {
                         commands.extend(made);
                     }
                 },
-                ToDriver::Publish { from, room, payload } => {
+                DriverCommand::Publish { from, room, payload } => {
                     let channel = match &room {
                         Some(room) => self.context.keys.room_channel(room),
                         None => self.context.keys.everywhere(),
@@ -97,13 +94,13 @@ impl CommandPipeline {
                     commands.push(self.context.publish(&channel, &message));
                     items.push(Item { commands: 1, call: None });
                 }
-                ToDriver::Subscribe(room) => {
+                DriverCommand::Subscribe(room) => {
                     drop(self.subscriptions.send(SubscriptionChange::Subscribe(room)))
                 }
-                ToDriver::Unsubscribe(room) => {
+                DriverCommand::Unsubscribe(room) => {
                     drop(self.subscriptions.send(SubscriptionChange::Unsubscribe(room)))
                 }
-                ToDriver::End(end) => ended = Some(end),
+                DriverCommand::End(end) => ended = Some(end),
             }
         }
         if !commands.is_empty() {
@@ -111,8 +108,8 @@ impl CommandPipeline {
             self.answer(items, answers).await;
         }
         // What was asked for before has been done now: a listing sees it.
-        for (call, pending) in listings {
-            self.list(call, pending);
+        for (call, token) in listings {
+            self.list(call, token);
         }
         ended
     }
@@ -124,7 +121,7 @@ impl CommandPipeline {
             let values = all(answers.by_ref().take(item.commands).collect());
             is_lost |= values.is_err();
             let Some(call) = item.call else { continue };
-            let (call, pending) = *call;
+            let (call, token) = *call;
             if let (Call::Reap { .. }, Ok(values)) = (&call, &values) {
                 self.reap_rest(&call, values).await;
             }
@@ -139,7 +136,7 @@ impl CommandPipeline {
                 },
                 Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
-            self.cluster.replied(Instant::now(), pending, reply);
+            self.cluster.replied(Instant::now(), token, reply);
         }
         if is_lost {
             // Also when nobody waits for an answer.
@@ -156,7 +153,7 @@ impl CommandPipeline {
         }
     }
 
-    fn send_heartbeat(&self, (call, pending): (Call, Pending)) {
+    fn send_heartbeat(&self, (call, token): (Call, CallToken)) {
         let (heartbeat_connection, context, cluster) =
             (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
         tokio::spawn(async move {
@@ -167,11 +164,11 @@ impl CommandPipeline {
                 Ok(_) => Reply::Failed { may_have_run: true },
                 Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
-            cluster.replied(Instant::now(), pending, reply);
+            cluster.replied(Instant::now(), token, reply);
         });
     }
 
-    fn list(&self, call: Call, pending: Pending) {
+    fn list(&self, call: Call, token: CallToken) {
         let Call::Users { namespace, after } = call else { return };
         let (context, cluster) = (self.context.clone(), self.cluster.clone());
         let mut commands = Commands::new(&self.backend, context.clone());
@@ -180,7 +177,7 @@ impl CommandPipeline {
                 Ok((users, more)) => Reply::Users(users, more),
                 Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
-            cluster.replied(Instant::now(), pending, reply);
+            cluster.replied(Instant::now(), token, reply);
         });
     }
 }

@@ -9,10 +9,9 @@ use std::{
 use redis::{Connection, ConnectionLike as _, Value};
 
 use super::*;
-use crate::{
-    NodeTag,
-    redis::keys::{self, Keys},
-};
+use signalbox_cluster::NodeTag;
+
+use crate::keys::{self, Keys};
 
 /// Rooms enough for each master to have some of them.
 const ROOMS: usize = 12;
@@ -254,7 +253,7 @@ fn a_redis_cluster_does_what_one_redis_does() {
         let [one, two, _] = &servers.nodes(prefix);
         scenario(one, two);
         for node in [one, two] {
-            node.cluster.crash();
+            node.cluster.end_driver();
         }
     }
 }

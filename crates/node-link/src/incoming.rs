@@ -1,9 +1,10 @@
-//! Connections of other nodes: their in_flight are handed on, and the responses written in the order they come.
+//! Connections of other nodes: their requests are handed to the handler, and responses are written in the order in which they come.
 
 use std::sync::Arc;
 
 use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
+use signalbox_cluster::NodeTag;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -17,19 +18,21 @@ use tokio::{
 
 use super::{
     Handler, Shared,
-    frame::{Frame, Type},
+    frame::{Frame, FrameType},
     handshake,
 };
-use crate::address::NodeTag;
 
-/// Connections that may be saying hello at once.
+/// Connections that may be in their handshake at once.
 const MAX_UNAUTHENTICATED: usize = 64;
-/// Questions of one node that may be unanswered at once: each may be a client's poll.
+/// Requests of one node that may be without a response at once: each may be a client's poll.
 const MAX_IN_FLIGHT: usize = 65_536;
 /// Frames written at once.
 const BATCH: usize = 64;
 
-/// The way back for one answer. Dropping it refuses.
+/// Requests without a response, by number. Dropping the sender tells the responder that the response is not wanted any more.
+type InFlight = AHashMap<u64, oneshot::Sender<()>>;
+
+/// The way back for one response. Dropping it refuses the request.
 #[derive(Debug)]
 pub struct Responder {
     number: u64,
@@ -38,12 +41,12 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// Answers.
+    /// Responds.
     pub fn send(mut self, body: Bytes) {
-        self.give(Frame { frame_type: Type::Response, number: self.number, kind: 0, body });
+        self.respond(Frame { frame_type: FrameType::Response, number: self.number, kind: 0, body });
     }
 
-    /// Resolves when whoever asked has given up, or its connection is gone. May be taken once.
+    /// Resolves when the other node has cancelled the request, or its connection is gone. May be taken once.
     pub fn cancelled(&mut self) -> impl Future<Output = ()> + Send + 'static {
         let cancelled = self.cancelled.take();
         async move {
@@ -55,9 +58,9 @@ impl Responder {
         }
     }
 
-    fn give(&mut self, frame: Frame) {
+    fn respond(&mut self, frame: Frame) {
         if let Some(responses) = self.responses.take() {
-            // A connection that is gone needs none.
+            // A connection that is gone needs no response.
             let _ = responses.send(frame);
         }
     }
@@ -65,7 +68,7 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
-        self.give(Frame::bare(Type::Refused, self.number));
+        self.respond(Frame::empty(FrameType::Refused, self.number));
     }
 }
 
@@ -73,7 +76,7 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
     let unauthenticated = Arc::new(Semaphore::new(MAX_UNAUTHENTICATED));
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
-            // Out of files: others may be closed meanwhile.
+            // The process has no file descriptors left; some may be closed meanwhile.
             tokio::time::sleep(shared.limits.connect).await;
             continue;
         };
@@ -91,48 +94,51 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
     }
 }
 
-/// Serves a connection to its end; `true` if it was closed because nobody needed it: then it says nothing about its node, which may
-/// have opened another one already.
+/// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the node,
+/// which may have opened another connection already.
 async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
     let (mut reader, mut writer) = stream.split();
-    let (responses, mut answered) = unbounded_channel();
-    let mut in_flight: AHashMap<u64, oneshot::Sender<()>> = AHashMap::new();
+    let (responses, mut to_write) = unbounded_channel();
+    let mut in_flight = InFlight::new();
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
-    let (mut used, mut wrote) = (Instant::now(), Instant::now());
-    // Reading goes on while something is written: two nodes that both only wrote would wait for each other.
+    let (mut last_used, mut last_written) = (Instant::now(), Instant::now());
+    // Reading goes on while something is written: two nodes that only wrote would wait for each other.
     loop {
         tokio::select! {
-            _ = answered.recv_many(&mut batch, BATCH), if write.is_empty() => {
-                wrote = Instant::now();
+            _ = to_write.recv_many(&mut batch, BATCH), if write.is_empty() => {
+                last_written = Instant::now();
                 for frame in batch.drain(..) {
                     in_flight.remove(&frame.number);
-                    // One that the other end would take for nonsense would cost all others their connection.
+                    // The other node would close the connection, with all other requests on it, for a frame that is too large.
                     match frame.fits(shared.limits.frame) {
                         true => frame.write(&mut write),
-                        false => Frame::bare(Type::Refused, frame.number).write(&mut write),
+                        false => Frame::empty(FrameType::Refused, frame.number).write(&mut write),
                     }
                 }
             }
-            // Who does not read its responses is not waited for.
-            written = timeout_at(wrote + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
+            // A node that does not read its responses is not waited for.
+            written = timeout_at(last_written + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
                 if !matches!(written, Ok(Ok(1..))) {
                     return false;
                 }
-                wrote = Instant::now();
+                last_written = Instant::now();
             }
             count = reader.read_buf(&mut read) => {
                 match count {
                     Ok(1..) => {}
-                    Ok(0) => return in_flight.is_empty() && used.elapsed() + shared.limits.silence >= shared.limits.idle,
+                    Ok(0) => {
+                        let was_idle = last_used.elapsed() + shared.limits.silence >= shared.limits.idle;
+                        return in_flight.is_empty() && was_idle;
+                    }
                     Err(_) => return false,
                 }
                 loop {
                     match Frame::read(&mut read, shared.limits.frame) {
                         Ok(Some(frame)) => {
-                            if frame.frame_type != Type::Ping {
-                                used = Instant::now();
+                            if frame.frame_type != FrameType::Ping {
+                                last_used = Instant::now();
                             }
                             if !take(frame, handler, from, &responses, &mut in_flight) {
                                 return false;
@@ -147,31 +153,31 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
     }
 }
 
-/// Takes a frame; `false` for one that makes no sense.
+/// Takes a frame; `false` for one that this end of a connection never receives.
 fn take(
     frame: Frame,
     handler: &dyn Handler,
     from: NodeTag,
     responses: &UnboundedSender<Frame>,
-    in_flight: &mut AHashMap<u64, oneshot::Sender<()>>,
+    in_flight: &mut InFlight,
 ) -> bool {
     let Frame { frame_type, number, kind, body } = frame;
     match frame_type {
-        Type::Request => {
+        FrameType::Request => {
             let (cancel, cancelled) = oneshot::channel();
             let responses = Some(responses.clone());
-            let answer = Responder { number, responses, cancelled: Some(cancelled) };
+            let responder = Responder { number, responses, cancelled: Some(cancelled) };
             if in_flight.len() >= MAX_IN_FLIGHT {
-                // Dropped, and so refused.
+                // The responder is dropped, which refuses the request.
                 return true;
             }
             in_flight.insert(number, cancel);
-            handler.request(from, kind, body, answer);
+            handler.request(from, kind, body, responder);
         }
-        Type::Cancel => drop(in_flight.remove(&number)),
-        Type::Notice => handler.notice(from, kind, body),
-        Type::Ping => drop(responses.send(Frame::bare(Type::Pong, u64::MAX))),
-        Type::Response | Type::Refused | Type::Pong => return false,
+        FrameType::Cancel => drop(in_flight.remove(&number)),
+        FrameType::Notice => handler.notice(from, kind, body),
+        FrameType::Ping => drop(responses.send(Frame::empty(FrameType::Pong, u64::MAX))),
+        FrameType::Response | FrameType::Refused | FrameType::Pong => return false,
     }
     true
 }

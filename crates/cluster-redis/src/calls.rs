@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use redis::{Cmd, Value, cmd};
 use signalbox_websocket::Frame;
+use subtle::ConstantTimeEq as _;
 
 use super::{
     keys::{Keys, owner_bytes, read_owner},
     scripts::{Invocation, Scripts},
     wire,
 };
-use crate::{
+use signalbox_cluster::{
     address::{Address, NodeTag, Owner},
     command::{Holder, PeerAt, RealmId},
     model::{
@@ -376,7 +377,9 @@ impl Context {
             }
             Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },
             Call::FindPeer { token, .. } => {
-                let claim = bytes(first()).filter(|claim| claim.get(26..) == Some(token.as_bytes()));
+                let claim = bytes(first()).filter(|claim| {
+                    claim.get(26..).is_some_and(|known| known.ct_eq(token.as_bytes()).into())
+                });
                 Reply::Peer(claim.and_then(|claim| read_holder(&claim)))
             }
             Call::Peers { .. } => {

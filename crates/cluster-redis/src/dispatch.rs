@@ -9,7 +9,7 @@ use super::{
     keys::Channel,
     wire::{self, ChannelMessage},
 };
-use crate::Cluster;
+use signalbox_cluster::Cluster;
 
 /// Hands a message that came through a channel to the cluster. What cannot be read is dropped.
 pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, payload: &Bytes) {

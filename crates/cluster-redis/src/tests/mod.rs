@@ -16,12 +16,14 @@ use parking_lot::Mutex;
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
-use super::*;
-use crate::{
+use signalbox_cluster::{
     Address, BusDelivery, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName, Scope, ShardId,
     Status,
     command::{Change, Claimed, Command, Delivery},
 };
+use signalbox_node_link::RemoteNode;
+
+use super::*;
 
 /// Longest that anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -150,7 +152,7 @@ impl DeliverySink for Inboxes {
 struct Echo;
 
 impl Handler for Echo {
-    fn request(&self, _: NodeTag, _: u8, body: Bytes, responder: crate::link::Responder) {
+    fn request(&self, _: NodeTag, _: u8, body: Bytes, responder: signalbox_node_link::Responder) {
         responder.send(body);
     }
     fn notice(&self, _: NodeTag, _: u8, _: Bytes) {}
@@ -158,6 +160,7 @@ impl Handler for Echo {
 
 struct Node {
     cluster: Arc<Cluster>,
+    link: LinkHandle,
     inboxes: Arc<Inboxes>,
     tag: NodeTag,
 }
@@ -184,8 +187,9 @@ impl Node {
             Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None, largest: 0 };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
-        let cluster = connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
-        let node = Self { cluster, inboxes, tag };
+        let Connected { cluster, link } =
+            connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
+        let node = Self { cluster, link, inboxes, tag };
         node.wait_until(Status::Online);
         node
     }
@@ -348,9 +352,9 @@ fn peer_messages_keep_their_order_while_their_peer_is_looked_for() {
 fn nodes_find_each_other_past_redis() {
     let mut server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
-    let peer = until(|| one.cluster.peer(two.tag));
-    let link = until(|| one.cluster.link());
-    until(|| two.cluster.link());
+    let peer = until(|| RemoteNode::find(&one.cluster, two.tag));
+    let link = until(|| one.link.get());
+    until(|| two.link.get());
     // The address is remembered through an outage.
     server.stop();
     one.wait_until(Status::Degraded);
@@ -439,7 +443,7 @@ fn reaping(one: &Node, two: &Node) {
     assert!(two.claim(7, "x", "t").is_some());
     while one.change() != ("joined", second) {}
     // Its driver ends without a word: to the others it is as dead as one that was killed.
-    two.cluster.crash();
+    two.cluster.end_driver();
     assert_eq!(one.change(), ("left", second));
     until(|| one.claim(8, "x", "other"));
 }
@@ -453,7 +457,7 @@ fn what_a_node_wrote_after_its_lease_was_deleted_is_reaped_too() {
     server.ask("FLUSHALL");
     assert!(two.claim(7, "x", "t").is_some());
     let (second, _) = two.join(&room(), 2);
-    two.cluster.crash();
+    two.cluster.end_driver();
     one.wait_until(Status::Degraded);
     one.wait_until(Status::Online);
     let (_, others) = one.join(&room(), 1);

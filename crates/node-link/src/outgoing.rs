@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{
     LinkError, RemoteNode, Shared,
-    frame::{Frame, Type},
+    frame::{Frame, FrameType},
     handshake,
 };
 
@@ -28,7 +28,7 @@ type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
 /// Frames written at once.
 const BATCH: usize = 64;
 
-/// Something for the node.
+/// Something to send.
 pub(super) enum Outbound {
     Request { number: u64, kind: u8, body: Bytes, reply: Reply },
     Cancel { number: u64 },
@@ -59,7 +59,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Begins a connection; it ends by itself.
+    /// Opens a connection in the background; it ends by itself.
     pub(super) fn open(shared: Arc<Shared>, to: RemoteNode) -> Arc<Self> {
         let (sender, receiver) = unbounded_channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -70,7 +70,7 @@ impl Outgoing {
         runtime.spawn(async move {
             let mut connection = Connection { shared: shared.clone(), to, receiver, waiting };
             let error = connection.run().await;
-            // Nobody is to find it any more; then what was sent meanwhile is answered.
+            // First the connection is removed, so that nothing more is sent on it; then what was sent meanwhile is refused.
             {
                 let outgoing = &mut *shared.outgoing.lock();
                 if outgoing.get(&to).is_some_and(|other| Arc::as_ptr(other) == weak.as_ptr()) {
@@ -85,10 +85,10 @@ impl Outgoing {
         connection
     }
 
-    /// Sends something. Gives it back if the connection has ended.
+    /// Queues something to send. Gives it back if the connection has ended.
     pub(super) fn send(&self, outbound: Outbound) -> Result<Result<(), LinkError>, Outbound> {
         let size = outbound.size();
-        // What is larger than a frame may be never fits; what is not fits into an empty queue.
+        // Whatever fits into a frame fits into an empty queue.
         let waiting = self.waiting.load(Ordering::Relaxed);
         if size + 64 > self.largest || waiting > 0 && waiting + size > self.limit {
             outbound.refuse(LinkError::Full);
@@ -113,7 +113,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Runs to the end; why it ended, for what was not sent.
+    /// Runs to the end; returns the error for what was not sent.
     async fn run(&mut self) -> LinkError {
         let mut stream = match timeout(self.shared.limits.connect, self.connect()).await {
             Ok(Ok(stream)) => stream,
@@ -141,20 +141,20 @@ impl Connection {
         let mut read = BytesMut::with_capacity(4096);
         let mut write = BytesMut::new();
         let mut batch = Vec::with_capacity(BATCH);
-        // Twice in the time that a node may be silent for.
+        // A node that owes a response is pinged twice in the time for which it may be silent.
         let mut beat = interval(limits.silence / 2);
-        let (mut used, mut heard) = (Instant::now(), Instant::now());
-        // Bytes of what is being written, and when some of it was taken last. Reading goes on meanwhile: two nodes that both only
+        let (mut last_used, mut last_received) = (Instant::now(), Instant::now());
+        // The size of what is being written, and when the socket last took some of it. Reading goes on meanwhile: two nodes that only
         // wrote would wait for each other.
-        let (mut writing, mut wrote) = (0, Instant::now());
+        let (mut writing, mut last_written) = (0, Instant::now());
         loop {
             tokio::select! {
                 count = self.receiver.recv_many(&mut batch, BATCH), if write.is_empty() => {
                     if count == 0 {
                         return;
                     }
-                    used = Instant::now();
-                    wrote = used;
+                    last_used = Instant::now();
+                    last_written = last_used;
                     writing = batch.iter().map(Outbound::size).sum();
                     for outbound in batch.drain(..) {
                         if let Some(frame) = frame(outbound, pending) {
@@ -165,11 +165,11 @@ impl Connection {
                         self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
                     }
                 }
-                written = timeout_at(wrote + limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
+                written = timeout_at(last_written + limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
                     if !matches!(written, Ok(Ok(1..))) {
                         return;
                     }
-                    wrote = Instant::now();
+                    last_written = Instant::now();
                     if write.is_empty() {
                         self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
                     }
@@ -178,10 +178,10 @@ impl Connection {
                     if !matches!(count, Ok(1..)) {
                         return;
                     }
-                    heard = Instant::now();
+                    last_received = Instant::now();
                     loop {
                         match Frame::read(&mut read, limits.frame) {
-                            Ok(Some(frame)) => answer(frame, pending),
+                            Ok(Some(frame)) => complete(frame, pending),
                             Ok(None) => break,
                             Err(_) => return,
                         }
@@ -189,15 +189,15 @@ impl Connection {
                 }
                 _ = beat.tick() => {
                     if pending.is_empty() {
-                        heard = Instant::now();
-                        if used.elapsed() > limits.idle {
+                        last_received = Instant::now();
+                        if last_used.elapsed() > limits.idle {
                             return;
                         }
-                    } else if heard.elapsed() > limits.silence {
+                    } else if last_received.elapsed() > limits.silence {
                         return;
                     } else if write.is_empty() {
-                        wrote = Instant::now();
-                        Frame::bare(Type::Ping, 0).write(&mut write);
+                        last_written = Instant::now();
+                        Frame::empty(FrameType::Ping, 0).write(&mut write);
                     }
                 }
             }
@@ -209,21 +209,25 @@ fn frame(outbound: Outbound, pending: &mut AHashMap<u64, Reply>) -> Option<Frame
     match outbound {
         Outbound::Request { number, kind, body, reply } => {
             pending.insert(number, reply);
-            Some(Frame { frame_type: Type::Request, number, kind, body })
+            Some(Frame { frame_type: FrameType::Request, number, kind, body })
         }
-        // Without a question there is nothing to be given up: it was answered meanwhile.
-        Outbound::Cancel { number } => pending.remove(&number).map(|_| Frame::bare(Type::Cancel, number)),
-        Outbound::Notice { kind, body } => Some(Frame { frame_type: Type::Notice, number: 0, kind, body }),
+        // A request that is not pending has been answered meanwhile, or was never sent.
+        Outbound::Cancel { number } => {
+            pending.remove(&number).map(|_| Frame::empty(FrameType::Cancel, number))
+        }
+        Outbound::Notice { kind, body } => {
+            Some(Frame { frame_type: FrameType::Notice, number: 0, kind, body })
+        }
     }
 }
 
-fn answer(frame: Frame, pending: &mut AHashMap<u64, Reply>) {
-    let answer = match frame.frame_type {
-        Type::Response => Ok(frame.body),
-        Type::Refused => Err(LinkError::Refused),
+fn complete(frame: Frame, pending: &mut AHashMap<u64, Reply>) {
+    let response = match frame.frame_type {
+        FrameType::Response => Ok(frame.body),
+        FrameType::Refused => Err(LinkError::Refused),
         _ => return,
     };
     if let Some(reply) = pending.remove(&frame.number) {
-        let _ = reply.send(answer);
+        let _ = reply.send(response);
     }
 }

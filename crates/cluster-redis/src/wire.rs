@@ -7,7 +7,7 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use super::keys::{owner_bytes, read_owner};
-use crate::{
+use signalbox_cluster::{
     address::Owner,
     command::{Change, PeerAt, PeerMessage, RealmId, Sender},
     record::{Record, RoomName},
@@ -189,7 +189,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::address::NodeTag;
+    use signalbox_cluster::address::NodeTag;
 
     const FROM: Owner = Owner { tag: NodeTag(7), epoch: 3 };
 

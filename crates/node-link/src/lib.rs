@@ -1,13 +1,13 @@
-//! The node link: TCP between the nodes of a cluster. It carries what cannot go through Redis: requests for sessions that live on
-//! another node, and sessions that move. It works while Redis is away.
+//! The node link: TCP between the nodes of a cluster. It carries what cannot go through the shared store: requests for sessions that
+//! live on another node, and sessions that move. It works while the store is away.
 //!
 //! - `frame`: length-prefixed frames.
-//! - `hello`: both ends prove that they know the cluster's secret, and who they are.
-//! - `outgoing`: a connection to another node, opened when it is needed: in_flight and their responses.
-//! - `incoming`: the other end.
+//! - `handshake`: both ends prove that they know the cluster's secret, and say which node they are.
+//! - `outgoing`: a connection to another node, opened when it is needed: requests, notices, and the responses that come back.
+//! - `incoming`: a connection of another node to this one.
 //!
-//! One connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated and not encrypted:
-//! nodes of a cluster are meant to share a network that nobody else writes to.
+//! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated, but not
+//! encrypted: nodes of a cluster are meant to share a network that nobody else writes to.
 
 mod frame;
 mod handshake;
@@ -20,7 +20,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -29,12 +29,12 @@ use std::{
 use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use signalbox_cluster::{Cluster, NodeTag};
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
 
 pub use handshake::Secret;
 pub use incoming::Responder;
 
-use crate::address::NodeTag;
 use outgoing::{Outbound, Outgoing};
 
 /// Sizes and times.
@@ -44,11 +44,11 @@ pub struct Limits {
     pub frame: usize,
     /// Most bytes that wait to be sent to one node; default 8 MiB.
     pub waiting: usize,
-    /// How long a connection may take to open and to be recognised; default 1 s.
+    /// How long a connection may take to open and to be authenticated; default 1 s.
     pub connect: Duration,
-    /// How long a connection stays that nobody needs; default 60 s.
+    /// How long an unused connection stays open; default 60 s.
     pub idle: Duration,
-    /// Silence after which a node that owes an answer counts as gone; default 4 s.
+    /// A node that owes a response and sends nothing for this long counts as gone; default 4 s.
     pub silence: Duration,
 }
 
@@ -64,28 +64,35 @@ impl Default for Limits {
     }
 }
 
-/// A node, and where its link listens.
+/// Another node, and where its link listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RemoteNode {
-    /// Which node; who else responses there is not it.
+    /// The node; another one that answers at the address is refused.
     pub tag: NodeTag,
-    /// Its address.
+    /// The address.
     pub addr: SocketAddr,
 }
 
-/// Why a question has no answer.
+impl RemoteNode {
+    /// A node that the cluster knows.
+    pub fn find(cluster: &Cluster, tag: NodeTag) -> Option<Self> {
+        Some(Self { tag, addr: cluster.link_addr(tag)? })
+    }
+}
+
+/// Why a request has no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// Nobody listens there, or not in time. The question was not asked.
+    /// Nobody listens there, or nobody answers in time. The request was not sent.
     #[error("the node cannot be reached")]
     Unreachable,
-    /// Another node listens there, or one of another cluster, or version. The question was not asked.
+    /// Another node listens there, or one of another cluster or version. The request was not sent.
     #[error("the node is not who it should be")]
     WrongNode,
-    /// Too much waits for the node already. The question was not asked.
+    /// Too much waits for the node already. The request was not sent.
     #[error("too much waits for the node")]
     Full,
-    /// The node would not answer.
+    /// The node refused to respond.
     #[error("the node refused")]
     Refused,
     /// The connection broke: the node may have done what it was asked.
@@ -93,13 +100,13 @@ pub enum LinkError {
     Broken,
 }
 
-/// What a node does with what others ask.
+/// Takes what other nodes send.
 pub trait Handler: Send + Sync {
-    /// A question; `answer` may be given later, from any thread. Dropping it refuses.
-    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder);
-    /// Something that needs no answer.
+    /// A request. The response may be given later, from any thread; dropping the responder refuses the request.
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, responder: Responder);
+    /// A notice, which needs no response.
     fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
-    /// A node's connection has ended, and not because nobody needed it: the node has died.
+    /// A node's connection has broken although it was in use: the node has died.
     fn node_lost(&self, _: NodeTag) {}
 }
 
@@ -110,12 +117,29 @@ pub struct Link {
     addr: SocketAddr,
 }
 
+/// A node's [`Link`], once there is one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LinkHandle(Arc<OnceLock<Link>>);
+
+impl LinkHandle {
+    /// The link, if it is there already.
+    pub fn get(&self) -> Option<&Link> {
+        self.0.get()
+    }
+
+    /// The link is there. Later ones are ignored.
+    pub fn set(&self, link: Link) {
+        let _ = self.0.set(link);
+    }
+}
+
 struct Shared {
     tag: NodeTag,
     secret: Secret,
     limits: Limits,
     runtime: Handle,
     outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
+    /// The number of the last request.
     numbers: AtomicU64,
 }
 
@@ -126,7 +150,7 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// Serves a socket that listens, on the runtime it is called in.
+    /// Serves a listening socket, on the runtime it is called in.
     ///
     /// # Errors
     /// The socket cannot be used.
@@ -157,27 +181,27 @@ impl Link {
         self.addr
     }
 
-    /// Asks a node. Dropping the future tells the node that the answer is not wanted any more.
+    /// Sends a request to a node. Dropping the future tells the node that the response is not wanted any more.
     pub fn request(
         &self,
         to: RemoteNode,
         kind: u8,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, LinkError>> + Send + 'static {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let asked = self.send(to, Outbound::Request { number, kind, body, reply });
+        let sent = self.send(to, Outbound::Request { number, kind, body, reply });
         let link = self.clone();
         async move {
-            asked?;
-            let mut cancel_on_drop = CancelOnDrop { link, to, number: Some(number) };
-            let answer = answer.await.unwrap_or(Err(LinkError::Broken));
-            cancel_on_drop.number = None;
-            answer
+            sent?;
+            let mut cancel = CancelOnDrop { link, to, number: Some(number) };
+            let response = response.await.unwrap_or(Err(LinkError::Broken));
+            cancel.number = None;
+            response
         }
     }
 
-    /// Tells a node something, in order with the in_flight to it.
+    /// Sends a notice to a node, in order with the requests to it.
     ///
     /// # Errors
     /// Too much waits for the node already.
@@ -190,7 +214,7 @@ impl Link {
         let outbound = match outgoing.get(&to) {
             Some(connection) => match connection.send(outbound) {
                 Ok(sent) => return sent,
-                // It has ended this very moment; a new one begins.
+                // It has ended this very moment; a new one is opened.
                 Err(outbound) => outbound,
             },
             None => outbound,
@@ -202,7 +226,7 @@ impl Link {
     }
 }
 
-/// Tells the node when whoever asked gives up.
+/// Tells the node when the future of a request is dropped.
 struct CancelOnDrop {
     link: Link,
     to: RemoteNode,

@@ -20,11 +20,14 @@ use self::{
 };
 use super::*;
 use crate::{
+    commands::{Commands, all},
+    pipeline, wire,
+};
+use signalbox_cluster::{
     RealmId,
     command::Holder,
     model::Model,
     partition,
-    redis::{commands::all, pipeline, wire},
     store::{Call, Reply, RoomDelta, TakeoverNotice},
 };
 

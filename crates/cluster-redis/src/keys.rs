@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
-use crate::{
+use signalbox_cluster::{
     address::{NodeTag, Owner},
     partition::{self, PARTITIONS},
     record::RoomName,

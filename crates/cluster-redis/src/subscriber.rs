@@ -16,7 +16,7 @@ use super::{
     CONNECT, PROBE, RESPONSE, backend::Backend, backoff, calls::Context, cluster, dispatch::dispatch,
     single_server::SingleServer,
 };
-use crate::{Cluster, address::NodeTag, record::RoomName};
+use signalbox_cluster::{Cluster, address::NodeTag, record::RoomName};
 
 /// Channels in one command.
 const BATCH: usize = 500;
