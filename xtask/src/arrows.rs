@@ -16,10 +16,12 @@ struct Rule {
     must_not_reach: &'static [&'static str],
 }
 
-/// No sockets, no async, no store.
+/// No sockets, no async, no store: protocols, and the logic of the cluster.
 const PROTOCOL: &[&str] = &["actix", "tokio", "redis"];
 /// Drivers of a store may need a runtime, but no web server.
 const NO_WEB: &[&str] = &["actix"];
+/// The link between nodes works without the store.
+const NO_STORE: &[&str] = &["actix", "redis"];
 /// No runtime and no web server between the program and the kernel.
 const NO_RUNTIME: &[&str] = &["actix", "tokio"];
 const ANYTHING: &[&str] = &[];
@@ -35,7 +37,9 @@ const RULES: &[Rule] = &[
     },
     Rule { name: "signalbox-peerserver", may_use: FRAMES, must_not_reach: PROTOCOL },
     Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
-    Rule { name: "signalbox-cluster", may_use: PROTOCOL_CRATES, must_not_reach: NO_WEB },
+    Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
+    Rule { name: "signalbox-node-link", may_use: &["signalbox-cluster"], must_not_reach: NO_STORE },
+    Rule { name: "signalbox-cluster-redis", may_use: CLUSTER_CRATES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
     Rule { name: "signalbox-gateway", may_use: ALL_CRATES, must_not_reach: ANYTHING },
     // It measures the node from outside, as others would.
@@ -49,6 +53,13 @@ const RULES: &[Rule] = &[
 /// A protocol makes frames: encoded once, shared by all their receivers.
 const FRAMES: &[&str] = &["signalbox-websocket"];
 
+/// What crosses the cluster for a peer: frames and kinds of messages.
+const PEERS: &[&str] = &["signalbox-websocket", "signalbox-peerserver"];
+
+/// What a driver of the cluster is made of.
+const CLUSTER_CRATES: &[&str] =
+    &["signalbox-websocket", "signalbox-peerserver", "signalbox-cluster", "signalbox-node-link"];
+
 const PROTOCOL_CRATES: &[&str] =
     &["signalbox-websocket", "signalbox-engineio", "signalbox-socketio", "signalbox-peerserver"];
 
@@ -60,6 +71,8 @@ const LOWER_CRATES: &[&str] = &[
     "signalbox-peerserver",
     "signalbox-telemetry",
     "signalbox-cluster",
+    "signalbox-cluster-redis",
+    "signalbox-node-link",
 ];
 
 /// What is below the services.
@@ -70,6 +83,8 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-peerserver",
     "signalbox-telemetry",
     "signalbox-cluster",
+    "signalbox-cluster-redis",
+    "signalbox-node-link",
     "signalbox-node",
 ];
 
@@ -179,8 +194,10 @@ mod tests {
     fn arrows_that_point_down_are_fine() {
         let graph = graph(&[
             "signalbox-gateway: signalbox-node, actix-web",
-            "signalbox-node: signalbox-socketio, signalbox-cluster, tokio",
-            "signalbox-cluster: tokio, redis",
+            "signalbox-node: signalbox-socketio, signalbox-cluster, signalbox-cluster-redis, tokio",
+            "signalbox-cluster-redis: signalbox-cluster, signalbox-node-link, tokio, redis",
+            "signalbox-node-link: signalbox-cluster, tokio",
+            "signalbox-cluster: signalbox-peerserver, ~tokio",
             "signalbox-socketio: signalbox-engineio, bytes",
             "signalbox-engineio: signalbox-websocket",
             "signalbox-websocket: bytes, ~tokio",
@@ -196,10 +213,19 @@ mod tests {
     }
 
     #[test]
-    fn the_cluster_may_have_a_runtime_but_no_web_server() {
-        let graph = graph(&["signalbox-cluster: tokio, redis, actix-rt"]);
-        let expected = "signalbox-cluster must not reach actix: signalbox-cluster -> actix-rt";
-        assert_eq!(violations(&graph), [expected]);
+    fn a_driver_of_the_cluster_may_have_a_runtime_and_a_store_but_the_cluster_itself_has_neither() {
+        let graph = graph(&[
+            "signalbox-cluster-redis: tokio, redis, actix-rt",
+            "signalbox-cluster: tokio, redis",
+            "signalbox-node-link: tokio, redis",
+        ]);
+        let expected = [
+            "signalbox-cluster must not reach tokio: signalbox-cluster -> tokio",
+            "signalbox-cluster must not reach redis: signalbox-cluster -> redis",
+            "signalbox-cluster-redis must not reach actix: signalbox-cluster-redis -> actix-rt",
+            "signalbox-node-link must not reach redis: signalbox-node-link -> redis",
+        ];
+        assert_eq!(violations(&graph), expected);
     }
 
     #[test]

@@ -1,10 +1,18 @@
-//! The cluster as a node's shards see it. In a cluster of one the model is the store, and every step is taken at once under one
-//! lock; with a shared store the calls go to its driver, and their replies come back from there. Letters to peers that are here
-//! take no lock at all.
+//! The cluster as a node's shards see it: the machine under one lock, over a store.
+//!
+//! - Alone, the node's store is the [`Model`] itself: a call is executed at once.
+//! - In a cluster of several nodes, calls go to a [`Driver`], which gives their replies back later (`cluster/events.rs`).
+//!
+//! A peer message whose addressee is on this node takes no lock: the directories are read without one.
+
+mod events;
+#[cfg(test)]
+mod tests;
 
 use std::{
+    net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU8, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -13,79 +21,62 @@ use std::{
 use ahash::{AHashMap, RandomState};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use crate::{
     Config,
-    address::{Address, NodeTag, Owner, ShardId},
-    command::{BusDelivery, Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
-    link::{Link, Peer},
+    address::{Address, NodeTag, ShardId},
+    command::{Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
+    driver::{CallToken, Driver, UntilEnded, ending},
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{Record, RoomName},
     route::Route,
-    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, DirectMessage, NodeInfo, Reply},
 };
 
 type Directory = papaya::HashMap<Arc<str>, PeerAt, RandomState>;
 
 /// A node's part of the cluster.
 pub struct Cluster {
-    outlet: Arc<dyn DeliverySink>,
-    /// Who holds which id on this node, per realm; read without a lock, written under the core's.
+    sink: Arc<dyn DeliverySink>,
+    /// The holders of ids on this node, per realm; read without a lock, written under the core's.
     directories: Vec<Directory>,
     core: Mutex<Core>,
     nodes: RwLock<Arc<AHashMap<NodeTag, NodeInfo>>>,
     status: AtomicU8,
-    link: OnceLock<Link>,
 }
 
 struct Core {
     machine: Machine,
     store: Store,
     outputs: Outputs,
-    /// Letters dropped, and waits opened, so far.
+    /// Messages dropped, and waits opened, so far.
     overflows: u64,
     waits: u64,
 }
 
 enum Store {
-    /// In a cluster of one.
-    Here(Box<Model>),
-    /// Shared; its driver listens here.
-    Elsewhere(UnboundedSender<ToDriver>),
+    /// This node is alone.
+    Local(Box<Model>),
+    /// Other nodes share it.
+    Remote(Arc<dyn Driver>),
 }
 
-/// What the driver of a shared store is asked for, in order.
-#[derive(Debug)]
-pub(crate) enum ToDriver {
-    /// Make this call, and give its reply back with what it answers.
-    Call(Box<(Call, Pending)>),
-    /// Hear a room, and say once that is so.
-    Subscribe(RoomName),
-    /// Do not hear it any more.
-    Unsubscribe(RoomName),
-    /// Say something in a room, or everywhere.
-    Say { from: Owner, room: Option<RoomName>, payload: Bytes },
-    /// All that was asked for before is done: say so, and end.
-    End(oneshot::Sender<()>),
-}
-
-/// Where something is said.
+/// The nodes that a broadcast is published to.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// To the nodes with members of a room.
+    /// Those with members of a room.
     Room(&'a RoomName),
-    /// To all nodes.
+    /// All of them.
     Everywhere,
 }
 
-/// What became of a letter that was sent.
+/// What became of a peer message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It is on its way, or waits for its addressee with earlier ones.
+    /// It is on its way, or waits for its addressee behind earlier ones.
     Taken,
-    /// It is the first of its sender that waits for its addressee.
+    /// It is its sender's first message that waits for this addressee.
     Waits,
     /// It was dropped: its sender does not hold its id any more.
     Fenced,
@@ -93,10 +84,10 @@ pub enum SendOutcome {
     Overflow,
 }
 
-/// A session that moves to another node: its memberships and sockets, as [`Command::Adopt`] takes them.
+/// What the store has of a session, taken along when the session moves to another node; as [`Command::AdoptSession`] takes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SessionRecords {
-    /// The rooms its sockets are in, and what is recorded there.
+    /// The rooms its sockets are in, and their records there.
     pub memberships: Vec<(RoomName, Record)>,
     /// Its sockets: namespace, id, profile.
     pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
@@ -108,82 +99,87 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// What shards call.
 impl Cluster {
-    /// A cluster of one, whose deliveries go to `outlet`.
-    pub fn alone(config: &Config, outlet: Arc<dyn DeliverySink>) -> Self {
+    /// A node that is alone. Its deliveries go to `sink`.
+    pub fn standalone(config: &Config, sink: Arc<dyn DeliverySink>) -> Self {
         let model = Model::new(config, Instant::now(), wall_clock());
-        Self::with(config, Machine::alone(config), Store::Here(Box::new(model)), outlet, Status::Online)
+        let machine = Machine::standalone(config);
+        Self::with(config, machine, Store::Local(Box::new(model)), sink, Status::Online)
     }
 
-    /// A node of a larger cluster; `driver` makes its calls, and gives back what comes of them.
-    pub(crate) fn shared(
+    /// A node that shares its store with others, through `driver`.
+    pub fn shared(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn DeliverySink>,
-        driver: UnboundedSender<ToDriver>,
+        sink: Arc<dyn DeliverySink>,
+        driver: Arc<dyn Driver>,
     ) -> Self {
-        Self::shared_at(config, node, outlet, driver, Instant::now(), wall_clock())
+        Self::shared_at(config, node, sink, driver, Instant::now(), wall_clock())
     }
 
     /// The same, on a clock that shows `wall_clock` (microseconds since 1970) at `now`.
-    pub(crate) fn shared_at(
+    pub fn shared_at(
         config: &Config,
         node: NodeInfo,
-        outlet: Arc<dyn DeliverySink>,
-        driver: UnboundedSender<ToDriver>,
+        sink: Arc<dyn DeliverySink>,
+        driver: Arc<dyn Driver>,
         now: Instant,
         wall_clock: u64,
     ) -> Self {
         let machine = Machine::shared(config, node, now, wall_clock);
-        Self::with(config, machine, Store::Elsewhere(driver), outlet, Status::Joining)
+        Self::with(config, machine, Store::Remote(driver), sink, Status::Joining)
     }
 
     fn with(
         config: &Config,
         machine: Machine,
         store: Store,
-        outlet: Arc<dyn DeliverySink>,
+        sink: Arc<dyn DeliverySink>,
         status: Status,
     ) -> Self {
-        let is_shared = matches!(store, Store::Elsewhere(_));
+        let is_shared = matches!(store, Store::Remote(_));
         Self {
-            outlet,
+            sink,
             directories: config.realms.iter().map(|_| Directory::default()).collect(),
             core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
             nodes: RwLock::default(),
-            link: OnceLock::new(),
             status: AtomicU8::new(status as u8 | if is_shared { SHARED } else { 0 }),
         }
     }
 
     /// Takes a command; its answer arrives in the inbox of the shard that asks.
     pub fn submit(&self, now: Instant, command: Command) {
-        let congested = |shard| self.outlet.is_congested(shard);
+        let congested = |shard| self.sink.is_congested(shard);
         self.step(now, |machine, out| machine.command(now, command, &congested, out));
     }
 
-    /// Sends a letter to whoever holds its addressee's id, or lets it wait. A sender whose id was taken over or given up is not
-    /// heard any more. `shard` sends it (on).
-    pub fn send(&self, now: Instant, shard: ShardId, letter: PeerMessage) -> SendOutcome {
-        let directory = &self.directories[usize::from(letter.realm)];
-        let is_held =
-            || directory.pin().get(&*letter.src).is_some_and(|at| at.generation == letter.from.generation);
-        if letter.hops == 0 && !is_held() {
-            // A grant is told before it shows here; who has just heard of one waits until it does.
+    /// Sends a message to whoever holds its addressee's id, or lets it wait. It is dropped when its sender does not hold its own id
+    /// any more. `shard` sends it (on).
+    pub fn send(&self, now: Instant, shard: ShardId, peer_message: PeerMessage) -> SendOutcome {
+        let directory = &self.directories[usize::from(peer_message.realm)];
+        let is_held = || {
+            directory
+                .pin()
+                .get(&*peer_message.src)
+                .is_some_and(|at| at.generation == peer_message.from.generation)
+        };
+        if peer_message.hops == 0 && !is_held() {
+            // The shard may learn of its grant a moment before the directory shows it: whoever granted it holds the lock until then.
             drop(self.core.lock());
             if !is_held() {
                 return SendOutcome::Fenced;
             }
         }
-        // One that was sent on too often is judged by the store alone.
-        if letter.hops < 2
-            && let Some(to) = directory.pin().get(&*letter.dst).copied()
+        // A message that was sent on too often goes where the store says.
+        if peer_message.hops < 2
+            && let Some(to) = directory.pin().get(&*peer_message.dst).copied()
         {
-            return self.offer(to, letter);
+            return self.offer(to, peer_message);
         }
         let core = &mut *self.core.lock();
         let (overflows, waits) = (core.overflows, core.waits);
-        core.machine.letter(now, shard, letter, &mut core.outputs);
+        core.machine.route_peer_message(now, shard, peer_message, &mut core.outputs);
         self.run(core, now);
         match (core.overflows == overflows, core.waits == waits) {
             (_, false) => SendOutcome::Waits,
@@ -192,12 +188,12 @@ impl Cluster {
         }
     }
 
-    fn offer(&self, to: PeerAt, letter: PeerMessage) -> SendOutcome {
-        let offered = self.outlet.offer(to.shard, Delivery::PeerMessage { to, letter });
+    fn offer(&self, to: PeerAt, peer_message: PeerMessage) -> SendOutcome {
+        let offered = self.sink.offer(to.shard, Delivery::PeerMessage { to, peer_message });
         if offered { SendOutcome::Taken } else { SendOutcome::Overflow }
     }
 
-    /// Whether somebody is known to hold an id, here or (as far as this node remembers) on another node.
+    /// Whether somebody is known to hold an id, on this node or (as far as this node remembers) on another.
     pub fn is_held(&self, now: Instant, realm: RealmId, id: &str) -> bool {
         let is_here = self.directories[usize::from(realm)].pin().get(id).is_some();
         is_here || self.is_shared() && self.core.lock().machine.remembers(now, realm, id)
@@ -221,8 +217,8 @@ impl Cluster {
         core.machine.forget_route(room, now);
     }
 
-    /// Whatever other nodes said before this is in the inboxes of the shards that were on its route, and what they say from now on
-    /// goes to those that are.
+    /// Returns when every broadcast of another node that has arrived is in the inboxes of the shards that were on its route. What
+    /// arrives from now on goes to the shards that are on it now.
     pub fn barrier(&self) {
         drop(self.core.lock());
     }
@@ -232,7 +228,7 @@ impl Cluster {
         self.status.load(Ordering::Relaxed) & SHARED != 0
     }
 
-    /// Whether the shared store can be relied on; always in a cluster of one.
+    /// Whether the shared store can be relied on; always when the node is alone.
     pub fn status(&self) -> Status {
         match self.status.load(Ordering::Acquire) & !SHARED {
             0 => Status::Joining,
@@ -241,9 +237,9 @@ impl Cluster {
         }
     }
 
-    /// Whether the store was there for long enough that nodes have written their parts again, should it have been away.
-    pub fn is_steady(&self) -> bool {
-        self.core.lock().machine.is_steady()
+    /// Whether the store has been there for long enough that, after an outage, every node has written its records again.
+    pub fn is_stable(&self) -> bool {
+        self.core.lock().machine.is_stable()
     }
 
     /// A node of the cluster, as far as this one knows.
@@ -256,93 +252,87 @@ impl Cluster {
         self.nodes.read().clone()
     }
 
-    /// The way to other nodes past the store, once there is one.
-    pub fn link(&self) -> Option<&Link> {
-        self.link.get()
+    /// Where a node's link listens. Remembered while the store is away.
+    pub fn link_addr(&self, tag: NodeTag) -> Option<SocketAddr> {
+        self.nodes.read().get(&tag)?.link
     }
 
-    /// Where a node is reached over the link.
-    pub fn peer(&self, tag: NodeTag) -> Option<Peer> {
-        Some(Peer { tag, addr: self.nodes.read().get(&tag)?.link? })
+    /// Asks the store which nodes are in the cluster; [`Cluster::nodes`] shows the answer soon.
+    pub fn refresh_nodes(&self, now: Instant) {
+        self.step(now, |machine, out| machine.refresh_nodes(now, out));
     }
 
-    /// Asks the store who is in the cluster; the answer shows in [`Cluster::nodes`] soon.
-    pub fn look_for_nodes(&self, now: Instant) {
-        self.step(now, |machine, out| machine.look_for_nodes(now, out));
-    }
-
-    /// Says something to other nodes: [`DeliverySink::heard`] brings it there. Not to this one; at most once; in the order in which it
-    /// was said in the same scope. While the store is away nobody hears it.
+    /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the order of
+    /// publishing within one scope. Not to this node. While the store is away, nobody receives it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
         if !self.is_shared() {
             return;
         }
         let core = self.core.lock();
-        if let Store::Elsewhere(driver) = &core.store
+        if let Store::Remote(driver) = &core.store
             && core.machine.is_online(now)
         {
             let room = match scope {
                 Scope::Room(room) => Some(room.clone()),
                 Scope::Everywhere => None,
             };
-            let _ = driver.send(ToDriver::Say { from: core.machine.owner(), room, payload });
+            driver.publish(core.machine.owner(), room, payload);
         }
     }
 
-    /// Tells one node something: [`DeliverySink::told`] brings it there, at most once. `false` when the store is away.
-    pub fn tell(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
+    /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. `false` when the store is
+    /// away. [`Command::SendToNode`] does the same, and tells whether the node received it.
+    pub fn send_to_node(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
         let core = self.core.lock();
-        let Store::Elsewhere(driver) = &core.store else { return false };
+        let Store::Remote(driver) = &core.store else { return false };
         let is_online = core.machine.is_online(now);
         if is_online {
-            let call = Call::Tell { from: core.machine.owner(), to, message: ToNode::Other(payload) };
-            let _ = driver.send(ToDriver::Call(Box::new((call, Pending::Nobody))));
+            let message = DirectMessage::Payload(payload);
+            let call = Call::SendDirect { from: core.machine.owner(), to, message };
+            // A driver that has ended is one of a node that stops.
+            let _ = driver.call(call, CallToken(Pending::None));
         }
         is_online
     }
 
-    /// What belongs to a session that is to move to another node. It stays this node's until [`Cluster::disown`].
-    pub fn belongings(
+    /// What the store has of a session that is to move to another node. It stays this node's until [`Cluster::release_session`].
+    pub fn session_records(
         &self,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
     ) -> SessionRecords {
-        self.core.lock().machine.belongings(memberships, sockets)
+        self.core.lock().machine.session_records(memberships, sockets)
     }
 
-    /// What belonged to a session is another node's now.
-    pub fn disown(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
-        self.core.lock().machine.disown(memberships, sockets);
+    /// The records of a session are another node's from now on.
+    pub fn release_session(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
+        self.core.lock().machine.release_session(memberships, sockets);
     }
 
-    /// This node drains, or not: others are told.
+    /// Tells the other nodes whether this one drains.
     pub fn set_draining(&self, now: Instant, is_draining: bool) {
-        self.core.lock().machine.describe(now, |node| node.is_draining = is_draining);
+        self.core.lock().machine.update_node_info(now, |node| node.is_draining = is_draining);
     }
 
-    /// Leaves the cluster; what is left of this node's records goes with it. Done when the store has heard of it, or cannot be
-    /// reached.
-    pub async fn leave(&self, now: Instant) {
+    /// Leaves the cluster: this node's records are removed, and its lease ends. The future resolves when the driver has done that, or
+    /// cannot reach the store.
+    pub fn leave(&self, now: Instant) -> UntilEnded {
         self.step(now, |machine, out| machine.leave_cluster(now, out));
-        let (end, ended) = oneshot::channel();
-        tell_driver(&self.core.lock().store, ToDriver::End(end));
-        // Without a driver it is done at once.
-        let _ = ended.await;
+        self.end_driver()
     }
 
-    /// Ends the driver without a word, as a crash does.
-    #[cfg(test)]
-    pub(crate) fn die(&self) {
-        tell_driver(&self.core.lock().store, ToDriver::End(oneshot::channel().0));
+    /// Ends the driver without leaving: to the others, this node is as dead as one that was killed.
+    pub fn end_driver(&self) -> UntilEnded {
+        let (ended, until_ended) = ending();
+        // Without a driver `ended` is dropped, and that is all.
+        if let Store::Remote(driver) = &self.core.lock().store {
+            driver.end(ended);
+        }
+        until_ended
     }
+}
 
-    /// The machine, for a simulation to look at.
-    #[cfg(test)]
-    #[allow(dead_code, reason = "for the simulation")]
-    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
-        look(&self.core.lock().machine)
-    }
-
+impl Cluster {
     /// One step of the machine, and everything that follows from it.
     fn step(&self, now: Instant, step: impl FnOnce(&mut Machine, &mut Outputs)) {
         let core = &mut *self.core.lock();
@@ -354,45 +344,50 @@ impl Cluster {
         while let Some(output) = core.outputs.pop_front() {
             match output {
                 Output::Call(call, pending) => match &mut core.store {
-                    Store::Here(model) => {
+                    Store::Local(model) => {
                         let (reply, published) = model.execute(call, now);
-                        // Published before it is answered: whoever joins is told of what came before by the answer.
+                        // Changes first, then the reply: the answer to a join includes every change before it.
                         for delta in published {
-                            core.machine.bus(delta, &mut core.outputs);
+                            core.machine.room_changed(delta, &mut core.outputs);
                         }
                         core.machine.reply(now, pending, reply, &mut core.outputs);
                     }
-                    Store::Elsewhere(driver) => {
-                        if let Err(refused) = driver.send(ToDriver::Call(Box::new((call, pending)))) {
-                            // The driver is gone: the node stops.
-                            let ToDriver::Call(call) = refused.0 else { continue };
-                            let (_, pending) = *call;
-                            let reply = Reply::Failed { maybe: false };
-                            core.machine.reply(now, pending, reply, &mut core.outputs);
+                    Store::Remote(driver) => {
+                        if let Err(token) = driver.call(call, CallToken(pending)) {
+                            let reply = Reply::Failed { may_have_run: false };
+                            core.machine.reply(now, token.0, reply, &mut core.outputs);
                         }
                     }
                 },
                 Output::Deliver(shard, delivery) => {
                     core.waits += u64::from(matches!(delivery, Delivery::Waiting { .. }));
-                    self.outlet.deliver(shard, delivery);
+                    self.sink.deliver(shard, delivery);
                 }
-                Output::Offer(to, letter) => {
-                    if self.offer(to, letter) == SendOutcome::Overflow {
+                Output::Offer(to, peer_message) => {
+                    if self.offer(to, peer_message) == SendOutcome::Overflow {
                         core.overflows += 1;
                     }
                 }
-                Output::Held { realm, id, at } => {
+                Output::ClaimHeld { realm, id, at } => {
                     self.directories[usize::from(realm)].pin().insert(id, at);
                 }
-                Output::Freed { realm, id, generation } => {
+                Output::ClaimFreed { realm, id, generation } => {
                     let directory = self.directories[usize::from(realm)].pin();
                     if directory.get(&*id).is_some_and(|at| at.generation == generation) {
                         directory.remove(&*id);
                     }
                 }
                 Output::Overflow => core.overflows += 1,
-                Output::Subscribe(room) => tell_driver(&core.store, ToDriver::Subscribe(room)),
-                Output::Unsubscribe(room) => tell_driver(&core.store, ToDriver::Unsubscribe(room)),
+                Output::Subscribe(room) => {
+                    if let Store::Remote(driver) = &core.store {
+                        driver.subscribe(room);
+                    }
+                }
+                Output::Unsubscribe(room) => {
+                    if let Store::Remote(driver) = &core.store {
+                        driver.unsubscribe(room);
+                    }
+                }
                 Output::Nodes(nodes) => {
                     let nodes = nodes.into_iter().map(|node| (node.owner.tag, node)).collect();
                     *self.nodes.write() = Arc::new(nodes);
@@ -403,96 +398,10 @@ impl Cluster {
     }
 }
 
-/// What the driver of a shared store brings.
-impl Cluster {
-    /// The node link is there.
-    pub(crate) fn set_link(&self, link: Link) {
-        let _ = self.link.set(link);
-    }
-
-    /// A call was answered.
-    pub(crate) fn replied(&self, now: Instant, pending: Pending, reply: Reply) {
-        self.step(now, |machine, out| machine.reply(now, pending, reply, out));
-    }
-
-    /// A room has changed.
-    pub(crate) fn room_changed(&self, now: Instant, delta: RoomDelta) {
-        self.step(now, |machine, out| machine.bus(delta, out));
-    }
-
-    /// Something was said, in a room or everywhere.
-    pub(crate) fn said(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
-        // Held until all shards have it: see [`Cluster::barrier`].
-        let core = self.core.lock();
-        if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
-            return;
-        }
-        let (route, is_current) = match &room {
-            Some(room) => match core.machine.find_route(room) {
-                Some(route) => (Some(route), core.machine.is_current(room)),
-                None => return,
-            },
-            None => (None, true),
-        };
-        self.outlet.heard(BusDelivery { from, room, route, is_current, payload });
-    }
-
-    /// A node told this one something.
-    pub(crate) fn told(&self, now: Instant, from: Owner, message: ToNode) {
-        match message {
-            ToNode::Other(payload) => {
-                if !self.core.lock().machine.is_dead(from) {
-                    self.outlet.told(from, payload);
-                }
-            }
-            message => self.step(now, |machine, out| machine.told(now, from, message, out)),
-        }
-    }
-
-    /// A room is heard.
-    pub(crate) fn subscribed(&self, now: Instant, room: &RoomName) {
-        self.step(now, |machine, out| machine.subscribed(now, room, out));
-    }
-
-    /// What was said in a room, or in all, may have been missed.
-    pub(crate) fn unheard(&self, room: Option<&RoomName>) {
-        self.core.lock().machine.unheard(room);
-    }
-
-    /// What is told to this node, or to all, may have been missed; its rooms were heard all the time.
-    pub(crate) fn bus_lost(&self) {
-        self.core.lock().machine.bus_lost();
-    }
-
-    /// What is told to this node is heard, again.
-    pub(crate) fn bus_back(&self, now: Instant) {
-        self.step(now, |machine, out| machine.bus_back(now, out));
-    }
-
-    /// The connection to the store was lost.
-    pub(crate) fn store_lost(&self, now: Instant) {
-        self.step(now, |machine, out| machine.store_lost(now, out));
-    }
-
-    /// Time has passed.
-    pub(crate) fn tick(&self, now: Instant) {
-        self.step(now, |machine, out| machine.tick(now, out));
-    }
-}
-
 /// Marks, in [`Cluster::status`], a node whose store is shared.
 const SHARED: u8 = 0x80;
 
-fn tell_driver(store: &Store, what: ToDriver) {
-    if let Store::Elsewhere(driver) = store {
-        let _ = driver.send(what);
-    }
-}
-
-/// Microseconds since 1970: what a later start grants is later than what an earlier one did.
+/// Microseconds since 1970: a later start grants larger generations than an earlier one.
 fn wall_clock() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
+use subtle::ConstantTimeEq as _;
 
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
@@ -15,6 +16,10 @@ pub type Ticket = u64;
 
 /// Index of a realm in [`Config::realms`](crate::Config::realms).
 pub type RealmId = u16;
+
+/// The position of a change in a room's history: later changes have larger ones. The upper 64 bits are the room's epoch, the next 48 its
+/// version; the last 16 tell apart what differed in one snapshot.
+pub type ChangeId = u128;
 
 /// Where a peer's connection is: shard, its key there, and the generation of its claim, which tells it from an earlier holder
 /// of the same id or key.
@@ -35,6 +40,11 @@ pub struct Holder {
     pub owner: Owner,
     /// Where on that node.
     pub at: PeerAt,
+}
+
+/// Whether two tokens are the same, found out in a time that depends on their lengths only.
+pub fn is_same_token(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// A question to the cluster, or news for it. Questions name the shard that asks and a [`Ticket`].
@@ -137,8 +147,8 @@ pub enum Command {
         /// Begin behind this one.
         after: Option<Address>,
     },
-    /// Tell one node something: [`DeliverySink::told`] brings it there, at most once. Answered by [`Delivery::Told`].
-    Tell {
+    /// Tell one node something: [`DeliverySink::told`] brings it there, at most once. Answered by [`Delivery::SentToNode`].
+    SendToNode {
         /// Who asks.
         shard: ShardId,
         /// Names the question.
@@ -148,8 +158,8 @@ pub enum Command {
         /// What it is told.
         payload: bytes::Bytes,
     },
-    /// Which node has a socket that is not where it was born. Answered by [`Delivery::Located`].
-    Locate {
+    /// Which node has a socket that is not where it was born. Answered by [`Delivery::SocketLocated`].
+    LocateSocket {
         /// Who asks.
         shard: ShardId,
         /// Names the question.
@@ -159,25 +169,25 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
-    /// Hear what is said in rooms from now on; the shard is on their routes. Answered by [`Delivery::Listening`].
-    Listen {
+    /// Hear what is said in rooms from now on; the shard is on their routes. Answered by [`Delivery::RoomsSubscribed`].
+    SubscribeRooms {
         /// Who asks.
         shard: ShardId,
         /// Names the question.
         ticket: Ticket,
         /// The rooms, and the number of a change of each (as of [`Delivery::RoomChanged`]) that has to be known.
-        rooms: Vec<(RoomName, u128)>,
+        rooms: Vec<(RoomName, ChangeId)>,
     },
-    /// Wait until everything this node has said so far was said, or cannot be. Answered by [`Delivery::Flushed`].
-    Flush {
+    /// Wait until everything this node has said so far was said, or cannot be. Answered by [`Delivery::OutgoingFlushed`].
+    FlushOutgoing {
         /// Who asks.
         shard: ShardId,
         /// Names the question.
         ticket: Ticket,
     },
     /// A session has moved here from another node: its memberships and sockets are this node's now. Nobody hears of it. Answered
-    /// by [`Delivery::Adopted`].
-    Adopt {
+    /// by [`Delivery::SessionAdopted`].
+    AdoptSession {
         /// Who asks.
         shard: ShardId,
         /// Names the question.
@@ -212,12 +222,12 @@ pub struct PeerMessage {
     pub sender: Option<Sender>,
 }
 
-/// The sender of a letter that came from another node.
+/// The sender of a message that came from another node.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sender {
     /// Its node.
     pub node: NodeTag,
-    /// Its token, by which it is known again when its letter expires.
+    /// Its token, by which it is known again when its message expires.
     pub token: Arc<str>,
 }
 
@@ -281,7 +291,7 @@ pub enum Delivery {
         /// Whose connection.
         to: PeerAt,
         /// The message.
-        letter: PeerMessage,
+        peer_message: PeerMessage,
     },
     /// A message waits for its addressee. The shard that sent it holds the timer, and sends [`Command::Expire`] when it is over.
     Waiting {
@@ -308,7 +318,7 @@ pub enum Delivery {
         /// The question.
         ticket: Ticket,
         /// The number of the last change this node's clients were told; the answer includes it.
-        number: u128,
+        change_id: ChangeId,
         /// The other members, if they were asked for.
         members: Vec<Arc<Record>>,
     },
@@ -331,7 +341,7 @@ pub enum Delivery {
         /// The room.
         room: RoomName,
         /// Later changes have larger ones. The same on every node that heard it in its turn.
-        number: u128,
+        change_id: ChangeId,
         /// The change.
         change: Change,
     },
@@ -344,34 +354,34 @@ pub enum Delivery {
         /// Whether there are more.
         more: bool,
     },
-    /// Answers [`Command::Tell`].
-    Told {
+    /// Answers [`Command::SendToNode`].
+    SentToNode {
         /// The question.
         ticket: Ticket,
         /// Whether the node is there to hear it.
-        is_heard: bool,
+        is_received: bool,
     },
-    /// Answers [`Command::Locate`].
-    Located {
+    /// Answers [`Command::LocateSocket`].
+    SocketLocated {
         /// The question.
         ticket: Ticket,
         /// The node, if the socket is anywhere.
         node: Option<NodeTag>,
     },
-    /// Answers [`Command::Listen`].
-    Listening {
+    /// Answers [`Command::SubscribeRooms`].
+    RoomsSubscribed {
         /// The question.
         ticket: Ticket,
         /// Whether what other nodes say is heard too; not while the store is away.
         is_live: bool,
     },
-    /// Answers [`Command::Flush`].
-    Flushed {
+    /// Answers [`Command::FlushOutgoing`].
+    OutgoingFlushed {
         /// The question.
         ticket: Ticket,
     },
-    /// Answers [`Command::Adopt`].
-    Adopted {
+    /// Answers [`Command::AdoptSession`].
+    SessionAdopted {
         /// The question.
         ticket: Ticket,
     },
@@ -401,7 +411,7 @@ pub trait DeliverySink: Send + Sync {
     /// Whether a shard is too far behind to be given more work.
     fn is_congested(&self, shard: ShardId) -> bool;
     /// Another node has said something.
-    fn heard(&self, heard: BusDelivery);
+    fn deliver_broadcast(&self, broadcast: BusDelivery);
     /// Another node has told this one something, as it was given to [`Cluster::tell`](crate::Cluster::tell).
-    fn told(&self, from: Owner, payload: bytes::Bytes);
+    fn deliver_node_message(&self, from: Owner, payload: bytes::Bytes);
 }

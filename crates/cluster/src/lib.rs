@@ -18,22 +18,21 @@
 pub mod address;
 pub mod cluster;
 pub mod command;
-pub mod link;
+pub mod driver;
 mod machine;
-mod model;
-mod partition;
+pub mod model;
+pub mod partition;
 pub mod record;
-pub mod redis;
 pub mod route;
 #[cfg(test)]
 mod simulation;
-mod store;
+pub mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
 pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};
 pub use command::{
-    BusDelivery, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId, Refused,
-    Sender, Ticket,
+    BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
+    Refused, Sender, Ticket,
 };
 pub use machine::Status;
 pub use record::{MemberEvent, Record, RoomName};

@@ -6,8 +6,8 @@
 
 mod claims;
 mod lease;
-mod letters;
-mod own;
+mod local_state;
+mod peer_routing;
 mod rooms;
 mod takeovers;
 mod users;
@@ -20,14 +20,14 @@ use crate::{
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, Loss, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
 };
 
 /// What the machine waits for, with each call it makes.
 #[derive(Debug)]
 pub(crate) enum Pending {
     /// Nobody waits.
-    Nobody,
+    None,
     Claim {
         at: PeerAt,
         ticket: Ticket,
@@ -51,24 +51,24 @@ pub(crate) enum Pending {
     /// The shard is the one that sends it (on).
     PeerMessage(ShardId, (RealmId, Arc<str>)),
     /// A node was asked to let go of an id.
-    LetGo(u64, Loss),
+    Revoke(u64, TakeoverNotice),
     /// A node was told that one of its peers has lost its id.
-    Superseded(Loss),
+    NotifyTakeover(TakeoverNotice),
     Reap,
-    /// A letter that was told to another node.
-    Sent(ShardId, PeerMessage),
+    /// A message that was told to another node.
+    SendPeerMessage(ShardId, PeerMessage),
     Expire {
         realm: RealmId,
         src: Arc<str>,
         dst: Arc<str>,
     },
-    /// The sender of an expired letter is looked for.
-    Sender {
+    /// The sender of an expired message is looked for.
+    FindSender {
         realm: RealmId,
         src: Arc<str>,
         dst: Arc<str>,
     },
-    Peers {
+    ListPeers {
         shard: ShardId,
         ticket: Ticket,
         realm: RealmId,
@@ -79,39 +79,39 @@ pub(crate) enum Pending {
         socket: Address,
     },
     /// A snapshot for a session that is to move here.
-    Listen {
+    TransferSnapshot {
         room: RoomName,
     },
-    /// The replica is compared with the records. `settled`: they have had the time to be written again.
+    /// The replica is compared with the records. `is_final`: they have had the time to be written again.
     Compare {
         room: RoomName,
-        settled: bool,
+        is_final: bool,
     },
-    Members {
+    ListMembers {
         shard: ShardId,
         ticket: Ticket,
         room: RoomName,
     },
-    Users {
+    ListUsers {
         shard: ShardId,
         ticket: Ticket,
         namespace: Arc<str>,
         after: Option<Address>,
     },
-    Locate {
+    LocateSocket {
         shard: ShardId,
         ticket: Ticket,
     },
-    Tell {
+    SendToNode {
         shard: ShardId,
         ticket: Ticket,
     },
-    Flush {
+    FlushOutgoing {
         shard: ShardId,
         ticket: Ticket,
     },
     /// One of the calls that adopt a session.
-    Adopt {
+    AdoptSession {
         shard: ShardId,
         ticket: Ticket,
     },
@@ -124,7 +124,7 @@ pub(crate) enum Pending {
     /// Whose records there are, asked for under this owner.
     Owners(Owner),
     /// An earlier epoch of this node is ended.
-    Past(u64),
+    EndEpoch(u64),
 }
 
 /// A join under way.
@@ -144,13 +144,13 @@ pub(crate) enum Output {
     Call(Call, Pending),
     /// Put this into a shard's inbox.
     Deliver(ShardId, Delivery),
-    /// A letter for a connection of this node; it may be dropped if the inbox is full.
+    /// A message for a connection of this node; it may be dropped if the inbox is full.
     Offer(PeerAt, PeerMessage),
     /// An id is held by a connection now.
-    Held { realm: RealmId, id: Arc<str>, at: PeerAt },
+    ClaimHeld { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// A claim of an id ended.
-    Freed { realm: RealmId, id: Arc<str>, generation: u64 },
-    /// A letter was dropped because too much waits; counted.
+    ClaimFreed { realm: RealmId, id: Arc<str>, generation: u64 },
+    /// A message was dropped because too much waits; counted.
     Overflow,
     /// Hear what is said in this room, and say so once that is so.
     Subscribe(RoomName),
@@ -179,23 +179,23 @@ pub(crate) type Outputs = VecDeque<Output>;
 #[derive(Debug)]
 pub(crate) struct Machine {
     limit: Option<usize>,
-    own: own::Own,
+    own: local_state::LocalState,
     rooms: rooms::Replicas,
-    adoptions: rooms::Adoptions,
-    letters: letters::Letters,
+    session_moves: rooms::SessionMoves,
+    peer_routes: peer_routing::PeerRoutes,
     lease: lease::Lease,
-    users: users::Dirty,
+    users: users::PendingUserWrites,
     takeovers: takeovers::Takeovers,
     /// How often the bus was lost, or came back.
     bus_changes: u64,
     /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
-    is_doubtful: bool,
+    has_contested_claims: bool,
 }
 
 impl Machine {
     /// A machine in a cluster of its own: its store is never away.
-    pub(crate) fn alone(config: &Config) -> Self {
-        Self::with(config, lease::Lease::alone())
+    pub(crate) fn standalone(config: &Config) -> Self {
+        Self::with(config, lease::Lease::standalone())
     }
 
     /// A machine of a node that shares its store with others, and has not reached it yet. The node's clock shows `wall_clock`
@@ -207,14 +207,14 @@ impl Machine {
     fn with(config: &Config, lease: lease::Lease) -> Self {
         Self {
             limit: config.concurrent_limit,
-            own: own::Own::new(config, lease.is_shared()),
+            own: local_state::LocalState::new(config, lease.is_shared()),
             rooms: rooms::Replicas::default(),
-            adoptions: rooms::Adoptions::default(),
-            letters: letters::Letters::default(),
-            users: users::Dirty::default(),
+            session_moves: rooms::SessionMoves::default(),
+            peer_routes: peer_routing::PeerRoutes::default(),
+            users: users::PendingUserWrites::default(),
             takeovers: takeovers::Takeovers::default(),
             bus_changes: 0,
-            is_doubtful: false,
+            has_contested_claims: false,
             lease,
         }
     }
@@ -245,8 +245,8 @@ impl Machine {
     }
 
     /// Whether the store was there for as long as nodes may take to write their parts again.
-    pub(crate) fn is_steady(&self) -> bool {
-        self.lease.is_steady(rooms::SETTLE)
+    pub(crate) fn is_stable(&self) -> bool {
+        self.lease.is_stable(rooms::REWRITE_GRACE)
     }
 
     /// A shard let go of a room's route.
@@ -262,7 +262,7 @@ impl Machine {
         congested: &dyn Fn(ShardId) -> bool,
         out: &mut Outputs,
     ) {
-        self.notice(now, out);
+        self.check_lease(now, out);
         match command {
             Command::Claim { at, ticket, realm, id, token } => {
                 self.claim(now, at, ticket, (realm, id, token), out);
@@ -285,34 +285,40 @@ impl Machine {
             Command::Users { shard, ticket, namespace, after } => {
                 self.list_users(now, shard, ticket, namespace, after, out);
             }
-            Command::Tell { shard, ticket, to, payload } => {
+            Command::SendToNode { shard, ticket, to, payload } => {
                 if self.lease.is_valid(now) {
-                    let call = Call::Tell { from: self.owner(), to, message: ToNode::Other(payload) };
-                    out.push_back(Output::Call(call, Pending::Tell { shard, ticket }));
+                    let call =
+                        Call::SendDirect { from: self.owner(), to, message: DirectMessage::Payload(payload) };
+                    out.push_back(Output::Call(call, Pending::SendToNode { shard, ticket }));
                 } else {
-                    out.push_back(Output::Deliver(shard, Delivery::Told { ticket, is_heard: false }));
+                    out.push_back(Output::Deliver(
+                        shard,
+                        Delivery::SentToNode { ticket, is_received: false },
+                    ));
                 }
             }
-            Command::Locate { shard, ticket, namespace, socket } => {
+            Command::LocateSocket { shard, ticket, namespace, socket } => {
                 if self.lease.is_valid(now) {
                     let call = Call::FindUser { namespace, socket };
-                    out.push_back(Output::Call(call, Pending::Locate { shard, ticket }));
+                    out.push_back(Output::Call(call, Pending::LocateSocket { shard, ticket }));
                 } else {
-                    out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node: None }));
+                    out.push_back(Output::Deliver(shard, Delivery::SocketLocated { ticket, node: None }));
                 }
             }
-            Command::Flush { shard, ticket } => {
+            Command::FlushOutgoing { shard, ticket } => {
                 if self.lease.is_shared() {
                     // What is written of its users later would take them back from the node that a session goes to.
                     self.flush_users(now, out);
-                    out.push_back(Output::Call(Call::Flush, Pending::Flush { shard, ticket }));
+                    out.push_back(Output::Call(Call::Flush, Pending::FlushOutgoing { shard, ticket }));
                 } else {
-                    out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
+                    out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
                 }
             }
-            Command::Listen { shard, ticket, rooms } => self.listen(now, shard, ticket, rooms, out),
-            Command::Adopt { shard, ticket, from, memberships, sockets } => {
-                self.adopt(now, (shard, ticket), from, memberships, sockets, out);
+            Command::SubscribeRooms { shard, ticket, rooms } => {
+                self.subscribe_for_transfer(now, shard, ticket, rooms, out)
+            }
+            Command::AdoptSession { shard, ticket, from, memberships, sockets } => {
+                self.adopt_session(now, (shard, ticket), from, memberships, sockets, out);
             }
         }
     }
@@ -323,7 +329,7 @@ impl Machine {
             self.store_lost(now, out);
         }
         match pending {
-            Pending::Nobody => {}
+            Pending::None => {}
             Pending::Claim { at, ticket, realm, id, token, asked } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
@@ -331,22 +337,24 @@ impl Machine {
                 self.reclaimed(owner, (realm, id), generation, reply, out);
             }
             Pending::Release { realm, id, generation } => {
-                out.push_back(Output::Freed { realm, id, generation });
+                out.push_back(Output::ClaimFreed { realm, id, generation });
             }
-            Pending::LetGo(number, loss) => {
-                self.let_go_told(number, &reply, out);
-                self.loss_told(loss, &reply, out);
+            Pending::Revoke(number, notice) => {
+                self.revoke_sent(number, &reply, out);
+                self.takeover_notified(notice, &reply, out);
             }
-            Pending::Superseded(loss) => self.loss_told(loss, &reply, out),
+            Pending::NotifyTakeover(notice) => self.takeover_notified(notice, &reply, out),
             Pending::Reap => self.reaped(now, reply, out),
             Pending::PeerMessage(shard, peer) => {
-                self.letters.answered(&peer);
-                self.letter_answered(now, shard, reply, out);
+                self.peer_routes.answered(&peer);
+                self.peer_message_routed(now, shard, reply, out);
             }
-            Pending::Sent(shard, letter) => self.letter_sent(now, shard, letter, &reply, out),
+            Pending::SendPeerMessage(shard, peer_message) => {
+                self.peer_message_sent(now, shard, peer_message, &reply, out)
+            }
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
-            Pending::Sender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),
-            Pending::Peers { shard, ticket, realm } => {
+            Pending::FindSender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),
+            Pending::ListPeers { shard, ticket, realm } => {
                 let ids = match reply {
                     Reply::Peers(ids) => ids,
                     _ => self.own.ids(realm),
@@ -356,54 +364,49 @@ impl Machine {
             Pending::Join(join) => self.join_answered(now, join, reply, out),
             Pending::Leave { room, socket } => {
                 if matches!(reply, Reply::Failed { .. }) {
-                    self.rooms.left_alone(&room, socket, out);
+                    self.rooms.leave_offline(&room, socket, out);
                 }
             }
-            Pending::Listen { room } => self.listen_answered(&room, reply, out),
-            Pending::Compare { room, settled } => self.compared(now, &room, settled, reply, out),
-            Pending::Members { shard, ticket, room } => {
+            Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(&room, reply, out),
+            Pending::Compare { room, is_final } => self.compared(now, &room, is_final, reply, out),
+            Pending::ListMembers { shard, ticket, room } => {
                 let members = match reply {
                     Reply::Records { records, .. } => records,
                     _ => self.own.members(&room),
                 };
                 out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
             }
-            Pending::Users { shard, ticket, namespace, after } => {
+            Pending::ListUsers { shard, ticket, namespace, after } => {
                 let (users, more) = match reply {
                     Reply::Users(users, more) => (users, more),
                     _ => self.own.users(&namespace, after),
                 };
                 out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
             }
-            Pending::Tell { shard, ticket } => {
-                let is_heard = matches!(reply, Reply::Told(1..));
-                out.push_back(Output::Deliver(shard, Delivery::Told { ticket, is_heard }));
+            Pending::SendToNode { shard, ticket } => {
+                let is_received = matches!(reply, Reply::Receivers(1..));
+                out.push_back(Output::Deliver(shard, Delivery::SentToNode { ticket, is_received }));
             }
-            Pending::Locate { shard, ticket } => {
+            Pending::LocateSocket { shard, ticket } => {
                 let node = if let Reply::User(node) = reply { node } else { None };
-                out.push_back(Output::Deliver(shard, Delivery::Located { ticket, node }));
+                out.push_back(Output::Deliver(shard, Delivery::SocketLocated { ticket, node }));
             }
-            Pending::Flush { shard, ticket } => {
-                out.push_back(Output::Deliver(shard, Delivery::Flushed { ticket }));
+            Pending::FlushOutgoing { shard, ticket } => {
+                out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
             }
-            Pending::Adopt { shard, ticket } => self.adoptions.answered(shard, ticket, out),
+            Pending::AdoptSession { shard, ticket } => self.session_moves.answered(shard, ticket, out),
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
             Pending::Owners(by) => self.owners_answered(now, by, reply, out),
-            Pending::Past(epoch) => self.past_is_over(epoch, &reply),
+            Pending::EndEpoch(epoch) => self.past_epoch_ended(epoch, &reply),
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {
-                    self.lease.keep_nodes(&nodes);
+                    self.lease.remember_nodes(&nodes);
                     out.push_back(Output::Nodes(nodes));
                 }
             }
         }
-    }
-
-    /// The bus speaks: a room has changed.
-    pub(crate) fn bus(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        self.room_changed(delta, out);
     }
 
     /// What is told to this node may have been missed.
@@ -412,17 +415,27 @@ impl Machine {
     }
 
     /// The bus speaks: another node tells this one something.
-    pub(crate) fn told(&mut self, now: Instant, from: Owner, message: ToNode, out: &mut Outputs) {
+    pub(crate) fn direct_message(
+        &mut self,
+        now: Instant,
+        from: Owner,
+        message: DirectMessage,
+        out: &mut Outputs,
+    ) {
         let is_dead = self.lease.is_dead(from);
         match message {
             // Even the dead may be right about that; the store knows.
-            ToNode::LetGo { realm, id, at, .. } if is_dead => self.doubted(now, realm, &id, at, out),
-            ToNode::Superseded { realm, id, at } => self.doubted(now, realm, &id, at, out),
+            DirectMessage::Revoke { realm, id, at, .. } if is_dead => {
+                self.contested(now, realm, &id, at, out)
+            }
+            DirectMessage::Superseded { realm, id, at } => self.contested(now, realm, &id, at, out),
             _ if is_dead => {}
-            ToNode::PeerMessage { to, letter } => self.offer(to, letter, out),
-            ToNode::LetGo { realm, id, at, number } => self.let_go(from, (realm, id), at, number, out),
-            ToNode::HasLetGo(number) => self.taken_over(number, out),
-            ToNode::Other(_) => {}
+            DirectMessage::PeerMessage { to, peer_message } => self.offer(to, peer_message, out),
+            DirectMessage::Revoke { realm, id, at, number } => {
+                self.revoke(from, (realm, id), at, number, out)
+            }
+            DirectMessage::Revoked(number) => self.complete_takeover(number, out),
+            DirectMessage::Payload(_) => {}
         }
     }
 
@@ -433,7 +446,7 @@ impl Machine {
 
     /// Time has passed. To be called every 100 ms or so.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outputs) {
-        self.notice(now, out);
+        self.check_lease(now, out);
         self.heartbeat_if_due(now, out);
         self.flush_users(now, out);
         self.rooms_tick(now, out);

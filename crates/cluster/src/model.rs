@@ -2,11 +2,11 @@
 //!
 //! The memory driver runs on it. A store in another process runs the same steps in its own language, and is tested against this.
 
-pub(crate) mod nodes;
+pub mod nodes;
 mod peers;
 pub(crate) mod queues;
 mod rooms;
-pub(crate) mod users;
+pub mod users;
 
 use std::{
     collections::BTreeSet,
@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// How long a node's lease lasts after its last heartbeat.
-pub(crate) const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(6);
 
 /// All shared state.
 #[derive(Debug)]
-pub(crate) struct Model {
+pub struct Model {
     peers: peers::Peers,
     rooms: rooms::Rooms,
     users: users::Users,
@@ -52,7 +52,7 @@ impl Clock {
 impl Model {
     /// A store whose clock shows `origin` microseconds at `began`. One that starts later must show more, or what it grants could
     /// be mistaken for something older.
-    pub(crate) fn new(config: &Config, began: Instant, origin: u64) -> Self {
+    pub fn new(config: &Config, began: Instant, origin: u64) -> Self {
         Self {
             peers: peers::Peers::new(config),
             rooms: rooms::Rooms::default(),
@@ -63,34 +63,33 @@ impl Model {
     }
 
     /// Everything is deleted, but the server goes on, and its clock.
-    #[cfg(test)]
-    pub(crate) fn forget_everything(&mut self, config: &Config) {
+    pub fn forget_everything(&mut self, config: &Config) {
         let fresh = Self::new(config, self.clock.began, self.clock.origin);
         *self = Self { clock: Clock { last: self.clock.last, ..fresh.clock }, ..fresh };
     }
 
     /// One atomic step: its reply, and what it publishes.
-    pub(crate) fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
+    pub fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
         let clock = self.clock.tick(now);
         let mut published = Vec::new();
         let reply = match call {
             Call::Claim { owner, at, realm, id, token, full } => {
                 self.peers.claim(clock, (owner, at), realm, id, token, full)
             }
-            Call::Reclaim { owner, at, realm, id, token, standing } => {
-                self.peers.reclaim((owner, at), realm, id, token, standing)
+            Call::Reclaim { owner, at, realm, id, token, rank } => {
+                self.peers.reclaim((owner, at), realm, id, token, rank)
             }
             Call::Release { owner, realm, id, generation } => {
                 self.peers.release(owner, realm, &id, generation)
             }
-            Call::DeliverOrQueue { letter, token, forced } => {
-                self.peers.deliver_or_queue(letter, &token, forced, now)
+            Call::DeliverOrQueue { peer_message, token, forced } => {
+                self.peers.deliver_or_queue(peer_message, &token, forced, now)
             }
             Call::Expire { realm, dst, number, .. } => self.peers.expire(realm, &dst, number),
             Call::FindPeer { realm, id, token } => Reply::Peer(self.peers.find(realm, &id, &token)),
             Call::Peers { realm } => Reply::Peers(self.peers.ids(realm)),
-            Call::Put { owner, room, record, wants } => {
-                self.rooms.put(clock, owner, room, record, wants, &mut published)
+            Call::Put { owner, room, record, snapshot } => {
+                self.rooms.put(clock, owner, room, record, snapshot, &mut published)
             }
             Call::Remove { owner, room, socket } => self.rooms.remove(owner, room, socket, &mut published),
             Call::Rehome { owner, from, room, record } => {
@@ -106,21 +105,21 @@ impl Model {
             Call::Nodes => self.nodes.list(),
             Call::Leave { owner } => self.nodes.leave(owner),
             Call::Reap { owner, partition } => {
-                let losses = self.peers.reap(owner, partition);
+                let notices = self.peers.reap(owner, partition);
                 self.rooms.reap(owner, partition, &mut published);
                 self.users.reap(owner, partition);
-                Reply::Reaped(losses)
+                Reply::Reaped(notices)
             }
-            Call::Settle(loss) => self.peers.settle(&loss),
+            Call::Acknowledge(notice) => self.peers.settle(&notice),
             Call::Owners => {
                 let owners = self.peers.owners().chain(self.rooms.owners()).chain(self.users.owners());
                 let owners: BTreeSet<_> = owners.collect();
                 Reply::Owners(owners.into_iter().collect())
             }
-            Call::Bury { by, owners } => self.nodes.bury_unknown(by, owners, now),
+            Call::MarkDead { by, owners } => self.nodes.mark_unknown_dead(by, owners, now),
             Call::Flush => Reply::Done,
             // Nobody listens in a cluster of one.
-            Call::Tell { .. } => Reply::Told(0),
+            Call::SendDirect { .. } => Reply::Receivers(0),
         };
         (reply, published)
     }

@@ -1,32 +1,51 @@
-//! Which part of the store something is in. Everything one atomic step touches is in one part, so that a store may be spread over
-//! servers.
+//! The partition of shared state that something is in. Everything that one call touches is in one partition, so that a store may
+//! spread its partitions over servers.
+
+use std::hash::Hasher as _;
+
+use fnv::FnvHasher;
 
 use crate::{address::Address, record::RoomName};
 
-/// Parts of the store.
-pub(crate) const PARTITIONS: usize = 256;
+/// How many partitions there are.
+pub const PARTITIONS: usize = 256;
 
 /// FNV-1a over pieces, each ended by a zero: the same on every node, of every version.
 fn hash(pieces: &[&[u8]]) -> u8 {
-    let bytes = pieces.iter().flat_map(|piece| piece.iter().copied().chain([0]));
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut hasher = FnvHasher::default();
+    for piece in pieces {
+        hasher.write(piece);
+        hasher.write(&[0]);
+    }
+    let hash = hasher.finish();
     (hash ^ (hash >> 32)) as u8
 }
 
-/// Where the claim and the queue of a peer id are.
-pub(crate) fn of_peer(realm: &str, id: &str) -> u8 {
+/// The partition of a peer id's claim and queue.
+pub fn of_peer(realm: &str, id: &str) -> u8 {
     hash(&[realm.as_bytes(), id.as_bytes()])
 }
 
-/// Where a room's records are.
-pub(crate) fn of_room(room: &RoomName) -> u8 {
+/// The partition of a room's records.
+pub fn of_room(room: &RoomName) -> u8 {
     hash(&[room.namespace.as_bytes(), room.name.as_bytes()])
 }
 
-/// Where a user is: those of one part follow each other in the order of their addresses, so that a listing goes from part to
-/// part.
-pub(crate) fn of_user(socket: Address) -> u8 {
+/// The partition of a user. It grows with the address, so that a listing in the order of addresses goes from one partition to the
+/// next.
+pub fn of_user(socket: Address) -> u8 {
     socket.as_bytes()[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_never_change() {
+        // Nodes of all versions share one store.
+        let room = |namespace: &str, name: &str| RoomName { namespace: namespace.into(), name: name.into() };
+        assert_eq!([of_peer("peerjs", "a"), of_peer("peerjs", "b"), of_peer("", "")], [117, 254, 234]);
+        assert_eq!([of_room(&room("/", "red")), of_room(&room("/chat", "red"))], [253, 152]);
+    }
 }

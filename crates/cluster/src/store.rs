@@ -1,4 +1,5 @@
-//! The calls the machine makes: each is one atomic step on shared state.
+//! The calls that a node makes on shared state, and their replies. Each call is one atomic step; [`Model`](crate::model::Model)
+//! says what it does.
 
 use std::sync::Arc;
 
@@ -8,130 +9,300 @@ use crate::{
     record::{Record, RoomName},
 };
 
-/// Where a room stands: its epoch (a room that is made anew begins a later one) and how often it changed in it.
+/// The version of a room's members. A room that is made anew begins a later epoch, so that no version is ever used twice.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Stamp {
-    pub(crate) epoch: u64,
-    pub(crate) version: u64,
+pub struct RoomVersion {
+    /// When the room was made, by the store's clock in microseconds.
+    pub epoch: u64,
+    /// How often its members have changed in this epoch.
+    pub version: u64,
 }
 
-/// How good a claim is that is made again after the store, or the lease, was lost.
+/// The rank of a claim that is made again after the store or the lease was lost. Of two claims of one id, the lower rank wins; of
+/// the same rank, the lower generation; then the lower tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
-    /// It was granted by the store. Of two alike the lower generation wins, then the lower tag.
+pub enum ClaimRank {
+    /// The store granted it.
     Granted,
-    /// It was, but its lease has run out since: whoever was granted the id then holds it rightly.
-    Lapsed,
-    /// It was granted by a node on its own, while the store was away.
-    Alone,
+    /// The store granted it, but its lease has run out since: whoever was granted the id after that holds it rightly.
+    Expired,
+    /// The node granted it on its own while the store was away.
+    Offline,
 }
 
-/// What a node says of itself with each heartbeat.
+/// Sums that a node reports with each heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Peer ids it holds.
-    pub(crate) claims: u64,
+    pub claims: u64,
 }
 
-/// One atomic step.
+/// One atomic step on shared state.
 #[derive(Debug)]
-pub(crate) enum Call {
-    /// Claim an id, or take it over from a holder with the same token. With `full` a fresh claim is refused.
-    Claim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, full: bool },
-    /// Claim an id again under a new epoch; its generation (in `at`) stays.
-    Reclaim { owner: Owner, at: PeerAt, realm: RealmId, id: Arc<str>, token: Arc<str>, standing: Standing },
-    /// End a claim of this generation, if `owner`'s node made it: two nodes without the store may grant the same generation.
-    Release { owner: Owner, realm: RealmId, id: Arc<str>, generation: u64 },
-    /// Say who holds the addressee's id; when nobody does, queue the letter if its kind is queued. `token` is the sender's. With
-    /// `forced` it is queued whoever is said to hold the id: it was looked for there.
-    DeliverOrQueue { letter: PeerMessage, token: Arc<str>, forced: bool },
-    /// End a wait; say whether its sender is to be told, by the token it had.
-    Expire { realm: RealmId, src: Arc<str>, dst: Arc<str>, number: u64 },
-    /// Who holds an id with this token.
-    FindPeer { realm: RealmId, id: Arc<str>, token: Arc<str> },
-    /// The ids of a realm.
-    Peers { realm: RealmId },
-    /// Put a membership record. One that is there already and says the same is only given to its new owner: nobody hears of it.
-    Put { owner: Owner, room: RoomName, record: Arc<Record>, wants: Wants },
+pub enum Call {
+    /// Claim an id, or take it over from a holder with the same token. [`Reply::Granted`], [`Reply::Taken`] or
+    /// [`Reply::LimitReached`].
+    Claim {
+        /// Who claims it.
+        owner: Owner,
+        /// Its connection.
+        at: PeerAt,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// Lets a later connection take the id over.
+        token: Arc<str>,
+        /// Refuse the id if nobody holds it: as many are held as may be.
+        full: bool,
+    },
+    /// Claim an id again under a new epoch; its generation (in `at`) stays. [`Reply::Kept`] or [`Reply::Taken`].
+    Reclaim {
+        /// Who claims it.
+        owner: Owner,
+        /// Its connection.
+        at: PeerAt,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// Lets a later connection take the id over.
+        token: Arc<str>,
+        /// Decides between two claims.
+        rank: ClaimRank,
+    },
+    /// End the claim of this generation, if `owner`'s node made it: without the store, two nodes may grant the same generation.
+    Release {
+        /// Who ends it.
+        owner: Owner,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// The claim's generation.
+        generation: u64,
+    },
+    /// Find the holder of the addressee's id; when nobody holds it, queue the message if messages of its kind are queued.
+    /// [`Reply::Holder`], [`Reply::Queued`] or [`Reply::Dropped`].
+    DeliverOrQueue {
+        /// The message.
+        peer_message: PeerMessage,
+        /// The sender's token.
+        token: Arc<str>,
+        /// Queue it whoever is said to hold the id: it was not found there.
+        forced: bool,
+    },
+    /// End a wait, and drop the messages it was for. [`Reply::Expired`].
+    Expire {
+        /// The realm.
+        realm: RealmId,
+        /// The sender.
+        src: Arc<str>,
+        /// The addressee.
+        dst: Arc<str>,
+        /// The wait, as [`Reply::Queued`] named it.
+        number: u64,
+    },
+    /// Find the holder of an id, if it claimed it with this token. [`Reply::Peer`].
+    FindPeer {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// The token.
+        token: Arc<str>,
+    },
+    /// List the ids of a realm. [`Reply::Peers`].
+    Peers {
+        /// The realm.
+        realm: RealmId,
+    },
+    /// Put a membership record. A record that does not change only changes its owner, and nothing is published. [`Reply::Put`].
+    Put {
+        /// Who writes it.
+        owner: Owner,
+        /// The room.
+        room: RoomName,
+        /// The membership.
+        record: Arc<Record>,
+        /// What the reply is to carry.
+        snapshot: SnapshotRequest,
+    },
     /// Remove a membership record, if `owner`'s node wrote it.
-    Remove { owner: Owner, room: RoomName, socket: Address },
-    /// Give a membership record of `from`'s node to `owner`. Nobody hears of it. When it is not there (any more), or somebody
-    /// else's, it is put.
-    Rehome { owner: Owner, from: NodeTag, room: RoomName, record: Arc<Record> },
-    /// The records of a room.
-    Records { room: RoomName },
-    /// Add users or replace their profiles and owners, and remove others that `owner`'s node wrote. All are in one partition.
-    PutUsers { owner: Owner, partition: u8, puts: Vec<User>, removes: Vec<(Arc<str>, Address)> },
-    /// A page of users.
-    Users { namespace: Arc<str>, after: Option<Address> },
-    /// Which node has a socket.
-    FindUser { namespace: Arc<str>, socket: Address },
-    /// Renew a lease, or begin one with `joins`.
-    Heartbeat { owner: Owner, joins: bool, node: Arc<NodeInfo>, counters: Counters, reaps: bool },
-    /// The nodes of the cluster.
+    Remove {
+        /// Who removes it.
+        owner: Owner,
+        /// The room.
+        room: RoomName,
+        /// The member.
+        socket: Address,
+    },
+    /// Give a membership record of `from`'s node to `owner`; nothing is published. A record that is not there, or is a third
+    /// node's, is put.
+    Rehome {
+        /// The new owner.
+        owner: Owner,
+        /// The node that had it.
+        from: NodeTag,
+        /// The room.
+        room: RoomName,
+        /// The membership.
+        record: Arc<Record>,
+    },
+    /// Read the records of a room. [`Reply::Records`].
+    Records {
+        /// The room.
+        room: RoomName,
+    },
+    /// Add users or replace their profiles and owners, and remove others that `owner`'s node wrote.
+    PutUsers {
+        /// Who writes them.
+        owner: Owner,
+        /// The partition of all of them.
+        partition: u8,
+        /// Users to write.
+        puts: Vec<User>,
+        /// Users to remove: namespace and socket.
+        removes: Vec<(Arc<str>, Address)>,
+    },
+    /// Read a page of users. [`Reply::Users`].
+    Users {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// Begin behind this one.
+        after: Option<Address>,
+    },
+    /// Find the node that has a socket. [`Reply::User`].
+    FindUser {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// The socket.
+        socket: Address,
+    },
+    /// Renew a lease, or begin one. [`Reply::Heartbeat`].
+    Heartbeat {
+        /// Whose lease.
+        owner: Owner,
+        /// Begin a lease if there is none.
+        joins: bool,
+        /// The node.
+        node: Arc<NodeInfo>,
+        /// Its sums.
+        counters: Counters,
+        /// Ask for dead owners to be reaped.
+        reaps: bool,
+    },
+    /// List the nodes of the cluster. [`Reply::Nodes`].
     Nodes,
-    /// End a lease. What it covered is gone already.
-    Leave { owner: Owner },
-    /// Remove what a dead owner left in one partition, but its losses: they are listed until they are settled.
-    Reap { owner: Owner, partition: u8 },
-    /// A holder was told of its loss.
-    Settle(Loss),
-    /// Whose records there are, live or dead.
+    /// End a lease. What was written under it has been removed already.
+    Leave {
+        /// Whose lease.
+        owner: Owner,
+    },
+    /// Remove what a dead owner left in one partition, but its takeover notices: the reply lists them until they are acknowledged.
+    /// [`Reply::Reaped`].
+    Reap {
+        /// The dead owner.
+        owner: Owner,
+        /// The partition.
+        partition: u8,
+    },
+    /// The holder that lost its id was told.
+    Acknowledge(TakeoverNotice),
+    /// List the owners that have records, live or dead. [`Reply::Owners`].
     Owners,
-    /// Have those of the owners reaped that have no lease, not even one that has run out. Ignored unless `by` has one.
-    Bury { by: Owner, owners: Vec<Owner> },
-    /// Nothing: what was asked for before is done when it is answered.
+    /// Have those of the owners reaped that have no lease, not even one that has run out.
+    MarkDead {
+        /// Who asks; ignored unless it has a lease.
+        by: Owner,
+        /// The owners.
+        owners: Vec<Owner>,
+    },
+    /// Do nothing; the reply says that everything asked for before was done.
     Flush,
-    /// Tell a node something. Not shared state: a message on the bus.
-    Tell { from: Owner, to: NodeTag, message: ToNode },
+    /// Send a message to one node. It does not touch shared state: the driver delivers it over the bus. [`Reply::Receivers`].
+    SendDirect {
+        /// The sender.
+        from: Owner,
+        /// The node.
+        to: NodeTag,
+        /// The message.
+        message: DirectMessage,
+    },
 }
 
-/// `old`, of another node, has lost its id to a claim of `by`, and may not have been told: kept until it was, so that survivors can do
-/// so when `by` dies first.
+/// A claim of `by` took the id of `old`, on another node, which may not have been told. The notice is kept until it was, so that
+/// survivors can tell it when `by` dies first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Loss {
-    pub(crate) by: Owner,
-    pub(crate) realm: RealmId,
-    pub(crate) id: Arc<str>,
-    pub(crate) old: Holder,
+pub struct TakeoverNotice {
+    /// Who took the id.
+    pub by: Owner,
+    /// The realm.
+    pub realm: RealmId,
+    /// The id.
+    pub id: Arc<str>,
+    /// Who lost it.
+    pub old: Holder,
 }
 
 /// A connected socket: its namespace, its id, its profile.
-pub(crate) type User = (Arc<str>, Address, Arc<str>);
+pub type User = (Arc<str>, Address, Arc<str>);
 
-/// What the reply to a [`Call::Put`] carries, and where the room is known to have stood. If the store has it stand before that, it
-/// has forgotten something (a replica took over that lacked what was written last): the room begins a later epoch then, so that no
-/// stamp means two things.
+/// What the reply to a [`Call::Put`] is to carry, and the version of the room that the node knows. When the store has an earlier
+/// version than that, it has lost writes (a replica took over that lacked them): the room then begins a later epoch, so that no
+/// version means two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wants {
-    /// All records of the room, unless it stood here before.
-    Since(Option<Stamp>),
-    /// Nothing.
-    Nothing(Option<Stamp>),
+pub enum SnapshotRequest {
+    /// All records of the room, unless its version is this one.
+    Since(Option<RoomVersion>),
+    /// No records.
+    None(Option<RoomVersion>),
 }
 
-impl Wants {
-    /// Where the room is known to have stood.
-    pub(crate) fn known(self) -> Option<Stamp> {
+impl SnapshotRequest {
+    /// The version that the node knows.
+    pub fn known(self) -> Option<RoomVersion> {
         match self {
-            Self::Since(known) | Self::Nothing(known) => known,
+            Self::Since(known) | Self::None(known) => known,
         }
     }
 }
 
-/// What one node tells another.
+/// A message to one node.
 #[derive(Debug, Clone)]
-pub(crate) enum ToNode {
-    /// A letter for one of its peers.
-    PeerMessage { to: PeerAt, letter: PeerMessage },
-    /// One of its peers has lost its id, as it seems.
-    Superseded { realm: RealmId, id: Arc<str>, at: PeerAt },
-    /// One of its peers is losing its id to another with the same token: let go of it, and say so.
-    LetGo { realm: RealmId, id: Arc<str>, at: PeerAt, number: u64 },
-    /// It has let go.
-    HasLetGo(u64),
-    /// Anything the node's own code makes of it.
-    Other(bytes::Bytes),
+pub enum DirectMessage {
+    /// A message for one of its peers.
+    PeerMessage {
+        /// The peer's connection.
+        to: PeerAt,
+        /// The message.
+        peer_message: PeerMessage,
+    },
+    /// One of its peers seems to have lost its id.
+    Superseded {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// The peer's connection.
+        at: PeerAt,
+    },
+    /// One of its peers loses its id to a connection with the same token: end its claim and answer with
+    /// [`DirectMessage::Revoked`].
+    Revoke {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+        /// The peer's connection.
+        at: PeerAt,
+        /// Names the takeover.
+        number: u64,
+    },
+    /// The claim that the takeover of this number was for has ended.
+    Revoked(u64),
+    /// A payload that the node's own code makes and reads.
+    Payload(bytes::Bytes),
 }
 
 /// A node of the cluster, as it describes itself.
@@ -149,75 +320,113 @@ pub struct NodeInfo {
 
 /// What a call returns.
 #[derive(Debug)]
-pub(crate) enum Reply {
-    /// Nothing to say.
+pub enum Reply {
+    /// The call was done; there is nothing to return.
     Done,
     /// The id is granted.
-    Granted { generation: u64, superseded: Option<Holder>, waiting: Vec<signalbox_websocket::Frame> },
-    /// The id is held with another token.
+    Granted {
+        /// The claim's generation.
+        generation: u64,
+        /// The holder with the same token that has lost it.
+        superseded: Option<Holder>,
+        /// Messages that waited for the id.
+        waiting: Vec<signalbox_websocket::Frame>,
+    },
+    /// Somebody else holds the id, with another token.
     Taken,
-    /// Too many ids are held.
+    /// As many ids are held as may be.
     LimitReached,
-    /// A claim was made again; another holder may have had to give way. What waited for the id comes with it.
-    Kept { superseded: Option<Holder>, waiting: Vec<signalbox_websocket::Frame> },
-    /// The addressee is here.
+    /// A claim was made again.
+    Kept {
+        /// The holder that has lost the id to it.
+        superseded: Option<Holder>,
+        /// Messages that waited for the id.
+        waiting: Vec<signalbox_websocket::Frame>,
+    },
+    /// The addressee's connection, and the message.
     Holder(Holder, PeerMessage),
-    /// The letter waits; with a number when it opened its sender's wait.
-    Queued { letter: PeerMessage, opened: Option<u64>, kept: bool },
-    /// The letter was dropped: its kind does not wait, or too much waits already.
-    Dropped { overflow: bool },
+    /// The message waits for its addressee.
+    Queued {
+        /// The message.
+        peer_message: PeerMessage,
+        /// The number of the wait, if this message opened its sender's wait.
+        opened: Option<u64>,
+        /// `false`: the queue is full, so only the wait was opened.
+        kept: bool,
+    },
+    /// The message was dropped: its kind is not queued, or too much waits already.
+    Dropped {
+        /// Too much waits.
+        overflow: bool,
+    },
     /// The wait was open if there is a token: its sender's.
-    Expired { token: Option<Arc<str>> },
+    Expired {
+        /// The token.
+        token: Option<Arc<str>>,
+    },
     /// Who holds the id.
     Peer(Option<Holder>),
     /// Ids.
     Peers(Vec<Arc<str>>),
     /// The record was put.
-    Put { stamp: Stamp, records: Option<Vec<Arc<Record>>> },
-    /// Records; no stamp when there is no such room.
-    Records { stamp: Option<Stamp>, records: Vec<Arc<Record>> },
+    Put {
+        /// The room's version.
+        room_version: RoomVersion,
+        /// Its records, if they were asked for.
+        records: Option<Vec<Arc<Record>>>,
+    },
+    /// Records of a room.
+    Records {
+        /// The room's version; `None` when there is no such room.
+        room_version: Option<RoomVersion>,
+        /// The records, in the order of their addresses.
+        records: Vec<Arc<Record>>,
+    },
     /// Users, and whether there are more.
     Users(Vec<(Address, Arc<str>)>, bool),
-    /// Which node has the socket.
+    /// The node that has the socket.
     User(Option<NodeTag>),
     /// The lease was renewed, or not.
-    Heartbeat(Pulse),
-    /// What was there to be removed is removed; losses that are not settled.
-    Reaped(Vec<Loss>),
+    Heartbeat(HeartbeatReply),
+    /// What the owner left is removed; its takeover notices that are not acknowledged.
+    Reaped(Vec<TakeoverNotice>),
     /// The nodes.
     Nodes(Vec<NodeInfo>),
     /// Owners.
     Owners(Vec<Owner>),
-    /// How many heard it.
-    Told(u64),
-    /// The store is away. With `maybe` it may have done what it was asked, else it certainly has not.
-    Failed { maybe: bool },
+    /// How many nodes received the message.
+    Receivers(u64),
+    /// The store is away.
+    Failed {
+        /// The call may have been done; otherwise it certainly was not.
+        may_have_run: bool,
+    },
 }
 
-/// What a heartbeat is answered with.
+/// The reply to a heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Pulse {
-    /// The lease was there (or was begun). Otherwise it is lost for good.
-    pub(crate) renewed: bool,
-    /// Which start of which server answered.
-    pub(crate) run_id: Arc<str>,
+pub struct HeartbeatReply {
+    /// The lease was there, or was begun. Otherwise it is lost for good.
+    pub renewed: bool,
+    /// Identifies the start of the server that answered.
+    pub run_id: Arc<str>,
     /// Changes whenever a node comes, goes or describes itself anew.
-    pub(crate) membership: u64,
+    pub membership: u64,
     /// Ids that all nodes hold together, as of their last heartbeats.
-    pub(crate) claims: u64,
-    /// Leases that have run out and that nobody else reaps just now.
-    pub(crate) expired: Vec<Owner>,
-    /// It is time to look for records whose lease nobody knows.
-    pub(crate) sweeps: bool,
+    pub claims: u64,
+    /// Dead owners that this node is to reap.
+    pub expired: Vec<Owner>,
+    /// It is time to look for records whose owner has no lease that the store remembers.
+    pub sweeps: bool,
 }
 
-/// A message on the bus: what every node with members of the room hears.
+/// A change of a room, as it is published to every node that has subscribed the room.
 #[derive(Debug, Clone)]
-pub(crate) struct RoomDelta {
+pub struct RoomDelta {
     /// The room.
-    pub(crate) room: RoomName,
-    /// Where it stands after the change.
-    pub(crate) stamp: Stamp,
+    pub room: RoomName,
+    /// Its version after the change.
+    pub room_version: RoomVersion,
     /// The change.
-    pub(crate) change: Change,
+    pub change: Change,
 }

@@ -7,9 +7,7 @@ use std::{
 
 use actix_server::Server;
 use actix_web::web::ServiceConfig;
-use signalbox_cluster::{
-    Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status,
-};
+use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
 use signalbox_node_link::LinkHandle;
 use signalbox_telemetry::Metrics;
@@ -65,7 +63,7 @@ impl Node {
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
         Self::build(config, app, metrics, policy, |config, _, events| {
-            Arc::new(Cluster::standalone(config, events))
+            (Arc::new(Cluster::standalone(config, events)), LinkHandle::default())
         })
     }
 
@@ -85,7 +83,7 @@ impl Node {
         let node = Self::build(config, app, metrics, policy, |config, tag, events| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
-            let info = NodeInfo::new(owner, name);
+            let info = NodeInfo { owner, name, link: None, is_draining: false };
             let settings = Settings {
                 url: cluster.redis_url.clone(),
                 prefix: cluster.redis_prefix.clone(),
@@ -93,10 +91,13 @@ impl Node {
                 secret: cluster.secret.clone(),
                 largest,
             };
-            connect(config, &settings, info, events.clone(), events.clone()).unwrap_or_else(|error| {
-                failed = Some(error);
-                Arc::new(Cluster::standalone(config, events))
-            })
+            match connect(config, &settings, info, events.clone(), events.clone()) {
+                Ok(Connected { cluster, link }) => (cluster, link),
+                Err(error) => {
+                    failed = Some(error);
+                    (Arc::new(Cluster::standalone(config, events)), LinkHandle::default())
+                }
+            }
         });
         failed.map_or(Ok(node), Err)
     }
@@ -106,7 +107,11 @@ impl Node {
         app: App,
         metrics: Metrics,
         policy: Arc<dyn Policy>,
-        cluster: impl FnOnce(&signalbox_cluster::Config, NodeTag, Arc<ClusterEvents>) -> Arc<Cluster>,
+        cluster: impl FnOnce(
+            &signalbox_cluster::Config,
+            NodeTag,
+            Arc<ClusterEvents>,
+        ) -> (Arc<Cluster>, LinkHandle),
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
@@ -118,11 +123,12 @@ impl Node {
             expire_timeout: config.peer.expire_timeout,
         };
         let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), metrics.clone()));
-        let cluster = cluster(&shared_state, tag, events.clone());
+        let (cluster, link) = cluster(&shared_state, tag, events.clone());
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
         let peering = Arc::new(Peering::new(
             cluster.clone(),
+            link,
             mailboxes.clone(),
             addresses.clone(),
             lifecycle.clone(),

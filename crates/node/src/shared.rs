@@ -27,8 +27,6 @@ pub(crate) struct NodeShared {
     pub(crate) config: Arc<Config>,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) cluster: Arc<Cluster>,
-    /// The link to other nodes, once it is there.
-    pub(crate) link: LinkHandle,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,
     pub(crate) lifecycle: Arc<Lifecycle>,

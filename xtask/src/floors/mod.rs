@@ -31,10 +31,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     for directory in crates(workspace)? {
         let graph = Graph::new(source::read_crate(workspace.root(), &directory)?);
         let is_node = directory == NODE.directory;
-        // To be removed when the node has these modules, of which `routing` is one.
-        if is_node && !workspace.path("crates/node/src/routing").exists() {
-            continue;
-        }
         let circles = graph.circles(|module| is_node && NODE.is_file_by_file(module));
         let is_known = CIRCLES_FOR_NOW.contains(&directory.as_str());
         found.extend(unexpected_circles(&directory, is_known, circles));

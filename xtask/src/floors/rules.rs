@@ -34,21 +34,23 @@ pub(super) struct Ban {
 pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
-        &["config", "policy"],
+        &["config", "policy", "budget", "lifecycle"],
         // Location, audience, broadcast ids, version vectors.
         &["routing"],
         // What nodes say to each other: bus messages, node messages, link requests, session transfer.
         &["protocol"],
         // Namespaces, actions, `Socket` and `To` over a trait.
         &["app"],
-        // A session as a value; what is local to a shard.
-        &["session"],
         // Connections, which tell their events through a trait.
         &["transport"],
+        // A session as a value; what is local to a shard.
+        &["session"],
         // Mailbox, event loop, tables, and what is done with a packet.
         &["shard"],
         // Relayed requests, the bus, the link.
         &["peering"],
+        // What the worker threads share.
+        &["shared"],
         // HTTP and upgrades.
         &["edge"],
         // Composition only.

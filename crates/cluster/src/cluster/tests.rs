@@ -13,13 +13,13 @@ use crate::{
 /// Inboxes that are read by hand.
 #[derive(Default)]
 struct Inboxes {
-    told: Mutex<Vec<(ShardId, Delivery)>>,
+    deliveries: Mutex<Vec<(ShardId, Delivery)>>,
     full: Mutex<Vec<ShardId>>,
 }
 
 impl DeliverySink for Inboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
-        self.told.lock().push((shard, delivery));
+        self.deliveries.lock().push((shard, delivery));
     }
     fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
         let full = self.full.lock().contains(&shard);
@@ -31,8 +31,8 @@ impl DeliverySink for Inboxes {
     fn is_congested(&self, shard: ShardId) -> bool {
         self.full.lock().contains(&shard)
     }
-    fn heard(&self, _: crate::BusDelivery) {}
-    fn told(&self, _: crate::Owner, _: bytes::Bytes) {}
+    fn deliver_broadcast(&self, _: crate::BusDelivery) {}
+    fn deliver_node_message(&self, _: crate::Owner, _: bytes::Bytes) {}
 }
 
 struct Harness {
@@ -50,34 +50,39 @@ impl Harness {
             concurrent_limit: limit,
             expire_timeout: Duration::from_secs(5),
         };
-        Self { cluster: Cluster::alone(&config, inboxes.clone()), inboxes, now: Instant::now(), ticket: 0 }
+        Self {
+            cluster: Cluster::standalone(&config, inboxes.clone()),
+            inboxes,
+            now: Instant::now(),
+            ticket: 0,
+        }
     }
 
-    fn told(&self) -> Vec<(ShardId, Delivery)> {
-        std::mem::take(&mut *self.inboxes.told.lock())
+    fn deliveries(&self) -> Vec<(ShardId, Delivery)> {
+        std::mem::take(&mut *self.inboxes.deliveries.lock())
     }
 
     fn submit(&mut self, command: Command) -> Vec<(ShardId, Delivery)> {
         self.cluster.submit(self.now, command);
-        self.told()
+        self.deliveries()
     }
 
     /// Claims an id; the generation, if it was granted, and everything that was told.
     fn claim(&mut self, key: u32, id: &str, token: &str) -> (Option<u64>, Vec<(ShardId, Delivery)>) {
         self.ticket += 1;
         let at = PeerAt { shard: 0, key, generation: 0 };
-        let told = self.submit(Command::Claim {
+        let deliveries = self.submit(Command::Claim {
             at,
             ticket: self.ticket,
             realm: 0,
             id: id.into(),
             token: token.into(),
         });
-        let generation = told.iter().find_map(|(_, delivery)| match delivery {
+        let generation = deliveries.iter().find_map(|(_, delivery)| match delivery {
             Delivery::Claimed { claimed: Claimed::Granted { generation, .. }, .. } => Some(*generation),
             _ => None,
         });
-        (generation, told)
+        (generation, deliveries)
     }
 
     fn send(
@@ -87,7 +92,7 @@ impl Harness {
         dst: &str,
         text: &str,
     ) -> (SendOutcome, Vec<(ShardId, Delivery)>) {
-        let letter = PeerMessage {
+        let peer_message = PeerMessage {
             from: PeerAt { shard: 0, key: from.0, generation: from.1 },
             realm: 0,
             kind: Kind::Offer,
@@ -97,7 +102,7 @@ impl Harness {
             hops: 0,
             sender: None,
         };
-        (self.cluster.send(self.now, 0, letter), self.told())
+        (self.cluster.send(self.now, 0, peer_message), self.deliveries())
     }
 }
 
@@ -109,18 +114,18 @@ fn text(frame: &Frame) -> String {
 fn an_id_has_one_holder() {
     let mut cluster = Harness::new(None);
     assert!(cluster.claim(1, "a", "t").0.is_some());
-    let (granted, told) = cluster.claim(2, "a", "other");
+    let (granted, deliveries) = cluster.claim(2, "a", "other");
     assert_eq!(granted, None);
-    assert!(matches!(told[..], [(0, Delivery::Claimed { claimed: Claimed::Taken, .. })]));
+    assert!(matches!(deliveries[..], [(0, Delivery::Claimed { claimed: Claimed::Taken, .. })]));
 }
 
 #[test]
 fn the_same_token_takes_over_and_fences_the_old_connection() {
     let mut cluster = Harness::new(Some(1));
     let old = cluster.claim(1, "a", "t").0.unwrap();
-    let (new, told) = cluster.claim(2, "a", "t");
+    let (new, deliveries) = cluster.claim(2, "a", "t");
     assert!(new.unwrap() > old, "generations only grow");
-    assert!(matches!(told[0].1, Delivery::Superseded(PeerAt { key: 1, .. })));
+    assert!(matches!(deliveries[0].1, Delivery::Superseded(PeerAt { key: 1, .. })));
     assert_eq!(cluster.send((1, old), "a", "a", "late").0, SendOutcome::Fenced);
     cluster.submit(Command::Release { realm: 0, id: "a".into(), generation: old });
     assert!(cluster.cluster.is_held(Instant::now(), 0, "a"), "the old connection's close releases nothing");
@@ -146,14 +151,14 @@ fn the_limit_counts_held_ids_and_takeovers_are_exempt() {
 fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
     let mut cluster = Harness::new(None);
     let a = (1, cluster.claim(1, "a", "t").0.unwrap());
-    let (_, told) = cluster.send(a, "a", "b", "1");
-    let number = match &told[..] {
+    let (_, deliveries) = cluster.send(a, "a", "b", "1");
+    let number = match &deliveries[..] {
         [(0, Delivery::Waiting { number, .. })] => *number,
         other => panic!("{other:?}"),
     };
     assert!(cluster.send(a, "a", "b", "2").1.is_empty(), "one wait for each sender");
-    let told = cluster.claim(2, "b", "t").1;
-    match &told[..] {
+    let deliveries = cluster.claim(2, "b", "t").1;
+    match &deliveries[..] {
         [(0, Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. })] => {
             assert_eq!(waiting.iter().map(text).collect::<Vec<_>>(), ["1", "2"]);
         }
@@ -162,27 +167,28 @@ fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
     let expire = Command::Expire { realm: 0, src: "a".into(), dst: "b".into(), number };
     assert!(cluster.submit(expire).is_empty(), "delivered, so never expired");
 
-    let (_, told) = cluster.send(a, "a", "c", "1");
-    let number = match &told[..] {
+    let (_, deliveries) = cluster.send(a, "a", "c", "1");
+    let number = match &deliveries[..] {
         [(0, Delivery::Waiting { number, .. })] => *number,
         other => panic!("{other:?}"),
     };
     for expected in [1, 0] {
-        let told = cluster.submit(Command::Expire { realm: 0, src: "a".into(), dst: "c".into(), number });
-        assert_eq!(told.len(), expected);
-        for (_, delivery) in told {
+        let deliveries =
+            cluster.submit(Command::Expire { realm: 0, src: "a".into(), dst: "c".into(), number });
+        assert_eq!(deliveries.len(), expected);
+        for (_, delivery) in deliveries {
             match delivery {
-                Delivery::PeerMessage { to, letter } => {
+                Delivery::PeerMessage { to, peer_message } => {
                     assert_eq!(to.key, 1);
-                    assert_eq!(text(&letter.frame), r#"{"type":"EXPIRE","src":"c","dst":"a"}"#);
+                    assert_eq!(text(&peer_message.frame), r#"{"type":"EXPIRE","src":"c","dst":"a"}"#);
                 }
                 other => panic!("{other:?}"),
             }
         }
     }
-    let told = cluster.claim(3, "c", "t").1;
+    let deliveries = cluster.claim(3, "c", "t").1;
     assert!(
-        matches!(&told[..], [(0, Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. })] if waiting.is_empty()),
+        matches!(&deliveries[..], [(0, Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. })] if waiting.is_empty()),
         "expired, so never delivered"
     );
 }
@@ -215,8 +221,8 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
         record: record(socket, "{}"),
         list: true,
     };
-    let told = cluster.submit(join(1));
-    assert!(matches!(told[..], [(0, Delivery::Refused { ticket: 1, .. })]));
+    let deliveries = cluster.submit(join(1));
+    assert!(matches!(deliveries[..], [(0, Delivery::Refused { ticket: 1, .. })]));
     cluster.inboxes.full.lock().clear();
     assert!(matches!(
         cluster.submit(join(2))[..],
@@ -266,7 +272,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// In whatever order things happen: an id has one holder, a letter is delivered or expires but never both and never twice,
+    /// In whatever order things happen: an id has one holder, a message is delivered or expires but never both and never twice,
     /// and a view made of nothing but answers and changes is the truth.
     #[test]
     fn the_promises_hold_in_any_order(steps in proptest::collection::vec(step(), 0..120)) {
@@ -281,10 +287,10 @@ proptest! {
         let mut ticket_room: HashMap<Ticket, (usize, usize, String)> = HashMap::new();
         // Claims by key: (id, token, generation).
         let mut held: HashMap<usize, (usize, u64)> = HashMap::new();
-        let mut letters = 0;
+        let mut peer_messages = 0;
         let mut delivered: HashMap<String, usize> = HashMap::new();
         let mut waits: Vec<(Arc<str>, Arc<str>, u64)> = Vec::new();
-        let mut waiting_letters: HashMap<(String, String), Vec<String>> = HashMap::new();
+        let mut waiting_peer_messages: HashMap<(String, String), Vec<String>> = HashMap::new();
 
         for step in steps {
             match step {
@@ -304,15 +310,15 @@ proptest! {
                     cluster.cluster.submit(cluster.now, Command::Leave { room: rooms[room].clone(), socket: sockets[socket] });
                 }
                 Step::Claim(key, id, token) if !held.contains_key(&key) => {
-                    let (granted, told) = cluster.claim(key as u32, &format!("p{id}"), &format!("t{token}"));
-                    for (_, delivery) in told {
+                    let (granted, deliveries) = cluster.claim(key as u32, &format!("p{id}"), &format!("t{token}"));
+                    for (_, delivery) in deliveries {
                         match delivery {
                             Delivery::Superseded(old) => { held.remove(&(old.key as usize)); }
                             Delivery::Claimed { claimed: Claimed::Granted { waiting, .. }, .. } => {
                                 for frame in waiting {
                                     *delivered.entry(text(&frame)).or_default() += 1;
                                 }
-                                waiting_letters.retain(|(_, dst), _| *dst != format!("p{id}"));
+                                waiting_peer_messages.retain(|(_, dst), _| *dst != format!("p{id}"));
                             }
                             _ => {}
                         }
@@ -328,51 +334,51 @@ proptest! {
                     cluster.cluster.submit(cluster.now, Command::Release { realm: 0, id: format!("p{id}").into(), generation });
                 },
                 Step::Send(key, dst) => if let Some((id, generation)) = held.get(&key).copied() {
-                    letters += 1;
-                    let (src, dst, body) = (format!("p{id}"), format!("p{dst}"), format!("letter {letters}"));
-                    let (sent, told) = cluster.send((key as u32, generation), &src, &dst, &body);
+                    peer_messages += 1;
+                    let (src, dst, body) = (format!("p{id}"), format!("p{dst}"), format!("peer_message {peer_messages}"));
+                    let (sent, deliveries) = cluster.send((key as u32, generation), &src, &dst, &body);
                     prop_assert!(matches!(sent, SendOutcome::Taken | SendOutcome::Waits));
                     let mut arrived = false;
-                    for (_, delivery) in told {
+                    for (_, delivery) in deliveries {
                         match delivery {
-                            Delivery::PeerMessage { letter, .. } => { arrived = true; *delivered.entry(text(&letter.frame)).or_default() += 1; }
+                            Delivery::PeerMessage { peer_message, .. } => { arrived = true; *delivered.entry(text(&peer_message.frame)).or_default() += 1; }
                             Delivery::Waiting { src, dst, number, .. } => waits.push((src, dst, number)),
                             _ => {}
                         }
                     }
                     if !arrived {
-                        waiting_letters.entry((src, dst)).or_default().push(body);
+                        waiting_peer_messages.entry((src, dst)).or_default().push(body);
                     }
                 },
                 Step::Expire(index) => if index < waits.len() {
                     let (src, dst, number) = waits.swap_remove(index);
                     let key = (src.to_string(), dst.to_string());
-                    let lost = waiting_letters.get(&key).cloned().unwrap_or_default();
+                    let lost = waiting_peer_messages.get(&key).cloned().unwrap_or_default();
                     cluster.cluster.submit(cluster.now, Command::Expire { realm: 0, src: src.clone(), dst, number });
-                    let told = cluster.told().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::PeerMessage { .. })).count();
-                    prop_assert!(told <= 1);
-                    if told == 1 {
+                    let deliveries = cluster.deliveries().into_iter().filter(|(_, delivery)| matches!(delivery, Delivery::PeerMessage { .. })).count();
+                    prop_assert!(deliveries <= 1);
+                    if deliveries == 1 {
                         prop_assert!(!lost.is_empty(), "expired, though nothing waited");
-                        waiting_letters.remove(&key);
-                        for letter in lost {
-                            prop_assert_eq!(delivered.insert(letter, 1), None, "expired and delivered");
+                        waiting_peer_messages.remove(&key);
+                        for peer_message in lost {
+                            prop_assert_eq!(delivered.insert(peer_message, 1), None, "expired and delivered");
                         }
                     } else if !waits.iter().any(|(s, d, _)| *s == src && **d == *key.1) {
                         // The sender is gone: what it left was dropped.
-                        waiting_letters.remove(&key);
+                        waiting_peer_messages.remove(&key);
                     }
                 },
             }
-            for (shard, delivery) in cluster.told() {
+            for (shard, delivery) in cluster.deliveries() {
                 match delivery {
-                    Delivery::Joined { ticket, number: version, members } => {
+                    Delivery::Joined { ticket, change_id: version, members } => {
                         let (room, socket, profile) = ticket_room.remove(&ticket).unwrap();
                         let mut view: HashMap<Address, String> = members.iter().map(|record| (record.socket, record.profile.to_string())).collect();
                         view.insert(sockets[socket], profile);
                         views.insert((shard, room), view);
                         versions.insert((shard, room), version);
                     }
-                    Delivery::RoomChanged { room, number: version, change } => {
+                    Delivery::RoomChanged { room, change_id: version, change } => {
                         let room = rooms.iter().position(|name| *name == room).unwrap();
                         let known = versions.entry((shard, room)).or_insert(version - 1);
                         if version <= *known { continue; }

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Instant};
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
-use super::{Machine, Output, Outputs, Pending, own::OwnClaim};
+use super::{Machine, Output, Outputs, Pending, local_state::LocalClaim};
 use crate::{
     address::{Owner, ShardId},
-    command::{Claimed, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
-    store::{Call, Loss, Reply, Standing, ToNode},
+    command::{Claimed, Delivery, PeerAt, PeerMessage, RealmId, Ticket, is_same_token},
+    store::{Call, ClaimRank, DirectMessage, Reply, TakeoverNotice},
 };
 
 type Wanted = (RealmId, Arc<str>, Arc<str>);
@@ -24,7 +24,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if !self.lease.is_valid(now) {
-            self.claim_alone(now, at, ticket, (realm, id, token), out);
+            self.claim_offline(now, at, ticket, (realm, id, token), out);
             return;
         }
         let full = self.is_full();
@@ -51,36 +51,36 @@ impl Machine {
         let claimed = match reply {
             Reply::Granted { generation, superseded, waiting } => {
                 let at = PeerAt { generation, ..at };
-                let is_doubted = self.takeovers.was_doubted(generation);
+                let is_contested = self.takeovers.was_contested(generation);
                 let is_old = asked != (self.owner(), self.bus_changes);
-                if (is_old || is_doubted) && self.lease.is_valid(now) {
+                if (is_old || is_contested) && self.lease.is_valid(now) {
                     // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
-                    let (owner, standing) = (self.owner(), Standing::Granted);
+                    let (owner, rank) = (self.owner(), ClaimRank::Granted);
                     let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation };
                     let (id, token) = (id.clone(), token.clone());
-                    let call = Call::Reclaim { owner, at, realm, id, token, standing };
+                    let call = Call::Reclaim { owner, at, realm, id, token, rank };
                     out.push_back(Output::Call(call, pending));
                 }
-                self.is_doubtful |= is_doubted && !self.lease.is_valid(now);
-                if self.takeovers.is_gone_already(generation) {
+                self.has_contested_claims |= is_contested && !self.lease.is_valid(now);
+                if self.takeovers.was_revoked_early(generation) {
                     // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
                     if let Some(old) = superseded {
-                        self.supersede(Loss { by: asked.0, realm, id: id.clone(), old }, out);
+                        self.notify_takeover(TakeoverNotice { by: asked.0, realm, id: id.clone(), old }, out);
                     }
                     self.grant(at, ticket, (realm, id.clone(), token), waiting, out);
                     self.own.released(realm, &id, generation);
-                    out.push_back(Output::Freed { realm, id, generation });
+                    out.push_back(Output::ClaimFreed { realm, id, generation });
                     self.superseded(at, out);
                     return;
                 }
                 match superseded {
                     Some(old) if old.owner.tag != self.owner().tag => {
-                        let loss = Loss { by: asked.0, realm, id, old };
-                        self.take_over(now, (at, ticket), token, waiting, loss, out);
+                        let notice = TakeoverNotice { by: asked.0, realm, id, old };
+                        self.begin_takeover(now, (at, ticket), token, waiting, notice, out);
                     }
                     old => {
                         if let Some(old) = old {
-                            self.complete(old.at, out);
+                            self.complete_takeover_of(old.at, out);
                             self.superseded(old.at, out);
                         }
                         self.grant(at, ticket, (realm, id, token), waiting, out);
@@ -90,7 +90,7 @@ impl Machine {
             }
             Reply::LimitReached => Claimed::LimitReached,
             Reply::Failed { .. } => {
-                self.claim_alone(now, at, ticket, (realm, id, token), out);
+                self.claim_offline(now, at, ticket, (realm, id, token), out);
                 return;
             }
             _ => Claimed::Taken,
@@ -107,7 +107,7 @@ impl Machine {
         waiting: Vec<Frame>,
         out: &mut Outputs,
     ) {
-        self.granted(at, ticket, wanted, Standing::Granted, waiting, out);
+        self.granted(at, ticket, wanted, ClaimRank::Granted, waiting, out);
     }
 
     fn granted(
@@ -115,7 +115,7 @@ impl Machine {
         at: PeerAt,
         ticket: Ticket,
         (realm, id, token): Wanted,
-        standing: Standing,
+        rank: ClaimRank,
         mut waiting: Vec<Frame>,
         out: &mut Outputs,
     ) {
@@ -128,17 +128,17 @@ impl Machine {
         self.own.claimed(
             realm,
             id.clone(),
-            OwnClaim { at, token, standing, is_kept: standing == Standing::Granted },
+            LocalClaim { at, token, rank, is_kept: rank == ClaimRank::Granted },
         );
         // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from
         // now on.
         let claimed = Claimed::Granted { generation: at.generation, waiting };
         out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
-        out.push_back(Output::Held { realm, id, at });
+        out.push_back(Output::ClaimHeld { realm, id, at });
     }
 
     /// The store is away: the node grants what nobody of its own holds. If somebody else does, that shows when the store is back.
-    fn claim_alone(
+    fn claim_offline(
         &mut self,
         now: Instant,
         at: PeerAt,
@@ -146,7 +146,7 @@ impl Machine {
         (realm, id, token): Wanted,
         out: &mut Outputs,
     ) {
-        let held = self.own.claim(realm, &id).map(|claim| (claim.at, claim.token == token));
+        let held = self.own.claim(realm, &id).map(|claim| (claim.at, is_same_token(&claim.token, &token)));
         let refused = match held {
             Some((_, false)) => Some(Claimed::Taken),
             None if self.is_full() => Some(Claimed::LimitReached),
@@ -161,49 +161,52 @@ impl Machine {
         }
         let generation = self.lease.wall_clock(now).max(held.map_or(0, |(old, _)| old.generation + 1));
         let at = PeerAt { generation, ..at };
-        self.granted(at, ticket, (realm, id, token), Standing::Alone, Vec::new(), out);
+        self.granted(at, ticket, (realm, id, token), ClaimRank::Offline, Vec::new(), out);
     }
 
     /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
-    fn supersede(&mut self, loss: Loss, out: &mut Outputs) {
-        let Loss { realm, ref id, old, .. } = loss;
+    fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
+        let TakeoverNotice { realm, ref id, old, .. } = notice;
         if old.owner.tag == self.owner().tag {
-            self.complete(old.at, out);
+            self.complete_takeover_of(old.at, out);
             self.superseded(old.at, out);
         } else {
             let (from, to) = (self.owner(), old.owner.tag);
-            let message = ToNode::Superseded { realm, id: id.clone(), at: old.at };
-            out.push_back(Output::Call(Call::Tell { from, to, message }, Pending::Superseded(loss)));
+            let message = DirectMessage::Superseded { realm, id: id.clone(), at: old.at };
+            out.push_back(Output::Call(
+                Call::SendDirect { from, to, message },
+                Pending::NotifyTakeover(notice),
+            ));
         }
     }
 
     /// A holder was told of its loss. One that did not hear it has lost the bus, and will ask.
-    pub(super) fn loss_told(&mut self, loss: Loss, reply: &Reply, out: &mut Outputs) {
-        if matches!(reply, Reply::Told(_)) {
-            out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+    pub(super) fn takeover_notified(&mut self, notice: TakeoverNotice, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Receivers(_)) {
+            out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
         }
     }
 
     /// What a dead owner (an earlier epoch of this node too) left is removed; those whose ids it took and whom it could not tell any
     /// more are told.
     pub(super) fn reaped(&mut self, now: Instant, reply: Reply, out: &mut Outputs) {
-        let Reply::Reaped(losses) = reply else { return };
+        let Reply::Reaped(notices) = reply else { return };
         if !self.lease.is_valid(now) {
             // Whoever reaps next hears of them too.
             return;
         }
-        for loss in losses {
-            if loss.old.owner.tag == self.owner().tag {
-                self.doubted(now, loss.realm, &loss.id, loss.old.at, out);
-                out.push_back(Output::Call(Call::Settle(loss), Pending::Nobody));
+        for notice in notices {
+            if notice.old.owner.tag == self.owner().tag {
+                self.contested(now, notice.realm, &notice.id, notice.old.at, out);
+                out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
             } else {
-                self.supersede(loss, out);
+                self.notify_takeover(notice, out);
             }
         }
     }
 
     /// Another node has made a claim again against one of this node's. It may be out of date by now, so the store is asked.
-    pub(super) fn doubted(
+    pub(super) fn contested(
         &mut self,
         now: Instant,
         realm: RealmId,
@@ -213,28 +216,28 @@ impl Machine {
     ) {
         if !self.lease.is_valid(now) {
             // Everything is asked again when the store is back, or the lease turns out to have held.
-            self.is_doubtful = true;
+            self.has_contested_claims = true;
             return;
         }
         let own = self.own.claim(realm, id).filter(|claim| claim.at == at);
-        let own = own.map(|claim| (claim.token.clone(), claim.standing));
-        let taking_over = || self.takeovers.token(at).map(|token| (token, Standing::Granted));
-        let Some((token, standing)) = own.or_else(taking_over) else {
+        let own = own.map(|claim| (claim.token.clone(), claim.rank));
+        let taking_over = || self.takeovers.token(at).map(|token| (token, ClaimRank::Granted));
+        let Some((token, rank)) = own.or_else(taking_over) else {
             // It was given up, or its grant is on its way still.
-            self.takeovers.doubt(at.generation);
+            self.takeovers.contest(at.generation);
             return;
         };
         let owner = self.owner();
         let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
         let id = id.clone();
-        out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
+        out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
     }
 
     /// A claim of this node is somebody else's.
     pub(super) fn lost(&mut self, realm: RealmId, id: Arc<str>, at: PeerAt, out: &mut Outputs) {
         let generation = at.generation;
         self.own.released(realm, &id, generation);
-        out.push_back(Output::Freed { realm, id, generation });
+        out.push_back(Output::ClaimFreed { realm, id, generation });
         self.superseded(at, out);
     }
 
@@ -256,7 +259,7 @@ impl Machine {
             let call = Call::Release { owner: self.owner(), realm, id: id.clone(), generation };
             out.push_back(Output::Call(call, Pending::Release { realm, id, generation }));
         } else {
-            out.push_back(Output::Freed { realm, id, generation });
+            out.push_back(Output::ClaimFreed { realm, id, generation });
         }
     }
 
@@ -269,7 +272,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if self.lease.is_valid(now) {
-            out.push_back(Output::Call(Call::Peers { realm }, Pending::Peers { shard, ticket, realm }));
+            out.push_back(Output::Call(Call::Peers { realm }, Pending::ListPeers { shard, ticket, realm }));
         } else {
             let ids = self.own.ids(realm);
             out.push_back(Output::Deliver(shard, Delivery::Peers { ticket, ids }));
@@ -277,29 +280,29 @@ impl Machine {
     }
 
     /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
-    pub(crate) fn bus_back(&mut self, now: Instant, out: &mut Outputs) {
+    pub(crate) fn bus_restored(&mut self, now: Instant, out: &mut Outputs) {
         // What was granted, and is not known here yet, is asked for again when it is.
         self.bus_changes += 1;
-        self.is_doubtful = !self.lease.is_valid(now);
-        if !self.is_doubtful {
+        self.has_contested_claims = !self.lease.is_valid(now);
+        if !self.has_contested_claims {
             // What is on its way to its connection may be lost too.
-            self.complete_all(out);
+            self.complete_all_takeovers(out);
             self.reclaim_all(out);
         }
     }
 
     /// The lease turns out to have held all the time: what could not be asked when the bus was back is asked now.
     pub(super) fn lease_confirmed(&mut self, now: Instant, out: &mut Outputs) {
-        if self.is_doubtful {
-            self.bus_back(now, out);
+        if self.has_contested_claims {
+            self.bus_restored(now, out);
         }
     }
 
     /// The store is back: every claim is made again, as good as it is by now.
-    pub(super) fn claim_again(&mut self, is_lapsed: bool, out: &mut Outputs) {
+    pub(super) fn reclaim_after_outage(&mut self, has_expired: bool, out: &mut Outputs) {
         for claim in self.own.claims.iter_mut().flat_map(|claims| claims.values_mut()) {
             if std::mem::take(&mut claim.is_kept) {
-                claim.standing = if is_lapsed { Standing::Lapsed } else { Standing::Granted };
+                claim.rank = if has_expired { ClaimRank::Expired } else { ClaimRank::Granted };
             }
         }
         self.reclaim_all(out);
@@ -312,9 +315,9 @@ impl Machine {
             let mut claims: Vec<_> = claims.iter().collect();
             claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
-                let (id, token, at, standing) = (id.clone(), claim.token.clone(), claim.at, claim.standing);
+                let (id, token, at, rank) = (id.clone(), claim.token.clone(), claim.at, claim.rank);
                 let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
-                out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, standing }, pending));
+                out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
             }
         }
     }
@@ -333,12 +336,12 @@ impl Machine {
             match reply {
                 // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
                 Reply::Kept { superseded: Some(old), .. } => {
-                    self.supersede(Loss { by: owner, realm, id, old }, out);
+                    self.notify_takeover(TakeoverNotice { by: owner, realm, id, old }, out);
                 }
                 // It was on its way to its connection still, and is lost already.
                 Reply::Taken => {
                     if let Some(at) = self.takeovers.find(generation) {
-                        self.complete(at, out);
+                        self.complete_takeover_of(at, out);
                         self.lost(realm, id, at, out);
                     }
                 }
@@ -351,7 +354,7 @@ impl Machine {
             Reply::Kept { superseded, waiting } => {
                 claim.is_kept = true;
                 if let Some(old) = superseded {
-                    self.supersede(Loss { by: owner, realm, id: id.clone(), old }, out);
+                    self.notify_takeover(TakeoverNotice { by: owner, realm, id: id.clone(), old }, out);
                 }
                 for frame in waiting {
                     let late = PeerMessage {

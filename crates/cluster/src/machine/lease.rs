@@ -7,7 +7,7 @@ use crate::{
     address::{NodeTag, Owner},
     model::LEASE,
     partition::PARTITIONS,
-    store::{Call, Counters, NodeInfo, Pulse, Reply},
+    store::{Call, Counters, HeartbeatReply, NodeInfo, Reply},
 };
 
 /// How often a lease is renewed.
@@ -33,11 +33,11 @@ struct Shared {
     status: Status,
     /// When the last heartbeat was sent that was answered well.
     confirmed: Option<Instant>,
-    is_beating: bool,
-    next_beat: Instant,
+    heartbeat_in_flight: bool,
+    next_heartbeat: Instant,
     run_id: Arc<str>,
     /// Since when the store was there without a break. Nobody is reaped before a full lease of that.
-    steady_since: Option<Instant>,
+    stable_since: Option<Instant>,
     /// The present epoch was begun, or may have been: the next try needs another.
     is_epoch_used: bool,
     /// Epochs that were begun and are over. What was written under them is removed once all is written anew.
@@ -51,7 +51,7 @@ struct Shared {
 }
 
 impl Lease {
-    pub(super) fn alone() -> Self {
+    pub(super) fn standalone() -> Self {
         Self { shared: None }
     }
 
@@ -61,10 +61,10 @@ impl Lease {
             node: Arc::new(node),
             status: Status::Joining,
             confirmed: None,
-            is_beating: false,
-            next_beat: now,
+            heartbeat_in_flight: false,
+            next_heartbeat: now,
             run_id: "".into(),
-            steady_since: None,
+            stable_since: None,
             is_epoch_used: false,
             past: Vec::new(),
             tried: Vec::new(),
@@ -91,9 +91,9 @@ impl Lease {
     }
 
     /// Whether the store was there without a break for this long, as of the last heartbeat.
-    pub(super) fn is_steady(&self, period: Duration) -> bool {
+    pub(super) fn is_stable(&self, period: Duration) -> bool {
         let Some(shared) = &self.shared else { return true };
-        let beats = shared.confirmed.zip(shared.steady_since);
+        let beats = shared.confirmed.zip(shared.stable_since);
         beats.is_some_and(|(last, since)| last.saturating_duration_since(since) >= period)
     }
 
@@ -111,7 +111,7 @@ impl Lease {
         self.shared.as_ref().is_some_and(|shared| shared.dead.contains(&from))
     }
 
-    pub(super) fn keep_nodes(&mut self, nodes: &[NodeInfo]) {
+    pub(super) fn remember_nodes(&mut self, nodes: &[NodeInfo]) {
         if let Some(shared) = &mut self.shared {
             shared.known = nodes.iter().map(|node| node.owner.tag).collect();
         }
@@ -120,7 +120,7 @@ impl Lease {
 
 impl Machine {
     /// Notices that the lease has run out without having been renewed.
-    pub(super) fn notice(&mut self, now: Instant, out: &mut Outputs) {
+    pub(super) fn check_lease(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.shared.as_ref().is_some_and(|shared| shared.status == Status::Online);
         if is_online && !self.lease.is_valid(now) {
             self.store_lost(now, out);
@@ -130,28 +130,28 @@ impl Machine {
     /// The store is away, or was for a moment: the node goes on by itself until it has joined again.
     pub(crate) fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
-        shared.steady_since = None;
+        shared.stable_since = None;
         if shared.status != Status::Online {
             return;
         }
         shared.status = Status::Degraded;
         shared.past.push(shared.node.owner.epoch);
-        shared.next_beat = shared.next_beat.min(now + RETRY);
+        shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
         out.push_back(Output::Status(Status::Degraded));
-        self.complete_all(out);
-        self.join_alone_all(out);
+        self.complete_all_takeovers(out);
+        self.join_all_offline(out);
     }
 
     /// The node describes itself anew.
-    pub(crate) fn describe(&mut self, now: Instant, change: impl FnOnce(&mut NodeInfo)) {
+    pub(crate) fn update_node_info(&mut self, now: Instant, change: impl FnOnce(&mut NodeInfo)) {
         if let Some(shared) = &mut self.lease.shared {
             change(Arc::make_mut(&mut shared.node));
-            shared.next_beat = now;
+            shared.next_heartbeat = now;
         }
     }
 
     /// Asks who is in the cluster.
-    pub(crate) fn look_for_nodes(&mut self, now: Instant, out: &mut Outputs) {
+    pub(crate) fn refresh_nodes(&mut self, now: Instant, out: &mut Outputs) {
         if self.lease.is_shared() && self.lease.is_valid(now) {
             out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
         }
@@ -160,7 +160,7 @@ impl Machine {
     pub(super) fn heartbeat_if_due(&mut self, now: Instant, out: &mut Outputs) {
         let claims = self.own.held() as u64;
         let Some(shared) = &mut self.lease.shared else { return };
-        if shared.is_beating || now < shared.next_beat {
+        if shared.heartbeat_in_flight || now < shared.next_heartbeat {
             return;
         }
         let joins = shared.status != Status::Online;
@@ -168,10 +168,10 @@ impl Machine {
             Arc::make_mut(&mut shared.node).owner.epoch += 1;
             shared.is_epoch_used = false;
         }
-        shared.is_beating = true;
-        shared.next_beat = now + HEARTBEAT;
+        shared.heartbeat_in_flight = true;
+        shared.next_heartbeat = now + HEARTBEAT;
         let owner = shared.node.owner;
-        let reaps = shared.steady_since.is_some_and(|since| now >= since + LEASE);
+        let reaps = shared.stable_since.is_some_and(|since| now >= since + LEASE);
         let counters = Counters { claims };
         let call = Call::Heartbeat { owner, joins, node: shared.node.clone(), counters, reaps };
         out.push_back(Output::Call(call, Pending::Heartbeat { sent: now, owner, joins }));
@@ -188,10 +188,10 @@ impl Machine {
     ) {
         let held = self.own.held() as u64;
         let Some(shared) = &mut self.lease.shared else { return };
-        shared.is_beating = false;
+        shared.heartbeat_in_flight = false;
         let Reply::Heartbeat(pulse) = reply else {
-            shared.next_beat = shared.next_beat.min(now + RETRY);
-            if joins && matches!(reply, Reply::Failed { maybe: true }) {
+            shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+            if joins && matches!(reply, Reply::Failed { may_have_run: true }) {
                 // Nobody can tell whether this epoch has begun.
                 shared.tried.push(owner.epoch);
                 shared.is_epoch_used = true;
@@ -199,13 +199,13 @@ impl Machine {
             return;
         };
         let is_same_store = shared.run_id == pulse.run_id;
-        if shared.steady_since.is_none() || !is_same_store {
-            shared.steady_since = Some(sent);
+        if shared.stable_since.is_none() || !is_same_store {
+            shared.stable_since = Some(sent);
         }
         let is_online = shared.status == Status::Online;
         if owner != shared.node.owner || joins == is_online || !pulse.renewed || is_online && !is_same_store {
             // The lease is gone, or the store is another one, or the world has changed since this was asked: begin anew.
-            shared.next_beat = now;
+            shared.next_heartbeat = now;
             if joins && pulse.renewed && owner == shared.node.owner {
                 shared.tried.push(owner.epoch);
                 shared.is_epoch_used = true;
@@ -217,19 +217,19 @@ impl Machine {
         }
         if joins {
             shared.is_epoch_used = true;
-            let is_lapsed =
+            let has_expired =
                 is_same_store && shared.confirmed.is_some_and(|confirmed| sent >= confirmed + LEASE - MARGIN);
             shared.run_id = pulse.run_id.clone();
             shared.status = Status::Online;
             shared.confirmed = Some(sent);
             out.push_back(Output::Status(Status::Online));
-            self.write_again(is_lapsed, out);
+            self.rewrite_all(has_expired, out);
             self.rooms_online(out);
         } else {
             shared.confirmed = Some(sent);
             self.lease_confirmed(now, out);
         }
-        self.keep_pulse(&pulse, held, out);
+        self.apply_heartbeat_reply(&pulse, held, out);
         if pulse.sweeps {
             out.push_back(Output::Call(Call::Owners, Pending::Owners(owner)));
         }
@@ -241,12 +241,12 @@ impl Machine {
         let Reply::Owners(mut owners) = reply else { return };
         owners.retain(|owner| *owner != by);
         if by == self.owner() && self.lease.is_valid(now) && !owners.is_empty() {
-            out.push_back(Output::Call(Call::Bury { by, owners }, Pending::Nobody));
+            out.push_back(Output::Call(Call::MarkDead { by, owners }, Pending::None));
         }
     }
 
     /// What a heartbeat tells beside the lease.
-    fn keep_pulse(&mut self, pulse: &Pulse, held: u64, out: &mut Outputs) {
+    fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, held: u64, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
         shared.claims_elsewhere = pulse.claims.saturating_sub(held);
         if shared.membership != pulse.membership {
@@ -268,8 +268,8 @@ impl Machine {
     }
 
     /// Everything that is this node's own is written under the new epoch; then what was left under earlier ones is removed.
-    fn write_again(&mut self, is_lapsed: bool, out: &mut Outputs) {
-        self.claim_again(is_lapsed, out);
+    fn rewrite_all(&mut self, has_expired: bool, out: &mut Outputs) {
+        self.reclaim_after_outage(has_expired, out);
         self.put_all(out);
         self.put_all_users(out);
         let Some(shared) = &mut self.lease.shared else { return };
@@ -279,12 +279,12 @@ impl Machine {
         }
         for epoch in shared.past.iter().chain(&shared.tried) {
             let call = Call::Leave { owner: Owner { tag, epoch: *epoch } };
-            out.push_back(Output::Call(call, Pending::Past(*epoch)));
+            out.push_back(Output::Call(call, Pending::EndEpoch(*epoch)));
         }
     }
 
     /// An earlier epoch is over for good: what was written under it was removed before this was done.
-    pub(super) fn past_is_over(&mut self, epoch: u64, reply: &Reply) {
+    pub(super) fn past_epoch_ended(&mut self, epoch: u64, reply: &Reply) {
         if let (Some(shared), Reply::Done) = (&mut self.lease.shared, reply) {
             shared.past.retain(|past| *past != epoch);
             shared.tried.retain(|tried| *tried != epoch);
@@ -298,10 +298,10 @@ impl Machine {
         }
         let owner = self.owner();
         reap(owner, out);
-        out.push_back(Output::Call(Call::Leave { owner }, Pending::Nobody));
+        out.push_back(Output::Call(Call::Leave { owner }, Pending::None));
         if let Some(shared) = &mut self.lease.shared {
             shared.status = Status::Degraded;
-            shared.is_beating = true;
+            shared.heartbeat_in_flight = true;
         }
     }
 }

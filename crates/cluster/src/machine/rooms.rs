@@ -1,93 +1,93 @@
 //! Replicas: what this node's clients were told about each room they are in.
 
 mod joins;
-mod moves;
+mod transfers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
 use ahash::AHashMap;
 
-pub(super) use self::moves::Adoptions;
-use super::{Join, Machine, Output, Outputs, Pending, own::Own};
+pub(super) use self::transfers::SessionMoves;
+use super::{Join, Machine, Output, Outputs, Pending, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Ticket},
     record::{Record, RoomName},
     route::Route,
-    store::{Call, Reply, RoomDelta, Stamp, Wants},
+    store::{Call, Reply, RoomDelta, RoomVersion, SnapshotRequest},
 };
 
 /// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long a member that is missing after the store was away may take to be written again.
-pub(super) const SETTLE: Duration = Duration::from_secs(5);
+pub(super) const REWRITE_GRACE: Duration = Duration::from_secs(5);
 /// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
-const BUS_WAIT: Duration = Duration::from_secs(3);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a move waits for a room: whoever gives the session waits no longer.
-const LISTEN_WAIT: Duration = Duration::from_secs(5);
+const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether the room's channel is heard.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum Subscription {
     #[default]
-    No,
-    Asked,
-    Yes,
+    Inactive,
+    Requested,
+    Active,
 }
 
 #[derive(Debug, Default)]
 struct Replica {
     route: Arc<Route>,
-    heard: Heard,
+    subscription: Subscription,
     /// `None` until the first snapshot.
-    state: Option<State>,
+    state: Option<RoomState>,
     /// Changes that were heard before it. Some are part of it; the bus may be faster than the store's reply.
     early: Vec<RoomDelta>,
     /// The number of the last change the shards were told.
-    told: u128,
+    last_change: u128,
     /// Joins that wait for the room to be heard, and since when.
     joins: Vec<Join>,
     waits_since: Option<Instant>,
     /// Moves that wait for the room to be heard and a snapshot.
-    listens: Vec<Listen>,
+    transfer_subscriptions: Vec<TransferSubscription>,
     /// The records were asked for to be compared; what is heard meanwhile waits for them.
     comparing: Option<Vec<RoomDelta>>,
     /// They are to be asked for once more: something may have been missed since.
     compares_again: bool,
     /// When members that were missing are looked for once more.
-    settles_at: Option<Instant>,
+    recheck_at: Option<Instant>,
     unused_since: Option<Instant>,
 }
 
 /// A move that waits for a room to be heard, and known as far as this.
 #[derive(Debug, Clone, Copy)]
-struct Listen {
+struct TransferSubscription {
     shard: ShardId,
     ticket: Ticket,
-    stamp: Stamp,
+    room_version: RoomVersion,
     since: Instant,
 }
 
 #[derive(Debug)]
-struct State {
-    stamp: Stamp,
+struct RoomState {
+    room_version: RoomVersion,
     records: BTreeMap<Address, Arc<Record>>,
 }
 
 /// The number of a change: the same on every node that hears it in its turn.
-fn number_of(stamp: Stamp) -> u128 {
-    u128::from(stamp.epoch) << 64 | u128::from(stamp.version) << 16
+fn change_id_of(room_version: RoomVersion) -> u128 {
+    u128::from(room_version.epoch) << 64 | u128::from(room_version.version) << 16
 }
 
 /// The version that a change belongs to. What differed in a snapshot has one number after the other behind its version's.
-fn stamp_of(number: u128) -> Stamp {
-    Stamp { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
+fn version_of(number: u128) -> RoomVersion {
+    RoomVersion { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
 }
 
 impl Replica {
     /// Applies a change and tells the shards, unless it is no news.
-    fn tell(&mut self, room: &RoomName, change: Change, out: &mut Outputs) {
+    fn apply_change(&mut self, room: &RoomName, change: Change, out: &mut Outputs) {
         let Some(state) = self.state.as_mut() else { return };
         let change = match change {
             Change::Joined(record) | Change::Updated(record) => {
@@ -104,11 +104,14 @@ impl Replica {
                 Change::Left(record)
             }
         };
-        self.told = (self.told + 1).max(number_of(state.stamp));
+        self.last_change = (self.last_change + 1).max(change_id_of(state.room_version));
         for shard in self.route.shards() {
-            let told =
-                Delivery::RoomChanged { room: room.clone(), number: self.told, change: change.clone() };
-            out.push_back(Output::Deliver(shard, told));
+            let changed = Delivery::RoomChanged {
+                room: room.clone(),
+                change_id: self.last_change,
+                change: change.clone(),
+            };
+            out.push_back(Output::Deliver(shard, changed));
         }
     }
 
@@ -117,18 +120,18 @@ impl Replica {
     fn replace(
         &mut self,
         room: &RoomName,
-        stamp: Stamp,
+        room_version: RoomVersion,
         records: Vec<Arc<Record>>,
         keeps: &dyn Fn(Address) -> bool,
         out: &mut Outputs,
     ) -> bool {
         let Some(state) = self.state.as_mut() else {
             let records = records.into_iter().map(|record| (record.socket, record)).collect();
-            self.state = Some(State { stamp, records });
-            self.told = self.told.max(number_of(stamp));
+            self.state = Some(RoomState { room_version, records });
+            self.last_change = self.last_change.max(change_id_of(room_version));
             return false;
         };
-        state.stamp = stamp;
+        state.room_version = room_version;
         let mut gone = state.records.clone();
         for record in &records {
             gone.remove(&record.socket);
@@ -137,30 +140,30 @@ impl Replica {
         gone.retain(|socket, _| !keeps(*socket));
         let has_kept = gone.len() < missing;
         for change in gone.into_values().map(Change::Left).chain(records.into_iter().map(Change::Joined)) {
-            self.tell(room, change, out);
+            self.apply_change(room, change, out);
         }
         has_kept
     }
 
     /// What is said may be missed from now on. A first snapshot on its way may be older than that: it is compared once it is here.
-    fn unheard(&mut self) {
-        self.heard = Heard::Asked;
+    fn subscription_lost(&mut self) {
+        self.subscription = Subscription::Requested;
         self.compares_again |= self.state.is_none();
     }
 
     /// What is heard is told, and nothing was missed as far as is known.
     fn is_current(&self) -> bool {
-        self.heard == Heard::Yes
+        self.subscription == Subscription::Active
             && self.state.is_some()
             && self.comparing.is_none()
-            && self.settles_at.is_none()
+            && self.recheck_at.is_none()
     }
 
     fn is_unused(&self) -> bool {
         Arc::strong_count(&self.route) == 1
             && self.route.is_empty()
             && self.joins.is_empty()
-            && self.listens.is_empty()
+            && self.transfer_subscriptions.is_empty()
     }
 }
 
@@ -170,7 +173,7 @@ pub(super) struct Replicas {
     /// Rooms that may be forgotten.
     unused: Vec<RoomName>,
     /// Rooms that somebody waits for, or that settle.
-    attended: Vec<RoomName>,
+    scheduled: Vec<RoomName>,
 }
 
 impl Replicas {
@@ -206,8 +209,8 @@ impl Replicas {
         self.rooms.get(room).is_some_and(|replica| replica.route.shards().any(congested))
     }
 
-    pub(super) fn stamp(&self, room: &RoomName) -> Option<Stamp> {
-        self.rooms.get(room)?.state.as_ref().map(|state| state.stamp)
+    pub(super) fn room_version(&self, room: &RoomName) -> Option<RoomVersion> {
+        self.rooms.get(room)?.state.as_ref().map(|state| state.room_version)
     }
 
     pub(super) fn members(&self, room: &RoomName) -> Option<Vec<Arc<Record>>> {
@@ -215,63 +218,63 @@ impl Replicas {
         Some(state.records.values().cloned().collect())
     }
 
-    fn attend(&mut self, room: &RoomName) {
-        if !self.attended.contains(room) {
-            self.attended.push(room.clone());
+    fn schedule(&mut self, room: &RoomName) {
+        if !self.scheduled.contains(room) {
+            self.scheduled.push(room.clone());
         }
     }
 
     /// A member that left while the store was away.
-    pub(super) fn left_alone(&mut self, room: &RoomName, socket: Address, out: &mut Outputs) {
+    pub(super) fn leave_offline(&mut self, room: &RoomName, socket: Address, out: &mut Outputs) {
         let Some(replica) = self.rooms.get_mut(room) else { return };
         let record = replica.state.as_ref().and_then(|state| state.records.get(&socket)).cloned();
         if let Some(record) = record {
-            replica.tell(room, Change::Left(record), out);
+            replica.apply_change(room, Change::Left(record), out);
         }
     }
 }
 
 /// Asks for the records of a room, to be compared with what was told.
-fn compare(replica: &mut Replica, room: &RoomName, settled: bool, out: &mut Outputs) {
+fn compare(replica: &mut Replica, room: &RoomName, is_final: bool, out: &mut Outputs) {
     if replica.comparing.is_some() {
         replica.compares_again = true;
     } else if replica.state.is_some() {
         replica.comparing = Some(Vec::new());
-        let pending = Pending::Compare { room: room.clone(), settled };
+        let pending = Pending::Compare { room: room.clone(), is_final };
         out.push_back(Output::Call(Call::Records { room: room.clone() }, pending));
     }
 }
 
 impl Machine {
     /// The bus tells of a change: the next one is applied and told, an older one was told already, after a gap the records tell.
-    pub(super) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        let is_steady = self.lease.is_steady(SETTLE);
+    pub(crate) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
+        let is_stable = self.lease.is_stable(REWRITE_GRACE);
         let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
         let Some(state) = replica.state.as_mut() else {
             replica.early.push(delta);
             return;
         };
-        if delta.stamp <= state.stamp {
+        if delta.room_version <= state.room_version {
             return;
         }
-        if let Some(heard) = &mut replica.comparing {
-            heard.push(delta);
+        if let Some(buffered) = &mut replica.comparing {
+            buffered.push(delta);
             return;
         }
-        let RoomDelta { room, stamp, change } = delta;
-        let next = Stamp { version: state.stamp.version + 1, ..state.stamp };
+        let RoomDelta { room, room_version, change } = delta;
+        let next = RoomVersion { version: state.room_version.version + 1, ..state.room_version };
         // The first change of a room that everybody had left.
-        let begins = stamp.version == 1 && state.records.is_empty();
-        if stamp == next || begins {
-            state.stamp = stamp;
-            replica.tell(&room, change, out);
-            if !replica.listens.is_empty() {
-                self.listened(&room, out);
+        let begins = room_version.version == 1 && state.records.is_empty();
+        if room_version == next || begins {
+            state.room_version = room_version;
+            replica.apply_change(&room, change, out);
+            if !replica.transfer_subscriptions.is_empty() {
+                self.complete_transfer_subscriptions(&room, out);
             }
         } else {
             // A room that was made anew has lost its records, which their nodes will write again.
-            let settled = is_steady && stamp.epoch == state.stamp.epoch;
-            compare(replica, &room, settled, out);
+            let is_final = is_stable && room_version.epoch == state.room_version.epoch;
+            compare(replica, &room, is_final, out);
         }
     }
 
@@ -282,7 +285,7 @@ impl Machine {
             self.room_changed(delta, out);
         }
         if let Some(replica) = self.rooms.rooms.get_mut(room)
-            && replica.heard == Heard::Yes
+            && replica.subscription == Subscription::Active
             && replica.comparing.is_none()
             && std::mem::take(&mut replica.compares_again)
         {
@@ -296,25 +299,25 @@ impl Machine {
         &mut self,
         now: Instant,
         room: &RoomName,
-        settled: bool,
+        is_final: bool,
         reply: Reply,
         out: &mut Outputs,
     ) {
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
-        let heard = replica.comparing.take().unwrap_or_default();
-        let Reply::Records { stamp, records } = reply else { return };
-        let known = replica.state.as_ref().map(|state| state.stamp).unwrap_or_default();
-        let stamp = stamp.unwrap_or(known);
-        if stamp >= known {
+        let buffered = replica.comparing.take().unwrap_or_default();
+        let Reply::Records { room_version, records } = reply else { return };
+        let known = replica.state.as_ref().map(|state| state.room_version).unwrap_or_default();
+        let room_version = room_version.unwrap_or(known);
+        if room_version >= known {
             let own = &self.own;
-            let keeps = |socket| !settled || own.is_member(room, socket);
-            let has_kept = replica.replace(room, stamp, records, &keeps, out);
-            replica.settles_at = (has_kept && !settled).then_some(now + SETTLE);
-            if replica.settles_at.is_some() {
-                self.rooms.attend(room);
+            let keeps = |socket| !is_final || own.is_member(room, socket);
+            let has_kept = replica.replace(room, room_version, records, &keeps, out);
+            replica.recheck_at = (has_kept && !is_final).then_some(now + REWRITE_GRACE);
+            if replica.recheck_at.is_some() {
+                self.rooms.schedule(room);
             }
         }
-        for delta in heard {
+        for delta in buffered {
             self.room_changed(delta, out);
         }
         if let Some(replica) = self.rooms.rooms.get_mut(room)
@@ -322,19 +325,19 @@ impl Machine {
         {
             compare(replica, room, false, out);
         }
-        self.listen_on(now, room, out);
+        self.advance_transfers(now, room, out);
     }
 
     /// A room is heard.
     pub(crate) fn subscribed(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
         // A lease that is confirmed after all would leave undone what is not done here.
-        self.notice(now, out);
+        self.check_lease(now, out);
         let is_online = self.lease.is_valid(now);
         let Some(replica) = self.rooms.rooms.get_mut(room) else {
             out.push_back(Output::Unsubscribe(room.clone()));
             return;
         };
-        replica.heard = Heard::Yes;
+        replica.subscription = Subscription::Active;
         let joins = std::mem::take(&mut replica.joins);
         replica.waits_since = None;
         if is_online {
@@ -344,24 +347,29 @@ impl Machine {
             }
         } else {
             for join in joins {
-                self.join_alone(join, out);
+                self.join_offline(join, out);
             }
         }
-        self.listen_on(now, room, out);
+        self.advance_transfers(now, room, out);
     }
 
     /// What was said in a room may have been missed, or in all. It is heard again once that is said.
-    pub(crate) fn unheard(&mut self, room: Option<&RoomName>) {
+    pub(crate) fn subscription_lost(&mut self, room: Option<&RoomName>) {
         match room {
             Some(room) => {
                 if let Some(replica) = self.rooms.rooms.get_mut(room) {
-                    replica.unheard();
+                    replica.subscription_lost();
                 }
             }
             None => {
                 self.bus_lost();
-                for replica in self.rooms.rooms.values_mut().filter(|replica| replica.heard == Heard::Yes) {
-                    replica.unheard();
+                for replica in self
+                    .rooms
+                    .rooms
+                    .values_mut()
+                    .filter(|replica| replica.subscription == Subscription::Active)
+                {
+                    replica.subscription_lost();
                 }
             }
         }
@@ -375,9 +383,9 @@ impl Machine {
         for (room, members) in rooms {
             for record in members.values() {
                 let (room, record) = (room.clone(), record.clone());
-                let wants = Wants::Nothing(self.rooms.stamp(&room));
-                let call = Call::Put { owner, room, record, wants };
-                out.push_back(Output::Call(call, Pending::Nobody));
+                let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
+                let call = Call::Put { owner, room, record, snapshot };
+                out.push_back(Output::Call(call, Pending::None));
             }
         }
     }
@@ -387,11 +395,11 @@ impl Machine {
         let mut rooms: Vec<_> = self.rooms.rooms.iter_mut().collect();
         rooms.sort_unstable_by_key(|(room, _)| *room);
         for (room, replica) in rooms {
-            match replica.heard {
-                Heard::Yes => compare(replica, room, false, out),
-                Heard::Asked => {}
-                Heard::No => {
-                    replica.heard = Heard::Asked;
+            match replica.subscription {
+                Subscription::Active => compare(replica, room, false, out),
+                Subscription::Requested => {}
+                Subscription::Inactive => {
+                    replica.subscription = Subscription::Requested;
                     out.push_back(Output::Subscribe(room.clone()));
                 }
             }
@@ -400,29 +408,32 @@ impl Machine {
 
     pub(super) fn rooms_tick(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.is_valid(now);
-        for room in std::mem::take(&mut self.rooms.attended) {
+        for room in std::mem::take(&mut self.rooms.scheduled) {
             let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
-            if replica.settles_at.is_some_and(|at| at <= now) && is_online {
+            if replica.recheck_at.is_some_and(|at| at <= now) && is_online {
                 compare(replica, &room, true, out);
             }
-            let is_late = replica.waits_since.is_some_and(|since| since + BUS_WAIT <= now);
+            let is_late = replica.waits_since.is_some_and(|since| since + SUBSCRIBE_TIMEOUT <= now);
             let joins = if is_late { std::mem::take(&mut replica.joins) } else { Vec::new() };
             if is_late {
                 replica.waits_since = None;
             }
-            let listens = std::mem::take(&mut replica.listens);
+            let transfer_subscriptions = std::mem::take(&mut replica.transfer_subscriptions);
             // Each has its own time: most wait for a moment only.
-            let (late, waiting) = listens.into_iter().partition(|listen| listen.since + LISTEN_WAIT <= now);
-            replica.listens = waiting;
-            let is_done =
-                replica.settles_at.is_none() && replica.waits_since.is_none() && replica.listens.is_empty();
+            let (late, waiting) = transfer_subscriptions.into_iter().partition(|subscribe_for_transfer| {
+                subscribe_for_transfer.since + TRANSFER_SUBSCRIBE_TIMEOUT <= now
+            });
+            replica.transfer_subscriptions = waiting;
+            let is_done = replica.recheck_at.is_none()
+                && replica.waits_since.is_none()
+                && replica.transfer_subscriptions.is_empty();
             if !is_done {
-                self.rooms.attended.push(room.clone());
+                self.rooms.scheduled.push(room.clone());
             }
             for join in joins {
-                self.put_or_join_alone(now, join, out);
+                self.put_or_join_offline(now, join, out);
             }
-            self.give_up_listening(late, out);
+            self.abandon_transfer_subscriptions(late, out);
         }
         let Self { rooms, own, .. } = self;
         rooms.forget_unused(now, own, out);
@@ -432,7 +443,7 @@ impl Machine {
 impl Replicas {
     /// Forgets the rooms that have been unused for a while. Only a room that is heard is unsubscribed, so that a confirmation is
     /// never taken for another.
-    fn forget_unused(&mut self, now: Instant, own: &Own, out: &mut Outputs) {
+    fn forget_unused(&mut self, now: Instant, own: &LocalState, out: &mut Outputs) {
         let Self { rooms, unused, .. } = self;
         unused.retain(|room| {
             let Some(replica) = rooms.get_mut(room) else { return false };
@@ -441,10 +452,10 @@ impl Replicas {
                 return false;
             }
             let is_over = replica.unused_since.is_none_or(|since| since + LINGER <= now);
-            if !is_over || replica.heard == Heard::Asked || replica.comparing.is_some() {
+            if !is_over || replica.subscription == Subscription::Requested || replica.comparing.is_some() {
                 return true;
             }
-            if replica.heard == Heard::Yes {
+            if replica.subscription == Subscription::Active {
                 out.push_back(Output::Unsubscribe(room.clone()));
             }
             rooms.remove(room);

@@ -10,7 +10,7 @@ use super::{Machine, Output, Outputs, Pending};
 use crate::{
     address::Owner,
     command::{PeerAt, RealmId, Ticket},
-    store::{Call, Loss, Reply, ToNode},
+    store::{Call, DirectMessage, Reply, TakeoverNotice},
 };
 
 /// How long the old holder's node may take. One that is paused finds its lease gone before it does anything.
@@ -38,24 +38,24 @@ pub(super) struct Takeovers {
     /// store's reply.
     early: VecDeque<u64>,
     /// Generations of which another node said that it has their ids, before this one heard that they were granted.
-    doubted: VecDeque<u64>,
+    contested: VecDeque<u64>,
     last_number: u64,
 }
 
 impl Takeovers {
     /// Whether a claim that was just granted is somebody else's by now.
-    pub(super) fn is_gone_already(&mut self, generation: u64) -> bool {
+    pub(super) fn was_revoked_early(&mut self, generation: u64) -> bool {
         take(&mut self.early, generation)
     }
 
     /// Somebody else seems to have the id of a claim that this node does not know, or not yet.
-    pub(super) fn doubt(&mut self, generation: u64) {
-        keep(&mut self.doubted, generation);
+    pub(super) fn contest(&mut self, generation: u64) {
+        keep(&mut self.contested, generation);
     }
 
     /// Whether that was said of a claim that was just granted.
-    pub(super) fn was_doubted(&mut self, generation: u64) -> bool {
-        take(&mut self.doubted, generation)
+    pub(super) fn was_contested(&mut self, generation: u64) -> bool {
+        take(&mut self.contested, generation)
     }
 
     /// The token of a claim that is on its way to its connection.
@@ -91,39 +91,39 @@ fn take(generations: &mut VecDeque<u64>, generation: u64) -> bool {
 
 impl Machine {
     /// The store has granted an id that a connection of another node held.
-    pub(super) fn take_over(
+    pub(super) fn begin_takeover(
         &mut self,
         now: Instant,
         (at, ticket): (PeerAt, Ticket),
         token: Arc<str>,
         waiting: Vec<Frame>,
-        loss: Loss,
+        notice: TakeoverNotice,
         out: &mut Outputs,
     ) {
         self.takeovers.last_number += 1;
         let number = self.takeovers.last_number;
         let until = now + PATIENCE;
-        let Loss { realm, ref id, old, .. } = loss;
+        let TakeoverNotice { realm, ref id, old, .. } = notice;
         let takeover = Takeover { at, ticket, realm, id: id.clone(), token, waiting, until };
         self.takeovers.pending.insert(number, takeover);
-        let message = ToNode::LetGo { realm, id: id.clone(), at: old.at, number };
-        let call = Call::Tell { from: self.owner(), to: old.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::LetGo(number, loss)));
+        let message = DirectMessage::Revoke { realm, id: id.clone(), at: old.at, number };
+        let call = Call::SendDirect { from: self.owner(), to: old.owner.tag, message };
+        out.push_back(Output::Call(call, Pending::Revoke(number, notice)));
         if !self.lease.is_valid(now) {
             // No answer will come, and the claim is among those that are made again when the store is back.
-            self.taken_over(number, out);
+            self.complete_takeover(number, out);
         }
     }
 
     /// The old holder's node was told, or there is nobody to tell.
-    pub(super) fn let_go_told(&mut self, number: u64, reply: &Reply, out: &mut Outputs) {
-        if matches!(reply, Reply::Told(0) | Reply::Failed { .. }) {
-            self.taken_over(number, out);
+    pub(super) fn revoke_sent(&mut self, number: u64, reply: &Reply, out: &mut Outputs) {
+        if matches!(reply, Reply::Receivers(0) | Reply::Failed { .. }) {
+            self.complete_takeover(number, out);
         }
     }
 
     /// Another node asks this one to let go of an id: nothing of its connection is relayed from now on.
-    pub(super) fn let_go(
+    pub(super) fn revoke(
         &mut self,
         from: Owner,
         (realm, id): (RealmId, Arc<str>),
@@ -131,28 +131,29 @@ impl Machine {
         number: u64,
         out: &mut Outputs,
     ) {
-        self.complete(at, out);
+        self.complete_takeover_of(at, out);
         if self.own.claim(realm, &id).is_none_or(|claim| claim.at.generation < at.generation) {
             keep(&mut self.takeovers.early, at.generation);
         }
         self.own.released(realm, &id, at.generation);
-        out.push_back(Output::Freed { realm, id, generation: at.generation });
+        out.push_back(Output::ClaimFreed { realm, id, generation: at.generation });
         self.superseded(at, out);
-        let call = Call::Tell { from: self.owner(), to: from.tag, message: ToNode::HasLetGo(number) };
-        out.push_back(Output::Call(call, Pending::Nobody));
+        let call =
+            Call::SendDirect { from: self.owner(), to: from.tag, message: DirectMessage::Revoked(number) };
+        out.push_back(Output::Call(call, Pending::None));
     }
 
     /// A claim that somebody else takes may be on its way to its connection still: it is told of its grant before it is told of its
     /// loss.
-    pub(super) fn complete(&mut self, at: PeerAt, out: &mut Outputs) {
+    pub(super) fn complete_takeover_of(&mut self, at: PeerAt, out: &mut Outputs) {
         let pending = self.takeovers.pending.iter().find(|(_, takeover)| takeover.at == at);
         if let Some(number) = pending.map(|(number, _)| *number) {
-            self.taken_over(number, out);
+            self.complete_takeover(number, out);
         }
     }
 
     /// The old connection is fenced off: the id is the new one's.
-    pub(super) fn taken_over(&mut self, number: u64, out: &mut Outputs) {
+    pub(super) fn complete_takeover(&mut self, number: u64, out: &mut Outputs) {
         let Some(takeover) = self.takeovers.pending.remove(&number) else { return };
         let Takeover { at, ticket, realm, id, token, waiting, .. } = takeover;
         self.grant(at, ticket, (realm, id, token), waiting, out);
@@ -163,7 +164,7 @@ impl Machine {
     }
 
     /// The store was lost: no answer will come, and who claims the same id meanwhile must find it held.
-    pub(super) fn complete_all(&mut self, out: &mut Outputs) {
+    pub(super) fn complete_all_takeovers(&mut self, out: &mut Outputs) {
         self.complete_takeovers(out, |_| true);
     }
 
@@ -173,7 +174,7 @@ impl Machine {
         // In the order in which the store granted them.
         numbers.sort_unstable();
         for number in numbers {
-            self.taken_over(number, out);
+            self.complete_takeover(number, out);
         }
     }
 }

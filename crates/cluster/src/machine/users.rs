@@ -15,14 +15,14 @@ const BATCH: usize = 256;
 
 /// What has yet to be written, by partition and socket.
 #[derive(Debug, Default)]
-pub(super) struct Dirty {
+pub(super) struct PendingUserWrites {
     users: BTreeMap<(u8, Address), Changed>,
 }
 
 /// The namespace, and the profile; without one the user is gone.
 type Changed = (Arc<str>, Option<Arc<str>>);
 
-impl Dirty {
+impl PendingUserWrites {
     /// What has yet to be written of a user is another node's to write.
     pub(super) fn forget(&mut self, socket: Address) {
         self.users.remove(&(partition::of_user(socket), socket));
@@ -68,7 +68,7 @@ impl Machine {
             if is_last || puts.len() + removes.len() >= BATCH {
                 let (puts, removes) = (std::mem::take(&mut puts), std::mem::take(&mut removes));
                 let call = Call::PutUsers { owner, partition, puts, removes };
-                out.push_back(Output::Call(call, Pending::Nobody));
+                out.push_back(Output::Call(call, Pending::None));
             }
         }
     }
@@ -88,7 +88,7 @@ impl Machine {
         for (partition, users) in parts {
             for puts in users.chunks(BATCH) {
                 let call = Call::PutUsers { owner, partition, puts: puts.to_vec(), removes: Vec::new() };
-                out.push_back(Output::Call(call, Pending::Nobody));
+                out.push_back(Output::Call(call, Pending::None));
             }
         }
     }
@@ -106,7 +106,7 @@ impl Machine {
             // Who asks sees itself.
             self.flush_users(now, out);
             let call = Call::Users { namespace: namespace.clone(), after };
-            out.push_back(Output::Call(call, Pending::Users { shard, ticket, namespace, after }));
+            out.push_back(Output::Call(call, Pending::ListUsers { shard, ticket, namespace, after }));
         } else {
             let (users, more) = self.own.users(&namespace, after);
             out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));

@@ -5,17 +5,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 use super::LEASE;
 use crate::{
     address::Owner,
-    store::{Counters, NodeInfo, Pulse, Reply},
+    store::{Counters, HeartbeatReply, NodeInfo, Reply},
 };
 
 /// How long one node has for reaping before another may try.
-pub(crate) const REAPING: Duration = Duration::from_secs(2);
+pub const REAPING: Duration = Duration::from_secs(2);
 /// How long a dead lease is remembered from when it was first reaped, and reaped again: what its owner wrote late must go too.
-pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
+pub const REMEMBERED: Duration = Duration::from_secs(60);
 /// Leases that one heartbeat buries, reaps and forgets at most.
-pub(crate) const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 16;
 /// How often somebody looks for records whose lease is not even remembered.
-pub(crate) const SWEEP: Duration = Duration::from_secs(8);
+pub const SWEEP: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 struct Lease {
@@ -56,7 +56,7 @@ impl Nodes {
         reaps: bool,
         now: Instant,
     ) -> Reply {
-        let mut pulse = Pulse { run_id: self.run_id.clone(), ..Pulse::default() };
+        let mut pulse = HeartbeatReply { run_id: self.run_id.clone(), ..HeartbeatReply::default() };
         match self.leases.get_mut(&owner) {
             // A lease that has run out is never renewed: somebody may be acting on its end already.
             Some(lease) if lease.until > now => {
@@ -77,7 +77,7 @@ impl Nodes {
             _ => {}
         }
         if reaps {
-            self.bury(now);
+            self.mark_dead(now);
             for owner in self.first(now, |lease| Some(lease.dead?.due)) {
                 if let Some(Lease { dead: Some(dead), .. }) = self.leases.get_mut(&owner) {
                     dead.due = now + REAPING;
@@ -101,7 +101,7 @@ impl Nodes {
     }
 
     /// Forgets old dead leases, and finds new ones.
-    fn bury(&mut self, now: Instant) {
+    fn mark_dead(&mut self, now: Instant) {
         for owner in self.first(now, |lease| Some(lease.dead?.since + REMEMBERED)) {
             self.leases.remove(&owner);
         }
@@ -126,7 +126,7 @@ impl Nodes {
         Reply::Nodes(live.filter_map(|lease| lease.node.as_deref().cloned()).collect())
     }
 
-    pub(super) fn bury_unknown(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
+    pub(super) fn mark_unknown_dead(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
         // Who has lost its own lease saw the owners before others were lost with it.
         if self.leases.get(&by).is_some_and(|lease| lease.until > now) {
             for owner in owners {

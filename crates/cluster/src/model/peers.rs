@@ -9,9 +9,9 @@ use super::queues::Queues;
 use crate::{
     Config,
     address::Owner,
-    command::{Holder, PeerAt, PeerMessage, RealmId},
+    command::{Holder, PeerAt, PeerMessage, RealmId, is_same_token},
     partition,
-    store::{Loss, Reply, Standing},
+    store::{ClaimRank, Reply, TakeoverNotice},
 };
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ struct Claim {
     owner: Owner,
     at: PeerAt,
     token: Arc<str>,
-    standing: Standing,
+    rank: ClaimRank,
 }
 
 impl Claim {
@@ -30,8 +30,8 @@ impl Claim {
     /// Whether this claim stays when another node makes one again. With the same token it is the same client, which has connected
     /// anew: the later one is alive.
     fn prevails(&self, other: &Self) -> bool {
-        let rank = |claim: &Self| (claim.standing, claim.at.generation, claim.owner.tag.0);
-        if is_same(&self.token, &other.token) {
+        let rank = |claim: &Self| (claim.rank, claim.at.generation, claim.owner.tag.0);
+        if is_same_token(&self.token, &other.token) {
             (self.at.generation, self.owner.tag.0) > (other.at.generation, other.owner.tag.0)
         } else {
             rank(self) < rank(other)
@@ -45,7 +45,7 @@ pub(super) struct Peers {
     limit: Option<usize>,
     claims: Vec<AHashMap<Arc<str>, Claim>>,
     queues: Queues,
-    losses: Vec<Loss>,
+    notices: Vec<TakeoverNotice>,
     held: usize,
 }
 
@@ -56,7 +56,7 @@ impl Peers {
             limit: config.concurrent_limit,
             claims: config.realms.iter().map(|_| AHashMap::new()).collect(),
             queues: Queues::new(config.expire_timeout, 0),
-            losses: Vec::new(),
+            notices: Vec::new(),
             held: 0,
         }
     }
@@ -76,11 +76,11 @@ impl Peers {
             owner,
             at: PeerAt { generation, ..at },
             token: token.clone(),
-            standing: Standing::Granted,
+            rank: ClaimRank::Granted,
         };
         let (generation, superseded) = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
-                if !is_same(&held.get().token, &token) {
+                if !is_same_token(&held.get().token, &token) {
                     return Reply::Taken;
                 }
                 let generation = clock.max(held.get().at.generation + 1);
@@ -103,10 +103,10 @@ impl Peers {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
-        standing: Standing,
+        rank: ClaimRank,
     ) -> Reply {
         let Some(claims) = self.claims.get_mut(usize::from(realm)) else { return Reply::Taken };
-        let claim = Claim { owner, at, token, standing };
+        let claim = Claim { owner, at, token, rank };
         let superseded = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
                 let is_own = held.get().owner.tag == owner.tag && held.get().at == at;
@@ -140,15 +140,15 @@ impl Peers {
 
     fn lose(&mut self, by: Owner, realm: RealmId, id: &Arc<str>, old: Option<Holder>) {
         if let Some(old) = old.filter(|old| old.owner.tag != by.tag) {
-            let loss = Loss { by, realm, id: id.clone(), old };
-            if !self.losses.contains(&loss) {
-                self.losses.push(loss);
+            let notice = TakeoverNotice { by, realm, id: id.clone(), old };
+            if !self.notices.contains(&notice) {
+                self.notices.push(notice);
             }
         }
     }
 
-    pub(super) fn settle(&mut self, loss: &Loss) -> Reply {
-        self.losses.retain(|other| other != loss);
+    pub(super) fn settle(&mut self, notice: &TakeoverNotice) -> Reply {
+        self.notices.retain(|other| other != notice);
         Reply::Done
     }
 
@@ -157,20 +157,20 @@ impl Peers {
     }
 
     pub(super) fn find(&self, realm: RealmId, id: &str, token: &str) -> Option<Holder> {
-        self.claim_of(realm, id).filter(|claim| is_same(&claim.token, token)).map(Claim::holder)
+        self.claim_of(realm, id).filter(|claim| is_same_token(&claim.token, token)).map(Claim::holder)
     }
 
     pub(super) fn deliver_or_queue(
         &mut self,
-        letter: PeerMessage,
+        peer_message: PeerMessage,
         token: &Arc<str>,
         forced: bool,
         now: Instant,
     ) -> Reply {
-        if let Some(claim) = self.claim_of(letter.realm, &letter.dst).filter(|_| !forced) {
-            return Reply::Holder(claim.holder(), letter);
+        if let Some(claim) = self.claim_of(peer_message.realm, &peer_message.dst).filter(|_| !forced) {
+            return Reply::Holder(claim.holder(), peer_message);
         }
-        self.queues.push(letter, token, now)
+        self.queues.push(peer_message, token, now)
     }
 
     pub(super) fn expire(&mut self, realm: RealmId, dst: &Arc<str>, number: u64) -> Reply {
@@ -183,23 +183,19 @@ impl Peers {
 
     pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
         let claims = self.claims.iter().flat_map(|claims| claims.values().map(|claim| claim.owner));
-        claims.chain(self.losses.iter().map(|loss| loss.by))
+        claims.chain(self.notices.iter().map(|notice| notice.by))
     }
 
-    pub(super) fn reap(&mut self, owner: Owner, partition: u8) -> Vec<Loss> {
+    pub(super) fn reap(&mut self, owner: Owner, partition: u8) -> Vec<TakeoverNotice> {
         for (realm, claims) in self.realms.iter().zip(&mut self.claims) {
             let before = claims.len();
             claims.retain(|id, claim| claim.owner != owner || partition::of_peer(realm, id) != partition);
             self.held -= before - claims.len();
         }
         let realm = |realm: RealmId| self.realms.get(usize::from(realm)).map_or("", String::as_str);
-        let is_of =
-            |loss: &&Loss| loss.by == owner && partition::of_peer(realm(loss.realm), &loss.id) == partition;
-        self.losses.iter().filter(is_of).cloned().collect()
+        let is_of = |notice: &&TakeoverNotice| {
+            notice.by == owner && partition::of_peer(realm(notice.realm), &notice.id) == partition
+        };
+        self.notices.iter().filter(is_of).cloned().collect()
     }
-}
-
-/// Compares tokens in a time that depends on their lengths only.
-fn is_same(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }

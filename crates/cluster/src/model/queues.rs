@@ -1,4 +1,4 @@
-//! Letters that wait for somebody to claim their addressee's id.
+//! Messages that wait for somebody to claim their addressee's id.
 
 use std::{
     collections::hash_map::Entry,
@@ -19,7 +19,7 @@ use crate::{
 const MAX_QUEUES: usize = 65_536;
 /// Most bytes in all queues together.
 const MAX_QUEUED: usize = 64 << 20;
-/// Waits are looked over for senders that went away once in so many queued letters.
+/// Waits are looked over for senders that went away once in so many queued messages.
 const PURGE_EVERY: u64 = 1024;
 
 #[derive(Debug)]
@@ -38,9 +38,9 @@ impl Queues {
         Self { expire_timeout, queues: AHashMap::new(), queued: 0, number: first }
     }
 
-    /// Lets a letter wait, if its kind does and there is room.
-    pub(crate) fn push(&mut self, letter: PeerMessage, token: &Arc<str>, now: Instant) -> Reply {
-        if !letter.kind.is_queued() {
+    /// Lets a message wait, if its kind does and there is room.
+    pub(crate) fn push(&mut self, peer_message: PeerMessage, token: &Arc<str>, now: Instant) -> Reply {
+        if !peer_message.kind.is_queued() {
             return Reply::Dropped { overflow: false };
         }
         self.number += 1;
@@ -51,7 +51,7 @@ impl Queues {
             });
             self.queued = self.queues.values().map(Queue::bytes).sum();
         }
-        let key = (letter.realm, letter.dst.clone());
+        let key = (peer_message.realm, peer_message.dst.clone());
         if self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key) {
             return Reply::Dropped { overflow: true };
         }
@@ -59,8 +59,8 @@ impl Queues {
         let queue = self.queues.entry(key).or_default();
         let before = queue.bytes();
         let (opened, kept) = match queue.push(
-            (&letter.src, token),
-            letter.frame.clone(),
+            (&peer_message.src, token),
+            peer_message.frame.clone(),
             self.number,
             (now, self.expire_timeout),
             room,
@@ -71,7 +71,7 @@ impl Queues {
             Queued::Full => (None, false),
         };
         self.queued += queue.bytes() - before;
-        Reply::Queued { letter, opened, kept }
+        Reply::Queued { peer_message, opened, kept }
     }
 
     /// Everything that waits for an id, in order.
@@ -81,7 +81,7 @@ impl Queues {
         queue.take().collect()
     }
 
-    /// Ends a wait and drops its letters; the sender's token, if the wait was open.
+    /// Ends a wait and drops its messages; the sender's token, if the wait was open.
     pub(crate) fn expire(&mut self, realm: RealmId, dst: &Arc<str>, number: u64) -> Option<Arc<str>> {
         let Entry::Occupied(mut queue) = self.queues.entry((realm, dst.clone())) else { return None };
         let before = queue.get().bytes();

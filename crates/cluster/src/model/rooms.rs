@@ -12,12 +12,12 @@ use crate::{
     command::Change,
     partition,
     record::{Record, RoomName},
-    store::{Reply, RoomDelta, Stamp, Wants},
+    store::{Reply, RoomDelta, RoomVersion, SnapshotRequest},
 };
 
 #[derive(Debug)]
 struct Room {
-    stamp: Stamp,
+    room_version: RoomVersion,
     /// In the order of their addresses, which is random: the same on every node.
     records: BTreeMap<Address, (Owner, Arc<Record>)>,
 }
@@ -40,28 +40,30 @@ impl Rooms {
         owner: Owner,
         room: RoomName,
         record: Arc<Record>,
-        wants: Wants,
+        snapshot: SnapshotRequest,
         published: &mut Vec<RoomDelta>,
     ) -> Reply {
         // A room that emptied and came back has a later epoch, so that no stamp is ever used twice.
-        let fresh = || Room { stamp: Stamp { epoch: clock, version: 0 }, records: BTreeMap::new() };
+        let fresh =
+            || Room { room_version: RoomVersion { epoch: clock, version: 0 }, records: BTreeMap::new() };
         let state = self.rooms.entry(room.clone()).or_insert_with(fresh);
-        if let Some(known) = wants.known().filter(|known| *known > state.stamp) {
+        if let Some(known) = snapshot.known().filter(|known| *known > state.room_version) {
             let epoch = clock.max(known.epoch + 1);
-            state.stamp = Stamp { epoch, version: state.stamp.version + 1 };
+            state.room_version = RoomVersion { epoch, version: state.room_version.version + 1 };
         }
-        let is_listed = matches!(wants, Wants::Since(known) if known != Some(state.stamp));
+        let is_listed =
+            matches!(snapshot, SnapshotRequest::Since(known) if known != Some(state.room_version));
         let before = state.records.insert(record.socket, (owner, record.clone()));
         if before.as_ref().is_none_or(|(_, before)| *before != record) {
-            state.stamp.version += 1;
+            state.room_version.version += 1;
             let change = match before {
                 Some(_) => Change::Updated(record),
                 None => Change::Joined(record),
             };
-            published.push(RoomDelta { room, stamp: state.stamp, change });
+            published.push(RoomDelta { room, room_version: state.room_version, change });
         }
         let records = is_listed.then(|| state.records());
-        Reply::Put { stamp: state.stamp, records }
+        Reply::Put { room_version: state.room_version, records }
     }
 
     pub(super) fn rehome(
@@ -80,7 +82,7 @@ impl Rooms {
             *by = owner;
             return Reply::Done;
         }
-        self.put(clock, owner, room, record, Wants::Nothing(None), published);
+        self.put(clock, owner, room, record, SnapshotRequest::None(None), published);
         Reply::Done
     }
 
@@ -96,8 +98,12 @@ impl Rooms {
             if state.records.get(&socket).is_some_and(|(by, _)| by.tag == owner.tag)
                 && let Some((_, record)) = state.records.remove(&socket)
             {
-                state.stamp.version += 1;
-                published.push(RoomDelta { room, stamp: state.stamp, change: Change::Left(record) });
+                state.room_version.version += 1;
+                published.push(RoomDelta {
+                    room,
+                    room_version: state.room_version,
+                    change: Change::Left(record),
+                });
             }
             if state.records.is_empty() {
                 entry.remove();
@@ -109,8 +115,10 @@ impl Rooms {
 
     pub(super) fn records(&self, room: &RoomName) -> Reply {
         match self.rooms.get(room) {
-            Some(state) => Reply::Records { stamp: Some(state.stamp), records: state.records() },
-            None => Reply::Records { stamp: None, records: Vec::new() },
+            Some(state) => {
+                Reply::Records { room_version: Some(state.room_version), records: state.records() }
+            }
+            None => Reply::Records { room_version: None, records: Vec::new() },
         }
     }
 
@@ -129,9 +137,13 @@ impl Rooms {
                 state.records.iter().filter(|(_, (by, _))| *by == owner).map(|(socket, _)| *socket).collect();
             for socket in dead {
                 if let Some((_, record)) = state.records.remove(&socket) {
-                    state.stamp.version += 1;
+                    state.room_version.version += 1;
                     let change = Change::Left(record);
-                    published.push(RoomDelta { room: room.clone(), stamp: state.stamp, change });
+                    published.push(RoomDelta {
+                        room: room.clone(),
+                        room_version: state.room_version,
+                        change,
+                    });
                 }
             }
             if state.records.is_empty() {

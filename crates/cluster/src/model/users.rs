@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Users in one page.
-pub(crate) const PAGE: usize = 1000;
+pub const PAGE: usize = 1000;
 
 /// Owners and profiles.
 type Namespace = BTreeMap<Address, (Owner, Arc<str>)>;

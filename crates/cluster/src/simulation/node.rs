@@ -15,7 +15,7 @@ use crate::{
     address::NodeTag,
     command::{Change, Claimed, Command, Delivery, PeerAt, PeerMessage, Ticket},
     machine::{Machine, Output, Outputs, Pending},
-    store::{Call, NodeInfo, Reply, RoomDelta, ToNode},
+    store::{Call, DirectMessage, NodeInfo, Reply, RoomDelta},
 };
 
 /// How long a command may stay without its answer.
@@ -25,7 +25,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub(super) enum BusMessage {
     Subscribed(RoomName),
     Changed(RoomDelta),
-    Told(Owner, ToNode),
+    Direct(Owner, DirectMessage),
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) struct Node {
     bus: Option<VecDeque<(Instant, BusMessage)>>,
     bus_back_at: Instant,
     wanted: BTreeSet<RoomName>,
-    hears: BTreeSet<RoomName>,
+    is_subscribed: BTreeSet<RoomName>,
     next_tick: Instant,
     inbox: VecDeque<Delivery>,
     directory: BTreeMap<Arc<str>, PeerAt>,
@@ -105,7 +105,7 @@ impl Node {
             bus: None,
             bus_back_at: now,
             wanted: BTreeSet::new(),
-            hears: BTreeSet::new(),
+            is_subscribed: BTreeSet::new(),
             next_tick: now,
             inbox: VecDeque::new(),
             directory: BTreeMap::new(),
@@ -136,11 +136,11 @@ impl Node {
         self.bus.is_some()
     }
 
-    pub(super) fn hears(&self, room: &RoomName) -> bool {
-        self.has_bus() && self.hears.contains(room)
+    pub(super) fn is_subscribed(&self, room: &RoomName) -> bool {
+        self.has_bus() && self.is_subscribed.contains(room)
     }
 
-    pub(super) fn hear(&mut self, at: Instant, message: BusMessage) {
+    pub(super) fn receive(&mut self, at: Instant, message: BusMessage) {
         if let Some(bus) = &mut self.bus {
             let at = in_order(at, bus.back().map(|(at, _)| *at));
             bus.push_back((at, message));
@@ -150,8 +150,8 @@ impl Node {
     /// The connection that hears the bus breaks; what was on its way is lost.
     pub(super) fn lose_bus(&mut self) {
         if self.bus.take().is_some() {
-            self.hears.clear();
-            self.machine.unheard(None);
+            self.is_subscribed.clear();
+            self.machine.subscription_lost(None);
         }
     }
 
@@ -164,12 +164,12 @@ impl Node {
         if self.bus.is_none() && now >= self.bus_back_at {
             if world.is_store_there() && !self.is_cut(now) {
                 self.bus = Some(VecDeque::new());
-                self.hears = self.wanted.clone();
-                self.machine.bus_back(now, &mut self.out);
+                self.is_subscribed = self.wanted.clone();
+                self.machine.bus_restored(now, &mut self.out);
                 self.outputs(world);
                 for room in self.wanted.clone() {
                     let at = world.delay();
-                    self.hear(at, BusMessage::Subscribed(room));
+                    self.receive(at, BusMessage::Subscribed(room));
                 }
             }
             self.bus_back_at = world.delay() + Duration::from_millis(200);
@@ -192,11 +192,13 @@ impl Node {
             .filter(|bus| bus.front().is_some_and(|(at, _)| *at <= now))
             .and_then(VecDeque::pop_front)
         {
-            world.trace(|| format!("node {}: hears {message:?}", self.tag));
+            world.trace(|| format!("node {}: is_subscribed {message:?}", self.tag));
             match message {
                 BusMessage::Subscribed(room) => self.machine.subscribed(now, &room, &mut self.out),
-                BusMessage::Changed(delta) => self.machine.bus(delta, &mut self.out),
-                BusMessage::Told(from, message) => self.machine.told(now, from, message, &mut self.out),
+                BusMessage::Changed(delta) => self.machine.room_changed(delta, &mut self.out),
+                BusMessage::Direct(from, message) => {
+                    self.machine.direct_message(now, from, message, &mut self.out)
+                }
             }
             self.outputs(world);
         }
@@ -229,7 +231,7 @@ impl Node {
                     self.execute(world, call)
                 } else {
                     // It never arrived; whether it did, nobody here can tell.
-                    Reply::Failed { maybe: world.delay() > now + Duration::from_millis(15) }
+                    Reply::Failed { may_have_run: world.delay() > now + Duration::from_millis(15) }
                 };
                 let is_failed = matches!(reply, Reply::Failed { .. });
                 let at = in_order(world.delay(), self.lanes[lane].replies.back().map(|(at, ..)| *at));
@@ -237,7 +239,11 @@ impl Node {
                 if is_failed {
                     // The connection is gone, and everything on it.
                     for (_, _, pending) in std::mem::take(&mut self.lanes[lane].requests) {
-                        self.lanes[lane].replies.push_back((at, pending, Reply::Failed { maybe: false }));
+                        self.lanes[lane].replies.push_back((
+                            at,
+                            pending,
+                            Reply::Failed { may_have_run: false },
+                        ));
                     }
                 }
             }
@@ -262,11 +268,13 @@ impl Node {
                     self.lanes[lane].requests.push_back((at, call, pending));
                 }
                 Output::Deliver(_, delivery) => self.inbox.push_back(delivery),
-                Output::Offer(to, letter) => self.inbox.push_back(Delivery::PeerMessage { to, letter }),
-                Output::Held { id, at, .. } => {
+                Output::Offer(to, peer_message) => {
+                    self.inbox.push_back(Delivery::PeerMessage { to, peer_message })
+                }
+                Output::ClaimHeld { id, at, .. } => {
                     self.directory.insert(id, at);
                 }
-                Output::Freed { id, generation, .. } => {
+                Output::ClaimFreed { id, generation, .. } => {
                     if self.directory.get(&id).is_some_and(|at| at.generation == generation) {
                         self.directory.remove(&id);
                     }
@@ -275,15 +283,15 @@ impl Node {
                     world.trace(|| format!("node {}: subscribes {}", self.tag, room.name));
                     self.wanted.insert(room.clone());
                     if self.has_bus() {
-                        self.hears.insert(room.clone());
+                        self.is_subscribed.insert(room.clone());
                         let at = world.delay();
-                        self.hear(at, BusMessage::Subscribed(room));
+                        self.receive(at, BusMessage::Subscribed(room));
                     }
                 }
                 Output::Unsubscribe(room) => {
                     world.trace(|| format!("node {}: unsubscribes {}", self.tag, room.name));
                     self.wanted.remove(&room);
-                    self.hears.remove(&room);
+                    self.is_subscribed.remove(&room);
                 }
                 Output::Status(status) => world.trace(|| format!("node {} is {status:?}", self.tag)),
                 Output::Overflow | Output::Nodes(_) => {}
@@ -388,7 +396,7 @@ impl Node {
     pub(super) fn send(&mut self, world: &mut World, random: usize, to: &str, text: String) {
         let held: Vec<&Peer> = self.peers.values().filter(|peer| peer.claim.is_some()).collect();
         let Some(peer) = held.get(random % held.len().max(1)) else { return };
-        let letter = PeerMessage {
+        let peer_message = PeerMessage {
             from: PeerAt { generation: peer.claim.unwrap_or_default(), ..peer.at },
             realm: 0,
             kind: Kind::Offer,
@@ -398,19 +406,19 @@ impl Node {
             hops: 0,
             sender: None,
         };
-        self.post(world, letter);
+        self.post(world, peer_message);
     }
 
     /// As `Cluster::send` does it.
-    fn post(&mut self, world: &mut World, letter: PeerMessage) {
-        let holds = |at: &PeerAt| at.generation == letter.from.generation;
-        if letter.hops == 0 && !self.directory.get(&letter.src).is_some_and(holds) {
+    fn post(&mut self, world: &mut World, peer_message: PeerMessage) {
+        let holds = |at: &PeerAt| at.generation == peer_message.from.generation;
+        if peer_message.hops == 0 && !self.directory.get(&peer_message.src).is_some_and(holds) {
             return;
         }
-        match self.directory.get(&letter.dst).filter(|_| letter.hops < 2).copied() {
-            Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, letter }),
+        match self.directory.get(&peer_message.dst).filter(|_| peer_message.hops < 2).copied() {
+            Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, peer_message }),
             None => {
-                self.machine.letter(world.now, 0, letter, &mut self.out);
+                self.machine.route_peer_message(world.now, 0, peer_message, &mut self.out);
                 self.outputs(world);
             }
         }
@@ -459,15 +467,15 @@ impl Node {
                     self.end_peer(world, at.key);
                 }
             }
-            Delivery::PeerMessage { to, mut letter } => {
+            Delivery::PeerMessage { to, mut peer_message } => {
                 let is_here = self.peers.get(&to.key).is_some_and(|peer| peer.claim == Some(to.generation));
                 if is_here {
-                    if letter.kind != Kind::Expire {
-                        deliver(world, &letter.frame);
+                    if peer_message.kind != Kind::Expire {
+                        deliver(world, &peer_message.frame);
                     }
-                } else if letter.hops < 2 && letter.kind != Kind::Expire {
-                    letter.hops += 1;
-                    self.post(world, letter);
+                } else if peer_message.hops < 2 && peer_message.kind != Kind::Expire {
+                    peer_message.hops += 1;
+                    self.post(world, peer_message);
                 }
             }
             Delivery::Waiting { src, dst, number, .. } => {

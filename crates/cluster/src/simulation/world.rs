@@ -39,9 +39,9 @@ pub(super) struct World {
     nodes: Vec<Node>,
     tags: u32,
     traces: bool,
-    /// Letters by their texts: how often each was delivered.
+    /// Messages by their texts: how often each was delivered.
     pub(super) delivered: BTreeMap<String, u32>,
-    letters: u64,
+    peer_messages: u64,
 }
 
 pub(super) fn room(name: &str) -> RoomName {
@@ -68,7 +68,7 @@ impl World {
             tags: 0,
             traces,
             delivered: BTreeMap::new(),
-            letters: 0,
+            peer_messages: 0,
         }
     }
 
@@ -140,8 +140,8 @@ impl World {
                     5 => node.claim(self, id, token),
                     6 => node.release(self, random),
                     _ => {
-                        self.letters += 1;
-                        let text = format!("letter {}", self.letters);
+                        self.peer_messages += 1;
+                        let text = format!("peer_message {}", self.peer_messages);
                         node.send(self, random, to, text);
                     }
                 }
@@ -225,15 +225,15 @@ impl World {
 
     /// The store executes a call, and publishes what follows.
     pub(super) fn execute(&mut self, from: &mut Node, call: Call) -> Reply {
-        if let Call::Tell { from: owner, to, message } = call {
+        if let Call::SendDirect { from: owner, to, message } = call {
             let delay = self.delay();
             let others = self.nodes.iter_mut().chain(std::iter::once(&mut *from));
-            let heard: Vec<&mut Node> = others.filter(|node| node.tag == to && node.has_bus()).collect();
-            let count = heard.len() as u64;
-            for node in heard {
-                node.hear(delay, BusMessage::Told(owner, message.clone()));
+            let receivers: Vec<&mut Node> = others.filter(|node| node.tag == to && node.has_bus()).collect();
+            let count = receivers.len() as u64;
+            for node in receivers {
+                node.receive(delay, BusMessage::Direct(owner, message.clone()));
             }
-            return Reply::Told(count);
+            return Reply::Receivers(count);
         }
         let is_listed = matches!(
             call,
@@ -252,14 +252,14 @@ impl World {
 
     fn publish(&mut self, from: &mut Node, delta: &RoomDelta) {
         for index in 0..self.nodes.len() {
-            if self.nodes[index].hears(&delta.room) {
+            if self.nodes[index].is_subscribed(&delta.room) {
                 let delay = self.delay();
-                self.nodes[index].hear(delay, BusMessage::Changed(delta.clone()));
+                self.nodes[index].receive(delay, BusMessage::Changed(delta.clone()));
             }
         }
-        if from.hears(&delta.room) {
+        if from.is_subscribed(&delta.room) {
             let delay = self.delay();
-            from.hear(delay, BusMessage::Changed(delta.clone()));
+            from.receive(delay, BusMessage::Changed(delta.clone()));
         }
     }
 
@@ -308,6 +308,6 @@ impl World {
         let Reply::Users(listed, _) = self.model.execute(call, now).0 else { panic!("users") };
         let listed: BTreeSet<Address> = listed.into_iter().map(|(socket, _)| socket).collect();
         assert_eq!(listed, users, "the store's users");
-        assert!(self.delivered.values().all(|count| *count == 1), "a letter was delivered twice");
+        assert!(self.delivered.values().all(|count| *count == 1), "a peer_message was delivered twice");
     }
 }

@@ -3,10 +3,8 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use signalbox_cluster::{
-    BusDelivery, Delivery, DeliverySink, NodeTag, Owner, ShardId,
-    link::{Handler, Responder},
-};
+use signalbox_cluster::{BusDelivery, Delivery, DeliverySink, NodeTag, Owner, ShardId};
+use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
 
 use super::{Peering, SESSIONS};
@@ -54,7 +52,7 @@ impl DeliverySink for ClusterEvents {
         self.mailboxes.is_full(shard)
     }
 
-    fn heard(&self, delivery: BusDelivery) {
+    fn deliver_broadcast(&self, delivery: BusDelivery) {
         match BusMessage::decode(delivery.from.tag, &delivery.payload) {
             Ok(BusMessage::Broadcast(broadcast)) => {
                 let deliver = |shard| {

@@ -26,7 +26,7 @@ use std::{
 };
 
 use signalbox_cluster::{Cluster, NodeTag, Status};
-use signalbox_node_link::RemoteNode;
+use signalbox_node_link::{LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
 use self::{
@@ -58,6 +58,8 @@ const SESSIONS: u8 = 1;
 pub(crate) struct Peering {
     node: NodeTag,
     cluster: Arc<Cluster>,
+    /// The link to other nodes, once it is there.
+    link: LinkHandle,
     mailboxes: Arc<Mailboxes>,
     addresses: Arc<LocalAddresses>,
     lifecycle: Arc<Lifecycle>,
@@ -71,6 +73,7 @@ pub(crate) struct Peering {
 impl Peering {
     pub(crate) fn new(
         cluster: Arc<Cluster>,
+        link: LinkHandle,
         mailboxes: Arc<Mailboxes>,
         addresses: Arc<LocalAddresses>,
         lifecycle: Arc<Lifecycle>,
@@ -79,6 +82,7 @@ impl Peering {
         Self {
             node: addresses.node,
             cluster,
+            link,
             mailboxes,
             addresses,
             lifecycle,
@@ -99,7 +103,7 @@ impl Peering {
     fn is_known(&self, location: Location) -> bool {
         match location.node == self.node {
             true => usize::from(location.shard) < self.mailboxes.len(),
-            false => self.cluster.link().is_some() && self.cluster.peer(location.node).is_some(),
+            false => self.link.get().is_some() && self.cluster.link_addr(location.node).is_some(),
         }
     }
 

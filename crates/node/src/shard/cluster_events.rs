@@ -21,7 +21,7 @@ impl Shard {
                     self.room_changed(key, number, &change);
                 }
             }
-            Delivery::PeerMessage { to, letter } => self.peer_message_arrived(to, letter),
+            Delivery::PeerMessage { to, peer_message } => self.peer_message_arrived(to, peer_message),
             Delivery::Superseded(peer) => self.superseded(peer),
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.peer_message_waits(now, from, realm, src, dst, number);
@@ -65,7 +65,10 @@ impl Shard {
             (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 self.claimed(now, key, number, (realm, id), claimed);
             }
-            (Some(PendingRequest::Subscribe { sid, connection }), Delivery::RoomsSubscribed { is_live, .. }) => {
+            (
+                Some(PendingRequest::Subscribe { sid, connection }),
+                Delivery::RoomsSubscribed { is_live, .. },
+            ) => {
                 self.transfer_subscribed(sid, connection, is_live);
             }
             (Some(PendingRequest::Flush { sid, connection }), Delivery::OutgoingFlushed { .. }) => {

@@ -73,8 +73,6 @@ pub(crate) struct ShardContext {
     pub(crate) policy: Arc<dyn Policy>,
     /// Read for routes and the state of the cluster; what changes it is an effect.
     pub(crate) cluster: Arc<Cluster>,
-    /// The link to other nodes, once it is there.
-    pub(crate) link: LinkHandle,
     pub(crate) addresses: Arc<LocalAddresses>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) budget: Arc<MemoryBudget>,

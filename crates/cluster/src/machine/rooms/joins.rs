@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Heard, Join, Machine, Output, Outputs, Pending, SETTLE, State};
+use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Refused, Ticket},
     record::RoomName,
-    store::{Call, Reply, Wants},
+    store::{Call, Reply, SnapshotRequest},
 };
 
 impl Machine {
@@ -27,37 +27,37 @@ impl Machine {
         let (namespace, socket) = (join.room.namespace.clone(), join.record.socket);
         self.user_changed(now, namespace, socket, Some(join.record.profile.clone()), out);
         if !self.lease.is_valid(now) {
-            self.join_alone(join, out);
+            self.join_offline(join, out);
             return;
         }
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
-        if !self.lease.is_shared() || replica.heard == Heard::Yes {
+        if !self.lease.is_shared() || replica.subscription == Subscription::Active {
             self.put(join, out);
             return;
         }
-        if replica.heard == Heard::No {
-            replica.heard = Heard::Asked;
+        if replica.subscription == Subscription::Inactive {
+            replica.subscription = Subscription::Requested;
             out.push_back(Output::Subscribe(join.room.clone()));
         }
         replica.waits_since.get_or_insert(now);
         let room = join.room.clone();
         replica.joins.push(join);
-        self.rooms.attend(&room);
+        self.rooms.schedule(&room);
     }
 
     pub(super) fn put(&mut self, join: Join, out: &mut Outputs) {
         // From now on it is this node's own: should everything be written again before the answer comes, so is this.
         self.own.joined(&join.room, &join.record);
-        let wants = Wants::Since(self.rooms.stamp(&join.room));
+        let snapshot = SnapshotRequest::Since(self.rooms.room_version(&join.room));
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
-        out.push_back(Output::Call(Call::Put { owner, room, record, wants }, Pending::Join(join)));
+        out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, Pending::Join(join)));
     }
 
-    pub(super) fn put_or_join_alone(&mut self, now: Instant, join: Join, out: &mut Outputs) {
+    pub(super) fn put_or_join_offline(&mut self, now: Instant, join: Join, out: &mut Outputs) {
         if self.lease.is_valid(now) {
             self.put(join, out);
         } else {
-            self.join_alone(join, out);
+            self.join_offline(join, out);
         }
     }
 
@@ -68,20 +68,21 @@ impl Machine {
         reply: Reply,
         out: &mut Outputs,
     ) {
-        let Reply::Put { stamp, records } = reply else {
-            self.join_alone(join, out);
+        let Reply::Put { room_version, records } = reply else {
+            self.join_offline(join, out);
             return;
         };
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
-        let is_news = replica.state.as_ref().is_none_or(|state| state.stamp < stamp);
+        let is_news = replica.state.as_ref().is_none_or(|state| state.room_version < room_version);
         if let Some(records) = records.filter(|_| is_news) {
             // A room that was made anew has lost its records, which their nodes will write again.
-            let is_anew = replica.state.as_ref().is_some_and(|state| state.stamp.epoch != stamp.epoch);
-            let (own, settles) = (&self.own, is_anew || replica.settles_at.is_some());
-            let keeps = |socket| settles || own.is_member(&join.room, socket);
-            if replica.replace(&join.room, stamp, records, &keeps, out) && settles {
-                replica.settles_at.get_or_insert(now + SETTLE);
-                self.rooms.attend(&join.room);
+            let is_anew =
+                replica.state.as_ref().is_some_and(|state| state.room_version.epoch != room_version.epoch);
+            let (own, may_be_rewritten) = (&self.own, is_anew || replica.recheck_at.is_some());
+            let keeps = |socket| may_be_rewritten || own.is_member(&join.room, socket);
+            if replica.replace(&join.room, room_version, records, &keeps, out) && may_be_rewritten {
+                replica.recheck_at.get_or_insert(now + REWRITE_GRACE);
+                self.rooms.schedule(&join.room);
             }
         }
         self.answer_join(&join, out);
@@ -93,30 +94,33 @@ impl Machine {
         let mut members =
             if join.list { self.rooms.members(&join.room).unwrap_or_default() } else { Vec::new() };
         members.retain(|record| record.socket != socket);
-        let number = self.rooms.rooms.get(&join.room).map_or(0, |replica| replica.told);
-        let joined = Delivery::Joined { ticket: join.ticket, number, members };
+        let change_id = self.rooms.rooms.get(&join.room).map_or(0, |replica| replica.last_change);
+        let joined = Delivery::Joined { ticket: join.ticket, change_id, members };
         out.push_back(Output::Deliver(join.shard, joined));
     }
 
     /// The store is away: the join is this node's own affair until it is back.
-    pub(in crate::machine) fn join_alone(&mut self, join: Join, out: &mut Outputs) {
+    pub(in crate::machine) fn join_offline(&mut self, join: Join, out: &mut Outputs) {
         self.own.joined(&join.room, &join.record);
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
-        replica.state.get_or_insert_with(|| State { stamp: Default::default(), records: Default::default() });
-        replica.tell(&join.room, Change::Joined(join.record.clone()), out);
+        replica.state.get_or_insert_with(|| RoomState {
+            room_version: Default::default(),
+            records: Default::default(),
+        });
+        replica.apply_change(&join.room, Change::Joined(join.record.clone()), out);
         self.answer_join(&join, out);
     }
 
     /// The store was lost: joins that wait for the bus are done without it.
-    pub(in crate::machine) fn join_alone_all(&mut self, out: &mut Outputs) {
-        let rooms = self.rooms.attended.clone();
+    pub(in crate::machine) fn join_all_offline(&mut self, out: &mut Outputs) {
+        let rooms = self.rooms.scheduled.clone();
         for room in rooms {
             let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
             replica.waits_since = None;
             for join in std::mem::take(&mut replica.joins) {
-                self.join_alone(join, out);
+                self.join_offline(join, out);
             }
-            self.not_listened(&room, out);
+            self.fail_transfer_subscriptions(&room, out);
         }
     }
 
@@ -132,7 +136,7 @@ impl Machine {
             let call = Call::Remove { owner: self.owner(), room: room.clone(), socket };
             out.push_back(Output::Call(call, Pending::Leave { room, socket }));
         } else {
-            self.rooms.left_alone(&room, socket, out);
+            self.rooms.leave_offline(&room, socket, out);
         }
     }
 
@@ -152,6 +156,6 @@ impl Machine {
             return;
         }
         let call = Call::Records { room: room.clone() };
-        out.push_back(Output::Call(call, Pending::Members { shard, ticket, room }));
+        out.push_back(Output::Call(call, Pending::ListMembers { shard, ticket, room }));
     }
 }

@@ -1,0 +1,40 @@
+//! Where Redis is, and how it is talked to: one server at a time, or the masters of a Redis Cluster.
+
+use std::sync::Arc;
+
+use super::{
+    CannotConnect,
+    cluster::{self, Topology},
+    single_server::SingleServer,
+};
+
+/// A store in Redis.
+pub(super) enum Backend {
+    Single(Arc<SingleServer>),
+    Cluster(Arc<Topology>),
+}
+
+impl Backend {
+    pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
+        match cluster::Url::parse(url) {
+            Some(url) => Ok(Self::Cluster(Arc::new(Topology::new(url?)))),
+            None => Ok(Self::Single(Arc::new(SingleServer::new(url)?))),
+        }
+    }
+
+    /// What publishes a message: in a Redis Cluster it stays with the masters that own its channel's slot.
+    pub(super) fn publish(&self) -> &'static str {
+        match self {
+            Self::Single(_) => "PUBLISH",
+            Self::Cluster(_) => "SPUBLISH",
+        }
+    }
+
+    /// Host and port of a server of it, to find out from which address of this machine it is reached.
+    pub(super) fn address(&self) -> Option<(String, u16)> {
+        match self {
+            Self::Single(single_server) => single_server.address(),
+            Self::Cluster(topology) => topology.address(),
+        }
+    }
+}

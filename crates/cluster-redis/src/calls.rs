@@ -1,0 +1,552 @@
+//! Calls as commands, and what Redis answers as replies. Nothing that is read back is trusted: another program may write there.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use redis::{Cmd, Value, cmd};
+use signalbox_websocket::Frame;
+use subtle::ConstantTimeEq as _;
+
+use super::{
+    keys::{Keys, owner_bytes, read_owner},
+    scripts::{Invocation, Scripts},
+    wire,
+};
+use signalbox_cluster::{
+    address::{Address, NodeTag, Owner},
+    command::{Holder, PeerAt, RealmId},
+    model::{
+        LEASE,
+        nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
+        users::PAGE,
+    },
+    partition::{self, PARTITIONS},
+    record::{Record, RoomName},
+    store::{Call, ClaimRank, HeartbeatReply, Reply, RoomVersion, SnapshotRequest, TakeoverNotice},
+};
+
+/// Bytes of a claim that say who holds it.
+const HOLDER: usize = 25;
+/// Entries that are reaped with one call.
+const REAP: usize = 500;
+
+/// What every call needs to know.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) keys: Keys,
+    pub(super) scripts: Scripts,
+    pub(super) realms: Vec<String>,
+    /// How long a message may wait, in milliseconds; its sender is told earlier.
+    pub(super) expire_timeout_ms: u128,
+    /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
+    pub(super) publish: &'static str,
+}
+
+/// What a peer's claim begins with: owner, shard, key.
+fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
+    let mut head = owner_bytes(owner).to_vec();
+    head.push(at.shard);
+    head.extend_from_slice(&at.key.to_be_bytes());
+    head
+}
+
+/// The first 25 bytes of a claim.
+fn holder_bytes(holder: Holder) -> Vec<u8> {
+    let mut bytes = claim_head(holder.owner, holder.at);
+    bytes.extend_from_slice(&holder.at.generation.to_be_bytes());
+    bytes
+}
+
+/// Reads the first 25 bytes of a claim.
+fn read_holder(claim: &[u8]) -> Option<Holder> {
+    let at = PeerAt {
+        shard: *claim.get(12)?,
+        key: u32::from_be_bytes(claim.get(13..17)?.try_into().ok()?),
+        generation: u64::from_be_bytes(claim.get(17..25)?.try_into().ok()?),
+    };
+    Some(Holder { owner: read_owner(claim)?, at })
+}
+
+fn entry(kind: &str, first: &str, rest: &[u8]) -> Vec<u8> {
+    [kind.as_bytes(), b"\0", first.as_bytes(), b"\0", rest].concat()
+}
+
+fn room_entry(room: &RoomName, socket: Address) -> Vec<u8> {
+    let rest = [room.name.as_bytes(), b"\0", socket.written().as_bytes()].concat();
+    entry("r", &room.namespace, &rest)
+}
+
+/// A waiting message: whether it is binary, and its payload.
+fn peer_message_bytes(frame: &Frame) -> Vec<u8> {
+    let mut bytes = vec![u8::from(frame.is_binary())];
+    bytes.extend_from_slice(frame.payload());
+    bytes
+}
+
+fn read_peer_message(bytes: &[u8]) -> Option<Frame> {
+    let src = usize::from(u16::from_be_bytes(bytes.get(..2)?.try_into().ok()?));
+    let (is_binary, payload) = bytes.get(2 + src..)?.split_first()?;
+    match std::str::from_utf8(payload) {
+        Ok(text) if *is_binary == 0 => Some(Frame::text(text)),
+        _ => Some(Frame::binary(payload)),
+    }
+}
+
+impl Context {
+    fn realm(&self, realm: RealmId) -> &str {
+        self.realms.get(usize::from(realm)).map_or("", String::as_str)
+    }
+
+    /// The commands of a call, one or more; all are of one partition, but those of a listing.
+    pub(super) fn commands(&self, call: &Call) -> Vec<Cmd> {
+        let one = |invocation: Invocation| vec![invocation.command()];
+        let Self { keys, scripts, .. } = self;
+        match call {
+            Call::Claim { owner, at, realm, id, token, full } => {
+                let realm = self.realm(*realm);
+                let claim = self.claim(&scripts.claim, *owner, realm, id);
+                one(claim.arg(claim_head(*owner, *at)).arg(&**token).switch(*full))
+            }
+            Call::Reclaim { owner, at, realm, id, token, rank } => {
+                let realm = self.realm(*realm);
+                let mut claim = holder_bytes(Holder { owner: *owner, at: *at });
+                claim.push(match rank {
+                    ClaimRank::Granted => 0,
+                    ClaimRank::Expired => 1,
+                    ClaimRank::Offline => 2,
+                });
+                claim.extend_from_slice(token.as_bytes());
+                one(self.claim(&scripts.reclaim, *owner, realm, id).arg(claim))
+            }
+            Call::Release { owner, realm, id, generation } => {
+                let realm = self.realm(*realm);
+                let partition = partition::of_peer(realm, id);
+                one(Invocation::of(&scripts.release)
+                    .key(keys.claims(partition, realm))
+                    .arg(keys.base(partition))
+                    .arg(&**id)
+                    .arg(entry("c", realm, id.as_bytes()))
+                    .arg(generation.to_be_bytes())
+                    .arg(owner.tag.0.to_be_bytes()))
+            }
+            Call::DeliverOrQueue { peer_message, token, forced } => {
+                let realm = self.realm(peer_message.realm);
+                let partition = partition::of_peer(realm, &peer_message.dst);
+                one(Invocation::of(&scripts.deliver)
+                    .key(keys.claims(partition, realm))
+                    .key(keys.queue(realm, &peer_message.dst))
+                    .key(keys.waits(realm, &peer_message.dst))
+                    .key(keys.numbers(partition))
+                    .arg(&*peer_message.dst)
+                    .switch(*forced)
+                    .arg(&*peer_message.src)
+                    .arg(peer_message_bytes(&peer_message.frame))
+                    .arg(&**token)
+                    .number(2 * self.expire_timeout_ms)
+                    .switch(peer_message.kind.is_queued())
+                    .number(signalbox_peerserver::queue::MAX_MESSAGES)
+                    .number(signalbox_peerserver::queue::MAX_BYTES))
+            }
+            Call::Expire { realm, src, dst, number } => {
+                let realm = self.realm(*realm);
+                one(Invocation::of(&scripts.expire)
+                    .key(keys.queue(realm, dst))
+                    .key(keys.waits(realm, dst))
+                    .arg(&**src)
+                    .number(number))
+            }
+            Call::FindPeer { realm, id, .. } => {
+                let realm = self.realm(*realm);
+                let mut get = cmd("HGET");
+                get.arg(&keys.claims(partition::of_peer(realm, id), realm)[..]).arg(&**id);
+                vec![get]
+            }
+            Call::Peers { realm } => {
+                let list = |partition| {
+                    let mut list = cmd("HKEYS");
+                    list.arg(&keys.claims(partition as u8, self.realm(*realm))[..]);
+                    list
+                };
+                (0..PARTITIONS).map(list).collect()
+            }
+            Call::Put { owner, room, record, snapshot } => {
+                one(self.put(*owner, room, record, None, *snapshot))
+            }
+            Call::Rehome { owner, from, room, record } => {
+                one(self.put(*owner, room, record, Some(*from), SnapshotRequest::None(None)))
+            }
+            Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
+                .key(keys.room(room))
+                .arg(keys.base(partition::of_room(room)))
+                .arg(self.publish)
+                .arg(keys.room_channel(room))
+                .arg(&*socket.written())
+                .arg(room_entry(room, *socket))
+                .arg(owner.tag.0.to_be_bytes())),
+            Call::Records { room } => {
+                let mut all = cmd("HGETALL");
+                all.arg(&keys.room(room)[..]);
+                vec![all]
+            }
+            Call::PutUsers { owner, partition, puts, removes } => {
+                let put = puts.iter().map(|(namespace, _, _)| namespace);
+                let mut namespaces: Vec<_> = put.chain(removes.iter().map(|(gone, _)| gone)).collect();
+                namespaces.sort_unstable();
+                namespaces.dedup();
+                let mut users = Invocation::of(&scripts.users)
+                    .key(keys.index(*partition, *owner))
+                    .key(keys.owners(*partition));
+                for namespace in namespaces {
+                    users =
+                        users.key(keys.users(*partition, namespace)).key(keys.order(*partition, namespace));
+                }
+                users = users.arg(keys.base(*partition)).arg(owner_bytes(*owner)).number(puts.len());
+                for (namespace, socket, profile) in puts {
+                    users = users.arg(&**namespace).arg(socket.as_bytes()).arg(&**profile);
+                }
+                for (namespace, socket) in removes {
+                    users = users.arg(&**namespace).arg(socket.as_bytes());
+                }
+                one(users)
+            }
+            Call::Users { .. } => Vec::new(),
+            Call::FindUser { namespace, socket } => {
+                let mut get = cmd("HGET");
+                let users = keys.users(partition::of_user(*socket), namespace);
+                get.arg(&users[..]).arg(&socket.as_bytes()[..]);
+                vec![get]
+            }
+            Call::Heartbeat { owner, joins, node, counters, reaps } => {
+                let send_heartbeat = self
+                    .nodes(&scripts.heartbeat)
+                    .arg(owner_bytes(*owner))
+                    .switch(*joins)
+                    .arg(wire::encode_node_info(node))
+                    .number(counters.claims)
+                    .switch(*reaps)
+                    .number(LEASE.as_millis())
+                    .number(REAPING.as_millis())
+                    .number(REMEMBERED.as_millis())
+                    .number(AT_ONCE)
+                    .number(SWEEP.as_millis());
+                let mut info = cmd("INFO");
+                info.arg("server");
+                vec![send_heartbeat.command(), info]
+            }
+            Call::Nodes => {
+                let mut all = cmd("HVALS");
+                all.arg(&keys.nodes("i")[..]);
+                vec![all]
+            }
+            Call::Flush => vec![cmd("PING")],
+            Call::Leave { owner } => one(self.nodes(&scripts.leave).arg(owner_bytes(*owner))),
+            Call::Reap { owner, partition } => one(Invocation::of(&scripts.reap)
+                .key(keys.index(*partition, *owner))
+                .key(keys.owners(*partition))
+                .key(keys.notices(*partition, *owner))
+                .arg(keys.base(*partition))
+                .arg(self.publish)
+                .arg(owner_bytes(*owner))
+                .number(REAP)),
+            Call::Acknowledge(TakeoverNotice { by, realm, id, old }) => {
+                let realm = self.realm(*realm);
+                let notices = self.keys.notices(partition::of_peer(realm, id), *by);
+                let mut remove = cmd("SREM");
+                let entry = [realm.as_bytes(), b"\0", id.as_bytes(), &holder_bytes(*old)].concat();
+                remove.arg(&notices[..]).arg(entry);
+                vec![remove]
+            }
+            Call::Owners => {
+                let list = |partition| {
+                    let mut list = cmd("SMEMBERS");
+                    list.arg(&keys.owners(partition as u8)[..]);
+                    list
+                };
+                (0..PARTITIONS).map(list).collect()
+            }
+            Call::MarkDead { by, owners } => {
+                let mark_dead = self.nodes(&scripts.mark_dead).arg(owner_bytes(*by));
+                one(owners.iter().fold(mark_dead, |mark_dead, owner| mark_dead.arg(owner_bytes(*owner))))
+            }
+            Call::SendDirect { from, to, message } => {
+                vec![
+                    self.publish(&keys.node_channel(*to), &wire::encode_direct(&self.realms, *from, message)),
+                ]
+            }
+        }
+    }
+
+    fn claim(&self, script: &redis::Script, owner: Owner, realm: &str, id: &str) -> Invocation {
+        let partition = partition::of_peer(realm, id);
+        Invocation::of(script)
+            .key(self.keys.claims(partition, realm))
+            .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
+            .key(self.keys.notices(partition, owner))
+            .key(self.keys.queue(realm, id))
+            .key(self.keys.waits(realm, id))
+            .arg(self.keys.base(partition))
+            .arg(id)
+            .arg(entry("c", realm, id.as_bytes()))
+    }
+
+    fn put(
+        &self,
+        owner: Owner,
+        room: &RoomName,
+        record: &Record,
+        from: Option<NodeTag>,
+        snapshot: SnapshotRequest,
+    ) -> Invocation {
+        let partition = partition::of_room(room);
+        let known = snapshot.known().unwrap_or_default();
+        Invocation::of(&self.scripts.put)
+            .key(self.keys.room(room))
+            .key(self.keys.index(partition, owner))
+            .key(self.keys.owners(partition))
+            .arg(self.keys.base(partition))
+            .arg(self.publish)
+            .arg(self.keys.room_channel(room))
+            .arg(&*record.socket.written())
+            .arg(room_entry(room, record.socket))
+            .arg(owner_bytes(owner))
+            .arg(wire::encode_record(record))
+            .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
+            .switch(matches!(snapshot, SnapshotRequest::Since(_)))
+            .number(known.epoch)
+            .number(known.version)
+    }
+
+    fn nodes(&self, script: &redis::Script) -> Invocation {
+        let keys = ["l", "i", "k", "s", "v", "b", "o", "w"].map(|what| self.keys.nodes(what));
+        keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// A realm, a zero, an id, and who lost it, as `reap.lua` gives it.
+    fn read_notice(&self, by: Owner, notice: &[u8]) -> Option<TakeoverNotice> {
+        let (name, old) = notice.split_at_checked(notice.len().checked_sub(HOLDER)?)?;
+        let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
+        let realm = self.realms.iter().position(|known| known == realm)? as RealmId;
+        Some(TakeoverNotice { by, realm, id: id.into(), old: read_holder(old)? })
+    }
+
+    /// A message to a channel.
+    pub(super) fn publish(&self, channel: &[u8], message: &[u8]) -> Cmd {
+        let mut publish = cmd(self.publish);
+        publish.arg(channel).arg(message);
+        publish
+    }
+
+    /// A page of the users of one partition, behind `after`.
+    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>) -> Cmd {
+        let from = match after {
+            Some(after) => [b"(", &after.as_bytes()[..]].concat(),
+            None => b"-".to_vec(),
+        };
+        Invocation::of(&self.scripts.page)
+            .key(self.keys.users(partition, namespace))
+            .key(self.keys.order(partition, namespace))
+            .arg(from)
+            .number(PAGE + 1)
+            .command()
+    }
+
+    /// What came back for a call. What cannot be read counts as not there.
+    pub(super) fn reply(&self, call: Call, values: Vec<Value>) -> Reply {
+        let mut values = values.into_iter();
+        let mut first = || values.next().unwrap_or(Value::Nil);
+        match call {
+            Call::Claim { .. } => granted(list(first())).unwrap_or(Reply::Taken),
+            Call::Reclaim { .. } => kept(list(first())),
+            Call::DeliverOrQueue { peer_message, .. } => {
+                let mut parts = list(first()).into_iter();
+                let kind = text(parts.next());
+                match kind.as_deref() {
+                    Some("holder") => {
+                        match parts.next().and_then(bytes).and_then(|claim| read_holder(&claim)) {
+                            Some(holder) => Reply::Holder(holder, peer_message),
+                            None => Reply::Dropped { overflow: true },
+                        }
+                    }
+                    Some("queued") => {
+                        let opened = text(parts.next()).and_then(|number| number.parse().ok());
+                        let kept = matches!(parts.next(), Some(Value::Int(1)));
+                        Reply::Queued { peer_message, opened, kept }
+                    }
+                    _ => Reply::Dropped { overflow: false },
+                }
+            }
+            Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },
+            Call::FindPeer { token, .. } => {
+                let claim = bytes(first()).filter(|claim| {
+                    claim.get(26..).is_some_and(|known| known.ct_eq(token.as_bytes()).into())
+                });
+                Reply::Peer(claim.and_then(|claim| read_holder(&claim)))
+            }
+            Call::Peers { .. } => {
+                let ids = std::iter::once(first()).chain(values).flat_map(list);
+                Reply::Peers(ids.filter_map(|id| text(Some(id)).map(Into::into)).collect())
+            }
+            Call::Put { .. } => {
+                let mut parts = list(first()).into_iter();
+                let mut number = || text(parts.next())?.parse().ok();
+                let room_version =
+                    number().zip(number()).map(|(epoch, version)| RoomVersion { epoch, version });
+                let records = parts.next().map(|all| records(list(all)).1);
+                match room_version {
+                    Some(room_version) => Reply::Put { room_version, records },
+                    None => Reply::Failed { may_have_run: true },
+                }
+            }
+            Call::Records { .. } => {
+                let (room_version, records) = records(list(first()));
+                Reply::Records { room_version, records }
+            }
+            Call::FindUser { .. } => {
+                Reply::User(bytes(first()).and_then(|user| read_owner(&user)).map(|owner| owner.tag))
+            }
+            Call::Heartbeat { .. } => {
+                let send_heartbeat = list(first());
+                match heartbeat_reply(send_heartbeat, text(values.next())) {
+                    Some(pulse) => Reply::Heartbeat(pulse),
+                    None => Reply::Failed { may_have_run: true },
+                }
+            }
+            Call::Nodes => {
+                let nodes = list(first()).into_iter().filter_map(bytes);
+                Reply::Nodes(nodes.filter_map(|node| wire::decode_node_info(&node)).collect())
+            }
+            Call::Reap { owner, .. } => {
+                let notices = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
+                let notices = notices.filter_map(bytes).filter_map(|notice| self.read_notice(owner, &notice));
+                Reply::Reaped(notices.collect())
+            }
+            Call::Owners => {
+                let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
+                let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();
+                Reply::Owners(owners.into_iter().collect())
+            }
+            Call::SendDirect { .. } => match first() {
+                Value::Int(heard) => Reply::Receivers(heard.max(0) as u64),
+                // By whom is not known, perhaps by nobody.
+                Value::Nil => Reply::Receivers(1),
+                _ => Reply::Receivers(0),
+            },
+            Call::Release { .. }
+            | Call::Rehome { .. }
+            | Call::Remove { .. }
+            | Call::PutUsers { .. }
+            | Call::Users { .. }
+            | Call::Leave { .. }
+            | Call::Flush
+            | Call::Acknowledge(_)
+            | Call::MarkDead { .. } => Reply::Done,
+        }
+    }
+}
+
+/// Whether a call that reaps has left something.
+pub(super) fn has_more_to_reap(values: &[Value]) -> bool {
+    let Some(Value::Array(parts)) = values.first() else { return false };
+    matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
+}
+
+fn list(value: Value) -> Vec<Value> {
+    match value {
+        Value::Array(values) | Value::Set(values) => values,
+        Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::VerbatimString { text, .. } => Some(text.into_bytes()),
+        _ => None,
+    }
+}
+
+fn text(value: Option<Value>) -> Option<String> {
+    String::from_utf8(value.and_then(bytes)?).ok()
+}
+
+fn peer_messages(value: Option<Value>) -> Vec<Frame> {
+    let peer_messages = value.map(list).unwrap_or_default().into_iter();
+    peer_messages.filter_map(bytes).filter_map(|peer_message| read_peer_message(&peer_message)).collect()
+}
+
+fn granted(parts: Vec<Value>) -> Option<Reply> {
+    let mut parts = parts.into_iter();
+    match text(parts.next())?.as_str() {
+        "granted" => {
+            let generation = u64::from_be_bytes(bytes(parts.next()?)?.try_into().ok()?);
+            let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
+            Some(Reply::Granted { generation, superseded, waiting: peer_messages(parts.next()) })
+        }
+        "full" => Some(Reply::LimitReached),
+        _ => None,
+    }
+}
+
+fn kept(parts: Vec<Value>) -> Reply {
+    let mut parts = parts.into_iter();
+    if text(parts.next()).as_deref() != Some("kept") {
+        return Reply::Taken;
+    }
+    let superseded = parts.next().and_then(bytes).and_then(|claim| read_holder(&claim));
+    Reply::Kept { superseded, waiting: peer_messages(parts.next()) }
+}
+
+/// A room as HGETALL gives it.
+fn records(parts: Vec<Value>) -> (Option<RoomVersion>, Vec<Arc<Record>>) {
+    let (mut epoch, mut version, mut records) = (None, None, Vec::new());
+    let mut parts = parts.into_iter();
+    while let (Some(field), Some(value)) = (parts.next(), parts.next()) {
+        match (bytes(field).as_deref(), value) {
+            (Some(b"#e"), value) => epoch = text(Some(value)).and_then(|epoch| epoch.parse().ok()),
+            (Some(b"#v"), value) => version = text(Some(value)).and_then(|version| version.parse().ok()),
+            (Some(_), value) => {
+                let record = bytes(value).and_then(|value| wire::decode_record(value.get(12..)?));
+                records.extend(record.map(Arc::new));
+            }
+            _ => {}
+        }
+    }
+    // The same order on every node.
+    records.sort_unstable_by_key(|record| record.socket);
+    (epoch.zip(version).map(|(epoch, version)| RoomVersion { epoch, version }), records)
+}
+
+/// Users as `page.lua` gives them.
+pub(super) fn users(value: Value) -> Vec<(Address, Arc<str>)> {
+    let mut parts = list(value).into_iter();
+    let sockets = parts.next().map(list).unwrap_or_default();
+    let users = parts.next().map(list).unwrap_or_default();
+    let read = |(socket, user): (Value, Value)| {
+        let socket = Address::from_bytes(bytes(socket)?.try_into().ok()?);
+        let profile = String::from_utf8(bytes(user)?.get(12..)?.to_vec()).ok()?;
+        Some((socket, profile.into()))
+    };
+    sockets.into_iter().zip(users).filter_map(read).collect()
+}
+
+fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatReply> {
+    let mut parts = parts.into_iter();
+    let Some(Value::Int(renewed)) = parts.next() else { return None };
+    let membership = text(parts.next())?.parse().ok()?;
+    let claims: i64 = text(parts.next())?.parse().ok()?;
+    let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
+    let expired = expired.filter_map(|owner| read_owner(&owner)).collect();
+    let sweeps = matches!(parts.next(), Some(Value::Int(1)));
+    let info = info.unwrap_or_default();
+    let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+    Some(HeartbeatReply {
+        renewed: renewed == 1,
+        run_id: run_id.into(),
+        membership,
+        claims: claims.max(0) as u64,
+        expired,
+        sweeps,
+    })
+}

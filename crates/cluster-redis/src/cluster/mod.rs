@@ -1,0 +1,27 @@
+//! A Redis Cluster: every partition's keys and channels are on the master that owns its slot.
+//!
+//! - `url`: where it is looked for.
+//! - `slot_map`: which master owns which slot, merged from the views of the nodes.
+//! - `topology`: the slot map in use, and connections to the nodes.
+//! - `flush_detector`: finds out that a master was flushed.
+//! - `router`: commands, each to the master of its slot, in the order of their partition.
+//! - `subscription_manager`: the wanted channels, each subscribed at the master of its slot; `master_subscriber`: the connection to
+//!   one of them.
+//!
+//! A master that does not own a slot (any more) refuses what is asked of it, and says so without having done anything: the table
+//! is made anew, and it is asked again of the one that does. What nobody answered is never asked again.
+
+mod flush_detector;
+mod master_subscriber;
+mod router;
+mod slot_map;
+mod subscription_manager;
+mod topology;
+mod url;
+
+pub(super) use self::{
+    router::Router,
+    subscription_manager::run,
+    topology::Topology,
+    url::{Address, Url},
+};

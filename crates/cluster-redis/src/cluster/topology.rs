@@ -1,0 +1,181 @@
+//! The nodes of a Redis Cluster: which of them own what, as far as is known, and connections to them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use deadpool_redis::Pool;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use parking_lot::Mutex;
+use redis::{
+    AsyncConnectionConfig, Client, PushInfo, RedisError, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    super::{
+        CONNECT, RESPONSE,
+        single_server::{Connection, pool},
+    },
+    slot_map::{NodeView, SlotMap},
+    url::{Address, Url},
+};
+
+/// Nodes that are asked for their view at once.
+const ASKED: usize = 16;
+/// How long the others may take once one has given its view: a node that is gone does not answer at all.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// The nodes of a Redis Cluster.
+pub(in super::super) struct Topology {
+    url: Url,
+    slot_map: watch::Sender<Arc<SlotMap>>,
+    /// When the nodes were last asked for their views.
+    asked: tokio::sync::Mutex<Option<Instant>>,
+    pools: Mutex<AHashMap<Address, Pool>>,
+    /// A node was asked that is none of a Redis Cluster.
+    has_warned: AtomicBool,
+}
+
+impl Topology {
+    pub(in super::super) fn new(url: Url) -> Self {
+        let slot_map = watch::Sender::new(Arc::new(SlotMap::empty()));
+        let (asked, pools) = (tokio::sync::Mutex::default(), Mutex::default());
+        Self { url, slot_map, asked, pools, has_warned: AtomicBool::new(false) }
+    }
+
+    /// Host and port of one of the nodes.
+    pub(in super::super) fn address(&self) -> Option<(String, u16)> {
+        self.url.seeds.first().map(|seed| (seed.host.clone(), seed.port))
+    }
+
+    /// Who owns what, as far as is known.
+    pub(super) fn slot_map(&self) -> Arc<SlotMap> {
+        self.slot_map.borrow().clone()
+    }
+
+    /// Tells when that changes.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<SlotMap>> {
+        self.slot_map.subscribe()
+    }
+
+    /// Asks the nodes who owns what, unless they were asked since something was found to be wrong.
+    pub(super) async fn refresh(&self, noticed: Instant) {
+        let mut asked = self.asked.lock().await;
+        if asked.is_some_and(|asked| asked >= noticed) {
+            return;
+        }
+        let now = Instant::now();
+        let views = self.views().await;
+        *asked = Some(now);
+        if views.is_empty() {
+            return;
+        }
+        let slot_map = SlotMap::of(&views);
+        let has_changed = self.slot_map.send_if_modified(|known| {
+            let has_changed = **known != slot_map;
+            if has_changed {
+                *known = Arc::new(slot_map);
+            }
+            has_changed
+        });
+        if has_changed {
+            let slot_map = self.slot_map();
+            let masters: Vec<String> =
+                slot_map.masters.iter().map(|master| master.address.to_string()).collect();
+            tracing::info!(
+                ?masters,
+                is_whole = slot_map.is_whole(),
+                "the topology of the Redis Cluster has changed"
+            );
+            // Its seeds may be all that is left of it.
+            let is_there =
+                |address: &Address| slot_map.nodes.contains(address) || self.url.seeds.contains(address);
+            self.pools.lock().retain(|address, _| is_there(address));
+        }
+    }
+
+    async fn views(&self) -> Vec<NodeView> {
+        let slot_map = self.slot_map();
+        let masters = slot_map.masters.iter().map(|master| &master.address);
+        let mut nodes: Vec<&Address> = Vec::new();
+        for node in masters.chain(&slot_map.nodes).chain(&self.url.seeds) {
+            if !nodes.contains(&node) && nodes.len() < ASKED {
+                nodes.push(node);
+            }
+        }
+        let mut answers: FuturesUnordered<_> = nodes.into_iter().map(|node| self.view(node)).collect();
+        let mut views = Vec::new();
+        // The first may take as long as it takes to connect; then the others have a little time.
+        while let Ok(Some(answer)) =
+            timeout(if views.is_empty() { 3 * CONNECT } else { GRACE }, answers.next()).await
+        {
+            views.extend(answer);
+        }
+        views
+    }
+
+    /// What one node says of the cluster.
+    async fn view(&self, node: &Address) -> Option<NodeView> {
+        let mut connection = self.connection(node).await.ok()?;
+        let mut nodes = redis::cmd("CLUSTER");
+        nodes.arg("NODES");
+        let text = match connection.req_packed_command(&nodes).await {
+            Ok(Value::BulkString(text)) => String::from_utf8(text).ok()?,
+            Ok(Value::VerbatimString { text, .. }) => text,
+            Ok(Value::ServerError(error)) => {
+                // Once, not whenever it is tried again.
+                if !self.has_warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%node, ?error, "the node does not belong to a Redis Cluster");
+                }
+                return None;
+            }
+            _ => {
+                connection.discard();
+                return None;
+            }
+        };
+        Some(NodeView::read(&text, node, self.url.is_encrypted()))
+    }
+
+    /// A connection to a node, for commands.
+    pub(in super::super) async fn connection(&self, node: &Address) -> Result<Connection, String> {
+        let pool = self.pool(node)?;
+        let mut connection = pool.get().await.map_err(|error| error.to_string())?;
+        connection.set_response_timeout(RESPONSE);
+        Ok(Connection::Server(connection))
+    }
+
+    fn pool(&self, node: &Address) -> Result<Pool, String> {
+        let mut pools = self.pools.lock();
+        if let Some(pool) = pools.get(node) {
+            return Ok(pool.clone());
+        }
+        let made = pool(self.url.node(node).map_err(|error| error.to_string())?)?;
+        pools.insert(node.clone(), made.clone());
+        Ok(made)
+    }
+
+    /// A connection to a node that hears channels; what it hears goes to `heard`.
+    pub(super) async fn subscriber(
+        &self,
+        node: &Address,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(RESPONSE))
+            .set_push_sender(move |info| -> Result<(), std::convert::Infallible> {
+                on_push(info);
+                Ok(())
+            });
+        let client = Client::open(self.url.subscriber(node)?)?;
+        client.get_multiplexed_async_connection_with_config(&config).await
+    }
+}

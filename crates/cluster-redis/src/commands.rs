@@ -1,0 +1,67 @@
+//! Commands on their way to Redis and what may have become of them.
+
+use std::sync::Arc;
+
+use redis::{Cmd, Value};
+
+use super::{backend::Backend, calls::Context, cluster::Router, connection::RedisConnection};
+
+/// The store did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommandError {
+    /// Whether it may have done what it was asked.
+    pub(super) may_have_run: bool,
+}
+
+/// Connections for commands, held for as long as they work. What is sent through it keeps its order; in a Redis Cluster, its
+/// order within each partition.
+pub(super) enum Commands {
+    Single(RedisConnection),
+    Cluster(Router),
+}
+
+impl Commands {
+    pub(super) fn new(backend: &Backend, context: Arc<Context>) -> Self {
+        match backend {
+            Backend::Single(single_server) => {
+                Self::Single(RedisConnection::to_server(single_server.clone(), context))
+            }
+            Backend::Cluster(topology) => Self::Cluster(Router::new(topology.clone(), context)),
+        }
+    }
+
+    /// Makes calls in their order, pipelined; an answer for each. No command is ever sent twice that may have been executed.
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, CommandError>> {
+        match self {
+            Self::Single(connection) => match connection.send(&commands).await {
+                Ok(values) => values.into_iter().map(Ok).collect(),
+                Err(lost) => vec![Err(lost); commands.len()],
+            },
+            Self::Cluster(router) => router.send(commands).await,
+        }
+    }
+}
+
+/// All answers; if one is lost, all are.
+pub(super) fn all(answers: Vec<Result<Value, CommandError>>) -> Result<Vec<Value>, CommandError> {
+    let may_have_run =
+        answers.iter().any(|answer| matches!(answer, Err(CommandError { may_have_run: true })));
+    answers.into_iter().collect::<Result<_, _>>().map_err(|_| CommandError { may_have_run })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_have_been_done_in_part_may_have_been_done() {
+        let (done, not, maybe) = (
+            Ok(Value::Okay),
+            Err(CommandError { may_have_run: false }),
+            Err(CommandError { may_have_run: true }),
+        );
+        assert_eq!(all(vec![done.clone(), done.clone()]), Ok(vec![Value::Okay; 2]));
+        assert_eq!(all(vec![done.clone(), not.clone()]), Err(CommandError { may_have_run: false }));
+        assert_eq!(all(vec![not, maybe, done]), Err(CommandError { may_have_run: true }));
+    }
+}

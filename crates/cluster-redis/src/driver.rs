@@ -1,0 +1,69 @@
+//! What the cluster asks of its driver, put into a queue for the driver's thread.
+
+use bytes::Bytes;
+use signalbox_cluster::{
+    Owner, RoomName,
+    driver::{CallToken, Driver, DriverEnded},
+    store::Call,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// What the cluster asks for.
+#[derive(Debug)]
+pub(super) enum DriverCommand {
+    /// Make this call.
+    Call(Box<(Call, CallToken)>),
+    /// Subscribe a room's channel.
+    Subscribe(RoomName),
+    /// Unsubscribe it.
+    Unsubscribe(RoomName),
+    /// Publish a broadcast to a room, or to all nodes.
+    Publish { from: Owner, room: Option<RoomName>, payload: Bytes },
+    /// End, once everything before this is done.
+    End(DriverEnded),
+}
+
+/// The cluster's end of the queue. It has no bound: what is in it results from commands that shards were allowed to submit.
+pub(super) struct RedisDriver {
+    commands: UnboundedSender<DriverCommand>,
+}
+
+impl RedisDriver {
+    pub(super) fn new() -> (Self, UnboundedReceiver<DriverCommand>) {
+        let (commands, receiver) = unbounded_channel();
+        (Self { commands }, receiver)
+    }
+
+    fn command(&self, command: DriverCommand) {
+        // The thread has ended only when the node stops.
+        let _ = self.commands.send(command);
+    }
+}
+
+impl Driver for RedisDriver {
+    fn call(&self, call: Call, token: CallToken) -> Result<(), Box<CallToken>> {
+        match self.commands.send(DriverCommand::Call(Box::new((call, token)))) {
+            Err(refused) => match refused.0 {
+                DriverCommand::Call(call) => Err(Box::new(call.1)),
+                _ => Ok(()),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn subscribe(&self, room: RoomName) {
+        self.command(DriverCommand::Subscribe(room));
+    }
+
+    fn unsubscribe(&self, room: RoomName) {
+        self.command(DriverCommand::Unsubscribe(room));
+    }
+
+    fn publish(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
+        self.command(DriverCommand::Publish { from, room, payload });
+    }
+
+    fn end(&self, ended: DriverEnded) {
+        self.command(DriverCommand::End(ended));
+    }
+}

@@ -1,0 +1,182 @@
+//! The cluster's driver for a store in Redis: it makes the calls of a [`Cluster`], and gives back what is published.
+//!
+//! In the order that data flows:
+//!
+//! - `driver`: what the cluster asks for, put into a queue.
+//! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
+//! - `calls`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
+//!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
+//!   messages.
+//! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a Redis
+//!   Cluster.
+//! - `commands`: commands on their way, and what may have become of them; `connection`: one connection to one server.
+//! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to the
+//!   cluster.
+//! - `link`: the node link's address and secret, which nodes share through Redis.
+//!
+//! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
+
+mod backend;
+mod calls;
+mod cluster;
+mod commands;
+mod connection;
+mod dispatch;
+mod driver;
+mod keys;
+mod link;
+mod pipeline;
+mod scripts;
+mod single_server;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use signalbox_cluster::{Cluster, Config, DeliverySink, NodeInfo};
+use signalbox_node_link::{Handler, Limits, LinkHandle};
+use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
+
+use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
+
+/// How long a connection may take to open.
+const CONNECT: Duration = Duration::from_millis(1_000);
+/// How long a command may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when the
+/// first is dead.
+const RESPONSE: Duration = Duration::from_millis(2_000);
+/// How often a subscriber connection is probed.
+const PROBE: Duration = Duration::from_secs(1);
+/// The pause before the next attempt to connect, in milliseconds: long enough to be no burden, short enough that a store that is back
+/// is found at once.
+const BACKOFF: std::ops::Range<u64> = 50..400;
+/// How often the cluster is told that time has passed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Where the store is, and how other nodes reach this one.
+#[derive(Clone)]
+pub struct Settings {
+    /// `redis://[user:password@]host[:port][/db]`, or with Sentinel
+    /// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`, or of a Redis Cluster
+    /// `redis+cluster://[user:password@]host:port,host:port`; `rediss` for TLS.
+    pub url: String,
+    /// The beginning of the names of all keys and channels; without braces.
+    pub prefix: String,
+    /// Where the node link listens; `None`: any free port of the address that reaches Redis.
+    pub listen: Option<SocketAddr>,
+    /// The cluster's secret; `None`: made once, and shared through Redis.
+    pub secret: Option<String>,
+    /// Most bytes that a client may send at once, or have waiting. What crosses the node link for a client is at most three times
+    /// that: binary data is a third longer in a poll, and one message may come on top of what waits.
+    pub largest: usize,
+}
+
+/// Without the URL, which may hold a password.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+/// Why a node cannot be part of a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotConnect {
+    /// The URL makes no sense.
+    #[error("--redis-url: it cannot be used: {0} (as in redis://user:password@127.0.0.1:6379/0)")]
+    Url(String),
+    /// The node link cannot listen.
+    #[error("--cluster-addr: cannot listen on {0}: {1} (choose an address of this machine and a free port)")]
+    Listen(SocketAddr, std::io::Error),
+}
+
+/// A node that is part of a cluster.
+#[derive(Debug)]
+pub struct Connected {
+    /// What its shards use.
+    pub cluster: Arc<Cluster>,
+    /// Its link to the other nodes; there once the cluster's secret is known.
+    pub link: LinkHandle,
+}
+
+/// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has succeeded.
+/// Deliveries go to `sink`, requests of other nodes to `handler`.
+///
+/// # Errors
+/// The URL cannot be used, or the node link cannot listen.
+pub fn connect(
+    config: &Config,
+    settings: &Settings,
+    mut node: NodeInfo,
+    sink: Arc<dyn DeliverySink>,
+    handler: Arc<dyn Handler>,
+) -> Result<Connected, CannotConnect> {
+    let backend = Arc::new(Backend::new(&settings.url)?);
+    let (listener, reached) = link::listen(&backend, settings.listen)?;
+    node.link = Some(reached);
+    let context = Arc::new(Context {
+        keys: Keys::new(&settings.prefix),
+        scripts: Scripts::new(),
+        realms: config.realms.clone(),
+        expire_timeout_ms: config.expire_timeout.as_millis(),
+        publish: backend.publish(),
+    });
+    let tag = node.owner.tag;
+    let service = link::Service {
+        listener,
+        tag,
+        secret: settings.secret.clone(),
+        limits: limits(settings.largest),
+        handler,
+        handle: LinkHandle::default(),
+    };
+    let link = service.handle.clone();
+    let (driver, commands) = RedisDriver::new();
+    let cluster = Arc::new(Cluster::shared(config, node, sink, Arc::new(driver)));
+    let of_thread = cluster.clone();
+    let run = move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        let (changes, subscriptions) = unbounded_channel();
+        runtime.block_on(async move {
+            let links = service.run(&backend, &context);
+            let subscriber =
+                subscriber::run(&backend, context.clone(), tag, of_thread.clone(), subscriptions);
+            let pipeline =
+                pipeline::run(backend.clone(), context.clone(), of_thread.clone(), commands, changes);
+            tokio::select! {
+                () = pipeline => {}
+                () = subscriber => {}
+                () = tick(&of_thread) => {}
+                () = links => {}
+            }
+        });
+    };
+    // A node without this thread stays `Joining`; when threads cannot be made, its workers have failed before.
+    let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
+    Ok(Connected { cluster, link })
+}
+
+/// The link's limits, so that what clients may send or have waiting fits.
+fn limits(largest: usize) -> Limits {
+    let default = Limits::default();
+    let largest = largest.saturating_mul(3);
+    Limits { frame: default.frame.max(largest), waiting: default.waiting.max(largest), ..default }
+}
+
+fn backoff() -> Duration {
+    Duration::from_millis(rand::random_range(BACKOFF))
+}
+
+async fn tick(cluster: &Cluster) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        cluster.tick(Instant::now());
+    }
+}

@@ -1,0 +1,207 @@
+//! The calls in their order, pipelined: whatever was asked for while the last batch was under way is the next batch.
+
+use std::{sync::Arc, time::Instant};
+
+use redis::{Cmd, Value};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::{
+    backend::Backend,
+    calls::{self, Context},
+    commands::{CommandError, Commands, all},
+    connection::code,
+    driver::DriverCommand,
+    subscriber::SubscriptionChange,
+};
+use signalbox_cluster::{
+    Cluster,
+    address::Address,
+    driver::{CallToken, DriverEnded},
+    model::users::PAGE,
+    partition::{self, PARTITIONS},
+    store::{Call, Reply},
+};
+
+/// Calls in one batch.
+const BATCH: usize = 512;
+/// Partitions that a listing of users looks into at once.
+const CHUNK: usize = 16;
+
+/// A call of a batch; what is said without being answered has none.
+struct Item {
+    call: Option<Box<(Call, CallToken)>>,
+    commands: usize,
+}
+
+/// Makes the calls until the node ends.
+pub(super) async fn run(
+    backend: Arc<Backend>,
+    context: Arc<Context>,
+    cluster: Arc<Cluster>,
+    mut calls: UnboundedReceiver<DriverCommand>,
+    subscriptions: UnboundedSender<SubscriptionChange>,
+) {
+    let mut pipeline = CommandPipeline {
+        commands: Commands::new(&backend, context.clone()),
+        heartbeat_connection: Arc::new(tokio::sync::Mutex::new(Commands::new(&backend, context.clone()))),
+        backend,
+        context,
+        cluster,
+        subscriptions,
+    };
+    let mut batch = Vec::with_capacity(BATCH);
+    while calls.recv_many(&mut batch, BATCH).await > 0 {
+        if let Some(ended) = pipeline.take(batch.drain(..)).await {
+            drop(ended);
+            return;
+        }
+    }
+}
+
+struct CommandPipeline {
+    commands: Commands,
+    /// The heartbeat's connection: it never waits behind a long batch.
+    heartbeat_connection: Arc<tokio::sync::Mutex<Commands>>,
+    backend: Arc<Backend>,
+    context: Arc<Context>,
+    cluster: Arc<Cluster>,
+    subscriptions: UnboundedSender<SubscriptionChange>,
+}
+
+impl CommandPipeline {
+    /// Takes a batch; gives back whom to tell that the node has ended.
+    async fn take(&mut self, batch: impl Iterator<Item = DriverCommand>) -> Option<DriverEnded> {
+        let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
+        let mut listings = Vec::new();
+        let mut ended = None;
+        for asked in batch {
+            match asked {
+                DriverCommand::Call(call) => match &call.0 {
+                    Call::Heartbeat { .. } => self.send_heartbeat(*call),
+                    Call::Users { .. } => listings.push(*call),
+                    _ => {
+                        let made = self.context.commands(&call.0);
+                        items.push(Item { commands: made.len(), call: Some(call) });
+                        commands.extend(made);
+                    }
+                },
+                DriverCommand::Publish { from, room, payload } => {
+                    let channel = match &room {
+                        Some(room) => self.context.keys.room_channel(room),
+                        None => self.context.keys.everywhere(),
+                    };
+                    let message = super::wire::encode_broadcast(from, &payload);
+                    commands.push(self.context.publish(&channel, &message));
+                    items.push(Item { commands: 1, call: None });
+                }
+                DriverCommand::Subscribe(room) => {
+                    drop(self.subscriptions.send(SubscriptionChange::Subscribe(room)))
+                }
+                DriverCommand::Unsubscribe(room) => {
+                    drop(self.subscriptions.send(SubscriptionChange::Unsubscribe(room)))
+                }
+                DriverCommand::End(end) => ended = Some(end),
+            }
+        }
+        if !commands.is_empty() {
+            let answers = self.commands.send(commands).await;
+            self.answer(items, answers).await;
+        }
+        // What was asked for before has been done now: a listing sees it.
+        for (call, token) in listings {
+            self.list(call, token);
+        }
+        ended
+    }
+
+    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, CommandError>>) {
+        let mut answers = answers.into_iter();
+        let mut is_lost = false;
+        for item in items {
+            let values = all(answers.by_ref().take(item.commands).collect());
+            is_lost |= values.is_err();
+            let Some(call) = item.call else { continue };
+            let (call, token) = *call;
+            if let (Call::Reap { .. }, Ok(values)) = (&call, &values) {
+                self.reap_rest(&call, values).await;
+            }
+            let reply = match values {
+                Ok(values) => match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
+                    Some(error) => {
+                        tracing::warn!(?error, "Redis refuses a command");
+                        // A script may fail when it has done a part; other errors are said before anything is done.
+                        Reply::Failed { may_have_run: code(error) == Some("ERR") }
+                    }
+                    None => self.context.reply(call, values),
+                },
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
+            };
+            self.cluster.replied(Instant::now(), token, reply);
+        }
+        if is_lost {
+            // Also when nobody waits for an answer.
+            self.cluster.store_lost(Instant::now());
+        }
+    }
+
+    /// One call removes only so much.
+    async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
+        let mut is_left = calls::has_more_to_reap(values);
+        while is_left {
+            let answer = all(self.commands.send(self.context.commands(call)).await);
+            is_left = answer.is_ok_and(|values| calls::has_more_to_reap(&values));
+        }
+    }
+
+    fn send_heartbeat(&self, (call, token): (Call, CallToken)) {
+        let (heartbeat_connection, context, cluster) =
+            (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
+        tokio::spawn(async move {
+            let reply = match all(heartbeat_connection.lock().await.send(context.commands(&call)).await) {
+                Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
+                    context.reply(call, values)
+                }
+                Ok(_) => Reply::Failed { may_have_run: true },
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
+            };
+            cluster.replied(Instant::now(), token, reply);
+        });
+    }
+
+    fn list(&self, call: Call, token: CallToken) {
+        let Call::Users { namespace, after } = call else { return };
+        let (context, cluster) = (self.context.clone(), self.cluster.clone());
+        let mut commands = Commands::new(&self.backend, context.clone());
+        tokio::spawn(async move {
+            let reply = match users(&mut commands, &context, &namespace, after).await {
+                Ok((users, more)) => Reply::Users(users, more),
+                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
+            };
+            cluster.replied(Instant::now(), token, reply);
+        });
+    }
+}
+
+/// Looks for a page of users, partition by partition; and whether there are more.
+pub(super) async fn users(
+    commands: &mut Commands,
+    context: &Context,
+    namespace: &str,
+    after: Option<Address>,
+) -> Result<(Vec<(Address, Arc<str>)>, bool), CommandError> {
+    let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
+    let mut users = Vec::new();
+    let mut partitions = (first..PARTITIONS).peekable();
+    while users.len() <= PAGE && partitions.peek().is_some() {
+        let chunk = partitions.by_ref().take(CHUNK);
+        let pages = chunk.map(|partition| {
+            let after = after.filter(|_| partition == first);
+            context.page(namespace, partition as u8, after)
+        });
+        let values = all(commands.send(pages.collect()).await)?;
+        users.extend(values.into_iter().flat_map(calls::users));
+    }
+    let more = users.len() > PAGE;
+    users.truncate(PAGE);
+    Ok((users, more))
+}

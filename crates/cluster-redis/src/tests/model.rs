@@ -1,0 +1,459 @@
+//! Any calls, made in Redis and in the model: the answers are the same, and so is what is published, and what is there in the end.
+//!
+//! Numbers that come from a clock (generations, epochs of rooms) and numbers of waits differ; that they differ alike is checked,
+//! and then those of Redis are taken for the model's. Time passes in the model as in Redis: what Redis keeps of it is set back.
+
+mod any;
+mod names;
+mod numbers;
+mod steps;
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use futures_util::StreamExt as _;
+use proptest::{prelude::*, test_runner::TestRunner};
+use redis::{Cmd, Value, aio::PubSub, cmd};
+
+use self::{
+    numbers::Numbers,
+    steps::{Given, Step, Wait},
+};
+use super::*;
+use crate::{
+    commands::{Commands, all},
+    pipeline, wire,
+};
+use signalbox_cluster::{
+    RealmId,
+    command::Holder,
+    model::Model,
+    partition,
+    store::{Call, Reply, RoomDelta, TakeoverNotice},
+};
+
+type Checked<T = ()> = Result<T, TestCaseError>;
+
+/// Cases in the normal lane; `PROPTEST_CASES` raises it.
+const CASES: u32 = 60;
+const MARK: &str = "mark";
+/// Sets back what Redis remembers of the time.
+const AGE: &str = "for _, key in ipairs(KEYS) do \
+    if redis.call('TYPE', key).ok == 'string' then \
+        local left = redis.call('PTTL', key) - ARGV[1] \
+        if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end \
+    else for _, owner in ipairs(redis.call('ZRANGE', key, 0, -1)) do \
+        redis.call('ZINCRBY', key, -ARGV[1], owner) end end end";
+/// Counts claims, records and users, and what stands in the indexes of owners: one for each. And the users in order.
+const COUNT: &str = "local all, indexed, users, ordered = 0, 0, 0, 0 \
+    for _, key in ipairs(redis.call('KEYS', '*')) do \
+        local kind = string.match(key, '}:(%a):') \
+        if kind == 'c' then all = all + redis.call('HLEN', key) \
+        elseif kind == 'r' then all = all + redis.call('HLEN', key) - 2 \
+        elseif kind == 'u' then all = all + redis.call('HLEN', key) users = users + redis.call('HLEN', key) \
+        elseif kind == 'z' then ordered = ordered + redis.call('ZCARD', key) \
+        elseif kind == 'i' then indexed = indexed + redis.call('SCARD', key) end \
+    end return {all, indexed, users, ordered}";
+
+#[test]
+fn redis_does_what_the_model_does() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = RefCell::new(runtime.block_on(Redis::connect(&server)));
+    let mut config = ProptestConfig { source_file: Some(file!()), ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES;
+    }
+    let check = |steps: &[Step]| {
+        let mut redis = redis.borrow_mut();
+        runtime.block_on(async { World::new(&mut redis).await?.run(steps).await })
+    };
+    for steps in any::found() {
+        check(&steps).unwrap();
+    }
+    let outcome = TestRunner::new(config).run(&any::steps(), |steps| check(&steps));
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+fn config() -> Config {
+    Config {
+        realms: names::REALMS.map(str::to_owned).to_vec(),
+        concurrent_limit: None,
+        expire_timeout: names::PATIENCE,
+    }
+}
+
+/// The driver, but for its pump.
+struct Redis {
+    context: Arc<Context>,
+    commands: Commands,
+    published: PubSub,
+}
+
+/// What Redis made of some calls: when it was asked (in ms), and what it answered.
+type Answers = Vec<(u64, Reply)>;
+
+impl Redis {
+    async fn connect(server: &Server) -> Self {
+        let backend = Backend::new(&server.url()).unwrap();
+        let Backend::Single(single_server) = &backend else { panic!("a server by itself") };
+        let context = Arc::new(Context {
+            keys: Keys::new("test"),
+            scripts: Scripts::new(),
+            realms: config().realms,
+            expire_timeout_ms: names::PATIENCE.as_millis(),
+            publish: "PUBLISH",
+        });
+        let mut published = single_server.client().await.unwrap().get_async_pubsub().await.unwrap();
+        published.subscribe(MARK).await.unwrap();
+        for room in names::rooms() {
+            published.subscribe(&context.keys.room_channel(&room)[..]).await.unwrap();
+        }
+        Self { commands: Commands::new(&backend, context.clone()), context, published }
+    }
+
+    async fn send(&mut self, commands: Vec<Cmd>) -> Checked<Vec<Value>> {
+        let values = self.commands.send(commands).await;
+        let values = all(values).map_err(|lost| TestCaseError::fail(format!("{lost:?}")))?;
+        let refused = values.iter().find(|value| matches!(value, Value::ServerError(_)));
+        prop_assert!(refused.is_none(), "{refused:?}");
+        Ok(values)
+    }
+
+    fn age(&self, passed: u64) -> Cmd {
+        let mut age = cmd("EVAL");
+        age.arg(AGE).arg(4);
+        for what in ["l", "b", "o", "w"] {
+            age.arg(&self.context.keys.nodes(what)[..]);
+        }
+        age.arg(passed);
+        age
+    }
+
+    /// Makes calls some time later.
+    async fn ask(&mut self, passed: u64, calls: Vec<Call>) -> Checked<Answers> {
+        let mut commands = vec![self.age(passed)];
+        let mut counts = Vec::new();
+        for call in &calls {
+            let made = self.context.commands(call);
+            counts.push(made.len());
+            commands.push(cmd("TIME"));
+            commands.extend(made);
+        }
+        let mut values = self.send(commands).await?.into_iter().skip(1);
+        let mut answers = Vec::new();
+        for (call, count) in calls.into_iter().zip(counts) {
+            let time = values.next().and_then(|time| millis(&time)).unwrap_or_default();
+            let values: Vec<Value> = values.by_ref().take(count).collect();
+            answers.push((time, self.reply(call, values).await?));
+        }
+        Ok(answers)
+    }
+
+    async fn reply(&mut self, call: Call, values: Vec<Value>) -> Checked<Reply> {
+        match &call {
+            Call::Users { namespace, after } => {
+                let page = pipeline::users(&mut self.commands, &self.context, namespace, *after).await;
+                let (users, more) = page.map_err(|lost| TestCaseError::fail(format!("{lost:?}")))?;
+                return Ok(Reply::Users(users, more));
+            }
+            Call::Reap { .. } => {
+                let mut left = values.clone();
+                while calls::has_more_to_reap(&left) {
+                    left = self.send(self.context.commands(&call)).await?;
+                }
+            }
+            _ => {}
+        }
+        Ok(self.context.reply(call, values))
+    }
+
+    /// What was published since this was last asked for.
+    async fn published(&mut self) -> Checked<Vec<RoomDelta>> {
+        let mark = self.context.publish(MARK.as_bytes(), b"");
+        self.send(vec![mark]).await?;
+        let mut deltas = Vec::new();
+        let mut messages = self.published.on_message();
+        while let Some(message) = messages.next().await {
+            if message.get_channel_name() == MARK {
+                return Ok(deltas);
+            }
+            let Some(keys::Channel::Room(room)) =
+                self.context.keys.read_channel(message.get_channel_name().as_bytes())
+            else {
+                return Err(TestCaseError::fail("a channel that is no room's"));
+            };
+            match wire::decode_channel_message(
+                Some(&room),
+                &Bytes::copy_from_slice(message.get_payload_bytes()),
+            ) {
+                Some(wire::ChannelMessage::Change(delta)) => deltas.push(delta),
+                other => return Err(TestCaseError::fail(format!("{other:?} was published"))),
+            }
+        }
+        Err(TestCaseError::fail("the subscription has ended"))
+    }
+}
+
+/// What TIME answers.
+fn millis(time: &Value) -> Option<u64> {
+    let (seconds, micros): (u64, u64) = redis::from_redis_value(time.clone()).ok()?;
+    Some(seconds * 1_000 + micros / 1_000)
+}
+
+/// Both stores.
+struct World<'a> {
+    redis: &'a mut Redis,
+    model: Model,
+    /// What Redis' clock showed when the model's began, in ms.
+    began: (Instant, u64),
+    /// What has passed beside that.
+    passed: u64,
+    given: Given,
+    generations: Numbers,
+    epochs: Numbers,
+    /// By partition.
+    waits: BTreeMap<u8, Numbers>,
+}
+
+impl<'a> World<'a> {
+    async fn new(redis: &'a mut Redis) -> Checked<Self> {
+        // A case that failed may have left something to be heard.
+        redis.published().await?;
+        let values = redis.send(vec![cmd("FLUSHALL"), cmd("TIME")]).await?;
+        let time = values.last().and_then(millis).unwrap_or_default();
+        let began = Instant::now();
+        let mut generations = Numbers::default();
+        for other in names::EARLY.chain(names::LATE) {
+            generations.learn(other, other)?;
+        }
+        Ok(Self {
+            redis,
+            model: Model::new(&config(), began, time * 1_000),
+            began: (began, time),
+            passed: 0,
+            given: Given::default(),
+            generations,
+            epochs: Numbers::default(),
+            waits: BTreeMap::new(),
+        })
+    }
+
+    async fn run(mut self, steps: &[Step]) -> Checked {
+        for step in steps {
+            let (ours, theirs) = (step.calls(&self.given, 0), step.calls(&self.given, 1));
+            self.both(step.passes(), ours, theirs).await?;
+        }
+        self.refresh().await?;
+        self.count().await?;
+        self.clear().await
+    }
+
+    /// Makes the same calls in both stores.
+    async fn both(&mut self, passes: u64, ours: Vec<Call>, theirs: Vec<Call>) -> Checked {
+        let any_order = ours.iter().all(|call| matches!(call, Call::Reap { .. }));
+        let answers = self.redis.ask(passes, theirs).await?;
+        self.passed += passes;
+        let theirs = self.redis.published().await?;
+        let mut published = Vec::new();
+        let mut replies = Vec::new();
+        for (call, (time, reply)) in ours.into_iter().zip(answers) {
+            let now = self.began.0 + Duration::from_millis(time - self.began.1 + self.passed);
+            let claim = claim_of(&call);
+            let (ours, deltas) = self.model.execute(call, now);
+            published.extend(deltas);
+            replies.push((claim, ours, reply));
+        }
+        self.same_changes(published, theirs, any_order)?;
+        for (claim, ours, theirs) in replies {
+            self.same_reply(claim, ours, theirs)?;
+        }
+        Ok(())
+    }
+
+    async fn asked(&mut self, calls: impl Fn() -> Vec<Call>) -> Checked {
+        self.both(0, calls(), calls()).await
+    }
+
+    /// What is published of one reaping may come in any order.
+    fn same_changes(&mut self, ours: Vec<RoomDelta>, theirs: Vec<RoomDelta>, any_order: bool) -> Checked {
+        prop_assert_eq!(ours.len(), theirs.len(), "ours {:?}, theirs {:?}", ours, theirs);
+        if !any_order {
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                self.epochs.learn(ours.room_version.epoch, theirs.room_version.epoch)?;
+            }
+        }
+        let parts = |deltas: Vec<RoomDelta>, epoch: &dyn Fn(u64) -> u64| {
+            let room_version = |delta: &RoomDelta| {
+                (delta.room.clone(), epoch(delta.room_version.epoch), delta.room_version.version)
+            };
+            let mut room_versions: Vec<_> = deltas.iter().map(room_version).collect();
+            let mut changes: Vec<_> =
+                deltas.iter().map(|delta| format!("{:?} {:?}", delta.room, delta.change)).collect();
+            if any_order {
+                room_versions.sort_unstable();
+                changes.sort_unstable();
+            }
+            (room_versions, changes)
+        };
+        let epochs = &self.epochs;
+        prop_assert_eq!(parts(ours, &|epoch| epoch), parts(theirs, &|epoch| epochs.ours(epoch)));
+        Ok(())
+    }
+
+    fn same_reply(
+        &mut self,
+        claim: Option<(Owner, RealmId, Arc<str>)>,
+        ours: Reply,
+        theirs: Reply,
+    ) -> Checked {
+        let notice = claim.zip(superseded(&ours)).zip(superseded(&theirs));
+        if let Some((((by, realm, id), ours), theirs)) =
+            notice.filter(|(((by, ..), old), _)| old.owner.tag != by.tag)
+        {
+            let notice = |old| TakeoverNotice { by, realm, id: id.clone(), old };
+            self.given.notices.push([notice(ours), notice(theirs)]);
+        }
+        match (&ours, &theirs) {
+            (Reply::Granted { generation: a, .. }, Reply::Granted { generation: b, .. }) => {
+                self.generations.learn(*a, *b)?;
+                self.given.generations.push([*a, *b]);
+            }
+            (Reply::Put { room_version: a, .. }, Reply::Put { room_version: b, .. }) => {
+                self.epochs.learn(a.epoch, b.epoch)?;
+                self.given.room_versions.push([*a, *b]);
+            }
+            (Reply::Queued { peer_message, opened: Some(a), .. }, Reply::Queued { opened: Some(b), .. }) => {
+                let (realm, src, dst) =
+                    (peer_message.realm, peer_message.src.clone(), peer_message.dst.clone());
+                let partition = partition::of_peer(names::REALMS[usize::from(realm)], &dst);
+                self.waits.entry(partition).or_default().learn(*a, *b)?;
+                self.given.waits.push(Wait { realm, src, dst, number: [*a, *b] });
+            }
+            _ => {}
+        }
+        let theirs = self.translated(theirs);
+        prop_assert_eq!(readable(ours), readable(theirs));
+        Ok(())
+    }
+
+    /// An answer of Redis with the model's numbers.
+    fn translated(&self, mut reply: Reply) -> Reply {
+        let holder = |holder: &mut Holder| holder.at.generation = self.generations.ours(holder.at.generation);
+        match &mut reply {
+            Reply::Granted { generation, superseded, .. } => {
+                *generation = self.generations.ours(*generation);
+                superseded.iter_mut().for_each(holder);
+            }
+            Reply::Kept { superseded, .. } => superseded.iter_mut().for_each(holder),
+            Reply::Holder(of, _) => holder(of),
+            Reply::Reaped(notices) => notices.iter_mut().map(|notice| &mut notice.old).for_each(holder),
+            Reply::Peer(found) => found.iter_mut().for_each(holder),
+            Reply::Put { room_version, .. } => room_version.epoch = self.epochs.ours(room_version.epoch),
+            Reply::Records { room_version: Some(room_version), .. } => {
+                room_version.epoch = self.epochs.ours(room_version.epoch)
+            }
+            _ => {}
+        }
+        reply
+    }
+
+    /// Everything that can be read.
+    async fn refresh(&mut self) -> Checked {
+        self.asked(|| {
+            let realms = (0..names::REALMS.len() as RealmId).map(|realm| Call::Peers { realm });
+            let holders = names::peers().flat_map(|(realm, id)| {
+                names::tokens().map(move |token| Call::FindPeer { realm, id: id.clone(), token })
+            });
+            let rooms = names::rooms().into_iter().map(|room| Call::Records { room });
+            let pages = names::namespaces().flat_map(|namespace| {
+                let from = move |after| Call::Users { namespace: namespace.clone(), after };
+                [None, names::sockets().pop()].map(from)
+            });
+            let users = names::namespaces().flat_map(|namespace| {
+                let of = move |socket| Call::FindUser { namespace: namespace.clone(), socket };
+                names::sockets().into_iter().map(of)
+            });
+            realms.chain(holders).chain(rooms).chain(pages).chain(users).chain([Call::Nodes]).collect()
+        })
+        .await
+    }
+
+    /// What an owner has is in its index, and nothing else is.
+    async fn count(&mut self) -> Checked {
+        let mut count = cmd("EVAL");
+        count.arg(COUNT).arg(0);
+        let counted = self.redis.send(vec![count]).await?.remove(0);
+        let [all, indexed, users, ordered]: [u64; 4] = redis::from_redis_value(counted).unwrap_or_default();
+        prop_assert_eq!((all, users), (indexed, ordered));
+        // Whoever has something is listed, and perhaps somebody who had.
+        let answer = self.redis.ask(0, vec![Call::Owners]).await?.pop();
+        let ours = self.model.execute(Call::Owners, self.began.0).0;
+        let (Reply::Owners(ours), Some((_, Reply::Owners(theirs)))) = (ours, answer) else {
+            return Err(TestCaseError::fail("owners"));
+        };
+        prop_assert!(ours.iter().all(|owner| theirs.contains(owner)), "{:?} in {:?}", ours, theirs);
+        Ok(())
+    }
+
+    /// Everything goes; what is left in Redis then is what nobody would ever remove.
+    async fn clear(&mut self) -> Checked {
+        for [ours, theirs] in std::mem::take(&mut self.given.notices) {
+            self.both(0, vec![Call::Acknowledge(ours)], vec![Call::Acknowledge(theirs)]).await?;
+        }
+        let reap =
+            |owner| names::partitions().into_iter().map(move |partition| Call::Reap { owner, partition });
+        self.asked(|| names::owners().into_iter().flat_map(reap).collect()).await?;
+        self.asked(|| names::owners().into_iter().map(|owner| Call::Leave { owner }).collect()).await?;
+        self.refresh().await?;
+        // What waits is shown to whoever claims the id.
+        let (owner, at) = (names::owners()[0], PeerAt { shard: 0, key: 9, generation: 0 });
+        let claim = |(realm, id)| Call::Claim { owner, at, realm, id, token: "".into(), full: false };
+        self.asked(|| names::peers().map(claim).collect()).await?;
+        prop_assert!(self.given.notices.is_empty());
+        self.asked(|| reap(owner).collect()).await?;
+        let mut all = cmd("KEYS");
+        all.arg("*");
+        let left = self.redis.send(vec![all]).await?.remove(0);
+        let mut left: Vec<String> = redis::from_redis_value(left).unwrap_or_default();
+        // Numbers that only grow, and what goes with time.
+        let stays = ["}:n", ":nodes:v", ":nodes:s", ":nodes:w"];
+        left.retain(|key| !stays.iter().any(|end| key.ends_with(end)));
+        prop_assert!(left.is_empty(), "{:?} is left", left);
+        Ok(())
+    }
+}
+
+/// Who claims what, if a call does.
+fn claim_of(call: &Call) -> Option<(Owner, RealmId, Arc<str>)> {
+    match call {
+        Call::Claim { owner, realm, id, .. } | Call::Reclaim { owner, realm, id, .. } => {
+            Some((*owner, *realm, id.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn superseded(reply: &Reply) -> Option<Holder> {
+    match reply {
+        Reply::Granted { superseded, .. } | Reply::Kept { superseded, .. } => *superseded,
+        _ => None,
+    }
+}
+
+/// What is compared of an answer: what has no order is sorted, and numbers of waits have been compared already.
+fn readable(mut reply: Reply) -> String {
+    match &mut reply {
+        Reply::Peers(ids) => ids.sort_unstable(),
+        Reply::Reaped(notices) => notices.sort_unstable_by_key(|notice| format!("{notice:?}")),
+        Reply::Nodes(nodes) => nodes.sort_unstable_by_key(|node| node.owner),
+        Reply::Queued { opened: Some(number), .. } => *number = 0,
+        Reply::Heartbeat(pulse) => {
+            pulse.run_id = "".into();
+            pulse.expired.sort_unstable();
+        }
+        _ => {}
+    }
+    format!("{reply:?}")
+}

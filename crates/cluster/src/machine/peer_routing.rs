@@ -1,0 +1,265 @@
+//! PeerServer messages to peers that are not known to be on this node.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use ahash::AHashMap;
+use signalbox_peerserver::{Kind, message};
+
+use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS};
+use crate::{
+    address::ShardId,
+    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender, is_same_token},
+    store::{Call, DirectMessage, Reply},
+};
+
+/// How long it is remembered where a peer on another node is. Who is wrong about it costs a hop, not a message.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Most peers that are remembered.
+const MAX_REMEMBERED: usize = 65_536;
+/// How often a message is sent on because its addressee was not where it was said to be; then it waits.
+const MAX_HOPS: u8 = 2;
+
+/// Where peers on other nodes were last.
+#[derive(Debug, Default)]
+pub(super) struct PeerRoutes {
+    known: AHashMap<(RealmId, Arc<str>), (Holder, Instant)>,
+    /// How many messages for a peer the store was asked about and has not answered yet. Later ones take the same way, or they would
+    /// arrive before them.
+    asked: AHashMap<(RealmId, Arc<str>), u32>,
+}
+
+impl PeerRoutes {
+    /// The store has answered about one of the messages for a peer.
+    pub(super) fn answered(&mut self, peer: &(RealmId, Arc<str>)) {
+        if let Some(asked) = self.asked.get_mut(peer) {
+            *asked -= 1;
+            if *asked == 0 {
+                self.asked.remove(peer);
+                crate::shrink_if_sparse(&mut self.asked);
+            }
+        }
+    }
+
+    fn find(&self, realm: RealmId, id: &Arc<str>, now: Instant) -> Option<Holder> {
+        let (holder, at) = self.known.get(&(realm, id.clone()))?;
+        (now < *at + REMEMBERED).then_some(*holder)
+    }
+
+    fn keep(&mut self, realm: RealmId, id: &Arc<str>, holder: Holder, now: Instant) {
+        if self.known.len() >= MAX_REMEMBERED {
+            self.known.clear();
+        }
+        self.known.insert((realm, id.clone()), (holder, now));
+    }
+
+    fn forget(&mut self, realm: RealmId, id: &Arc<str>) {
+        self.known.remove(&(realm, id.clone()));
+    }
+}
+
+impl Machine {
+    /// Whether an id is remembered to be held on another node.
+    pub(crate) fn remembers(&self, now: Instant, realm: RealmId, id: &str) -> bool {
+        self.peer_routes.find(realm, &id.into(), now).is_some()
+    }
+
+    /// A message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
+    pub(crate) fn route_peer_message(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        peer_message: PeerMessage,
+        out: &mut Outputs,
+    ) {
+        self.check_lease(now, out);
+        let sender = peer_message.sender.as_ref().map(|sender| sender.token.clone());
+        let own = || self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
+        let Some(token) = sender.or_else(own) else { return };
+        if !self.lease.is_valid(now) {
+            let reply = self.own.queues.push(peer_message, &token, now);
+            self.peer_message_routed(now, shard, reply, out);
+            return;
+        }
+        let peer = (peer_message.realm, peer_message.dst.clone());
+        let is_sent = peer_message.hops == 0 && !self.peer_routes.asked.contains_key(&peer);
+        match self.peer_routes.find(peer_message.realm, &peer_message.dst, now).filter(|_| is_sent) {
+            Some(holder) => self.send_peer_message(shard, holder, peer_message, out),
+            None => {
+                let forced = peer_message.hops >= MAX_HOPS;
+                let call = Call::DeliverOrQueue { peer_message, token, forced };
+                *self.peer_routes.asked.entry(peer.clone()).or_default() += 1;
+                out.push_back(Output::Call(call, Pending::PeerMessage(shard, peer)));
+            }
+        }
+    }
+
+    /// A message for a connection of this node. One whose id is being taken over gets it with the grant.
+    pub(super) fn offer(&mut self, to: PeerAt, peer_message: PeerMessage, out: &mut Outputs) {
+        match self.takeovers.waiting(to) {
+            Some(waiting) => waiting.push(peer_message.frame),
+            None => out.push_back(Output::Offer(to, peer_message)),
+        }
+    }
+
+    /// Sends a message to the node of its addressee.
+    fn send_peer_message(
+        &mut self,
+        shard: ShardId,
+        holder: Holder,
+        peer_message: PeerMessage,
+        out: &mut Outputs,
+    ) {
+        let from = self.owner();
+        let mut sent = peer_message.clone();
+        if sent.sender.is_none() {
+            let token =
+                self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
+            sent.sender = Some(Sender { node: from.tag, token: token.unwrap_or_default() });
+        }
+        let message = DirectMessage::PeerMessage { to: holder.at, peer_message: sent };
+        let call = Call::SendDirect { from, to: holder.owner.tag, message };
+        out.push_back(Output::Call(call, Pending::SendPeerMessage(shard, peer_message)));
+    }
+
+    /// Nobody there: the node is gone, or not on the bus. The message goes where the store says; whoever holds the id by its word
+    /// was tried, so in the end it waits.
+    pub(super) fn peer_message_sent(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        mut peer_message: PeerMessage,
+        reply: &Reply,
+        out: &mut Outputs,
+    ) {
+        match reply {
+            Reply::Receivers(0) | Reply::Failed { may_have_run: false } => {
+                self.peer_routes.forget(peer_message.realm, &peer_message.dst);
+                peer_message.hops += 1;
+                if peer_message.kind == Kind::Expire || peer_message.hops > MAX_HOPS {
+                    out.push_back(Output::Overflow);
+                } else {
+                    self.route_peer_message(now, shard, peer_message, out);
+                }
+            }
+            // Delivered, or not to be sent again: a message that arrives twice tears a connection down.
+            _ => {}
+        }
+    }
+
+    pub(super) fn peer_message_routed(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        match reply {
+            Reply::Holder(holder, peer_message) if holder.owner.tag == self.owner().tag => {
+                self.offer(holder.at, peer_message, out);
+            }
+            Reply::Holder(holder, peer_message) => {
+                self.peer_routes.keep(peer_message.realm, &peer_message.dst, holder, now);
+                self.send_peer_message(shard, holder, peer_message, out);
+            }
+            Reply::Queued { peer_message, opened, kept } => {
+                if !kept {
+                    out.push_back(Output::Overflow);
+                }
+                if let Some(number) = opened {
+                    let PeerMessage { from, realm, src, dst, .. } = peer_message;
+                    let waiting = Delivery::Waiting { from, realm, src, dst, number };
+                    out.push_back(Output::Deliver(shard, waiting));
+                }
+            }
+            Reply::Dropped { overflow: true } | Reply::Failed { .. } => out.push_back(Output::Overflow),
+            _ => {}
+        }
+    }
+
+    /// A wait is over.
+    pub(super) fn expire(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        number: u64,
+        out: &mut Outputs,
+    ) {
+        if number >= LOCAL_WAITS {
+            let token = self.own.queues.expire(realm, &dst, number);
+            self.expired(now, realm, src, dst, Reply::Expired { token }, out);
+        } else if self.lease.is_valid(now) {
+            let call = Call::Expire { realm, src: src.clone(), dst: dst.clone(), number };
+            out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
+        } else {
+            // The store has the message, and will give it up in time. That nobody heard of it is counted.
+            out.push_back(Output::Overflow);
+        }
+    }
+
+    /// The wait was open, or not; the sender is told if it is who it was.
+    pub(super) fn expired(
+        &mut self,
+        now: Instant,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        match reply {
+            Reply::Expired { token: Some(token) } => {
+                let own = self.own.claim(realm, &src).filter(|claim| is_same_token(&claim.token, &token));
+                if let Some(at) = own.map(|claim| claim.at) {
+                    self.tell_expired(None, at, realm, src, dst, out);
+                } else if self.lease.is_shared() && self.lease.is_valid(now) {
+                    // It may have connected to another node meanwhile.
+                    let call = Call::FindPeer { realm, id: src.clone(), token };
+                    out.push_back(Output::Call(call, Pending::FindSender { realm, src, dst }));
+                }
+            }
+            Reply::Failed { .. } => out.push_back(Output::Overflow),
+            _ => {}
+        }
+    }
+
+    pub(super) fn sender_found(
+        &mut self,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        if let Reply::Peer(Some(holder)) = reply {
+            self.tell_expired(Some(holder), holder.at, realm, src, dst, out);
+        }
+    }
+
+    fn tell_expired(
+        &mut self,
+        holder: Option<Holder>,
+        at: PeerAt,
+        realm: RealmId,
+        src: Arc<str>,
+        dst: Arc<str>,
+        out: &mut Outputs,
+    ) {
+        let frame = message::expire_frame(&dst, &src);
+        let peer_message = PeerMessage {
+            from: at,
+            realm,
+            kind: Kind::Expire,
+            src: dst,
+            dst: src,
+            frame,
+            hops: 0,
+            sender: None,
+        };
+        match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
+            Some(holder) => self.send_peer_message(at.shard, holder, peer_message, out),
+            None => out.push_back(Output::Offer(at, peer_message)),
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Sessions that move here from other nodes: their rooms are heard before they come, their records are re-homed after.
+
+use std::{sync::Arc, time::Instant};
+
+use ahash::AHashMap;
+
+use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
+use crate::{
+    address::{Address, NodeTag, ShardId},
+    cluster::SessionRecords,
+    command::{Delivery, Ticket},
+    partition,
+    record::{Record, RoomName},
+    store::{Call, Reply},
+};
+
+/// Questions that take several calls: how many are not answered yet.
+#[derive(Debug, Default)]
+pub(in crate::machine) struct SessionMoves {
+    subscriptions: AHashMap<(ShardId, Ticket), usize>,
+    adoptions: AHashMap<(ShardId, Ticket), usize>,
+}
+
+impl SessionMoves {
+    /// One of the calls that adopt a session was answered.
+    pub(in crate::machine) fn answered(&mut self, shard: ShardId, ticket: Ticket, out: &mut Outputs) {
+        let Some(missing) = self.adoptions.get_mut(&(shard, ticket)) else { return };
+        *missing -= 1;
+        if *missing == 0 {
+            self.adoptions.remove(&(shard, ticket));
+            out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
+        }
+    }
+}
+
+impl Machine {
+    /// A session is to move here: hear its rooms, and know who is in them.
+    pub(in crate::machine) fn subscribe_for_transfer(
+        &mut self,
+        now: Instant,
+        shard: ShardId,
+        ticket: Ticket,
+        rooms: Vec<(RoomName, u128)>,
+        out: &mut Outputs,
+    ) {
+        let is_live = self.lease.is_valid(now);
+        if !is_live || !self.lease.is_shared() || rooms.is_empty() {
+            out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live }));
+            return;
+        }
+        self.session_moves.subscriptions.insert((shard, ticket), rooms.len());
+        for (room, number) in rooms {
+            let replica = self.rooms.rooms.entry(room.clone()).or_default();
+            replica.transfer_subscriptions.push(TransferSubscription {
+                shard,
+                ticket,
+                room_version: version_of(number),
+                since: now,
+            });
+            if replica.subscription == Subscription::Inactive {
+                replica.subscription = Subscription::Requested;
+                out.push_back(Output::Subscribe(room.clone()));
+            }
+            self.rooms.schedule(&room);
+            self.advance_transfers(now, &room, out);
+        }
+    }
+
+    /// A room is heard (or was already): who waits for that goes on, once there is a snapshot.
+    pub(super) fn advance_transfers(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
+        let is_online = self.lease.is_valid(now);
+        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
+        if replica.transfer_subscriptions.is_empty() || replica.subscription != Subscription::Active {
+            return;
+        }
+        if replica.state.is_none() && is_online {
+            let call = Call::Records { room: room.clone() };
+            out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            return;
+        }
+        if is_online {
+            self.complete_transfer_subscriptions(room, out);
+        } else {
+            self.fail_transfer_subscriptions(room, out);
+        }
+    }
+
+    pub(in crate::machine) fn transfer_snapshot_answered(
+        &mut self,
+        room: &RoomName,
+        reply: Reply,
+        out: &mut Outputs,
+    ) {
+        let is_answered = matches!(reply, Reply::Records { .. });
+        if let (Reply::Records { room_version, records }, Some(replica)) =
+            (reply, self.rooms.rooms.get_mut(room))
+            && replica.state.is_none()
+        {
+            replica.replace(room, room_version.unwrap_or_default(), records, &|_| false, out);
+        }
+        self.catch_up(room, out);
+        if is_answered {
+            self.complete_transfer_subscriptions(room, out);
+        } else {
+            self.fail_transfer_subscriptions(room, out);
+        }
+    }
+
+    /// Who waits for a room goes on without it.
+    pub(in crate::machine) fn fail_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
+        let transfer_subscriptions = std::mem::take(&mut replica.transfer_subscriptions);
+        self.abandon_transfer_subscriptions(transfer_subscriptions, out);
+    }
+
+    pub(super) fn abandon_transfer_subscriptions(
+        &mut self,
+        transfer_subscriptions: Vec<TransferSubscription>,
+        out: &mut Outputs,
+    ) {
+        for TransferSubscription { shard, ticket, .. } in transfer_subscriptions {
+            if self.session_moves.subscriptions.remove(&(shard, ticket)).is_some() {
+                out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: false }));
+            }
+        }
+    }
+
+    /// A room is known as far as it is: who waits for no more than that goes on. While it is being compared nobody does: whom the
+    /// difference is news to would not be known.
+    pub(super) fn complete_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room).filter(|replica| replica.is_current()) else {
+            return;
+        };
+        let known = replica.state.as_ref().map(|state| state.room_version).unwrap_or_default();
+        let (ready, waiting) = replica
+            .transfer_subscriptions
+            .drain(..)
+            .partition(|subscribe_for_transfer| subscribe_for_transfer.room_version <= known);
+        replica.transfer_subscriptions = waiting;
+        let ready: Vec<TransferSubscription> = ready;
+        for TransferSubscription { shard, ticket, .. } in ready {
+            let Some(missing) = self.session_moves.subscriptions.get_mut(&(shard, ticket)) else { continue };
+            *missing -= 1;
+            if *missing == 0 {
+                self.session_moves.subscriptions.remove(&(shard, ticket));
+                out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: true }));
+            }
+        }
+    }
+
+    /// A session has moved here.
+    pub(in crate::machine) fn adopt_session(
+        &mut self,
+        now: Instant,
+        (shard, ticket): (ShardId, Ticket),
+        from: NodeTag,
+        memberships: Vec<(RoomName, Record)>,
+        sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+        out: &mut Outputs,
+    ) {
+        let memberships: Vec<_> =
+            memberships.into_iter().map(|(room, record)| (room, Arc::new(record))).collect();
+        for (room, record) in &memberships {
+            self.own.joined(room, record);
+        }
+        for (namespace, socket, profile) in &sockets {
+            self.own.user(namespace, *socket, Some(profile.clone()));
+        }
+        let calls = memberships.len() + sockets.len();
+        if !self.lease.is_valid(now) || calls == 0 {
+            for (room, record) in memberships {
+                // What the clients here were told includes the newcomer.
+                if let Some(replica) = self.rooms.rooms.get_mut(&room)
+                    && let Some(state) = replica.state.as_mut()
+                {
+                    state.records.entry(record.socket).or_insert(record);
+                }
+            }
+            out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
+            return;
+        }
+        self.session_moves.adoptions.insert((shard, ticket), calls);
+        let owner = self.owner();
+        for (room, record) in memberships {
+            let call = Call::Rehome { owner, from, room, record };
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+        }
+        for user in sockets {
+            let partition = partition::of_user(user.1);
+            let call = Call::PutUsers { owner, partition, puts: vec![user], removes: Vec::new() };
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+        }
+    }
+
+    /// The records of a session that is to move away, and its sockets with their profiles.
+    pub(crate) fn session_records(
+        &self,
+        memberships: &[(RoomName, Address)],
+        sockets: &[(Arc<str>, Address)],
+    ) -> SessionRecords {
+        let record = |(room, socket): &(RoomName, Address)| {
+            let record = self.own.rooms.get(room)?.get(socket)?;
+            Some((room.clone(), (**record).clone()))
+        };
+        let user = |(namespace, socket): &(Arc<str>, Address)| {
+            let profile = self.own.users.get(namespace).and_then(|users| users.get(socket)).cloned();
+            (namespace.clone(), *socket, profile.unwrap_or_else(|| "{}".into()))
+        };
+        SessionRecords {
+            memberships: memberships.iter().filter_map(record).collect(),
+            sockets: sockets.iter().map(user).collect(),
+        }
+    }
+
+    /// A session has moved away, and its new node has its records: they are not this node's any more.
+    pub(crate) fn release_session(
+        &mut self,
+        memberships: &[(RoomName, Address)],
+        sockets: &[(Arc<str>, Address)],
+    ) {
+        for (room, socket) in memberships {
+            self.own.left(room, *socket);
+        }
+        for (namespace, socket) in sockets {
+            self.own.user(namespace, *socket, None);
+            self.users.forget(*socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

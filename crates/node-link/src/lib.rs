@@ -1,0 +1,245 @@
+//! The node link: TCP between the nodes of a cluster. It carries what cannot go through the shared store: requests for sessions that
+//! live on another node, and sessions that move. It works while the store is away.
+//!
+//! - `frame`: length-prefixed frames.
+//! - `handshake`: both ends prove that they know the cluster's secret, and say which node they are.
+//! - `outgoing`: a connection to another node, opened when it is needed: requests, notices, and the responses that come back.
+//! - `incoming`: a connection of another node to this one.
+//!
+//! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated, but not
+//! encrypted: nodes of a cluster are meant to share a network that nobody else writes to.
+
+mod frame;
+mod handshake;
+mod incoming;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use signalbox_cluster::{Cluster, NodeTag};
+use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
+
+pub use handshake::Secret;
+pub use incoming::Responder;
+
+use outgoing::{Outbound, Outgoing};
+
+/// Sizes and times.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest frame in bytes; default 16 MiB: a POST, or a session with what waits for it.
+    pub frame: usize,
+    /// Most bytes that wait to be sent to one node; default 8 MiB.
+    pub waiting: usize,
+    /// How long a connection may take to open and to be authenticated; default 1 s.
+    pub connect: Duration,
+    /// How long an unused connection stays open; default 60 s.
+    pub idle: Duration,
+    /// A node that owes a response and sends nothing for this long counts as gone; default 4 s.
+    pub silence: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame: 16 << 20,
+            waiting: 8 << 20,
+            connect: Duration::from_secs(1),
+            idle: Duration::from_secs(60),
+            silence: Duration::from_secs(4),
+        }
+    }
+}
+
+/// Another node, and where its link listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RemoteNode {
+    /// The node; another one that answers at the address is refused.
+    pub tag: NodeTag,
+    /// The address.
+    pub addr: SocketAddr,
+}
+
+impl RemoteNode {
+    /// A node that the cluster knows.
+    pub fn find(cluster: &Cluster, tag: NodeTag) -> Option<Self> {
+        Some(Self { tag, addr: cluster.link_addr(tag)? })
+    }
+}
+
+/// Why a request has no response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Nobody listens there, or nobody answers in time. The request was not sent.
+    #[error("the node cannot be reached")]
+    Unreachable,
+    /// Another node listens there, or one of another cluster or version. The request was not sent.
+    #[error("the node is not who it should be")]
+    WrongNode,
+    /// Too much waits for the node already. The request was not sent.
+    #[error("too much waits for the node")]
+    Full,
+    /// The node refused to respond.
+    #[error("the node refused")]
+    Refused,
+    /// The connection broke: the node may have done what it was asked.
+    #[error("the connection to the node broke")]
+    Broken,
+}
+
+/// Takes what other nodes send.
+pub trait Handler: Send + Sync {
+    /// A request. The response may be given later, from any thread; dropping the responder refuses the request.
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, responder: Responder);
+    /// A notice, which needs no response.
+    fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
+    /// A node's connection has broken although it was in use: the node has died.
+    fn node_lost(&self, _: NodeTag) {}
+}
+
+/// A node's link to all others. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+}
+
+/// A node's [`Link`], once there is one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LinkHandle(Arc<OnceLock<Link>>);
+
+impl LinkHandle {
+    /// The link, if it is there already.
+    pub fn get(&self) -> Option<&Link> {
+        self.0.get()
+    }
+
+    /// The link is there. Later ones are ignored.
+    pub fn set(&self, link: Link) {
+        let _ = self.0.set(link);
+    }
+}
+
+struct Shared {
+    tag: NodeTag,
+    secret: Secret,
+    limits: Limits,
+    runtime: Handle,
+    outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
+    /// The number of the last request.
+    numbers: AtomicU64,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("addr", &self.addr).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    /// Serves a listening socket, on the runtime it is called in.
+    ///
+    /// # Errors
+    /// The socket cannot be used.
+    pub fn serve(
+        listener: std::net::TcpListener,
+        tag: NodeTag,
+        secret: Secret,
+        limits: Limits,
+        handler: Arc<dyn Handler>,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let addr = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            tag,
+            secret,
+            limits,
+            runtime: Handle::current(),
+            outgoing: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        });
+        tokio::spawn(incoming::accept(listener, shared.clone(), handler));
+        Ok(Self { shared, addr })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Sends a request to a node. Dropping the future tells the node that the response is not wanted any more.
+    pub fn request(
+        &self,
+        to: RemoteNode,
+        kind: u8,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, LinkError>> + Send + 'static {
+        let (reply, response) = oneshot::channel();
+        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
+        let sent = self.send(to, Outbound::Request { number, kind, body, reply });
+        let link = self.clone();
+        async move {
+            sent?;
+            let mut cancel = CancelOnDrop { link, to, number: Some(number) };
+            let response = response.await.unwrap_or(Err(LinkError::Broken));
+            cancel.number = None;
+            response
+        }
+    }
+
+    /// Sends a notice to a node, in order with the requests to it.
+    ///
+    /// # Errors
+    /// Too much waits for the node already.
+    pub fn notify(&self, to: RemoteNode, kind: u8, body: Bytes) -> Result<(), LinkError> {
+        self.send(to, Outbound::Notice { kind, body })
+    }
+
+    fn send(&self, to: RemoteNode, outbound: Outbound) -> Result<(), LinkError> {
+        let outgoing = &mut *self.shared.outgoing.lock();
+        let outbound = match outgoing.get(&to) {
+            Some(connection) => match connection.send(outbound) {
+                Ok(sent) => return sent,
+                // It has ended this very moment; a new one is opened.
+                Err(outbound) => outbound,
+            },
+            None => outbound,
+        };
+        let connection = Outgoing::open(self.shared.clone(), to);
+        let sent = connection.send(outbound).unwrap_or(Err(LinkError::Broken));
+        outgoing.insert(to, connection);
+        sent
+    }
+}
+
+/// Tells the node when the future of a request is dropped.
+struct CancelOnDrop {
+    link: Link,
+    to: RemoteNode,
+    number: Option<u64>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            let connection = self.link.shared.outgoing.lock().get(&self.to).cloned();
+            if let Some(connection) = connection {
+                let _ = connection.send(Outbound::Cancel { number });
+            }
+        }
+    }
+}
