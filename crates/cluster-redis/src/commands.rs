@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use redis::{Cmd, Value};
 
-use super::{backend::Backend, calls::Context, cluster::Router, connection::RedisConnection};
-
-/// The store did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CommandError {
-    /// Whether it may have done what it was asked.
-    pub(super) may_have_run: bool,
-}
+use super::{
+    backend::Backend, calls::Context, cluster::Router, command_error::CommandError,
+    connection::RedisConnection,
+};
 
 /// Connections for commands, held for as long as they work. What is sent through it keeps its order; in a Redis Cluster, its
 /// order within each partition.

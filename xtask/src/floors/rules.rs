@@ -56,7 +56,7 @@ pub(super) const NODE: Rules = Rules {
         // Composition only.
         &["node", "drain"],
     ],
-    same_floor: &[("node", "drain")],
+    same_floor: &[("drain", "node")],
     bans: &[Ban {
         module: "shard",
         except: "shard::runtime",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signalbox_cluster::Address;
 use signalbox_socketio::{Args, Message};
 
-use super::SocketRouter;
+use super::router::SocketRouter;
 use crate::routing::{Audience, SocketCommand, SocketOp};
 
 /// Who is to hear something: members of rooms, or a whole namespace.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use signalbox_cluster::{Address, Record};
 use signalbox_socketio::{Args, Message};
 
-use super::{SocketRouter, To};
+use super::{broadcast::To, router::SocketRouter};
 pub use crate::routing::AckError;
 use crate::routing::{Reply, SocketCommand, SocketOp};
 

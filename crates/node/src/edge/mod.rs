@@ -2,6 +2,7 @@
 //!
 //! - [`server`]: listeners and workers.
 //! - [`http`]: every HTTP request of both protocols.
+//! - `protocol`, `not_found`: which protocol a path belongs to, or none.
 //! - `polling`: Engine.IO over HTTP.
 //! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
@@ -13,7 +14,9 @@ pub(crate) mod client;
 pub mod cors;
 mod counted_body;
 pub mod http;
+mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;
+pub(crate) mod protocol;
 pub mod server;
 pub(crate) mod upgrade;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
 use signalbox_peerserver::key_of_path;
 
-use super::http::not_found;
+use super::not_found::not_found;
 use crate::{routing::Reply, shared::NodeShared};
 
 /// What the reference answers to `GET {path}`; health checks compare it.

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
     client,
-    http::{Protocol, protocol},
     polling::{hand_over, outcome, owner},
+    protocol::{Protocol, protocol},
 };
 use crate::{
     policy::{AccessRequest, Decided},

@@ -3,7 +3,7 @@
 //! - `bus`: what other nodes publish, and tell this one through the store.
 //! - `requests`: requests that landed here, for sessions of other nodes. They go over the node link as they go to another shard.
 //! - `serve`: requests of other nodes, for sessions that live here.
-//! - `transfers`: sessions that move to or from another node.
+//! - `transfers`, `transfer_answers`: sessions that move to or from another node.
 //! - `router`: how handlers reach sockets, wherever these are.
 //! - `acceptance`: early signs that an owner has taken a request that has to wait. An owner that does not even accept a request is
 //!   taken for gone.
@@ -17,6 +17,7 @@ mod relayed_polls;
 mod requests;
 mod router;
 mod serve;
+mod transfer_answers;
 mod transfers;
 
 use std::{
@@ -33,7 +34,7 @@ use self::{
     acceptance::Acceptances,
     node_lookup::{Lookup, NodeLookup},
     relayed_polls::RelayedPolls,
-    transfers::TransferAnswers,
+    transfer_answers::TransferAnswers,
 };
 use crate::{
     lifecycle::Lifecycle,

@@ -1,12 +1,11 @@
 //! Sessions that move between nodes: the steps of their transfers, over the node link.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use ahash::AHashMap;
 use signalbox_cluster::{Address, NodeTag};
 use signalbox_node_link::Responder;
 
-use super::Peering;
+use super::{Peering, transfer_answers::PendingAnswer};
 use crate::{
     protocol::{self, LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location},
@@ -15,30 +14,6 @@ use crate::{
         transfer::message::{MovingSession, TransferMessage},
     },
 };
-
-/// Requests of sources that the destination, which is here, has yet to answer: each is answered by one step of the transfer.
-#[derive(Default)]
-pub(super) struct TransferAnswers(Mutex<AHashMap<(Address, u32, u64), PendingAnswer>>);
-
-struct PendingAnswer {
-    answer: Responder,
-    /// Addresses that commands find here from now on; taken back if the session is not.
-    addresses: Vec<Address>,
-}
-
-fn key(sid: Address, connection: ConnectionRef) -> (Address, u32, u64) {
-    (sid, connection.key, connection.number)
-}
-
-impl TransferAnswers {
-    fn insert(&self, sid: Address, connection: ConnectionRef, pending: PendingAnswer) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(sid, connection), pending);
-    }
-
-    fn remove(&self, sid: Address, connection: ConnectionRef) -> Option<PendingAnswer> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(sid, connection))
-    }
-}
 
 impl Peering {
     /// Sends a step to the other end: what the source asks for as a request, what the destination says as its answer.

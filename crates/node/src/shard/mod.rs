@@ -11,7 +11,7 @@
 //! - `peerserver`: PeerServer clients.
 //! - `socket_commands`: operations on one socket from anywhere.
 //! - `fanout`: broadcasts and outboxes.
-//! - [`transfer`]: sessions that move to another shard, or another node.
+//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine, and how a shard takes part.
 //! - `cluster_events`: what the cluster answers and tells.
 //! - `node_failure`: what is left half done by a node that dies.
 //! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
@@ -35,6 +35,7 @@ mod socketio;
 mod tables;
 pub(crate) mod tasks;
 pub(crate) mod transfer;
+mod transfers;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
@@ -47,7 +48,7 @@ use self::{
     mailbox::ShardMessage,
     tables::{Outboxes, Peers, PendingRequests, Probes, Rooms, Sessions, Timer, Timers, shrink::Shrink},
     tasks::Task,
-    transfer::table::Transfers,
+    transfer::table::{SWEEP_INTERVAL, Transfers},
 };
 use crate::{
     app::{App, SocketRouter},
@@ -144,7 +145,7 @@ impl Shard {
             context: Rc::new(context),
         };
         if shard.context.cluster.is_shared() {
-            shard.timers.add(now + transfer::SWEEP_INTERVAL, Timer::Sweep);
+            shard.timers.add(now + SWEEP_INTERVAL, Timer::Sweep);
         }
         shard
     }

@@ -5,26 +5,26 @@ use std::time::{Duration, Instant};
 use signalbox_cluster::{RoomName, command::Change};
 use signalbox_socketio::Message;
 
-use super::{Path, source::PREPARE_TIMEOUT};
+use super::{path::Path, source::PREPARE_TIMEOUT};
 use crate::{
     routing::{Broadcast, ConnectionRef, Location, VersionVector},
     session::RoomKey,
 };
 
 /// How long the session may take to come: longer than the source waits, so that it is the source that gives a late transfer up.
-pub(super) const ARRIVAL_TIMEOUT: Duration = PREPARE_TIMEOUT.saturating_mul(2);
+pub(in crate::shard) const ARRIVAL_TIMEOUT: Duration = PREPARE_TIMEOUT.saturating_mul(2);
 /// Most messages buffered for a session on its way.
 const MAX_BUFFERED: usize = 10_000;
 
 /// A session that is to move here.
 #[derive(Debug)]
 pub(in crate::shard) struct DestinationTransfer {
-    pub(super) connection: ConnectionRef,
-    pub(super) source: Location,
-    pub(super) path: Path,
-    pub(super) started: Instant,
+    pub(in crate::shard) connection: ConnectionRef,
+    pub(in crate::shard) source: Location,
+    pub(in crate::shard) path: Path,
+    pub(in crate::shard) started: Instant,
     /// The rooms of its sockets, which this shard keeps open for it.
-    pub(super) rooms: Vec<RoomKey>,
+    pub(in crate::shard) rooms: Vec<RoomKey>,
     state: DestinationState,
     buffered: Vec<BufferedEvent>,
     has_overflowed: bool,
@@ -41,14 +41,14 @@ enum DestinationState {
 
 /// Received meanwhile, for the session.
 #[derive(Debug)]
-pub(super) enum BufferedEvent {
+pub(in crate::shard) enum BufferedEvent {
     Broadcast(Broadcast),
     Change { room: RoomName, number: u128, change: Change, message: Message },
 }
 
 impl DestinationTransfer {
     /// From another shard of this node: the markers go to the source, so everything is buffered at once.
-    pub(super) fn from_shard(
+    pub(in crate::shard) fn from_shard(
         now: Instant,
         source: Location,
         connection: ConnectionRef,
@@ -58,7 +58,7 @@ impl DestinationTransfer {
     }
 
     /// From another node; each of this node's `shards` has to say that it knows.
-    pub(super) fn from_node(
+    pub(in crate::shard) fn from_node(
         now: Instant,
         source: Location,
         connection: ConnectionRef,
@@ -84,14 +84,14 @@ impl DestinationTransfer {
     }
 
     /// A shard of this node knows that this one receives what the session would.
-    pub(super) fn marker(&mut self) {
+    pub(in crate::shard) fn marker(&mut self) {
         if let DestinationState::Subscribing { markers_missing, .. } = &mut self.state {
             *markers_missing = markers_missing.saturating_sub(1);
         }
     }
 
     /// This node is subscribed to all rooms of the session.
-    pub(super) fn subscribed(&mut self) {
+    pub(in crate::shard) fn subscribed(&mut self) {
         if let DestinationState::Subscribing { is_subscribed, .. } = &mut self.state {
             *is_subscribed = true;
         }
@@ -99,7 +99,7 @@ impl DestinationTransfer {
 
     /// Once everything is buffered, says so with what had been received on the channel of all before: the source is to be told, and
     /// a marker to be published in each room.
-    pub(super) fn become_ready(&mut self) -> Option<VersionVector> {
+    pub(in crate::shard) fn become_ready(&mut self) -> Option<VersionVector> {
         let DestinationState::Subscribing { markers_missing: 0, is_subscribed: true, received_on_all } =
             &mut self.state
         else {
@@ -111,11 +111,11 @@ impl DestinationTransfer {
     }
 
     /// Whether the source still waits for word from here.
-    pub(super) fn is_subscribing(&self) -> bool {
+    pub(in crate::shard) fn is_subscribing(&self) -> bool {
         matches!(self.state, DestinationState::Subscribing { .. })
     }
 
-    pub(super) fn buffer(&mut self, event: BufferedEvent) {
+    pub(in crate::shard) fn buffer(&mut self, event: BufferedEvent) {
         if self.buffered.len() < MAX_BUFFERED {
             self.buffered.push(event);
         } else {
@@ -124,7 +124,7 @@ impl DestinationTransfer {
     }
 
     /// What was buffered, in order; `None` when there was too much.
-    pub(super) fn into_buffered(self) -> Option<Vec<BufferedEvent>> {
+    pub(in crate::shard) fn into_buffered(self) -> Option<Vec<BufferedEvent>> {
         (!self.has_overflowed).then_some(self.buffered)
     }
 }

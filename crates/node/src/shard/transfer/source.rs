@@ -5,27 +5,27 @@ use std::time::{Duration, Instant};
 use signalbox_cluster::{Address, NodeTag, RoomName};
 use signalbox_socketio::Joined;
 
-use super::Path;
+use super::path::Path;
 use crate::{
     routing::{ConnectionRef, VersionVector},
     session::{RoomKey, Socket},
 };
 
 /// How long the destination may take to get ready. On another node, its joins of rooms may have to wait for three seconds.
-pub(super) const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(in crate::shard) const PREPARE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what the destination has received on the channel of all may be on its way here. What has not come by then was missed
 /// here, or published before this node was there.
-pub(super) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
+pub(in crate::shard) const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session that is to move away.
 #[derive(Debug)]
 pub(in crate::shard) struct SourceTransfer {
-    pub(super) connection: ConnectionRef,
-    pub(super) path: Path,
-    pub(super) started: Instant,
+    pub(in crate::shard) connection: ConnectionRef,
+    pub(in crate::shard) path: Path,
+    pub(in crate::shard) started: Instant,
     state: SourceState,
     /// What has changed in which rooms since the transfer began: per member the digest of its last change, `None` if it left.
-    pub(super) changes: Vec<(RoomKey, Address, Option<u64>)>,
+    pub(in crate::shard) changes: Vec<(RoomKey, Address, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ enum SourceState {
 
 /// What the source does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SourceStep {
+pub(in crate::shard) enum SourceStep {
     /// Wait.
     Wait,
     /// Have everything published that the client has sent.
@@ -50,27 +50,37 @@ pub(super) enum SourceStep {
 impl SourceTransfer {
     /// The transfer begins. `markers` is the number of ways on which broadcasts come from where the destination receives them: the
     /// shards of the node, or the session's rooms.
-    pub(super) fn prepare(now: Instant, path: Path, connection: ConnectionRef, markers: usize) -> Self {
+    pub(in crate::shard) fn prepare(
+        now: Instant,
+        path: Path,
+        connection: ConnectionRef,
+        markers: usize,
+    ) -> Self {
         let state = SourceState::Preparing { markers_missing: markers, ahead: None };
         Self { connection, path, started: now, state, changes: Vec::new() }
     }
 
     /// The destination is ready.
-    pub(super) fn ready(&mut self, received_on_all: VersionVector) {
+    pub(in crate::shard) fn ready(&mut self, received_on_all: VersionVector) {
         if let SourceState::Preparing { ahead, .. } = &mut self.state {
             *ahead = Some(received_on_all);
         }
     }
 
     /// A marker has come: behind it, this way brings nothing that the destination does not receive as well.
-    pub(super) fn marker(&mut self) {
+    pub(in crate::shard) fn marker(&mut self) {
         if let SourceState::Preparing { markers_missing, .. } = &mut self.state {
             *markers_missing = markers_missing.saturating_sub(1);
         }
     }
 
     /// What comes next on node `here`, which has `received` so much on the channel of all.
-    pub(super) fn next(&mut self, now: Instant, here: NodeTag, received: &VersionVector) -> SourceStep {
+    pub(in crate::shard) fn next(
+        &mut self,
+        now: Instant,
+        here: NodeTag,
+        received: &VersionVector,
+    ) -> SourceStep {
         if !self.has_caught_up(now, here, received) {
             return SourceStep::Wait;
         }
@@ -95,7 +105,7 @@ impl SourceTransfer {
     }
 
     /// A room has changed, which the session is told of here.
-    pub(super) fn note_change(&mut self, room: RoomKey, subject: Address, digest: Option<u64>) {
+    pub(in crate::shard) fn note_change(&mut self, room: RoomKey, subject: Address, digest: Option<u64>) {
         self.changes.retain(|(of, socket, _)| (*of, *socket) != (room, subject));
         self.changes.push((room, subject, digest));
     }
@@ -104,8 +114,8 @@ impl SourceTransfer {
 /// A session that was sent to another node, which has not said yet that it has it. Each of its records is removed only by the node
 /// that has it, so the clients are told once that it is gone, whoever dies.
 pub(in crate::shard) struct UnconfirmedTransfer {
-    pub(super) memberships: Vec<(RoomName, Address)>,
-    pub(super) sockets: Vec<Joined<Socket>>,
+    pub(in crate::shard) memberships: Vec<(RoomName, Address)>,
+    pub(in crate::shard) sockets: Vec<Joined<Socket>>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The transfers of a shard.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ahash::AHashMap;
 use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
@@ -16,17 +16,20 @@ use crate::{
     shard::tables::{Rooms, rooms::Room},
 };
 
+/// How often a shard forgets what it kept for nodes that are gone.
+pub(in crate::shard) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// The transfers under way, by the sids of their sessions.
 #[derive(Default)]
 pub(in crate::shard) struct Transfers {
-    pub(super) outgoing: AHashMap<Address, SourceTransfer>,
-    pub(super) unconfirmed: AHashMap<Address, UnconfirmedTransfer>,
-    pub(super) incoming: AHashMap<Address, DestinationTransfer>,
+    pub(in crate::shard) outgoing: AHashMap<Address, SourceTransfer>,
+    pub(in crate::shard) unconfirmed: AHashMap<Address, UnconfirmedTransfer>,
+    pub(in crate::shard) incoming: AHashMap<Address, DestinationTransfer>,
 }
 
 impl Transfers {
     /// The transfer of a session to this connection.
-    pub(super) fn outgoing_to(
+    pub(in crate::shard) fn outgoing_to(
         &mut self,
         sid: Address,
         connection: ConnectionRef,
@@ -35,7 +38,7 @@ impl Transfers {
     }
 
     /// The transfer of a session that is to become the transport of this connection.
-    pub(super) fn incoming_to(
+    pub(in crate::shard) fn incoming_to(
         &mut self,
         sid: Address,
         connection: ConnectionRef,
@@ -44,7 +47,7 @@ impl Transfers {
     }
 
     /// Sessions that are to come from a node.
-    pub(super) fn incoming_from(&self, node: NodeTag) -> Vec<(Address, ConnectionRef)> {
+    pub(in crate::shard) fn incoming_from(&self, node: NodeTag) -> Vec<(Address, ConnectionRef)> {
         let from = self.incoming.iter().filter(|(_, transfer)| transfer.source.node == node);
         from.map(|(sid, transfer)| (*sid, transfer.connection)).collect()
     }

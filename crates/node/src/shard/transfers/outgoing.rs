@@ -6,11 +6,6 @@ use signalbox_cluster::{Address, Command, RoomName};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
 
-use super::{
-    Path,
-    message::{MovingSession, TransferMessage, TransferredSession},
-    source::{CATCH_UP_TIMEOUT, PREPARE_TIMEOUT, SourceStep, SourceTransfer, UnconfirmedTransfer},
-};
 use crate::{
     protocol::SessionTransfer,
     routing::{ConnectionRef, DeliveryCursor, Location, RoomCursor, VersionVector},
@@ -20,6 +15,11 @@ use crate::{
         effects::Effect,
         mailbox::{CloseCommand, ShardMessage},
         tables::{PendingRequest, Timer},
+        transfer::{
+            message::{MovingSession, TransferMessage, TransferredSession},
+            path::Path,
+            source::{CATCH_UP_TIMEOUT, PREPARE_TIMEOUT, SourceStep, SourceTransfer, UnconfirmedTransfer},
+        },
     },
 };
 

@@ -6,11 +6,6 @@ use signalbox_cluster::{Address, Command, NodeTag, RoomName};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_websocket::Frame;
 
-use super::{
-    Path,
-    destination::{ARRIVAL_TIMEOUT, BufferedEvent, DestinationTransfer},
-    message::{TransferMessage, TransferredSession},
-};
 use crate::{
     protocol::{BusMessage, Marker, SessionTransfer},
     routing::{Broadcast, ConnectionRef, DedupWindow, Location},
@@ -20,6 +15,11 @@ use crate::{
         effects::Effect,
         mailbox::CloseCommand,
         tables::{PendingRequest, Timer},
+        transfer::{
+            destination::{ARRIVAL_TIMEOUT, BufferedEvent, DestinationTransfer},
+            message::{TransferMessage, TransferredSession},
+            path::Path,
+        },
     },
 };
 
