@@ -14,6 +14,7 @@ use super::{
 use signalbox_cluster::{
     address::{Address, NodeTag, Owner},
     command::{Holder, PeerAt, RealmId},
+    envelope::Format,
     model::{
         LEASE,
         nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
@@ -97,7 +98,7 @@ impl Context {
     }
 
     /// The commands of a call, one or more; all are of one partition, but those of a listing.
-    pub(super) fn commands(&self, call: &Call) -> Vec<Cmd> {
+    pub(super) fn commands(&self, call: &Call, format: Format) -> Vec<Cmd> {
         let one = |invocation: Invocation| vec![invocation.command()];
         let Self { keys, scripts, .. } = self;
         match call {
@@ -169,10 +170,10 @@ impl Context {
                 (0..PARTITIONS).map(list).collect()
             }
             Call::Put { owner, room, record, snapshot } => {
-                one(self.put(*owner, room, record, None, *snapshot))
+                one(self.put(*owner, room, record, None, *snapshot, format))
             }
             Call::Rehome { owner, from, room, record } => {
-                one(self.put(*owner, room, record, Some(*from), SnapshotRequest::None(None)))
+                one(self.put(*owner, room, record, Some(*from), SnapshotRequest::None(None), format))
             }
             Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
                 .key(keys.room(room))
@@ -181,7 +182,8 @@ impl Context {
                 .arg(keys.room_channel(room))
                 .arg(&*socket.written())
                 .arg(room_entry(room, *socket))
-                .arg(owner.tag.0.to_be_bytes())),
+                .arg(owner.tag.0.to_be_bytes())
+                .arg(wire::change_head(format))),
             Call::Records { room } => {
                 let mut all = cmd("HGETALL");
                 all.arg(&keys.room(room)[..]);
@@ -246,7 +248,8 @@ impl Context {
                 .arg(keys.base(*partition))
                 .arg(self.publish)
                 .arg(owner_bytes(*owner))
-                .number(REAP)),
+                .number(REAP)
+                .arg(wire::change_head(format))),
             Call::Acknowledge(TakeoverNotice { by, realm, id, old }) => {
                 let realm = self.realm(*realm);
                 let notices = self.keys.notices(partition::of_peer(realm, id), *by);
@@ -268,9 +271,10 @@ impl Context {
                 one(owners.iter().fold(mark_dead, |mark_dead, owner| mark_dead.arg(owner_bytes(*owner))))
             }
             Call::SendDirect { from, to, message } => {
-                vec![
-                    self.publish(&keys.node_channel(*to), &wire::encode_direct(&self.realms, *from, message)),
-                ]
+                vec![self.publish(
+                    &keys.node_channel(*to),
+                    &wire::encode_direct(format, &self.realms, *from, message),
+                )]
             }
         }
     }
@@ -296,6 +300,7 @@ impl Context {
         record: &Record,
         from: Option<NodeTag>,
         snapshot: SnapshotRequest,
+        format: Format,
     ) -> Invocation {
         let partition = partition::of_room(room);
         let known = snapshot.known().unwrap_or_default();
@@ -309,11 +314,12 @@ impl Context {
             .arg(&*record.socket.written())
             .arg(room_entry(room, record.socket))
             .arg(owner_bytes(owner))
-            .arg(wire::encode_record(record))
+            .arg(wire::encode_record(format, record))
             .arg(from.map(|tag| tag.0.to_be_bytes().to_vec()).unwrap_or_default())
             .switch(matches!(snapshot, SnapshotRequest::Since(_)))
             .number(known.epoch)
             .number(known.version)
+            .arg(wire::change_head(format))
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {

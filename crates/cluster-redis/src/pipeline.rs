@@ -75,13 +75,14 @@ impl CommandPipeline {
         let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
         let mut listings = Vec::new();
         let mut ended = None;
+        let format = self.cluster.write_format();
         for asked in batch {
             match asked {
                 DriverCommand::Call(call) => match &call.0 {
                     Call::Heartbeat { .. } => self.send_heartbeat(*call),
                     Call::Users { .. } => listings.push(*call),
                     _ => {
-                        let made = self.context.commands(&call.0);
+                        let made = self.context.commands(&call.0, format);
                         items.push(Item { commands: made.len(), call: Some(call) });
                         commands.extend(made);
                     }
@@ -91,7 +92,7 @@ impl CommandPipeline {
                         Some(room) => self.context.keys.room_channel(room),
                         None => self.context.keys.everywhere(),
                     };
-                    let message = super::wire::encode_broadcast(from, &payload);
+                    let message = super::wire::encode_broadcast(format, from, &payload);
                     commands.push(self.context.publish(&channel, &message));
                     items.push(Item { commands: 1, call: None });
                 }
@@ -149,7 +150,8 @@ impl CommandPipeline {
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
         let mut is_left = calls::has_more_to_reap(values);
         while is_left {
-            let answer = all(self.commands.send(self.context.commands(call)).await);
+            let answer =
+                all(self.commands.send(self.context.commands(call, self.cluster.write_format())).await);
             is_left = answer.is_ok_and(|values| calls::has_more_to_reap(&values));
         }
     }
@@ -158,7 +160,12 @@ impl CommandPipeline {
         let (heartbeat_connection, context, cluster) =
             (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
         tokio::spawn(async move {
-            let reply = match all(heartbeat_connection.lock().await.send(context.commands(&call)).await) {
+            let reply = match all(heartbeat_connection
+                .lock()
+                .await
+                .send(context.commands(&call, cluster.write_format()))
+                .await)
+            {
                 Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
                     context.reply(call, values)
                 }

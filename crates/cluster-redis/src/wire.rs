@@ -1,97 +1,142 @@
-//! What is written into Redis and said on the bus. Everything begins with the number of its format; a node speaks its own and
-//! the one before.
+//! The bytes that are written into Redis and published, in the formats of [`signalbox_cluster::envelope`].
+//!
+//! | what | format 1 | format 2 |
+//! |---|---|---|
+//! | record in a room's hash | owner (12), `1`, the record | owner (12), `2`, metadata, the record |
+//! | change of a room | `D`, version (16), kind (1), the record | `C`, `2`, metadata, version (16), kind (1), the record |
+//! | broadcast | `S`, `1`, owner (12), payload | `S`, `2`, metadata, owner (12), payload |
+//! | message to a node | `1`, owner and message | `2`, metadata, owner and message |
+//! | a node's description | `1`, the description, metadata | the same |
+//!
+//! An owner is its tag (4) and its epoch (8); a room's version is its epoch (8) and its number (8); numbers are big-endian. The kind of
+//! a change is `J`, `U` or `L` (joined, updated, left). Records, messages and descriptions are [postcard]; a record keeps the format in
+//! which it was written, also in a change.
+//!
+//! A description is the same in all formats, so that nodes of any version read each other's: earlier versions stop reading behind
+//! the fields that they know, and do not see the metadata, which says what the node reads.
+//!
+//! [postcard]: https://postcard.jamesmunns.com/wire-format
+
+use std::{borrow::Cow, net::SocketAddr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use signalbox_cluster::{
+    address::Owner,
+    command::{Change, PeerAt, PeerMessage, RealmId, Sender},
+    envelope::{self, Format, FormatRange, Metadata, MetadataKey},
+    record::{Record, RoomName},
+    store::{DirectMessage, NodeInfo, RoomDelta, RoomVersion},
+};
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use super::keys::{owner_bytes, read_owner};
-use signalbox_cluster::{
-    address::Owner,
-    command::{Change, PeerAt, PeerMessage, RealmId, Sender},
-    record::{Record, RoomName},
-    store::{DirectMessage, NodeInfo, RoomDelta, RoomVersion},
-};
 
-/// The format that is spoken.
-pub(super) const FORMAT: u8 = 1;
-/// The formats that are understood: this one, and the one before once there is one.
-const READABLE: std::ops::RangeInclusive<u8> = 1..=FORMAT;
-
-/// What the first byte of a message in a room's channel says: a change, which a script publishes, or something said by a node.
-const CHANGE: u8 = b'D';
+/// The first byte of a message in a channel: a change in format 1, a change in a later format, a broadcast.
+const CHANGE_V1: u8 = b'D';
+const CHANGE: u8 = b'C';
 const BROADCAST: u8 = b'S';
 
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    // Writing into memory does not fail.
-    postcard::to_extend(value, vec![FORMAT]).unwrap_or_default()
-}
-
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let (format, rest) = bytes.split_first()?;
-    READABLE.contains(format).then(|| postcard::from_bytes(rest).ok())?
-}
-
 /// A membership record.
-pub(super) fn encode_record(record: &Record) -> Vec<u8> {
-    encode(record)
+pub(super) fn encode_record(format: Format, record: &Record) -> Bytes {
+    envelope::encode(format, &Metadata::default(), record)
 }
 
 /// Reads a membership record.
 pub(super) fn decode_record(bytes: &[u8]) -> Option<Record> {
-    decode(bytes)
+    envelope::decode(bytes).ok().map(|(_, record)| record)
+}
+
+/// The fields of a node's description that every version knows.
+#[derive(Serialize, Deserialize)]
+struct EncodedNodeInfo<'a> {
+    owner: Owner,
+    name: Cow<'a, str>,
+    link: Option<SocketAddr>,
+    is_draining: bool,
 }
 
 /// A node's description of itself.
 pub(super) fn encode_node_info(node: &NodeInfo) -> Vec<u8> {
-    encode(node)
+    let NodeInfo { owner, name, link, is_draining, reads } = node;
+    let fields = EncodedNodeInfo { owner: *owner, name: name.into(), link: *link, is_draining: *is_draining };
+    let mut bytes = envelope::encode(Format::V1, &Metadata::default(), &fields).to_vec();
+    let reads = [reads.lowest, reads.highest];
+    Metadata::default().with(MetadataKey::ReadsFormats, reads).write(&mut bytes);
+    bytes
 }
 
-/// Reads a node's description of itself.
+/// Reads a node's description of itself. A node whose description has no metadata is of a version that reads format 1 only.
 pub(super) fn decode_node_info(bytes: &[u8]) -> Option<NodeInfo> {
-    decode(bytes)
+    let fields = bytes.strip_prefix(&[Format::V1.byte()])?;
+    let (fields, rest) = postcard::take_from_bytes::<EncodedNodeInfo<'_>>(fields).ok()?;
+    let metadata = if rest.is_empty() { Metadata::default() } else { Metadata::read(rest).ok()?.0 };
+    let reads = match metadata.get(MetadataKey::ReadsFormats) {
+        Some([lowest, highest, ..]) => FormatRange { lowest: *lowest, highest: *highest },
+        _ => FormatRange::UNTOLD,
+    };
+    let EncodedNodeInfo { owner, name, link, is_draining } = fields;
+    Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads })
 }
 
-/// Something that is said in a room or everywhere.
-pub(super) fn encode_broadcast(from: Owner, payload: &[u8]) -> Vec<u8> {
-    let mut message = Vec::with_capacity(14 + payload.len());
-    message.extend_from_slice(&[BROADCAST, FORMAT]);
+/// The beginning of a room's changes, which scripts publish.
+pub(super) fn change_head(format: Format) -> Vec<u8> {
+    match format {
+        Format::V1 => vec![CHANGE_V1],
+        later => [&[CHANGE], &envelope::head(later, &Metadata::default())[..]].concat(),
+    }
+}
+
+/// A broadcast to a room, or to all nodes.
+pub(super) fn encode_broadcast(format: Format, from: Owner, payload: &[u8]) -> Vec<u8> {
+    let head = envelope::head(format, &Metadata::default());
+    let mut message = Vec::with_capacity(1 + head.len() + 12 + payload.len());
+    message.push(BROADCAST);
+    message.extend_from_slice(&head);
     message.extend_from_slice(&owner_bytes(from));
     message.extend_from_slice(payload);
     message
 }
 
-/// What comes through the channel of a room, or of all nodes.
+/// A message that came through the channel of a room, or of all nodes.
 #[derive(Debug)]
 pub(super) enum ChannelMessage {
     Change(RoomDelta),
     Broadcast(Owner, Bytes),
 }
 
-/// Reads what came through a channel; changes only through a room's.
+/// Reads a message that came through a channel. Changes come only through a room's.
 pub(super) fn decode_channel_message(room: Option<&RoomName>, bytes: &Bytes) -> Option<ChannelMessage> {
-    match *bytes.first()? {
-        CHANGE => {
-            let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-            let room_version = RoomVersion { epoch: number(1)?, version: number(9)? };
-            let record = decode_record(bytes.get(18..)?)?.into();
-            let change = match bytes[17] {
-                b'J' => Change::Joined(record),
-                b'U' => Change::Updated(record),
-                b'L' => Change::Left(record),
-                _ => return None,
-            };
-            Some(ChannelMessage::Change(RoomDelta { room: room?.clone(), room_version, change }))
-        }
-        BROADCAST if READABLE.contains(bytes.get(1)?) => {
-            Some(ChannelMessage::Broadcast(read_owner(bytes.get(2..)?)?, bytes.slice(14..)))
+    let (first, rest) = bytes.split_first()?;
+    match *first {
+        CHANGE_V1 => decode_change(room?, rest),
+        CHANGE => decode_change(room?, envelope::split(rest).ok()?.1),
+        BROADCAST => {
+            let (_, rest) = envelope::split(rest).ok()?;
+            let from = read_owner(rest)?;
+            Some(ChannelMessage::Broadcast(from, bytes.slice_ref(&rest[12..])))
         }
         _ => None,
     }
 }
 
-/// What one node tells another, on the wire. Realms go by name: nodes may know them in another order.
+fn decode_change(room: &RoomName, bytes: &[u8]) -> Option<ChannelMessage> {
+    let (version, rest) = bytes.split_at_checked(16)?;
+    let (kind, record) = rest.split_first()?;
+    let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
+    let room_version = RoomVersion { epoch: number(&version[..8])?, version: number(&version[8..])? };
+    let record = decode_record(record)?.into();
+    let change = match kind {
+        b'J' => Change::Joined(record),
+        b'U' => Change::Updated(record),
+        b'L' => Change::Left(record),
+        _ => return None,
+    };
+    Some(ChannelMessage::Change(RoomDelta { room: room.clone(), room_version, change }))
+}
+
+/// A [`DirectMessage`] on the wire. Realms go by name: nodes may know them in another order.
 #[derive(Serialize, Deserialize)]
 enum EncodedDirect<'a> {
     PeerMessage {
@@ -121,8 +166,13 @@ enum EncodedDirect<'a> {
     Payload(&'a [u8]),
 }
 
-/// Something for one node.
-pub(super) fn encode_direct(realms: &[String], from: Owner, message: &DirectMessage) -> Vec<u8> {
+/// A message to one node.
+pub(super) fn encode_direct(
+    format: Format,
+    realms: &[String],
+    from: Owner,
+    message: &DirectMessage,
+) -> Bytes {
     let encoded = match message {
         DirectMessage::PeerMessage { to, peer_message } => EncodedDirect::PeerMessage {
             to: *to,
@@ -150,12 +200,12 @@ pub(super) fn encode_direct(realms: &[String], from: Owner, message: &DirectMess
         DirectMessage::Revoked(number) => EncodedDirect::Revoked(*number),
         DirectMessage::Payload(payload) => EncodedDirect::Payload(payload),
     };
-    encode(&(from, encoded))
+    envelope::encode(format, &Metadata::default(), &(from, encoded))
 }
 
-/// Reads what another node tells this one.
+/// Reads a message of another node to this one.
 pub(super) fn decode_direct(realms: &[String], bytes: &Bytes) -> Option<(Owner, DirectMessage)> {
-    let (from, encoded): (Owner, EncodedDirect<'_>) = decode(bytes)?;
+    let (_, (from, encoded)): (_, (Owner, EncodedDirect<'_>)) = envelope::decode(bytes).ok()?;
     let message = match encoded {
         EncodedDirect::PeerMessage { to, from, realm, kind, src, dst, frame, is_binary, hops, sender } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
@@ -187,14 +237,23 @@ pub(super) fn decode_direct(realms: &[String], bytes: &Bytes) -> Option<(Owner, 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use signalbox_cluster::address::{Address, NodeTag};
 
     use super::*;
-    use signalbox_cluster::address::NodeTag;
 
     const FROM: Owner = Owner { tag: NodeTag(7), epoch: 3 };
 
     fn realms() -> Vec<String> {
         vec!["peerjs".into(), "other".into()]
+    }
+
+    fn room() -> RoomName {
+        RoomName { namespace: "/".into(), name: "r".into() }
+    }
+
+    fn record() -> Record {
+        let socket = Address::from_bytes([9; 15]);
+        Record { socket, profile: "{}".into(), joined: None, updated: None, left: None }
     }
 
     #[test]
@@ -210,37 +269,109 @@ mod tests {
             hops: 1,
             sender: Some(Sender { node: FROM.tag, token: "t".into() }),
         };
-        let bytes =
-            Bytes::from(encode_direct(&realms(), FROM, &DirectMessage::PeerMessage { to: at, peer_message }));
-        let other: Vec<String> = realms().into_iter().rev().collect();
-        let Some((FROM, DirectMessage::PeerMessage { to, peer_message })) = decode_direct(&other, &bytes)
-        else {
-            panic!()
-        };
-        assert_eq!((to, peer_message.realm, peer_message.kind), (at, 0, Kind::Offer));
-        assert_eq!(
-            (&*peer_message.src, &*peer_message.dst, peer_message.frame.payload()),
-            ("a", "b", &b"{}"[..])
-        );
-        assert!(decode_direct(&["neither".to_owned()], &bytes).is_none());
+        let message = DirectMessage::PeerMessage { to: at, peer_message };
+        for format in Format::ALL {
+            let bytes = encode_direct(format, &realms(), FROM, &message);
+            let other: Vec<String> = realms().into_iter().rev().collect();
+            let Some((FROM, DirectMessage::PeerMessage { to, peer_message })) = decode_direct(&other, &bytes)
+            else {
+                panic!()
+            };
+            assert_eq!((to, peer_message.realm, peer_message.kind), (at, 0, Kind::Offer));
+            assert_eq!(
+                (&*peer_message.src, &*peer_message.dst, peer_message.frame.payload()),
+                ("a", "b", &b"{}"[..])
+            );
+            assert!(decode_direct(&["neither".to_owned()], &bytes).is_none());
+        }
     }
 
     #[test]
-    fn an_unknown_format_is_not_understood() {
-        let mut bytes = encode_broadcast(FROM, b"x");
-        assert!(
-            matches!(decode_channel_message(None, &bytes.clone().into()), Some(ChannelMessage::Broadcast(FROM, x)) if x == "x")
-        );
-        bytes[1] = FORMAT + 1;
-        assert!(decode_channel_message(None, &bytes.into()).is_none());
+    fn broadcasts_and_changes_of_both_formats_are_read_and_later_ones_are_not() {
+        for format in Format::ALL {
+            let mut bytes = encode_broadcast(format, FROM, b"x");
+            let read = decode_channel_message(None, &bytes.clone().into());
+            assert!(matches!(read, Some(ChannelMessage::Broadcast(FROM, x)) if x == "x"));
+            bytes[1] = Format::V2.byte() + 1;
+            assert!(decode_channel_message(None, &bytes.into()).is_none());
+
+            let version = RoomVersion { epoch: 5, version: 6 };
+            let mut bytes = change_head(format);
+            bytes.extend_from_slice(&version.epoch.to_be_bytes());
+            bytes.extend_from_slice(&version.version.to_be_bytes());
+            bytes.push(b'J');
+            bytes.extend_from_slice(&encode_record(format, &record()));
+            let Some(ChannelMessage::Change(delta)) =
+                decode_channel_message(Some(&room()), &Bytes::from(bytes))
+            else {
+                panic!()
+            };
+            assert_eq!((&delta.room, delta.room_version), (&room(), version));
+            assert_eq!(**delta.change.record(), record());
+        }
+    }
+
+    #[test]
+    fn format_1_is_what_earlier_versions_write() {
+        let record_bytes = [&[1][..], &postcard::to_stdvec(&record()).unwrap()].concat();
+        assert_eq!(encode_record(Format::V1, &record()), record_bytes);
+        assert_eq!(change_head(Format::V1), b"D");
+        let owner = owner_bytes(FROM);
+        assert_eq!(encode_broadcast(Format::V1, FROM, b"x"), [&b"S\x01"[..], &owner, b"x"].concat());
+        let direct = encode_direct(Format::V1, &realms(), FROM, &DirectMessage::Revoked(5));
+        let expected = postcard::to_stdvec(&(FROM, EncodedDirect::Revoked(5))).unwrap();
+        assert_eq!(direct, [&[1][..], &expected].concat());
+    }
+
+    /// A node's description as it was before nodes said what they read.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct EarlierNodeInfo {
+        owner: Owner,
+        name: String,
+        link: Option<SocketAddr>,
+        is_draining: bool,
+    }
+
+    #[test]
+    fn nodes_of_this_version_and_of_earlier_ones_read_each_other() {
+        let link = "10.0.0.7:9005".parse().ok();
+        let earlier = EarlierNodeInfo { owner: FROM, name: "one".to_owned(), link, is_draining: true };
+        let node = NodeInfo { link, is_draining: true, ..NodeInfo::new(FROM, "one".to_owned()) };
+        let bytes = encode_node_info(&node);
+        // As earlier versions read it.
+        assert_eq!(bytes[0], 1);
+        assert_eq!(postcard::from_bytes::<EarlierNodeInfo>(&bytes[1..]), Ok(earlier));
+        assert_eq!(decode_node_info(&bytes), Some(node.clone()));
+        let earlier = EarlierNodeInfo { owner: FROM, name: "one".to_owned(), link, is_draining: true };
+        let bytes = postcard::to_extend(&earlier, vec![1]).unwrap();
+        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNTOLD, ..node }));
+    }
+
+    #[test]
+    fn a_later_version_may_say_more_about_itself() {
+        let node = NodeInfo::new(FROM, "one".to_owned());
+        let mut bytes = encode_node_info(&node);
+        // Formats 2 to 9, and something that this version does not know.
+        bytes.truncate(bytes.len() - 6);
+        bytes.extend_from_slice(&[2, 99, 0, 1, 7, MetadataKey::ReadsFormats as u8, 0, 2, 2, 9]);
+        let reads = FormatRange { lowest: 2, highest: 9 };
+        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads, ..node }));
     }
 
     proptest! {
         #[test]
-        fn anything_may_come_through_a_channel(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let bytes = Bytes::from(bytes);
-            let room = RoomName { namespace: "/".into(), name: "r".into() };
-            let _ = (decode_channel_message(Some(&room), &bytes), decode_direct(&realms(), &bytes), decode_node_info(&bytes));
+        fn anything_may_come_through_a_channel(first in prop::sample::select(b"DCS\x01\x02x".to_vec()), format in 0_u8..4, rest in prop::collection::vec(any::<u8>(), 0..64)) {
+            let bytes = Bytes::from([&[first, format][..], &rest].concat());
+            let _ = decode_channel_message(Some(&room()), &bytes);
+            let _ = (decode_direct(&realms(), &bytes), decode_node_info(&bytes), decode_record(&bytes));
+        }
+
+        #[test]
+        fn descriptions_are_read_as_they_were_written(name: String, epoch: u64, is_draining: bool, lowest: u8, highest: u8) {
+            let owner = Owner { tag: NodeTag(1), epoch };
+            let reads = FormatRange { lowest, highest };
+            let node = NodeInfo { is_draining, reads, ..NodeInfo::new(owner, name) };
+            prop_assert_eq!(decode_node_info(&encode_node_info(&node)), Some(node));
         }
     }
 }

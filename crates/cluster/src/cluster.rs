@@ -27,6 +27,7 @@ use crate::{
     address::{Address, NodeTag, ShardId},
     command::{Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
     driver::{CallToken, Driver, UntilEnded, ending},
+    envelope::Format,
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{Record, RoomName},
@@ -44,6 +45,7 @@ pub struct Cluster {
     core: Mutex<Core>,
     nodes: RwLock<Arc<AHashMap<NodeTag, NodeInfo>>>,
     status: AtomicU8,
+    write_format: AtomicU8,
 }
 
 struct Core {
@@ -145,6 +147,8 @@ impl Cluster {
             core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
             nodes: RwLock::default(),
             status: AtomicU8::new(status as u8 | if is_shared { SHARED } else { 0 }),
+            // A node that is alone reads whatever it writes.
+            write_format: AtomicU8::new(if is_shared { Format::V1 } else { Format::V2 }.byte()),
         }
     }
 
@@ -235,6 +239,12 @@ impl Cluster {
             1 => Status::Online,
             _ => Status::Degraded,
         }
+    }
+
+    /// The format in which messages to other nodes and records are written: the newest that every node of the cluster reads. Format 1
+    /// until this node knows the others.
+    pub fn write_format(&self) -> Format {
+        Format::of_byte(self.write_format.load(Ordering::Acquire)).unwrap_or(Format::V1)
     }
 
     /// Whether the store has been there for long enough that, after an outage, every node has written its records again.
@@ -392,6 +402,7 @@ impl Cluster {
                     let nodes = nodes.into_iter().map(|node| (node.owner.tag, node)).collect();
                     *self.nodes.write() = Arc::new(nodes);
                 }
+                Output::WriteFormat(format) => self.write_format.store(format.byte(), Ordering::Release),
                 Output::Status(status) => self.status.store(status as u8 | SHARED, Ordering::Release),
             }
         }

@@ -19,6 +19,7 @@ pub mod address;
 pub mod cluster;
 pub mod command;
 pub mod driver;
+pub mod envelope;
 mod machine;
 pub mod model;
 pub mod partition;

@@ -18,6 +18,7 @@ use crate::{
     Config,
     address::{Address, Owner, ShardId},
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
+    envelope::{self, Format},
     record::{Record, RoomName},
     route::Route,
     store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
@@ -158,6 +159,8 @@ pub(crate) enum Output {
     Unsubscribe(RoomName),
     /// The nodes of the cluster have changed.
     Nodes(Vec<NodeInfo>),
+    /// Messages and records are to be written in this format from now on.
+    WriteFormat(Format),
     /// The node has joined the cluster under this owner, or lost the store.
     Status(Status),
 }
@@ -188,7 +191,9 @@ pub(crate) struct Machine {
     takeovers: takeovers::Takeovers,
     /// How often the bus was lost, or came back.
     bus_changes: u64,
-    /// The bus was lost, or a claim is doubted, and the claims could not be made again yet.
+    /// The format that is written.
+    write_format: Format,
+    /// The bus was lost, or a claim is contested, and the claims could not be reclaimed yet.
     has_contested_claims: bool,
 }
 
@@ -215,6 +220,7 @@ impl Machine {
             takeovers: takeovers::Takeovers::default(),
             bus_changes: 0,
             has_contested_claims: false,
+            write_format: Format::V1,
             lease,
         }
     }
@@ -403,13 +409,27 @@ impl Machine {
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {
                     self.lease.remember_nodes(&nodes);
+                    self.choose_format(now, &nodes, out);
                     out.push_back(Output::Nodes(nodes));
                 }
             }
         }
     }
 
-    /// What is told to this node may have been missed.
+    /// Writes the newest format that all nodes read. When a node has joined that reads only an older one, this node's records are
+    /// written again: the newcomer cannot read them as they are.
+    fn choose_format(&mut self, now: Instant, nodes: &[NodeInfo], out: &mut Outputs) {
+        let format = envelope::common_format(nodes.iter().map(|node| node.reads));
+        let before = std::mem::replace(&mut self.write_format, format);
+        if format != before {
+            out.push_back(Output::WriteFormat(format));
+        }
+        if format < before && self.lease.is_valid(now) {
+            self.put_all(out);
+        }
+    }
+
+    /// Messages to this node may have been missed.
     pub(crate) fn bus_lost(&mut self) {
         self.bus_changes += 1;
     }

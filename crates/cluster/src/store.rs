@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     address::{Address, NodeTag, Owner},
     command::{Change, Holder, PeerAt, PeerMessage, RealmId},
+    envelope::FormatRange,
     record::{Record, RoomName},
 };
 
@@ -306,7 +307,7 @@ pub enum DirectMessage {
 }
 
 /// A node of the cluster, as it describes itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInfo {
     /// The node in its present epoch.
     pub owner: Owner,
@@ -316,6 +317,15 @@ pub struct NodeInfo {
     pub link: Option<std::net::SocketAddr>,
     /// It drains: its sessions will be closed, and no new ones are taken.
     pub is_draining: bool,
+    /// The formats of messages and records that it reads.
+    pub reads: FormatRange,
+}
+
+impl NodeInfo {
+    /// A node of this version that does not drain. Whoever serves its link says where.
+    pub fn new(owner: Owner, name: String) -> Self {
+        Self { owner, name, link: None, is_draining: false, reads: FormatRange::CURRENT }
+    }
 }
 
 /// What a call returns.

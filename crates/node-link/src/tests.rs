@@ -200,3 +200,29 @@ async fn strangers_and_garbage_harm_nobody() {
 async fn timeout_read(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(into)).await.is_ok()
 }
+
+#[tokio::test]
+async fn versions_that_read_different_formats_choose_the_highest_of_both() {
+    let secret = Secret::new("secret");
+    for (initiator, responder, is_met) in [
+        (1..=1, 1..=2, true),
+        (1..=2, 1..=1, true),
+        (1..=2, 1..=2, true),
+        (1..=2, 2..=3, true),
+        (1..=1, 2..=3, false),
+        (3..=4, 1..=2, false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        let initiate = handshake::initiate_within(&mut stream, &secret, (NodeTag(1), NodeTag(2)), initiator);
+        let accept = async {
+            let from = handshake::accept_within(&mut accepted, &secret, NodeTag(2), responder).await;
+            drop(accepted);
+            from
+        };
+        let (initiated, from) = tokio::join!(initiate, accept);
+        assert_eq!(initiated.is_ok(), is_met);
+        assert_eq!(from, is_met.then_some(NodeTag(1)));
+    }
+}

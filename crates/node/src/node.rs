@@ -83,7 +83,7 @@ impl Node {
         let node = Self::build(config, app, metrics, policy, |config, tag, events| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
-            let info = NodeInfo { owner, name, link: None, is_draining: false };
+            let info = NodeInfo::new(owner, name);
             let settings = Settings {
                 url: cluster.redis_url.clone(),
                 prefix: cluster.redis_prefix.clone(),

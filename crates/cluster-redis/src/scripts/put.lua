@@ -2,8 +2,8 @@
 -- new owner. With a tag to take it from, one of that node is given to its new owner whatever it says.
 -- KEYS room, index of the owner, owners
 -- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag to take it from,
---      whether records are wanted, epoch and version that are known
--- A room that stands before what is known has been set back: it begins a later epoch, so that no stamp means two things.
+--      whether records are wanted, epoch and version that are known, beginning of what is published
+-- A room whose version is before the known one has lost writes: it begins a later epoch, so that no version means two things.
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
@@ -35,8 +35,8 @@ if redis.call('SADD', KEYS[2], ARGV[5]) == 1 then redis.call('SADD', KEYS[3], AR
 local version = before
 if changed then
   version = tostring(redis.call('HINCRBY', KEYS[1], '#v', 1))
-  local stamp = struct.pack('>I8I8', tonumber(epoch), tonumber(version))
-  redis.call(ARGV[2], ARGV[3], 'D' .. stamp .. (old and 'U' or 'J') .. record)
+  local room_version = struct.pack('>I8I8', tonumber(epoch), tonumber(version))
+  redis.call(ARGV[2], ARGV[3], ARGV[12] .. room_version .. (old and 'U' or 'J') .. record)
 end
 if ARGV[9] == '1' and (ARGV[10] ~= epoch or ARGV[11] ~= before) then
   return {epoch, version, redis.call('HGETALL', KEYS[1])}

@@ -1,6 +1,6 @@
 -- Removes some of what a dead owner left in one partition. Returns how much is left, and its losses, which stay until they are settled.
 -- KEYS index of the owner, owners, losses to the owner
--- ARGV base, publish command, owner (12 bytes), how much at most
+-- ARGV base, publish command, owner (12 bytes), how much at most, beginning of what is published
 -- An entry goes last, so that nothing is forgotten should the script fail (a key may be on its way to another server).
 -- Entries are c \0 realm \0 id, r \0 namespace \0 room \0 socket, u \0 namespace \0 socket (15 bytes, zeros too).
 local base, owner = ARGV[1], ARGV[3]
@@ -26,8 +26,8 @@ for _, entry in ipairs(entries) do
     if owned(old) then
       redis.call('HDEL', room, socket)
       local version = redis.call('HINCRBY', room, '#v', 1)
-      local stamp = struct.pack('>I8I8', tonumber(redis.call('HGET', room, '#e')), version)
-      redis.call(ARGV[2], base .. 'm:' .. name, 'D' .. stamp .. 'L' .. string.sub(old, 13))
+      local room_version = struct.pack('>I8I8', tonumber(redis.call('HGET', room, '#e')), version)
+      redis.call(ARGV[2], base .. 'm:' .. name, ARGV[5] .. room_version .. 'L' .. string.sub(old, 13))
       if redis.call('HLEN', room) <= 2 then redis.call('DEL', room) end
     end
   end

@@ -186,7 +186,7 @@ impl Node {
         let settings =
             Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None, largest: 0 };
         let owner = Owner { tag, epoch: 0 };
-        let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
+        let info = NodeInfo::new(owner, tag.to_string());
         let Connected { cluster, link } =
             connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
         let node = Self { cluster, link, inboxes, tag };

@@ -26,6 +26,7 @@ use crate::{
 use signalbox_cluster::{
     RealmId,
     command::Holder,
+    envelope::Format,
     model::Model,
     partition,
     store::{Call, Reply, RoomDelta, TakeoverNotice},
@@ -63,14 +64,18 @@ fn redis_does_what_the_model_does() {
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = CASES;
     }
-    let check = |steps: &[Step]| {
+    let check = |format, steps: &[Step]| {
         let mut redis = redis.borrow_mut();
+        redis.format = format;
         runtime.block_on(async { World::new(&mut redis).await?.run(steps).await })
     };
-    for steps in any::found() {
-        check(&steps).unwrap();
+    for (format, steps) in
+        Format::ALL.into_iter().flat_map(|format| any::found().into_iter().map(move |steps| (format, steps)))
+    {
+        check(format, &steps).unwrap();
     }
-    let outcome = TestRunner::new(config).run(&any::steps(), |steps| check(&steps));
+    let cases = (prop::sample::select(Format::ALL.to_vec()), any::steps());
+    let outcome = TestRunner::new(config).run(&cases, |(format, steps)| check(format, &steps));
     if let Err(error) = outcome {
         panic!("{error}");
     }
@@ -84,8 +89,9 @@ fn config() -> Config {
     }
 }
 
-/// The driver, but for its pump.
+/// The driver, but for its pipeline.
 struct Redis {
+    format: Format,
     context: Arc<Context>,
     commands: Commands,
     published: PubSub,
@@ -110,7 +116,8 @@ impl Redis {
         for room in names::rooms() {
             published.subscribe(&context.keys.room_channel(&room)[..]).await.unwrap();
         }
-        Self { commands: Commands::new(&backend, context.clone()), context, published }
+        let commands = Commands::new(&backend, context.clone());
+        Self { format: Format::V1, commands, context, published }
     }
 
     async fn send(&mut self, commands: Vec<Cmd>) -> Checked<Vec<Value>> {
@@ -136,7 +143,7 @@ impl Redis {
         let mut commands = vec![self.age(passed)];
         let mut counts = Vec::new();
         for call in &calls {
-            let made = self.context.commands(call);
+            let made = self.context.commands(call, self.format);
             counts.push(made.len());
             commands.push(cmd("TIME"));
             commands.extend(made);
@@ -161,7 +168,7 @@ impl Redis {
             Call::Reap { .. } => {
                 let mut left = values.clone();
                 while calls::has_more_to_reap(&left) {
-                    left = self.send(self.context.commands(&call)).await?;
+                    left = self.send(self.context.commands(&call, self.format)).await?;
                 }
             }
             _ => {}

@@ -94,7 +94,7 @@ fn in_order(at: Instant, last: Option<Instant>) -> Instant {
 impl Node {
     pub(super) fn new(tag: NodeTag, config: &Config, now: Instant, wall_clock: u64) -> Self {
         let owner = Owner { tag, epoch: 0 };
-        let info = NodeInfo { owner, name: tag.to_string(), link: None, is_draining: false };
+        let info = NodeInfo::new(owner, tag.to_string());
         Self {
             tag,
             machine: Machine::shared(config, info, now, wall_clock),
@@ -294,7 +294,7 @@ impl Node {
                     self.is_subscribed.remove(&room);
                 }
                 Output::Status(status) => world.trace(|| format!("node {} is {status:?}", self.tag)),
-                Output::Overflow | Output::Nodes(_) => {}
+                Output::Overflow | Output::Nodes(_) | Output::WriteFormat(_) => {}
             }
         }
     }

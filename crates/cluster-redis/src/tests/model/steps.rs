@@ -199,7 +199,7 @@ impl Text {
 }
 
 fn heartbeat(owner: Owner, joins: bool, is_draining: bool, claims: u64, reaps: bool) -> Call {
-    let node = NodeInfo { owner, name: owner.tag.to_string(), link: None, is_draining };
+    let node = NodeInfo { is_draining, ..NodeInfo::new(owner, owner.tag.to_string()) };
     Call::Heartbeat { owner, joins, node: node.into(), counters: Counters { claims }, reaps }
 }
 

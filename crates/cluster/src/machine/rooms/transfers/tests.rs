@@ -26,7 +26,7 @@ impl Nodes {
         let (now, wall_clock) = (Instant::now(), 1_000_000);
         let machine = |tag| {
             let owner = Owner { tag: NodeTag(tag), epoch: 0 };
-            let node = NodeInfo { owner, name: String::new(), link: None, is_draining: false };
+            let node = NodeInfo::new(owner, String::new());
             Machine::shared(&config, node, now, wall_clock)
         };
         let machines = (0..count).map(machine).collect();
