@@ -26,6 +26,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use serde::Serialize;
 use signalbox_cluster::{Cluster, NodeTag, Status};
 use signalbox_node_link::{LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
@@ -142,11 +144,16 @@ impl Peering {
         false
     }
 
+    /// Writes something for another node, in a format that every node reads.
+    fn encode(&self, value: &impl Serialize) -> Bytes {
+        protocol::encode(self.cluster.write_format(), value)
+    }
+
     /// Sends a notice over the link; `false` if the node cannot be reached. A node that cannot be told is gone, and what it should
     /// know with it.
     fn notify(&self, to: NodeTag, notice: &LinkNotice<'_>) -> bool {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
-        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, protocol::encode(notice)).is_ok())
+        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, self.encode(notice)).is_ok())
     }
 
     /// Sends a request over the link; the answer is `None` when it does not come.
@@ -156,12 +163,13 @@ impl Peering {
         request: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
-        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, protocol::encode(request)));
+        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode(request)));
         async move { protocol::decode(&answer?.await.ok()?).ok() }
     }
 
     /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
     fn tell(&self, node: NodeTag, message: &NodeMessage) -> bool {
-        self.cluster.send_to_node(Instant::now(), node, message.encode())
+        let format = self.cluster.write_format();
+        self.cluster.send_to_node(Instant::now(), node, message.encode(format))
     }
 }

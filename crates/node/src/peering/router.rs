@@ -39,7 +39,8 @@ impl Peering {
             Ok(what) => {
                 let reply =
                     if let RemoteSocketOp::Signal { reply, .. } = &what { Some(*reply) } else { None };
-                let message = NodeMessage::SocketOp { to, namespace, what }.encode();
+                let message =
+                    NodeMessage::SocketOp { to, namespace, what }.encode(self.cluster.write_format());
                 if !self.notify(node, &LinkNotice::NodeMessage(&message))
                     && let Some(reply) = reply
                 {

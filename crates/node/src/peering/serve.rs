@@ -8,7 +8,7 @@ use signalbox_node_link::Responder;
 
 use super::Peering;
 use crate::{
-    protocol::{self, LinkNotice, LinkRequest, LinkResponse, RequestRefused},
+    protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::Reply,
     shard::{
         mailbox::{Request, ShardMessage},
@@ -73,18 +73,18 @@ impl Peering {
 
     /// Hands a request over, and answers it with what comes of it.
     fn answer(
-        &self,
+        self: Arc<Self>,
         request: Request,
         answer: Responder,
         answered: impl Future<Output = Option<LinkResponse>> + Send + 'static,
     ) {
         if self.request_here(request).is_err() {
-            answer.send(protocol::encode(&LinkResponse::Refused(RequestRefused::Busy)));
+            answer.send(self.encode(&LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
             let answered = answered.await.unwrap_or(LinkResponse::Refused(RequestRefused::UnknownSid));
-            answer.send(protocol::encode(&answered));
+            answer.send(self.encode(&answered));
         });
     }
 
@@ -95,7 +95,7 @@ impl Peering {
         let accepted = Reply::new(move |()| peering.notify(from, &LinkNotice::Accepted { number }));
         let request = Request::Poll { sid, number, accepted: Some(accepted), reply };
         if self.request_here(request).is_err() {
-            answer.send(protocol::encode(&LinkResponse::Refused(RequestRefused::Busy)));
+            answer.send(self.encode(&LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
@@ -107,7 +107,7 @@ impl Peering {
                     return;
                 }
             };
-            answer.send(protocol::encode(&body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
+            answer.send(self.encode(&body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
         });
     }
 

@@ -7,7 +7,7 @@ use signalbox_node_link::Responder;
 
 use super::{Peering, transfer_answers::PendingAnswer};
 use crate::{
-    protocol::{self, LinkNotice, LinkRequest, LinkResponse, RequestRefused},
+    protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location},
     shard::{
         mailbox::ShardMessage,
@@ -73,7 +73,7 @@ impl Peering {
                 self.addresses.remove(address);
             }
         }
-        answer.send(protocol::encode(&response));
+        answer.send(self.encode(&response));
     }
 
     /// A source on another node sends a step that it wants answered.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{Address, NodeTag, ShardId};
+use signalbox_cluster::{Address, NodeTag, ShardId, envelope::Format};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
@@ -46,8 +46,8 @@ enum Encoded<'a> {
 
 impl BusMessage {
     /// Writes it.
-    pub(crate) fn encode(&self) -> Bytes {
-        encode(&match self {
+    pub(crate) fn encode(&self, format: Format) -> Bytes {
+        let encoded = match self {
             Self::Broadcast(broadcast) => Encoded::Broadcast {
                 to: std::borrow::Cow::Borrowed(&broadcast.to),
                 volatile: broadcast.volatile,
@@ -56,7 +56,8 @@ impl BusMessage {
                 frames: broadcast.message.frames().map(|frame| &frame.bytes()[..]).collect(),
             },
             Self::Marker(marker) => Encoded::Marker(*marker),
-        })
+        };
+        encode(format, &encoded)
     }
 
     /// Reads what `from` said.
@@ -83,7 +84,6 @@ mod tests {
     use signalbox_cluster::NodeTag;
 
     use super::*;
-    use crate::protocol::FORMAT;
 
     fn audience() -> impl Strategy<Value = Audience> {
         let name = || "[a-z]{0,8}".prop_map(Arc::<str>::from);
@@ -108,18 +108,20 @@ mod tests {
             let message = Message::event(&to.namespace, None, "event", &[&args], &attachments);
             let origin = Origin { node: NodeTag(7), shard };
             let broadcast = Broadcast { to: to.clone().into(), message: message.clone(), volatile, origin, sequence };
-            let said = BusMessage::Broadcast(broadcast).encode();
-            let Ok(BusMessage::Broadcast(read)) = BusMessage::decode(NodeTag(7), &said) else { panic!("not a broadcast") };
-            prop_assert_eq!(&*read.to, &to);
-            prop_assert_eq!(read.message, message);
-            prop_assert_eq!((read.volatile, read.origin, read.sequence), (volatile, origin, sequence));
+            for format in Format::ALL {
+                let bytes = BusMessage::Broadcast(broadcast.clone()).encode(format);
+                let Ok(BusMessage::Broadcast(read)) = BusMessage::decode(NodeTag(7), &bytes) else { panic!("not a broadcast") };
+                prop_assert_eq!(&*read.to, &to);
+                prop_assert_eq!(&read.message, &message);
+                prop_assert_eq!((read.volatile, read.origin, read.sequence), (volatile, origin, sequence));
+            }
         }
 
         #[test]
-        fn whatever_is_said_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
-                *first = FORMAT;
+                *first = Format::V2.byte();
             }
             let _ = BusMessage::decode(NodeTag(7), &bytes.into());
         }
@@ -133,11 +135,11 @@ mod tests {
             source: Origin { node: NodeTag(2), shard: 1 },
             connection,
         };
-        let mut said = BusMessage::Marker(marker).encode().to_vec();
+        let mut said = BusMessage::Marker(marker).encode(Format::V2).to_vec();
         assert!(
             matches!(BusMessage::decode(NodeTag(1), &said.clone().into()), Ok(BusMessage::Marker(read)) if read == marker)
         );
-        said[0] = FORMAT + 1;
+        said[0] = Format::V2.byte() + 1;
         assert_eq!(BusMessage::decode(NodeTag(1), &said.into()).unwrap_err(), WireError::Format);
     }
 }

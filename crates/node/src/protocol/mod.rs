@@ -5,7 +5,8 @@
 //! - [`link`]: requests for sessions of another node, over the node link.
 //! - [`transfer`]: a session on its way to another node.
 //!
-//! Everything begins with the format's version; a node reads its own and the previous one, since every rolling update mixes two.
+//! Everything travels in an [`envelope`]: it begins with the format's version, and has room for metadata. A node reads its own format and
+//! the previous one, since every rolling update mixes two, and writes the older until every node of the cluster reads the newer.
 
 pub(crate) mod bus;
 pub(crate) mod link;
@@ -14,36 +15,23 @@ pub(crate) mod transfer;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use signalbox_cluster::envelope::{self, Format, Metadata};
 
 pub(crate) use bus::{BusMessage, Marker};
 pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
 pub(crate) use node_message::{NodeMessage, RemoteSocketOp};
 pub(crate) use transfer::{SavedSession, SavedSocket, SessionTransfer};
 
-/// The version of everything here.
-pub(crate) const FORMAT: u8 = 1;
+/// Why bytes of another node were refused.
+pub(crate) use signalbox_cluster::envelope::EnvelopeError as WireError;
 
-/// Bytes that say nothing this node understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WireError {
-    /// A later version wrote it, or an earlier one than the previous.
-    #[error("unknown format version")]
-    Format,
-    /// It is malformed.
-    #[error("malformed message")]
-    Malformed,
+/// Writes anything, in the newest format that every node of the cluster reads. Metadata is where a trace context will travel; there is
+/// none yet.
+pub(crate) fn encode(format: Format, value: &impl Serialize) -> Bytes {
+    envelope::encode(format, &Metadata::default(), value)
 }
 
-/// Writes anything behind the version.
-pub(crate) fn encode(value: &impl Serialize) -> Bytes {
-    // Nothing here has a length that is unknown when it is written, which is all that could fail.
-    postcard::to_extend(value, vec![FORMAT]).unwrap_or_default().into()
-}
-
-/// Reads anything that [`encode`] wrote.
+/// Reads what [`encode`] wrote on any node of the cluster.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, WireError> {
-    match payload.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|_| WireError::Malformed),
-        _ => Err(WireError::Format),
-    }
+    envelope::decode(payload).map(|(_, value)| value)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{Address, ShardId};
+use signalbox_cluster::{Address, ShardId, envelope::Format};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
@@ -52,8 +52,8 @@ fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
 
 impl NodeMessage {
     /// Writes it.
-    pub(crate) fn encode(&self) -> Bytes {
-        encode(&match self {
+    pub(crate) fn encode(&self, format: Format) -> Bytes {
+        let encoded = match self {
             Self::SocketOp { to, namespace, what } => match what {
                 RemoteSocketOp::Send { message, volatile } => {
                     Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
@@ -68,7 +68,8 @@ impl NodeMessage {
             Self::Signalled { shard, ticket, found } => {
                 Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
             }
-        })
+        };
+        encode(format, &encoded)
     }
 
     /// Reads it.
@@ -120,8 +121,9 @@ mod tests {
         let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
         let reply = SignalReply { node: NodeTag(5), shard: 3, ticket: 4 };
         let what = RemoteSocketOp::Signal { message: message.clone(), reply };
-        let read =
-            NodeMessage::decode(&NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode());
+        let read = NodeMessage::decode(
+            &NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode(Format::V2),
+        );
         let Ok(NodeMessage::SocketOp { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
         assert_eq!((of, within), (to, namespace));
         let RemoteSocketOp::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
@@ -141,7 +143,7 @@ mod tests {
         fn whatever_a_node_says_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
-                *first = crate::protocol::FORMAT;
+                *first = Format::V2.byte();
             }
             let _ = NodeMessage::decode(&bytes.into());
         }

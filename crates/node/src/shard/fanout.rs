@@ -48,7 +48,8 @@ impl Shard {
         }
         if self.context.cluster.is_shared() {
             let room = broadcast.to.channel();
-            let message = BusMessage::Broadcast(broadcast.clone()).encode();
+            let message =
+                BusMessage::Broadcast(broadcast.clone()).encode(self.context.cluster.write_format());
             self.effects.push(Effect::Publish { room, message });
         }
         self.deliver_broadcast(&broadcast);

@@ -55,7 +55,8 @@ impl Shard {
         let (to, namespace) = (signal.to, signal.namespace.clone());
         let reply = SignalReply { node: self.context.node, shard: self.context.id, ticket };
         let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply };
-        let payload = NodeMessage::SocketOp { to, namespace, what }.encode();
+        let format = self.context.cluster.write_format();
+        let payload = NodeMessage::SocketOp { to, namespace, what }.encode(format);
         self.timers.add(now + SIGNAL_TIMEOUT, Timer::Signal { ticket });
         let command = Command::SendToNode { shard: self.context.id, ticket, to: node, payload };
         self.effects.submit(command);

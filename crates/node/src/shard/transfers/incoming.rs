@@ -112,7 +112,8 @@ impl Shard {
         let Some(transfer) = self.transfers.incoming.get_mut(&sid) else { return };
         let Some(received_on_all) = transfer.become_ready() else { return };
         let (source, connection) = (transfer.source, transfer.connection);
-        let marker = BusMessage::Marker(Marker { sid, source, connection }).encode();
+        let marker = BusMessage::Marker(Marker { sid, source, connection });
+        let marker = marker.encode(self.context.cluster.write_format());
         for room in transfer.rooms.iter().filter_map(|room| self.rooms.get(*room)) {
             let (room, message) = (Some(room.name.clone()), marker.clone());
             self.effects.push(Effect::Publish { room, message });
