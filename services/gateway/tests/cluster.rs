@@ -99,6 +99,18 @@ fn cluster_a_crowd_shares_a_room() {
 }
 
 #[test]
+fn cluster_nodes_reach_each_other_over_ipv6() {
+    let cluster = Cluster::start(2, &["--host", "::1", "--cluster-addr", "[::1]:0"]);
+    let [home, other] = [0, 1].map(|index| cluster.nodes[index].public());
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let handshake = harness::http::get(home, POLLING);
+    let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+    assert_eq!(harness::http::request(other, "POST", &target, &[], "40").body, "ok");
+    let connected = harness::http::get(other, &target);
+    assert!(connected.body.starts_with("40{"), "{connected:?}");
+}
+
+#[test]
 fn cluster_chromium_demo_works_across_nodes() {
     Cluster::start(2, &["--allow_discovery"]).run_js("demo.test.mjs", &[]);
 }

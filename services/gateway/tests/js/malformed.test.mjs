@@ -9,6 +9,7 @@ import { after, before, describe, test } from "node:test";
 import { closeAll } from "./lib/cleanup.mjs";
 import { differs } from "./lib/differences.mjs";
 import { BINARY, CLOSE, closePayload, CONTINUATION, frame, PING, PONG, RawConnection, TEXT } from "./lib/frames.mjs";
+import { addressSpace } from "./lib/memory.mjs";
 import { Neighbours } from "./lib/neighbour.mjs";
 import { packets, PollingSession, split } from "./lib/polling.mjs";
 import { startTarget } from "./lib/target.mjs";
@@ -355,6 +356,7 @@ describe("memory", () => {
   }
 
   test("frames that declare 400 MB are refused by their header, and reserve nothing", async () => {
+    const before = await addressSpace(target.pid);
     const grown = await growth(async () => {
       const connections = await Promise.all(Array.from({ length: 20 }, () => RawConnection.join(target.url)));
       for (const connection of connections) {
@@ -364,6 +366,8 @@ describe("memory", () => {
       await Promise.all(connections.map((connection) => connection.closed));
     });
     assert.ok(grown < 16 * MEGABYTE, `grew by ${grown} bytes`);
+    const reserved = (await addressSpace(target.pid)) - before;
+    assert.ok(reserved < 200e6, `${reserved} bytes were reserved at a time`);
     await neighbours.noticeNothing();
   });
 

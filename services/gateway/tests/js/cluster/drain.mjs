@@ -11,11 +11,11 @@ const CLIENTS = Number(process.env.DRAIN_CLIENTS ?? 60);
 const ROOM = 10;
 const NODES = 3;
 const DRAIN_DELAY = 1_500;
-const DRAIN_TIMEOUT = Number(process.env.DRAIN_TIMEOUT ?? 5_000);
+const DRAIN_TIMEOUT = Number(process.env.DRAIN_TIMEOUT ?? 8_000);
 // How often each client says something.
 const EVERY = Number(process.env.DRAIN_EVERY ?? 1_000);
-// How many times the even pace there may be. A small crowd says little about a pace: only that not all go at once.
-const PACE = Number(process.env.DRAIN_PACE ?? Infinity);
+// How many times the even pace there may be. A small crowd says little about a pace; if all go at once it is four times the even one.
+const PACE = Number(process.env.DRAIN_PACE ?? 2.5);
 // What of the drain's time is for Socket.IO clients: see `drain.rs`.
 const SOCKETIO_MS = (DRAIN_TIMEOUT - 1_000) * 0.7;
 // The pace is looked at in windows of this length: a second of a small crowd is noise.
