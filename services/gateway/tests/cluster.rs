@@ -84,6 +84,27 @@ fn cluster_drains_under_load() {
 }
 
 #[test]
+fn cluster_of_two_formats_is_one() {
+    Server::run_js_alone("mixed.test.mjs");
+}
+
+#[test]
+fn cluster_is_updated_from_the_previous_format() {
+    replace("update");
+}
+
+#[test]
+fn cluster_is_rolled_back_to_the_previous_format() {
+    replace("rollback");
+}
+
+fn replace(direction: &str) {
+    // How even the pace is shows elsewhere, in more time.
+    let environment = [("DIRECTION", direction), ("DRAIN_TIMEOUT", "5000"), ("DRAIN_PACE", "9")];
+    Server::run_js_alone_within(harness::DEADLINE, "replaced.test.mjs", &environment);
+}
+
+#[test]
 fn cluster_room_is_right_after_many_came_and_went() {
     Server::run_js_alone("churn.test.mjs");
 }
