@@ -54,7 +54,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
 
     let listener = &settings.listener;
-    let tls = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?;
+    let (tls, renewal) = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?.unzip();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let site = public::Site::load(settings)?;
 
@@ -74,6 +74,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| site.routes(routes))
         .context("the public listener failed")?;
     let public_handle = public_server.handle();
+    if let Some(renewal) = renewal {
+        actix_rt::spawn(renewal.watch());
+    }
     let mut servers = vec![actix_rt::spawn(public_server)];
     let mut handles = Vec::new();
     for socket in [Some(admin_socket), metrics_socket].into_iter().flatten() {

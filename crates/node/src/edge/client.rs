@@ -25,6 +25,9 @@ pub(crate) fn handshake(
         let forwarded = handshake.header("x-forwarded-for").unwrap_or_default();
         address(peer.ip(), forwarded, &config.trusted_proxies)
     });
+    if let Some(address) = handshake.address {
+        tracing::debug!(%address, "handshake");
+    }
     handshake
 }
 
