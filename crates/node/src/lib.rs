@@ -27,7 +27,7 @@ mod transport;
 mod wire;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClusterConfig, Config, Network, PeerConfig};
+pub use config::{ClusterConfig, Config, PeerConfig};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},

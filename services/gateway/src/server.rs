@@ -9,9 +9,9 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
+use ipnet::{Ipv4Net, Ipv6Net};
 use signalbox_node::{
-    ClusterConfig, Cors, Metrics, Network, Node, PeerConfig, Serve, app::vocabulary, engineio,
-    policy::AllowAll,
+    ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve, app::vocabulary, engineio, policy::AllowAll,
 };
 use signalbox_telemetry::{LogFormat, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -171,11 +171,11 @@ fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
 /// The settings as the node takes them.
 fn node_config(settings: &Settings) -> signalbox_node::Config {
     let Settings { listener, peerserver, socketio, node, .. } = settings;
-    let network = |(address, prefix)| Network { address, prefix };
     let trusted_proxies = match (listener.proxied, listener.trusted_proxies.is_empty()) {
         (false, _) => Vec::new(),
-        (true, false) => listener.trusted_proxies.iter().map(|cidr| network(cidr.parts())).collect(),
-        (true, true) => [network(([0, 0, 0, 0].into(), 0)), network(([0u16; 8].into(), 0))].to_vec(),
+        (true, false) => listener.trusted_proxies.clone(),
+        // Both address families as a whole.
+        (true, true) => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
     };
     signalbox_node::Config {
         shards: node.workers,

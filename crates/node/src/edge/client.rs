@@ -3,11 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::HeaderMap;
+use ipnet::IpNet;
 
-use crate::{
-    config::{Config, Network},
-    policy::Handshake,
-};
+use crate::{config::Config, policy::Handshake};
 
 /// The request as the policy sees it.
 pub(crate) fn handshake(
@@ -29,8 +27,8 @@ pub(crate) fn handshake(
 }
 
 /// The client's address: the last one in the chain that is no trusted proxy's.
-fn address(peer: IpAddr, forwarded: &str, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+fn address(peer: IpAddr, forwarded: &str, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
     let mut address = peer.to_canonical();
     for hop in forwarded.rsplit(',') {
         if !is_trusted(address) {
@@ -61,8 +59,8 @@ mod tests {
 
     #[test]
     fn only_trusted_proxies_are_believed() {
-        let proxies = [Network { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
-        let address = |peer: &str, forwarded: &str, trusted: &[Network]| {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let address = |peer: &str, forwarded: &str, trusted: &[IpNet]| {
             address(peer.parse().unwrap(), forwarded, trusted).to_string()
         };
         assert_eq!(address("9.9.9.9", "1.2.3.4", &proxies), "9.9.9.9");
@@ -70,5 +68,10 @@ mod tests {
         assert_eq!(address("10.0.0.1", "1.2.3.4", &[]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", "nonsense", &proxies), "10.0.0.1");
         assert_eq!(address("::ffff:10.0.0.1", "1.2.3.4", &proxies), "1.2.3.4");
+
+        let everybody = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        assert_eq!(address("9.9.9.9", "1.2.3.4", &everybody), "1.2.3.4");
+        assert_eq!(address("fd12::1", "1.2.3.4", &everybody), "1.2.3.4");
+        assert_eq!(address("fd12::1", "1.2.3.4", &everybody[..1]), "fd12::1");
     }
 }

@@ -6,12 +6,11 @@
 //! - `command`: the command line that follows from it, and the names in the environment and the file.
 //! - `environment`, `file`: the two other sources.
 //! - `layers`: which source wins, and everything into one parser.
-//! - `parse`, [`cidr`]: what each kind of value looks like.
+//! - `parse`: what each kind of value looks like.
 //! - `validate`: what the values must be for each other.
 //! - `error`, `suggest`: the one line that says what is wrong, and what was probably meant.
 //! - `print`, `reference`: `--print-config`, and the page `docs/configuration.md`.
 
-pub mod cidr;
 mod command;
 mod environment;
 mod error;
@@ -26,7 +25,6 @@ mod suggest;
 mod tests;
 mod validate;
 
-pub use cidr::Cidr;
 pub use error::ConfigError;
 pub use settings::{LogFormat, OrOff, Settings, Transport};
 

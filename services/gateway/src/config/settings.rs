@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::cidr::Cidr;
 use super::parse;
 
 /// A setting that can be switched off; `None` is off.
@@ -86,7 +86,7 @@ pub struct ListenerSettings {
     /// Address ranges of the proxies whose X-Forwarded-For counts, where --proxied is set; repeatable. Without it
     /// every peer's does.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
-    pub trusted_proxies: Vec<Cidr>,
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Directory with the browser bundles of socket.io-client and peerjs. Without it their addresses redirect to a
     /// public CDN.
