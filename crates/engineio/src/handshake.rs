@@ -1,6 +1,6 @@
 //! What an HTTP request asks of Engine.IO, and the errors it can be answered with.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
 
@@ -82,25 +82,23 @@ impl RequestError {
     }
 }
 
-/// The parameters of a request's query that Engine.IO reads. The last of a repeated parameter wins.
+/// The parameters of a request's query that Engine.IO reads, decoded. The last of a repeated parameter wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query<'a> {
     /// `EIO`, the protocol revision.
-    pub eio: Option<&'a str>,
+    pub eio: Option<Cow<'a, str>>,
     /// `transport`.
-    pub transport: Option<&'a str>,
+    pub transport: Option<Cow<'a, str>>,
     /// `sid`, absent (or empty) at the handshake.
-    pub sid: Option<&'a str>,
+    pub sid: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
-    /// Reads a raw query string. None of the values that are valid here needs percent-decoding, so a value that is
-    /// encoded is simply one that is not valid.
+    /// Reads a raw query string, without its question mark.
     pub fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
-        for pair in query.split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
                 "EIO" => parsed.eio = Some(value),
                 "transport" => parsed.transport = Some(value),
                 "sid" => parsed.sid = (!value.is_empty()).then_some(value),
@@ -133,7 +131,7 @@ pub enum Asks<'a> {
 /// `enabled` lists the transports served, `is_upgrade` tells a WebSocket upgrade, `origin_is_valid` whether the `Origin`
 /// header, if there was one, holds only what a header may hold.
 pub fn check<'a>(
-    query: &Query<'a>,
+    query: &'a Query<'_>,
     enabled: &[Transport],
     is_get: bool,
     is_upgrade: bool,
@@ -141,14 +139,15 @@ pub fn check<'a>(
 ) -> Result<Asks<'a>, RequestError> {
     let transport = query
         .transport
+        .as_deref()
         .and_then(Transport::of_name)
         .filter(|transport| enabled.contains(transport))
         .ok_or(RequestError::UnknownTransport)?;
     if !origin_is_valid {
         return Err(RequestError::BadRequest);
     }
-    let revision_matches = query.eio == Some("4");
-    if let Some(sid) = query.sid {
+    let revision_matches = query.eio.as_deref() == Some("4");
+    if let Some(sid) = query.sid.as_deref() {
         return Ok(Asks::Continue { sid, transport, revision_matches });
     }
     if !is_get {
@@ -199,10 +198,6 @@ mod tests {
 
     const BOTH: &[Transport] = &[Transport::Polling, Transport::WebSocket];
 
-    fn ask(query: &str, is_get: bool, is_upgrade: bool) -> Result<Asks<'_>, RequestError> {
-        check(&Query::parse(query), BOTH, is_get, is_upgrade, true)
-    }
-
     #[test]
     fn checks_come_in_the_order_of_the_reference() {
         use RequestError::*;
@@ -216,10 +211,13 @@ mod tests {
             ("transport=polling", true, false, Err(UnsupportedProtocolVersion)),
             ("EIO=4&transport=polling", true, false, Ok(Asks::Open(Transport::Polling))),
             ("EIO=4&transport=polling&sid=", true, false, Ok(Asks::Open(Transport::Polling))),
+            ("&E%49O=4&transport=poll%69ng", true, false, Ok(Asks::Open(Transport::Polling))),
+            ("EIO=4&transport=poll%zzing", true, false, Err(UnknownTransport)),
             ("EIO=4&transport=websocket", true, true, Ok(Asks::Open(Transport::WebSocket))),
         ];
         for (query, is_get, is_upgrade, expected) in cases {
-            assert_eq!(ask(query, is_get, is_upgrade), expected, "{query}");
+            let parsed = Query::parse(query);
+            assert_eq!(check(&parsed, BOTH, is_get, is_upgrade, true), expected, "{query}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
 use signalbox_websocket::Frame;
 
 /// Longest id in bytes. A generated id has 36; ids are keys in the registry of every node, so they are bounded.
@@ -66,15 +67,14 @@ impl Params {
     /// wins. `realms` are the keys that are served.
     pub fn parse(query: &str, realms: &[impl AsRef<str>]) -> Result<Self, Refusal> {
         let (mut key, mut id, mut token) = (String::new(), String::new(), String::new());
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let target = match &*decode(name, true) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let target = match &*name {
                 "key" => &mut key,
                 "id" => &mut id,
                 "token" => &mut token,
                 _ => continue,
             };
-            *target = decode(value, true).into_owned();
+            *target = value.into_owned();
         }
         if key.is_empty() || id.is_empty() || token.is_empty() {
             return Err(Refusal::Missing);
@@ -92,39 +92,9 @@ impl Params {
     }
 }
 
-/// A key as it stands in the path of an HTTP request: percent-encoded where it is not plain ASCII.
+/// The key in the path of an HTTP request, percent-decoded. Unlike in a query, `+` stands for itself.
 pub fn key_of_path(segment: &str) -> Cow<'_, str> {
-    decode(segment, false)
-}
-
-/// Decodes percent-encoding. In a query `+` is a space, in a path it is itself.
-fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let escaped = match (first, behind) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match escaped {
-            Some((high, low)) => {
-                bytes.push(high << 4 | low);
-                rest = &behind[2..];
-            }
-            None => {
-                bytes.push(if first == b'+' && plus_is_space { b' ' } else { first });
-                rest = behind;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).map(|digit| digit as u8)
+    percent_decode_str(segment).decode_utf8_lossy()
 }
 
 #[cfg(test)]

@@ -142,7 +142,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         let query = self.request.uri().query().unwrap_or_default().to_owned();
         let query = Query::parse(&query);
         let origin = self.header(header::ORIGIN);
-        if query.transport == Some("polling") && config.engine.transports.contains(&Transport::Polling) {
+        if query.transport.as_deref() == Some("polling")
+            && config.engine.transports.contains(&Transport::Polling)
+        {
             // The reference switches protocols before it notices.
             return Ok(Accepted::CloseAfterHandshake(None));
         }
