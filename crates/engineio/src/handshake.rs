@@ -78,7 +78,14 @@ impl RequestError {
 
     /// The JSON body of a polling reply: `{"code":N,"message":"..."}`.
     pub fn body(self) -> String {
-        format!(r#"{{"code":{},"message":"{self}"}}"#, self.code())
+        #[derive(Serialize)]
+        struct Body {
+            code: u8,
+            message: String,
+        }
+        let body = Body { code: self.code(), message: self.to_string() };
+        // A struct of strings and numbers always serializes.
+        serde_json::to_string(&body).unwrap_or_default()
     }
 }
 

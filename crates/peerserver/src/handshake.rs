@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use signalbox_websocket::Frame;
 
 /// Longest id in bytes. A generated id has 36; ids are keys in the registry of every node, so they are bounded.
@@ -48,12 +49,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The frame that says so.
+    /// The frame that the client receives: ID-TAKEN, or ERROR with the reason.
     pub fn frame(&self) -> Frame {
-        let kind = if *self == Self::IdTaken { "ID-TAKEN" } else { "ERROR" };
-        // A string always serializes.
-        let msg = serde_json::to_string(&self.to_string()).unwrap_or_default();
-        Frame::text_of(&["{\"type\":\"", kind, "\",\"payload\":{\"msg\":", &msg, "}}"])
+        #[derive(Serialize)]
+        struct Message {
+            r#type: &'static str,
+            payload: Payload,
+        }
+        #[derive(Serialize)]
+        struct Payload {
+            msg: String,
+        }
+        let r#type = if *self == Self::IdTaken { "ID-TAKEN" } else { "ERROR" };
+        let message = Message { r#type, payload: Payload { msg: self.to_string() } };
+        // A struct of strings always serializes.
+        Frame::text(&serde_json::to_string(&message).unwrap_or_default())
     }
 }
 
