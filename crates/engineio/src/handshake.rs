@@ -1,10 +1,12 @@
-//! What an HTTP request asks of Engine.IO, and the errors it can be answered with.
+//! The query of an HTTP request, the checks it must pass, and the errors of those it does not pass.
+//!
+//! Source: Engine.IO protocol, revision 4, and the order of the checks in `engine.io` 6.6.
 
 use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
 
-/// How a session's packets travel.
+/// The transport of a session's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// HTTP long-polling.
@@ -116,12 +118,12 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What a valid request asks for.
+/// A valid request: for a new session, or for one that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asks<'a> {
+pub enum RequestKind<'a> {
     /// A new session on this transport.
     Open(Transport),
-    /// Something of the session with this id; whether it exists is for its owner to say.
+    /// A GET, POST or upgrade of the session with this id. Whether the session exists is not checked here.
     Continue {
         /// The session id as the client wrote it.
         sid: &'a str,
@@ -132,18 +134,21 @@ pub enum Asks<'a> {
     },
 }
 
-/// Checks a request in the reference's order: transport, `Origin`, `sid` (by the caller, for [`Asks::Continue`]), method,
+/// Checks a request in the reference's order: transport, `Origin`, `sid` (by the caller, for [`RequestKind::Continue`]), method,
 /// upgrade, and the protocol revision last.
 ///
-/// `enabled` lists the transports served, `is_upgrade` tells a WebSocket upgrade, `origin_is_valid` whether the `Origin`
-/// header, if there was one, holds only what a header may hold.
-pub fn check<'a>(
+/// `enabled` lists the transports served; `is_get` and `is_upgrade` say whether the request is a GET and whether it is a WebSocket
+/// upgrade; `origin_is_valid` says whether the `Origin` header, if there is one, holds only characters that a header may hold.
+///
+/// # Errors
+/// The first check that fails; the caller answers with [`RequestError::status`] and [`RequestError::body`].
+pub fn check_request<'a>(
     query: &'a Query<'_>,
     enabled: &[Transport],
     is_get: bool,
     is_upgrade: bool,
     origin_is_valid: bool,
-) -> Result<Asks<'a>, RequestError> {
+) -> Result<RequestKind<'a>, RequestError> {
     let transport = query
         .transport
         .as_deref()
@@ -155,7 +160,7 @@ pub fn check<'a>(
     }
     let revision_matches = query.eio.as_deref() == Some("4");
     if let Some(sid) = query.sid.as_deref() {
-        return Ok(Asks::Continue { sid, transport, revision_matches });
+        return Ok(RequestKind::Continue { sid, transport, revision_matches });
     }
     if !is_get {
         return Err(RequestError::BadHandshakeMethod);
@@ -166,7 +171,7 @@ pub fn check<'a>(
     if !revision_matches {
         return Err(RequestError::UnsupportedProtocolVersion);
     }
-    Ok(Asks::Open(transport))
+    Ok(RequestKind::Open(transport))
 }
 
 /// The payload of the open packet: exactly these five keys, in this order.
@@ -180,7 +185,8 @@ struct Open<'a> {
     max_payload: usize,
 }
 
-/// The open packet, `0{...}`, of a session that starts on `transport`. Durations are written in milliseconds.
+/// The open packet, `0{"sid":...,"upgrades":[...],"pingInterval":...,"pingTimeout":...,"maxPayload":...}`: durations in
+/// milliseconds, `max_payload` in bytes. `can_upgrade` offers the upgrade to WebSocket.
 pub fn open_packet(
     sid: &str,
     can_upgrade: bool,
@@ -216,15 +222,15 @@ mod tests {
             ("EIO=4&transport=websocket", true, false, Err(BadRequest)),
             ("EIO=3&transport=polling", true, false, Err(UnsupportedProtocolVersion)),
             ("transport=polling", true, false, Err(UnsupportedProtocolVersion)),
-            ("EIO=4&transport=polling", true, false, Ok(Asks::Open(Transport::Polling))),
-            ("EIO=4&transport=polling&sid=", true, false, Ok(Asks::Open(Transport::Polling))),
-            ("&E%49O=4&transport=poll%69ng", true, false, Ok(Asks::Open(Transport::Polling))),
+            ("EIO=4&transport=polling", true, false, Ok(RequestKind::Open(Transport::Polling))),
+            ("EIO=4&transport=polling&sid=", true, false, Ok(RequestKind::Open(Transport::Polling))),
+            ("&E%49O=4&transport=poll%69ng", true, false, Ok(RequestKind::Open(Transport::Polling))),
             ("EIO=4&transport=poll%zzing", true, false, Err(UnknownTransport)),
-            ("EIO=4&transport=websocket", true, true, Ok(Asks::Open(Transport::WebSocket))),
+            ("EIO=4&transport=websocket", true, true, Ok(RequestKind::Open(Transport::WebSocket))),
         ];
         for (query, is_get, is_upgrade, expected) in cases {
             let parsed = Query::parse(query);
-            assert_eq!(check(&parsed, BOTH, is_get, is_upgrade, true), expected, "{query}");
+            assert_eq!(check_request(&parsed, BOTH, is_get, is_upgrade, true), expected, "{query}");
         }
     }
 
@@ -232,7 +238,7 @@ mod tests {
     fn a_transport_that_is_not_enabled_is_unknown() {
         let query = Query::parse("EIO=4&transport=polling");
         assert_eq!(
-            check(&query, &[Transport::WebSocket], true, false, true),
+            check_request(&query, &[Transport::WebSocket], true, false, true),
             Err(RequestError::UnknownTransport)
         );
     }

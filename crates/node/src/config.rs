@@ -1,4 +1,4 @@
-//! What a node can be told.
+//! The configuration of a node, of its cluster, and of the PeerServer protocol.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ pub struct Config {
     pub shards: usize,
     /// Timings and limits of Engine.IO.
     pub engine: signalbox_engineio::Config,
-    /// How long a client may stay without a namespace; default 45 s.
+    /// How long a Socket.IO client may stay in no namespace before it is disconnected; default 45 s.
     pub connect_timeout: Duration,
-    /// Where Socket.IO is served; with a trailing slash unless `addTrailingSlash` is off. A prefix. Default `/socket.io/`.
+    /// Path prefix of Socket.IO, with a trailing slash unless `addTrailingSlash` is off. Default `/socket.io/`.
     pub socketio_path: String,
     /// Name of the cookie that carries the sid on polling handshakes; default none.
     pub cookie: Option<String>,
     /// The PeerServer protocol.
     pub peer: PeerConfig,
-    /// Origins that may open sessions; `None`: any.
+    /// Values of the `Origin` header that may open sessions; `None`: any. Requests without the header always may.
     pub origins: Option<Vec<String>>,
     /// Address ranges of the proxies whose `X-Forwarded-For` header is trusted; empty: the header is ignored. An IPv4 address that a
     /// dual-stack listener reports as IPv6 (`::ffff:10.0.0.1`) is compared as IPv4.
     pub trusted_proxies: Vec<IpNet>,
-    /// Most bytes that wait for one client; default 4 MB.
+    /// Most bytes that are buffered for one client; default 4,000,000.
     pub outbox_limit: usize,
-    /// Most bytes that wait for all slow clients together; default 256 MiB.
+    /// Most bytes that are buffered for all clients together; default 256 MiB.
     pub memory_budget: usize,
-    /// Messages that wait in a shard's inbox before broadcasts are dropped and requests refused; default 65,536.
+    /// Most messages in a shard's inbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
     pub inbox_limit: usize,
 }
 
@@ -50,18 +50,18 @@ impl Default for Config {
     }
 }
 
-/// The cluster a node is to be part of.
+/// The cluster that a node joins.
 #[derive(Clone)]
 pub struct ClusterConfig {
-    /// The Redis that its nodes share; as [`Settings::url`](signalbox_cluster::redis::Settings::url).
+    /// URL of the Redis that the nodes share, as [`Settings::url`](signalbox_cluster::redis::Settings::url).
     pub redis_url: String,
-    /// What all names in it begin with; nodes with the same one are a cluster.
+    /// Prefix of all keys and channels in Redis. Nodes with the same prefix form a cluster.
     pub redis_prefix: String,
-    /// The node's name for people; default its tag.
+    /// The node's name in logs; default its tag.
     pub name: Option<String>,
-    /// Where the node link listens; default any free port of the address that reaches Redis.
+    /// Address at which the node link listens; default any free port of the local address that reaches Redis.
     pub listen: Option<std::net::SocketAddr>,
-    /// What nodes of the cluster know; default made once, and shared through Redis.
+    /// Secret with which the nodes authenticate each other; default: generated once, and shared through Redis.
     pub secret: Option<String>,
 }
 
@@ -78,15 +78,15 @@ impl std::fmt::Debug for ClusterConfig {
 /// The configuration of the PeerServer protocol; names and defaults as in the reference's command line.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
-    /// Where it is served; begins with a slash and has none at its end, so `/` is the empty string. Default empty.
+    /// Path at which it is served; begins with a slash and has none at its end, so `/` is the empty string. Default empty.
     pub path: String,
     /// Keys; each is a realm of its own. Default `peerjs`.
     pub keys: Vec<String>,
-    /// How long a message waits for its addressee; default 5 s.
+    /// How long a message is queued for an absent addressee before its sender gets EXPIRE; default 5 s.
     pub expire_timeout: Duration,
-    /// Silence after which a client is gone; default 60 s.
+    /// Time without traffic after which a client is disconnected; default 60 s.
     pub alive_timeout: Duration,
-    /// Most ids at once; default 5,000.
+    /// Most ids held at the same time in the cluster; `None`: any number. Default 5,000.
     pub concurrent_limit: Option<usize>,
     /// Whether `GET /{key}/peers` lists the ids; default no.
     pub allow_discovery: bool,

@@ -11,18 +11,18 @@ pub const MAX_ID: usize = 256;
 /// Longest token in bytes; a JWT fits.
 pub const MAX_TOKEN: usize = 8192;
 
-/// What the client asks for.
+/// The parameters of a client's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     /// The realm.
     pub key: String,
     /// The id it claims.
     pub id: String,
-    /// What lets it claim the id again.
+    /// Proves that a client that claims the id again is the one that had it.
     pub token: String,
 }
 
-/// Why a client is not let in. Each is one frame, after which the server closes without a code.
+/// Why a client is refused. It receives [`Refusal::frame`], then the server closes the connection without a code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A parameter is missing or empty.
@@ -31,10 +31,10 @@ pub enum Refusal {
     /// There is no such realm.
     #[error("Invalid key provided")]
     InvalidKey,
-    /// Somebody else holds the id.
+    /// Another client holds the id.
     #[error("ID is taken")]
     IdTaken,
-    /// As many ids are held as may be.
+    /// The limit of ids held at the same time is reached.
     #[error("Server has reached its concurrent user limit")]
     LimitReached,
     /// The id is longer than [`MAX_ID`].
@@ -67,7 +67,7 @@ impl Refusal {
     }
 }
 
-/// OPEN: the id is the client's.
+/// OPEN, `{"type":"OPEN"}`: the client holds the id it asked for.
 pub fn open_frame() -> Frame {
     Frame::text("{\"type\":\"OPEN\"}")
 }
@@ -75,6 +75,9 @@ pub fn open_frame() -> Frame {
 impl Params {
     /// Reads a raw query string as `URLSearchParams` does: percent-encoding, `+` as a space, the last of a repeated parameter
     /// wins. `realms` are the keys that are served.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] of: a missing parameter, an unknown key, an id or a token that is too long.
     pub fn parse(query: &str, realms: &[impl AsRef<str>]) -> Result<Self, Refusal> {
         let (mut key, mut id, mut token) = (String::new(), String::new(), String::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -1,4 +1,4 @@
-//! What a request tells of its client.
+//! The client of a request: its address, and whether its `Origin` may open sessions.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::{config::Config, policy::Handshake};
 
-/// The request as the policy sees it.
+/// The request as the access policy gets it.
 pub(crate) fn handshake(
     headers: &HeaderMap,
     query: &str,
@@ -26,7 +26,7 @@ pub(crate) fn handshake(
     handshake
 }
 
-/// The client's address: the last one in the chain that is no trusted proxy's.
+/// The client's address: the last one in the chain of `X-Forwarded-For` and the peer that is not a trusted proxy's.
 fn address(peer: IpAddr, forwarded: &str, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
     let mut address = peer.to_canonical();
@@ -48,7 +48,7 @@ pub(crate) fn origin_allowed(origin: Option<&[u8]>, config: &Config) -> bool {
     }
 }
 
-/// Whether an `Origin` holds only what a header may hold, as the reference checks it.
+/// Whether an `Origin` holds only characters that a header may hold, as the reference checks it.
 pub(crate) fn origin_valid(origin: Option<&[u8]>) -> bool {
     origin.is_none_or(|origin| origin.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)))
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_name_the_client() {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
         let address = |peer: &str, forwarded: &str, trusted: &[IpNet]| {
             address(peer.parse().unwrap(), forwarded, trusted).to_string()

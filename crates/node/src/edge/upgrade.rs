@@ -7,7 +7,7 @@ use actix_codec::Framed;
 use actix_http::{HttpMessage, Request as HttpRequest, h1, header, ws};
 use signalbox_engineio::{
     RequestError, Transport,
-    handshake::{Asks, Query, check},
+    handshake::{Query, RequestKind, check_request},
 };
 use signalbox_peerserver::{Params, Refusal};
 use signalbox_websocket::Frame;
@@ -148,10 +148,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             // The reference switches protocols before it notices.
             return Ok(Accepted::CloseAfterHandshake(None));
         }
-        let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
+        let asks = check_request(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
         match asks {
-            Asks::Open(_) => {
+            RequestKind::Open(_) => {
                 if self.node.is_stopping() {
                     return Err(Refused {
                         status: "503 Service Unavailable",
@@ -172,7 +172,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     }
                 }
             }
-            Asks::Continue { sid, transport, revision_matches } => {
+            RequestKind::Continue { sid, transport, revision_matches } => {
                 let (sid, place) = owner(&self.node, sid).await.ok_or(RequestError::UnknownSid)?;
                 debug_assert_eq!(transport, Transport::WebSocket);
                 if !revision_matches {
@@ -181,7 +181,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
                 if place.node != self.node.shared.tag && !self.node.shared.can_take_session().await {
                     // The session cannot come here. The client goes on polling.
-                    self.node.metrics().upgrades.with_label_values(&["elsewhere"]).inc();
+                    self.node.metrics().upgrades.with_label_values(&["not_transferable"]).inc();
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.

@@ -306,7 +306,7 @@ impl State {
                 self.timers.add(asked.until, Timer::Ack { key, number, id: asked.id });
             }
         }
-        self.node.metrics.moves.inc();
+        self.node.metrics.session_transfers.inc();
         let taking = self.end_incoming(sid);
         self.attach(now, key, at, frames);
         let Some(taking) = taking else { return };

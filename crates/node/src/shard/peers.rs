@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome};
 use signalbox_peerserver::{
-    Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::Due, message,
+    Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
 use signalbox_websocket::{Frame, Message};
 use tokio::sync::oneshot;
@@ -99,7 +99,7 @@ impl State {
             Claimed::Granted { generation, waiting } => {
                 peer.is_counted = true;
                 peer.claim = Some(generation);
-                peer.liveness.heard(now);
+                peer.liveness.record_activity(now);
                 let deadline = peer.liveness.deadline();
                 self.timers.add(deadline, Timer::Peer { key, number });
                 outcome("accepted");
@@ -132,7 +132,7 @@ impl State {
     /// A message has arrived.
     pub(super) fn peer_message(&mut self, now: Instant, key: u32, message: Message<'_>) {
         let Some(peer) = self.peers.get_mut(key as usize) else { return };
-        peer.liveness.heard(now);
+        peer.liveness.record_activity(now);
         let bytes = match message {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
@@ -143,13 +143,13 @@ impl State {
         let kind = match &incoming {
             Incoming::Heartbeat => "HEARTBEAT",
             Incoming::Relay(relay) => relay.kind.name(),
-            Incoming::Resign => "LEAVE",
+            Incoming::ReleaseId => "LEAVE",
             Incoming::Ignored | Incoming::Malformed => "ignored",
         };
         self.node.metrics.peer_messages.with_label_values(&[kind]).inc();
         match incoming {
             Incoming::Relay(relay) => self.relay(now, key, &relay),
-            Incoming::Resign => self.resign(now, key),
+            Incoming::ReleaseId => self.resign(now, key),
             Incoming::Malformed => self.drop_letter("malformed"),
             Incoming::Heartbeat | Incoming::Ignored => {}
         }
@@ -249,15 +249,15 @@ impl State {
     pub(super) fn peer_timer(&mut self, now: Instant, key: u32, number: u64) {
         let Some(peer) = self.peer(key, number) else { return };
         match peer.liveness.tick(now) {
-            Due::Gone => {
+            LivenessCheck::TimedOut => {
                 self.end_peer(now, key, "alive timeout", &Frame::close(None));
                 return;
             }
-            Due::Ping => {
+            LivenessCheck::SendPing => {
                 let conn = peer.conn.clone();
                 self.push(&conn, &Frame::ping());
             }
-            Due::Nothing => {}
+            LivenessCheck::Nothing => {}
         }
         if let Some(peer) = self.peer(key, number) {
             let deadline = peer.liveness.deadline();

@@ -75,7 +75,7 @@ impl State {
             Request::Probed { at, .. } => {
                 let session = &mut self.sessions[key as usize];
                 if session.local.probe == Some(at) {
-                    session.engine.probed(now);
+                    session.engine.probe_received(now);
                     self.arm(key);
                 }
             }

@@ -43,8 +43,8 @@ impl SessionTransfer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSession {
     pub(crate) sid: Address,
-    engine: engineio::session::Saved,
-    connection: connection::Saved,
+    engine: engineio::session::SavedSession,
+    connection: connection::SavedConnection,
     sockets: Vec<SavedSocket>,
     principal: Option<Principal>,
     handshake: Option<Handshake>,
