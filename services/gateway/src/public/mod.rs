@@ -18,7 +18,7 @@ use crate::config::Settings;
 use bundles::Bundles;
 use demo::Demo;
 
-/// What is served beside the protocols.
+/// The files that are served beside the protocols.
 #[derive(Debug, Clone)]
 pub struct Site {
     bundles: Arc<Bundles>,
@@ -84,7 +84,7 @@ impl File {
         Self { body, content_type, etag }
     }
 
-    /// The file, or 304 where the browser has it.
+    /// Answers with the file, or with 304 if the browser has it.
     fn serve(&self, request: &HttpRequest) -> HttpResponse {
         let is_cached = match request.get_header::<IfNoneMatch>() {
             Some(IfNoneMatch::Any) => true,
