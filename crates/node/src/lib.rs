@@ -32,7 +32,7 @@ mod shared;
 mod transport;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClusterConfig, Config, Network, PeerConfig};
+pub use config::{ClusterConfig, Config, PeerConfig};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},

@@ -1,4 +1,4 @@
-//! The PeerServer's HTTP side: an id, the list of ids, and what this is.
+//! The HTTP requests of PeerServer: `GET {path}/{key}/id`, `GET {path}/{key}/peers`, and `GET {path}`.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ const INFO: &str = concat!(
     r#"PeerJS clients.","website":"https://peerjs.com/"}"#
 );
 
-/// `path` is what stands below the mount.
+/// Answers a request; `path` is the part below the mount.
 pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return not_found(request);
@@ -26,7 +26,7 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str)
     }
     let path = path.trim_start_matches('/');
     let path = path.strip_suffix('/').unwrap_or(path);
-    let Some((key, what)) = path.split_once('/') else {
+    let Some((key, resource)) = path.split_once('/') else {
         return if path.is_empty() {
             HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, "application/json; charset=utf-8"))
@@ -35,19 +35,19 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str)
             not_found(request)
         };
     };
-    let what = what.trim_start_matches('/');
+    let resource = resource.trim_start_matches('/');
     if key.is_empty() {
         not_found(request)
-    } else if what.eq_ignore_ascii_case("id") {
+    } else if resource.eq_ignore_ascii_case("id") {
         id(node, key)
-    } else if what.eq_ignore_ascii_case("peers") {
+    } else if resource.eq_ignore_ascii_case("peers") {
         peers(node, key).await
     } else {
         not_found(request)
     }
 }
 
-/// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is nobody's.
+/// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is no error here.
 fn realm(node: &NodeShared, key: &str) -> Option<u16> {
     let key = key_of_path(key);
     node.config.peer.keys.iter().position(|known| *known == *key).map(|realm| realm as u16)

@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use signalbox_cluster::Address;
 use signalbox_engineio::{
     RequestError, Transport,
-    handshake::{Asks, Query, check},
+    handshake::{Query, RequestKind, check_request},
 };
 use tokio::sync::oneshot::error::RecvError;
 
@@ -42,11 +42,13 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, payload: we
     let is_get = *request.method() == Method::GET;
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
     let enabled = &node.config.engine.transports;
-    match check(&query, enabled, is_get, false, client::origin_valid(origin)) {
+    match check_request(&query, enabled, is_get, false, client::origin_valid(origin)) {
         Err(error) => refuse(node, error),
-        Ok(Asks::Open(_)) if node.lifecycle.is_stopping() => HttpResponse::ServiceUnavailable().finish(),
-        Ok(Asks::Open(_)) => open(node, request).await,
-        Ok(Asks::Continue { sid, transport, revision_matches }) => {
+        Ok(RequestKind::Open(_)) if node.lifecycle.is_stopping() => {
+            HttpResponse::ServiceUnavailable().finish()
+        }
+        Ok(RequestKind::Open(_)) => open(node, request).await,
+        Ok(RequestKind::Continue { sid, transport, revision_matches }) => {
             let Some((sid, place)) = owner(node, sid).await else {
                 return refuse(node, RequestError::UnknownSid);
             };

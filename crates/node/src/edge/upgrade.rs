@@ -7,7 +7,7 @@ use actix_codec::Framed;
 use actix_http::{HttpMessage, Request as HttpRequest, h1, header, ws};
 use signalbox_engineio::{
     RequestError, Transport,
-    handshake::{Asks, Query, check},
+    handshake::{Query, RequestKind, check_request},
 };
 use signalbox_peerserver::{Params, Refusal};
 use signalbox_websocket::Frame;
@@ -139,14 +139,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         let query = self.request.uri().query().unwrap_or_default().to_owned();
         let query = Query::parse(&query);
         let origin = self.header(header::ORIGIN);
-        if query.transport == Some("polling") && config.engine.transports.contains(&Transport::Polling) {
+        if query.transport.as_deref() == Some("polling")
+            && config.engine.transports.contains(&Transport::Polling)
+        {
             // The reference switches protocols before it notices.
             return Ok(Accepted::CloseAfterHandshake(None));
         }
-        let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
+        let asks = check_request(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
         match asks {
-            Asks::Open(_) => {
+            RequestKind::Open(_) => {
                 if self.node.lifecycle.is_stopping() {
                     return Err(Refused {
                         status: "503 Service Unavailable",
@@ -167,7 +169,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                     }
                 }
             }
-            Asks::Continue { sid, transport, revision_matches } => {
+            RequestKind::Continue { sid, transport, revision_matches } => {
                 let (sid, place) = owner(&self.node, sid).await.ok_or(RequestError::UnknownSid)?;
                 debug_assert_eq!(transport, Transport::WebSocket);
                 if !revision_matches {
@@ -176,7 +178,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
                 if place.node != self.node.tag && !self.node.peering.can_take_session().await {
                     // The session cannot come here. The client goes on polling.
-                    self.node.metrics.upgrades.with_label_values(&["elsewhere"]).inc();
+                    self.node.metrics.upgrades.with_label_values(&["not_transferable"]).inc();
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.

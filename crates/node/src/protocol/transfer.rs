@@ -41,8 +41,8 @@ impl SessionTransfer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSession {
     pub(crate) sid: Address,
-    pub(crate) engine: engineio::session::Saved,
-    pub(crate) connection: connection::Saved,
+    pub(crate) engine: engineio::session::SavedSession,
+    pub(crate) connection: connection::SavedConnection,
     pub(crate) sockets: Vec<SavedSocket>,
     pub(crate) principal: Option<Principal>,
     pub(crate) handshake: Option<Handshake>,

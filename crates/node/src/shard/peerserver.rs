@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome};
 use signalbox_peerserver::{
-    Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::Due, message,
+    Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
 use signalbox_websocket::{Frame, Message};
 
@@ -67,7 +67,7 @@ impl Shard {
             Claimed::Granted { generation, waiting } => {
                 peer.is_counted = true;
                 peer.claim = Some(generation);
-                peer.liveness.heard(now);
+                peer.liveness.record_activity(now);
                 let deadline = peer.liveness.deadline();
                 self.timers.add(deadline, Timer::Peer { key, number });
                 outcome("accepted");
@@ -100,7 +100,7 @@ impl Shard {
     /// A message has arrived.
     pub(super) fn peer_message(&mut self, now: Instant, key: u32, message: Message<'_>) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        peer.liveness.heard(now);
+        peer.liveness.record_activity(now);
         let bytes = match message {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
@@ -111,13 +111,13 @@ impl Shard {
         let kind = match &incoming {
             Incoming::Heartbeat => "HEARTBEAT",
             Incoming::Relay(relay) => relay.kind.name(),
-            Incoming::Resign => "LEAVE",
+            Incoming::ReleaseId => "LEAVE",
             Incoming::Ignored | Incoming::Malformed => "ignored",
         };
         self.context.metrics.peer_messages.with_label_values(&[kind]).inc();
         match incoming {
             Incoming::Relay(relay) => self.relay(now, key, &relay),
-            Incoming::Resign => self.resign(key),
+            Incoming::ReleaseId => self.release_id(key),
             Incoming::Malformed => self.drop_message("malformed"),
             Incoming::Heartbeat | Incoming::Ignored => {}
         }
@@ -211,12 +211,12 @@ impl Shard {
     pub(super) fn peer_timer(&mut self, now: Instant, key: u32, number: u64) {
         let Some(peer) = self.peers.checked(key, number) else { return };
         match peer.liveness.tick(now) {
-            Due::Gone => {
+            LivenessCheck::TimedOut => {
                 self.end_peer(key, "alive timeout", &Frame::close(None));
                 return;
             }
-            Due::Ping => self.outboxes.push(&peer.conn, &Frame::ping()),
-            Due::Nothing => {}
+            LivenessCheck::SendPing => self.outboxes.push(&peer.conn, &Frame::ping()),
+            LivenessCheck::Nothing => {}
         }
         let deadline = peer.liveness.deadline();
         self.timers.add(deadline, Timer::Peer { key, number });
@@ -230,7 +230,7 @@ impl Shard {
     }
 
     /// The client gives its id up, and stays.
-    fn resign(&mut self, key: u32) {
+    fn release_id(&mut self, key: u32) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if let Some(generation) = peer.claim.take() {
             let (realm, id) = (peer.realm, peer.id.clone());

@@ -68,7 +68,7 @@ impl Shard {
             Request::Probed { connection, .. } => {
                 let session = &mut self.sessions[key];
                 if session.local.probe == Some(connection) {
-                    session.engine.probed(now);
+                    session.engine.probe_received(now);
                     self.arm(key);
                 }
             }

@@ -36,7 +36,7 @@ impl Shard {
     /// A text message has arrived.
     pub(super) fn text(&mut self, now: Instant, key: u32, text: &str) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        match session.connection.text(text) {
+        match session.connection.receive_text(text) {
             Ok(event) => self.packet(now, key, event),
             Err(_) => self.end(now, key, CloseCommand::Close),
         }
@@ -46,11 +46,11 @@ impl Shard {
     pub(super) fn binary(&mut self, now: Instant, key: u32, bytes: Bytes) {
         let limit = self.context.config.outbox_limit;
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let arrived = session.connection.binary(bytes);
+        let arrived = session.connection.receive_attachment(bytes);
         let held = session.connection.buffered();
         self.account_session(key);
         match arrived {
-            Ok(Some(whole)) => match self.sessions[key].connection.whole(&whole) {
+            Ok(Some(packet)) => match self.sessions[key].connection.interpret_binary(&packet) {
                 Ok(event) => self.packet(now, key, event),
                 Err(_) => self.end(now, key, CloseCommand::Close),
             },

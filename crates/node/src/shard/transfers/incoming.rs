@@ -187,7 +187,7 @@ impl Shard {
                 self.timers.add(pending.until, Timer::Ack { key, number, id: pending.id });
             }
         }
-        self.context.metrics.moves.inc();
+        self.context.metrics.session_transfers.inc();
         let transfer = self.end_incoming(sid);
         self.attach(now, key, connection, frames);
         let Some(transfer) = transfer else { return };
