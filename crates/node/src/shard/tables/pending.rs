@@ -117,3 +117,31 @@ impl PendingRequests {
         self.0.shrink_if_sparse();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_once_and_only_a_signal_is_a_signal() {
+        let mut pending = PendingRequests::default();
+        let signal = Signal {
+            key: 1,
+            number: 1,
+            namespace: "/".into(),
+            name: "signal".into(),
+            id: Some(7),
+            to: Address::from_bytes([1; 15]),
+            message: Message::disconnect("/"),
+            tried: None,
+            is_located: false,
+        };
+        pending.insert(1, PendingRequest::Signal(Box::new(signal)));
+        pending.insert(2, PendingRequest::Yield { key: 1, number: 1 });
+        assert!(pending.signal_mut(1).is_some_and(|signal| signal.id == Some(7)));
+        assert!(pending.signal_mut(2).is_none() && pending.signal_mut(3).is_none());
+        assert!(matches!(pending.remove(2), Some(PendingRequest::Yield { .. })));
+        assert!(pending.remove(2).is_none());
+        assert!(pending.remove(1).is_some() && pending.signal_mut(1).is_none());
+    }
+}

@@ -92,3 +92,54 @@ impl IndexMut<u32> for Sessions {
         &mut self.sessions[key as usize]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use signalbox_cluster::NodeTag;
+    use signalbox_engineio::{Config, Transport};
+    use signalbox_socketio::Connection;
+
+    use super::*;
+    use crate::session::{SessionState, ShardLocal};
+
+    fn session(sid: Address, number: u64) -> Session {
+        let now = Instant::now();
+        let state = SessionState {
+            sid,
+            engine: signalbox_engineio::Session::open(now, Transport::Polling, &Config::default()),
+            connection: Connection::new(now, Duration::from_secs(45)),
+            principal: None,
+            handshake: None,
+            blocking: 0,
+            in_flight: 0,
+            held_post: None,
+            dedup: None,
+        };
+        Session { state, local: ShardLocal { number, ..ShardLocal::default() } }
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_sid_and_its_sockets_until_it_is_removed() {
+        let mut sessions = Sessions::default();
+        let (sid, socket) = (Address::random(NodeTag(1), 0), Address::random(NodeTag(1), 0));
+        let key = sessions.insert(session(sid, 1));
+        sessions.add_socket(socket, key);
+        assert_eq!((sessions.find(sid), sessions.find_by_socket(socket)), (Some(key), Some(key)));
+        sessions.remove_socket(socket);
+        assert_eq!(sessions.find_by_socket(socket), None);
+        assert_eq!(sessions.remove(key).sid, sid);
+        assert_eq!(sessions.find(sid), None);
+    }
+
+    #[test]
+    fn a_key_that_is_used_again_does_not_name_the_earlier_session() {
+        let mut sessions = Sessions::default();
+        let first = sessions.insert(session(Address::random(NodeTag(1), 0), 1));
+        sessions.remove(first);
+        let second = sessions.insert(session(Address::random(NodeTag(1), 0), 2));
+        assert_eq!(first, second);
+        assert!(sessions.checked(first, 1).is_none() && sessions.checked(second, 2).is_some());
+    }
+}

@@ -79,3 +79,25 @@ impl Timers {
         self.heap.pop().map(|Reverse(due)| due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn timers_fire_in_the_order_of_their_time_and_not_before() {
+        let (mut timers, now) = (Timers::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        timers.add(at(3), Timer::Sweep);
+        timers.add(at(1), Timer::Wait { key: 1 });
+        timers.add(at(2), Timer::Wait { key: 2 });
+        assert_eq!(timers.next(), Some(at(1)));
+        assert_eq!(timers.pop_due(now), None);
+        assert_eq!(timers.pop_due(at(2)), Some((at(1), Timer::Wait { key: 1 })));
+        assert_eq!(timers.pop_due(at(2)), Some((at(2), Timer::Wait { key: 2 })));
+        assert_eq!(timers.pop_due(at(2)), None);
+        assert_eq!(timers.next(), Some(at(3)));
+    }
+}
