@@ -9,10 +9,11 @@ use crate::step::{Outcome, run, run_quietly, succeeds};
 use crate::workspace::Workspace;
 
 /// What to do when this part fails.
-pub(super) const REMEDY: &str = "see what is said above; remove target/previous and try again";
+pub(super) const REMEDY: &str =
+    "fetch the full history where it is missing, else remove target/previous and try again";
 
-/// The last commit whose nodes write the previous format. What nodes say to each other and what stands in Redis has
-/// one format up to here, so any later commit would do only as long as it still writes that one.
+/// The last commit whose nodes know the previous format alone. When the format changes again, this becomes the commit
+/// before that change.
 const COMMIT: &str = "9cf87e25f5c1dd3ddf9ea68e245e3fe283f71bea";
 
 const DIRECTORY: &str = "target/previous";
@@ -27,7 +28,7 @@ pub(super) fn build(workspace: &Workspace) -> Result<Outcome> {
         return Ok(Outcome::Skipped("it is built".to_owned()));
     }
     if !succeeds(workspace.program("git").args(["cat-file", "-e", &format!("{COMMIT}^{{commit}}")])) {
-        bail!("the history lacks commit {COMMIT}: fetch the full history (git fetch --unshallow)");
+        bail!("the history lacks commit {COMMIT} (git fetch --unshallow)");
     }
 
     // A build that was interrupted goes on where it was: its source is of one commit, which the name of the directory says.

@@ -350,8 +350,12 @@ impl<'a> CancelGuard<'a> {
 impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            // May not be refused, or the session would be left half open.
-            self.node.peering.hand_over(self.place, request);
+            // May not be refused, or the session would be left half open. Nothing that comes next on this thread may overtake it.
+            let own = self.node.shard().filter(|own| self.place == own.location());
+            match own.map_or(Some(request), |own| own.try_request(request)) {
+                None => {}
+                Some(request) => self.node.peering.hand_over(self.place, request),
+            }
         }
     }
 }

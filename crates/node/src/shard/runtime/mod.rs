@@ -111,6 +111,21 @@ impl ShardRuntime {
         result
     }
 
+    /// This shard, as others name it.
+    pub(crate) fn location(&self) -> Location {
+        self.context.location()
+    }
+
+    /// Takes a request at once, unless this is called from inside the shard: then the request is given back.
+    pub(crate) fn try_request(&self, request: Request) -> Option<Request> {
+        match self.shard.try_borrow_mut() {
+            Ok(mut shard) => shard.request(Instant::now(), request),
+            Err(_) => return Some(request),
+        }
+        self.flush();
+        None
+    }
+
     /// Begins to serve a connection; `rest` is what arrived with its handshake.
     pub(crate) fn serve(self: &Rc<Self>, conn: Rc<Conn>, max_payload: usize, rest: Vec<u8>) {
         self.context.lifecycle.connection_opened();
