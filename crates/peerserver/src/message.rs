@@ -103,7 +103,7 @@ pub fn read(json: &[u8]) -> Incoming<'_> {
     let dst = fields.dst.and_then(string).filter(|dst| !dst.is_empty());
     match (dst, kind) {
         (Some(dst), _) => Incoming::Relay(Relay { kind, dst, payload: fields.payload.map(RawValue::get) }),
-        // An addressee that is no string is nobody; only an absent one means all.
+        // Only without `dst` is it a release; a `dst` that is not a string names no peer.
         (None, Kind::Leave) if is_absent(fields.dst) => Incoming::ReleaseId,
         _ => Incoming::Ignored,
     }

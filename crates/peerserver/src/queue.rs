@@ -1,4 +1,4 @@
-//! Messages for an id that nobody holds yet.
+//! Messages for an id that no client holds yet.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 

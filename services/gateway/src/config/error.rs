@@ -30,7 +30,7 @@ impl ConfigError {
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SettingSource {
-    /// Nobody set it.
+    /// No source gives it.
     Default,
     /// The command line.
     Flag,

@@ -183,7 +183,7 @@ impl Check<'_> {
         let socketio = settings.socketio.socketio_path.as_str();
         let mount = settings.peerserver.path.trim_end_matches('/');
         let keys = settings.peerserver.key.iter().map(|key| format!("{mount}/{key}/"));
-        // Of those that decide it, one that somebody set is the one to change.
+        // Name the setting to change: one of those involved that is not at its default.
         let names = ["key", "path", "socketio-path", "no-trailing-slash"];
         let name = names.into_iter().find(|name| self.sources.of(name) != &SettingSource::Default);
         let name = name.unwrap_or("socketio-path");
@@ -212,7 +212,7 @@ impl Check<'_> {
         if settings.node.memory_budget >= outbox_limit {
             return Ok(());
         }
-        // Of the two, the one that somebody set is the one to change.
+        // Name the setting to change: one of those involved that is not at its default.
         let names = ["memory-budget", "outbox-limit", "max-payload"];
         let name = names.into_iter().find(|name| self.sources.of(name) != &SettingSource::Default);
         let name = name.unwrap_or("memory-budget");
