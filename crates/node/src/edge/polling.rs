@@ -352,9 +352,12 @@ impl Drop for CancelGuard<'_> {
         if let Some(request) = self.request.take() {
             // May not be refused, or the session would be left half open. Nothing that comes next on this thread may overtake it.
             let own = self.node.shard().filter(|own| self.place == own.location());
-            match own.map_or(Some(request), |own| own.try_request(request)) {
-                None => {}
-                Some(request) => self.node.peering.hand_over(self.place, request),
+            let left = match own {
+                Some(own) => own.try_request(request),
+                None => Some(request),
+            };
+            if let Some(request) = left {
+                self.node.peering.hand_over(self.place, request);
             }
         }
     }
