@@ -1,4 +1,4 @@
-//! Commands on their way to Redis and what may have become of them.
+//! Commands on their way to Redis, and what may have become of them.
 
 use std::sync::Arc;
 
@@ -6,15 +6,14 @@ use redis::{Cmd, Value};
 
 use super::{backend::Backend, calls::Context, cluster::Router, connection::RedisConnection};
 
-/// The store did not answer.
+/// Redis did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommandError {
-    /// Whether it may have done what it was asked.
+    /// Whether it may have executed the command.
     pub(super) may_have_run: bool,
 }
 
-/// Connections for commands, held for as long as they work. What is sent through it keeps its order; in a Redis Cluster, its
-/// order within each partition.
+/// Connections for commands, kept while they work. Commands are executed in order; in a Redis Cluster, in order within each slot.
 pub(super) enum Commands {
     Single(RedisConnection),
     Cluster(Router),
@@ -30,7 +29,8 @@ impl Commands {
         }
     }
 
-    /// Makes calls in their order, pipelined; an answer for each. No command is ever sent twice that may have been executed.
+    /// Sends commands in their order, pipelined; returns an answer for each. No command is sent again that may have been
+    /// executed.
     pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, CommandError>> {
         match self {
             Self::Single(connection) => match connection.send(&commands).await {
@@ -42,7 +42,7 @@ impl Commands {
     }
 }
 
-/// All answers; if one is lost, all are.
+/// All answers of a call; an error if any of them is missing.
 pub(super) fn all(answers: Vec<Result<Value, CommandError>>) -> Result<Vec<Value>, CommandError> {
     let may_have_run =
         answers.iter().any(|answer| matches!(answer, Err(CommandError { may_have_run: true })));
