@@ -25,10 +25,13 @@ const OUTAGE_GRACE_MS = 1500;
 const SIGNAL_TEXT = { on: "connected", wait: "connecting", off: "off" };
 
 startTheme();
-if (!window.io || !window.Peer) {
-  showBanner("The client libraries could not be loaded. Is this page served by a Signalbox gateway that can reach them?");
+const missing = Object.entries({ "socket.io-client": window.io, "peerjs": window.Peer }).filter(([, library]) => !library).map(([name]) => name).join(" and ");
+if (missing) {
+  const hosts = [...document.scripts].filter(({ src }) => src).map(({ src }) => new URL(src).host);
+  const from = hosts.find((host) => host !== location.host) ?? location.host;
+  showBanner(`This page needs ${missing}, which did not load from ${from}. Start the gateway with --vendor-dir DIR, the dist files of both npm packages, and it serves them itself.`);
   byId("enter-button").disabled = true;
-  throw new Error("socket.io-client or peerjs is missing");
+  throw new Error(`${missing} did not load from ${from}`);
 }
 
 const signaling = new Signaling(config);

@@ -1,10 +1,10 @@
-//! `cargo xtask check`: everything that can be said about the code without running it.
+//! `cargo xtask check`: every check that does not run the code.
 
 use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, fuzz, paths};
+use crate::{arrows, bench, deny, dependencies, floors, fuzz, paths, policies};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -12,7 +12,7 @@ const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
 /// All checks.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     quick(workspace)?;
-    let remedy = "mend the documentation comment it names";
+    let remedy = "correct the documentation comment it names";
     let mut doc =
         workspace.cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     command_step("doc", remedy, doc.env("RUSTDOCFLAGS", "-D warnings"))?;
@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 /// The checks that need nothing but the toolchain.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     command_step("fmt", "cargo fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]))?;
-    // These are workspaces of their own, which the command above does not see.
+    // `--all` does not reach these: each is a workspace of its own.
     for manifest in [fuzz::MANIFEST, PEER_MANIFEST] {
         if workspace.path(manifest).exists() {
             command_step(
@@ -37,9 +37,17 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
         }
     }
     step("machine paths", "use a relative path, or a temporary directory", || paths::check(workspace))?;
-    let remedy = "remove the dependency, or argue for the arrow in xtask/src/arrows.rs";
-    step("dependency arrows", remedy, || arrows::check(workspace))?;
+    let remedy = "remove the dependency, or explain why it is needed in xtask/src/arrows.rs";
+    step("dependencies between crates", remedy, || arrows::check(workspace))?;
+    let remedy = "import from above, or explain another floor in xtask/src/floors/rules.rs; cargo xtask floors shows them all";
+    step("module floors", remedy, || floors::check(workspace))?;
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
+    let remedy = "choose another dependency, or change deny.toml and say why";
+    step("licences, bans, sources", remedy, || policies::check(workspace))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    command_step("clippy", "mend what it names; cargo clippy --fix mends some", &mut workspace.cargo(&clippy))
+    command_step(
+        "clippy",
+        "correct what it names; cargo clippy --fix corrects some",
+        &mut workspace.cargo(&clippy),
+    )
 }

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, bail};
 use crate::step::{Outcome, run, run_quietly, step, succeeds};
 use crate::workspace::Workspace;
 
-/// How long the advisory database may take to arrive.
+/// How long fetching the advisory database may take.
 const ADVISORIES_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Whether cargo-deny is there.
-pub(crate) fn is_installed(workspace: &Workspace) -> bool {
+/// Whether cargo-deny is installed.
+fn is_installed(workspace: &Workspace) -> bool {
     succeeds(&mut workspace.cargo(&["deny", "--version"]))
 }
 
@@ -29,11 +29,11 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// Licences, bans and sources, as deny.toml has them.
+/// Licences, bans and sources again, so that [`crate::policies`] and cargo-deny cannot disagree unnoticed.
 pub(crate) fn policies(workspace: &Workspace) -> Result<()> {
     let remedy =
         "choose another dependency, or change deny.toml and say why; cargo deny check shows the details";
-    step("licences, bans, sources", remedy, || {
+    step("cargo deny check", remedy, || {
         // Warnings, of which duplicate versions make many, are left out.
         let policies = ["deny", "--log-level", "error", "check", "licenses", "bans", "sources"];
         run_quietly(&mut workspace.cargo(&policies))?;
@@ -57,7 +57,7 @@ pub(crate) fn advisories(workspace: &Workspace) -> Result<()> {
             let mut report = String::new();
             // What cannot be read cannot be reported; the exit status decides.
             let _ = stderr.read_to_string(&mut report);
-            // Nobody listens any more when it took too long.
+            // The receiver is gone when the deadline has passed.
             let _ = sender.send(report);
         });
         let Ok(report) = receiver.recv_timeout(ADVISORIES_DEADLINE) else {

@@ -8,10 +8,10 @@ use crate::workspace::Workspace;
 /// The page, and the flag of the gateway that prints it.
 const CONFIGURATION: (&str, &str) = ("docs/configuration.md", "--print-reference");
 
-/// Writes them all.
+/// Writes all pages.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let (page, flag) = CONFIGURATION;
-    step(page, "mend what does not compile", || {
+    step(page, "correct what does not compile", || {
         let gateway = ["run", "--quiet", "--package", "signalbox-gateway", "--", flag];
         let text = run_quietly(&mut workspace.cargo(&gateway))?;
         std::fs::write(workspace.path(page), text).with_context(|| format!("cannot write {page}"))?;

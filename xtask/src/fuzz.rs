@@ -9,7 +9,7 @@ const DIRECTORY: &str = "crates/fuzz";
 /// The targets' own workspace.
 pub(crate) const MANIFEST: &str = "crates/fuzz/Cargo.toml";
 
-/// All targets, or the one of that name, each for so many seconds.
+/// Runs all targets, or the one with this name, each for this many seconds.
 pub(crate) fn run_targets(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Result<()> {
     if !workspace.path(MANIFEST).exists() {
         bail!("there are no fuzz targets: {MANIFEST} is missing");
@@ -30,7 +30,7 @@ pub(crate) fn run_targets(workspace: &Workspace, only: Option<&str>, seconds: u3
     let time = format!("-max_total_time={seconds}");
     for target in targets {
         let mut command = workspace.cargo(&["fuzz", "run", "--fuzz-dir", DIRECTORY, target, "--", &time]);
-        // The sanitizers are behind a flag of the nightly compiler; ours takes it when told so.
+        // Sanitizers need an unstable flag, which a stable compiler accepts with this variable.
         command.env("RUSTC_BOOTSTRAP", "1");
         let remedy = format!("the input is in {DIRECTORY}/artifacts/{target}; keep it as a test");
         command_step(&format!("fuzz {target}"), &remedy, &mut command)?;

@@ -2,7 +2,7 @@
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`prepare`]: brings a machine to where the tests can run.
-//! - [`arrows`], [`paths`], [`dependencies`], [`deny`]: what `check` checks beyond fmt and clippy.
+//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
 
 mod arrows;
@@ -11,8 +11,10 @@ mod check;
 mod deny;
 mod dependencies;
 mod docs;
+mod floors;
 mod fuzz;
 mod paths;
+mod policies;
 mod prepare;
 mod soak;
 mod step;
@@ -28,14 +30,14 @@ use crate::workspace::Workspace;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "What a contributor runs")]
 enum Task {
-    /// Prepare the machine, then format, arrows, clippy, and all tests. With a filter: only the tests it names.
+    /// Prepare the machine, check format, dependencies and lints, and run all tests. With a filter: only the tests it names.
     Test {
         /// Part of the names of the tests to run; `containers` is a suite of its own.
         filter: Option<String>,
     },
-    /// Everything that can be said about the code without running it.
+    /// Run every check that does not run the code.
     Check,
-    /// The long tests, which are ignored otherwise.
+    /// Run the long tests, which are ignored otherwise.
     Soak {
         /// Part of the names of the tests to run.
         name: Option<String>,
@@ -48,14 +50,16 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Count the instructions of codecs and the fan-out, and compare with those on record.
+    /// Count the instructions of codecs and the fan-out, and compare them with the record.
     Bench {
-        /// Put what is counted on record.
+        /// Write the new counts to the record.
         #[arg(long)]
         accept: bool,
     },
     /// Write the pages in docs/ that follow from the code.
     Docs,
+    /// Show the modules of the node's crate floor by floor, and what each imports.
+    Floors,
     /// Install and fetch what the tests need, and nothing else.
     Prepare,
 }
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
         Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
+        Task::Floors => floors::print(&workspace),
         Task::Prepare => prepare::run_all(&workspace),
     });
     match outcome {

@@ -1,4 +1,4 @@
-//! No file of the project names a place on the machine it was written on, or an address a package was fetched from.
+//! No file of the project contains a path of the machine it was written on, or the address a package was downloaded from.
 
 use std::path::Path;
 
@@ -26,12 +26,12 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {
     let mut found = Vec::new();
     for file in files.split('\0').filter(|file| !file.is_empty()) {
         let path = workspace.path(file);
-        // Links, and files that are deleted but not yet committed so.
+        // Skip links, and files whose deletion is not committed yet.
         if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
             continue;
         }
         let content = std::fs::read(&path).with_context(|| format!("cannot read {file}"))?;
-        // What is not text, such as a picture, has no paths in it.
+        // A file that is not text, such as a picture, contains no paths.
         let Ok(text) = String::from_utf8(content) else { continue };
         for (number, line) in text.lines().enumerate() {
             if let Some(problem) = problem(file, line, &needles) {
@@ -55,13 +55,13 @@ fn problem(file: &str, line: &str, needles: &[String]) -> Option<String> {
     Some(format!("a path under {needle}"))
 }
 
-/// Whether the absolute directory stands in the line as such, and not as part of a longer path, name or address.
+/// Whether the line contains this absolute directory itself, and not a longer path, name or address that contains it.
 fn names_directory(line: &str, directory: &str) -> bool {
     line.match_indices(directory).any(|(start, _)| {
         let before = line[..start].chars().next_back();
         let after = line[start + directory.len()..].chars().next();
         let continues_a_path = before.is_some_and(|c| c.is_alphanumeric() || "./-_~}])*$>".contains(c));
-        // A file below it; the bare name may be a route of the server or a word.
+        // Only a path below it counts: the bare name may be a route of the server or a word.
         after == Some('/') && !continues_a_path
     })
 }

@@ -10,7 +10,7 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace, name: Option<&str>) -> Result<()> {
     prepare::run_all(workspace)?;
     let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
-    command_step("examples", "mend what does not compile", &mut workspace.cargo(&examples))?;
+    command_step("examples", "correct what does not compile", &mut workspace.cargo(&examples))?;
     let mut tests = workspace.cargo(&["nextest", "run", "--workspace", "--profile", "soak"]);
     tests.args(["--run-ignored", "only"]);
     // A name that finds nothing is a slip; that there is no long test at all is not.

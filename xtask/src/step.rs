@@ -1,4 +1,4 @@
-//! A step of a task: it says when it starts and how long it took, and where it fails, what to do.
+//! A step of a task. It prints when it starts and how long it took, and when it fails, what to do.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 pub(crate) enum Outcome {
     /// It did its work.
     Done,
-    /// There was nothing to do, or it cannot be done here, for this reason.
+    /// It had nothing to do, or cannot run on this machine; the text is the reason.
     Skipped(String),
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command with its output kept; it is in the error when the command fails, and returned otherwise.
+/// Runs the command and captures its output, which is returned, or becomes part of the error when the command fails.
 pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", shown(command)))?;
@@ -62,7 +62,7 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<String> {
     Ok(stdout)
 }
 
-/// Whether the command can be run and succeeds; its output is dropped.
+/// Whether the command can be run and succeeds; its output is discarded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::step::command_step;
 use crate::workspace::Workspace;
-use crate::{bench, check, deny, prepare};
+use crate::{bench, check, prepare};
 
 /// The suite that will run the images; it must not be mistaken for a filter that finds nothing.
 const CONTAINERS: &str = "containers";
@@ -19,21 +19,17 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     prepare::run_all(workspace)?;
     if filter.is_none() {
         check::quick(workspace)?;
-        // Building cargo-deny takes minutes; where it is at hand, its part that needs no network takes a second.
-        if deny::is_installed(workspace) {
-            deny::policies(workspace)?;
-        }
         bench::check_codecs(workspace)?;
     }
     let examples = ["build", "--quiet", "--package", "signalbox-node", "--examples"];
-    command_step("examples", "mend what does not compile", &mut workspace.cargo(&examples))?;
+    command_step("examples", "correct what does not compile", &mut workspace.cargo(&examples))?;
 
     let mut tests = workspace.cargo(&["nextest", "run", "--workspace"]);
     tests.args(filter);
     command_step("tests", "cargo xtask test NAME runs one of them", &mut tests)?;
     if filter.is_none() {
         let doctests = ["test", "--quiet", "--workspace", "--doc"];
-        command_step("doctests", "mend the example it names", &mut workspace.cargo(&doctests))?;
+        command_step("doctests", "correct the example it names", &mut workspace.cargo(&doctests))?;
     }
     Ok(())
 }

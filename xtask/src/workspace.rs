@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::step::run_quietly;
 
-/// Variables that `cargo run` gave to this program about itself. Build scripts of other packages watch some of them, and
-/// would be run again for nothing if they saw ours.
+/// Variables that `cargo run` sets for this program. Build scripts of other packages watch some of them, and would run again
+/// for no reason if they were passed on.
 const OF_THIS_PROGRAM: [&str; 6] =
     ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_", "OUT_DIR"];
 
@@ -37,7 +37,7 @@ impl Workspace {
         &self.root
     }
 
-    /// What our own tools keep between runs, such as what was installed last.
+    /// A file in which xtask keeps something between runs, such as what was installed last.
     pub(crate) fn stamp(&self, name: &str) -> PathBuf {
         self.path("target/xtask").join(name)
     }
@@ -73,7 +73,7 @@ impl Workspace {
     }
 }
 
-/// Who depends on whom.
+/// The packages and their dependencies.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     /// By cargo's package id.
@@ -89,7 +89,7 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<Dependency>,
 }
 
-/// One arrow of the graph.
+/// One edge of the graph.
 #[derive(Debug)]
 pub(crate) struct Dependency {
     /// Cargo's id of the package it points to.

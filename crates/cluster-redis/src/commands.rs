@@ -4,14 +4,10 @@ use std::sync::Arc;
 
 use redis::{Cmd, Value};
 
-use super::{backend::Backend, calls::Context, cluster::Router, connection::RedisConnection};
-
-/// Redis did not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct CommandError {
-    /// Whether it may have executed the command.
-    pub(super) may_have_run: bool,
-}
+use super::{
+    backend::Backend, calls::Context, cluster::Router, command_error::CommandError,
+    connection::RedisConnection,
+};
 
 /// Connections for commands, kept while they work. Commands are executed in order; in a Redis Cluster, in order within each slot.
 pub(super) enum Commands {

@@ -7,7 +7,7 @@ use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
 use super::{
     calls::Context,
     cluster::{Address, Topology},
-    commands::CommandError,
+    command_error::CommandError,
     single_server::{Connection, SingleServer},
 };
 

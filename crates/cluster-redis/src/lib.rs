@@ -21,6 +21,7 @@
 mod backend;
 mod calls;
 mod cluster;
+mod command_error;
 mod commands;
 mod connection;
 mod dispatch;

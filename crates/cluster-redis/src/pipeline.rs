@@ -8,7 +8,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use super::{
     backend::Backend,
     calls::{self, Context},
-    commands::{CommandError, Commands, all},
+    command_error::CommandError,
+    commands::{Commands, all},
     connection::code,
     driver::DriverCommand,
     subscriber::SubscriptionChange,

@@ -1,10 +1,12 @@
-//! What an HTTP request asks of Engine.IO, and the errors it can be answered with.
+//! The query of an HTTP request, the checks it must pass, and the errors of those it does not pass.
+//!
+//! Source: Engine.IO protocol, revision 4, and the order of the checks in `engine.io` 6.6.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde::Serialize;
 
-/// How a session's packets travel.
+/// The transport of a session's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     /// HTTP long-polling.
@@ -78,29 +80,34 @@ impl RequestError {
 
     /// The JSON body of a polling reply: `{"code":N,"message":"..."}`.
     pub fn body(self) -> String {
-        format!(r#"{{"code":{},"message":"{self}"}}"#, self.code())
+        #[derive(Serialize)]
+        struct Body {
+            code: u8,
+            message: String,
+        }
+        let body = Body { code: self.code(), message: self.to_string() };
+        // A struct of strings and numbers always serializes.
+        serde_json::to_string(&body).unwrap_or_default()
     }
 }
 
-/// The parameters of a request's query that Engine.IO reads. The last of a repeated parameter wins.
+/// The parameters of a request's query that Engine.IO reads, decoded. The last of a repeated parameter wins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query<'a> {
     /// `EIO`, the protocol revision.
-    pub eio: Option<&'a str>,
+    pub eio: Option<Cow<'a, str>>,
     /// `transport`.
-    pub transport: Option<&'a str>,
+    pub transport: Option<Cow<'a, str>>,
     /// `sid`, absent (or empty) at the handshake.
-    pub sid: Option<&'a str>,
+    pub sid: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
-    /// Reads a raw query string. None of the values that are valid here needs percent-decoding, so a value that is
-    /// encoded is simply one that is not valid.
+    /// Reads a raw query string, without its question mark.
     pub fn parse(query: &'a str) -> Self {
         let mut parsed = Self::default();
-        for pair in query.split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
                 "EIO" => parsed.eio = Some(value),
                 "transport" => parsed.transport = Some(value),
                 "sid" => parsed.sid = (!value.is_empty()).then_some(value),
@@ -111,12 +118,12 @@ impl<'a> Query<'a> {
     }
 }
 
-/// What a valid request asks for.
+/// A valid request: for a new session, or for one that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asks<'a> {
+pub enum RequestKind<'a> {
     /// A new session on this transport.
     Open(Transport),
-    /// Something of the session with this id; whether it exists is for its owner to say.
+    /// A GET, POST or upgrade of the session with this id. Whether the session exists is not checked here.
     Continue {
         /// The session id as the client wrote it.
         sid: &'a str,
@@ -127,29 +134,33 @@ pub enum Asks<'a> {
     },
 }
 
-/// Checks a request in the reference's order: transport, `Origin`, `sid` (by the caller, for [`Asks::Continue`]), method,
+/// Checks a request in the reference's order: transport, `Origin`, `sid` (by the caller, for [`RequestKind::Continue`]), method,
 /// upgrade, and the protocol revision last.
 ///
-/// `enabled` lists the transports served, `is_upgrade` tells a WebSocket upgrade, `origin_is_valid` whether the `Origin`
-/// header, if there was one, holds only what a header may hold.
-pub fn check<'a>(
-    query: &Query<'a>,
+/// `enabled` lists the transports served; `is_get` and `is_upgrade` say whether the request is a GET and whether it is a WebSocket
+/// upgrade; `origin_is_valid` says whether the `Origin` header, if there is one, holds only characters that a header may hold.
+///
+/// # Errors
+/// The first check that fails; the caller answers with [`RequestError::status`] and [`RequestError::body`].
+pub fn check_request<'a>(
+    query: &'a Query<'_>,
     enabled: &[Transport],
     is_get: bool,
     is_upgrade: bool,
     origin_is_valid: bool,
-) -> Result<Asks<'a>, RequestError> {
+) -> Result<RequestKind<'a>, RequestError> {
     let transport = query
         .transport
+        .as_deref()
         .and_then(Transport::of_name)
         .filter(|transport| enabled.contains(transport))
         .ok_or(RequestError::UnknownTransport)?;
     if !origin_is_valid {
         return Err(RequestError::BadRequest);
     }
-    let revision_matches = query.eio == Some("4");
-    if let Some(sid) = query.sid {
-        return Ok(Asks::Continue { sid, transport, revision_matches });
+    let revision_matches = query.eio.as_deref() == Some("4");
+    if let Some(sid) = query.sid.as_deref() {
+        return Ok(RequestKind::Continue { sid, transport, revision_matches });
     }
     if !is_get {
         return Err(RequestError::BadHandshakeMethod);
@@ -160,7 +171,7 @@ pub fn check<'a>(
     if !revision_matches {
         return Err(RequestError::UnsupportedProtocolVersion);
     }
-    Ok(Asks::Open(transport))
+    Ok(RequestKind::Open(transport))
 }
 
 /// The payload of the open packet: exactly these five keys, in this order.
@@ -174,7 +185,8 @@ struct Open<'a> {
     max_payload: usize,
 }
 
-/// The open packet, `0{...}`, of a session that starts on `transport`. Durations are written in milliseconds.
+/// The open packet, `0{"sid":...,"upgrades":[...],"pingInterval":...,"pingTimeout":...,"maxPayload":...}`: durations in
+/// milliseconds, `max_payload` in bytes. `can_upgrade` offers the upgrade to WebSocket.
 pub fn open_packet(
     sid: &str,
     can_upgrade: bool,
@@ -199,10 +211,6 @@ mod tests {
 
     const BOTH: &[Transport] = &[Transport::Polling, Transport::WebSocket];
 
-    fn ask(query: &str, is_get: bool, is_upgrade: bool) -> Result<Asks<'_>, RequestError> {
-        check(&Query::parse(query), BOTH, is_get, is_upgrade, true)
-    }
-
     #[test]
     fn checks_come_in_the_order_of_the_reference() {
         use RequestError::*;
@@ -214,12 +222,15 @@ mod tests {
             ("EIO=4&transport=websocket", true, false, Err(BadRequest)),
             ("EIO=3&transport=polling", true, false, Err(UnsupportedProtocolVersion)),
             ("transport=polling", true, false, Err(UnsupportedProtocolVersion)),
-            ("EIO=4&transport=polling", true, false, Ok(Asks::Open(Transport::Polling))),
-            ("EIO=4&transport=polling&sid=", true, false, Ok(Asks::Open(Transport::Polling))),
-            ("EIO=4&transport=websocket", true, true, Ok(Asks::Open(Transport::WebSocket))),
+            ("EIO=4&transport=polling", true, false, Ok(RequestKind::Open(Transport::Polling))),
+            ("EIO=4&transport=polling&sid=", true, false, Ok(RequestKind::Open(Transport::Polling))),
+            ("&E%49O=4&transport=poll%69ng", true, false, Ok(RequestKind::Open(Transport::Polling))),
+            ("EIO=4&transport=poll%zzing", true, false, Err(UnknownTransport)),
+            ("EIO=4&transport=websocket", true, true, Ok(RequestKind::Open(Transport::WebSocket))),
         ];
         for (query, is_get, is_upgrade, expected) in cases {
-            assert_eq!(ask(query, is_get, is_upgrade), expected, "{query}");
+            let parsed = Query::parse(query);
+            assert_eq!(check_request(&parsed, BOTH, is_get, is_upgrade, true), expected, "{query}");
         }
     }
 
@@ -227,7 +238,7 @@ mod tests {
     fn a_transport_that_is_not_enabled_is_unknown() {
         let query = Query::parse("EIO=4&transport=polling");
         assert_eq!(
-            check(&query, &[Transport::WebSocket], true, false, true),
+            check_request(&query, &[Transport::WebSocket], true, false, true),
             Err(RequestError::UnknownTransport)
         );
     }

@@ -31,13 +31,13 @@ pub enum Packet<'a> {
     Message(&'a str),
     /// A binary message for the layer above.
     Binary(Cow<'a, [u8]>),
-    /// `5`: the client has moved to this transport.
+    /// `5`: the client completes the upgrade; from now on this is its transport.
     Upgrade,
     /// `6`: nothing.
     Noop,
 }
 
-/// A packet that is none: empty, or of an unknown type.
+/// A text that is not a packet: it is empty, or its type digit is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an engine.io packet")]
 pub struct InvalidPacket;
@@ -45,6 +45,9 @@ pub struct InvalidPacket;
 impl<'a> Packet<'a> {
     /// Reads a packet from text: a WebSocket text message, or one part of a polling payload. `b...` is binary in base64 on
     /// either, as the reference reads it.
+    ///
+    /// # Errors
+    /// [`InvalidPacket`] for an empty text or an unknown type.
     pub fn decode(text: &'a str) -> Result<Self, InvalidPacket> {
         let (kind, data) = text.split_at_checked(1).ok_or(InvalidPacket)?;
         Ok(match kind {
@@ -73,13 +76,13 @@ fn decode_base64(text: &str) -> Vec<u8> {
     })
 }
 
-/// A noop.
+/// NOOP, which has no meaning: it answers a GET that must not wait any longer.
 pub const NOOP: &str = "6";
-/// A close.
+/// CLOSE: the session is over.
 pub const CLOSE: &str = "1";
-/// The server's heartbeat.
+/// PING, the server's heartbeat.
 pub const PING: &str = "2";
-/// The answer to a probe.
+/// PONG with `probe`, the answer to the PING that probes a WebSocket before an upgrade.
 pub const PROBE_PONG: &str = "3probe";
 
 /// The heartbeat as a frame; every session shares it.

@@ -4,15 +4,15 @@ use signalbox_websocket::Frame;
 
 use crate::packet::{self, InvalidPacket, Packet};
 
-/// What stands between two packets.
+/// The record separator between two packets.
 pub const SEPARATOR: char = '\x1e';
 
-/// The packets of a POST's body, in order; the first that is invalid ends the session, so the reader stops there.
+/// The packets of a POST's body, in order. The first invalid one closes the session, so the caller stops there.
 pub fn decode(body: &str) -> impl Iterator<Item = Result<Packet<'_>, InvalidPacket>> {
     body.split(SEPARATOR).map(Packet::decode)
 }
 
-/// Writes outgoing packets as one body; each is held as its WebSocket frame.
+/// Writes outgoing packets, each given as its WebSocket frame, as the body of one reply.
 pub fn encode<'a>(packets: impl Iterator<Item = &'a Frame> + Clone) -> String {
     let len = packets.clone().map(|frame| packet::payload_len(frame) + 1).sum();
     let mut body = String::with_capacity(len);

@@ -1,12 +1,13 @@
 //! One client's session: transports, heartbeat, upgrade, close.
 //!
-//! The session is a plain value. It is told what arrives and what time it is, and says what to send:
+//! The session is a plain value without I/O and without a clock. Its methods take what arrived and the time, and return what is to
+//! be sent:
 //!
 //! - Outgoing packets go through [`Session::send`]: it gives a frame back when a WebSocket is to write it at once, else keeps it
 //!   for the next poll.
 //! - While the transport is polling, ask for [`Session::reply`] after every call: it is the body of the pending GET, once there
 //!   is one.
-//! - [`Session::deadline`] tells when [`Session::tick`] wants to be called.
+//! - [`Session::deadline`] is the time at which [`Session::tick`] must be called.
 //! - Once [`Session::closed`] gives a reason the session is over; a pending GET may still have a last reply.
 
 use std::{borrow::Cow, collections::VecDeque, time::Duration, time::Instant};
@@ -21,7 +22,7 @@ use crate::{
 
 mod saved;
 mod upgrade;
-pub use saved::Saved;
+pub use saved::SavedSession;
 use upgrade::Upgrade;
 
 /// Timings and limits, the same for every session of a server. Defaults are Socket.IO's.
@@ -102,7 +103,7 @@ enum Heartbeat {
     Pong { by: Instant, extended: bool },
 }
 
-/// What a received packet means to the layer above.
+/// What a received packet gives to the layer above, which is Socket.IO.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
     /// A text message.
@@ -113,10 +114,10 @@ pub enum Received<'a> {
     Nothing,
 }
 
-/// Why a polling request was refused.
+/// Why a polling request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is one already; the session is closed for it. Answer 400 with an empty body.
+    /// A request of the same method is pending already, and the session is closed for it. Answer 400 with an empty body.
     #[error("overlapping request")]
     Overlap,
     /// The session no longer polls. Answer 400 with code 3.
@@ -124,10 +125,10 @@ pub enum Refused {
     NotPolling,
 }
 
-/// What a tick asks for.
+/// What the caller of [`Session::tick`] has to do.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Due {
-    /// Write this to the WebSocket.
+pub struct TickOutput {
+    /// The frame to write to the WebSocket, if any.
     pub write: Option<Frame>,
     /// The upgrade took too long: close the WebSocket that probes; the session stays.
     pub abandon_upgrade: bool,
@@ -148,8 +149,8 @@ pub struct Session {
     /// Packets for the next poll, and their size in bytes.
     buffer: VecDeque<Frame>,
     buffered: usize,
-    /// What the pending GET is told when the session is over.
-    last_words: &'static str,
+    /// The body of the pending GET's reply when the session is over.
+    final_reply: &'static str,
 }
 
 impl Session {
@@ -165,7 +166,7 @@ impl Session {
             heartbeat: Heartbeat::Ping { at: now + config.ping_interval },
             buffer: VecDeque::new(),
             buffered: 0,
-            last_words: packet::CLOSE,
+            final_reply: packet::CLOSE,
         }
     }
 
@@ -182,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Whether messages are still taken: neither closing nor closed.
+    /// Whether messages are still accepted: the session is neither closing nor closed.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
     }
@@ -226,6 +227,9 @@ impl Session {
     }
 
     /// A GET has arrived. Ask for [`Session::reply`] next.
+    ///
+    /// # Errors
+    /// [`Refused`] says how to answer.
     pub fn poll(&mut self) -> Result<(), Refused> {
         if self.transport != Transport::Polling {
             return Err(Refused::NotPolling);
@@ -239,12 +243,12 @@ impl Session {
             && self.buffer.is_empty()
         {
             self.close_now(CloseReason::ForcedClose);
-            self.last_words = "6\x1e1";
+            self.final_reply = "6\x1e1";
         }
         Ok(())
     }
 
-    /// The client gave up its GET.
+    /// The connection of the pending GET was closed by the client, which closes the session.
     pub fn poll_lost(&mut self) {
         if self.poll && self.transport == Transport::Polling {
             self.poll = false;
@@ -259,7 +263,7 @@ impl Session {
         }
         if let State::Closed(_) = self.state {
             self.poll = false;
-            return Some(self.last_words.to_owned());
+            return Some(self.final_reply.to_owned());
         }
         if self.buffer.is_empty() {
             return None;
@@ -269,6 +273,9 @@ impl Session {
     }
 
     /// A POST begins.
+    ///
+    /// # Errors
+    /// [`Refused`] says how to answer.
     pub fn begin_post(&mut self) -> Result<(), Refused> {
         if self.transport != Transport::Polling {
             return Err(Refused::NotPolling);
@@ -310,7 +317,7 @@ impl Session {
             // In v4 the server pings.
             Packet::Ping(_) => self.close_now(CloseReason::TransportError),
             Packet::Close => {
-                self.last_words = packet::NOOP;
+                self.final_reply = packet::NOOP;
                 self.close_now(CloseReason::TransportClose);
             }
             Packet::Open | Packet::Upgrade | Packet::Noop => {}
@@ -318,7 +325,7 @@ impl Session {
         Received::Nothing
     }
 
-    /// Something arrived that is no packet.
+    /// A text has arrived that is not a packet.
     pub fn receive_invalid(&mut self) {
         if self.state == State::Open {
             self.close_now(CloseReason::ParseError);
@@ -362,30 +369,30 @@ impl Session {
     }
 
     /// Does what is due at `now`.
-    pub fn tick(&mut self, now: Instant, config: &Config) -> Due {
-        let mut due = Due::default();
+    pub fn tick(&mut self, now: Instant, config: &Config) -> TickOutput {
+        let mut output = TickOutput::default();
         match self.state {
-            State::Closed(_) => return due,
+            State::Closed(_) => return output,
             State::Closing { by } => {
                 if by <= now {
                     self.close_now(CloseReason::ForcedClose);
-                    return due;
+                    return output;
                 }
             }
             State::Open => match self.heartbeat {
                 Heartbeat::Ping { at } if at <= now => {
                     self.heartbeat = Heartbeat::Pong { by: now + config.ping_timeout, extended: false };
-                    due.write = self.send(packet::ping_frame());
+                    output.write = self.send(packet::ping_frame());
                 }
                 Heartbeat::Pong { by, .. } if by <= now => {
                     self.close_now(CloseReason::PingTimeout);
-                    return due;
+                    return output;
                 }
                 _ => {}
             },
         }
-        due.abandon_upgrade = self.tick_upgrade(now);
-        due
+        output.abandon_upgrade = self.tick_upgrade(now);
+        output
     }
 }
 

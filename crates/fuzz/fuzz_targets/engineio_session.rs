@@ -134,7 +134,7 @@ impl Model {
                     && !self.session.is_upgrading();
                 assert_eq!(self.session.begin_upgrade(self.now, &self.config), may);
             }
-            Step::Probed => self.session.probed(self.now),
+            Step::Probed => self.session.probe_received(self.now),
             Step::AbandonUpgrade => self.session.abandon_upgrade(),
             Step::CompleteUpgrade => self.complete_upgrade(),
         }

@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(relay.kind.is_queued(), !matches!(relay.kind, Kind::Leave | Kind::Expire));
             return;
         }
-        (Some("LEAVE"), None) if is_falsy(fields.get("dst")) => Incoming::Resign,
+        (Some("LEAVE"), None) if is_falsy(fields.get("dst")) => Incoming::ReleaseId,
         _ => Incoming::Ignored,
     };
     assert_eq!(incoming, expected);

@@ -66,10 +66,10 @@ fuzz_target!(|input: Input| {
             }
             Step::Binary(bytes) => {
                 received += bytes.len();
-                match connection.binary(bytes.into()) {
-                    Ok(Some(whole)) => {
+                match connection.receive_attachment(bytes.into()) {
+                    Ok(Some(packet)) => {
                         assert_eq!(connection.buffered(), 0);
-                        connection.whole(&whole).map(Answer::of).map(|answer| {
+                        connection.interpret_binary(&packet).map(Answer::of).map(|answer| {
                             assert!(matches!(answer, Answer::Nothing | Answer::Checked { .. }));
                             answer.give(&mut connection, input.refuses_odd);
                         })
@@ -100,7 +100,7 @@ fn text_message(
     refuses_odd: bool,
 ) -> Result<(), signalbox_socketio::ParseError> {
     *received += text.len();
-    let answer = Answer::of(connection.text(text)?);
+    let answer = Answer::of(connection.receive_text(text)?);
     answer.give(connection, refuses_odd);
     Ok(())
 }

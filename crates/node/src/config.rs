@@ -1,6 +1,8 @@
-//! What a node can be told.
+//! The configuration of a node, of its cluster, and of the PeerServer protocol.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// The configuration of a node. [`Config::default`] is what the gateway starts with.
 #[derive(Debug, Clone)]
@@ -9,23 +11,24 @@ pub struct Config {
     pub shards: usize,
     /// Timings and limits of Engine.IO.
     pub engine: signalbox_engineio::Config,
-    /// How long a client may stay without a namespace; default 45 s.
+    /// How long a Socket.IO client may stay in no namespace before it is disconnected; default 45 s.
     pub connect_timeout: Duration,
-    /// Where Socket.IO is served; with a trailing slash unless `addTrailingSlash` is off. A prefix. Default `/socket.io/`.
+    /// Path prefix of Socket.IO, with a trailing slash unless `addTrailingSlash` is off. Default `/socket.io/`.
     pub socketio_path: String,
     /// Name of the cookie that carries the sid on polling handshakes; default none.
     pub cookie: Option<String>,
     /// The PeerServer protocol.
     pub peer: PeerConfig,
-    /// Origins that may open sessions; `None`: any.
+    /// Values of the `Origin` header that may open sessions; `None`: any. Requests without the header always may.
     pub origins: Option<Vec<String>>,
-    /// Networks whose `X-Forwarded-For` is believed; empty: nobody's.
-    pub trusted_proxies: Vec<Network>,
-    /// Most bytes that wait for one client; default 4 MB.
+    /// Address ranges of the proxies whose `X-Forwarded-For` header is trusted; empty: the header is ignored. An IPv4 address that a
+    /// dual-stack listener reports as IPv6 (`::ffff:10.0.0.1`) is compared as IPv4.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most bytes that are buffered for one client; default 4,000,000.
     pub outbox_limit: usize,
-    /// Most bytes that wait for all slow clients together; default 256 MiB.
+    /// Most bytes that are buffered for all clients together; default 256 MiB.
     pub memory_budget: usize,
-    /// Messages that wait in a shard's inbox before broadcasts are dropped and requests refused; default 65,536.
+    /// Most messages in a shard's inbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
     pub inbox_limit: usize,
 }
 
@@ -47,18 +50,18 @@ impl Default for Config {
     }
 }
 
-/// The cluster a node is to be part of.
+/// The cluster that a node joins.
 #[derive(Clone)]
 pub struct ClusterConfig {
-    /// The Redis that its nodes share; as [`Settings::url`](signalbox_cluster_redis::Settings::url).
+    /// URL of the Redis that the nodes share, as [`Settings::url`](signalbox_cluster_redis::Settings::url).
     pub redis_url: String,
-    /// What all names in it begin with; nodes with the same one are a cluster.
+    /// Prefix of all keys and channels in Redis. Nodes with the same prefix form a cluster.
     pub redis_prefix: String,
-    /// The node's name for people; default its tag.
+    /// The node's name in logs; default its tag.
     pub name: Option<String>,
-    /// Where the node link listens; default any free port of the address that reaches Redis.
+    /// Address at which the node link listens; default any free port of the local address that reaches Redis.
     pub listen: Option<std::net::SocketAddr>,
-    /// What nodes of the cluster know; default made once, and shared through Redis.
+    /// Secret with which the nodes authenticate each other; default: generated once, and shared through Redis.
     pub secret: Option<String>,
 }
 
@@ -75,15 +78,15 @@ impl std::fmt::Debug for ClusterConfig {
 /// The configuration of the PeerServer protocol; names and defaults as in the reference's command line.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
-    /// Where it is served; begins with a slash and has none at its end, so `/` is the empty string. Default empty.
+    /// Path at which it is served; begins with a slash and has none at its end, so `/` is the empty string. Default empty.
     pub path: String,
     /// Keys; each is a realm of its own. Default `peerjs`.
     pub keys: Vec<String>,
-    /// How long a message waits for its addressee; default 5 s.
+    /// How long a message is queued for an absent addressee before its sender gets EXPIRE; default 5 s.
     pub expire_timeout: Duration,
-    /// Silence after which a client is gone; default 60 s.
+    /// Time without traffic after which a client is disconnected; default 60 s.
     pub alive_timeout: Duration,
-    /// Most ids at once; default 5,000.
+    /// Most ids held at the same time in the cluster; `None`: any number. Default 5,000.
     pub concurrent_limit: Option<usize>,
     /// Whether `GET /{key}/peers` lists the ids; default no.
     pub allow_discovery: bool,
@@ -102,44 +105,5 @@ impl Default for PeerConfig {
             allow_discovery: false,
             max_payload: 1_000_000,
         }
-    }
-}
-
-/// An IP network in CIDR notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// Its address.
-    pub address: IpAddr,
-    /// Bits of its prefix.
-    pub prefix: u8,
-}
-
-impl Network {
-    /// Whether `address` belongs to it. An IPv4 address mapped into IPv6 counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |address: IpAddr| match address.to_canonical() {
-            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
-            IpAddr::V6(v6) => (u128::from(v6), 128),
-        };
-        let ((own, family), (other, other_family)) = (bits(self.address), bits(address));
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(family))).unwrap_or(0);
-        family == other_family && own & mask == other & mask
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_contain_their_addresses() {
-        let network = |text: &str, prefix| Network { address: text.parse().unwrap(), prefix };
-        let contains = |network: Network, text: &str| network.contains(text.parse().unwrap());
-        assert!(contains(network("10.0.0.0", 8), "10.255.0.1"));
-        assert!(!contains(network("10.0.0.0", 8), "11.0.0.1"));
-        assert!(contains(network("0.0.0.0", 0), "9.9.9.9"));
-        assert!(!contains(network("0.0.0.0", 0), "::1"));
-        assert!(contains(network("127.0.0.1", 32), "::ffff:127.0.0.1"));
-        assert!(contains(network("fd00::", 8), "fd12::1"));
     }
 }

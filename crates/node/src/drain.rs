@@ -1,11 +1,8 @@
 //! Draining: a node that is to end closes its clients in a paced stream, so that the others are not stormed.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::{mailbox::ShardMessage, node::Node};
+use crate::{node::Node, shard::mailbox::ShardMessage};
 
 /// How often a slice of the clients is closed.
 const SLICE: Duration = Duration::from_millis(100);
@@ -18,19 +15,19 @@ const RESERVE: Duration = Duration::from_secs(1);
 impl Node {
     /// Whether the node drains: it is not ready any more, though it serves on.
     pub fn is_draining(&self) -> bool {
-        self.shared.is_draining.load(Ordering::Acquire)
+        self.shared.lifecycle.is_draining()
     }
 
     /// Announces that the node will drain: it is not ready from now on, and other nodes know. New clients are still served.
     pub fn announce_drain(&self) {
-        self.shared.is_draining.store(true, Ordering::Release);
+        self.shared.lifecycle.start_draining();
         self.shared.cluster.set_draining(Instant::now(), true);
     }
 
     /// Refuses new clients, and closes the transports of those that are there, one after the other, within `time`. Socket.IO clients
     /// first: they reconnect by themselves. Then leaves the cluster. Returns how many connections are left.
     pub async fn drain(&self, time: Duration) -> usize {
-        self.shared.is_stopping.store(true, Ordering::Release);
+        self.shared.lifecycle.start_stopping();
         let began = Instant::now();
         let time = time.saturating_sub(RESERVE);
         self.close_some(
@@ -49,8 +46,8 @@ impl Node {
     /// Has those GETs answered that wait here for sessions of other nodes, or their clients would be cut off with this node.
     async fn release_relayed_polls(&self, time: Duration) {
         let until = Instant::now() + time;
-        while self.shared.relayed_polls.count() > 0 && Instant::now() < until {
-            self.shared.relayed_polls.ask_to_leave();
+        while self.shared.peering.relayed_polls().count() > 0 && Instant::now() < until {
+            self.shared.peering.relayed_polls().release_all();
             tokio::time::sleep(SLICE).await;
         }
     }
@@ -69,7 +66,7 @@ impl Node {
         count: impl Fn(&Self) -> usize,
         slice: impl Fn(usize) -> (usize, usize),
     ) {
-        let shards = self.shared.inboxes.len();
+        let shards = self.shared.mailboxes.len();
         let mut logged = Instant::now();
         // What is due; and the shard whose turn it is.
         let (mut due, mut turn) = (0.0, 0);
@@ -101,7 +98,7 @@ impl Node {
                 let (sessions, peers) = slice(whole / shards + usize::from(nth < whole % shards));
                 if sessions + peers > 0 {
                     let drain = ShardMessage::Drain { sessions, peers, turns: shards - 1 };
-                    self.shared.inboxes.push(shard as u8, drain);
+                    self.shared.mailboxes.push(shard as u8, drain);
                 }
             }
             if is_over {

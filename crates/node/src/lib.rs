@@ -1,33 +1,38 @@
 //! One node: sessions, rooms and peers on any number of worker threads, over any listener.
 //!
-//! In the order that data flows:
+//! The floors, from top to bottom; each uses only what stands above it:
 //!
-//! - [`edge`]: HTTP requests and WebSocket upgrades.
-//! - `transport`: WebSockets on the raw connection.
-//! - `shard`: a worker thread's part: its sessions, its part of each room, its timers, its inbox.
-//! - `relay`, `remote`, `wire`: what nodes of a cluster say to each other.
+//! - [`config`], [`policy`], `budget`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
+//! - `routing`: where things are, and how something finds its way to them.
+//! - `protocol`: what nodes say to each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
-//! - [`policy`]: who may.
-//! - [`config`]: what a node can be told.
+//! - `transport`: WebSockets on the raw connection.
+//! - `session`: a Socket.IO session as a value.
+//! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects.
+//! - `peering`: the other nodes of the cluster.
+//! - `shared`, [`edge`]: HTTP requests and WebSocket upgrades.
+//! - `node`, `drain`: composition.
 //!
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
 
 pub mod app;
+mod budget;
 pub mod config;
 mod drain;
 pub mod edge;
-mod inbox;
-mod mailbox;
+mod lifecycle;
 mod node;
+mod peering;
 pub mod policy;
-mod relay;
-mod remote;
+mod protocol;
+mod routing;
+mod session;
 mod shard;
+mod shared;
 mod transport;
-mod wire;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClusterConfig, Config, Network, PeerConfig};
+pub use config::{ClusterConfig, Config, PeerConfig};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},

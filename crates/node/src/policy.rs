@@ -110,6 +110,7 @@ impl Policy for AllowAll {
 }
 
 /// A verdict that is not `Later`.
+#[derive(Debug)]
 pub(crate) enum Decided {
     Allow(Option<Principal>),
     Deny(Denial),

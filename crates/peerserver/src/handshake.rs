@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
 use signalbox_websocket::Frame;
 
 /// Longest id in bytes. A generated id has 36; ids are keys in the registry of every node, so they are bounded.
@@ -9,18 +11,18 @@ pub const MAX_ID: usize = 256;
 /// Longest token in bytes; a JWT fits.
 pub const MAX_TOKEN: usize = 8192;
 
-/// What the client asks for.
+/// The parameters of a client's handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Params {
     /// The realm.
     pub key: String,
     /// The id it claims.
     pub id: String,
-    /// What lets it claim the id again.
+    /// Proves that a client that claims the id again is the one that had it.
     pub token: String,
 }
 
-/// Why a client is not let in. Each is one frame, after which the server closes without a code.
+/// Why a client is refused. It receives [`Refusal::frame`], then the server closes the connection without a code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A parameter is missing or empty.
@@ -29,10 +31,10 @@ pub enum Refusal {
     /// There is no such realm.
     #[error("Invalid key provided")]
     InvalidKey,
-    /// Somebody else holds the id.
+    /// Another client holds the id.
     #[error("ID is taken")]
     IdTaken,
-    /// As many ids are held as may be.
+    /// The limit of ids held at the same time is reached.
     #[error("Server has reached its concurrent user limit")]
     LimitReached,
     /// The id is longer than [`MAX_ID`].
@@ -47,16 +49,25 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The frame that says so.
+    /// The frame that the client receives: ID-TAKEN, or ERROR with the reason.
     pub fn frame(&self) -> Frame {
-        let kind = if *self == Self::IdTaken { "ID-TAKEN" } else { "ERROR" };
-        // A string always serializes.
-        let msg = serde_json::to_string(&self.to_string()).unwrap_or_default();
-        Frame::text_of(&["{\"type\":\"", kind, "\",\"payload\":{\"msg\":", &msg, "}}"])
+        #[derive(Serialize)]
+        struct Message {
+            r#type: &'static str,
+            payload: Payload,
+        }
+        #[derive(Serialize)]
+        struct Payload {
+            msg: String,
+        }
+        let r#type = if *self == Self::IdTaken { "ID-TAKEN" } else { "ERROR" };
+        let message = Message { r#type, payload: Payload { msg: self.to_string() } };
+        // A struct of strings always serializes.
+        Frame::text(&serde_json::to_string(&message).unwrap_or_default())
     }
 }
 
-/// OPEN: the id is the client's.
+/// OPEN, `{"type":"OPEN"}`: the client holds the id it asked for.
 pub fn open_frame() -> Frame {
     Frame::text("{\"type\":\"OPEN\"}")
 }
@@ -64,17 +75,19 @@ pub fn open_frame() -> Frame {
 impl Params {
     /// Reads a raw query string as `URLSearchParams` does: percent-encoding, `+` as a space, the last of a repeated parameter
     /// wins. `realms` are the keys that are served.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] of: a missing parameter, an unknown key, an id or a token that is too long.
     pub fn parse(query: &str, realms: &[impl AsRef<str>]) -> Result<Self, Refusal> {
         let (mut key, mut id, mut token) = (String::new(), String::new(), String::new());
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let target = match &*decode(name, true) {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let target = match &*name {
                 "key" => &mut key,
                 "id" => &mut id,
                 "token" => &mut token,
                 _ => continue,
             };
-            *target = decode(value, true).into_owned();
+            *target = value.into_owned();
         }
         if key.is_empty() || id.is_empty() || token.is_empty() {
             return Err(Refusal::Missing);
@@ -92,39 +105,9 @@ impl Params {
     }
 }
 
-/// A key as it stands in the path of an HTTP request: percent-encoded where it is not plain ASCII.
+/// The key in the path of an HTTP request, percent-decoded. Unlike in a query, `+` stands for itself.
 pub fn key_of_path(segment: &str) -> Cow<'_, str> {
-    decode(segment, false)
-}
-
-/// Decodes percent-encoding. In a query `+` is a space, in a path it is itself.
-fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        let escaped = match (first, behind) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match escaped {
-            Some((high, low)) => {
-                bytes.push(high << 4 | low);
-                rest = &behind[2..];
-            }
-            None => {
-                bytes.push(if first == b'+' && plus_is_space { b' ' } else { first });
-                rest = behind;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).map(|digit| digit as u8)
+    percent_decode_str(segment).decode_utf8_lossy()
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! The PeerServer protocol: what `peerjs` clients and their server say to each other, and the rules of a realm.
+//! The PeerServer protocol: the messages between `peerjs` clients and their server, and the rules of a realm.
 //!
 //! In the order that data flows:
 //!
-//! - [`handshake`]: what a client asks for in its URL, and the refusals with their exact frames.
-//! - [`message`]: one message: heartbeat, something to relay, a farewell, or nothing.
-//! - [`liveness`]: when a silent client is gone, and when to ask it whether it is.
+//! - [`handshake`]: the parameters in a client's URL, and the refusals with their exact frames.
+//! - [`message`]: one message: heartbeat, something to relay, the release of an id, or nothing.
+//! - [`liveness`]: when to ping a silent client, and when it has timed out.
 //! - [`queue`]: messages for an id that is not there yet, bounded, with one EXPIRE per sender.
 //!
-//! Who holds which id is decided for the whole cluster, one floor up. The crate knows no socket and no clock.
+//! Which client holds an id is decided for the whole cluster, in `signalbox-cluster`. The crate knows no socket and no clock.
 //!
 //! Source: the behaviour of `peer` 1.0.2, and of `peerjs` 1.5 as its client; where the server is defective, the rule that
 //! its clients need.

@@ -1,4 +1,4 @@
-//! When a silent client is gone.
+//! When a silent client counts as disconnected.
 
 use std::time::{Duration, Instant};
 
@@ -10,51 +10,51 @@ const PING_AT_MOST_EVERY: Duration = Duration::from_secs(25);
 #[derive(Debug, Clone, Copy)]
 pub struct Liveness {
     timeout: Duration,
-    heard: Instant,
+    last_activity: Instant,
     ping_at: Instant,
 }
 
-/// What is due.
+/// What [`Liveness::tick`] asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub enum LivenessCheck {
     /// Nothing yet.
     Nothing,
     /// Send a WebSocket ping.
-    Ping,
-    /// The client is gone: close its connection.
-    Gone,
+    SendPing,
+    /// Nothing has arrived for the whole time-out: close the connection.
+    TimedOut,
 }
 
 impl Liveness {
-    /// A client that was heard at `now` and is gone after `timeout` of silence.
+    /// A client that was active at `now`, and times out after `timeout` without traffic.
     pub fn new(now: Instant, timeout: Duration) -> Self {
-        Self { timeout, heard: now, ping_at: now + Self::ping_every(timeout) }
+        Self { timeout, last_activity: now, ping_at: now + Self::ping_every(timeout) }
     }
 
     fn ping_every(timeout: Duration) -> Duration {
         (timeout / 2).min(PING_AT_MOST_EVERY)
     }
 
-    /// Anything arrived.
-    pub fn heard(&mut self, now: Instant) {
-        self.heard = now;
+    /// Data of any kind has arrived: a message, a ping or a pong.
+    pub fn record_activity(&mut self, now: Instant) {
+        self.last_activity = now;
     }
 
     /// When to call [`Liveness::tick`].
     pub fn deadline(&self) -> Instant {
-        self.ping_at.min(self.heard + self.timeout)
+        self.ping_at.min(self.last_activity + self.timeout)
     }
 
     /// What is due at `now`.
-    pub fn tick(&mut self, now: Instant) -> Due {
-        if self.heard + self.timeout <= now {
-            return Due::Gone;
+    pub fn tick(&mut self, now: Instant) -> LivenessCheck {
+        if self.last_activity + self.timeout <= now {
+            return LivenessCheck::TimedOut;
         }
         if self.ping_at > now {
-            return Due::Nothing;
+            return LivenessCheck::Nothing;
         }
         self.ping_at = now + Self::ping_every(self.timeout);
-        Due::Ping
+        LivenessCheck::SendPing
     }
 }
 
@@ -69,18 +69,18 @@ mod tests {
         let start = Instant::now();
         let mut liveness = Liveness::new(start, 60 * SECOND);
         assert_eq!(liveness.deadline(), start + 25 * SECOND);
-        assert_eq!(liveness.tick(start + 24 * SECOND), Due::Nothing);
-        assert_eq!(liveness.tick(start + 25 * SECOND), Due::Ping);
-        assert_eq!(liveness.tick(start + 50 * SECOND), Due::Ping);
-        assert_eq!(liveness.tick(start + 60 * SECOND), Due::Gone);
+        assert_eq!(liveness.tick(start + 24 * SECOND), LivenessCheck::Nothing);
+        assert_eq!(liveness.tick(start + 25 * SECOND), LivenessCheck::SendPing);
+        assert_eq!(liveness.tick(start + 50 * SECOND), LivenessCheck::SendPing);
+        assert_eq!(liveness.tick(start + 60 * SECOND), LivenessCheck::TimedOut);
     }
 
     #[test]
     fn any_traffic_is_life() {
         let start = Instant::now();
         let mut liveness = Liveness::new(start, 2 * SECOND);
-        liveness.heard(start + SECOND);
-        assert_ne!(liveness.tick(start + 2 * SECOND), Due::Gone);
-        assert_eq!(liveness.tick(start + 3 * SECOND), Due::Gone);
+        liveness.record_activity(start + SECOND);
+        assert_ne!(liveness.tick(start + 2 * SECOND), LivenessCheck::TimedOut);
+        assert_eq!(liveness.tick(start + 3 * SECOND), LivenessCheck::TimedOut);
     }
 }

@@ -1,4 +1,4 @@
-//! One message of a client: a JSON object with `type`, `dst` and `payload`. `src` is never believed.
+//! One message of a client: a JSON object with `type`, `dst` and `payload`. The sender's own `src` is ignored.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ pub enum Kind {
     Answer,
     /// An ICE candidate.
     Candidate,
-    /// The sender leaves the addressee.
+    /// The sender closes its connection with the addressee.
     Leave,
     /// The addressee's message to the sender was never delivered.
     Expire,
@@ -51,9 +51,9 @@ impl Kind {
 pub struct Relay<'a> {
     /// Its type.
     pub kind: Kind,
-    /// Whom it is for.
+    /// The id of the addressee.
     pub dst: Cow<'a, str>,
-    /// The payload's JSON as it came, if there is one.
+    /// The JSON of `payload` as it was received, if there is one.
     pub payload: Option<&'a str>,
 }
 
@@ -77,22 +77,22 @@ pub fn expire_frame(src: &str, dst: &str) -> Frame {
     Relay { kind: Kind::Expire, dst: Cow::Borrowed(dst), payload: None }.frame(src)
 }
 
-/// What a client's message asks for.
+/// A message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming<'a> {
-    /// It is alive.
+    /// HEARTBEAT: only its arrival matters.
     Heartbeat,
-    /// Relay this.
+    /// A message for another peer.
     Relay(Relay<'a>),
-    /// LEAVE without an addressee: the client gives its id up.
-    Resign,
-    /// A message that means nothing here.
+    /// LEAVE without `dst`: the client releases its id.
+    ReleaseId,
+    /// A JSON object that is no message of the protocol. The reference ignores it.
     Ignored,
-    /// No message at all; ignored too, but counted.
+    /// Not a JSON object; ignored and counted.
     Malformed,
 }
 
-/// Reads a message. Text and binary frames are alike.
+/// Reads a message from the payload of a text or binary frame.
 pub fn read(json: &[u8]) -> Incoming<'_> {
     let Ok(fields) = serde_json::from_slice::<Fields<'_>>(json) else { return Incoming::Malformed };
     let Some(kind) = fields.kind.and_then(string) else { return Incoming::Ignored };
@@ -104,7 +104,7 @@ pub fn read(json: &[u8]) -> Incoming<'_> {
     match (dst, kind) {
         (Some(dst), _) => Incoming::Relay(Relay { kind, dst, payload: fields.payload.map(RawValue::get) }),
         // An addressee that is no string is nobody; only an absent one means all.
-        (None, Kind::Leave) if is_absent(fields.dst) => Incoming::Resign,
+        (None, Kind::Leave) if is_absent(fields.dst) => Incoming::ReleaseId,
         _ => Incoming::Ignored,
     }
 }
@@ -213,7 +213,7 @@ mod tests {
         for json in
             [r#"{"type":"LEAVE"}"#, r#"{"type":"LEAVE","dst":null}"#, r#"{"type":"LEAVE","dst":-0.0}"#]
         {
-            assert_eq!(read(json.as_bytes()), Incoming::Resign, "{json}");
+            assert_eq!(read(json.as_bytes()), Incoming::ReleaseId, "{json}");
         }
     }
 

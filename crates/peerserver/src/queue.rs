@@ -9,8 +9,8 @@ pub const MAX_MESSAGES: usize = 256;
 /// Most bytes one id's queue holds; of a message its payload counts.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// The queue of one id. A sender's first message opens a *wait*; when the wait ends and the id is still absent, what the
-/// sender left is dropped and the sender gets one EXPIRE, however many messages there were.
+/// The queue of one id. A sender's first message opens a *wait*. When the wait ends and the id is still absent, the sender's messages
+/// are dropped and the sender gets one EXPIRE, however many messages there were.
 #[derive(Debug, Default)]
 pub struct Queue {
     messages: VecDeque<(Arc<str>, Frame)>,
@@ -24,11 +24,11 @@ struct Wait {
     /// The sender's token, by which it is known again.
     token: Arc<str>,
     number: u64,
-    /// Some time after the sender is told, in case it is no longer there to ask.
+    /// When the wait is dropped even if nobody ends it, because the sender is gone: later than its regular end.
     until: Instant,
 }
 
-/// What became of a message.
+/// The outcome of [`Queue::push`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Queued {
     /// It waits, and opened this sender's wait: expire it with this number when its time is over.
@@ -43,7 +43,7 @@ pub enum Queued {
 
 impl Queue {
     /// Appends a message of `src`, who holds `token`. `number` is to be fresh; it names the wait if one opens. `ttl` is how long a
-    /// wait lasts. `room` is how many bytes there are for all queues together.
+    /// wait lasts. `room` is how many bytes are left for all queues together.
     pub fn push(
         &mut self,
         (src, token): (&Arc<str>, &Arc<str>),
@@ -71,8 +71,8 @@ impl Queue {
         }
     }
 
-    /// Ends the wait `number`: drops what its sender left. Gives the sender's token if the wait was open, so that its sender must
-    /// be told.
+    /// Ends the wait `number` and drops its sender's messages. Returns the sender's token if the wait was open: then its sender must
+    /// get an EXPIRE.
     pub fn expire(&mut self, number: u64) -> Option<Arc<str>> {
         let index = self.waits.iter().position(|wait| wait.number == number)?;
         let Wait { src, token, .. } = self.waits.swap_remove(index);
@@ -81,7 +81,7 @@ impl Queue {
         Some(token)
     }
 
-    /// Drops waits whose sender never came to ask.
+    /// Drops waits that nobody has ended.
     pub fn purge(&mut self, now: Instant) {
         while let Some(wait) = self.waits.iter().find(|wait| wait.until <= now) {
             let number = wait.number;
@@ -89,22 +89,22 @@ impl Queue {
         }
     }
 
-    /// Everything that waits, in order: the id has appeared.
+    /// All messages, in order: the id was claimed.
     pub fn take(self) -> impl Iterator<Item = Frame> {
         self.messages.into_iter().map(|(_, frame)| frame)
     }
 
-    /// Whether nobody waits.
+    /// Whether no sender waits.
     pub fn is_empty(&self) -> bool {
         self.waits.is_empty()
     }
 
-    /// Bytes that wait.
+    /// Bytes of the payloads of all messages.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Messages that wait.
+    /// Number of messages.
     pub fn len(&self) -> usize {
         self.messages.len()
     }

@@ -14,39 +14,39 @@ use crate::{
     packet::{Kind, Packet, ParseError},
 };
 
-/// The longest time to join a namespace that is believed of a saved connection.
-const MAX_REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest remaining time to join a namespace that is accepted from a saved connection.
+const MAX_REMAINING: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A namespace the client has joined, or asked to join, with whatever the server keeps about its socket there.
+/// A namespace that the client has joined or asked to join, with the server's data about the client's socket there.
 #[derive(Debug)]
 pub struct Joined<S> {
     /// The namespace's name, with its leading slash.
     pub namespace: Arc<str>,
-    /// The server's part.
+    /// The server's data.
     pub socket: S,
 }
 
-/// The Socket.IO connection over one Engine.IO session. `S` is what the server keeps about each socket.
+/// The Socket.IO connection over one Engine.IO session. `S` is the server's data about each socket.
 #[derive(Debug)]
 pub struct Connection<S> {
     sockets: SmallVec<[Joined<S>; 1]>,
     /// Until when a namespace must have been joined; `None` once one was.
     connect_by: Option<Instant>,
-    /// A binary packet that waits for its attachments.
-    half: Option<Box<Half>>,
+    /// A binary packet whose attachments have not all arrived.
+    partial: Option<Box<PartialPacket>>,
 }
 
-/// What a connection is besides its sockets, as a value that another process can go on with.
+/// The state of a connection, its sockets aside, which another process can continue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    /// Milliseconds that are left to join a namespace.
+pub struct SavedConnection {
+    /// Milliseconds that remain to join a namespace; `None` once one was joined.
     connect_in: Option<u64>,
-    half: Option<Half>,
+    partial: Option<PartialPacket>,
 }
 
-/// A packet with attachments, as they come in.
+/// A binary packet with the attachments that have arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Half {
+struct PartialPacket {
     text: String,
     missing: usize,
     attachments: Vec<Bytes>,
@@ -54,12 +54,12 @@ struct Half {
 
 /// A binary packet with all its attachments.
 #[derive(Debug)]
-pub struct Whole {
+pub struct BinaryPacket {
     text: String,
     attachments: Vec<Bytes>,
 }
 
-/// What a packet means.
+/// What a received packet means.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The client asks to join a namespace. Answer with CONNECT after [`Connection::join`], or with CONNECT_ERROR.
@@ -103,23 +103,25 @@ pub enum Event<'a> {
 impl<S> Connection<S> {
     /// A connection that must join a namespace within `connect_timeout`.
     pub fn new(now: Instant, connect_timeout: Duration) -> Self {
-        Self { sockets: SmallVec::new(), connect_by: Some(now + connect_timeout), half: None }
+        Self { sockets: SmallVec::new(), connect_by: Some(now + connect_timeout), partial: None }
     }
 
-    /// What the connection is besides its sockets.
-    pub fn save(&self, now: Instant) -> Saved {
-        let rest = |by: Instant| by.saturating_duration_since(now).as_millis() as u64;
-        Saved { connect_in: self.connect_by.map(rest), half: self.half.as_deref().cloned() }
+    /// The state of the connection, its sockets aside.
+    pub fn save(&self, now: Instant) -> SavedConnection {
+        let remaining = |by: Instant| by.saturating_duration_since(now).as_millis() as u64;
+        SavedConnection {
+            connect_in: self.connect_by.map(remaining),
+            partial: self.partial.as_deref().cloned(),
+        }
     }
 
-    /// Goes on with a connection that was saved: [`Connection::join`] its sockets again. `None` when nothing can have been saved like
-    /// this.
-    pub fn restore(now: Instant, saved: Saved) -> Option<Self> {
-        let Saved { connect_in, half } = saved;
-        let is_good = half.as_ref().is_none_or(|half| (1..=MAX_ATTACHMENTS).contains(&half.missing));
-        let by = |rest| now + Duration::from_millis(rest).min(MAX_REST);
+    /// Continues a connection that was saved; [`Connection::join`] its sockets again. `None` for a state that no connection can have.
+    pub fn restore(now: Instant, saved: SavedConnection) -> Option<Self> {
+        let SavedConnection { connect_in, partial } = saved;
+        let is_good = partial.as_ref().is_none_or(|partial| (1..=MAX_ATTACHMENTS).contains(&partial.missing));
+        let by = |remaining| now + Duration::from_millis(remaining).min(MAX_REMAINING);
         let connect_by = connect_in.map(by);
-        is_good.then(|| Self { sockets: SmallVec::new(), connect_by, half: half.map(Box::new) })
+        is_good.then(|| Self { sockets: SmallVec::new(), connect_by, partial: partial.map(Box::new) })
     }
 
     /// When the connection is to be closed, unless it joins a namespace before.
@@ -157,30 +159,30 @@ impl<S> Connection<S> {
 
     /// Removes every namespace: the connection is over.
     pub fn leave_all(&mut self) -> SmallVec<[Joined<S>; 1]> {
-        self.half = None;
+        self.partial = None;
         self.connect_by = None;
         std::mem::take(&mut self.sockets)
     }
 
     /// Bytes held for a binary packet that is not complete.
     pub fn buffered(&self) -> usize {
-        self.half
-            .as_ref()
-            .map_or(0, |half| half.text.len() + half.attachments.iter().map(Bytes::len).sum::<usize>())
+        self.partial.as_ref().map_or(0, |partial| {
+            partial.text.len() + partial.attachments.iter().map(Bytes::len).sum::<usize>()
+        })
     }
 
     /// A text message has arrived.
     ///
     /// # Errors
-    /// The connection is to be closed.
-    pub fn text<'a>(&mut self, text: &'a str) -> Result<Event<'a>, ParseError> {
-        if self.half.is_some() {
+    /// The client broke the protocol: close the connection.
+    pub fn receive_text<'a>(&mut self, text: &'a str) -> Result<Event<'a>, ParseError> {
+        if self.partial.is_some() {
             return Err(ParseError::Order);
         }
         let packet = Packet::parse(text)?;
         if packet.attachments > 0 {
             self.check_binary(&packet)?;
-            self.half = Some(Box::new(Half {
+            self.partial = Some(Box::new(PartialPacket {
                 text: text.to_owned(),
                 missing: packet.attachments,
                 attachments: Vec::with_capacity(packet.attachments),
@@ -190,27 +192,31 @@ impl<S> Connection<S> {
         self.interpret(packet, &[])
     }
 
-    /// A binary message has arrived. When it completes a packet, ask [`Connection::whole`] what it means.
+    /// A binary message has arrived, which is an attachment. `Some` once it completes a packet: pass that to
+    /// [`Connection::interpret_binary`].
     ///
     /// # Errors
-    /// The connection is to be closed.
-    pub fn binary(&mut self, bytes: Bytes) -> Result<Option<Whole>, ParseError> {
-        let half = self.half.as_mut().ok_or(ParseError::Order)?;
-        half.attachments.push(bytes);
-        half.missing -= 1;
-        if half.missing > 0 {
+    /// The client broke the protocol: close the connection.
+    pub fn receive_attachment(&mut self, bytes: Bytes) -> Result<Option<BinaryPacket>, ParseError> {
+        let partial = self.partial.as_mut().ok_or(ParseError::Order)?;
+        partial.attachments.push(bytes);
+        partial.missing -= 1;
+        if partial.missing > 0 {
             return Ok(None);
         }
-        Ok(self.half.take().map(|half| Whole { text: half.text, attachments: half.attachments }))
+        Ok(self
+            .partial
+            .take()
+            .map(|partial| BinaryPacket { text: partial.text, attachments: partial.attachments }))
     }
 
-    /// What a completed binary packet means.
+    /// What a complete binary packet means.
     ///
     /// # Errors
-    /// The connection is to be closed.
-    pub fn whole<'a>(&mut self, whole: &'a Whole) -> Result<Event<'a>, ParseError> {
-        let packet = Packet::parse(&whole.text)?;
-        self.interpret(packet, &whole.attachments)
+    /// The client broke the protocol: close the connection.
+    pub fn interpret_binary<'a>(&mut self, packet: &'a BinaryPacket) -> Result<Event<'a>, ParseError> {
+        let header = Packet::parse(&packet.text)?;
+        self.interpret(header, &packet.attachments)
     }
 
     /// A binary packet is checked before its attachments are waited for.

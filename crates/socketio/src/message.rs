@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use signalbox_websocket::Frame;
 
 use crate::packet::Kind;
@@ -18,20 +20,30 @@ pub struct Message {
 impl Message {
     /// CONNECT: the namespace was joined, `sid` is the socket's id there.
     pub fn connect(namespace: &str, sid: &str) -> Self {
-        Self::encode(Kind::Connect, namespace, None, &["{\"sid\":\"", sid, "\"}"], &[])
+        #[derive(Serialize)]
+        struct Connected<'a> {
+            sid: &'a str,
+        }
+        Self::with_payload(Kind::Connect, namespace, &Connected { sid })
     }
 
-    /// CONNECT_ERROR: the namespace refuses; `data` is JSON.
+    /// CONNECT_ERROR: the namespace refuses, with a text for people and `data`, JSON for the client. Data that is not valid JSON is
+    /// left out: the client could not read the packet.
     pub fn connect_error(namespace: &str, message: &str, data: Option<&str>) -> Self {
-        // A string always serializes.
-        let message = serde_json::to_string(message).unwrap_or_default();
-        match data {
-            Some(data) => {
-                let body = ["{\"message\":", &message, ",\"data\":", data, "}"];
-                Self::encode(Kind::ConnectError, namespace, None, &body, &[])
-            }
-            None => Self::encode(Kind::ConnectError, namespace, None, &["{\"message\":", &message, "}"], &[]),
+        #[derive(Serialize)]
+        struct Refused<'a> {
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a RawValue>,
         }
+        let data = data.and_then(|data| serde_json::from_str(data).ok());
+        Self::with_payload(Kind::ConnectError, namespace, &Refused { message, data })
+    }
+
+    fn with_payload(kind: Kind, namespace: &str, payload: &impl Serialize) -> Self {
+        // Structs of strings and of JSON that is there already always serialize.
+        let payload = serde_json::to_string(payload).unwrap_or_default();
+        Self::encode(kind, namespace, None, &[&payload], &[])
     }
 
     /// DISCONNECT.
@@ -136,6 +148,11 @@ mod tests {
             (Message::connect("/n", "abc"), r#"0/n,{"sid":"abc"}"#),
             (Message::connect_error("/", "no \"x\"", None), r#"4{"message":"no \"x\""}"#),
             (Message::connect_error("/n", "no", Some("[1]")), r#"4/n,{"message":"no","data":[1]}"#),
+            (
+                Message::connect_error("/", "no", Some(r#"{"b":1.0}"#)),
+                r#"4{"message":"no","data":{"b":1.0}}"#,
+            ),
+            (Message::connect_error("/", "no", Some("[1")), r#"4{"message":"no"}"#),
             (Message::disconnect("/"), "1"),
             (Message::disconnect("/n"), "1/n,"),
             (Message::event("/", None, "a", &[], &[]), r#"2["a"]"#),

@@ -21,7 +21,7 @@ pub enum Kind {
     BinaryAck,
 }
 
-/// Why a packet cannot be read, or may not come now. The connection is closed for it.
+/// Why a packet is invalid, or not allowed in the present state. The connection is closed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// The type digit is missing or unknown.
@@ -53,12 +53,15 @@ pub struct Packet<'a> {
     pub namespace: &'a str,
     /// The ack id.
     pub id: Option<u64>,
-    /// What stands behind the header; empty when nothing does.
+    /// The JSON after the header; empty if there is none.
     pub body: &'a str,
 }
 
 impl<'a> Packet<'a> {
     /// Reads the header of `text`, which is an Engine.IO message without its type digit.
+    ///
+    /// # Errors
+    /// [`ParseError::Kind`], [`ParseError::Attachments`] or [`ParseError::Id`].
     pub fn parse(text: &'a str) -> Result<Self, ParseError> {
         let (kind, mut rest) = text.split_at_checked(1).ok_or(ParseError::Kind)?;
         let kind = match kind {

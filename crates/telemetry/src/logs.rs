@@ -27,17 +27,20 @@ pub enum LogError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Logs were set up before.
+    /// The process has a logger already.
     #[error("logs are set up already")]
-    Twice,
+    AlreadySetUp,
 }
 
-/// What the web server says about itself at every start is of no use to an operator; a filter that names it wins.
-const QUIET: &str = "actix_server=warn";
+/// Hides the start messages of the web server, which are of no use to an operator. A filter that names the target overrides it.
+const DEFAULT_DIRECTIVE: &str = "actix_server=warn";
 
 /// Sets up logs for the process. `filter` is a level, or a list of `target=level`.
+///
+/// # Errors
+/// [`LogError::Filter`] when the filter cannot be parsed, [`LogError::AlreadySetUp`] at a second call.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
-    let parsed = EnvFilter::try_new(format!("{QUIET},{filter}"))
+    let parsed = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVE},{filter}"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let is_terminal = std::io::stdout().is_terminal();
     let builder = fmt().with_env_filter(parsed).with_ansi(is_terminal).with_writer(std::io::stdout);
@@ -45,5 +48,5 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    installed.map_err(|_| LogError::Twice)
+    installed.map_err(|_| LogError::AlreadySetUp)
 }

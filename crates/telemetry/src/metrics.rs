@@ -1,7 +1,7 @@
 //! Every metric, in one place.
 //!
-//! A shard counts what happens once per message in plain numbers of its own and adds them here now and then; what happens once
-//! per connection or less is counted here directly.
+//! Events that occur once per message are counted by each shard in plain integers, which it adds to these metrics periodically.
+//! Events that occur at most once per connection are counted here directly.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -33,8 +33,8 @@ pub struct Metrics {
     pub inbox_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
     pub upgrades: IntCounterVec,
-    /// `signalbox_session_moves_total`
-    pub moves: IntCounter,
+    /// `signalbox_session_transfers_total`
+    pub session_transfers: IntCounter,
     /// `signalbox_relayed_requests_total`
     pub relayed_requests: IntCounter,
     /// `signalbox_refusals_total{code}`
@@ -90,7 +90,7 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "handshakes_total",
-                "Handshakes, by protocol and outcome (accepted, or why not).",
+                "Handshakes, by protocol and outcome (accepted, or the reason of the refusal).",
                 ["protocol", "outcome"]
             ),
             disconnects: declare!(
@@ -116,63 +116,63 @@ impl Metrics {
                 registry,
                 IntCounter,
                 "sent_messages_total",
-                "Messages handed to clients' transports; a broadcast counts once per receiver."
+                "Messages sent to clients; a broadcast counts once per receiver."
             ),
             sent_bytes: declare!(
                 registry,
                 IntCounter,
                 "sent_bytes_total",
-                "Bytes of messages handed to clients' transports."
+                "Bytes of messages sent to clients."
             ),
             outbox_bytes: declare!(
                 registry,
                 IntGauge,
                 "outbox_bytes",
-                "Bytes that wait for clients that read more slowly than they are sent to, or for the rest of a binary event."
+                "Bytes buffered for clients that read too slowly, and of binary events that have not arrived completely."
             ),
             evictions: declare!(
                 registry,
                 IntCounterVec,
                 "evictions_total",
-                "Clients cut off to protect the others, by reason (slow_reader, memory_budget).",
+                "Clients disconnected because of their buffered bytes, by reason (slow_reader, memory_budget).",
                 ["reason"]
             ),
             inbox_dropped: declare!(
                 registry,
                 IntCounter,
                 "inbox_dropped_total",
-                "Messages dropped because a shard was too far behind."
+                "Messages dropped because the inbox of a shard was full."
             ),
             inbox_refused: declare!(
                 registry,
                 IntCounter,
                 "inbox_refused_total",
-                "Requests refused because a shard was too far behind."
+                "Requests refused because the inbox of a shard was full."
             ),
             upgrades: declare!(
                 registry,
                 IntCounterVec,
                 "upgrades_total",
-                "Upgrades from polling to WebSocket, by outcome (completed, failed, or elsewhere: the session is on another node and could not come).",
+                "Upgrades from polling to WebSocket, by outcome (completed, failed, or not_transferable: another node has the session and cannot transfer it to this one).",
                 ["outcome"]
             ),
-            moves: declare!(
+            session_transfers: declare!(
                 registry,
                 IntCounter,
-                "session_moves_total",
-                "Sessions that moved to the shard of their WebSocket, on this node or from another."
+                "session_transfers_total",
+                "Sessions transferred to the shard of their WebSocket, from another shard or another node."
             ),
             relayed_requests: declare!(
                 registry,
                 IntCounter,
                 "relayed_requests_total",
-                "Requests handed to another node, because the session that they are for is there."
+                "Requests forwarded to another node, because it has the session they belong to."
             ),
             refusals: declare!(
                 registry,
                 IntCounterVec,
                 "refusals_total",
-                "Events that were refused, by error code.",
+                "Events of Socket.IO clients that were refused, by error code.",
                 ["code"]
             ),
             volatile_dropped: declare!(
@@ -192,32 +192,32 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "peer_dropped_total",
-                "PeerServer messages dropped, by reason (overflow, malformed, fenced, waits).",
+                "PeerServer messages dropped, by reason (overflow: no memory for queues; malformed: not JSON; fenced: the sender no longer holds its id; waits: the sender waits for too many absent peers).",
                 ["reason"]
             ),
             bus_refused: declare!(
                 registry,
                 IntCounter,
                 "bus_refused_total",
-                "Messages of other nodes that could not be read: another version, or not a node."
+                "Messages and requests of other nodes that could not be decoded, such as those of an unknown format version."
             ),
             degraded: declare!(
                 registry,
                 IntGauge,
                 "degraded",
-                "1 while the node serves without Redis, from what it knows."
+                "1 while Redis cannot be reached and the node serves its clients without it."
             ),
             cluster_nodes: declare!(
                 registry,
                 IntGauge,
                 "cluster_nodes",
-                "Nodes of the cluster that this one knows, itself included; 0 in a cluster of one."
+                "Nodes of the cluster that this one knows, itself included; 0 without Redis."
             ),
             draining: declare!(
                 registry,
                 IntGauge,
                 "draining",
-                "1 while the node drains: it is not ready, and its clients are closed one after the other."
+                "1 while the node drains: it is not ready, and disconnects its clients one after the other."
             ),
             build_info: declare!(
                 registry,
@@ -228,12 +228,12 @@ impl Metrics {
             ),
             registry,
         };
-        metrics.begin_at_zero();
+        metrics.create_known_series();
         metrics
     }
 
-    /// A series that appears with its first event has no increase that an alert could see, so those that are known start at 0.
-    fn begin_at_zero(&self) {
+    /// Creates the series whose labels are known, at 0: an alert cannot see the increase of a series that appears with its first event.
+    fn create_known_series(&self) {
         for (protocol, transport) in
             [("socketio", "polling"), ("socketio", "websocket"), ("peerserver", "websocket")]
         {
@@ -241,7 +241,7 @@ impl Metrics {
         }
         let of_one_label: [(_, &[&str]); 3] = [
             (&self.evictions, &["slow_reader", "memory_budget"]),
-            (&self.upgrades, &["completed", "failed", "elsewhere"]),
+            (&self.upgrades, &["completed", "failed", "not_transferable"]),
             (&self.peer_dropped, &["overflow", "malformed", "fenced", "waits"]),
         ];
         for (metric, values) in of_one_label {

@@ -33,7 +33,7 @@ fn read_event() {
     let mut connection = connection();
     let text = || format!("2[\"message\",\"room-17\",{}]", data());
     count(text, |text| {
-        let _ = black_box(connection.text(text));
+        let _ = black_box(connection.receive_text(text));
     });
 }
 
@@ -44,9 +44,9 @@ fn read_binary_event() {
     count(
         || attachment.clone(),
         |attachment| {
-            let _ = black_box(connection.text(text));
-            if let Ok(Some(whole)) = connection.binary(attachment.clone()) {
-                let _ = black_box(connection.whole(&whole));
+            let _ = black_box(connection.receive_text(text));
+            if let Ok(Some(packet)) = connection.receive_attachment(attachment.clone()) {
+                let _ = black_box(connection.interpret_binary(&packet));
             }
         },
     );

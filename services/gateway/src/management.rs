@@ -14,7 +14,7 @@ pub fn routes(routes: &mut ServiceConfig) {
         .route("/readyz", get_or_head().to(readyz))
         .route("/metrics", get_or_head().to(metrics))
         .default_service(web::to(async || {
-            HttpResponse::NotFound().body("here are /livez, /readyz and /metrics\n")
+            HttpResponse::NotFound().body("this listener serves /livez, /readyz and /metrics\n")
         }));
 }
 
@@ -23,13 +23,13 @@ fn get_or_head() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// The process runs. It says nothing about what it depends on: restarting it would not help that.
+/// The process runs. Dependencies do not matter here: a restart would not repair them.
 async fn livez(node: web::Data<Node>) -> HttpResponse {
     HttpResponse::Ok().json(health("alive", &node))
 }
 
-/// New clients are welcome. A node that has lost Redis is ready: its clients would be no better off without it. One that has never
-/// reached it is not.
+/// Whether load balancers should send clients here. A node that has lost its connection to Redis is ready, since it can serve clients;
+/// one that has never reached Redis is not.
 async fn readyz(node: web::Data<Node>) -> HttpResponse {
     let status = match node.status() {
         _ if node.is_draining() => "draining",

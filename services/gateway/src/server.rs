@@ -1,4 +1,4 @@
-//! The program's life: bind, listen, serve, stop.
+//! The steps of the program: bind, listen, serve, stop.
 
 use std::{
     io::{self, Write as _},
@@ -9,9 +9,9 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
+use ipnet::{Ipv4Net, Ipv6Net};
 use signalbox_node::{
-    ClusterConfig, Cors, Metrics, Network, Node, PeerConfig, Serve, app::vocabulary, engineio,
-    policy::AllowAll,
+    ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve, app::vocabulary, engineio, policy::AllowAll,
 };
 use signalbox_telemetry::{LogFormat, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,16 +21,17 @@ use crate::{
     management, public, tls,
 };
 
-/// A node without Redis never drains: nobody could take its clients over, so it stops within ten seconds whatever is set.
-const LONGEST_STOP: Duration = Duration::from_secs(8);
+/// Longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other node
+/// could serve them.
+const MAX_STANDALONE_STOP: Duration = Duration::from_secs(8);
 
-/// After this it ends whatever has not ended.
-const LAST_RESORT: Duration = Duration::from_millis(9_500);
+/// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
+const SHUTDOWN_MARGIN: Duration = Duration::from_millis(9_500);
 
 /// Runs the gateway until a signal ends it.
 ///
 /// # Errors
-/// What keeps it from starting, with the remedy.
+/// Why it cannot start, with the remedy.
 pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
     let format = match settings.logging.log_format {
         ConfiguredFormat::Text => LogFormat::Text,
@@ -54,7 +55,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
 
     let listener = &settings.listener;
-    let tls = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?;
+    let (tls, renewal) = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?.unzip();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let site = public::Site::load(settings)?;
 
@@ -74,6 +75,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| site.routes(routes))
         .context("the public listener failed")?;
     let public_handle = public_server.handle();
+    if let Some(renewal) = renewal {
+        actix_rt::spawn(renewal.watch());
+    }
     let mut servers = vec![actix_rt::spawn(public_server)];
     let mut handles = Vec::new();
     for socket in [Some(admin_socket), metrics_socket].into_iter().flatten() {
@@ -89,7 +93,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         servers.push(actix_rt::spawn(server));
     }
 
-    // Whoever has read that it listens may tell it to stop.
+    // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // The one line that scripts wait for.
@@ -101,29 +105,31 @@ async fn serve(settings: &Settings) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let patience = settings.node.drain_timeout.unwrap_or(LONGEST_STOP);
-    let is_shared = settings.cluster.redis_url.is_some();
-    let last_resort =
-        if is_shared { settings.node.drain_delay + patience } else { Duration::ZERO } + LAST_RESORT;
+    let drain_timeout = settings.node.drain_timeout.unwrap_or(MAX_STANDALONE_STOP);
+    let is_clustered = settings.cluster.redis_url.is_some();
+    let limit = if is_clustered { settings.node.drain_delay + drain_timeout } else { Duration::ZERO };
     let stop = async {
-        let left = if is_shared {
+        let remaining = if is_clustered {
             let delay = settings.node.drain_delay;
             tracing::info!(
                 delay_ms = delay.as_millis() as u64,
-                timeout_ms = patience.as_millis() as u64,
+                timeout_ms = drain_timeout.as_millis() as u64,
                 "draining; a second signal ends it at once"
             );
             node.announce_drain();
             tokio::time::sleep(delay).await;
-            node.drain(patience).await
+            node.drain(drain_timeout).await
         } else {
-            let grace = patience.min(LONGEST_STOP);
-            tracing::info!(grace_ms = grace.as_millis() as u64, "stopping; a second signal ends it at once");
+            let timeout = drain_timeout.min(MAX_STANDALONE_STOP);
+            tracing::info!(
+                timeout_ms = timeout.as_millis() as u64,
+                "stopping; a second signal ends it at once"
+            );
             public_handle.pause().await;
-            node.stop(grace).await
+            node.stop(timeout).await
         };
-        if left > 0 {
-            tracing::warn!(left, "clients that did not hang up in time are cut off");
+        if remaining > 0 {
+            tracing::warn!(remaining, "closing the connections of clients that did not disconnect in time");
         }
         public_handle.stop(true).await;
         for handle in &handles {
@@ -131,8 +137,8 @@ async fn serve(settings: &Settings) -> Result<()> {
         }
     };
     tokio::select! {
-        // The end does not depend on every worker's cooperation.
-        _ = tokio::time::timeout(last_resort, stop) => {}
+        // A worker that hangs must not keep the program from exiting.
+        _ = tokio::time::timeout(limit + SHUTDOWN_MARGIN, stop) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -156,7 +162,7 @@ fn url(scheme: &str, socket: &TcpListener) -> Result<String> {
     Ok(format!("{scheme}://{}", socket.local_addr()?))
 }
 
-/// The cluster the node is to be part of, if any.
+/// The cluster that the node joins, if any.
 fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
     let Settings { cluster, node, .. } = settings;
     Some(ClusterConfig {
@@ -171,11 +177,11 @@ fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
 /// The settings as the node takes them.
 fn node_config(settings: &Settings) -> signalbox_node::Config {
     let Settings { listener, peerserver, socketio, node, .. } = settings;
-    let network = |(address, prefix)| Network { address, prefix };
     let trusted_proxies = match (listener.proxied, listener.trusted_proxies.is_empty()) {
         (false, _) => Vec::new(),
-        (true, false) => listener.trusted_proxies.iter().map(|cidr| network(cidr.parts())).collect(),
-        (true, true) => [network(([0, 0, 0, 0].into(), 0)), network(([0u16; 8].into(), 0))].to_vec(),
+        (true, false) => listener.trusted_proxies.clone(),
+        // Both address families as a whole.
+        (true, true) => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
     };
     signalbox_node::Config {
         shards: node.workers,

@@ -1,28 +1,118 @@
-//! Certificates.
+//! Certificates, which are taken anew when their files change.
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use rustls::{
     ServerConfig,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
 };
 
-/// TLS with the key and the certificate chain of these PEM files.
+/// How often the files are looked at. Certificates are renewed days before they expire.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// TLS with the key and the certificate chain of these PEM files, and the watch over them.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn load(key: &Path, chain: &Path) -> Result<ServerConfig> {
-    let chain_name = chain.display();
-    let certificates = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("--sslcert: {chain_name} cannot be read as PEM certificates"))?;
-    ensure!(!certificates.is_empty(), "--sslcert: {chain_name} holds no certificate (is it a PEM file?)");
-    let key_name = key.display();
-    let private = PrivateKeyDer::from_pem_file(key)
-        .with_context(|| format!("--sslkey: {key_name} cannot be read as a PEM private key"))?;
-    ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, private)
-        .with_context(|| format!("--sslkey, --sslcert: {key_name} and {chain_name} do not fit together"))
+pub fn load(key: &Path, chain: &Path) -> Result<(ServerConfig, Renewal)> {
+    let builder = ServerConfig::builder().with_no_client_auth();
+    let files = Files { key: key.to_owned(), chain: chain.to_owned() };
+    let provider = builder.crypto_provider().clone();
+    let contents = files.read()?;
+    let current = Arc::new(Current(RwLock::new(Arc::new(files.parse(&contents, &provider)?))));
+    let config = builder.with_cert_resolver(current.clone());
+    Ok((config, Renewal { files: Arc::new(files), contents, provider, current }))
+}
+
+/// What new connections are shown.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// Puts a renewed certificate in the place of the old one.
+#[derive(Debug)]
+pub struct Renewal {
+    files: Arc<Files>,
+    /// What the files held when they were last looked at.
+    contents: Contents,
+    provider: Arc<CryptoProvider>,
+    current: Arc<Current>,
+}
+
+impl Renewal {
+    /// Looks at the files for ever. Those that cannot be used, as while only one of the two is replaced, change nothing.
+    pub async fn watch(mut self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let files = self.files.clone();
+            // They may be on a network that hangs.
+            let read = tokio::task::spawn_blocking(move || files.read().ok());
+            let Ok(Some(contents)) = read.await else { continue };
+            if contents == self.contents {
+                continue;
+            }
+            match self.files.parse(&contents, &self.provider) {
+                Ok(renewed) => {
+                    *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
+                    tracing::info!("the certificate was renewed");
+                }
+                Err(error) => tracing::warn!("{error:#}; the old certificate stays"),
+            }
+            self.contents = contents;
+        }
+    }
+}
+
+/// The PEM files.
+#[derive(Debug)]
+struct Files {
+    key: PathBuf,
+    chain: PathBuf,
+}
+
+#[derive(PartialEq, Eq)]
+struct Contents {
+    key: Vec<u8>,
+    chain: Vec<u8>,
+}
+
+/// Without the key.
+impl std::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn read(&self) -> Result<Contents> {
+        let read = |flag, file: &Path| {
+            std::fs::read(file).with_context(|| format!("{flag}: {} cannot be read", file.display()))
+        };
+        Ok(Contents { chain: read("--sslcert", &self.chain)?, key: read("--sslkey", &self.key)? })
+    }
+
+    fn parse(&self, contents: &Contents, provider: &CryptoProvider) -> Result<CertifiedKey> {
+        let (key_name, chain_name) = (self.key.display(), self.chain.display());
+        let certificates = CertificateDer::pem_slice_iter(&contents.chain)
+            .collect::<Result<Vec<_>, _>>()
+            .with_context(|| format!("--sslcert: {chain_name} cannot be read as PEM certificates"))?;
+        ensure!(!certificates.is_empty(), "--sslcert: {chain_name} holds no certificate (is it a PEM file?)");
+        let private = PrivateKeyDer::from_pem_slice(&contents.key)
+            .with_context(|| format!("--sslkey: {key_name} cannot be read as a PEM private key"))?;
+        CertifiedKey::from_der(certificates, private, provider)
+            .with_context(|| format!("--sslkey, --sslcert: {key_name} and {chain_name} do not fit together"))
+    }
 }

@@ -79,3 +79,8 @@ fn chromium_tutorial_page_works_unchanged() {
 fn chromium_demo_works_for_two_and_six() {
     Server::gateway(&["--allow_discovery"]).run_js("demo.test.mjs");
 }
+
+#[test]
+fn chromium_bundles_come_from_the_cdn_without_a_vendor_directory() {
+    Server::bare(&[]).run_js("cdn.test.mjs");
+}

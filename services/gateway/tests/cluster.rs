@@ -84,6 +84,27 @@ fn cluster_drains_under_load() {
 }
 
 #[test]
+fn cluster_of_two_formats_is_one() {
+    Server::run_js_alone("mixed.test.mjs");
+}
+
+#[test]
+fn cluster_is_updated_from_the_previous_format() {
+    replace("update");
+}
+
+#[test]
+fn cluster_is_rolled_back_to_the_previous_format() {
+    replace("rollback");
+}
+
+fn replace(direction: &str) {
+    // How even the pace is shows elsewhere, in more time.
+    let environment = [("DIRECTION", direction), ("DRAIN_TIMEOUT", "5000"), ("DRAIN_PACE", "9")];
+    Server::run_js_alone_within(harness::DEADLINE, "replaced.test.mjs", &environment);
+}
+
+#[test]
 fn cluster_room_is_right_after_many_came_and_went() {
     Server::run_js_alone("churn.test.mjs");
 }
@@ -96,6 +117,18 @@ fn cluster_peerserver_behaves_as_one_node() {
 #[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
+}
+
+#[test]
+fn cluster_nodes_reach_each_other_over_ipv6() {
+    let cluster = Cluster::start(2, &["--host", "::1", "--cluster-addr", "[::1]:0"]);
+    let [home, other] = [0, 1].map(|index| cluster.nodes[index].public());
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let handshake = harness::http::get(home, POLLING);
+    let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+    assert_eq!(harness::http::request(other, "POST", &target, &[], "40").body, "ok");
+    let connected = harness::http::get(other, &target);
+    assert!(connected.body.starts_with("40{"), "{connected:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! - [`tls`]: certificates, and real clients behind them.
 //! - [`stopping`][]: signals.
 //! - [`memory`]: clients that would fill the node's.
-//! - [`bundles`], [`settings`]: what the flags change for clients.
+//! - [`bundles`], [`settings`], [`proxies`]: what the flags change for clients.
 
 mod harness;
 
@@ -17,6 +17,8 @@ mod listening;
 mod memory;
 #[path = "program/metrics.rs"]
 mod metrics;
+#[path = "program/proxies.rs"]
+mod proxies;
 #[path = "program/refusals.rs"]
 mod refusals;
 #[path = "program/settings.rs"]

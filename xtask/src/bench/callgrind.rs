@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::step::{run_quietly, succeeds};
 use crate::workspace::Workspace;
 
-/// A program that lists its cases as lines of operations, tab and name, and does the one it is told to.
+/// A program that lists its cases as lines of operations, tab and name, and runs the case that its argument names.
 pub(super) struct Suite {
     /// Its table in the record.
     pub(super) name: &'static str,
@@ -25,11 +25,11 @@ pub(super) type Counts = BTreeMap<String, u64>;
 const BOUNDARY: &str = "--dump-before=*::boundary";
 /// Where callgrind writes the second of its files, which is from the first boundary to the second.
 const BETWEEN_BOUNDARIES: &str = "out.2";
-/// A cache in front of the heap that is never full. Else a count would depend on how the heap happens to be laid out, which is a
-/// matter of chance where several threads allocate.
+/// A thread cache of the allocator that is never full. Otherwise a count would depend on the layout of the heap, which varies
+/// when several threads allocate.
 const MALLOC: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=60000");
 
-/// What the counts depend on beside our code.
+/// The versions that the counts depend on beside our code.
 pub(super) fn tools(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
     if !succeeds(workspace.program("valgrind").arg("--version")) {
         bail!("valgrind is missing: cargo xtask prepare installs it");
@@ -41,7 +41,7 @@ pub(super) fn tools(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
         ("valgrind", "valgrind", "--version"),
         ("machine", "uname", "-m"),
     ] {
-        // Not every system has all of them.
+        // Some systems lack one of these programs; its version is then empty.
         let version = run_quietly(workspace.program(program).arg(argument)).unwrap_or_default();
         tools.insert(name.to_owned(), version.trim().to_owned());
     }
@@ -71,7 +71,7 @@ fn build(workspace: &Workspace, suite: &Suite) -> Result<PathBuf> {
     program.with_context(|| format!("cargo built no program for {}", suite.name))
 }
 
-/// What cargo says about something it built, as far as it matters here.
+/// The part of cargo's message about something it built that is needed here.
 #[derive(Deserialize)]
 struct Artifact {
     executable: Option<PathBuf>,
@@ -87,7 +87,7 @@ fn count_case(workspace: &Workspace, program: &Path, case: &str) -> Result<u64> 
     let mut out_file = std::ffi::OsString::from("--callgrind-out-file=");
     out_file.push(directory.join("out"));
     let mut valgrind = workspace.program("valgrind");
-    // Nothing of the caller's may change what the program does.
+    // The caller's environment must not change what the program does.
     valgrind.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env(MALLOC.0, MALLOC.1);
     valgrind.args(["--tool=callgrind", BOUNDARY]).arg(out_file).arg(program).arg(case);
     run_quietly(&mut valgrind)?;

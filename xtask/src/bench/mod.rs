@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the instructions that codecs and the fan-out take, counted by callgrind and compared with those on record.
-//! Unlike times, counts are the same on a busy machine. A change of more than 2 % fails until somebody acknowledges it.
+//! `cargo xtask bench`: the instructions that codecs and the fan-out take, counted by callgrind and compared with the record.
+//! Unlike times, counts do not depend on how busy the machine is. A change of more than 2 % fails until it is accepted.
 //!
 //! - [`callgrind`]: builds the programs and counts.
 //! - [`record`]: the file with the counts, and what has changed since.
@@ -17,15 +17,15 @@ use crate::step::{Outcome, say, step};
 use crate::workspace::Workspace;
 
 const RECORD: &str = "loadtest/benches/counts.toml";
-const REMEDY: &str = "make it as cheap as it was, or acknowledge the change: cargo xtask bench --accept";
+const REMEDY: &str = "make it as cheap as it was, or accept the change: cargo xtask bench --accept";
 
-/// What is built in seconds.
+/// Builds in seconds.
 const CODECS: Suite =
     Suite { name: "codecs", target: &["--package", "signalbox-benches", "--bin", "codecs"] };
-/// What needs the whole node, optimized.
+/// Needs the whole node, optimized.
 const FANOUT: Suite = Suite { name: "fanout", target: &["--package", "signalbox-node", "--bench", "fanout"] };
 
-/// Counts everything and says so; with `accept`, records it.
+/// Counts all suites and compares them with the record; with `accept`, writes the record instead.
 pub(crate) fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     if !accept {
         return compare(workspace, &[CODECS, FANOUT], true);
@@ -41,12 +41,12 @@ pub(crate) fn run(workspace: &Workspace, accept: bool) -> Result<()> {
     })
 }
 
-/// The part that is quick enough for every test run.
+/// Compares the codecs, which is quick enough for every test run.
 pub(crate) fn check_codecs(workspace: &Workspace) -> Result<()> {
     compare(workspace, &[CODECS], false)
 }
 
-/// The part that is not.
+/// Compares the fan-out, which takes minutes to build.
 pub(crate) fn check_fanout(workspace: &Workspace) -> Result<()> {
     compare(workspace, &[FANOUT], false)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::callgrind::Counts;
 
-/// A smaller change than this needs no acknowledgement.
+/// A change up to this is not reported.
 const TOLERANCE_PERCENT: f64 = 2.0;
 
 const HEAD: &str = "# Instructions for 1,000 operations, as callgrind counts them: written by `cargo xtask bench --accept`.\n\n";
@@ -16,18 +16,18 @@ const HEAD: &str = "# Instructions for 1,000 operations, as callgrind counts the
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    /// What was counted with: compiler, libc and valgrind, with their versions, and the machine.
+    /// The versions of compiler, libc and valgrind, and the machine, at the time of counting.
     tools: BTreeMap<String, String>,
     /// By suite and case.
     counts: BTreeMap<String, Counts>,
 }
 
-/// What is to be said of a case.
+/// How a case compares with the record.
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
-    /// It costs what it did.
+    /// It costs what is on record, within the tolerance.
     Same(String),
-    /// It costs more or less, it is new, or it is gone.
+    /// It costs more or less, is not on record, or is only on record.
     Changed(String),
 }
 
@@ -57,12 +57,12 @@ impl Record {
         let judge = |case: &String| match (recorded.get(case), counted.get(case)) {
             (Some(before), Some(now)) => judge_case(case, *before, *now),
             (None, now) => Verdict::Changed(format!("{case}: {}, not on record", now.copied().unwrap_or(0))),
-            (Some(_), None) => Verdict::Changed(format!("{case}: on record, and gone")),
+            (Some(_), None) => Verdict::Changed(format!("{case}: on record, but no longer counted")),
         };
         cases.into_iter().map(judge).collect()
     }
 
-    /// Where something else was counted with, what that was: it may be all the reason there is.
+    /// A sentence about versions that differ from those on record, if any do: they may be the whole reason for a change.
     pub(super) fn other_tools(&self, here: &BTreeMap<String, String>) -> Option<String> {
         let names: BTreeSet<&String> = self.tools.keys().chain(here.keys()).collect();
         let shown = |tools: &BTreeMap<String, String>, name| tools.get(name).cloned().unwrap_or_default();
@@ -118,7 +118,7 @@ mod tests {
             Verdict::Changed("b: 1000 -> 1021 (+2.1 %)".to_owned()),
             Verdict::Same("c: 980 (-2.0000 %)".to_owned()),
             Verdict::Changed("d: 1000 -> 979 (-2.1 %)".to_owned()),
-            Verdict::Changed("gone: on record, and gone".to_owned()),
+            Verdict::Changed("gone: on record, but no longer counted".to_owned()),
             Verdict::Changed("new: 7, not on record".to_owned()),
         ];
         assert_eq!(record.judge("codecs", &now), expected);
@@ -129,7 +129,7 @@ mod tests {
     fn another_compiler_is_named() {
         let record = Record::new(tools("rustc 1"));
         assert_eq!(record.other_tools(&tools("rustc 1")), None);
-        let said = record.other_tools(&tools("rustc 2")).unwrap();
-        assert!(said.contains(r#"compiler was "rustc 1" and is "rustc 2""#), "{said}");
+        let sentence = record.other_tools(&tools("rustc 2")).unwrap();
+        assert!(sentence.contains(r#"compiler was "rustc 1" and is "rustc 2""#), "{sentence}");
     }
 }

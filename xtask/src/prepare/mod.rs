@@ -1,7 +1,9 @@
-//! Brings a machine to where the tests can run: system packages, the clients from npm and PyPI, the test runner.
+//! Brings a machine to where the tests can run: system packages, the clients from npm and PyPI, the test runner, the
+//! gateway of the previous format.
 //! Each part looks first, and does nothing where nothing changed.
 
 mod javascript;
+mod previous;
 mod python;
 mod system;
 
@@ -30,7 +32,8 @@ pub(crate) fn run_all(workspace: &Workspace) -> Result<()> {
     })?;
     step("python packages", "see what pip says; remove target/venv and try again", || {
         python::install(workspace)
-    })
+    })?;
+    step("gateway of the previous format", previous::REMEDY, || previous::build(workspace))
 }
 
 /// Whether the stamp says that this was installed last.

@@ -15,7 +15,9 @@ use redis::{Arg, Cmd, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{calls::Context, commands::CommandError, connection::RedisConnection, connection::code, keys},
+    super::{
+        calls::Context, command_error::CommandError, connection::RedisConnection, connection::code, keys,
+    },
     flush_detector::FlushDetector,
     slot_map::SlotMap,
     topology::Topology,

@@ -10,60 +10,62 @@ use serde::{Deserialize, Serialize};
 use super::{Heartbeat, Session, State};
 use crate::{handshake::Transport, packet};
 
-/// The longest time that is believed; no timer of a session is set further ahead.
-const MAX_REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest remaining time that is accepted from another process; no timer of a session is longer.
+const MAX_REMAINING: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a session is between two packets: no request is under way, nothing waits for a poll. Times are milliseconds from the moment
-/// it was saved.
+/// The state of a session between two packets: no request is pending, and nothing is buffered for a poll. Times are milliseconds
+/// from the moment it was saved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
+pub struct SavedSession {
     is_websocket: bool,
     is_upgraded: bool,
-    /// The server has closed it, and waits this long for the client to learn of it.
+    /// The server has closed the session and waits this long for the GET that takes the close packet.
     closes_in: Option<u64>,
     heartbeat: SavedHeartbeat,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum SavedHeartbeat {
-    Ping { rest: u64 },
-    Pong { rest: u64, extended: bool },
+    Ping { remaining: u64 },
+    Pong { remaining: u64, extended: bool },
 }
 
 impl Session {
-    /// The session as a value; `None` once it is over.
-    pub fn save(&self, now: Instant) -> Option<Saved> {
-        let rest = |at: Instant| at.saturating_duration_since(now).as_millis() as u64;
+    /// The state of the session, to be continued elsewhere; `None` once it is over.
+    pub fn save(&self, now: Instant) -> Option<SavedSession> {
+        let remaining = |at: Instant| at.saturating_duration_since(now).as_millis() as u64;
         let closes_in = match self.state {
             State::Open => None,
-            State::Closing { by } => Some(rest(by)),
+            State::Closing { by } => Some(remaining(by)),
             State::Closed(_) => return None,
         };
         let heartbeat = match self.heartbeat {
-            Heartbeat::Ping { at } => SavedHeartbeat::Ping { rest: rest(at) },
-            Heartbeat::Pong { by, extended } => SavedHeartbeat::Pong { rest: rest(by), extended },
+            Heartbeat::Ping { at } => SavedHeartbeat::Ping { remaining: remaining(at) },
+            Heartbeat::Pong { by, extended } => SavedHeartbeat::Pong { remaining: remaining(by), extended },
         };
         let is_websocket = self.transport == Transport::WebSocket;
-        Some(Saved { is_websocket, is_upgraded: self.upgraded, closes_in, heartbeat })
+        Some(SavedSession { is_websocket, is_upgraded: self.upgraded, closes_in, heartbeat })
     }
 
-    /// Goes on with a session that was saved.
-    pub fn restore(now: Instant, saved: &Saved) -> Self {
-        let at = |rest: u64| now + Duration::from_millis(rest).min(MAX_REST);
+    /// Continues a session that was saved. Remaining times are at most a day, whatever was saved.
+    pub fn restore(now: Instant, saved: &SavedSession) -> Self {
+        let at = |remaining: u64| now + Duration::from_millis(remaining).min(MAX_REMAINING);
         Self {
-            state: saved.closes_in.map_or(State::Open, |rest| State::Closing { by: at(rest) }),
+            state: saved.closes_in.map_or(State::Open, |remaining| State::Closing { by: at(remaining) }),
             transport: if saved.is_websocket { Transport::WebSocket } else { Transport::Polling },
             poll: false,
             post: false,
             upgraded: saved.is_upgraded,
             upgrade: None,
             heartbeat: match saved.heartbeat {
-                SavedHeartbeat::Ping { rest } => Heartbeat::Ping { at: at(rest) },
-                SavedHeartbeat::Pong { rest, extended } => Heartbeat::Pong { by: at(rest), extended },
+                SavedHeartbeat::Ping { remaining } => Heartbeat::Ping { at: at(remaining) },
+                SavedHeartbeat::Pong { remaining, extended } => {
+                    Heartbeat::Pong { by: at(remaining), extended }
+                }
             },
             buffer: VecDeque::new(),
             buffered: 0,
-            last_words: packet::CLOSE,
+            final_reply: packet::CLOSE,
         }
     }
 }

@@ -21,7 +21,7 @@ impl Client {
         client
     }
 
-    fn after(&mut self, time: Duration) -> Due {
+    fn after(&mut self, time: Duration) -> TickOutput {
         self.now += time;
         self.session.tick(self.now, &self.config)
     }
@@ -63,7 +63,7 @@ fn packets_wait_for_the_next_poll_and_leave_together() {
 #[test]
 fn heartbeat_goes_out_after_the_interval_and_counts_from_the_pong() {
     let mut client = Client::on(Transport::WebSocket);
-    assert_eq!(client.after(24_999 * MS), Due::default());
+    assert_eq!(client.after(24_999 * MS), TickOutput::default());
     assert_eq!(client.after(MS).write, Some(Frame::text("2")));
     client.now += 5_000 * MS;
     client.session.receive(client.now, &client.config, Packet::Pong(""));
@@ -196,7 +196,7 @@ fn an_upgrade_releases_polls_and_takes_over_what_was_buffered() {
     assert!(client.session.begin_upgrade(client.now, &client.config));
     assert!(!client.session.begin_upgrade(client.now, &client.config), "one at a time");
     assert_eq!(client.get(), None);
-    client.session.probed(client.now);
+    client.session.probe_received(client.now);
     client.after(99 * MS);
     assert_eq!(client.session.reply(), None);
     client.after(MS);
@@ -284,7 +284,7 @@ proptest! {
                 Step::Send => { client.session.send(Frame::text("4x")); }
                 Step::Close => client.session.close(client.now, &client.config),
                 Step::BeginUpgrade => { client.session.begin_upgrade(client.now, &client.config); }
-                Step::Probed => client.session.probed(client.now),
+                Step::Probed => client.session.probe_received(client.now),
                 Step::Complete => { client.session.complete_upgrade(); }
                 Step::Pass(ms) => { client.after(Duration::from_millis(ms)); }
             }

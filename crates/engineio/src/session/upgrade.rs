@@ -1,4 +1,4 @@
-//! The upgrade: a WebSocket probes while polling goes on, then takes over at the client's `5`.
+//! The upgrade: a WebSocket probes while polling continues, and becomes the transport at the client's `5`.
 
 use std::{
     collections::VecDeque,
@@ -28,8 +28,7 @@ impl Upgrade {
 }
 
 impl Session {
-    /// A WebSocket wants to take over. `false`: there is one already, or nothing to take over; close the WebSocket and
-    /// leave the session as it is.
+    /// A WebSocket opens for an upgrade. `false` if the session cannot be upgraded: close the WebSocket; the session stays as it is.
     pub fn begin_upgrade(&mut self, now: Instant, config: &Config) -> bool {
         let possible = self.state == State::Open
             && self.transport == Transport::Polling
@@ -42,7 +41,7 @@ impl Session {
     }
 
     /// The WebSocket received `2probe` (and answers `3probe` itself).
-    pub fn probed(&mut self, now: Instant) {
+    pub fn probe_received(&mut self, now: Instant) {
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.release_at = Some(now + RELEASE_POLLS_EVERY);
         }
@@ -53,7 +52,7 @@ impl Session {
         self.upgrade.is_some()
     }
 
-    /// The WebSocket that probes closed, or sent something else than a probe: polling goes on.
+    /// The probing WebSocket closed, or sent something other than a probe: polling continues.
     pub fn abandon_upgrade(&mut self) {
         self.upgrade = None;
     }

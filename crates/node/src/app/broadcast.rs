@@ -1,20 +1,18 @@
-//! Broadcasts from handlers: to whom, and but whom.
+//! Broadcasts from handlers: their recipients and exclusions.
 
 use std::sync::Arc;
 
 use signalbox_cluster::Address;
 use signalbox_socketio::{Args, Message};
 
-use crate::{
-    mailbox::{Audience, SocketCommand, SocketOp},
-    node::NodeShared,
-};
+use super::router::SocketRouter;
+use crate::routing::{Audience, SocketCommand, SocketOp};
 
 /// Who is to hear something: members of rooms, or a whole namespace.
 #[derive(Clone)]
 #[must_use = "nothing is sent before emit"]
 pub struct To {
-    node: Arc<NodeShared>,
+    router: Arc<dyn SocketRouter>,
     audience: Audience,
     sockets: Vec<Address>,
     volatile: bool,
@@ -27,10 +25,10 @@ impl std::fmt::Debug for To {
 }
 
 impl To {
-    pub(crate) fn new(node: Arc<NodeShared>, namespace: Arc<str>) -> Self {
+    pub(crate) fn new(router: Arc<dyn SocketRouter>, namespace: Arc<str>) -> Self {
         let audience =
             Audience { namespace, rooms: Vec::new(), except: Vec::new(), except_rooms: Vec::new() };
-        Self { node, audience, sockets: Vec::new(), volatile: false }
+        Self { router, audience, sockets: Vec::new(), volatile: false }
     }
 
     /// Also the members of this room; who is in several hears it once. A socket's id is a room of its own.
@@ -71,11 +69,11 @@ impl To {
         // Who was named hears it once, even if also in one of the rooms.
         self.audience.except.extend_from_slice(&self.sockets);
         for to in self.sockets {
-            let what = SocketOp::Send { message: message.clone(), volatile: self.volatile };
-            self.node.direct(SocketCommand { to, namespace: namespace.clone(), what });
+            let op = SocketOp::Send { message: message.clone(), volatile: self.volatile };
+            self.router.send(SocketCommand { to, namespace: namespace.clone(), op });
         }
         if !only_sockets {
-            self.node.broadcast(self.audience, message, self.volatile);
+            self.router.broadcast(self.audience, message, self.volatile);
         }
     }
 }

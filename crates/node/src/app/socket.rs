@@ -4,29 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, Record};
 use signalbox_socketio::{Args, Message};
-use tokio::sync::oneshot;
 
-use super::To;
-use crate::{
-    mailbox::{SocketCommand, SocketOp},
-    node::NodeShared,
-};
-
-/// Why there is no answer to an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AckError {
-    /// It did not come in time.
-    #[error("operation has timed out")]
-    TimedOut,
-    /// The client has gone.
-    #[error("the socket is disconnected")]
-    Disconnected,
-}
+use super::{broadcast::To, router::SocketRouter};
+pub use crate::routing::AckError;
+use crate::routing::{Reply, SocketCommand, SocketOp};
 
 /// A client's socket in one namespace. Cheap to clone; usable from any thread.
 #[derive(Clone)]
 pub struct Socket {
-    pub(crate) node: Arc<NodeShared>,
+    pub(crate) router: Arc<dyn SocketRouter>,
     pub(crate) namespace: Arc<str>,
     pub(crate) id: Address,
 }
@@ -48,8 +34,8 @@ impl Socket {
         &self.namespace
     }
 
-    fn direct(&self, what: SocketOp) {
-        self.node.direct(SocketCommand { to: self.id, namespace: self.namespace.clone(), what });
+    fn direct(&self, op: SocketOp) {
+        self.router.send(SocketCommand { to: self.id, namespace: self.namespace.clone(), op });
     }
 
     fn event(&self, event: &str, args: &Args) -> Message {
@@ -71,7 +57,7 @@ impl Socket {
     /// # Errors
     /// [`AckError::TimedOut`] after `timeout`, [`AckError::Disconnected`] when the client goes before.
     pub async fn emit_with_ack(&self, event: &str, args: Args, timeout: Duration) -> Result<Args, AckError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         self.direct(SocketOp::Ask { event: event.to_owned(), args, timeout, reply });
         answer.await.unwrap_or(Err(AckError::Disconnected))
     }
@@ -83,43 +69,43 @@ impl Socket {
 
     /// Joins a room with a record: a profile, and what the others are told.
     pub async fn join_as(&self, room: &str, record: Option<Record>) -> bool {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         self.direct(SocketOp::Join { room: room.into(), record: record.map(Box::new), reply });
         answer.await.unwrap_or(false)
     }
 
     /// Leaves a room; `false` when the socket was not in it.
     pub async fn leave(&self, room: &str) -> bool {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         self.direct(SocketOp::Leave { room: room.into(), reply });
         answer.await.unwrap_or(false)
     }
 
     /// The rooms the socket is in, without the room of its own id.
     pub async fn rooms(&self) -> Vec<String> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         self.direct(SocketOp::Rooms { reply });
         answer.await.unwrap_or_default().iter().map(|room| room.to_string()).collect()
     }
 
     /// Everybody in a room but this socket. A socket's id is a room, too.
     pub fn to(&self, room: &str) -> To {
-        To::new(self.node.clone(), self.namespace.clone()).to(room).except_socket(self.id)
+        To::new(self.router.clone(), self.namespace.clone()).to(room).except_socket(self.id)
     }
 
     /// Everybody in the namespace but this socket.
     pub fn broadcast(&self) -> To {
-        To::new(self.node.clone(), self.namespace.clone()).except_socket(self.id)
+        To::new(self.router.clone(), self.namespace.clone()).except_socket(self.id)
     }
 
     /// Everybody in the namespace, this socket included.
     pub fn everybody(&self) -> To {
-        To::new(self.node.clone(), self.namespace.clone())
+        To::new(self.router.clone(), self.namespace.clone())
     }
 
     /// Everybody in another namespace.
     pub fn of(&self, namespace: &str) -> To {
-        To::new(self.node.clone(), namespace.into())
+        To::new(self.router.clone(), namespace.into())
     }
 
     /// Takes the client out of this namespace; with `close`, closes its whole connection.

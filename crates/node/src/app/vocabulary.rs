@@ -1,8 +1,8 @@
 //! The built-in vocabulary: what the gateway's clients can say without a line of server code.
 
 use super::{
-    Action, Namespace,
-    action::{EventTemplate, Join, Profile, TemplateArgs},
+    action::{Action, EventTemplate, Join, Profile, TemplateArgs},
+    namespace::Namespace,
 };
 
 /// The namespace `/` with the built-in vocabulary.

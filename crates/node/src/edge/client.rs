@@ -1,15 +1,13 @@
-//! What a request tells of its client.
+//! The client of a request: its address, and whether its `Origin` may open sessions.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::HeaderMap;
+use ipnet::IpNet;
 
-use crate::{
-    config::{Config, Network},
-    policy::Handshake,
-};
+use crate::{config::Config, policy::Handshake};
 
-/// The request as the policy sees it.
+/// The request as the access policy gets it.
 pub(crate) fn handshake(
     headers: &HeaderMap,
     query: &str,
@@ -25,12 +23,15 @@ pub(crate) fn handshake(
         let forwarded = handshake.header("x-forwarded-for").unwrap_or_default();
         address(peer.ip(), forwarded, &config.trusted_proxies)
     });
+    if let Some(address) = handshake.address {
+        tracing::debug!(%address, "handshake");
+    }
     handshake
 }
 
-/// The client's address: the last one in the chain that is no trusted proxy's.
-fn address(peer: IpAddr, forwarded: &str, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+/// The client's address: the last one in the chain of `X-Forwarded-For` and the peer that is not a trusted proxy's.
+fn address(peer: IpAddr, forwarded: &str, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
     let mut address = peer.to_canonical();
     for hop in forwarded.rsplit(',') {
         if !is_trusted(address) {
@@ -50,7 +51,7 @@ pub(crate) fn origin_allowed(origin: Option<&[u8]>, config: &Config) -> bool {
     }
 }
 
-/// Whether an `Origin` holds only what a header may hold, as the reference checks it.
+/// Whether an `Origin` holds only characters that a header may hold, as the reference checks it.
 pub(crate) fn origin_valid(origin: Option<&[u8]>) -> bool {
     origin.is_none_or(|origin| origin.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)))
 }
@@ -60,9 +61,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
-        let proxies = [Network { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
-        let address = |peer: &str, forwarded: &str, trusted: &[Network]| {
+    fn only_trusted_proxies_name_the_client() {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let address = |peer: &str, forwarded: &str, trusted: &[IpNet]| {
             address(peer.parse().unwrap(), forwarded, trusted).to_string()
         };
         assert_eq!(address("9.9.9.9", "1.2.3.4", &proxies), "9.9.9.9");
@@ -70,5 +71,10 @@ mod tests {
         assert_eq!(address("10.0.0.1", "1.2.3.4", &[]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", "nonsense", &proxies), "10.0.0.1");
         assert_eq!(address("::ffff:10.0.0.1", "1.2.3.4", &proxies), "1.2.3.4");
+
+        let everybody = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
+        assert_eq!(address("9.9.9.9", "1.2.3.4", &everybody), "1.2.3.4");
+        assert_eq!(address("fd12::1", "1.2.3.4", &everybody), "1.2.3.4");
+        assert_eq!(address("fd12::1", "1.2.3.4", &everybody[..1]), "fd12::1");
     }
 }

@@ -16,17 +16,17 @@ use actix_web::{
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
-/// Who may read answers from other origins.
+/// Which pages of other origins may read HTTP replies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cors {
-    /// Everybody, without credentials.
+    /// All pages, without credentials.
     Any,
-    /// These origins, with credentials.
+    /// Pages of these origins (`scheme://host[:port]`), with credentials.
     Only(Vec<String>),
 }
 
 impl Cors {
-    /// The origin to name in the answer.
+    /// The origin to name in the reply.
     fn allowed<'a>(&self, origin: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
         let origin = origin?;
         match self {
@@ -47,21 +47,24 @@ impl Cors {
         }
     }
 
-    /// The answer to a preflight.
-    fn preflight(&self, origin: Option<&HeaderValue>, asked: Option<&HeaderValue>) -> HttpResponse {
+    /// The reply to a preflight that asks for the headers `requested`.
+    fn preflight(&self, origin: Option<&HeaderValue>, requested: Option<&HeaderValue>) -> HttpResponse {
         let mut response = HttpResponse::NoContent().finish();
         let headers = response.headers_mut();
         self.apply(origin, headers);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         headers.insert(header::VARY, HeaderValue::from_static("Origin, Access-Control-Request-Headers"));
-        if let Some(asked) = asked {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+        if let Some(requested) = requested {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
         }
         response
     }
 }
 
-/// The middleware; errors carry the headers too.
+/// The middleware. Replies to requests that fail have the headers too.
+///
+/// # Errors
+/// Those of the service it wraps.
 pub async fn middleware<B: MessageBody>(
     cors: Cors,
     request: ServiceRequest,
@@ -69,8 +72,8 @@ pub async fn middleware<B: MessageBody>(
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     if request.method() == Method::OPTIONS {
-        let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
-        let response = cors.preflight(origin.as_ref(), asked.as_ref());
+        let requested = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let response = cors.preflight(origin.as_ref(), requested.as_ref());
         return Ok(request.into_response(response).map_into_right_body());
     }
     let mut response = next.call(request).await?.map_into_left_body();

@@ -2,8 +2,9 @@
 //!
 //! - [`server`]: listeners and workers.
 //! - [`http`]: every HTTP request of both protocols.
+//! - `protocol`, `not_found`: which protocol a path belongs to, or none.
 //! - `polling`: Engine.IO over HTTP.
-//! - `unread`: answers to polls that their clients have yet to read.
+//! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
 //! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher.
 //! - [`cors`]: who may read the answers.
@@ -11,9 +12,11 @@
 
 pub(crate) mod client;
 pub mod cors;
+mod counted_body;
 pub mod http;
+mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;
+pub(crate) mod protocol;
 pub mod server;
-mod unread;
 pub(crate) mod upgrade;

@@ -1,12 +1,12 @@
-//! The PeerServer's HTTP side: an id, the list of ids, and what this is.
+//! The HTTP requests of PeerServer: `GET {path}/{key}/id`, `GET {path}/{key}/peers`, and `GET {path}`.
 
 use std::time::Instant;
 
 use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
 use signalbox_peerserver::key_of_path;
 
-use super::http::not_found;
-use crate::node::Node;
+use super::not_found::not_found;
+use crate::{routing::Reply, shared::NodeShared};
 
 /// What the reference answers to `GET {path}`; health checks compare it.
 const INFO: &str = concat!(
@@ -14,19 +14,19 @@ const INFO: &str = concat!(
     r#"PeerJS clients.","website":"https://peerjs.com/"}"#
 );
 
-/// `path` is what stands below the mount.
-pub(crate) async fn handle(node: &Node, request: &HttpRequest, path: &str) -> HttpResponse {
+/// Answers a request; `path` is the part below the mount.
+pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return not_found(request);
     }
     // The reference's router tolerates more slashes behind a mount, but not at the root.
-    let is_mounted = !node.config().peer.path.is_empty();
+    let is_mounted = !node.config.peer.path.is_empty();
     if !is_mounted && path.starts_with("//") {
         return not_found(request);
     }
     let path = path.trim_start_matches('/');
     let path = path.strip_suffix('/').unwrap_or(path);
-    let Some((key, what)) = path.split_once('/') else {
+    let Some((key, resource)) = path.split_once('/') else {
         return if path.is_empty() {
             HttpResponse::Ok()
                 .insert_header((header::CONTENT_TYPE, "application/json; charset=utf-8"))
@@ -35,30 +35,30 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, path: &str) -> Ht
             not_found(request)
         };
     };
-    let what = what.trim_start_matches('/');
+    let resource = resource.trim_start_matches('/');
     if key.is_empty() {
         not_found(request)
-    } else if what.eq_ignore_ascii_case("id") {
+    } else if resource.eq_ignore_ascii_case("id") {
         id(node, key)
-    } else if what.eq_ignore_ascii_case("peers") {
+    } else if resource.eq_ignore_ascii_case("peers") {
         peers(node, key).await
     } else {
         not_found(request)
     }
 }
 
-/// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is nobody's.
-fn realm(node: &Node, key: &str) -> Option<u16> {
+/// The realm of a key; the reference checks the key nowhere but in the WebSocket's URL, so a wrong one is no error here.
+fn realm(node: &NodeShared, key: &str) -> Option<u16> {
     let key = key_of_path(key);
-    node.config().peer.keys.iter().position(|known| *known == *key).map(|realm| realm as u16)
+    node.config.peer.keys.iter().position(|known| *known == *key).map(|realm| realm as u16)
 }
 
 /// A fresh id. It is not reserved.
-fn id(node: &Node, key: &str) -> HttpResponse {
+fn id(node: &NodeShared, key: &str) -> HttpResponse {
     let realm = realm(node, key);
     let id = loop {
         let id = uuid::Uuid::new_v4().to_string();
-        if !realm.is_some_and(|realm| node.shared.cluster.is_held(Instant::now(), realm, &id)) {
+        if !realm.is_some_and(|realm| node.cluster.is_held(Instant::now(), realm, &id)) {
             break id;
         }
     };
@@ -69,15 +69,16 @@ fn id(node: &Node, key: &str) -> HttpResponse {
         .body(id)
 }
 
-async fn peers(node: &Node, key: &str) -> HttpResponse {
-    if !node.config().peer.allow_discovery {
+async fn peers(node: &NodeShared, key: &str) -> HttpResponse {
+    if !node.config.peer.allow_discovery {
         return HttpResponse::Unauthorized()
             .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
             .body("Unauthorized");
     }
     let ids = match (realm(node, key), node.shard()) {
         (Some(realm), Some(shard)) => {
-            let ids = shard.with(|state, _| state.list_peers(Instant::now(), realm));
+            let (reply, ids) = Reply::channel();
+            shard.with(|shard, _| shard.list_peers(realm, reply));
             ids.await.unwrap_or_default()
         }
         _ => Vec::new(),

@@ -1,6 +1,6 @@
 //! Engine.IO over HTTP: handshake, GET and POST. A request may land on any shard; it is handed to the one that owns the session.
 
-use std::io::Write;
+use std::{future::Future, io::Write};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -14,35 +14,41 @@ use futures_util::StreamExt;
 use signalbox_cluster::Address;
 use signalbox_engineio::{
     RequestError, Transport,
-    handshake::{Asks, Query, check},
+    handshake::{Query, RequestKind, check_request},
 };
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
 use super::{
     client,
-    unread::{COUNTED_FROM, CountedBody},
+    counted_body::{COUNTED_FROM, CountedBody},
 };
 use crate::{
-    inbox::Busy,
-    mailbox::{Location, OpenPost, PollReply, Request, RequestRefused, ShardMessage},
-    node::Node,
     policy::{AccessRequest, Decided},
+    protocol::RequestRefused,
+    routing::{Location, Reply},
+    shard::{
+        mailbox::{Request, ShardMessage},
+        runtime::Busy,
+    },
+    shared::NodeShared,
 };
 
 /// Smaller replies are not worth compressing.
 const COMPRESS_FROM: usize = 1024;
 
 /// Answers a request below the Socket.IO path that is no upgrade.
-pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
+pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
     let query = Query::parse(request.query_string());
     let is_get = *request.method() == Method::GET;
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
-    let enabled = &node.config().engine.transports;
-    match check(&query, enabled, is_get, false, client::origin_valid(origin)) {
+    let enabled = &node.config.engine.transports;
+    match check_request(&query, enabled, is_get, false, client::origin_valid(origin)) {
         Err(error) => refuse(node, error),
-        Ok(Asks::Open(_)) if node.is_stopping() => HttpResponse::ServiceUnavailable().finish(),
-        Ok(Asks::Open(_)) => open(node, request).await,
-        Ok(Asks::Continue { sid, transport, revision_matches }) => {
+        Ok(RequestKind::Open(_)) if node.lifecycle.is_stopping() => {
+            HttpResponse::ServiceUnavailable().finish()
+        }
+        Ok(RequestKind::Open(_)) => open(node, request).await,
+        Ok(RequestKind::Continue { sid, transport, revision_matches }) => {
             let Some((sid, place)) = owner(node, sid).await else {
                 return refuse(node, RequestError::UnknownSid);
             };
@@ -60,14 +66,14 @@ pub(crate) async fn handle(node: &Node, request: &HttpRequest, payload: web::Pay
 }
 
 /// Whose a session id is: a shard's of this node, or another node's.
-pub(crate) async fn owner(node: &Node, sid: &str) -> Option<(Address, Location)> {
+pub(crate) async fn owner(node: &NodeShared, sid: &str) -> Option<(Address, Location)> {
     let sid = Address::parse(sid)?;
     let place = Location::birth(sid);
-    node.shared.find(place).await.then_some((sid, place))
+    node.peering.find(place).await.then_some((sid, place))
 }
 
-fn refuse(node: &Node, error: RequestError) -> HttpResponse {
-    node.metrics().handshakes.with_label_values(&["socketio", outcome(error)]).inc();
+fn refuse(node: &NodeShared, error: RequestError) -> HttpResponse {
+    node.metrics.handshakes.with_label_values(&["socketio", outcome(error)]).inc();
     let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
     HttpResponse::build(status).insert_header((header::CONTENT_TYPE, "application/json")).body(error.body())
 }
@@ -85,26 +91,25 @@ pub(crate) fn outcome(error: RequestError) -> &'static str {
 }
 
 /// Opens a session.
-async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
-    let config = node.config();
+async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
+    let config = &node.config;
     let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
     if !client::origin_allowed(origin, config) {
         return refuse(node, RequestError::Forbidden);
     }
     let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
-    let principal =
-        match node.shared.policy.decide(None, AccessRequest::Handshake(&handshake)).decided().await {
-            Decided::Allow(principal) => principal,
-            Decided::Deny(denial) => {
-                node.metrics().handshakes.with_label_values(&["socketio", "forbidden"]).inc();
-                let message = serde_json::to_string(&denial.message).unwrap_or_default();
-                return HttpResponse::Forbidden()
-                    .insert_header((header::CONTENT_TYPE, "application/json"))
-                    .body(format!("{{\"code\":4,\"message\":{message}}}"));
-            }
-        };
+    let principal = match node.policy.decide(None, AccessRequest::Handshake(&handshake)).decided().await {
+        Decided::Allow(principal) => principal,
+        Decided::Deny(denial) => {
+            node.metrics.handshakes.with_label_values(&["socketio", "forbidden"]).inc();
+            let message = serde_json::to_string(&denial.message).unwrap_or_default();
+            return HttpResponse::Forbidden()
+                .insert_header((header::CONTENT_TYPE, "application/json"))
+                .body(format!("{{\"code\":4,\"message\":{message}}}"));
+        }
+    };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
-    let (sid, body) = shard.with(|state, now| state.open_polling(now, principal, handshake));
+    let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake));
     let Some(mut response) = reply(node, request, body) else { return busy() };
     if let Some(name) = &config.cookie {
         let cookie =
@@ -116,7 +121,7 @@ async fn open(node: &Node, request: &HttpRequest) -> HttpResponse {
 }
 
 /// The answer to a GET; `None` if too much waits for clients that do not read theirs.
-fn reply(node: &Node, request: &HttpRequest, body: String) -> Option<HttpResponse> {
+fn reply(node: &NodeShared, request: &HttpRequest, body: String) -> Option<HttpResponse> {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -129,7 +134,7 @@ fn reply(node: &Node, request: &HttpRequest, body: String) -> Option<HttpRespons
     }
     Some(match body.len() {
         0..COUNTED_FROM => response.body(body),
-        _ => response.body(CountedBody::new(&node.shared, body)?),
+        _ => response.body(CountedBody::new(node, body)?),
     })
 }
 
@@ -172,7 +177,7 @@ fn coding(accepted: &str) -> Option<&'static str> {
 
 /// A session somewhere in the cluster.
 struct Session<'a> {
-    node: &'a Node,
+    node: &'a NodeShared,
     sid: Address,
     place: Location,
 }
@@ -184,7 +189,7 @@ impl Session<'_> {
     }
 
     async fn exists(&self) -> Result<bool, Busy> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::channel();
         self.ask(Request::Exists { sid: self.sid, reply })?;
         Ok(answer.await.unwrap_or(false))
     }
@@ -216,24 +221,19 @@ impl Session<'_> {
     }
 
     async fn get(&self, request: &HttpRequest) -> HttpResponse {
-        let number = self.node.shared.request_number();
-        let (tx, rx) = oneshot::channel();
-        if self.ask(Request::Poll { sid: self.sid, number, reply: tx }).is_err() {
+        let number = self.node.request_number();
+        let (poll, answer) = Reply::channel();
+        let poll = Request::Poll { sid: self.sid, number, accepted: None, reply: poll };
+        if self.ask(poll).is_err() {
             return busy();
         }
         let mut guard = CancelGuard::new(self, |sid| Request::PollLost { sid, number });
-        let answer = match rx.await {
-            Ok(PollReply::Waits(body)) => self.wait(number, body).await.ok_or(RequestRefused::UnknownSid),
-            Ok(PollReply::Body(body)) => Ok(body),
-            Ok(PollReply::Refused(refused)) => Err(refused),
-            Err(_) => Err(RequestRefused::UnknownSid),
-        };
-        let answer = match answer {
+        let answer = match self.wait(number, answer).await.unwrap_or(Err(RequestRefused::UnknownSid)) {
             Ok(body) => match reply(self.node, request, body) {
                 Some(reply) => reply,
                 None => {
                     // What the session was to be told is lost, and so is the session.
-                    self.node.metrics().evictions.with_label_values(&["memory_budget"]).inc();
+                    self.node.metrics.evictions.with_label_values(&["memory_budget"]).inc();
                     return busy();
                 }
             },
@@ -245,59 +245,66 @@ impl Session<'_> {
 
     /// Waits for the answer to a GET. One for a session of another node does not have to end with this node: its client asks again,
     /// and the balancer sends it elsewhere.
-    async fn wait(&self, number: u64, mut body: oneshot::Receiver<String>) -> Option<String> {
-        let shared = &self.node.shared;
-        if self.place.node == shared.tag {
-            return body.await.ok();
+    async fn wait<T>(
+        &self,
+        number: u64,
+        mut answer: impl Future<Output = Result<T, RecvError>> + Unpin,
+    ) -> Option<T> {
+        if self.place.node == self.node.tag {
+            return answer.await.ok();
         }
-        let guest = shared.relayed_polls.enter();
+        let relayed = self.node.peering.relayed_polls().enter();
         loop {
             tokio::select! {
-                body = &mut body => return body.ok(),
-                () = guest.is_to_leave() => {
-                    shared.relay(self.place.node, Request::ReleasePoll { sid: self.sid, number });
+                answer = &mut answer => return answer.ok(),
+                () = relayed.released() => {
+                    let release = Request::ReleasePoll { sid: self.sid, number };
+                    self.node.peering.relay_request(self.place.node, release);
                 }
             }
         }
     }
 
     async fn post(&self, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
-        let number = self.node.shared.request_number();
-        let (reply, began) = oneshot::channel();
-        if self.ask(Request::BeginPost { sid: self.sid, number, reply }).is_err() {
+        let number = self.node.request_number();
+        let (reply, began) = Reply::channel();
+        let (on_close, closed) = Reply::<()>::channel();
+        if self.ask(Request::BeginPost { sid: self.sid, number, on_close, reply }).is_err() {
             return busy();
         }
         // Whatever goes wrong from here on closes the session.
         let mut guard = CancelGuard::new(self, |sid| Request::PostLost { sid, number });
-        let OpenPost { closed } = match began.await {
-            Ok(Ok(open)) => open,
+        match began.await {
+            Ok(Ok(())) => {}
             Ok(Err(refused)) => return self.refused(refused),
             Err(_) => return refuse(self.node, RequestError::UnknownSid),
-        };
+        }
         let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
         if content_type == Some(b"application/octet-stream") {
             return HttpResponse::BadRequest().finish();
         }
+        let is_elsewhere = self.place.node != self.node.tag;
         let closed = async {
-            match closed {
-                Some(closed) => drop(closed.await),
-                None => std::future::pending().await,
+            // The node of another session refuses the POST itself.
+            match is_elsewhere {
+                true => std::future::pending().await,
+                false => drop(closed.await),
             }
         };
         let body = tokio::select! {
-            body = read(request, payload, self.node.config().engine.max_payload) => body,
+            body = read(request, payload, self.node.config.engine.max_payload) => body,
             () = closed => Err(StatusCode::BAD_REQUEST),
         };
         let body = match body {
             Ok(body) => body,
             Err(status) => return HttpResponse::build(status).force_close().finish(),
         };
-        let (reply, applied) = oneshot::channel();
+        let (reply, applied) = Reply::channel();
         if self.ask(Request::Post { sid: self.sid, number, body, reply }).is_err() {
             return busy();
         }
         guard.request = None;
-        if applied.await.is_err() && self.place.node != self.node.shared.tag {
+        if applied.await.is_err() && is_elsewhere {
             return refuse(self.node, RequestError::UnknownSid);
         }
         HttpResponse::Ok()
@@ -308,17 +315,17 @@ impl Session<'_> {
 }
 
 /// Hands a request to a session's owner: at once if that is this thread, else through its inbox, or over the node link.
-pub(crate) fn hand_over(node: &Node, place: Location, request: Request) -> Result<(), Busy> {
-    if place.node != node.shared.tag {
-        node.shared.relay(place.node, request);
+pub(crate) fn hand_over(node: &NodeShared, place: Location, request: Request) -> Result<(), Busy> {
+    if place.node != node.tag {
+        node.peering.relay_request(place.node, request);
         return Ok(());
     }
     match node.shard().filter(|own| own.id() == place.shard) {
         Some(own) => {
-            own.with(|state, now| state.request(now, request));
+            own.with(|shard, now| shard.request(now, request));
             Ok(())
         }
-        None => node.shared.inboxes.request(place.shard, ShardMessage::Request(request)),
+        None => node.mailboxes.request(place.shard, ShardMessage::Request(request)),
     }
 }
 
@@ -329,7 +336,7 @@ fn busy() -> HttpResponse {
 
 /// Tells the session's owner when the client gives its request up, which drops the future that answers it.
 struct CancelGuard<'a> {
-    node: &'a Node,
+    node: &'a NodeShared,
     place: Location,
     request: Option<Request>,
 }
@@ -344,7 +351,7 @@ impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
             // May not be refused, or the session would be left half open.
-            self.node.shared.hand(self.place, request);
+            self.node.peering.hand_over(self.place, request);
         }
     }
 }

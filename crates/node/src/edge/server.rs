@@ -1,6 +1,6 @@
 //! Listeners and workers: an `App` for HTTP, and the upgrade service beside it, on the same port.
 
-use std::{convert::Infallible, io, net::TcpListener, time::Duration};
+use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, h1};
@@ -19,7 +19,7 @@ use super::{
     cors::{self, Cors},
     http, upgrade,
 };
-use crate::node::Node;
+use crate::shared::NodeShared;
 
 /// How long the head of a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,13 +76,13 @@ pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
 /// One worker's service: the `App`, and the upgrade service beside it. A macro, since the type of an `App` cannot be named, and
 /// differs with the stream's.
 macro_rules! http_service {
-    ($node:expr, $cors:expr, $configure:expr, $stream:ty) => {{
-        $node.enter();
+    ($node:expr, $enter:expr, $cors:expr, $configure:expr, $stream:ty) => {{
+        $enter();
         let node = $node.clone();
         let upgrade_node = node.clone();
         let cors = $cors.clone();
         let app = App::new()
-            .app_data(web::Data::new(node))
+            .app_data(web::Data::from(node))
             .wrap(from_fn(move |request, next| cors::middleware(cors.clone(), request, next)))
             .configure($configure.clone())
             .default_service(web::to(http::handle));
@@ -102,60 +102,59 @@ macro_rules! http_service {
     }};
 }
 
-impl Node {
-    /// Serves the node, with `configure`'s routes before its own, on as many workers as it has shards.
-    ///
-    /// # Errors
-    /// What the listener answers.
-    pub fn serve<F>(&self, serve: Serve, configure: F) -> io::Result<Server>
-    where
-        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
-    {
-        let Serve { listener, cors, tls } = serve;
-        let builder = Server::build()
-            .workers(self.config().shards.clamp(1, 256))
-            .backlog(BACKLOG)
-            // A worker holds as many connections as it is given files.
-            .max_concurrent_connections(usize::MAX / 2)
-            .shutdown_timeout(1)
-            .disable_signals();
-        Ok(match tls {
-            None => self.listen_tcp(builder, listener, cors, configure)?.run(),
-            Some(tls) => self.listen_tls(builder, listener, cors, tls, configure)?.run(),
-        })
-    }
+/// Serves a node, with `configure`'s routes before its own, on as many workers as it has shards; `enter` makes a worker's thread one
+/// of these.
+pub(crate) fn serve<E, F>(node: Arc<NodeShared>, enter: E, serve: Serve, configure: F) -> io::Result<Server>
+where
+    E: Fn() + Clone + Send + 'static,
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    let Serve { listener, cors, tls } = serve;
+    let builder = Server::build()
+        .workers(node.mailboxes.len())
+        .backlog(BACKLOG)
+        // A worker holds as many connections as it is given files.
+        .max_concurrent_connections(usize::MAX / 2)
+        .shutdown_timeout(1)
+        .disable_signals();
+    Ok(match tls {
+        None => listen_tcp(builder, listener, node, enter, cors, configure)?.run(),
+        Some(tls) => listen_tls(builder, listener, node, enter, cors, tls, configure)?.run(),
+    })
+}
 
-    fn listen_tcp<F>(
-        &self,
-        builder: ServerBuilder,
-        listener: TcpListener,
-        cors: Cors,
-        configure: F,
-    ) -> io::Result<ServerBuilder>
-    where
-        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
-    {
-        let node = self.clone();
-        builder.listen("public", listener, move || http_service!(node, cors, configure, TcpStream).tcp())
-    }
+fn listen_tcp<E, F>(
+    builder: ServerBuilder,
+    listener: TcpListener,
+    node: Arc<NodeShared>,
+    enter: E,
+    cors: Cors,
+    configure: F,
+) -> io::Result<ServerBuilder>
+where
+    E: Fn() + Clone + Send + 'static,
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    builder.listen("public", listener, move || http_service!(node, enter, cors, configure, TcpStream).tcp())
+}
 
-    fn listen_tls<F>(
-        &self,
-        builder: ServerBuilder,
-        listener: TcpListener,
-        cors: Cors,
-        tls: rustls::ServerConfig,
-        configure: F,
-    ) -> io::Result<ServerBuilder>
-    where
-        F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
-    {
-        let node = self.clone();
-        builder.listen("public", listener, move || {
-            let service = http_service!(node, cors, configure, TlsStream<TcpStream>);
-            service.rustls_0_23(tls.clone()).map_err(|_| ())
-        })
-    }
+fn listen_tls<E, F>(
+    builder: ServerBuilder,
+    listener: TcpListener,
+    node: Arc<NodeShared>,
+    enter: E,
+    cors: Cors,
+    tls: rustls::ServerConfig,
+    configure: F,
+) -> io::Result<ServerBuilder>
+where
+    E: Fn() + Clone + Send + 'static,
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    builder.listen("public", listener, move || {
+        let service = http_service!(node, enter, cors, configure, TlsStream<TcpStream>);
+        service.rustls_0_23(tls.clone()).map_err(|_| ())
+    })
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -1,33 +1,30 @@
 //! WebSocket upgrades. The request leaves the HTTP dispatcher here, with its buffers; what the `App` does for other requests
 //! (routing, `Origin`, the policy, metrics, stopping) is done here for these.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Request as HttpRequest, h1, header, ws};
 use signalbox_engineio::{
     RequestError, Transport,
-    handshake::{Asks, Query, check},
+    handshake::{Query, RequestKind, check_request},
 };
 use signalbox_peerserver::{Params, Refusal};
 use signalbox_websocket::Frame;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
-    sync::oneshot,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
     client,
-    http::{Protocol, protocol},
     polling::{hand_over, outcome, owner},
+    protocol::{Protocol, protocol},
 };
 use crate::{
-    inbox::Busy,
-    mailbox::{Request, RequestRefused},
-    node::Node,
     policy::{AccessRequest, Decided},
-    shard::PeerClaim,
-    transport::{Conn, Stream},
+    protocol::RequestRefused,
+    routing::Reply,
+    shard::{PeerClaim, mailbox::Request, runtime::Busy},
+    shared::NodeShared,
+    transport::{ByteStream, Conn, ConnectionEvents},
 };
 
 /// How long a client may take to read the answer to its handshake.
@@ -53,15 +50,15 @@ impl From<RequestError> for Refused {
 }
 
 /// Serves one upgrade request.
-pub(crate) async fn serve<T>(node: Node, request: HttpRequest, framed: Framed<T, h1::Codec>)
+pub(crate) async fn serve<T>(node: Arc<NodeShared>, request: HttpRequest, framed: Framed<T, h1::Codec>)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Into<Stream>,
+    T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static,
 {
     let parts = framed.into_parts();
     let mut upgrade = Upgrade { node, request, io: parts.io, rest: parts.read_buf.to_vec() };
     let answer = match upgrade.check() {
         Err(refused) => Err(refused),
-        Ok(()) => match protocol(upgrade.request.path(), upgrade.node.config()) {
+        Ok(()) => match protocol(upgrade.request.path(), &upgrade.node.config) {
             Protocol::SocketIo => upgrade.socketio().await,
             // HTTP is lenient about case, here as in the reference; the WebSocket's path is exact.
             Protocol::Peer("/peerjs") if upgrade.is_below_mount() => upgrade.peer().await,
@@ -89,13 +86,13 @@ enum Accepted {
 }
 
 struct Upgrade<T> {
-    node: Node,
+    node: Arc<NodeShared>,
     request: HttpRequest,
     io: T,
     rest: Vec<u8>,
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
     fn header(&self, name: header::HeaderName) -> Option<&[u8]> {
         self.request.headers().get(name).map(|value| value.as_bytes())
     }
@@ -121,36 +118,38 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
     }
 
     fn is_below_mount(&self) -> bool {
-        self.request.path().starts_with(&self.node.config().peer.path)
+        self.request.path().starts_with(&self.node.config.peer.path)
     }
 
     fn is_socketio(&self) -> bool {
-        protocol(self.request.path(), self.node.config()) == Protocol::SocketIo
+        protocol(self.request.path(), &self.node.config) == Protocol::SocketIo
     }
 
     fn handshake(&self) -> crate::policy::Handshake {
         let query = self.request.uri().query().unwrap_or_default();
-        client::handshake(self.request.headers(), query, self.request.peer_addr(), self.node.config())
+        client::handshake(self.request.headers(), query, self.request.peer_addr(), &self.node.config)
     }
 
     fn count(&self, protocol: &str, outcome: &str) {
-        self.node.metrics().handshakes.with_label_values(&[protocol, outcome]).inc();
+        self.node.metrics.handshakes.with_label_values(&[protocol, outcome]).inc();
     }
 
     async fn socketio(&mut self) -> Result<Accepted, Refused> {
-        let config = self.node.config();
+        let config = &self.node.config;
         let query = self.request.uri().query().unwrap_or_default().to_owned();
         let query = Query::parse(&query);
         let origin = self.header(header::ORIGIN);
-        if query.transport == Some("polling") && config.engine.transports.contains(&Transport::Polling) {
+        if query.transport.as_deref() == Some("polling")
+            && config.engine.transports.contains(&Transport::Polling)
+        {
             // The reference switches protocols before it notices.
             return Ok(Accepted::CloseAfterHandshake(None));
         }
-        let asks = check(&query, &config.engine.transports, true, true, client::origin_valid(origin))
+        let asks = check_request(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
         match asks {
-            Asks::Open(_) => {
-                if self.node.is_stopping() {
+            RequestKind::Open(_) => {
+                if self.node.lifecycle.is_stopping() {
                     return Err(Refused {
                         status: "503 Service Unavailable",
                         ..Refused::bad_request("stopping")
@@ -161,7 +160,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     return Err(RequestError::Forbidden.into());
                 }
                 let handshake = self.handshake();
-                let verdict = self.node.shared.policy.decide(None, AccessRequest::Handshake(&handshake));
+                let verdict = self.node.policy.decide(None, AccessRequest::Handshake(&handshake));
                 match verdict.decided().await {
                     Decided::Allow(principal) => Ok(Accepted::Open { principal, handshake }),
                     Decided::Deny(denial) => {
@@ -170,23 +169,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                     }
                 }
             }
-            Asks::Continue { sid, transport, revision_matches } => {
+            RequestKind::Continue { sid, transport, revision_matches } => {
                 let (sid, place) = owner(&self.node, sid).await.ok_or(RequestError::UnknownSid)?;
                 debug_assert_eq!(transport, Transport::WebSocket);
                 if !revision_matches {
                     return Err(RequestError::BadRequest.into());
                 }
                 let Some(own) = self.node.shard() else { return Err(RequestError::BadRequest.into()) };
-                if place.node != self.node.shared.tag && !self.node.shared.can_take_session().await {
+                if place.node != self.node.tag && !self.node.peering.can_take_session().await {
                     // The session cannot come here. The client goes on polling.
-                    self.node.metrics().upgrades.with_label_values(&["elsewhere"]).inc();
+                    self.node.metrics.upgrades.with_label_values(&["not_transferable"]).inc();
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = Conn::pending();
-                let at = own.with(|state, _| state.open_probe(&conn, sid));
-                let (reply, began) = oneshot::channel();
-                let request = Request::BeginUpgrade { sid, at, reply };
+                let connection = own.with(|shard, now| shard.open_probe(now, &conn, sid));
+                let (reply, began) = Reply::channel();
+                let request = Request::BeginUpgrade { sid, connection, reply };
                 let began = match hand_over(&self.node, place, request) {
                     Ok(()) => began.await.unwrap_or(Err(RequestRefused::UnknownSid)),
                     Err(Busy) => Err(RequestRefused::Busy),
@@ -194,16 +193,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
                 match began {
                     Ok(true) => Ok(Accepted::TakeOver { conn }),
                     Ok(false) => {
-                        own.with(|state, _| state.close_probe(at));
+                        own.with(|shard, _| shard.close_probe(connection));
                         Ok(Accepted::CloseAfterHandshake(None))
                     }
                     Err(RequestRefused::Busy) => {
-                        own.with(|state, _| state.close_probe(at));
+                        own.with(|shard, _| shard.close_probe(connection));
                         let busy = Refused::bad_request("the server is overloaded");
                         Err(Refused { status: "503 Service Unavailable", ..busy })
                     }
                     Err(_) => {
-                        own.with(|state, _| state.close_probe(at));
+                        own.with(|shard, _| shard.close_probe(connection));
                         self.count("socketio", "unknown_sid");
                         Err(RequestError::UnknownSid.into())
                     }
@@ -213,12 +212,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
     }
 
     async fn peer(&mut self) -> Result<Accepted, Refused> {
-        let config = self.node.config();
+        let config = &self.node.config;
         if !client::origin_allowed(self.header(header::ORIGIN), config) {
             self.count("peerserver", "forbidden");
             return Err(Refused { status: "403 Forbidden", ..Refused::bad_request("Forbidden") });
         }
-        if self.node.is_stopping() {
+        if self.node.lifecycle.is_stopping() {
             // Without an ERROR, which would end the client's Peer object for good.
             return Ok(Accepted::CloseAfterHandshake(None));
         }
@@ -237,7 +236,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             id: &params.id,
             token: &params.token,
         };
-        if let Decided::Deny(denial) = self.node.shared.policy.decide(None, ask).decided().await {
+        if let Decided::Deny(denial) = self.node.policy.decide(None, ask).decided().await {
             self.count("peerserver", "forbidden");
             return Ok(Accepted::CloseAfterHandshake(Some(Refusal::Policy(denial.message).frame())));
         }
@@ -251,7 +250,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         let Some(shard) = self.node.shard() else { return };
         let accepted = match accepted {
             // The node was told to stop while the policy made up its mind.
-            Accepted::Open { .. } | Accepted::Peer(_) if self.node.is_stopping() => {
+            Accepted::Open { .. } | Accepted::Peer(_) if self.node.lifecycle.is_stopping() => {
                 Accepted::CloseAfterHandshake(None)
             }
             accepted => accepted,
@@ -272,12 +271,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         );
         let written = tokio::time::timeout(ANSWER_TIMEOUT, self.io.write_all(answer.as_bytes())).await;
         let is_written = matches!(written, Ok(Ok(())));
-        let config = self.node.config();
+        let config = &self.node.config;
         let max_payload = match accepted {
             Accepted::Peer(_) => config.peer.max_payload,
             _ => config.engine.max_payload,
         };
-        let stream = self.io.into();
+        let stream = Box::new(self.io);
         let conn = match &accepted {
             Accepted::TakeOver { conn } => conn.clone(),
             _ => Conn::pending(),
@@ -285,10 +284,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
         conn.connect(stream);
         match accepted {
             Accepted::Open { principal, handshake } => {
-                shard.with(|state, now| state.open_websocket(now, &conn, principal, handshake));
+                shard.with(|shard, now| shard.open_websocket(now, &conn, principal, handshake));
             }
             Accepted::TakeOver { .. } => {}
-            Accepted::Peer(claim) => shard.with(|state, now| state.open_peer(now, &conn, claim)),
+            Accepted::Peer(claim) => shard.with(|shard, now| shard.open_peer(now, &conn, claim)),
             Accepted::CloseAfterHandshake(frame) => {
                 if let Some(frame) = frame {
                     conn.push(&frame);
@@ -297,7 +296,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Into<Stream>> Upgrade<T> {
             }
         }
         if !is_written {
-            shard.conn_lost(&conn, signalbox_engineio::CloseReason::TransportError);
+            shard.lost(&conn, signalbox_engineio::CloseReason::TransportError);
             conn.abort();
         }
         shard.serve(conn, max_payload, self.rest);

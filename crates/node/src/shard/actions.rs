@@ -8,20 +8,21 @@ use signalbox_cluster::{Address, Command, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
 
 use super::{
-    State,
-    answers::PendingRequest,
-    calls::Task,
-    membership::{JoinRequest, ReplyTo},
-    packets::Incoming,
-    signals::Signal,
+    Shard,
+    socketio::Incoming,
+    tables::{
+        PendingRequest,
+        pending::{JoinRequest, ReplyTo, Signal},
+    },
+    tasks::Task,
 };
 use crate::{
     app::{
         Action,
         action::{EventTemplate, Join, Profile, TemplateArgs},
     },
-    mailbox::Audience,
     policy::AccessRequest,
+    routing::Audience,
 };
 
 /// Longest room name in bytes.
@@ -42,16 +43,16 @@ const NOT_A_MEMBER: Refused = ("not-a-member", "join the room first");
 const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
 const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with a callback");
 
-impl State {
+impl Shard {
     /// Does an action on an event.
     pub(super) fn act(&mut self, now: Instant, action: &Action, event: Incoming<'_>) {
         let done = match action {
-            Action::Join(join) => self.act_join(now, join, &event),
-            Action::Leave => self.act_leave(now, &event),
-            Action::Members => self.act_members(now, &event),
-            Action::Users => self.act_users(now, &event),
-            Action::Broadcast { event: name } => self.act_tell(name, &event),
-            Action::SendTo { event: name } => self.act_relay(now, name, &event),
+            Action::Join(join) => self.act_join(join, &event),
+            Action::Leave => self.act_leave(&event),
+            Action::Members => self.act_members(&event),
+            Action::Users => self.act_users(&event),
+            Action::Broadcast { event: name } => self.act_broadcast(name, &event),
+            Action::SendTo { event: name } => self.act_send_to(now, name, &event),
         };
         if let Err((code, hint)) = done {
             self.refuse(&event, code, hint);
@@ -64,38 +65,38 @@ impl State {
     }
 
     fn slot(&self, event: &Incoming<'_>) -> Result<usize, Refused> {
-        self.sessions[event.key as usize].slot_of(event.socket).ok_or(NOT_FOUND)
+        self.sessions[event.key].slot_of(event.socket).ok_or(NOT_FOUND)
     }
 
-    fn act_join(&mut self, now: Instant, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_join(&mut self, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let record = record(join, &room, event)?;
-        let then = ReplyTo::Answer { event: event.name.clone(), id: event.id };
-        let joining = JoinRequest { socket: event.socket, room, record, then };
-        let session = &self.sessions[event.key as usize];
+        let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
+        let joining = JoinRequest { socket: event.socket, room, record, reply_to };
+        let session = &self.sessions[event.key];
         let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
-        let node = self.node.clone();
-        match node.policy.decide(session.principal.as_ref(), ask).now() {
-            Ok(decided) => self.join_decided(now, event.key, joining, decided),
+        let context = self.context.clone();
+        match context.policy.decide(session.principal.as_ref(), ask).now() {
+            Ok(decided) => self.join_decided(event.key, joining, decided),
             Err(verdict) => {
                 let number = session.local.number;
-                let waiting = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };
-                let ticket = self.hold(event.key, waiting);
-                self.calls.push(Task::Verdict { ticket, verdict });
+                let pending = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };
+                let ticket = self.hold(event.key, pending);
+                self.start(Task::Verdict { ticket, verdict });
             }
         }
         Ok(())
     }
 
-    fn act_leave(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_leave(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
         let slot = self.slot(event)?;
         let room = self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
-        if let Some(joined) = self.sessions[event.key as usize].connection.socket_mut(slot) {
+        if let Some(joined) = self.sessions[event.key].connection.socket_mut(slot) {
             joined.socket.rooms.retain(|joined| *joined != room);
         }
-        self.leave_room(now, room, event.socket);
+        self.leave_room(room, event.socket);
         if let Some(id) = event.id {
             let answer = format!("{{\"ok\":true,\"room\":{}}}", json_string(&name));
             self.answer(event.key, &event.namespace, id, &answer);
@@ -103,18 +104,18 @@ impl State {
         Ok(())
     }
 
-    fn act_members(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_members(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
         let slot = self.slot(event)?;
         self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
         let id = event.id.ok_or(ACK_REQUIRED)?;
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let ticket = self.ask_for(event, id, Some(room.name.clone()));
-        self.node.clone().cluster.submit(now, Command::Members { shard: self.id, ticket, room });
+        self.effects.submit(Command::Members { shard: self.context.id, ticket, room });
         Ok(())
     }
 
-    fn act_users(&mut self, now: Instant, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_users(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
         let id = event.id.ok_or(ACK_REQUIRED)?;
         let after = match event.args.first().map(|after| after.get()) {
             None | Some("null") => None,
@@ -122,21 +123,21 @@ impl State {
         };
         let namespace = event.namespace.clone();
         let ticket = self.ask_for(event, id, None);
-        self.node.clone().cluster.submit(now, Command::Users { shard: self.id, ticket, namespace, after });
+        self.effects.submit(Command::Users { shard: self.context.id, ticket, namespace, after });
         Ok(())
     }
 
     /// Remembers an event that the cluster's answer will answer.
     fn ask_for(&mut self, event: &Incoming<'_>, id: u64, room: Option<Arc<str>>) -> u64 {
-        let number = self.sessions[event.key as usize].local.number;
+        let number = self.sessions[event.key].local.number;
         self.request_begins(event.key, true);
         let ticket = self.next_number();
         let namespace = event.namespace.clone();
-        self.waiting.insert(ticket, PendingRequest::List { key: event.key, number, namespace, id, room });
+        self.pending.insert(ticket, PendingRequest::List { key: event.key, number, namespace, id, room });
         ticket
     }
 
-    fn act_tell(&mut self, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_broadcast(&mut self, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
         let room_name = room_name(event)?;
         let slot = self.slot(event)?;
         let key = self.room_of(event.key, slot, &room_name).ok_or(NOT_A_MEMBER)?;
@@ -160,13 +161,13 @@ impl State {
         Ok(())
     }
 
-    fn act_relay(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_send_to(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
         let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
         let data = event.args.get(1).map_or("null", |data| data.get());
         let from = event.socket.written();
         let args = [data, ",{\"from\":\"", &from, "\"}"];
         let message = Message::event(&event.namespace, None, name, &args, event.attachments);
-        let number = self.sessions[event.key as usize].local.number;
+        let number = self.sessions[event.key].local.number;
         let signal = Signal {
             key: event.key,
             number,

@@ -2,7 +2,6 @@
 
 use std::{
     rc::Rc,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -10,93 +9,60 @@ use signalbox_cluster::Address;
 use signalbox_engineio::{CloseReason, Packet};
 use signalbox_websocket::{Frame, Message};
 
-use super::{Shard, State, timers::Timer};
+use super::{
+    Shard,
+    effects::Effect,
+    mailbox::{CloseCommand, Request},
+    tables::Timer,
+};
 use crate::{
-    mailbox::{CloseCommand, ConnectionRef, Location, Request, ShardMessage},
-    transport::{Conn, Role, conn::Reader},
+    routing::{ConnectionRef, Location},
+    transport::{Conn, Role},
 };
 
 /// How much longer than an upgrade may take a WebSocket waits for word of the session's node, which gives up upgrades by itself.
 /// Without an end it would wait for ever: it is not read meanwhile, so that nobody would notice that its client has gone.
 const PROBE_GRACE: Duration = Duration::from_secs(5);
 
-/// A WebSocket that wants to take a session over.
-pub(super) struct Probe {
-    pub(super) conn: Rc<Conn>,
-    pub(super) sid: Address,
-    pub(super) number: u64,
-    /// It was probed; the owner knows.
-    is_probed: bool,
-}
-
 impl Shard {
-    /// Begins to serve a connection; `rest` is what arrived with its handshake.
-    pub(crate) fn serve(self: &Rc<Self>, conn: Rc<Conn>, max_payload: usize, rest: Vec<u8>) {
-        self.node.open_conns.fetch_add(1, Ordering::AcqRel);
-        actix_rt::spawn(Reader::new(conn, self.clone(), max_payload, rest).run());
-    }
-
-    /// The connection's task has come to its end.
-    pub(crate) fn conn_gone(&self, conn: &Rc<Conn>) {
-        self.account(conn);
-        self.node.open_conns.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// Tells the node's budget how what waits for a connection has changed.
-    pub(crate) fn account(&self, conn: &Conn) {
-        let change = conn.account();
-        if change != 0 {
-            self.state.borrow_mut().account(change);
-        }
-    }
-
-    /// Messages sent so far; tells how much a message has caused.
-    pub(crate) fn sent_ever(&self) -> u64 {
-        self.state.borrow().counters.sent_ever
-    }
-
-    pub(crate) fn received_bytes(&self, count: usize) {
-        self.state.borrow_mut().counters.received_bytes += count as u64;
-    }
-
-    pub(crate) fn conn_push(&self, conn: &Rc<Conn>, frame: &Frame) {
-        self.state.borrow_mut().push(conn, frame);
-    }
-
-    /// A message has arrived. The caller lets the shard settle once it has no more.
-    pub(crate) fn conn_message(&self, conn: &Rc<Conn>, message: Message<'_>) {
-        let state = &mut *self.state.borrow_mut();
-        let now = Instant::now();
-        match conn.owner.get() {
-            Role::Session(key) => state.session_message(now, key, message),
-            Role::Probe(key) => state.probe_message(key, message),
-            Role::Peer(key) => state.peer_message(now, key, message),
+    /// A message has arrived on a connection.
+    pub(crate) fn connection_message(&mut self, now: Instant, conn: &Rc<Conn>, message: Message<'_>) {
+        match conn.role.get() {
+            Role::Session(key) => self.session_message(now, key, message),
+            Role::Probe(key) => self.probe_message(key, message),
+            Role::Peer(key) => self.peer_message(now, key, message),
             Role::Nobody => {}
         }
     }
 
-    /// The connection is to be closed with this frame: the client closes it, or broke its rules.
-    pub(crate) fn conn_closes(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
-        let owner = conn.owner.replace(Role::Nobody);
-        conn.close(frame);
-        self.with(|state, now| state.lost(now, owner, reason));
+    /// The connection itself has something to send.
+    pub(crate) fn connection_push(&mut self, conn: &Rc<Conn>, frame: &Frame) {
+        self.outboxes.push(conn, frame);
     }
 
-    /// The connection is lost.
-    pub(crate) fn conn_lost(&self, conn: &Rc<Conn>, reason: CloseReason) {
-        let owner = conn.owner.replace(Role::Nobody);
-        self.with(|state, now| state.lost(now, owner, reason));
-    }
-}
-
-impl State {
-    pub(super) fn lost(&mut self, now: Instant, owner: Role, reason: CloseReason) {
-        match owner {
+    /// The connection is lost; `role` is what it belonged to.
+    pub(crate) fn lost(&mut self, now: Instant, role: Role, reason: CloseReason) {
+        match role {
             Role::Session(key) => self.end(now, key, CloseCommand::Lost(reason)),
             Role::Probe(key) => self.probe_lost(key),
-            Role::Peer(key) => self.end_peer(now, key, &reason.to_string(), &Frame::close(None)),
+            Role::Peer(key) => self.end_peer(key, &reason.to_string(), &Frame::close(None)),
             Role::Nobody => {}
         }
+    }
+
+    /// What a connection holds may have changed.
+    pub(crate) fn account(&mut self, conn: &Conn) {
+        let change = conn.account();
+        self.outboxes.account(change);
+    }
+
+    pub(crate) fn received_bytes(&mut self, count: usize) {
+        self.outboxes.count_received_bytes(count);
+    }
+
+    /// Deliveries so far; tells how many a message has caused.
+    pub(crate) fn deliveries(&self) -> u64 {
+        self.outboxes.deliveries()
     }
 
     fn session_message(&mut self, now: Instant, key: u32, message: Message<'_>) {
@@ -104,7 +70,7 @@ impl State {
             Message::Text(text) => match Packet::decode(text) {
                 Ok(packet) => self.receive(now, key, packet),
                 Err(_) => {
-                    self.sessions[key as usize].engine.receive_invalid();
+                    self.sessions[key].engine.receive_invalid();
                     self.after_engine(now, key);
                 }
             },
@@ -114,89 +80,81 @@ impl State {
     }
 
     /// A WebSocket wants to take a session over; it is known here before the session's owner is asked.
-    pub(crate) fn open_probe(&mut self, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
+    pub(crate) fn open_probe(&mut self, now: Instant, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
         let number = self.next_number();
-        let probe = Probe { conn: conn.clone(), sid, number, is_probed: false };
-        let key = self.probes.insert(probe) as u32;
-        conn.owner.set(Role::Probe(key));
-        let patience = self.node.config.engine.upgrade_timeout + PROBE_GRACE;
-        self.timers.add(Instant::now() + patience, Timer::Probe { key, number });
-        ConnectionRef { node: self.node.tag, shard: self.id, key, number }
+        let connection = self.probes.insert(conn, sid, number);
+        let timeout = self.context.config.engine.upgrade_timeout + PROBE_GRACE;
+        self.timers.add(now + timeout, Timer::Probe { key: connection.key, number });
+        connection
     }
 
-    pub(super) fn probe(&mut self, at: ConnectionRef) -> Option<&mut Probe> {
-        self.probes.get_mut(at.key as usize).filter(|probe| probe.number == at.number)
-    }
-
-    /// Hands a request to the session's owner.
-    fn ask_owner(&mut self, sid: Address, request: Request) {
-        // The upgrade's own steps are few, and a session that is half upgraded would be worse than a deep inbox.
-        match self.node.shard_of(sid) {
-            Some(shard) => self.node.inboxes.push(shard, ShardMessage::Request(request)),
-            None => self.node.hand(Location::birth(sid), request),
-        }
+    /// Hands a request to the session's owner. The upgrade's own steps are few, and a session that is half upgraded would be worse
+    /// than a deep mailbox, so they are never refused.
+    fn tell_owner(&mut self, sid: Address, request: Request) {
+        let to = match self.context.addresses.shard_of(sid) {
+            Some(shard) => Location { node: self.context.node, shard },
+            None => Location::birth(sid),
+        };
+        self.effects.push(Effect::Relay { to, request });
     }
 
     fn probe_message(&mut self, key: u32, message: Message<'_>) {
-        let id = self.id;
-        let Some(probe) = self.probes.get_mut(key as usize) else { return };
+        let Some(connection) = self.probes.name(key) else { return };
+        let Some(probe) = self.probes.get(connection) else { return };
         let (sid, conn) = (probe.sid, probe.conn.clone());
-        let at = ConnectionRef { node: self.node.tag, shard: id, key, number: probe.number };
         let Message::Text(text) = message else {
             if matches!(message, Message::Binary(_)) {
-                self.close_probe(at);
-                self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
+                self.refuse_probe(sid, connection);
             }
             return;
         };
         match Packet::decode(text) {
             Ok(Packet::Ping("probe")) => {
-                self.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
-                let is_news =
-                    self.probe(at).is_some_and(|probe| !std::mem::replace(&mut probe.is_probed, true));
-                if is_news {
-                    self.ask_owner(sid, Request::Probed { sid, at });
+                let is_first = !std::mem::replace(&mut probe.is_probed, true);
+                self.outboxes.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
+                if is_first {
+                    self.tell_owner(sid, Request::Probed { sid, connection });
                 }
             }
             Ok(Packet::Upgrade) => {
                 // Whatever the client sends from now on waits for the session to be here.
                 conn.pause();
-                self.ask_owner(sid, Request::Upgrade { sid, at });
+                self.tell_owner(sid, Request::Upgrade { sid, connection });
             }
-            _ => {
-                self.close_probe(at);
-                self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
-            }
+            _ => self.refuse_probe(sid, connection),
         }
     }
 
     /// The session has not come, and nobody has said that it will not: its node is gone, and its client waits in vain.
     pub(super) fn probe_timed_out(&mut self, key: u32, number: u64) {
-        if self.probes.get(key as usize).is_some_and(|probe| probe.number == number) {
+        if self.probes.name(key).is_some_and(|connection| connection.number == number) {
             self.probe_lost(key);
         }
     }
 
     fn probe_lost(&mut self, key: u32) {
-        let Some(probe) = self.probes.get(key as usize) else { return };
-        let (sid, number) = (probe.sid, probe.number);
-        let at = ConnectionRef { node: self.node.tag, shard: self.id, key, number };
-        self.close_probe(at);
-        self.ask_owner(sid, Request::AbandonUpgrade { sid, at });
+        let Some(connection) = self.probes.name(key) else { return };
+        if let Some(sid) = self.probes.get(connection).map(|probe| probe.sid) {
+            self.refuse_probe(sid, connection);
+        }
+    }
+
+    /// Closes a WebSocket that broke the rules or is lost, and tells the session's owner.
+    fn refuse_probe(&mut self, sid: Address, connection: ConnectionRef) {
+        self.close_probe(connection);
+        self.tell_owner(sid, Request::AbandonUpgrade { sid, connection });
     }
 
     /// Closes a WebSocket that is not to take a session over.
-    pub(crate) fn close_probe(&mut self, at: ConnectionRef) {
-        if self.probe(at).is_some() {
-            let probe = self.probes.remove(at.key as usize);
-            if !probe.conn.is_connected() {
-                // Its handshake is not answered, and will be refused.
-                probe.conn.abort();
-                return;
-            }
-            probe.conn.resume();
-            probe.conn.close(&Frame::close(None));
-            self.mark_dirty(&probe.conn);
+    pub(crate) fn close_probe(&mut self, connection: ConnectionRef) {
+        let Some(probe) = self.probes.remove(connection) else { return };
+        if !probe.conn.is_connected() {
+            // Its handshake is not answered, and will be refused.
+            probe.conn.abort();
+            return;
         }
+        probe.conn.resume();
+        probe.conn.close(&Frame::close(None));
+        self.outboxes.mark_dirty(&probe.conn);
     }
 }

@@ -2,43 +2,34 @@
 
 use std::{sync::Arc, time::Instant};
 
-use signalbox_cluster::{Address, Command, Delivery, Record, RoomName};
-use tokio::sync::oneshot;
+use signalbox_cluster::{Address, Command, Delivery, Record};
 
-use super::{State, answers::PendingRequest, packets::Refusal, rooms::RoomKey};
-use crate::policy::Decided;
+use super::{
+    Shard,
+    actions::members_json,
+    socketio::Refusal,
+    tables::{
+        PendingRequest,
+        pending::{JoinRequest, ReplyTo},
+    },
+};
+use crate::{policy::Decided, session::RoomKey};
 
 /// Most rooms one socket may be in.
 const MAX_ROOMS: usize = 1024;
 
-/// A join under way.
-pub(super) struct JoinRequest {
-    pub(super) socket: Address,
-    pub(super) room: RoomName,
-    pub(super) record: Record,
-    pub(super) then: ReplyTo,
-}
-
-/// What happens once it is answered.
-pub(super) enum ReplyTo {
-    /// The client's event is answered.
-    Answer { event: String, id: Option<u64> },
-    /// A handler is told.
-    Tell(oneshot::Sender<bool>),
-}
-
-impl State {
+impl Shard {
     /// The policy allows the join, or not.
-    pub(super) fn join_decided(&mut self, now: Instant, key: u32, join: JoinRequest, decided: Decided) {
+    pub(super) fn join_decided(&mut self, key: u32, join: JoinRequest, decided: Decided) {
         match decided {
-            Decided::Allow(_) => self.join(now, key, join),
+            Decided::Allow(_) => self.join(key, join),
             Decided::Deny(denial) => self.join_refused(key, join, denial.code, &denial.message),
         }
     }
 
     /// Joins a room: first this shard is on the room's route, then the cluster is asked.
-    pub(super) fn join(&mut self, now: Instant, key: u32, join: JoinRequest) {
-        let session = &self.sessions[key as usize];
+    pub(super) fn join(&mut self, key: u32, join: JoinRequest) {
+        let session = &self.sessions[key];
         let Some(slot) = session.slot_of(join.socket) else {
             self.join_refused(key, join, "not-found", "the socket is disconnected");
             return;
@@ -49,35 +40,33 @@ impl State {
             return;
         }
         let number = session.local.number;
-        let node = self.node.clone();
-        let room = self.rooms.open(&join.room, || node.cluster.route(&join.room));
+        let room = self.open_room(&join.room);
         if let Some(room) = self.rooms.get_mut(room) {
-            room.route.add(self.id);
             room.expected += 1;
         }
         // A client's frames behind its join wait for it; a handler's own code waits for itself.
-        let held = matches!(join.then, ReplyTo::Answer { .. });
-        let list = matches!(join.then, ReplyTo::Answer { id: Some(_), .. });
+        let held = matches!(join.reply_to, ReplyTo::Client { .. });
+        let list = matches!(join.reply_to, ReplyTo::Client { id: Some(_), .. });
         self.request_begins(key, held);
         let ticket = self.next_number();
         let command = Command::Join {
-            shard: self.id,
+            shard: self.context.id,
             ticket,
             room: join.room.clone(),
             record: join.record.clone(),
             list,
         };
-        self.waiting.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
-        node.cluster.submit(now, command);
+        self.pending.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
+        self.effects.submit(command);
     }
 
     fn join_refused(&mut self, key: u32, join: JoinRequest, code: &'static str, hint: &str) {
-        match join.then {
-            ReplyTo::Tell(reply) => {
-                let _ = reply.send(false);
+        match join.reply_to {
+            ReplyTo::Handler(reply) => {
+                self.effects.answer(reply, false);
             }
-            ReplyTo::Answer { event, id } => {
-                self.node.metrics.refusals.with_label_values(&[code]).inc();
+            ReplyTo::Client { event, id } => {
+                self.context.metrics.refusals.with_label_values(&[code]).inc();
                 let refusal = Refusal { namespace: &join.room.namespace, event: &event, id };
                 let message = refusal.message(code, hint);
                 self.send(key, &message, false);
@@ -97,15 +86,15 @@ impl State {
             room.expected -= 1;
         }
         let is_member = matches!(answer, Delivery::Joined { .. });
-        let slot = self.session(key, number).and_then(|session| session.slot_of(join.socket));
+        let slot = self.sessions.checked(key, number).and_then(|session| session.slot_of(join.socket));
         match (answer, slot) {
             (Delivery::Joined { change_id: told, members, .. }, Some(slot)) => {
                 if let Some(room) = self.rooms.get_mut(room) {
                     room.members.insert(join.socket, key);
                     // Changes up to here are part of the answer, or have come before it.
-                    room.told = room.told.max(told);
+                    room.last_change = room.last_change.max(told);
                 }
-                if let Some(joined) = self.sessions[key as usize].connection.socket_mut(slot)
+                if let Some(joined) = self.sessions[key].connection.socket_mut(slot)
                     && !joined.socket.rooms.contains(&room)
                 {
                     joined.socket.rooms.push(room);
@@ -115,57 +104,48 @@ impl State {
             (_, None) => {
                 // The client has gone meanwhile; what was joined for it is left again.
                 if is_member {
-                    self.node
-                        .cluster
-                        .submit(now, Command::Leave { room: join.room.clone(), socket: join.socket });
+                    self.effects.submit(Command::Leave { room: join.room.clone(), socket: join.socket });
                 }
-                if let ReplyTo::Tell(reply) = join.then {
-                    let _ = reply.send(false);
+                if let ReplyTo::Handler(reply) = join.reply_to {
+                    self.effects.answer(reply, false);
                 }
             }
             (_, Some(_)) => {
                 self.join_refused(key, join, "busy", "the server is overloaded, try again in a moment");
             }
         }
-        self.close_room_if_unused(room);
-        if self.session(key, number).is_some() {
+        self.rooms.check_later(room);
+        if self.sessions.checked(key, number).is_some() {
             self.request_done(now, key, held);
             self.after_engine(now, key);
         }
     }
 
     fn join_succeeded(&mut self, key: u32, join: JoinRequest, members: &[Arc<Record>]) {
-        match join.then {
-            ReplyTo::Tell(reply) => {
-                let _ = reply.send(true);
+        match join.reply_to {
+            ReplyTo::Handler(reply) => {
+                self.effects.answer(reply, true);
             }
-            ReplyTo::Answer { id: Some(id), .. } => {
-                let answer = super::actions::members_json(&join.room.name, members);
+            ReplyTo::Client { id: Some(id), .. } => {
+                let answer = members_json(&join.room.name, members);
                 self.answer(key, &join.room.namespace, id, &answer);
             }
-            ReplyTo::Answer { id: None, .. } => {}
+            ReplyTo::Client { id: None, .. } => {}
         }
     }
 
     /// A socket leaves a room.
-    pub(super) fn leave_room(&mut self, now: Instant, key: RoomKey, socket: Address) {
+    pub(super) fn leave_room(&mut self, key: RoomKey, socket: Address) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.members.swap_remove(&socket);
         let name = room.name.clone();
-        self.close_room_if_unused(key);
-        self.node.cluster.submit(now, Command::Leave { room: name, socket });
-    }
-
-    /// Forgets a room that nobody here is in, and takes this shard off its route.
-    pub(super) fn close_room_if_unused(&mut self, key: RoomKey) {
-        if let Some(room) = self.rooms.close_if_unused(key) {
-            self.node.cluster.release_route(std::time::Instant::now(), &room.name, room.route, self.id);
-        }
+        self.rooms.check_later(key);
+        self.effects.submit(Command::Leave { room: name, socket });
     }
 
     /// The key of a room the socket is in.
     pub(super) fn room_of(&self, key: u32, slot: usize, name: &str) -> Option<RoomKey> {
-        let rooms = &self.sessions[key as usize].connection.sockets()[slot].socket.rooms;
+        let rooms = &self.sessions[key].connection.sockets()[slot].socket.rooms;
         rooms.iter().copied().find(|room| self.rooms.get(*room).is_some_and(|room| &*room.name.name == name))
     }
 }

@@ -1,325 +1,267 @@
-//! A worker thread's part of the node: the sessions and peers it owns, its part of each room, one timer queue, one inbox. No
-//! other thread reaches into it, so nothing in it is locked.
+//! A shard: everything one worker thread owns, as logic without a socket, a clock or a runtime.
 //!
-//! In the order that data flows:
+//! An input (a packet, a message from the mailbox, a timer) and `now` go in; [`Effect`]s come out, which [`runtime`] executes when
+//! the shard comes to rest. What a shard owns stands in [`tables`]. In the order that data flows:
 //!
-//! - `conns`: what connections bring, and what happens when they end.
-//! - `requests`: what the edge brings: polls, posts, upgrades.
-//! - `engine`: Engine.IO sessions: opening, packets, timers, closing.
-//! - `packets`: Socket.IO packets: namespaces, events, acks.
-//! - `actions`: the vocabulary.
-//! - `membership`: joining and leaving rooms.
+//! - [`mailbox`]: what others send to a shard.
+//! - [`runtime`]: the event loop on a worker thread, and the mailboxes.
+//! - `conns`: WebSockets, and probes for upgrades.
+//! - `engineio`, `requests`: the life of a session; polls, POSTs and upgrades from wherever they landed.
+//! - `socketio`, `actions`, `membership`, `signals`: packets and events.
+//! - `peerserver`: PeerServer clients.
+//! - `socket_commands`: operations on one socket from anywhere.
 //! - `fanout`: broadcasts and outboxes.
-//! - `socket_command`: what is for one socket.
-//! - `signals`: from one socket to another, on whichever node.
-//! - `moves`: sessions that move to another shard, or another node.
-//! - `seen`: what was heard already, should it come twice.
-//! - `peers`: PeerServer clients.
-//! - `answers`: what the cluster says.
-//! - `shrink`: memory that is given back after a crowd has gone.
-//! - `losses`: what is left half done by a node that dies.
-//! - `calls`: handlers, middlewares and slow verdicts, which run beside the shard.
+//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine, and how a shard takes part.
+//! - `cluster_events`: what the cluster answers and tells.
+//! - `node_failure`: what is left half done by a node that dies.
+//! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
+//! - [`effects`]: what a shard wants done.
 
 mod actions;
-mod answers;
-mod calls;
+mod cluster_events;
 mod conns;
-mod engine;
+pub(crate) mod effects;
+mod engineio;
 mod fanout;
-mod losses;
+pub(crate) mod mailbox;
 mod membership;
-mod moves;
-mod packets;
-mod peers;
+mod node_failure;
+mod peerserver;
 mod requests;
-mod rooms;
-mod seen;
-mod session;
-mod shrink;
+pub(crate) mod runtime;
 mod signals;
 mod socket_commands;
-mod timers;
+mod socketio;
+mod tables;
+pub(crate) mod tasks;
+pub(crate) mod transfer;
+mod transfers;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    rc::Rc,
-    sync::Arc,
-    time::Instant,
-};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use ahash::AHashMap;
-use signalbox_cluster::{Address, ShardId};
-use slab::Slab;
-use tokio::sync::{Notify, mpsc::UnboundedReceiver};
-
-pub(crate) use calls::TaskResult;
-pub(crate) use peers::Claim as PeerClaim;
-pub(crate) use seen::{DeliveryCursor, VersionVector};
-pub(crate) use session::{SessionState, Socket};
+use signalbox_cluster::{Address, Cluster, NodeTag, RealmId, ShardId};
+use signalbox_telemetry::Metrics;
 
 use self::{
-    answers::PendingRequest,
-    calls::Task,
-    fanout::Counters,
-    moves::{IncomingTransfer, OutgoingTransfer, UnconfirmedTransfer},
-    peers::{Peer, Wait},
-    rooms::Rooms,
-    session::Session,
-    timers::{Timer, Timers},
+    effects::{Effect, Effects},
+    mailbox::ShardMessage,
+    tables::{Outboxes, Peers, PendingRequests, Probes, Rooms, Sessions, Timer, Timers, shrink::Shrink},
+    tasks::Task,
+    transfer::table::{SWEEP_INTERVAL, Transfers},
 };
 use crate::{
-    mailbox::{Location, ShardMessage},
-    node::NodeShared,
+    app::{App, SocketRouter},
+    budget::MemoryBudget,
+    config::Config,
+    lifecycle::Lifecycle,
+    policy::Policy,
+    routing::{LocalAddresses, Location, VersionVector},
     transport::Conn,
 };
 
-/// Messages taken out of the inbox before connections have their turn.
-const INBOX_SLICE: usize = 128;
-/// Connections written before others have their turn, so that a huge room does not starve the rest.
-const WRITE_SLICE: usize = 128;
+/// Ends of clients before the shard looks for collections that have become too large.
+const SHRINK_EVERY: u32 = 512;
 
-/// A shard, shared by the tasks of its thread.
-pub(crate) struct Shard {
-    id: ShardId,
-    node: Arc<NodeShared>,
-    state: RefCell<State>,
-    /// Wakes the shard's own task: an earlier timer, or more to write.
-    wake: Notify,
-    /// When the shard's own task wakes by itself.
-    next_wakeup: Cell<Option<Instant>>,
+/// What a shard knows of its node.
+pub(crate) struct ShardContext {
+    pub(crate) id: ShardId,
+    pub(crate) node: NodeTag,
+    /// How many shards the node has.
+    pub(crate) shards: usize,
+    pub(crate) config: Arc<Config>,
+    pub(crate) app: Arc<App>,
+    pub(crate) policy: Arc<dyn Policy>,
+    /// Read for routes and the state of the cluster; what changes it is an effect.
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) addresses: Arc<LocalAddresses>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) metrics: Metrics,
+    /// What handlers reach sockets through.
+    pub(crate) router: Arc<dyn SocketRouter>,
+}
+
+impl ShardContext {
+    /// This shard, as others name it.
+    pub(crate) fn location(&self) -> Location {
+        Location { node: self.node, shard: self.id }
+    }
+}
+
+/// A PeerServer client's claim of an id.
+pub(crate) struct PeerClaim {
+    pub(crate) realm: RealmId,
+    pub(crate) id: Arc<str>,
+    pub(crate) token: Arc<str>,
 }
 
 /// Everything a shard owns.
-pub(crate) struct State {
-    id: ShardId,
-    node: Arc<NodeShared>,
-    sessions: Slab<Session>,
-    by_sid: AHashMap<Address, u32>,
-    /// Sockets and the keys of their sessions.
-    sockets: AHashMap<Address, u32>,
-    /// Sessions and sockets that were born here and live on another shard.
-    moved_out: AHashMap<Address, Location>,
+pub(crate) struct Shard {
+    context: Rc<ShardContext>,
+    sessions: Sessions,
     rooms: Rooms,
-    peers: Slab<Peer>,
-    waits: Slab<Wait>,
-    /// WebSockets that want to take a session over.
-    probes: Slab<conns::Probe>,
-    incoming_transfers: AHashMap<Address, IncomingTransfer>,
-    outgoing_transfers: AHashMap<Address, OutgoingTransfer>,
-    given: AHashMap<Address, UnconfirmedTransfer>,
+    peers: Peers,
+    probes: Probes,
+    transfers: Transfers,
+    /// Sessions and sockets that were born here and live on another shard.
+    forwarding: AHashMap<Address, Location>,
+    pending: PendingRequests,
     timers: Timers,
-    /// Questions to the cluster that are not answered yet.
-    waiting: AHashMap<u64, PendingRequest>,
+    outboxes: Outboxes,
+    effects: Effects,
     /// Numbers tickets, sessions, peers and probes.
     last_number: u64,
-    /// Connections with something to write.
-    to_write: VecDeque<Rc<Conn>>,
-    /// Sessions whose pending GET may have a body.
-    to_reply: Vec<(u32, u64)>,
-    /// Clients that are to be cut off.
-    to_evict: Vec<fanout::Eviction>,
-    calls: Vec<Task>,
     /// Broadcasts that began here.
     sequence: u64,
-    /// The last broadcast seen of each shard.
-    seen: Box<[u64]>,
-    /// The last broadcast of each shard of other nodes that was said everywhere.
-    seen_everywhere: VersionVector,
-    counters: Counters,
+    /// The last broadcast received of each shard of this node.
+    received: Box<[u64]>,
+    /// The last broadcast of each shard of other nodes on the channel of all.
+    received_on_all: VersionVector,
     /// Clients that have gone since collections were shrunk.
-    gone: u32,
+    clients_gone: u32,
 }
 
 impl Shard {
-    /// Starts a shard on the present thread.
-    pub(crate) fn start(
-        id: ShardId,
-        node: Arc<NodeShared>,
-        inbox: UnboundedReceiver<ShardMessage>,
-    ) -> Rc<Self> {
-        let mut state = State {
-            id,
-            node: node.clone(),
-            sessions: Slab::new(),
-            by_sid: AHashMap::new(),
-            sockets: AHashMap::new(),
-            moved_out: AHashMap::new(),
+    pub(crate) fn new(now: Instant, context: ShardContext) -> Self {
+        let ShardContext { id, node, shards, .. } = context;
+        let (limit, budget) = (context.config.outbox_limit, context.budget.clone());
+        let mut shard = Self {
+            sessions: Sessions::default(),
             rooms: Rooms::default(),
-            peers: Slab::new(),
-            waits: Slab::new(),
-            probes: Slab::new(),
-            incoming_transfers: AHashMap::new(),
-            outgoing_transfers: AHashMap::new(),
-            given: AHashMap::new(),
+            peers: Peers::default(),
+            probes: Probes::new(node, id),
+            transfers: Transfers::default(),
+            forwarding: AHashMap::new(),
+            pending: PendingRequests::default(),
             timers: Timers::default(),
-            waiting: AHashMap::new(),
+            outboxes: Outboxes::new(id, limit, budget, context.metrics.clone()),
+            effects: Effects::default(),
             last_number: 0,
-            to_write: VecDeque::new(),
-            to_reply: Vec::new(),
-            to_evict: Vec::new(),
-            calls: Vec::new(),
             sequence: 0,
-            seen: vec![0; node.inboxes.len()].into(),
-            seen_everywhere: VersionVector::default(),
-            counters: Counters::default(),
-            gone: 0,
+            received: vec![0; shards].into(),
+            received_on_all: VersionVector::default(),
+            clients_gone: 0,
+            context: Rc::new(context),
         };
-        if node.cluster.is_shared() {
-            state.timers.add(Instant::now() + moves::SWEEP, Timer::Sweep);
+        if shard.context.cluster.is_shared() {
+            shard.timers.add(now + SWEEP_INTERVAL, Timer::Sweep);
         }
-        let shard = Rc::new(Self {
-            id,
-            node,
-            state: RefCell::new(state),
-            wake: Notify::new(),
-            next_wakeup: Cell::new(None),
-        });
-        actix_rt::spawn(shard.clone().run(inbox));
         shard
     }
 
-    pub(crate) fn id(&self) -> ShardId {
-        self.id
+    /// What the shard knows of its node.
+    pub(crate) fn context(&self) -> &Rc<ShardContext> {
+        &self.context
     }
 
-    /// Does something with the shard's state, and then everything that follows from it.
-    pub(crate) fn with<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
-        let result = what(&mut self.state.borrow_mut(), Instant::now());
-        self.settle();
-        result
-    }
-
-    async fn run(self: Rc<Self>, mut inbox: UnboundedReceiver<ShardMessage>) {
-        let mut batch = Vec::with_capacity(INBOX_SLICE);
-        loop {
-            let next = self.state.borrow().timers.next();
-            self.next_wakeup.set(next);
-            let timer = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let received = tokio::select! {
-                biased;
-                received = inbox.recv_many(&mut batch, INBOX_SLICE) => Some(received),
-                () = self.wake.notified() => None,
-                () = timer => None,
-            };
-            if received == Some(0) {
-                return;
-            }
-            if let Some(received) = received {
-                self.node.inboxes.taken(self.id, received);
-            }
-            {
-                let state = &mut *self.state.borrow_mut();
-                let now = Instant::now();
-                for message in batch.drain(..) {
-                    state.take(now, message);
-                }
-                state.fire_timers(now);
-            }
-            self.settle();
-            let is_busy =
-                received.is_some_and(|received| received > 0) || !self.state.borrow().to_write.is_empty();
-            if is_busy {
-                // Connections have their turn before the next slice.
-                tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// Does everything that follows from what just happened: handlers begin, polls are answered, outboxes are written.
-    pub(crate) fn settle(&self) {
-        loop {
-            let calls = {
-                let state = &mut *self.state.borrow_mut();
-                state.answer_polls();
-                state.evict();
-                std::mem::take(&mut state.calls)
-            };
-            if calls.is_empty() {
-                break;
-            }
-            for call in calls {
-                call.begin(self.id, &self.node);
-            }
-        }
-        self.write_some();
-        let state = &mut *self.state.borrow_mut();
-        state.evict();
-        state.keep_budget();
-        state.shrink_after_a_crowd();
-        state.counters.flush(&self.node.metrics);
-        let next = state.timers.next();
-        let is_earlier =
-            next.is_some_and(|next| self.next_wakeup.get().is_none_or(|next_wakeup| next < next_wakeup));
-        if is_earlier || !state.to_write.is_empty() || !state.calls.is_empty() {
-            self.wake.notify_one();
-        }
-    }
-
-    /// Writes a slice of the connections that have something to write.
-    fn write_some(&self) {
-        for _ in 0..WRITE_SLICE {
-            let Some(conn) = self.state.borrow_mut().to_write.pop_front() else { return };
-            conn.clear_dirty();
-            conn.write();
-            let change = conn.account();
-            if change != 0 {
-                self.state.borrow_mut().account(change);
-            }
-        }
-    }
-}
-
-impl State {
-    fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    /// Takes a message out of the inbox.
-    fn take(&mut self, now: Instant, message: ShardMessage) {
+    /// Takes a message out of the mailbox.
+    pub(crate) fn take(&mut self, now: Instant, message: ShardMessage) {
         match message {
-            ShardMessage::Broadcast(broadcast) => {
-                self.deliver_broadcast(&broadcast);
-                self.check_outgoing_transfers(now, &broadcast);
+            ShardMessage::Broadcast(broadcast) => self.receive_broadcast(now, &broadcast),
+            ShardMessage::BeginBroadcast { to, message, volatile } => {
+                self.begin_broadcast(to, message, volatile);
             }
-            ShardMessage::Begin { to, message, volatile } => self.begin_broadcast(to, message, volatile),
             ShardMessage::Cluster(delivery) => self.on_cluster_event(now, delivery),
-            ShardMessage::SocketCommand(socket_command) => self.socket_command(now, socket_command),
+            ShardMessage::SocketCommand(command) => self.socket_command(now, command),
             ShardMessage::Request(request) => self.request(now, request),
-            ShardMessage::Move(step) => self.move_step(now, step),
-            ShardMessage::CloseProbe(at) => self.close_probe(at),
-            ShardMessage::Forget(addresses) => {
-                for address in addresses {
-                    self.moved_out.remove(&address);
-                }
-            }
+            ShardMessage::Transfer(message) => self.transfer_message(now, message),
+            ShardMessage::CloseProbe(connection) => self.close_probe(connection),
+            ShardMessage::Forget(address) => drop(self.forwarding.remove(&address)),
             ShardMessage::NodeLost(tag) => self.node_lost(now, tag),
-            ShardMessage::TaskDone(ticket, outcome) => self.decided(now, ticket, outcome),
-            ShardMessage::Relieve => self.evict_for_budget(),
+            ShardMessage::TaskDone(ticket, result) => self.task_done(now, ticket, result),
+            ShardMessage::EvictForBudget => self.evict_for_budget(now),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
             ShardMessage::Stop => self.stop(now),
         }
     }
 
-    fn fire_timers(&mut self, now: Instant) {
-        while let Some((at, timer)) = self.timers.pop_due(now) {
+    /// When the next timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub(crate) fn fire_timers(&mut self, now: Instant) {
+        while let Some((due, timer)) = self.timers.pop_due(now) {
             match timer {
-                Timer::Session { key, number } => self.session_timer(now, at, key, number),
+                Timer::Session { key, number } => self.session_timer(now, due, key, number),
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
-                Timer::Wait { key } => self.wait_is_over(now, key),
+                Timer::Wait { key } => self.wait_is_over(key),
                 Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
-                Timer::Move { sid } => self.move_timed_out(now, at, sid),
+                Timer::Transfer { sid } => self.transfer_timer(now, due, sid),
                 Timer::Probe { key, number } => self.probe_timed_out(key, number),
-                Timer::Silence { key, number, polls } => self.silence_is_over(now, key, number, polls),
+                Timer::PollGrace { key, number, polls } => self.poll_grace_is_over(now, key, number, polls),
                 Timer::Sweep => self.sweep(now),
             }
         }
+    }
+
+    /// The shard comes to rest: polls are answered, clients cut off, unused rooms closed. Gives back what is to be done, in order;
+    /// `empty` is used for the effects to come.
+    pub(crate) fn rest(&mut self, now: Instant, empty: Vec<Effect>) -> Vec<Effect> {
+        self.answer_polls();
+        self.evict(now);
+        for room in self.rooms.close_unused() {
+            self.effects.push(Effect::ReleaseRoute { room: room.name, route: room.route });
+        }
+        self.effects.take(empty)
+    }
+
+    /// The next connection that the runtime is to write.
+    pub(crate) fn next_dirty(&mut self) -> Option<Rc<Conn>> {
+        self.outboxes.next_dirty()
+    }
+
+    /// The runtime has written a connection, as much as its client takes.
+    pub(crate) fn written(&mut self, conn: &Rc<Conn>) {
+        self.outboxes.written(conn);
+    }
+
+    /// The runtime has written a slice of the connections: clients that read too slowly are cut off.
+    pub(crate) fn after_writing(&mut self, now: Instant) {
+        self.evict(now);
+        if let Some(shard) = self.context.budget.shard_to_evict_on() {
+            self.effects.send(shard, ShardMessage::EvictForBudget);
+        }
+        self.outboxes.flush_counters();
+        self.shrink_after_a_crowd();
+    }
+
+    /// Whether there is something to be done or to be written.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.effects.is_empty() || self.outboxes.has_dirty()
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Has something started beside the shard.
+    fn start(&mut self, task: Task) {
+        self.effects.push(Effect::Start(task));
+    }
+
+    /// A client has gone.
+    fn client_gone(&mut self) {
+        self.clients_gone += 1;
+    }
+
+    /// Shrinks what a crowd that has gone has left behind.
+    fn shrink_after_a_crowd(&mut self) {
+        if self.clients_gone < SHRINK_EVERY {
+            return;
+        }
+        self.clients_gone = 0;
+        self.sessions.shrink_if_sparse();
+        self.peers.shrink_if_sparse();
+        self.probes.shrink_if_sparse();
+        self.forwarding.shrink_if_sparse();
+        self.pending.shrink_if_sparse();
+        self.rooms.shrink_if_sparse();
+        self.timers.shrink_if_sparse();
+        self.outboxes.shrink_if_sparse();
     }
 }

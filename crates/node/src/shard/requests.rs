@@ -4,12 +4,19 @@ use std::time::Instant;
 
 use signalbox_cluster::{Address, Status};
 use signalbox_engineio::{CloseReason, Packet, payload, session::Refused};
-use tokio::sync::oneshot;
 
-use super::{State, answers::PendingRequest, calls::TaskResult, session::HeldPost};
+use super::{
+    Shard,
+    effects::Effect,
+    mailbox::{CloseCommand, Request, ShardMessage},
+    tables::PendingRequest,
+    tasks::TaskResult,
+};
 use crate::{
-    mailbox::{CloseCommand, ConnectionRef, OpenPost, PollReply, Request, RequestRefused, ShardMessage},
-    transport::conn::DELIVERIES_A_TURN,
+    protocol::RequestRefused,
+    routing::{ConnectionRef, Reply},
+    session::{HeldPost, PollReply},
+    transport::reader::DELIVERIES_A_TURN,
 };
 
 /// Packets of one POST before others have their turn.
@@ -24,151 +31,158 @@ impl From<Refused> for RequestRefused {
     }
 }
 
-impl State {
+impl Shard {
     /// Serves a request, or hands it to the shard the session moved to.
     pub(crate) fn request(&mut self, now: Instant, request: Request) {
         let sid = request.sid();
-        let Some(key) = self.find_session(sid) else {
-            match self.moved_out.get(&sid) {
-                Some(place) => self.node.hand(*place, request),
-                None => self.request_for_nobody(request),
+        let Some(key) = self.sessions.find(sid) else {
+            match self.forwarding.get(&sid) {
+                Some(to) => self.effects.push(Effect::Relay { to: *to, request }),
+                None => self.refuse_unknown(request),
             }
             return;
         };
         match request {
-            Request::Exists { reply, .. } => {
-                let _ = reply.send(true);
-            }
-            Request::Poll { number, reply, .. } => {
-                let answer = self.poll(now, key, number);
-                // Who asked may be gone; then the packets are lost that the answer carries, or would.
-                if let Err(PollReply::Body(_) | PollReply::Waits(_)) = reply.send(answer) {
-                    self.poll_lost(now, sid, number);
-                }
-            }
+            Request::Exists { reply, .. } => self.effects.answer(reply, true),
+            Request::Poll { number, accepted, reply, .. } => self.poll(now, key, number, accepted, reply),
             Request::PollLost { number, .. } => self.poll_lost(now, sid, number),
             Request::ReleasePoll { number, .. } => self.release_poll(key, number),
-            Request::BeginPost { number, reply, .. } => {
-                let answer = self.begin_post(now, key, number);
-                if let Err(Ok(_)) = reply.send(answer) {
-                    self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
-                }
+            Request::BeginPost { number, on_close, reply, .. } => {
+                self.begin_post(now, key, number, on_close, reply);
             }
             Request::Post { number, body, reply, .. } => {
-                if self.sessions[key as usize].local.posts == number {
+                if self.sessions[key].local.posts == number {
                     self.take_post(now, key, HeldPost { body, offset: 0, reply });
                 }
             }
             Request::PostLost { number, .. } => {
-                let session = &self.sessions[key as usize];
+                let session = &self.sessions[key];
                 if session.local.posts == number && session.local.post.is_some() {
                     self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
                 }
             }
-            Request::BeginUpgrade { at, reply, .. } => {
-                let began = self.begin_upgrade(now, key, at);
-                if reply.send(Ok(began)).is_err() {
-                    self.abandon_upgrade(now, key, at);
-                    self.node.close_probe(at);
-                }
+            Request::BeginUpgrade { connection, reply, .. } => {
+                let began = self.begin_upgrade(now, key, connection);
+                self.effects.answer_or(reply, Ok(began), Request::AbandonUpgrade { sid, connection });
             }
-            Request::Probed { at, .. } => {
-                let session = &mut self.sessions[key as usize];
-                if session.local.probe == Some(at) {
-                    session.engine.probed(now);
+            Request::Probed { connection, .. } => {
+                let session = &mut self.sessions[key];
+                if session.local.probe == Some(connection) {
+                    session.engine.probe_received(now);
                     self.arm(key);
                 }
             }
-            Request::Upgrade { at, .. } => self.upgrade(now, key, at),
-            Request::AbandonUpgrade { at, .. } => self.abandon_upgrade(now, key, at),
+            Request::Upgrade { connection, .. } => self.upgrade(now, key, connection),
+            Request::AbandonUpgrade { connection, .. } => self.abandon_upgrade(now, key, connection),
         }
     }
 
-    fn request_for_nobody(&mut self, request: Request) {
+    /// Whoever sent a request does not wait for its answer any more: takes what the runtime was given for that case.
+    pub(crate) fn answer_is_lost(&mut self, now: Instant, otherwise: Request) {
+        let abandoned = match &otherwise {
+            Request::AbandonUpgrade { connection, .. } => Some(*connection),
+            _ => None,
+        };
+        self.request(now, otherwise);
+        if let Some(connection) = abandoned {
+            self.effects.push(Effect::CloseProbe(connection));
+        }
+    }
+
+    /// Nobody knows such a session. What has no answer has no consequence; a request that is dropped tells whoever waits.
+    fn refuse_unknown(&mut self, request: Request) {
         match request {
-            Request::Exists { reply, .. } => {
-                let _ = reply.send(false);
-            }
-            Request::Poll { reply, .. } => {
-                let _ = reply.send(PollReply::Refused(RequestRefused::UnknownSid));
-            }
-            Request::BeginPost { reply, .. } => {
-                let _ = reply.send(Err(RequestRefused::UnknownSid));
-            }
+            Request::Exists { reply, .. } => self.effects.answer(reply, false),
+            Request::Poll { reply, .. } => self.effects.answer(reply, Err(RequestRefused::UnknownSid)),
+            Request::BeginPost { reply, .. } => self.effects.answer(reply, Err(RequestRefused::UnknownSid)),
             Request::BeginUpgrade { reply, .. } => {
-                let _ = reply.send(Err(RequestRefused::UnknownSid));
+                self.effects.answer(reply, Err(RequestRefused::UnknownSid));
             }
-            Request::Upgrade { at, .. } => self.node.close_probe(at),
+            Request::Upgrade { connection, .. } => self.effects.push(Effect::CloseProbe(connection)),
             _ => {}
         }
     }
 
     /// A GET was given up. What it was answered with, if it was, never arrived.
     fn poll_lost(&mut self, now: Instant, sid: Address, number: u64) {
-        let Some(key) = self.find_session(sid) else { return };
-        if self.sessions[key as usize].local.polls == number {
-            self.sessions[key as usize].local.poll = None;
+        let Some(key) = self.sessions.find(sid) else { return };
+        if self.sessions[key].local.polls == number {
+            self.sessions[key].local.poll = None;
             self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
         }
     }
 
     /// Answers a GET that waits with a noop. What there is to say meanwhile waits for the next one, so that nothing can be lost.
     fn release_poll(&mut self, key: u32, number: u64) {
-        let session = &mut self.sessions[key as usize];
+        let session = &mut self.sessions[key];
         if session.local.polls == number
             && let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.release_poll())
         {
-            let _ = poll.send(body);
+            self.effects.answer(poll, Ok(body));
         }
     }
 
-    fn poll(&mut self, now: Instant, key: u32, number: u64) -> PollReply {
-        let session = &mut self.sessions[key as usize];
+    fn poll(&mut self, now: Instant, key: u32, number: u64, accepted: Option<Reply<()>>, reply: PollReply) {
+        let session = &mut self.sessions[key];
         if let Err(refused) = session.engine.poll() {
+            self.effects.answer(reply, Err(refused.into()));
             self.after_engine(now, key);
-            return PollReply::Refused(refused.into());
+            return;
         }
         session.local.polls = number;
+        let lost = Request::PollLost { sid: session.sid, number };
         if let Some(body) = session.engine.reply() {
             let closed = session.engine.closed();
+            // If whoever asked is gone, the packets are lost that the answer carries.
+            self.effects.answer_or(reply, Ok(body), lost);
             self.account_session(key);
             if let Some(reason) = closed {
                 self.end(now, key, CloseCommand::Lost(reason));
             }
-            return PollReply::Body(body);
+            return;
         }
-        match self.wait_for_reply(key) {
-            Some(body) => PollReply::Waits(body),
-            None => PollReply::Refused(RequestRefused::UnknownSid),
+        session.local.poll = Some(reply);
+        if let Some(accepted) = accepted {
+            self.effects.answer_or(accepted, (), lost);
         }
+        self.mark_poll_dirty(key);
     }
 
-    fn begin_post(&mut self, now: Instant, key: u32, number: u64) -> Result<OpenPost, RequestRefused> {
-        let session = &mut self.sessions[key as usize];
-        if session.local.move_to.is_some() {
+    fn begin_post(
+        &mut self,
+        now: Instant,
+        key: u32,
+        number: u64,
+        on_close: Reply<()>,
+        reply: Reply<Result<(), RequestRefused>>,
+    ) {
+        let session = &mut self.sessions[key];
+        if session.local.upgrade_to.is_some() {
             // The client has said that it has left polling.
-            return Err(RequestRefused::NotPolling);
+            self.effects.answer(reply, Err(RequestRefused::NotPolling));
+            return;
         }
         if let Err(refused) = session.engine.begin_post() {
+            self.effects.answer(reply, Err(refused.into()));
             self.after_engine(now, key);
-            return Err(refused.into());
+            return;
         }
-        let (open, closed) = oneshot::channel();
         session.local.posts = number;
-        session.local.post = Some(open);
-        Ok(OpenPost { closed: Some(closed) })
+        session.local.post = Some(on_close);
+        let lost = Request::PostLost { sid: session.sid, number };
+        self.effects.answer_or(reply, Ok(()), lost);
     }
 
-    /// Takes the packets of a POST, until one must wait for an effect. The POST is answered when all were taken.
+    /// Takes the packets of a POST, until one must wait for an answer. The POST is answered when all were taken.
     fn take_post(&mut self, now: Instant, key: u32, mut post: HeldPost) {
         let bytes = post.body.clone();
         let Ok(body) = std::str::from_utf8(&bytes) else {
-            self.sessions[key as usize].engine.receive_invalid();
+            self.sessions[key].engine.receive_invalid();
             self.end_post(now, key, post);
             return;
         };
-        let number = self.sessions[key as usize].local.number;
-        let (mut packets, sent) = (0, self.counters.sent_ever);
+        let number = self.sessions[key].local.number;
+        let (mut packets, deliveries) = (0, self.outboxes.deliveries());
         while post.offset <= body.len() {
             let rest = &body[post.offset..];
             let part = rest.split(payload::SEPARATOR).next().unwrap_or_default();
@@ -176,14 +190,14 @@ impl State {
             match Packet::decode(part) {
                 Ok(packet) => self.receive(now, key, packet),
                 Err(_) => {
-                    self.sessions[key as usize].engine.receive_invalid();
+                    self.sessions[key].engine.receive_invalid();
                     self.after_engine(now, key);
                 }
             }
-            match self.session(key, number) {
+            match self.sessions.checked(key, number) {
                 // The session is over. What it had applied was applied.
                 None => {
-                    let _ = post.reply.send(());
+                    self.effects.answer(post.reply, ());
                     return;
                 }
                 Some(session) if session.is_held() => {
@@ -193,13 +207,14 @@ impl State {
                 Some(_) => {}
             }
             packets += 1;
-            if packets >= PACKETS_A_TURN || self.counters.sent_ever - sent > DELIVERIES_A_TURN {
+            if packets >= PACKETS_A_TURN || self.outboxes.deliveries() - deliveries > DELIVERIES_A_TURN {
                 // The rest waits for its turn, like anything that waits for an answer.
                 let ticket = self.hold(key, PendingRequest::Yield { key, number });
-                if let Some(session) = self.session(key, number) {
+                if let Some(session) = self.sessions.checked(key, number) {
                     session.held_post = Some(Box::new(post));
                 }
-                self.node.inboxes.push(self.id, ShardMessage::TaskDone(ticket, TaskResult::Yield));
+                let turn = ShardMessage::TaskDone(ticket, TaskResult::Yield);
+                self.effects.send(self.context.id, turn);
                 return;
             }
         }
@@ -207,20 +222,20 @@ impl State {
     }
 
     fn end_post(&mut self, now: Instant, key: u32, post: HeldPost) {
-        if let Some(session) = self.sessions.get_mut(key as usize) {
+        if let Some(session) = self.sessions.get_mut(key) {
             session.engine.end_post();
             session.local.post = None;
         }
-        let _ = post.reply.send(());
+        self.effects.answer(post.reply, ());
         self.after_engine(now, key);
-        self.try_move(now, key);
+        self.continue_upgrade(now, key);
     }
 
-    /// An effect was answered; `released` if the client's frames waited for it. Goes on with what waited.
-    pub(super) fn request_done(&mut self, now: Instant, key: u32, held: bool) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+    /// A request of the session was answered; `blocking` if the client's frames waited for it. Goes on with what waited.
+    pub(super) fn request_done(&mut self, now: Instant, key: u32, blocking: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
         session.in_flight -= 1;
-        if held {
+        if blocking {
             session.blocking -= 1;
         }
         if session.blocking == 0 {
@@ -231,14 +246,14 @@ impl State {
                 self.take_post(now, key, *post);
             }
         }
-        self.try_move(now, key);
+        self.continue_upgrade(now, key);
     }
 
-    /// An effect begins. With `held`, the client's next frames wait for its answer.
-    pub(super) fn request_begins(&mut self, key: u32, held: bool) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
+    /// A request of the session begins. With `blocking`, the client's next frames wait for its answer.
+    pub(super) fn request_begins(&mut self, key: u32, blocking: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
         session.in_flight += 1;
-        if held {
+        if blocking {
             session.blocking += 1;
             if let Some(conn) = &session.local.conn {
                 conn.pause();
@@ -246,26 +261,27 @@ impl State {
         }
     }
 
-    fn begin_upgrade(&mut self, now: Instant, key: u32, at: ConnectionRef) -> bool {
-        let is_possible = at.node == self.node.tag || self.node.cluster.status() == Status::Online;
-        let config = &self.node.config.engine;
-        let session = &mut self.sessions[key as usize];
+    fn begin_upgrade(&mut self, now: Instant, key: u32, connection: ConnectionRef) -> bool {
+        let is_possible =
+            connection.node == self.context.node || self.context.cluster.status() == Status::Online;
+        let config = &self.context.config.engine;
+        let session = &mut self.sessions[key];
         let began = is_possible && session.engine.begin_upgrade(now, config);
         if began {
-            session.local.probe = Some(at);
+            session.local.probe = Some(connection);
             self.arm(key);
         }
         began
     }
 
     /// The WebSocket will not take the session over: polling goes on, unless the client has left it already.
-    pub(super) fn abandon_upgrade(&mut self, now: Instant, key: u32, at: ConnectionRef) {
-        let Some(session) = self.sessions.get_mut(key as usize) else { return };
-        if session.local.probe != Some(at) {
+    pub(super) fn abandon_upgrade(&mut self, now: Instant, key: u32, connection: ConnectionRef) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.local.probe != Some(connection) {
             return;
         }
-        self.node.metrics.upgrades.with_label_values(&["failed"]).inc();
-        if session.local.move_to.is_some() {
+        self.context.metrics.upgrades.with_label_values(&["failed"]).inc();
+        if session.local.upgrade_to.is_some() {
             self.end(now, key, CloseCommand::Lost(CloseReason::TransportClose));
             return;
         }

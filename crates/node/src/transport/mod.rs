@@ -1,7 +1,16 @@
-//! WebSockets on the raw upgraded connection: the stream, the outbox, and the small task that reads.
+//! WebSockets on the raw upgraded connection.
+//!
+//! - [`conn`]: the outbox, and the stream behind a trait.
+//! - [`events`]: what a connection tells whoever serves it.
+//! - [`reader`]: the small task that reads.
+//! - [`stream`]: TCP and TLS.
 
 pub(crate) mod conn;
+pub(crate) mod events;
+pub(crate) mod reader;
 pub(crate) mod stream;
 
 pub(crate) use conn::{Conn, Role};
-pub(crate) use stream::Stream;
+pub(crate) use events::ConnectionEvents;
+pub(crate) use reader::Reader;
+pub(crate) use stream::ByteStream;

@@ -45,38 +45,41 @@ fn the_table_of_malformed_input_holds() {
     ];
     for text in closed {
         let mut connection = joined(&["/"]);
-        assert!(connection.text(text).is_err(), "{text} was accepted");
+        assert!(connection.receive_text(text).is_err(), "{text} was accepted");
     }
     for text in ["31", "3[]", "3"] {
-        assert_eq!(joined(&["/"]).text(text), Ok(Event::Nothing), "{text}");
+        assert_eq!(joined(&["/"]).receive_text(text), Ok(Event::Nothing), "{text}");
     }
     assert_eq!(
-        joined(&["/"]).text("3999[]"),
+        joined(&["/"]).receive_text("3999[]"),
         Ok(Event::Ack { slot: 0, id: 999, body: "[]", attachments: &[] }),
         "an unknown id is for the server to ignore"
     );
     for (text, body) in [("2", ""), ("2[1]", "[1]"), ("2[\"error\"]", "[\"error\"]")] {
-        assert_eq!(joined(&["/"]).text(text), Ok(Event::Event { slot: 0, id: None, body, attachments: &[] }));
+        assert_eq!(
+            joined(&["/"]).receive_text(text),
+            Ok(Event::Event { slot: 0, id: None, body, attachments: &[] })
+        );
     }
 }
 
 #[test]
 fn nothing_comes_before_connect() {
     for text in ["2[\"a\"]", "1", "31[]", "51-[\"a\",{\"_placeholder\":true,\"num\":0}]"] {
-        assert_eq!(joined(&[]).text(text), Err(ParseError::Order), "{text}");
+        assert_eq!(joined(&[]).receive_text(text), Err(ParseError::Order), "{text}");
     }
-    assert!(joined(&[]).binary(Bytes::new()).is_err());
+    assert!(joined(&[]).receive_attachment(Bytes::new()).is_err());
 }
 
 #[test]
 fn connect_carries_an_object_or_nothing() {
     let mut connection = joined(&[]);
-    assert_eq!(connection.text("0"), Ok(Event::Connect { namespace: "/", auth: None }));
+    assert_eq!(connection.receive_text("0"), Ok(Event::Connect { namespace: "/", auth: None }));
     assert_eq!(
-        connection.text("012{\"a\":1}"),
+        connection.receive_text("012{\"a\":1}"),
         Ok(Event::Connect { namespace: "/", auth: Some("{\"a\":1}") })
     );
-    assert_eq!(connection.text("0/x,"), Ok(Event::Connect { namespace: "/x", auth: None }));
+    assert_eq!(connection.receive_text("0/x,"), Ok(Event::Connect { namespace: "/x", auth: None }));
 }
 
 #[test]
@@ -91,21 +94,21 @@ fn the_connect_timeout_ends_with_the_first_namespace_for_good() {
 #[test]
 fn leaving_a_namespace_ends_what_may_be_sent_to_it() {
     let mut connection = joined(&["/", "/x"]);
-    assert_eq!(connection.text("1"), Ok(Event::Disconnect { slot: 0 }));
+    assert_eq!(connection.receive_text("1"), Ok(Event::Disconnect { slot: 0 }));
     connection.leave(0);
-    assert_eq!(connection.text("2[\"a\"]"), Err(ParseError::Order));
-    assert!(matches!(connection.text("2/x,[\"a\"]"), Ok(Event::Event { slot: 0, .. })));
+    assert_eq!(connection.receive_text("2[\"a\"]"), Err(ParseError::Order));
+    assert!(matches!(connection.receive_text("2/x,[\"a\"]"), Ok(Event::Event { slot: 0, .. })));
 }
 
 #[test]
 fn binary_packets_are_put_together() {
     let mut connection = joined(&["/"]);
     let text = r#"52-7["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
-    assert_eq!(connection.text(text), Ok(Event::Nothing));
-    assert!(connection.binary(Bytes::from_static(b"x")).unwrap().is_none());
+    assert_eq!(connection.receive_text(text), Ok(Event::Nothing));
+    assert!(connection.receive_attachment(Bytes::from_static(b"x")).unwrap().is_none());
     assert!(connection.buffered() > text.len());
-    let whole = connection.binary(Bytes::from_static(b"y")).unwrap().unwrap();
-    match connection.whole(&whole).unwrap() {
+    let packet = connection.receive_attachment(Bytes::from_static(b"y")).unwrap().unwrap();
+    match connection.interpret_binary(&packet).unwrap() {
         Event::Event { slot: 0, id: Some(7), attachments, .. } => {
             assert_eq!(attachments, [&b"x"[..], &b"y"[..]])
         }
@@ -117,8 +120,8 @@ fn binary_packets_are_put_together() {
 #[test]
 fn only_attachments_may_follow_a_binary_packet() {
     let mut connection = joined(&["/"]);
-    connection.text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
-    assert_eq!(connection.text("2[\"a\"]"), Err(ParseError::Order));
+    connection.receive_text(r#"51-["a",{"_placeholder":true,"num":0}]"#).unwrap();
+    assert_eq!(connection.receive_text("2[\"a\"]"), Err(ParseError::Order));
 }
 
 proptest! {
@@ -135,11 +138,11 @@ proptest! {
         let mut sent = 0;
         for step in steps {
             match step {
-                Ok(text) => { sent += text.len(); let _ = connection.text(&text); }
+                Ok(text) => { sent += text.len(); let _ = connection.receive_text(&text); }
                 Err(bytes) => {
                     sent += bytes.len();
-                    if let Ok(Some(whole)) = connection.binary(bytes.into()) {
-                        let _ = connection.whole(&whole);
+                    if let Ok(Some(packet)) = connection.receive_attachment(bytes.into()) {
+                        let _ = connection.interpret_binary(&packet);
                     }
                 }
             }
@@ -155,7 +158,7 @@ proptest! {
         let message = crate::Message::event(&namespace, id, &name, &[&joined_args], &[]);
         let text = message.text();
         let mut connection = joined(&[&namespace]);
-        match connection.text(&text).unwrap() {
+        match connection.receive_text(&text).unwrap() {
             Event::Event { slot: 0, id: read, body, attachments: [] } => {
                 prop_assert_eq!(read, id);
                 let read: Vec<String> = serde_json::from_str(body).unwrap();
@@ -175,17 +178,19 @@ fn a_restored_connection_goes_on_where_the_saved_one_stopped() {
     let restored = Connection::<()>::restore(later, fresh.save(now + Duration::from_secs(5))).unwrap();
     assert_eq!(restored.deadline(), Some(later + Duration::from_secs(40)));
 
-    let mut half = joined(&["/"]);
-    half.text(r#"52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).unwrap();
-    half.binary(Bytes::from_static(b"x")).unwrap();
-    let mut restored = Connection::restore(later, half.save(now)).unwrap();
+    let mut partial = joined(&["/"]);
+    partial.receive_text(r#"52-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#).unwrap();
+    partial.receive_attachment(Bytes::from_static(b"x")).unwrap();
+    let mut restored = Connection::restore(later, partial.save(now)).unwrap();
     restored.join("/".into(), ());
     assert_eq!(restored.deadline(), None);
-    let whole = restored.binary(Bytes::from_static(b"y")).unwrap().unwrap();
-    let Ok(Event::Event { attachments, .. }) = restored.whole(&whole) else { panic!("not an event") };
+    let packet = restored.receive_attachment(Bytes::from_static(b"y")).unwrap().unwrap();
+    let Ok(Event::Event { attachments, .. }) = restored.interpret_binary(&packet) else {
+        panic!("not an event")
+    };
     assert_eq!(attachments, [&b"x"[..], &b"y"[..]]);
 
-    let mut forged = half.save(now);
-    forged.half.as_mut().unwrap().missing = 0;
+    let mut forged = partial.save(now);
+    forged.partial.as_mut().unwrap().missing = 0;
     assert!(Connection::<()>::restore(later, forged).is_none());
 }

@@ -8,13 +8,13 @@ use clap::{Arg, ArgAction, CommandFactory, Parser};
 use super::parse;
 use super::settings::Settings;
 
-/// Variables of other conventions that are honoured where ours is absent: the setting's name, the variable.
-const FOREIGN_VARIABLES: [(&str, &str); 2] = [("port", "PORT"), ("path", "PEERSERVER_PATH")];
+/// Variables without our prefix that are read where ours is absent: the setting's name, the variable.
+const UNPREFIXED_VARIABLES: [(&str, &str); 2] = [("port", "PORT"), ("path", "PEERSERVER_PATH")];
 
 /// The variable that names the configuration file.
 pub(super) const CONFIG_VARIABLE: &str = "SIGNALBOX_CONFIG";
 
-/// What can stand on the command line: the settings, and what is to be done with them.
+/// The command line: the settings, and the flags that say what to do with them.
 #[derive(Debug, Parser)]
 #[command(name = "signalbox-gateway", version)]
 pub(super) struct CommandLine {
@@ -97,8 +97,8 @@ pub(super) fn own_variable(arg: &Arg) -> String {
 
 /// The variables that set the argument; the first that is set counts.
 pub(super) fn variables(arg: &Arg) -> Vec<String> {
-    let foreign = FOREIGN_VARIABLES.iter().filter(|(name, _)| *name == long_name(arg));
-    std::iter::once(own_variable(arg)).chain(foreign.map(|(_, variable)| (*variable).to_owned())).collect()
+    let unprefixed = UNPREFIXED_VARIABLES.iter().filter(|(name, _)| *name == long_name(arg));
+    std::iter::once(own_variable(arg)).chain(unprefixed.map(|(_, variable)| (*variable).to_owned())).collect()
 }
 
 /// Whether the setting may be given several times.

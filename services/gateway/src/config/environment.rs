@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use super::command::{CONFIG_VARIABLE, is_list, own_variable, settings, variables};
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, SettingSource};
 use super::suggest::suggest;
 
 const PREFIX: &str = "SIGNALBOX_";
@@ -17,7 +17,7 @@ pub(super) struct EnvironmentLayer {
 }
 
 impl EnvironmentLayer {
-    /// Takes over what can be read; a variable whose *name* is not UTF-8 is none of ours.
+    /// Ignores variables that are empty, made by Kubernetes, or whose *name* is not UTF-8, so that it cannot be ours.
     pub(super) fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let variables = environment
             .into_iter()
@@ -28,19 +28,19 @@ impl EnvironmentLayer {
     }
 
     /// The values of the setting, and the variable that gives them. Lists are separated by commas.
-    pub(super) fn get(&self, arg: &Arg) -> Result<Option<(Vec<String>, Origin)>, ConfigError> {
+    pub(super) fn get(&self, arg: &Arg) -> Result<Option<(Vec<String>, SettingSource)>, ConfigError> {
         for name in variables(arg) {
             let Some(value) = self.variables.get(&name) else { continue };
-            let origin = Origin::Env(name);
+            let source = SettingSource::Env(name);
             let Some(text) = value.to_str() else {
-                return Err(origin.error(arg, "the value is not UTF-8 text"));
+                return Err(source.error(arg, "the value is not UTF-8 text"));
             };
             let values = if is_list(arg) {
                 text.split(',').map(|item| item.trim().to_owned()).collect()
             } else {
                 vec![text.to_owned()]
             };
-            return Ok(Some((values, origin)));
+            return Ok(Some((values, source)));
         }
         Ok(None)
     }

@@ -29,7 +29,7 @@ impl ConfigError {
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SettingSource {
     /// Nobody set it.
     Default,
     /// The command line.
@@ -40,7 +40,7 @@ pub(super) enum Origin {
     File(PathBuf),
 }
 
-impl Origin {
+impl SettingSource {
     /// How an error calls the place where the value of this setting stood.
     pub(super) fn place(&self, name: &str) -> String {
         match self {
@@ -105,8 +105,8 @@ pub(super) fn quote(text: &str) -> String {
     }
 }
 
-/// Turns clap's error, which spans several lines, into ours. The value that clap refused came from `origin`.
-pub(super) fn from_clap(error: &clap::Error, command: &Command, origin: &Origin) -> ConfigError {
+/// Turns clap's error, which spans several lines, into ours. The value that clap refused came from `source`.
+pub(super) fn from_clap(error: &clap::Error, command: &Command, source: &SettingSource) -> ConfigError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
@@ -117,16 +117,16 @@ pub(super) fn from_clap(error: &clap::Error, command: &Command, origin: &Origin)
     let arg = flag.strip_prefix("--").and_then(|name| find(command, name));
     match (error.kind(), arg) {
         (ErrorKind::ValueValidation, Some(arg)) => {
-            let source = std::error::Error::source(error).map(ToString::to_string);
-            let problem = source.unwrap_or_else(|| "is not understood".to_owned());
-            origin.error(arg, problem)
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            let problem = reason.unwrap_or_else(|| "is not understood".to_owned());
+            source.error(arg, problem)
         }
-        (ErrorKind::InvalidValue, Some(arg)) => origin.error(arg, "a value is missing"),
+        (ErrorKind::InvalidValue, Some(arg)) => source.error(arg, "a value is missing"),
         (ErrorKind::ArgumentConflict, Some(arg)) => {
-            ConfigError::new(origin.place(long_name(arg)), "given more than once", "give it once")
+            ConfigError::new(source.place(long_name(arg)), "given more than once", "give it once")
         }
         (ErrorKind::TooManyValues, Some(arg)) => {
-            ConfigError::new(origin.place(long_name(arg)), "takes no value", "leave it out")
+            ConfigError::new(source.place(long_name(arg)), "takes no value", "leave it out")
         }
         (ErrorKind::UnknownArgument, _) if shown.starts_with('-') => unknown_flag(flag, command),
         (ErrorKind::UnknownArgument, _) => {

@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 use toml::{Table, Value};
 
 use super::command::{is_list, is_number, is_secret, is_switch, long_name, settings};
-use super::error::{ConfigError, Origin, quote};
+use super::error::{ConfigError, SettingSource, quote};
 use super::suggest::suggest;
 
 /// The settings that a file gives, as text; lists have several values.
@@ -25,15 +25,15 @@ impl FileLayer {
             ConfigError::new(named_at, problem, "name a readable TOML file")
         })?;
         let table: Table = text.parse().map_err(|error| syntax_error(path, &text, &error))?;
-        let origin = Origin::File(path.to_owned());
+        let source = SettingSource::File(path.to_owned());
         let mut values = BTreeMap::new();
         for (key, value) in &table {
             let Some(arg) = settings(command).find(|arg| same_name(long_name(arg), key)) else {
                 return Err(unknown_key(path, key, command));
             };
-            let texts = texts_of(value, arg).map_err(|problem| origin.error(arg, problem))?;
+            let texts = texts_of(value, arg).map_err(|problem| source.error(arg, problem))?;
             if values.insert(long_name(arg).to_owned(), texts).is_some() {
-                let place = origin.place(long_name(arg));
+                let place = source.place(long_name(arg));
                 return Err(ConfigError::new(place, "given in two spellings", "give it once"));
             }
         }
@@ -41,9 +41,9 @@ impl FileLayer {
     }
 
     /// The values of the setting, and where they stood.
-    pub(super) fn get(&self, arg: &Arg) -> Option<(Vec<String>, Origin)> {
+    pub(super) fn get(&self, arg: &Arg) -> Option<(Vec<String>, SettingSource)> {
         let values = self.values.get(long_name(arg))?;
-        Some((values.clone(), Origin::File(self.path.clone())))
+        Some((values.clone(), SettingSource::File(self.path.clone())))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Lays the sources over each other: flag, environment variable, file, default.
 //!
-//! What the environment and the file give is turned into flags and parsed together with the real ones, so that every
-//! value goes through the same parser. Each is parsed alone first: an error must name the place the value came from.
+//! The values of the environment and of the file are turned into flags and parsed together with the real ones, so that every
+//! value goes through the same parser. Each is parsed separately first: an error must name the source of the value.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
 use super::command::{self, CommandLine, long_name, settings};
 use super::environment::EnvironmentLayer;
-use super::error::{ConfigError, Origin, from_clap};
+use super::error::{ConfigError, SettingSource, from_clap};
 use super::file::FileLayer;
 use super::settings::Settings;
 use super::validate::validate;
@@ -21,12 +21,12 @@ use super::{Loaded, print, reference};
 
 /// Where each setting came from; one that is missing has its default.
 #[derive(Debug, Default)]
-pub(super) struct Origins(HashMap<String, Origin>);
+pub(super) struct SettingSources(HashMap<String, SettingSource>);
 
-impl Origins {
+impl SettingSources {
     /// Where the setting of this name came from.
-    pub(super) fn of(&self, name: &str) -> &Origin {
-        self.0.get(name).unwrap_or(&Origin::Default)
+    pub(super) fn of(&self, name: &str) -> &SettingSource {
+        self.0.get(name).unwrap_or(&SettingSource::Default)
     }
 }
 
@@ -46,23 +46,23 @@ pub(super) fn load(
 
     let environment = EnvironmentLayer::new(environment);
     let file = read_file(&given, &environment, &command)?;
-    let mut origins = Origins::default();
+    let mut sources = SettingSources::default();
     let mut merged = vec![program_name(&arguments)];
     for arg in settings(&command) {
         let name = long_name(arg);
         if given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine) {
-            origins.0.insert(name.to_owned(), Origin::Flag);
+            sources.0.insert(name.to_owned(), SettingSource::Flag);
             continue;
         }
         let lower = match environment.get(arg)? {
             Some(found) => Some(found),
             None => file.get(arg),
         };
-        let Some((values, origin)) = lower else { continue };
+        let Some((values, source)) = lower else { continue };
         let flags = as_flags(arg, &values);
-        check_alone(&command, &flags, &origin)?;
+        check_separately(&command, &flags, &source)?;
         merged.extend(flags);
-        origins.0.insert(name.to_owned(), origin);
+        sources.0.insert(name.to_owned(), source);
     }
     // The real flags stand last: after a `--` among them nothing would be a flag.
     merged.extend(arguments.into_iter().skip(1));
@@ -71,11 +71,11 @@ pub(super) fn load(
         .clone()
         .try_get_matches_from(merged)
         .and_then(|matches| CommandLine::from_arg_matches(&matches))
-        .map_err(|error| from_clap(&error, &command, &Origin::Flag))?;
+        .map_err(|error| from_clap(&error, &command, &SettingSource::Flag))?;
     let mut settings = parsed.settings;
-    validate(&mut settings, &origins, &command)?;
+    validate(&mut settings, &sources, &command)?;
     if parsed.print_config {
-        return Ok(Loaded::Print(print::effective(&settings, &origins, &command)));
+        return Ok(Loaded::Print(print::effective(&settings, &sources, &command)));
     }
     Ok(Loaded::Run { settings: Box::new(settings), warnings: environment.warnings(&command) })
 }
@@ -94,7 +94,7 @@ fn help_or_error(
             Ok(Loaded::Print(help.to_string()))
         }
         ErrorKind::DisplayVersion => Ok(Loaded::Print(error.to_string())),
-        _ => Err(from_clap(error, command, &Origin::Flag)),
+        _ => Err(from_clap(error, command, &SettingSource::Flag)),
     }
 }
 
@@ -118,11 +118,15 @@ fn as_flags(arg: &Arg, values: &[String]) -> Vec<OsString> {
     values.iter().map(|value| format!("--{}={value}", long_name(arg)).into()).collect()
 }
 
-fn check_alone(command: &Command, flags: &[OsString], origin: &Origin) -> Result<(), ConfigError> {
-    let alone = std::iter::once(OsString::from("signalbox-gateway")).chain(flags.iter().cloned());
-    match command.clone().try_get_matches_from(alone) {
+fn check_separately(
+    command: &Command,
+    flags: &[OsString],
+    source: &SettingSource,
+) -> Result<(), ConfigError> {
+    let arguments = std::iter::once(OsString::from("signalbox-gateway")).chain(flags.iter().cloned());
+    match command.clone().try_get_matches_from(arguments) {
         Ok(_) => Ok(()),
-        Err(error) => Err(from_clap(&error, command, origin)),
+        Err(error) => Err(from_clap(&error, command, source)),
     }
 }
 

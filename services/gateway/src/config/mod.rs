@@ -5,13 +5,12 @@
 //! - [`settings`]: the struct itself, with defaults, units and documentation. Start here.
 //! - `command`: the command line that follows from it, and the names in the environment and the file.
 //! - `environment`, `file`: the two other sources.
-//! - `layers`: which source wins, and everything into one parser.
-//! - `parse`, [`cidr`]: what each kind of value looks like.
-//! - `validate`: what the values must be for each other.
-//! - `error`, `suggest`: the one line that says what is wrong, and what was probably meant.
+//! - `layers`: which source wins, and all values through one parser.
+//! - `parse`: one parser for each kind of value.
+//! - `validate`: the checks that concern several settings.
+//! - `error`, `suggest`: errors of one line, with the remedy and the name that was probably meant.
 //! - `print`, `reference`: `--print-config`, and the page `docs/configuration.md`.
 
-pub mod cidr;
 mod command;
 mod environment;
 mod error;
@@ -26,20 +25,19 @@ mod suggest;
 mod tests;
 mod validate;
 
-pub use cidr::Cidr;
 pub use error::ConfigError;
 pub use settings::{LogFormat, OrOff, Settings, Transport};
 
-/// What the command line asks for.
+/// What the program is to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Loaded {
     /// Start with these settings.
     Run {
         /// Checked and normalised.
         settings: Box<Settings>,
-        /// What looks like a mistake but may not be one; worth a line in the log each.
+        /// Possible mistakes that are no errors; each is worth one line in the log.
         warnings: Vec<String>,
     },
-    /// Write this to stdout and exit with code 0: the help, the version, the effective configuration.
+    /// Write this to stdout and exit with code 0: the help, the version, or the effective configuration.
     Print(String),
 }

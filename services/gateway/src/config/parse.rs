@@ -6,9 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::cidr::Cidr;
 use super::error::quote;
 use super::settings::{LogFormat, OrOff, Transport};
 
@@ -198,8 +198,27 @@ fn without_default_port<'a>(scheme: &str, origin: &'a str) -> &'a str {
     origin.strip_suffix(default_port).unwrap_or(origin)
 }
 
-pub(super) fn cidr(text: &str) -> Parsed<Cidr> {
-    text.trim().parse().map_err(|problem| format!("{} {problem}", quote(text)))
+/// An address range, as in `10.0.0.0/8`; an address alone is the range of itself. `ipnet` reads the range, but has one message for
+/// every mistake, and accepts bits beyond the prefix, where one of the two is a slip.
+pub(super) fn cidr(text: &str) -> Parsed<IpNet> {
+    let (address, prefix) = match text.trim().split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text.trim(), None),
+    };
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return Err(format!("{} is not an address range (address/prefix)", quote(text)));
+    };
+    let Some(prefix) = prefix else { return Ok(address.to_canonical().into()) };
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let range = prefix.parse().ok().and_then(|prefix| IpNet::new(address, prefix).ok());
+    let Some(range) = range else {
+        return Err(format!("{} has a prefix that is not between 0 and {bits}", quote(text)));
+    };
+    if range.trunc() != range {
+        let range = range.trunc();
+        return Err(format!("{} has address bits set beyond its prefix; the range is {range}", quote(text)));
+    }
+    Ok(range)
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Transport> {
@@ -316,6 +335,29 @@ mod tests {
         }
         for text in ["", "1.2.3", "256.1.1.1", "a b", "http://x", "a..b", "x:80"] {
             assert!(host(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_cidr_or_one_address() {
+        for (text, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            (" ::/0 ", "::/0"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("::1", "::1/128"),
+            ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ] {
+            assert_eq!(cidr(text).unwrap().to_string(), expected, "{text:?}");
+        }
+        for (text, problem) in [
+            ("10.0.0/8", "is not an address range (address/prefix)"),
+            ("", "is not an address range (address/prefix)"),
+            ("10.0.0.0/33", "has a prefix that is not between 0 and 32"),
+            ("10.0.0.0/", "has a prefix that is not between 0 and 32"),
+            ("::/129", "has a prefix that is not between 0 and 128"),
+            ("10.0.0.1/8", "has address bits set beyond its prefix; the range is 10.0.0.0/8"),
+        ] {
+            assert_eq!(cidr(text).unwrap_err(), format!("{text:?} {problem}"));
         }
     }
 

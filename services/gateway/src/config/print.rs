@@ -6,21 +6,21 @@ use clap::Command;
 use toml::{Table, Value};
 
 use super::command::{is_secret, long_name, settings};
-use super::error::Origin;
-use super::layers::Origins;
+use super::error::SettingSource;
+use super::layers::SettingSources;
 use super::settings::Settings;
 
 /// Shown instead of a secret.
 const HIDDEN: &str = "***";
 
 /// The settings in groups, each with where its value came from.
-pub(super) fn effective(values: &Settings, origins: &Origins, command: &Command) -> String {
+pub(super) fn effective(values: &Settings, sources: &SettingSources, command: &Command) -> String {
     // Serialising numbers, strings, booleans and lists of them into a table cannot fail.
     let table = Table::try_from(values).unwrap_or_default();
-    render(&table, origins, command)
+    render(&table, sources, command)
 }
 
-fn render(table: &Table, origins: &Origins, command: &Command) -> String {
+fn render(table: &Table, sources: &SettingSources, command: &Command) -> String {
     let mut page = String::from("# The effective configuration of signalbox-gateway.\n");
     let mut group = None;
     for arg in settings(command) {
@@ -30,15 +30,15 @@ fn render(table: &Table, origins: &Origins, command: &Command) -> String {
             let _ = write!(page, "\n# {}\n", group.unwrap_or_default());
         }
         let name = long_name(arg);
-        let origin = match origins.of(name) {
-            Origin::Default => "default".to_owned(),
-            Origin::Flag => format!("--{name}"),
-            Origin::Env(variable) => variable.clone(),
-            Origin::File(file) => file.display().to_string().escape_debug().to_string(),
+        let source = match sources.of(name) {
+            SettingSource::Default => "default".to_owned(),
+            SettingSource::Flag => format!("--{name}"),
+            SettingSource::Env(variable) => variable.clone(),
+            SettingSource::File(file) => file.display().to_string().escape_debug().to_string(),
         };
         let _ = match table.get(arg.get_id().as_str()) {
-            Some(_) if is_secret(arg) => writeln!(page, "# {name} = \"{HIDDEN}\"  # {origin}"),
-            Some(value) => writeln!(page, "{name} = {}  # {origin}", inline(value)),
+            Some(_) if is_secret(arg) => writeln!(page, "# {name} = \"{HIDDEN}\"  # {source}"),
+            Some(value) => writeln!(page, "{name} = {}  # {source}", inline(value)),
             None => writeln!(page, "# {name} is not set"),
         };
     }
@@ -62,7 +62,7 @@ mod tests {
         let mut table = Table::new();
         table.insert("token".to_owned(), Value::String("swordfish".to_owned()));
         table.insert("port".to_owned(), Value::Integer(9000));
-        let page = render(&table, &Origins::default(), &command);
+        let page = render(&table, &SettingSources::default(), &command);
         assert!(!page.contains("swordfish"), "{page}");
         assert!(page.contains("token = \"***\""), "{page}");
         assert!(page.contains("port = 9000"), "{page}");

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
-use super::cidr::Cidr;
 use super::parse;
 
 /// A setting that can be switched off; `None` is off.
@@ -18,7 +18,7 @@ pub type OrOff<T> = Option<T>;
 /// Everything that can be configured, checked and normalised.
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
 pub struct Settings {
-    /// Where clients arrive.
+    /// The public listener.
     #[command(flatten)]
     #[serde(flatten)]
     pub listener: ListenerSettings,
@@ -30,19 +30,19 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub socketio: SocketIoSettings,
-    /// The nodes it is one of.
+    /// The cluster that the node belongs to.
     #[command(flatten)]
     #[serde(flatten)]
     pub cluster: ClusterSettings,
-    /// Where operators look.
+    /// The management and metrics listeners.
     #[command(flatten)]
     #[serde(flatten)]
     pub management: ManagementSettings,
-    /// This process: its name, threads, memory and end.
+    /// This process: its name, threads, memory and shutdown.
     #[command(flatten)]
     #[serde(flatten)]
     pub node: NodeSettings,
-    /// What it writes to stdout.
+    /// Logs.
     #[command(flatten)]
     #[serde(flatten)]
     pub logging: LoggingSettings,
@@ -73,20 +73,20 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
     pub cors: Vec<String>,
 
-    /// Origins whose pages may open sessions of either protocol; repeatable. Without it all may. Clients that send no
-    /// Origin header, as programs outside a browser do, always may.
+    /// Origin whose pages may open sessions of either protocol; repeatable. Without it every origin may. Clients that send
+    /// no Origin header, such as programs outside a browser, always may.
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
     pub origins: Vec<String>,
 
-    /// Whether a proxy stands in front: then the client's address is taken from X-Forwarded-For.
+    /// Take the client's address from X-Forwarded-For, because the gateway runs behind a proxy.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
     pub proxied: bool,
 
-    /// Address ranges of the proxies whose X-Forwarded-For counts, where --proxied is set; repeatable. Without it
-    /// every peer's does.
+    /// Address range of the proxies whose X-Forwarded-For is trusted, with --proxied; repeatable. Without it the header is
+    /// trusted from every address.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
-    pub trusted_proxies: Vec<Cidr>,
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Directory with the browser bundles of socket.io-client and peerjs. Without it their addresses redirect to a
     /// public CDN.
@@ -105,7 +105,7 @@ impl ListenerSettings {
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "PeerServer")]
 pub struct PeerServerSettings {
-    /// Path the PeerServer protocol is mounted at. The variable PEERSERVER_PATH works too.
+    /// Path of the PeerServer protocol. The variable PEERSERVER_PATH works too.
     #[arg(long, value_name = "PATH", default_value = "/", value_parser = parse::path)]
     pub path: String,
 
@@ -113,7 +113,7 @@ pub struct PeerServerSettings {
     #[arg(long, short, value_name = "KEY", default_value = "peerjs", value_parser = parse::realm_key)]
     pub key: Vec<String>,
 
-    /// How long messages wait for an absent peer before the sender gets EXPIRE, in milliseconds.
+    /// How long messages are queued for an absent peer before the sender gets EXPIRE, in milliseconds.
     #[arg(long = "expire_timeout", short = 't', value_name = "MS", default_value = "5000")]
     #[arg(value_parser = parse::millis(1..=parse::DAY))]
     #[serde(serialize_with = "as_millis")]
@@ -125,12 +125,12 @@ pub struct PeerServerSettings {
     #[serde(serialize_with = "as_millis")]
     pub alive_timeout: Duration,
 
-    /// Most peers registered at the same time, in the whole cluster. Without it 5000, or with --redis-url any number.
+    /// Maximum number of peers registered at the same time in the whole cluster. Without it 5000, or with --redis-url any number.
     #[arg(long = "concurrent_limit", short = 'c', value_name = "COUNT")]
     #[arg(value_parser = parse::count(1..=u32::MAX as usize))]
     pub concurrent_limit: Option<usize>,
 
-    /// Whether GET {path}/{key}/peers lists the registered ids; when off it answers 401.
+    /// List the registered ids at GET {path}/{key}/peers; when off it answers 401.
     #[arg(long = "allow_discovery", value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
     pub allow_discovery: bool,
@@ -154,7 +154,7 @@ pub struct SocketIoSettings {
     #[arg(long, value_name = "PATH", default_value = "/socket.io/", value_parser = parse::path)]
     pub socketio_path: String,
 
-    /// Whether the Socket.IO path is served without its trailing slash too.
+    /// Serve the Socket.IO path without its trailing slash too.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
     pub no_trailing_slash: bool,
@@ -169,7 +169,7 @@ pub struct SocketIoSettings {
     #[serde(serialize_with = "as_millis")]
     pub ping_interval: Duration,
 
-    /// How long a client may take to answer a ping before it counts as gone, in milliseconds.
+    /// How long a client may take to answer a ping before it is disconnected, in milliseconds.
     #[arg(long, value_name = "MS", default_value = "20000", value_parser = parse::millis(1..=parse::DAY))]
     #[serde(serialize_with = "as_millis")]
     pub ping_timeout: Duration,
@@ -218,7 +218,7 @@ pub struct ManagementSettings {
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "Node")]
 pub struct NodeSettings {
-    /// Name of this node in logs and in its cluster, 1 to 64 of A-Z a-z 0-9 . _ -. Without it one is made at every start.
+    /// Name of this node in logs and in its cluster, 1 to 64 of A-Z a-z 0-9 . _ -. Without it a new one is generated at every start.
     #[arg(long, value_name = "ID", value_parser = parse::node_id)]
     pub node_id: Option<String>,
 
@@ -226,35 +226,37 @@ pub struct NodeSettings {
     #[arg(long, value_name = "COUNT", default_value = "cores", value_parser = parse::workers)]
     pub workers: usize,
 
-    /// Bytes that may wait for one slow reader before it is disconnected. Without it four times --max-payload.
+    /// Maximum bytes buffered for one client before it is disconnected as too slow. Without it four times --max-payload.
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes(1..=4 * parse::GIB))]
     pub outbox_limit: Option<usize>,
 
-    /// Bytes that may wait for all slow readers of the node together; beyond it the fullest is disconnected first.
+    /// Maximum bytes buffered for all clients of the node together; beyond it the client with the fullest buffer is
+    /// disconnected first.
     #[arg(long, value_name = "BYTES", default_value = "268435456")]
     #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
     pub memory_budget: usize,
 
-    /// How long a stopping node gives its clients before it cuts what is left, in milliseconds. Without it 5000, or with
-    /// --redis-url 60000: then its clients are closed one after the other, and find another node.
+    /// How long a stopping node waits for its clients to disconnect before it closes the remaining connections, in
+    /// milliseconds. Without it 5000, or with --redis-url 60000: then it disconnects its clients one after the other, and
+    /// they connect to another node.
     #[arg(long, value_name = "MS", value_parser = parse::millis(0..=parse::DAY))]
     #[serde(serialize_with = "maybe_millis")]
     pub drain_timeout: Option<Duration>,
 
-    /// How long a stopping node still takes new clients while load balancers notice that it is not ready any more, in
-    /// milliseconds; with --redis-url only.
+    /// How long a stopping node still accepts new clients after it stopped being ready, so that load balancers can notice,
+    /// in milliseconds; with --redis-url only.
     #[arg(long, value_name = "MS", default_value = "5000", value_parser = parse::millis(0..=parse::DAY))]
     #[serde(serialize_with = "as_millis")]
     pub drain_delay: Duration,
 }
 
-/// The cluster this node is part of, when --redis-url is given.
+/// The cluster that this node belongs to, when --redis-url is given.
 #[derive(Clone, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "Cluster")]
 pub struct ClusterSettings {
-    /// Redis that the nodes of a cluster share: redis://[user:password@]host[:port][/db], or with Sentinel
+    /// URL of the Redis that the nodes of a cluster share: redis://[user:password@]host[:port][/db], or with Sentinel
     /// redis+sentinel://[user:password@]host:port,host:port/NAME[/db], or of a Redis Cluster
-    /// redis+cluster://[user:password@]host:port,host:port; rediss for TLS. Without it the node is a cluster of its own.
+    /// redis+cluster://[user:password@]host:port,host:port; rediss for TLS. Without it the node runs alone.
     #[arg(long, value_name = "URL", hide_env_values = true, value_parser = parse::redis_url)]
     #[allow(
         rustdoc::broken_intra_doc_links,
@@ -262,17 +264,17 @@ pub struct ClusterSettings {
     )]
     pub redis_url: Option<String>,
 
-    /// What the names of all keys and channels in Redis begin with; nodes with the same one are a cluster.
+    /// Prefix of all keys and channels in Redis; nodes with the same prefix form a cluster.
     #[arg(long, value_name = "PREFIX", default_value = "signalbox", value_parser = parse::redis_prefix)]
     pub redis_prefix: String,
 
-    /// Address at which other nodes of the cluster reach this one; it listens there. Without it any free port of the address
+    /// Address on which this node listens for the other nodes of the cluster. Without it any free port of the local address
     /// that reaches Redis.
     #[arg(long, value_name = "ADDRESS", value_parser = parse::socket_address)]
     pub cluster_addr: Option<SocketAddr>,
 
-    /// What nodes prove to each other that they belong to the cluster, 16 bytes or more. Without it one is made once and
-    /// shared through Redis.
+    /// Secret with which the nodes of the cluster authenticate each other, 16 bytes or more. Without it one is generated once
+    /// and shared through Redis.
     #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = parse::cluster_secret)]
     pub cluster_secret: Option<String>,
 }
@@ -284,7 +286,7 @@ impl NodeSettings {
     }
 }
 
-/// Without the secrets: settings end up in logs.
+/// Leaves the secrets out: settings end up in logs.
 impl fmt::Debug for ClusterSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusterSettings")

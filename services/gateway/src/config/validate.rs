@@ -1,4 +1,4 @@
-//! What no single value shows: settings that need, exclude or bound each other, and files that must be readable.
+//! Checks beyond a single value: settings that need, exclude or bound each other, and files that must be readable.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,26 +7,27 @@ use std::time::Duration;
 use clap::Command;
 
 use super::command::find;
-use super::error::{ConfigError, Origin, quote};
+use super::error::{ConfigError, SettingSource, quote};
 use super::file::reason;
-use super::layers::Origins;
+use super::layers::SettingSources;
 use super::settings::Settings;
 
-/// Most peers of a node on its own, as in the reference.
-const DEFAULT_LIMIT: usize = 5000;
-/// How long a node of a cluster drains, and how long one on its own waits for its clients.
-const SHARED_DRAIN: Duration = Duration::from_secs(60);
-const LONE_DRAIN: Duration = Duration::from_secs(5);
+/// Default of `--concurrent_limit` without Redis, as in the reference.
+const DEFAULT_CONCURRENT_LIMIT: usize = 5000;
+/// Default of `--drain-timeout` with Redis.
+const CLUSTER_DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Default of `--drain-timeout` without Redis.
+const STANDALONE_DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The demo is served here, whatever else is configured.
 const DEMO_PATH: &str = "/demo";
 
 /// Checks the settings against each other and brings them into their final form.
 pub(super) fn validate(
     settings: &mut Settings,
-    origins: &Origins,
+    sources: &SettingSources,
     command: &Command,
 ) -> Result<(), ConfigError> {
-    let check = Check { origins, command };
+    let check = Check { sources, command };
     normalise(settings);
     check.tls(settings)?;
     check.vendor_dir(settings)?;
@@ -45,12 +46,12 @@ fn normalise(settings: &mut Settings) {
     remove_repeated(&mut settings.listener.cors);
     remove_repeated(&mut settings.listener.origins);
     remove_repeated(&mut settings.socketio.transports);
-    let is_shared = settings.cluster.redis_url.is_some();
-    if !is_shared {
-        settings.peerserver.concurrent_limit.get_or_insert(DEFAULT_LIMIT);
+    let has_redis = settings.cluster.redis_url.is_some();
+    if !has_redis {
+        settings.peerserver.concurrent_limit.get_or_insert(DEFAULT_CONCURRENT_LIMIT);
     }
-    let patience = if is_shared { SHARED_DRAIN } else { LONE_DRAIN };
-    settings.node.drain_timeout.get_or_insert(patience);
+    let drain_timeout = if has_redis { CLUSTER_DRAIN_TIMEOUT } else { STANDALONE_DRAIN_TIMEOUT };
+    settings.node.drain_timeout.get_or_insert(drain_timeout);
     settings.node.outbox_limit = Some(settings.node.outbox_limit(settings.socketio.max_payload));
 }
 
@@ -64,7 +65,7 @@ fn remove_repeated<T: PartialEq + Clone>(list: &mut Vec<T>) {
 }
 
 struct Check<'a> {
-    origins: &'a Origins,
+    sources: &'a SettingSources,
     command: &'a Command,
 }
 
@@ -82,14 +83,16 @@ impl Check<'_> {
     }
 
     fn missing_partner(&self, given: &str, missing: &str, example: &str) -> ConfigError {
-        let origin = self.origins.of(given);
-        let partner = Origin::Flag.place(missing);
-        let remedy = match origin {
+        let source = self.sources.of(given);
+        let partner = SettingSource::Flag.place(missing);
+        let remedy = match source {
             // The partner's variable differs in its name.
-            Origin::Env(_) => format!("set {partner} too, or SIGNALBOX_{}", missing.to_ascii_uppercase()),
-            _ => format!("set {} too", origin.assignment(missing, example)),
+            SettingSource::Env(_) => {
+                format!("set {partner} too, or SIGNALBOX_{}", missing.to_ascii_uppercase())
+            }
+            _ => format!("set {} too", source.assignment(missing, example)),
         };
-        ConfigError::new(origin.place(given), format!("needs {partner} too"), remedy)
+        ConfigError::new(source.place(given), format!("needs {partner} too"), remedy)
     }
 
     fn readable_file(&self, name: &str, path: &Path) -> Result<(), ConfigError> {
@@ -115,7 +118,7 @@ impl Check<'_> {
 
     fn unreadable(&self, name: &str, path: &Path, problem: &str, remedy: &str) -> ConfigError {
         let problem = format!("cannot read {}: {problem}", quote(&path.to_string_lossy()));
-        ConfigError::new(self.origins.of(name).place(name), problem, remedy)
+        ConfigError::new(self.sources.of(name).place(name), problem, remedy)
     }
 
     /// A list of trusted proxies that has no effect would give a false sense of safety.
@@ -123,12 +126,12 @@ impl Check<'_> {
         if settings.listener.proxied || settings.listener.trusted_proxies.is_empty() {
             return Ok(());
         }
-        let origin = self.origins.of("trusted-proxies");
-        let remedy = match origin {
-            Origin::Env(_) => "set SIGNALBOX_PROXIED=true too".to_owned(),
-            _ => format!("set {} too", origin.assignment("proxied", "true")),
+        let source = self.sources.of("trusted-proxies");
+        let remedy = match source {
+            SettingSource::Env(_) => "set SIGNALBOX_PROXIED=true too".to_owned(),
+            _ => format!("set {} too", source.assignment("proxied", "true")),
         };
-        let place = origin.place("trusted-proxies");
+        let place = source.place("trusted-proxies");
         Err(ConfigError::new(place, "has no effect without --proxied", remedy))
     }
 
@@ -147,7 +150,7 @@ impl Check<'_> {
             let Some(later) = later else { continue };
             if later.collides_with(earlier) {
                 let problem = format!("{} is --{} too", later.port, earlier.name);
-                let place = self.origins.of(later.name).place(later.name);
+                let place = self.sources.of(later.name).place(later.name);
                 return Err(ConfigError::new(place, problem, "give each listener a port of its own, or 0"));
             }
         }
@@ -158,10 +161,10 @@ impl Check<'_> {
         let socketio = settings.socketio.socketio_path.as_str();
         let peerserver = settings.peerserver.path.as_str();
         if socketio == "/" {
-            let origin = self.origins.of("socketio-path");
-            let remedy = format!("use e.g. {}", origin.assignment("socketio-path", "/socket.io/"));
+            let source = self.sources.of("socketio-path");
+            let remedy = format!("use e.g. {}", source.assignment("socketio-path", "/socket.io/"));
             let problem = "\"/\" would take every request of the other protocol";
-            return Err(ConfigError::new(origin.place("socketio-path"), problem, remedy));
+            return Err(ConfigError::new(source.place("socketio-path"), problem, remedy));
         }
         for (name, path) in [("socketio-path", socketio), ("path", peerserver)] {
             if is_under(path, DEMO_PATH) {
@@ -182,7 +185,7 @@ impl Check<'_> {
         let keys = settings.peerserver.key.iter().map(|key| format!("{mount}/{key}/"));
         // Of those that decide it, one that somebody set is the one to change.
         let names = ["key", "path", "socketio-path", "no-trailing-slash"];
-        let name = names.into_iter().find(|name| self.origins.of(name) != &Origin::Default);
+        let name = names.into_iter().find(|name| self.sources.of(name) != &SettingSource::Default);
         let name = name.unwrap_or("socketio-path");
         for path in keys.chain([format!("{mount}/peerjs")]) {
             if path.starts_with(socketio) {
@@ -211,20 +214,20 @@ impl Check<'_> {
         }
         // Of the two, the one that somebody set is the one to change.
         let names = ["memory-budget", "outbox-limit", "max-payload"];
-        let name = names.into_iter().find(|name| self.origins.of(name) != &Origin::Default);
+        let name = names.into_iter().find(|name| self.sources.of(name) != &SettingSource::Default);
         let name = name.unwrap_or("memory-budget");
         let budget = settings.node.memory_budget;
         let problem =
             format!("the memory budget ({budget} bytes) is less than one outbox ({outbox_limit} bytes)");
         let remedy = format!("set --memory-budget to {outbox_limit} or more, or lower --outbox-limit");
-        Err(ConfigError::new(self.origins.of(name).place(name), problem, remedy))
+        Err(ConfigError::new(self.sources.of(name).place(name), problem, remedy))
     }
 
     fn bad(&self, name: &str, problem: String) -> ConfigError {
-        let origin = self.origins.of(name);
+        let source = self.sources.of(name);
         match find(self.command, name) {
-            Some(arg) => origin.error(arg, problem),
-            None => ConfigError::new(origin.place(name), problem, "see --help"),
+            Some(arg) => source.error(arg, problem),
+            None => ConfigError::new(source.place(name), problem, "see --help"),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Demo {
     }
 }
 
-/// The page, told where the protocols are, and where its bundles come from.
+/// The page, with the paths of both protocols and the addresses of its bundles filled in.
 fn index(page: &str, settings: &Settings, bundles: &Bundles) -> String {
     let peer_path = format!("{}/", settings.peerserver.path.trim_end_matches('/'));
     let key = settings.peerserver.key.first().map_or("peerjs", String::as_str);

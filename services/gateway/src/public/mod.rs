@@ -6,17 +6,19 @@ mod demo;
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self, HeaderValue},
+    HttpMessage, HttpRequest, HttpResponse,
+    http::header::{self, CacheControl, CacheDirective, ETag, EntityTag, IfNoneMatch},
     web::{self, Bytes, ServiceConfig},
 };
 use anyhow::Result;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
 
 use crate::config::Settings;
 use bundles::Bundles;
 use demo::Demo;
 
-/// What is served beside the protocols.
+/// The files that are served beside the protocols.
 #[derive(Debug, Clone)]
 pub struct Site {
     bundles: Arc<Bundles>,
@@ -64,16 +66,13 @@ impl Site {
 struct File {
     body: Bytes,
     content_type: &'static str,
-    etag: HeaderValue,
+    etag: EntityTag,
 }
 
 impl File {
     fn new(name: &str, body: Bytes) -> Self {
-        // Changes with the content, and needs to be no stronger than that.
-        let hash = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let etag = format!("\"{hash:016x}\"");
+        let hash = Sha256::digest(&body);
+        let etag = EntityTag::new_strong(URL_SAFE_NO_PAD.encode(&hash[..12]));
         let content_type = match name.rsplit('.').next() {
             Some("html") => "text/html; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",
@@ -82,25 +81,23 @@ impl File {
             Some("svg") => "image/svg+xml",
             _ => "application/octet-stream",
         };
-        let etag = HeaderValue::from_str(&etag).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
         Self { body, content_type, etag }
     }
 
-    /// The file, or 304 where the browser has it.
+    /// Answers with the file, or with 304 if the browser has it.
     fn serve(&self, request: &HttpRequest) -> HttpResponse {
-        let known = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|known| known.to_str().ok());
-        // A proxy that compresses makes the tag a weak one (RFC 9110 §13.1.2).
-        let own = self.etag.to_str().unwrap_or_default();
-        let has_it = known
-            .flat_map(|known| known.split(','))
-            .map(|known| known.trim().trim_start_matches("W/"))
-            .any(|known| known == own || known == "*");
-        let mut response = if has_it { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        let is_cached = match request.get_header::<IfNoneMatch>() {
+            Some(IfNoneMatch::Any) => true,
+            // A proxy that compresses makes the tag a weak one (RFC 9110 §13.1.2).
+            Some(IfNoneMatch::Items(tags)) => tags.iter().any(|tag| tag.weak_eq(&self.etag)),
+            None => false,
+        };
+        let mut response = if is_cached { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response
-            .insert_header((header::CACHE_CONTROL, "public, max-age=0"))
-            .insert_header((header::ETAG, self.etag.clone()))
+            .insert_header(CacheControl(vec![CacheDirective::Public, CacheDirective::MaxAge(0)]))
+            .insert_header(ETag(self.etag.clone()))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-        if has_it {
+        if is_cached {
             return response.finish();
         }
         response.insert_header((header::CONTENT_TYPE, self.content_type)).body(self.body.clone())

@@ -180,6 +180,7 @@ impl Server {
 fn run_client(limit: Duration, mut command: Command, what: &str) {
     let mut child = command
         .env("GATEWAY_BIN", env!("CARGO_BIN_EXE_signalbox-gateway"))
+        .env("PREVIOUS_BIN", target().join("previous/signalbox-gateway"))
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error} (cargo xtask prepare)"));
     let Some(status) = ended(&mut child, limit) else {

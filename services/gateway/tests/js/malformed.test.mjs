@@ -9,6 +9,7 @@ import { after, before, describe, test } from "node:test";
 import { closeAll } from "./lib/cleanup.mjs";
 import { differs } from "./lib/differences.mjs";
 import { BINARY, CLOSE, closePayload, CONTINUATION, frame, PING, PONG, RawConnection, TEXT } from "./lib/frames.mjs";
+import { addressSpace } from "./lib/memory.mjs";
 import { Neighbours } from "./lib/neighbour.mjs";
 import { packets, PollingSession, split } from "./lib/polling.mjs";
 import { startTarget } from "./lib/target.mjs";
@@ -16,7 +17,12 @@ import { RawSocket } from "./lib/websocket.mjs";
 
 const target = await startTarget();
 let neighbours;
-before(async () => (neighbours = await Neighbours.start(target.url)));
+/** The server's address space before anybody sent anything wrong. */
+let unspoiled;
+before(async () => {
+  neighbours = await Neighbours.start(target.url);
+  unspoiled = await addressSpace(target.pid);
+});
 after(async () => {
   await closeAll();
   await target.stop();
@@ -364,6 +370,9 @@ describe("memory", () => {
       await Promise.all(connections.map((connection) => connection.closed));
     });
     assert.ok(grown < 16 * MEGABYTE, `grew by ${grown} bytes`);
+    // Nor did any of those before them, or what they reserved might be what these find free.
+    const reserved = (await addressSpace(target.pid)) - unspoiled;
+    assert.ok(reserved < 200e6, `${reserved} bytes were reserved`);
     await neighbours.noticeNothing();
   });
 

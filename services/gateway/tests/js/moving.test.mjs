@@ -61,7 +61,7 @@ async function suffer(fate, round) {
   const proxy = await TcpProxy.start(url, { delay: 5 });
   const room = `moving ${round} ${fate}`;
   const watchers = await Promise.all(nodes.map((node) => enter(node.url, room, { transports: ["websocket"] })));
-  const moved = () => metric(doomed, "signalbox_session_moves_total");
+  const moved = () => metric(doomed, "signalbox_session_transfers_total");
   const before = await moved();
   const crowd = Promise.all(Array.from({ length: CLIENTS }, () => enter(proxy.url, room, { reconnection: true, reconnectionDelay: 200, reconnectionDelayMax: 1000 })));
   // Somewhere between the first move and the last.

@@ -1,5 +1,5 @@
 // npm `peer` 1.0.2 and the gateway get the same HTTP and WebSocket exchanges (lib/peer-exchanges-*.mjs). Every difference between their
-// answers must stand on the list in docs/peerserver.md, and everything on the list must occur.
+// answers must be on the list in peer-differences.json, and everything on the list must occur.
 //
 // GATEWAY_URL: a gateway with default flags. GATEWAY_BIN: the binary, started here for the exchanges that need other flags.
 // COMPARE=peer plays peer against itself, which shows whether an exchange itself is to blame for a difference.
@@ -15,7 +15,7 @@ import { timerExchanges } from "./lib/peer-exchanges-timers.mjs";
 import { play } from "./lib/peer-play.mjs";
 import { startGateway, startPeer } from "./lib/peer-servers.mjs";
 
-const LIST = fileURLToPath(new URL("../../../../docs/peerserver.md", import.meta.url));
+const LIST = fileURLToPath(new URL("peer-differences.json", import.meta.url));
 const withItself = process.env.COMPARE === "peer";
 
 // The longest first.

@@ -2,7 +2,6 @@
 // Raw sockets, no peerjs. GATEWAY_URL: a gateway with default flags. GATEWAY_BIN: the binary, for the tests that need other flags.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import net from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -23,6 +22,7 @@ import {
   settled,
   withGateway,
 } from "./lib/peer-harness.mjs";
+import { addressSpace } from "./lib/memory.mjs";
 import { generator, malformedFrames, malformedTexts, randomBytes } from "./lib/peer-hostile.mjs";
 import { request } from "./lib/peer-http.mjs";
 import { frame, socketUrl } from "./lib/peer-socket.mjs";
@@ -325,7 +325,7 @@ behaviour("max-payload: the last byte that fits, and the first that does not", a
 behaviour("declared lengths cost no memory", async () => {
   await withGateway([], async (base, gateway) => {
     const declaring = await Promise.all(Array.from({ length: 200 }, () => connect(base, { id: newId("declaring") })));
-    const before = residentBytes(gateway.child.pid);
+    const before = await addressSpace(gateway.child.pid);
     for (const socket of declaring) {
       socket.sendRaw(frame({ declared: 1_000_000, payload: "{" }));
     }
@@ -334,8 +334,8 @@ behaviour("declared lengths cost no memory", async () => {
     assert.equal(await closes(huge), 1009);
     const other = await connect(base, { id: newId() });
     await settled(other, other);
-    const grown = residentBytes(gateway.child.pid) - before;
-    assert.ok(grown < 50e6, `200 MB declared: ${grown} bytes more`);
+    const reserved = (await addressSpace(gateway.child.pid)) - before;
+    assert.ok(reserved < 50e6, `200 MB declared: ${reserved} bytes reserved`);
     assert.ok(declaring.every((socket) => socket.isOpen), "they may still send them");
   });
 });
@@ -393,8 +393,3 @@ behaviour("after frames that make no sense the same socket goes on", async () =>
   await settled(socket, socket);
   assert.deepEqual(socket.messages.map((message) => message.type), ["OPEN", "CANDIDATE"]);
 });
-
-function residentBytes(pid) {
-  const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-  return Number(kilobytes) * 1_024;
-}

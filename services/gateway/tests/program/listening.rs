@@ -4,7 +4,8 @@ use std::{io::Read as _, time::Duration};
 
 use crate::harness::{
     Server,
-    http::{connect, get, send},
+    http::{connect, get, request, send},
+    websocket::WebSocket,
 };
 
 const HEALTH: [&str; 3] = ["/livez", "/readyz", "/metrics"];
@@ -72,5 +73,46 @@ fn health_may_be_asked_for_with_head() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{target}: {answer}");
+    }
+}
+
+#[test]
+fn both_protocols_are_served_over_ipv6() {
+    let server = Server::bare(&["--host", "::1", "--admin-host", "::1", "--metrics-port", "0"]);
+    for (base, path) in
+        [(server.management(), "/readyz"), (server.metrics(), "/metrics"), (server.public(), "/peerjs/id")]
+    {
+        assert!(base.starts_with("http://[::1]:"), "{base}");
+        assert_eq!(get(base, path).status, 200, "{base}{path}");
+    }
+
+    let handshake = get(server.public(), "/socket.io/?EIO=4&transport=polling");
+    let sid = handshake.body.split('"').nth(3).expect("a sid");
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    for packet in ["40", r#"420["join","room"]"#] {
+        assert_eq!(request(server.public(), "POST", &target, &[], packet).body, "ok");
+        assert_eq!(get(server.public(), &target).status, 200);
+    }
+    let mut speaker = WebSocket::socketio(server.public());
+    for (event, ack) in [(r#"420["join","room"]"#, "430["), (r#"421["message","room","hello"]"#, "431[")] {
+        speaker.send(event);
+        assert!(speaker.text().starts_with(ack), "{event}");
+    }
+    let heard = get(server.public(), &target).body;
+    assert!(heard.contains(r#"42["message","hello""#), "{heard}");
+
+    let mut one = WebSocket::peer(server.public(), "one");
+    let mut other = WebSocket::peer(server.public(), "other");
+    one.send(r#"{"type":"OFFER","dst":"other","payload":1}"#);
+    let offer = other.text();
+    assert!(offer.contains("OFFER") && offer.contains(r#""src":"one""#), "{offer}");
+}
+
+#[test]
+fn any_address_means_both_kinds() {
+    let server = Server::bare(&["--host", "::"]);
+    let port = server.public().rsplit(':').next().expect("a port");
+    for host in ["[::1]", "127.0.0.1"] {
+        assert_eq!(get(&format!("http://{host}:{port}"), "/peerjs/id").status, 200, "{host}");
     }
 }

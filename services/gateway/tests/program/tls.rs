@@ -1,6 +1,9 @@
 //! TLS, terminated by the program itself.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
@@ -52,6 +55,21 @@ fn real_clients_speak_both_protocols_over_tls() {
     let server = Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
     assert!(server.public().starts_with("https://"), "{}", server.public());
     server.run_js_with("tls.test.mjs", &[("CA_FILE", Path::new(&files.path("ca.pem")))]);
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_without_a_restart() {
+    let files = Files::make("tls-renewed");
+    let _next = Files::make("tls-renewed/next");
+    let mut server =
+        Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    server.run_js_with("tls-renewal.test.mjs", &[("TLS_DIR", &files.directory)]);
+    // What the test puts there in turn: a certificate without its key, and then its key.
+    server.signal("TERM");
+    assert_eq!(server.wait(Duration::from_secs(30)), Some(0));
+    let log = server.log();
+    let count = |text: &str| log.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((count("do not fit together"), count("the certificate was renewed")), (1, 1), "{log:#?}");
 }
 
 #[test]

@@ -72,9 +72,9 @@ export function upgrading(nodes) {
   test("without stickiness: clients that upgrade while they join and send lose nothing, and end where their WebSocket is", async () => {
     const url = await balance(nodes);
     const sum = async (name) => (await Promise.all(nodes.map((node) => metric(node, name)))).reduce((a, b) => a + b);
-    const before = await sum("signalbox_session_moves_total");
+    const before = await sum("signalbox_session_transfers_total");
     await upgradeWhileTalking(url, { anchorUrl: nodes[0].url });
-    assert.ok((await sum("signalbox_session_moves_total")) > before, "sessions have moved");
+    assert.ok((await sum("signalbox_session_transfers_total")) > before, "sessions have moved");
   });
 
   test("without stickiness: who has moved is a user until it goes, whatever it said just before", async () => {

@@ -11,11 +11,11 @@ const CLIENTS = Number(process.env.DRAIN_CLIENTS ?? 60);
 const ROOM = 10;
 const NODES = 3;
 const DRAIN_DELAY = 1_500;
-const DRAIN_TIMEOUT = Number(process.env.DRAIN_TIMEOUT ?? 5_000);
+const DRAIN_TIMEOUT = Number(process.env.DRAIN_TIMEOUT ?? 8_000);
 // How often each client says something.
 const EVERY = Number(process.env.DRAIN_EVERY ?? 1_000);
-// How many times the even pace there may be. A small crowd says little about a pace: only that not all go at once.
-const PACE = Number(process.env.DRAIN_PACE ?? Infinity);
+// How many times the even pace there may be. A small crowd says little about a pace; if all go at once it is four times the even one.
+const PACE = Number(process.env.DRAIN_PACE ?? 2.5);
 // What of the drain's time is for Socket.IO clients: see `drain.rs`.
 const SOCKETIO_MS = (DRAIN_TIMEOUT - 1_000) * 0.7;
 // The pace is looked at in windows of this length: a second of a small crowd is noise.
@@ -23,20 +23,20 @@ const WINDOW = Math.max(1_000, SOCKETIO_MS / 4);
 // How long a message may take on two busy cores.
 const TRAVEL = 2_000;
 
-export function drain(redis) {
+/** Nodes of one build (the present one, unless others are named) are replaced by nodes of another. `polls` tells who only polls. */
+export function replacing(redis, { from, to, polls = () => false } = {}) {
   test(`${CLIENTS} clients stay together while each node is drained and replaced`, async () => {
     // Those that will replace the first ones are in the balancer's list from the start.
     const places = [];
     while (places.length < 2 * NODES) places.push(await place());
-    const start = (at) => startAt(redis, at, DRAIN_TIMEOUT);
-    const nodes = await Promise.all(places.slice(0, NODES).map(start));
+    const nodes = await Promise.all(places.slice(0, NODES).map((at) => startAt(redis, at, DRAIN_TIMEOUT, from)));
     await Promise.all(nodes.map(ready));
     const balancer = await balanceReady(places);
     await until(async () => (await balancer.rotation()) === "0,1,2", "the balancer has seen which nodes there are");
 
     const crowd = [];
     while (crowd.length < CLIENTS) {
-      const portion = Array.from({ length: Math.min(50, CLIENTS - crowd.length) }, (_, n) => enter(balancer.url, crowd.length + n));
+      const portion = Array.from({ length: Math.min(50, CLIENTS - crowd.length) }, (_, n) => enter(balancer.url, crowd.length + n, polls(crowd.length + n)));
       crowd.push(...portion);
       await until(() => portion.every(({ joinedAt }) => joinedAt !== undefined), "they are in their rooms");
     }
@@ -54,7 +54,7 @@ export function drain(redis) {
       const moved = times(crowd, "lost").filter((at) => at >= began);
       console.log(`# node ${index}: drained in ${Math.round(took)} ms, ${moved.length} clients moved`);
       checkPace(crowd, began, moved.length);
-      const next = await start(places[NODES + index]);
+      const next = await startAt(redis, places[NODES + index], DRAIN_TIMEOUT, to);
       await ready(next);
       await until(async () => (await balancer.rotation()).split(",").includes(`${NODES + index}`), "the new node is in the rotation");
     }
@@ -74,6 +74,10 @@ export function drain(redis) {
     assert.deepEqual({ lost, doubled }, { lost: [], doubled: [] });
     for (const { socket } of crowd) socket.disconnect();
   });
+}
+
+export function drain(redis) {
+  replacing(redis);
 
   test("clients that only poll, and have nothing to say, stay while another node drains that their requests landed on", async () => {
     const places = [await place(), await place()];
@@ -104,12 +108,12 @@ export function drain(redis) {
 /** Two ports for a node. */
 const place = async () => ({ port: await freePort(), adminPort: await freePort() });
 
-const startAt = (redis, { port, adminPort }, timeout) =>
-  startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`]);
+const startAt = (redis, { port, adminPort }, timeout, binary) =>
+  startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`], binary);
 
 /** A client that joins its room whenever it is connected, and notes what it is told and when. */
-function enter(url, number) {
-  const socket = client(url, { reconnection: true });
+function enter(url, number, onlyPolls) {
+  const socket = client(url, { reconnection: true, ...(onlyPolls && { transports: ["polling"] }) });
   const one = {
     number,
     socket,

@@ -92,9 +92,9 @@ export async function ask(port, line) {
   return Buffer.concat(chunks).toString("latin1");
 }
 
-/** A node of the cluster. */
-export async function startNode(redis, flags = []) {
-  const node = await startGateway(["--redis-url", redis.url, "--workers", "2", ...flags]);
+/** A node of the cluster; of the present build, unless another is named. */
+export async function startNode(redis, flags = [], binary) {
+  const node = await startGateway(["--redis-url", redis.url, "--workers", "2", ...flags], binary);
   onEnd(() => node.stop());
   return node;
 }

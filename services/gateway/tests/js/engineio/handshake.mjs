@@ -45,6 +45,7 @@ describe("the handshake", () => {
     ["a cache buster and unknown parameters", `${HANDSHAKE}&t=P1x2y3&b64=1&other=%2F`],
     ["an empty sid", `${HANDSHAKE}&sid=`],
     ["the last of repeated parameters", "/socket.io/?EIO=3&EIO=4&transport=nothing&transport=polling"],
+    ["a percent-encoded parameter", "/socket.io/?EIO=4&transport=poll%69ng"],
     ["anything behind the path prefix", "/socket.io/anything/else?EIO=4&transport=polling"],
   ]) {
     test(`accepts ${name}`, async () => {
@@ -62,12 +63,6 @@ describe("the handshake", () => {
   ]) {
     test(`${name} is not found`, async () => assert.equal((await http("GET", path)).status, 404));
   }
-
-  test("a percent-encoded parameter", async () => {
-    const reply = await http("GET", "/socket.io/?EIO=4&transport=poll%69ng");
-    if (differs(target, "a percent-encoded parameter")) assertRefusal(reply, UNKNOWN_TRANSPORT);
-    else assert.equal(reply.status, 200);
-  });
 
   for (const [name, method, path, expected] of [
     ["no query", "GET", "/socket.io/", UNKNOWN_TRANSPORT],

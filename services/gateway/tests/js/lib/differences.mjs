@@ -42,11 +42,6 @@ export const DIFFERENCES = {
     ours: "answers with the same digits",
     reason: "the client could not match any other answer",
   },
-  "a percent-encoded parameter": {
-    reference: "decodes transport=poll%69ng",
-    ours: "answers that the transport is unknown; what is valid there needs no encoding",
-    reason: "no client encodes it, and one spelling is one thing less to get wrong",
-  },
   "a POST that is not UTF-8": {
     reference: "reads U+FFFD in place of the bytes that are none",
     ours: "ends the session",

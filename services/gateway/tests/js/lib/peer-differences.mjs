@@ -1,26 +1,24 @@
-// The written list of differences: every table of docs/peerserver.md whose heading is `id | where | peer 1.0.2 | Signalbox | why`.
-// `where` holds one or more code spans `exchange / field` (`*` stands for anything), each server's column begins with a code span that is
-// exactly what was recorded; `absent` stands for a field that is not there. Prose after it is free.
+// The list of differences between npm `peer` and the gateway, `peer-differences.json` beside the test.
+//
+// It is an array of groups `{area, why, rows}`: what the group is about, why Signalbox differs there, and what of the recorded
+// exchanges differs. A row is `{id, where, peer, signalbox, note?}`:
+//
+// - `where`: places `exchange / field`; `*` stands for anything.
+// - `peer`, `signalbox`: what each server's record holds there, `*` again for anything; `absent` for a field that is not there.
+// - `note`: a remark for readers.
 
 import { readFileSync } from "node:fs";
 
-const HEADING = ["id", "where", "peer 1.0.2", "signalbox", "why"];
 const ABSENT = "absent";
 
-/** The rows `{id, where, peer, signalbox, why}` of the list. Throws for a row that cannot be read. */
+/** The rows of the list, ready to be compared with. Throws for one that cannot be read. */
 export function readDifferences(path) {
-  const rows = [];
-  let inTable = false;
-  for (const line of readFileSync(path, "utf8").split("\n")) {
-    const cells = splitRow(line);
-    if (!cells) {
-      inTable = false;
-    } else if (cells.map((cell) => cell.toLowerCase()).join() === HEADING.join()) {
-      inTable = true;
-    } else if (inTable && !/^:?-+:?$/.test(cells[0])) {
-      rows.push(parseRow(cells, line));
+  const rows = JSON.parse(readFileSync(path, "utf8")).flatMap(({ area, why, rows: inGroup }) => {
+    if (!area || !why || !(inGroup?.length > 0)) {
+      throw new Error(`a group of the list of differences needs an area, a reason and rows: ${JSON.stringify({ area, why })}`);
     }
-  }
+    return inGroup.map(parseRow);
+  });
   const repeated = rows.find((row, index) => rows.findIndex((other) => other.id === row.id) !== index);
   if (repeated) {
     throw new Error(`the list of differences has two rows with the id ${repeated.id}`);
@@ -46,29 +44,20 @@ export function findPlaces(rows, { exchange, field, peer, signalbox }) {
 
 /** The difference as a row that can be pasted into the list. */
 export function asRow({ exchange, field, peer, signalbox }) {
-  const span = (text) => `\`${text.replaceAll("|", "\\|")}\``;
-  return `| ? | ${span(`${exchange} / ${field}`)} | ${span(peer)} | ${span(signalbox)} | ? |`;
+  return JSON.stringify({ id: "?", where: [`${exchange} / ${field}`], peer, signalbox });
 }
 
-function splitRow(line) {
-  const match = /^\|(.*)\|\s*$/.exec(line);
-  return match && match[1].split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
-}
-
-function parseRow(cells, line) {
-  const [id, where, peer, signalbox, why] = cells;
-  const spans = (cell) => [...(cell ?? "").matchAll(/`([^`]+)`/g)].map((match) => match[1]);
-  const value = (cell) => (/^`/.test(cell ?? "") ? spans(cell)[0] : undefined);
-  const places = spans(where).map(splitPlace);
-  if (cells.length !== 5 || !id || !why || places.length === 0 || places.includes(undefined) || !value(peer) || !value(signalbox)) {
-    throw new Error(`not a row of the list of differences: ${line}`);
+function parseRow(row) {
+  const { id, where, peer, signalbox } = row;
+  const places = (where ?? []).map(splitPlace);
+  if (!id || places.length === 0 || places.includes(undefined) || !peer || !signalbox) {
+    throw new Error(`not a row of the list of differences: ${JSON.stringify(row)}`);
   }
   return {
     id,
-    why,
     where: places.map(([exchange, field]) => ({ name: `${id}: ${exchange} / ${field}`, exchange: pattern(exchange), field: pattern(field) })),
-    peer: pattern(value(peer)),
-    signalbox: pattern(value(signalbox)),
+    peer: pattern(peer),
+    signalbox: pattern(signalbox),
   };
 }
 

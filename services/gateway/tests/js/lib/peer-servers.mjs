@@ -25,9 +25,8 @@ export function startPeer(flags = []) {
   });
 }
 
-/** Starts the gateway (`GATEWAY_BIN`) with these flags; resolves once it listens. */
-export function startGateway(flags = []) {
-  const binary = process.env.GATEWAY_BIN;
+/** Starts the gateway (`GATEWAY_BIN`, unless another is named) with these flags; resolves once it listens. */
+export function startGateway(flags = [], binary = process.env.GATEWAY_BIN) {
   if (!binary) {
     throw new Error("GATEWAY_BIN is not set: it names the signalbox-gateway binary that is started with other flags");
   }

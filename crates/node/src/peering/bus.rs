@@ -1,0 +1,136 @@
+//! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they tell this one.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use signalbox_cluster::{BusDelivery, Delivery, DeliverySink, NodeTag, Owner, ShardId};
+use signalbox_node_link::{Handler, Responder};
+use signalbox_telemetry::Metrics;
+
+use super::{Peering, SESSIONS};
+use crate::{
+    protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
+    routing::{SocketCommand, SocketOp},
+    shard::{
+        mailbox::ShardMessage, runtime::Mailboxes, tasks::TaskResult, transfer::message::TransferMessage,
+    },
+};
+
+/// Brings everything to the shards' mailboxes. The cluster has it before there is a node.
+pub(crate) struct ClusterEvents {
+    node: NodeTag,
+    mailboxes: Arc<Mailboxes>,
+    metrics: Metrics,
+    peering: OnceLock<Weak<Peering>>,
+}
+
+impl ClusterEvents {
+    pub(crate) fn new(node: NodeTag, mailboxes: Arc<Mailboxes>, metrics: Metrics) -> Self {
+        Self { node, mailboxes, metrics, peering: OnceLock::new() }
+    }
+
+    /// The node is there.
+    pub(crate) fn connect(&self, peering: &Arc<Peering>) {
+        let _ = self.peering.set(Arc::downgrade(peering));
+    }
+
+    fn peering(&self) -> Option<Arc<Peering>> {
+        self.peering.get()?.upgrade()
+    }
+}
+
+impl DeliverySink for ClusterEvents {
+    fn deliver(&self, shard: ShardId, delivery: Delivery) {
+        self.mailboxes.push(shard, ShardMessage::Cluster(delivery));
+    }
+
+    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
+        self.mailboxes.broadcast(shard, ShardMessage::Cluster(delivery))
+    }
+
+    fn is_congested(&self, shard: ShardId) -> bool {
+        self.mailboxes.is_full(shard)
+    }
+
+    fn deliver_broadcast(&self, delivery: BusDelivery) {
+        match BusMessage::decode(delivery.from.tag, &delivery.payload) {
+            Ok(BusMessage::Broadcast(broadcast)) => {
+                let deliver = |shard| {
+                    self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));
+                };
+                match delivery.route {
+                    Some(route) => route.shards().for_each(deliver),
+                    None => self.mailboxes.shards().for_each(deliver),
+                }
+            }
+            Ok(BusMessage::Marker(marker)) => {
+                if self.node == marker.source.node {
+                    let is_current = delivery.is_current;
+                    let message = TransferMessage::RoomMarker { marker, is_current };
+                    self.mailboxes.push(marker.source.shard, ShardMessage::Transfer(message));
+                }
+            }
+            Err(_) => self.metrics.bus_refused.inc(),
+        }
+    }
+
+    fn deliver_node_message(&self, _: Owner, payload: Bytes) {
+        if let Some(peering) = self.peering() {
+            peering.handle_node_message(&payload);
+        }
+    }
+}
+
+impl Handler for ClusterEvents {
+    fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder) {
+        let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
+        match protocol::decode::<LinkRequest<'_>>(&body) {
+            Ok(request) => peering.serve(from, &body, request, answer),
+            Err(error) => {
+                self.metrics.bus_refused.inc();
+                tracing::debug!(node = %from, %error, "unreadable request of another node");
+            }
+        }
+    }
+
+    fn node_lost(&self, from: NodeTag) {
+        for shard in self.mailboxes.shards() {
+            self.mailboxes.push(shard, ShardMessage::NodeLost(from));
+        }
+    }
+
+    fn notice(&self, _: NodeTag, kind: u8, body: Bytes) {
+        let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
+        match protocol::decode::<LinkNotice<'_>>(&body) {
+            Ok(notice) => peering.handle_notice(&body, notice),
+            Err(_) => self.metrics.bus_refused.inc(),
+        }
+    }
+}
+
+impl Peering {
+    /// Another node tells this one something about a socket.
+    pub(super) fn handle_node_message(&self, payload: &Bytes) {
+        match NodeMessage::decode(payload) {
+            Ok(NodeMessage::SocketOp { to, namespace, what }) => {
+                let op = match what {
+                    RemoteSocketOp::Send { message, volatile } => SocketOp::Send { message, volatile },
+                    RemoteSocketOp::Signal { message, reply } => {
+                        SocketOp::Signal { message, reply: Some(reply) }
+                    }
+                    RemoteSocketOp::Disconnect { close } => SocketOp::Disconnect { close },
+                };
+                let command = SocketCommand { to, namespace, op };
+                match self.addresses.shard_of(to) {
+                    Some(shard) => self.mailboxes.push(shard, ShardMessage::SocketCommand(command)),
+                    None => self.socket_not_found(command.op),
+                }
+            }
+            Ok(NodeMessage::Signalled { shard, ticket, found }) => {
+                let result = ShardMessage::TaskDone(ticket, TaskResult::Signalled(found));
+                self.mailboxes.push(shard, result);
+            }
+            Err(_) => self.metrics.bus_refused.inc(),
+        }
+    }
+}

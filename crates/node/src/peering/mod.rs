@@ -1,0 +1,175 @@
+//! The other nodes of the cluster: requests for their sessions and ours, messages for sockets, sessions that move.
+//!
+//! - `bus`: what other nodes publish, and tell this one through the store.
+//! - `requests`: requests that landed here, for sessions of other nodes. They go over the node link as they go to another shard.
+//! - `serve`: requests of other nodes, for sessions that live here.
+//! - `transfers`, `transfer_answers`: sessions that move to or from another node.
+//! - `router`: how handlers reach sockets, wherever these are.
+//! - `acceptance`: early signs that an owner has taken a request that has to wait. An owner that does not even accept a request is
+//!   taken for gone.
+//! - `node_lookup`: nodes that nobody here knows.
+//! - `relayed_polls`: polls that wait here for sessions of other nodes.
+
+mod acceptance;
+pub(crate) mod bus;
+mod node_lookup;
+mod relayed_polls;
+mod requests;
+mod router;
+mod serve;
+mod transfer_answers;
+mod transfers;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+use signalbox_cluster::{Cluster, NodeTag, Status};
+use signalbox_node_link::{LinkHandle, RemoteNode};
+use signalbox_telemetry::Metrics;
+
+use self::{
+    acceptance::Acceptances,
+    node_lookup::{Lookup, NodeLookup},
+    relayed_polls::RelayedPolls,
+    transfer_answers::TransferAnswers,
+};
+use crate::{
+    lifecycle::Lifecycle,
+    protocol::{self, LinkNotice, LinkRequest, LinkResponse, NodeMessage},
+    routing::{LocalAddresses, Location},
+    shard::runtime::Mailboxes,
+};
+
+/// How long a live owner may take to answer, or to accept what may take longer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// How often, and how many times, a node that is looked for is looked up: it may have joined this very moment.
+const LOOKUP_INTERVAL: Duration = Duration::from_millis(50);
+const LOOKUPS: u32 = 10;
+/// How long a WebSocket may wait for the cluster to become stable after an outage: polling goes on meanwhile.
+const STABLE_TIMEOUT: Duration = Duration::from_secs(8);
+const STABLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the node's own code sends over the link; other kinds are free.
+const SESSIONS: u8 = 1;
+
+/// This node among the others.
+pub(crate) struct Peering {
+    node: NodeTag,
+    cluster: Arc<Cluster>,
+    /// The link to other nodes, once it is there.
+    link: LinkHandle,
+    mailboxes: Arc<Mailboxes>,
+    addresses: Arc<LocalAddresses>,
+    lifecycle: Arc<Lifecycle>,
+    metrics: Metrics,
+    acceptances: Acceptances,
+    relayed_polls: RelayedPolls,
+    node_lookup: NodeLookup,
+    transfer_answers: TransferAnswers,
+}
+
+impl Peering {
+    pub(crate) fn new(
+        cluster: Arc<Cluster>,
+        link: LinkHandle,
+        mailboxes: Arc<Mailboxes>,
+        addresses: Arc<LocalAddresses>,
+        lifecycle: Arc<Lifecycle>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            node: addresses.node,
+            cluster,
+            link,
+            mailboxes,
+            addresses,
+            lifecycle,
+            metrics,
+            acceptances: Acceptances::default(),
+            relayed_polls: RelayedPolls::default(),
+            node_lookup: NodeLookup::default(),
+            transfer_answers: TransferAnswers::default(),
+        }
+    }
+
+    /// Polls that wait here for sessions of other nodes.
+    pub(crate) fn relayed_polls(&self) -> &RelayedPolls {
+        &self.relayed_polls
+    }
+
+    /// Whether a location may have sessions: it is a shard here, or on a node that can be reached.
+    fn is_known(&self, location: Location) -> bool {
+        match location.node == self.node {
+            true => usize::from(location.shard) < self.mailboxes.len(),
+            false => self.link.get().is_some() && self.cluster.link_addr(location.node).is_some(),
+        }
+    }
+
+    /// The same; a node that nobody here knows is looked up in the list of nodes once more.
+    pub(crate) async fn find(&self, location: Location) -> bool {
+        if self.is_known(location) || location.node == self.node || !self.cluster.is_shared() {
+            return self.is_known(location);
+        }
+        match self.node_lookup.check(location.node, LOOKUP_INTERVAL * LOOKUPS) {
+            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
+            Lookup::Wait => {}
+            Lookup::Unknown => return false,
+        }
+        for _ in 0..LOOKUPS {
+            tokio::time::sleep(LOOKUP_INTERVAL).await;
+            if self.is_known(location) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a session of another node can come here, now or as soon as the cluster is stable.
+    pub(crate) async fn can_take_session(&self) -> bool {
+        let until = Instant::now() + STABLE_TIMEOUT;
+        while self.cluster.status() == Status::Online
+            && !self.lifecycle.is_leaving()
+            && Instant::now() < until
+        {
+            if self.cluster.is_stable() {
+                return true;
+            }
+            tokio::time::sleep(STABLE_INTERVAL).await;
+        }
+        false
+    }
+
+    /// Writes something for another node, in a format that every node reads.
+    fn encode(&self, value: &impl Serialize) -> Bytes {
+        protocol::encode(self.cluster.write_format(), value)
+    }
+
+    /// Sends a notice over the link; `false` if the node cannot be reached. A node that cannot be told is gone, and what it should
+    /// know with it.
+    fn notify(&self, to: NodeTag, notice: &LinkNotice<'_>) -> bool {
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
+        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, self.encode(notice)).is_ok())
+    }
+
+    /// Sends a request over the link; the answer is `None` when it does not come.
+    fn ask(
+        &self,
+        to: NodeTag,
+        request: &LinkRequest<'_>,
+    ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
+        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode(request)));
+        async move { protocol::decode(&answer?.await.ok()?).ok() }
+    }
+
+    /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
+    fn tell(&self, node: NodeTag, message: &NodeMessage) -> bool {
+        let format = self.cluster.write_format();
+        self.cluster.send_to_node(Instant::now(), node, message.encode(format))
+    }
+}

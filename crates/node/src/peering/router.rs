@@ -1,0 +1,71 @@
+//! How handlers reach sockets, wherever these are.
+
+use signalbox_cluster::NodeTag;
+use signalbox_socketio::Message;
+
+use super::Peering;
+use crate::{
+    app::SocketRouter,
+    protocol::{LinkNotice, NodeMessage, RemoteSocketOp},
+    routing::{Audience, SignalReply, SocketCommand, SocketOp},
+    shard::{mailbox::ShardMessage, runtime::ShardRuntime, tasks::TaskResult},
+};
+
+impl SocketRouter for Peering {
+    /// To another node goes what needs no answer; who waits for one is told by the end of its reply.
+    fn send(&self, command: SocketCommand) {
+        if let Some(shard) = self.addresses.shard_of(command.to) {
+            self.mailboxes.push(shard, ShardMessage::SocketCommand(command));
+            return;
+        }
+        let SocketCommand { to, namespace, op } = command;
+        if let Ok(what) = RemoteSocketOp::of(&namespace, op) {
+            self.tell(to.node(), &NodeMessage::SocketOp { to, namespace, what });
+        }
+    }
+
+    /// On this thread's shard, or on the first.
+    fn broadcast(&self, to: Audience, message: Message, volatile: bool) {
+        let shard = ShardRuntime::current().map_or(0, |shard| shard.id());
+        self.mailboxes.broadcast(shard, ShardMessage::BeginBroadcast { to, message, volatile });
+    }
+}
+
+impl Peering {
+    /// Hands a command to the node that its socket has moved to: over the link, behind the socket.
+    pub(super) fn forward_command(&self, node: NodeTag, command: SocketCommand) {
+        let SocketCommand { to, namespace, op } = command;
+        match RemoteSocketOp::of(&namespace, op) {
+            Ok(what) => {
+                let reply =
+                    if let RemoteSocketOp::Signal { reply, .. } = &what { Some(*reply) } else { None };
+                let message =
+                    NodeMessage::SocketOp { to, namespace, what }.encode(self.cluster.write_format());
+                if !self.notify(node, &LinkNotice::NodeMessage(&message))
+                    && let Some(reply) = reply
+                {
+                    self.report_signal(reply, false);
+                }
+            }
+            Err(op) => self.socket_not_found(op),
+        }
+    }
+
+    /// The socket is nowhere. Whoever waits for an answer of the socket is told by the end of its reply.
+    pub(super) fn socket_not_found(&self, op: SocketOp) {
+        if let SocketOp::Signal { reply: Some(reply), .. } = op {
+            self.report_signal(reply, false);
+        }
+    }
+
+    /// Tells whoever sent a signal what became of it.
+    pub(super) fn report_signal(&self, reply: SignalReply, found: bool) {
+        let SignalReply { node, shard, ticket } = reply;
+        if node == self.node {
+            let result = ShardMessage::TaskDone(ticket, TaskResult::Signalled(found));
+            self.mailboxes.push(shard, result);
+        } else {
+            self.tell(node, &NodeMessage::Signalled { shard, ticket, found });
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Sessions that move between nodes: the steps of their transfers, over the node link.
+
+use std::sync::Arc;
+
+use signalbox_cluster::{Address, NodeTag};
+use signalbox_node_link::Responder;
+
+use super::{Peering, transfer_answers::PendingAnswer};
+use crate::{
+    protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
+    routing::{ConnectionRef, Location},
+    shard::{
+        mailbox::ShardMessage,
+        transfer::message::{MovingSession, TransferMessage},
+    },
+};
+
+impl Peering {
+    /// Sends a step to the other end: what the source asks for as a request, what the destination says as its answer.
+    pub(super) fn send_transfer(self: Arc<Self>, to: Location, message: TransferMessage) {
+        match message {
+            TransferMessage::Prepare { sid, source, connection, rooms } => {
+                let request = LinkRequest::Prepare { sid, source: source.shard, connection, rooms };
+                let answer = self.ask(to.node, &request);
+                tokio::spawn(async move {
+                    let message = match answer.await {
+                        Some(LinkResponse::Ready(received_on_all)) => {
+                            TransferMessage::Ready { sid, connection, received_on_all }
+                        }
+                        _ => TransferMessage::Refused { sid, connection },
+                    };
+                    self.mailboxes.push(source.shard, ShardMessage::Transfer(message));
+                });
+            }
+            TransferMessage::Session { source, connection, session } => {
+                let MovingSession::Saved(saved) = *session else { return };
+                let sid = saved.session.sid;
+                let answer = self.ask(to.node, &LinkRequest::Take(Box::new(saved)));
+                tokio::spawn(async move {
+                    let is_taken = matches!(answer.await, Some(LinkResponse::Taken));
+                    let message = TransferMessage::Confirmed { sid, connection, is_taken };
+                    self.mailboxes.push(source.shard, ShardMessage::Transfer(message));
+                });
+            }
+            TransferMessage::Ready { sid, connection, received_on_all } => {
+                self.answer_transfer(sid, connection, LinkResponse::Ready(received_on_all));
+            }
+            TransferMessage::Refused { sid, connection } => {
+                self.answer_transfer(sid, connection, LinkResponse::Refused(RequestRefused::UnknownSid));
+            }
+            TransferMessage::Confirmed { sid, connection, is_taken: true } => {
+                self.answer_transfer(sid, connection, LinkResponse::Taken);
+            }
+            TransferMessage::Confirmed { sid, connection, is_taken: false } => {
+                self.answer_transfer(sid, connection, LinkResponse::Refused(RequestRefused::UnknownSid));
+            }
+            TransferMessage::Cancelled { sid, connection } => {
+                self.notify(to.node, &LinkNotice::Cancelled { sid, connection });
+            }
+            // These stay within a node, or come through the bus.
+            TransferMessage::RequestMarker { .. }
+            | TransferMessage::ShardMarker { .. }
+            | TransferMessage::RoomMarker { .. } => {}
+        }
+    }
+
+    fn answer_transfer(&self, sid: Address, connection: ConnectionRef, response: LinkResponse) {
+        let Some(PendingAnswer { answer, addresses }) = self.transfer_answers.remove(sid, connection) else {
+            return;
+        };
+        if matches!(response, LinkResponse::Refused(_)) {
+            for address in addresses {
+                self.addresses.remove(address);
+            }
+        }
+        answer.send(self.encode(&response));
+    }
+
+    /// A source on another node sends a step that it wants answered.
+    pub(super) fn take_transfer(&self, from: NodeTag, request: LinkRequest<'_>, answer: Responder) {
+        let (sid, connection, addresses, message) = match request {
+            LinkRequest::Prepare { sid, source, connection, rooms } => {
+                let source = Location { node: from, shard: source };
+                (sid, connection, Vec::new(), TransferMessage::Prepare { sid, source, connection, rooms })
+            }
+            LinkRequest::Take(saved) => {
+                let (sid, connection, addresses) = (saved.session.sid, saved.connection, saved.addresses());
+                // What comes behind it over the link finds it.
+                for address in &addresses {
+                    self.addresses.move_in(*address, connection.shard);
+                }
+                // The answer goes to the node; which shard waits for it, the node knows.
+                let source = Location { node: from, shard: sid.shard() };
+                let session = Box::new(MovingSession::Saved(*saved));
+                (sid, connection, addresses, TransferMessage::Session { source, connection, session })
+            }
+            _ => return,
+        };
+        self.transfer_answers.insert(sid, connection, PendingAnswer { answer, addresses });
+        self.mailboxes.push(connection.shard, ShardMessage::Transfer(message));
+    }
+
+    pub(super) fn cancel_transfer_here(&self, sid: Address, connection: ConnectionRef) {
+        let message = TransferMessage::Cancelled { sid, connection };
+        self.mailboxes.push(connection.shard, ShardMessage::Transfer(message));
+    }
+
+    pub(super) fn close_probe_here(&self, connection: ConnectionRef) {
+        self.mailboxes.push(connection.shard, ShardMessage::CloseProbe(connection));
+    }
+}

@@ -1,0 +1,37 @@
+//! What nodes say to each other, as bytes.
+//!
+//! - [`bus`]: broadcasts and markers, on the channel of a room or on that of all.
+//! - [`node_message`]: commands for the sockets of one other node, and what became of them.
+//! - [`link`]: requests for sessions of another node, over the node link.
+//! - [`transfer`]: a session on its way to another node.
+//!
+//! Everything travels in an [`envelope`]: it begins with the format's version, and has room for metadata. A node reads its own format and
+//! the previous one, since every rolling update mixes two, and writes the older until every node of the cluster reads the newer.
+
+pub(crate) mod bus;
+pub(crate) mod link;
+pub(crate) mod node_message;
+pub(crate) mod transfer;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::envelope::{self, Format, Metadata};
+
+pub(crate) use bus::{BusMessage, Marker};
+pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
+pub(crate) use node_message::{NodeMessage, RemoteSocketOp};
+pub(crate) use transfer::{SavedSession, SavedSocket, SessionTransfer};
+
+/// Why bytes of another node were refused.
+pub(crate) use signalbox_cluster::envelope::EnvelopeError as WireError;
+
+/// Writes anything, in the newest format that every node of the cluster reads. Metadata is where a trace context will travel; there is
+/// none yet.
+pub(crate) fn encode(format: Format, value: &impl Serialize) -> Bytes {
+    envelope::encode(format, &Metadata::default(), value)
+}
+
+/// Reads what [`encode`] wrote on any node of the cluster.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, WireError> {
+    envelope::decode(payload).map(|(_, value)| value)
+}

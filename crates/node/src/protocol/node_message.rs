@@ -1,0 +1,151 @@
+//! What one node tells another about sockets, and what comes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, ShardId, envelope::Format};
+use signalbox_socketio::Message;
+use signalbox_websocket::Frame;
+
+use super::{WireError, decode, encode};
+use crate::routing::{SignalReply, SocketOp};
+
+/// Something for a node.
+#[derive(Debug)]
+pub(crate) enum NodeMessage {
+    /// Something for a socket that is there.
+    SocketOp { to: Address, namespace: Arc<str>, what: RemoteSocketOp },
+    /// A signal found its socket, or not; for the shard that sent it.
+    Signalled { shard: ShardId, ticket: u64, found: bool },
+}
+
+/// What can be done to a socket from another node.
+#[derive(Debug)]
+pub(crate) enum RemoteSocketOp {
+    /// Send it a packet.
+    Send { message: Message, volatile: bool },
+    /// Relay a `signal`; whoever sent it is told whether the socket is there.
+    Signal { message: Message, reply: SignalReply },
+    /// Disconnect it from its namespace, or close its connection.
+    Disconnect { close: bool },
+}
+
+/// [`NodeMessage`] as it is written.
+#[derive(Serialize, Deserialize)]
+enum Encoded<'a> {
+    Send { to: Address, namespace: &'a str, volatile: bool, frames: Vec<&'a [u8]> },
+    Signal { to: Address, namespace: &'a str, reply: SignalReply, frames: Vec<&'a [u8]> },
+    Disconnect { to: Address, namespace: &'a str, close: bool },
+    Signalled { shard: ShardId, ticket: u64, found: bool },
+}
+
+fn frames(message: &Message) -> Vec<&[u8]> {
+    message.frames().map(|frame| &frame.bytes()[..]).collect()
+}
+
+fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
+    let frames: Option<Vec<Frame>> =
+        frames.into_iter().map(|frame| Frame::from_bytes(payload.slice_ref(frame))).collect();
+    frames.and_then(Message::from_frames).ok_or(WireError::Malformed)
+}
+
+impl NodeMessage {
+    /// Writes it.
+    pub(crate) fn encode(&self, format: Format) -> Bytes {
+        let encoded = match self {
+            Self::SocketOp { to, namespace, what } => match what {
+                RemoteSocketOp::Send { message, volatile } => {
+                    Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
+                }
+                RemoteSocketOp::Signal { message, reply } => {
+                    Encoded::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
+                }
+                RemoteSocketOp::Disconnect { close } => {
+                    Encoded::Disconnect { to: *to, namespace, close: *close }
+                }
+            },
+            Self::Signalled { shard, ticket, found } => {
+                Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
+            }
+        };
+        encode(format, &encoded)
+    }
+
+    /// Reads it.
+    pub(crate) fn decode(payload: &Bytes) -> Result<Self, WireError> {
+        let (to, namespace, what) = match decode(payload)? {
+            Encoded::Send { to, namespace, volatile, frames } => {
+                (to, namespace, RemoteSocketOp::Send { message: message(payload, frames)?, volatile })
+            }
+            Encoded::Signal { to, namespace, reply, frames } => {
+                (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply })
+            }
+            Encoded::Disconnect { to, namespace, close } => {
+                (to, namespace, RemoteSocketOp::Disconnect { close })
+            }
+            Encoded::Signalled { shard, ticket, found } => {
+                return Ok(Self::Signalled { shard, ticket, found });
+            }
+        };
+        Ok(Self::SocketOp { to, namespace: namespace.into(), what })
+    }
+}
+
+impl RemoteSocketOp {
+    /// What can be done to a socket of this namespace from another node; what needs an answer of the socket cannot.
+    pub(crate) fn of(namespace: &str, what: SocketOp) -> Result<Self, SocketOp> {
+        Ok(match what {
+            SocketOp::Send { message, volatile } => Self::Send { message, volatile },
+            SocketOp::Ack { id, args } => {
+                let message = Message::ack(namespace, id, &[args.inner()], args.attachments());
+                Self::Send { message, volatile: false }
+            }
+            SocketOp::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
+            SocketOp::Disconnect { close } => Self::Disconnect { close },
+            what => return Err(what),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use signalbox_cluster::NodeTag;
+
+    use super::*;
+
+    #[test]
+    fn words_are_read_back() {
+        let (to, namespace) = (Address::random(NodeTag(1), 2), Arc::<str>::from("/n"));
+        let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
+        let reply = SignalReply { node: NodeTag(5), shard: 3, ticket: 4 };
+        let what = RemoteSocketOp::Signal { message: message.clone(), reply };
+        let read = NodeMessage::decode(
+            &NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode(Format::V2),
+        );
+        let Ok(NodeMessage::SocketOp { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
+        assert_eq!((of, within), (to, namespace));
+        let RemoteSocketOp::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
+        assert_eq!((read, answer), (message, reply));
+    }
+
+    #[test]
+    fn an_answer_follows_a_socket_that_has_moved() {
+        let args = signalbox_socketio::Args::from_raw("[1,2]", Vec::new()).unwrap_or_default();
+        let what = RemoteSocketOp::of("/n", SocketOp::Ack { id: 7, args });
+        let Ok(RemoteSocketOp::Send { message, volatile: false }) = what else { panic!("it stays behind") };
+        assert_eq!(message.text(), "3/n,7[1,2]");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_node_says_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
+                *first = Format::V2.byte();
+            }
+            let _ = NodeMessage::decode(&bytes.into());
+        }
+    }
+}

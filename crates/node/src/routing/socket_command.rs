@@ -1,0 +1,58 @@
+//! An operation on one socket, wherever it is.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use signalbox_cluster::{Address, NodeTag, Record, ShardId};
+use signalbox_socketio::{Args, Message};
+
+use super::Reply;
+
+/// Why there is no answer to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// It did not come in time.
+    #[error("operation has timed out")]
+    TimedOut,
+    /// The client has gone.
+    #[error("the socket is disconnected")]
+    Disconnected,
+}
+
+/// An operation on one socket. Where the socket has moved, the command follows it.
+#[derive(Debug)]
+pub(crate) struct SocketCommand {
+    pub(crate) to: Address,
+    /// The namespace it is in; elsewhere nobody has this id.
+    pub(crate) namespace: Arc<str>,
+    pub(crate) op: SocketOp,
+}
+
+/// What can be done to a socket from anywhere.
+#[derive(Debug)]
+pub(crate) enum SocketOp {
+    /// Send it a packet.
+    Send { message: Message, volatile: bool },
+    /// Send it an event with an ack.
+    Ask { event: String, args: Args, timeout: Duration, reply: Reply<Result<Args, AckError>> },
+    /// Answer an event of its.
+    Ack { id: u64, args: Args },
+    /// Relay a `signal`; the sender's shard is told when the socket is nowhere.
+    Signal { message: Message, reply: Option<SignalReply> },
+    /// Let it join a room.
+    Join { room: Arc<str>, record: Option<Box<Record>>, reply: Reply<bool> },
+    /// Let it leave a room.
+    Leave { room: Arc<str>, reply: Reply<bool> },
+    /// Its rooms.
+    Rooms { reply: Reply<Vec<Arc<str>>> },
+    /// Disconnect it from its namespace, or close its connection.
+    Disconnect { close: bool },
+}
+
+/// Whom to tell what became of a `signal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SignalReply {
+    pub(crate) node: NodeTag,
+    pub(crate) shard: ShardId,
+    pub(crate) ticket: u64,
+}

@@ -1,0 +1,133 @@
+//! A Socket.IO session, as the shard that owns it keeps it: a plain value that can move, and what is local to the shard.
+
+mod save;
+
+use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use signalbox_cluster::Address;
+use signalbox_socketio::{Args, Connection};
+use smallvec::SmallVec;
+
+use crate::{
+    app::Namespace,
+    policy::{Handshake, Principal},
+    protocol::RequestRefused,
+    routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
+    transport::Conn,
+};
+
+/// Key of a room within a shard.
+pub(crate) type RoomKey = u32;
+/// What a GET is answered with.
+pub(crate) type PollReply = Reply<Result<String, RequestRefused>>;
+
+/// A session: what it is, and what belongs to this shard and its transport only.
+pub(crate) struct Session {
+    pub(crate) state: SessionState,
+    pub(crate) local: ShardLocal,
+}
+
+impl std::ops::Deref for Session {
+    type Target = SessionState;
+    fn deref(&self) -> &SessionState {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut SessionState {
+        &mut self.state
+    }
+}
+
+/// A session as a plain value, which can be handed to another shard.
+pub(crate) struct SessionState {
+    pub(crate) sid: Address,
+    pub(crate) engine: signalbox_engineio::Session,
+    pub(crate) connection: Connection<Socket>,
+    /// Who the client is, and what it asked with; the latter is forgotten with the first namespace.
+    pub(crate) principal: Option<Principal>,
+    pub(crate) handshake: Option<Box<Handshake>>,
+    /// Effects whose answers the client's next frames must wait for.
+    pub(crate) blocking: u32,
+    /// Effects whose answers come to this shard; a session does not move while there are any.
+    pub(crate) in_flight: u32,
+    /// Packets of a POST that wait for the end of the holds.
+    pub(crate) held_post: Option<Box<HeldPost>>,
+    /// After a move, for a while: what was already seen.
+    pub(crate) dedup: Option<Box<DedupWindow>>,
+}
+
+/// The part of a session that does not move with it.
+#[derive(Default)]
+pub(crate) struct ShardLocal {
+    /// Tells the session from an earlier one with the same key.
+    pub(crate) number: u64,
+    /// Its WebSocket, once that is its transport.
+    pub(crate) conn: Option<Rc<Conn>>,
+    /// The GET that waits.
+    pub(crate) poll: Option<PollReply>,
+    /// The latest GET and POST by the edge's numbers, so that a late word about one does not hit another.
+    pub(crate) polls: u64,
+    pub(crate) posts: u64,
+    /// Dropped when the session closes, which ends the POST that is being read.
+    pub(crate) post: Option<Reply<()>>,
+    /// The WebSocket that wants to take over.
+    pub(crate) probe: Option<ConnectionRef>,
+    /// The upgrade packet came from another shard: the session is to move there.
+    pub(crate) upgrade_to: Option<ConnectionRef>,
+    /// The move has begun.
+    pub(crate) is_moving: bool,
+    /// What would change the session's rooms, and so waits for the end of the move.
+    pub(crate) deferred: Vec<SocketCommand>,
+    /// The earliest timer that is queued for it.
+    pub(crate) timer_at: Option<Instant>,
+    /// On the list of sessions whose pending GET may have a body.
+    pub(crate) is_dirty: bool,
+    /// Bytes that wait for a poll, or for the rest of an event, as far as the node's budget knows.
+    pub(crate) accounted: usize,
+}
+
+/// A POST whose packets wait.
+pub(crate) struct HeldPost {
+    /// The rest of the body, from here on.
+    pub(crate) body: Bytes,
+    pub(crate) offset: usize,
+    pub(crate) reply: Reply<()>,
+}
+
+/// A session's socket in one namespace.
+pub(crate) struct Socket {
+    pub(crate) id: Address,
+    pub(crate) app: Arc<Namespace>,
+    pub(crate) rooms: SmallVec<[RoomKey; 2]>,
+    /// What was asked of the client, in order.
+    pub(crate) pending_acks: VecDeque<PendingAck>,
+    pub(crate) next_ack: u64,
+}
+
+/// An event that a handler waits for the answer of.
+pub(crate) struct PendingAck {
+    pub(crate) id: u64,
+    pub(crate) until: Instant,
+    pub(crate) reply: Reply<Result<Args, AckError>>,
+}
+
+impl Session {
+    /// The slot of a socket.
+    pub(crate) fn slot_of(&self, socket: Address) -> Option<usize> {
+        self.connection.sockets().iter().position(|joined| joined.socket.id == socket)
+    }
+
+    /// Whether the client's frames must wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.blocking > 0
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let engine = self.engine.deadline()?;
+        Some(self.connection.deadline().map_or(engine, |connect| connect.min(engine)))
+    }
+}

@@ -1,0 +1,56 @@
+//! A session as bytes can hold it, and back.
+
+use std::{collections::VecDeque, time::Instant};
+
+use signalbox_engineio as engineio;
+use signalbox_socketio::Connection;
+
+use super::{SessionState, Socket};
+use crate::{
+    app::App,
+    protocol::{SavedSession, SavedSocket},
+};
+
+impl SessionState {
+    /// A session as a plain value; `None` once it is over.
+    pub(crate) fn save(&self, now: Instant) -> Option<SavedSession> {
+        let sockets = self.connection.sockets().iter().map(|joined| SavedSocket {
+            namespace: joined.namespace.clone(),
+            id: joined.socket.id,
+            next_ack: joined.socket.next_ack,
+        });
+        Some(SavedSession {
+            sid: self.sid,
+            engine: self.engine.save(now)?,
+            connection: self.connection.save(now),
+            sockets: sockets.collect(),
+            principal: self.principal.clone(),
+            handshake: self.handshake.as_deref().cloned(),
+        })
+    }
+
+    /// The session again; `None` when a namespace it has joined is unknown here, or no session can have been saved like this.
+    pub(crate) fn restore(now: Instant, saved: SavedSession, app: &App) -> Option<Self> {
+        let mut connection = Connection::restore(now, saved.connection)?;
+        for SavedSocket { namespace, id, next_ack } in saved.sockets {
+            let app = app.find(&namespace)?;
+            if connection.slot(&namespace).is_some() {
+                return None;
+            }
+            let socket =
+                Socket { id, app, rooms: Default::default(), pending_acks: VecDeque::new(), next_ack };
+            connection.join(namespace, socket);
+        }
+        Some(Self {
+            sid: saved.sid,
+            engine: engineio::Session::restore(now, &saved.engine),
+            connection,
+            principal: saved.principal,
+            handshake: saved.handshake.map(Box::new),
+            blocking: 0,
+            in_flight: 0,
+            held_post: None,
+            dedup: None,
+        })
+    }
+}

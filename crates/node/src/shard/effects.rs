@@ -1,0 +1,87 @@
+//! What a shard wants done: data, which the runtime executes in this order when the shard has come to rest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Command, PeerMessage, RoomName, Route, ShardId};
+
+use super::{
+    mailbox::{Request, ShardMessage},
+    tasks::Task,
+    transfer::message::TransferMessage,
+};
+use crate::routing::{Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand};
+
+/// One thing to do. Writing has none: the runtime writes the connections that [`Outboxes`](super::tables::Outboxes) lists.
+pub(crate) enum Effect {
+    /// Send a message to a shard of this node. Never refused: what causes it was admitted, and is bounded by that.
+    Send { shard: ShardId, message: ShardMessage },
+    /// Pass a broadcast to another shard of this node. Dropped and counted when that shard's mailbox is full.
+    Broadcast { shard: ShardId, broadcast: Broadcast },
+    /// Publish a message to other nodes: in a room, or to all.
+    Publish { room: Option<RoomName>, message: Bytes },
+    /// Submit a command to the cluster; the answer comes through the mailbox.
+    Submit(Command),
+    /// Send a PeerServer message to whoever holds its addressee's id.
+    SendPeerMessage(PeerMessage),
+    /// The shard has no members of a room any more.
+    ReleaseRoute { room: RoomName, route: Arc<Route> },
+    /// What belonged to a session is another node's from now on.
+    Disown { memberships: Vec<(RoomName, Address)>, sockets: Vec<(Arc<str>, Address)> },
+    /// Hand a request to a session's owner.
+    Relay { to: Location, request: Request },
+    /// Hand a command to where its socket has moved.
+    Forward { to: Location, command: SocketCommand },
+    /// Relay a signal to a shard of this node, unless that is too far behind; the ticket's owner is told then.
+    Signal { shard: ShardId, ticket: u64, command: SocketCommand },
+    /// Tell whoever sent a signal what became of it.
+    Signalled { to: SignalReply, found: bool },
+    /// A step of a session's transfer, to the shard at its other end.
+    Transfer { to: Location, message: TransferMessage },
+    /// A WebSocket is not wanted as a session's transport any more.
+    CloseProbe(ConnectionRef),
+    /// A session or socket is over, or was never received: the shard where it was born need not forward to it any more.
+    Forget { birth: Location, address: Address },
+    /// Answer a request. If nobody waits for the answer any more, the request that says so is taken instead.
+    Answer { answer: Box<dyn FnOnce() -> bool>, otherwise: Option<Request> },
+    /// Start something that runs beside the shard.
+    Start(Task),
+}
+
+/// What a shard wants done, in order.
+#[derive(Default)]
+pub(crate) struct Effects(Vec<Effect>);
+
+impl Effects {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    /// Answers a request; that nobody waits for the answer any more has no consequence.
+    pub(crate) fn answer<T: 'static>(&mut self, reply: Reply<T>, value: T) {
+        self.push(Effect::Answer { answer: Box::new(move || reply.send(value)), otherwise: None });
+    }
+
+    /// Answers a request; if nobody waits any more, `otherwise` is taken instead.
+    pub(crate) fn answer_or<T: 'static>(&mut self, reply: Reply<T>, value: T, otherwise: Request) {
+        self.push(Effect::Answer { answer: Box::new(move || reply.send(value)), otherwise: Some(otherwise) });
+    }
+
+    pub(crate) fn submit(&mut self, command: Command) {
+        self.push(Effect::Submit(command));
+    }
+
+    pub(crate) fn send(&mut self, shard: ShardId, message: ShardMessage) {
+        self.push(Effect::Send { shard, message });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes all effects out; `empty` is used for those to come, so that no memory is allocated each time.
+    pub(crate) fn take(&mut self, empty: Vec<Effect>) -> Vec<Effect> {
+        debug_assert!(empty.is_empty());
+        std::mem::replace(&mut self.0, empty)
+    }
+}

@@ -1,0 +1,301 @@
+//! Engine.IO sessions: opening, packets, timers, closing.
+
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Command};
+use signalbox_engineio::{CloseReason, Packet, Transport, handshake::open_packet, session::Received};
+use signalbox_socketio::Connection;
+use signalbox_websocket::Frame;
+
+use super::{
+    Shard,
+    effects::Effect,
+    mailbox::{CloseCommand, Request, ShardMessage},
+    tables::Timer,
+    tasks::Task,
+};
+use crate::{
+    app,
+    policy::{Handshake, Principal},
+    session::{Session, SessionState, ShardLocal, Socket},
+    transport::{Conn, Role},
+};
+
+impl Shard {
+    fn new_session(
+        &mut self,
+        now: Instant,
+        transport: Transport,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) -> (u32, Frame) {
+        let config = &self.context.config;
+        let sid = Address::random(self.context.node, self.context.id);
+        let engine = signalbox_engineio::Session::open(now, transport, &config.engine);
+        let open = open_packet(
+            &sid.written(),
+            config.engine.can_upgrade(transport),
+            config.engine.ping_interval,
+            config.engine.ping_timeout,
+            config.engine.max_payload,
+        );
+        let connection = Connection::new(now, config.connect_timeout);
+        let number = self.next_number();
+        let state = SessionState {
+            sid,
+            engine,
+            connection,
+            principal,
+            handshake: Some(Box::new(handshake)),
+            blocking: 0,
+            in_flight: 0,
+            held_post: None,
+            dedup: None,
+        };
+        let session = Session { state, local: ShardLocal { number, ..ShardLocal::default() } };
+        let key = self.sessions.insert(session);
+        self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
+        self.count_session(transport, 1);
+        self.arm(key);
+        (key, Frame::text(&open))
+    }
+
+    pub(super) fn count_session(&self, transport: Transport, change: i64) {
+        self.context.metrics.connections.with_label_values(&["socketio", transport.name()]).add(change);
+    }
+
+    /// Opens a session by a polling handshake; the body is its answer.
+    pub(crate) fn open_polling(
+        &mut self,
+        now: Instant,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) -> (Address, String) {
+        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake);
+        let session = &mut self.sessions[key];
+        session.engine.send(open);
+        (session.sid, session.engine.reply().unwrap_or_default())
+    }
+
+    /// Opens a session on a WebSocket.
+    pub(crate) fn open_websocket(
+        &mut self,
+        now: Instant,
+        conn: &Rc<Conn>,
+        principal: Option<Principal>,
+        handshake: Handshake,
+    ) {
+        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
+        conn.role.set(Role::Session(key));
+        self.sessions[key].local.conn = Some(conn.clone());
+        self.outboxes.push(conn, &open);
+    }
+
+    /// Queues a timer for the session's deadline, unless an earlier one is queued already.
+    pub(super) fn arm(&mut self, key: u32) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(deadline) = session.deadline() else { return };
+        if session.local.timer_at.is_none_or(|at| deadline < at) {
+            session.local.timer_at = Some(deadline);
+            self.timers.add(deadline, Timer::Session { key, number: session.local.number });
+        }
+    }
+
+    pub(super) fn session_timer(&mut self, now: Instant, at: Instant, key: u32, number: u64) {
+        let context = self.context.clone();
+        let Some(session) = self.sessions.checked(key, number) else { return };
+        if session.local.timer_at != Some(at) {
+            return;
+        }
+        session.local.timer_at = None;
+        if session.dedup.as_ref().is_some_and(|known| known.until <= now) {
+            session.dedup = None;
+        }
+        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
+            self.end(now, key, CloseCommand::Close);
+            return;
+        }
+        let due = session.engine.tick(now, &context.config.engine);
+        let abandoned = session.local.probe.filter(|_| due.abandon_upgrade);
+        let conn = session.local.conn.clone();
+        if let (Some(frame), Some(conn)) = (due.write, conn) {
+            self.outboxes.push(&conn, &frame);
+        }
+        if let Some(at) = abandoned {
+            self.abandon_upgrade(now, key, at);
+            self.effects.push(Effect::CloseProbe(at));
+        }
+        self.after_engine(now, key);
+        self.arm(key);
+    }
+
+    /// A packet of the session has arrived on its transport.
+    pub(super) fn receive(&mut self, now: Instant, key: u32, packet: Packet<'_>) {
+        let context = self.context.clone();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.engine.receive(now, &context.config.engine, packet) {
+            Received::Message(text) => {
+                self.outboxes.count_received();
+                self.text(now, key, text);
+            }
+            Received::Binary(bytes) => {
+                self.outboxes.count_received();
+                self.binary(now, key, Bytes::copy_from_slice(&bytes));
+            }
+            Received::Nothing => {}
+        }
+        self.after_engine(now, key);
+    }
+
+    /// Notes that the session's pending GET may have a body, and ends the session if the engine closed it.
+    pub(super) fn after_engine(&mut self, now: Instant, key: u32) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Some(reason) = session.engine.closed() {
+            self.end(now, key, CloseCommand::Lost(reason));
+            return;
+        }
+        self.mark_poll_dirty(key);
+    }
+
+    /// Notes that the session's pending GET may have a body.
+    pub(super) fn mark_poll_dirty(&mut self, key: u32) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            self.outboxes.mark_poll_dirty(key, session);
+        }
+    }
+
+    /// Answers the GETs that have something to be answered with. One that was given up this very moment takes the packets with it,
+    /// and the session.
+    pub(super) fn answer_polls(&mut self) {
+        for (key, number) in self.outboxes.take_dirty_polls() {
+            let Some(session) = self.sessions.checked(key, number) else { continue };
+            session.local.is_dirty = false;
+            if session.local.poll.is_none() {
+                continue;
+            }
+            let Some(body) = session.engine.reply() else { continue };
+            if let Some(poll) = session.local.poll.take() {
+                let lost = Request::PollLost { sid: session.sid, number: session.local.polls };
+                self.effects.answer_or(poll, Ok(body), lost);
+            }
+            self.outboxes.account_session(session);
+        }
+    }
+
+    /// Ends a session, or begins to.
+    pub(super) fn end(&mut self, now: Instant, key: u32, end: CloseCommand) {
+        let context = self.context.clone();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match end {
+            CloseCommand::Lost(reason) => session.engine.transport_lost(reason),
+            CloseCommand::Close => session.engine.close(now, &context.config.engine),
+        }
+        let Some(reason) = session.engine.closed() else {
+            // Polling: the client fetches the close packet with its next GET. For the application the client is gone.
+            self.leave_namespaces(key, CloseReason::ForcedClose);
+            self.mark_poll_dirty(key);
+            self.arm(key);
+            return;
+        };
+        self.close_session(key, reason);
+    }
+
+    fn close_session(&mut self, key: u32, reason: CloseReason) {
+        self.leave_namespaces(key, reason);
+        self.stop_transfer(key);
+        let mut session = self.sessions.remove(key);
+        self.client_gone();
+        self.count_session(session.engine.transport(), -1);
+        self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
+        self.outboxes.account(-(session.local.accounted as isize));
+        if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
+            self.effects.answer(poll, Ok(body));
+        }
+        if let Some(conn) = session.local.conn.take() {
+            let code = (reason == CloseReason::ServerShuttingDown).then_some(1001);
+            conn.close(&Frame::close(code));
+            self.outboxes.mark_dirty(&conn);
+        }
+        if let Some(at) = session.local.probe.take() {
+            self.effects.push(Effect::CloseProbe(at));
+        }
+        self.forget_at_birthplace(session.sid);
+    }
+
+    /// Takes the client out of all its namespaces.
+    fn leave_namespaces(&mut self, key: u32, reason: CloseReason) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let sockets = session.connection.leave_all();
+        for joined in sockets {
+            self.socket_gone(joined, &reason.to_string());
+        }
+    }
+
+    /// A socket's end: it leaves its rooms, nobody finds it any more, its handlers are told.
+    pub(super) fn socket_gone(&mut self, joined: signalbox_socketio::Joined<Socket>, reason: &str) {
+        let socket = joined.socket;
+        self.sessions.remove_socket(socket.id);
+        self.forget_at_birthplace(socket.id);
+        for room in &socket.rooms {
+            self.leave_room(*room, socket.id);
+        }
+        self.disconnected(&joined.namespace, &socket, reason);
+    }
+
+    /// A socket is gone: it is no user any more, and its handlers are told.
+    pub(super) fn disconnected(&mut self, namespace: &Arc<str>, socket: &Socket, reason: &str) {
+        let gone = Command::Disconnected { namespace: namespace.clone(), socket: socket.id };
+        self.effects.submit(gone);
+        for handler in &socket.app.on_disconnect {
+            let (handler, reason) = (handler.clone(), reason.to_owned());
+            let socket = app::Socket {
+                router: self.context.router.clone(),
+                namespace: namespace.clone(),
+                id: socket.id,
+            };
+            self.start(Task::Disconnected { handler, socket, reason });
+        }
+    }
+
+    /// The node drains: the transports of some clients are closed, so that they reconnect, to another node. What this shard has too
+    /// few for is the next one's, or the pace would be lost where one shard has most clients.
+    pub(super) fn drain(&mut self, now: Instant, sessions: usize, peers: usize, turns: usize) {
+        // One that is about to go by itself, or between two polls with something to fetch, has its turn later.
+        let has_time = |session: &Session| {
+            let is_between = session.engine.buffered() > 0 && session.local.poll.is_none();
+            !session.local.is_moving && !is_between
+        };
+        let ready = self.sessions.iter().filter(|(_, session)| has_time(session));
+        let keys: Vec<u32> = ready.map(|(key, _)| key).take(sessions).collect();
+        let sessions = sessions - keys.len();
+        for key in keys {
+            self.end(now, key, CloseCommand::Lost(CloseReason::ServerShuttingDown));
+        }
+        let keys: Vec<u32> = self.peers.iter().map(|(key, _)| key).take(peers).collect();
+        let peers = peers - keys.len();
+        for key in keys {
+            self.end_peer(key, "server shutting down", &Frame::close(Some(1001)));
+        }
+        if sessions + peers > 0 && turns > 0 {
+            let next = (usize::from(self.context.id) + 1) % self.context.shards;
+            self.effects.send(next as u8, ShardMessage::Drain { sessions, peers, turns: turns - 1 });
+        }
+    }
+
+    /// The node stops: every client's transport is closed.
+    pub(super) fn stop(&mut self, now: Instant) {
+        let sessions: Vec<u32> = self.sessions.iter().map(|(key, _)| key).collect();
+        for key in sessions {
+            self.end(now, key, CloseCommand::Lost(CloseReason::ServerShuttingDown));
+        }
+        let peers: Vec<u32> = self.peers.iter().map(|(key, _)| key).collect();
+        for key in peers {
+            self.end_peer(key, "server shutting down", &Frame::close(Some(1001)));
+        }
+        for probe in self.probes.drain() {
+            probe.conn.close(&Frame::close(Some(1001)));
+            self.outboxes.mark_dirty(&probe.conn);
+        }
+    }
+}

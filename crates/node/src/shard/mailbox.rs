@@ -1,0 +1,98 @@
+//! What shards are sent: by each other, by the edge, by handlers, by the cluster and by other nodes.
+
+use bytes::Bytes;
+use signalbox_cluster::{Address, Delivery, NodeTag};
+use signalbox_engineio::CloseReason;
+use signalbox_socketio::Message;
+
+use super::{tasks::TaskResult, transfer::message::TransferMessage};
+use crate::{
+    protocol::RequestRefused,
+    routing::{Audience, Broadcast, ConnectionRef, Reply, SocketCommand},
+    session::PollReply,
+};
+
+/// Everything that goes into a shard's mailbox.
+#[derive(Debug)]
+pub(crate) enum ShardMessage {
+    /// A request for a session that lives here, or did.
+    Request(Request),
+    /// The cluster answers, or tells.
+    Cluster(Delivery),
+    /// A broadcast that began on another shard.
+    Broadcast(Broadcast),
+    /// A handler's broadcast, to begin here.
+    BeginBroadcast { to: Audience, message: Message, volatile: bool },
+    /// An operation on one socket.
+    SocketCommand(SocketCommand),
+    /// A step of a session's transfer.
+    Transfer(TransferMessage),
+    /// The WebSocket that wanted to take over a session is not wanted any more.
+    CloseProbe(ConnectionRef),
+    /// A session or socket that was born here and lives elsewhere is over.
+    Forget(Address),
+    /// The connection of another node has ended, and not because nobody needed it: it has died.
+    NodeLost(NodeTag),
+    /// A task beside the shard, or another node, has come to a result.
+    TaskDone(u64, TaskResult),
+    /// More waits than the node's budget allows, and most of it here.
+    EvictForBudget,
+    /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
+    Drain { sessions: usize, peers: usize, turns: usize },
+    /// The node stops: close every client's transport.
+    Stop,
+}
+
+/// A request for a session, from the edge. It is handed to whoever owns the session: this shard, another one, or another node.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Is there such a session?
+    Exists { sid: Address, reply: Reply<bool> },
+    /// A GET. `accepted` is told when it has to wait.
+    Poll { sid: Address, number: u64, accepted: Option<Reply<()>>, reply: PollReply },
+    /// The GET was given up.
+    PollLost { sid: Address, number: u64 },
+    /// The GET may not wait for longer: the node where it landed ends.
+    ReleasePoll { sid: Address, number: u64 },
+    /// A POST begins. `on_close` is dropped when the session is closed meanwhile.
+    BeginPost { sid: Address, number: u64, on_close: Reply<()>, reply: Reply<Result<(), RequestRefused>> },
+    /// A POST was read. Answered once its packets were applied; not answered when the session is gone.
+    Post { sid: Address, number: u64, body: Bytes, reply: Reply<()> },
+    /// A POST broke off, or was refused; the session is closed for it.
+    PostLost { sid: Address, number: u64 },
+    /// A WebSocket wants to take the session over.
+    BeginUpgrade { sid: Address, connection: ConnectionRef, reply: Reply<Result<bool, RequestRefused>> },
+    /// It was probed.
+    Probed { sid: Address, connection: ConnectionRef },
+    /// It sent the upgrade packet.
+    Upgrade { sid: Address, connection: ConnectionRef },
+    /// It closed, or broke the rules.
+    AbandonUpgrade { sid: Address, connection: ConnectionRef },
+}
+
+impl Request {
+    pub(crate) fn sid(&self) -> Address {
+        match self {
+            Self::Exists { sid, .. }
+            | Self::Poll { sid, .. }
+            | Self::PollLost { sid, .. }
+            | Self::ReleasePoll { sid, .. }
+            | Self::BeginPost { sid, .. }
+            | Self::Post { sid, .. }
+            | Self::PostLost { sid, .. }
+            | Self::BeginUpgrade { sid, .. }
+            | Self::Probed { sid, .. }
+            | Self::Upgrade { sid, .. }
+            | Self::AbandonUpgrade { sid, .. } => *sid,
+        }
+    }
+}
+
+/// Why a session is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseCommand {
+    /// The transport is gone or unusable.
+    Lost(CloseReason),
+    /// The server closes it, in order.
+    Close,
+}

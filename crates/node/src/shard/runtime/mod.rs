@@ -1,0 +1,295 @@
+//! The event loop of a shard on its worker thread: it takes inputs, and executes the effects when the shard comes to rest.
+//!
+//! - [`mailboxes`]: how anything reaches the one thread that owns a session.
+//! - [`tasks`]: what runs beside the shard.
+
+pub(crate) mod mailboxes;
+mod tasks;
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use signalbox_cluster::{Address, NodeTag, Scope, SendOutcome, ShardId};
+use signalbox_engineio::CloseReason;
+use signalbox_websocket::{Frame, Message};
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+
+pub(crate) use mailboxes::{Busy, Mailboxes};
+
+use super::{
+    Shard, ShardContext,
+    effects::Effect,
+    mailbox::{Request, ShardMessage},
+    tasks::TaskResult,
+    transfer::message::TransferMessage,
+};
+use crate::{
+    routing::{ConnectionRef, Location, SignalReply, SocketCommand},
+    transport::{Conn, ConnectionEvents, Reader, Role},
+};
+
+/// Messages taken out of the mailbox before connections have their turn.
+const MAILBOX_SLICE: usize = 128;
+/// Connections written before others have their turn, so that a huge room does not starve the rest.
+const WRITE_SLICE: usize = 128;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<ShardRuntime>>> = const { RefCell::new(None) };
+}
+
+/// The way to the shards of other nodes.
+pub(crate) trait OtherNodes: Send + Sync {
+    /// Hands a request to the node that has the session.
+    fn relay(self: Arc<Self>, node: NodeTag, request: Request);
+    /// Hands a command to the node that its socket has moved to.
+    fn forward(&self, node: NodeTag, command: SocketCommand);
+    /// Tells a node what became of its signal.
+    fn signalled(&self, to: SignalReply, found: bool);
+    /// Sends a step of a transfer.
+    fn transfer(self: Arc<Self>, to: Location, message: TransferMessage);
+    /// Tells a node that its WebSocket is not wanted.
+    fn close_probe(&self, connection: ConnectionRef);
+    /// Tells a node that an address that was born there is over.
+    fn forget(&self, node: NodeTag, address: Address);
+}
+
+/// A shard on its worker thread, shared by the tasks of that thread.
+pub(crate) struct ShardRuntime {
+    id: ShardId,
+    context: Rc<ShardContext>,
+    mailboxes: Arc<Mailboxes>,
+    other_nodes: Arc<dyn OtherNodes>,
+    shard: RefCell<Shard>,
+    /// Room for effects, used again and again.
+    spare: Cell<Vec<Effect>>,
+    /// Wakes the shard's own task: an earlier timer, or more to do.
+    wake: Notify,
+    /// When the shard's own task wakes by itself.
+    next_wakeup: Cell<Option<Instant>>,
+}
+
+impl ShardRuntime {
+    /// Starts a shard on the present thread.
+    pub(crate) fn start(
+        context: ShardContext,
+        mailboxes: Arc<Mailboxes>,
+        other_nodes: Arc<dyn OtherNodes>,
+        mailbox: UnboundedReceiver<ShardMessage>,
+    ) {
+        let shard = Shard::new(Instant::now(), context);
+        let runtime = Rc::new(Self {
+            id: shard.context().id,
+            context: shard.context().clone(),
+            mailboxes,
+            other_nodes,
+            shard: RefCell::new(shard),
+            spare: Cell::default(),
+            wake: Notify::new(),
+            next_wakeup: Cell::new(None),
+        });
+        actix_rt::spawn(runtime.clone().run(mailbox));
+        CURRENT.set(Some(runtime));
+    }
+
+    /// This thread's shard.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Does something with the shard, and then everything that follows from it.
+    pub(crate) fn with<T>(&self, input: impl FnOnce(&mut Shard, Instant) -> T) -> T {
+        let result = input(&mut self.shard.borrow_mut(), Instant::now());
+        self.flush();
+        result
+    }
+
+    /// Begins to serve a connection; `rest` is what arrived with its handshake.
+    pub(crate) fn serve(self: &Rc<Self>, conn: Rc<Conn>, max_payload: usize, rest: Vec<u8>) {
+        self.context.lifecycle.connection_opened();
+        actix_rt::spawn(Reader::new(conn, self.clone(), max_payload, rest).run());
+    }
+
+    async fn run(self: Rc<Self>, mut mailbox: UnboundedReceiver<ShardMessage>) {
+        let mut batch = Vec::with_capacity(MAILBOX_SLICE);
+        loop {
+            let next = self.shard.borrow().next_timer();
+            self.next_wakeup.set(next);
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let received = tokio::select! {
+                biased;
+                received = mailbox.recv_many(&mut batch, MAILBOX_SLICE) => Some(received),
+                () = self.wake.notified() => None,
+                () = timer => None,
+            };
+            if received == Some(0) {
+                return;
+            }
+            if let Some(received) = received {
+                self.mailboxes.taken(self.id, received);
+            }
+            {
+                let shard = &mut *self.shard.borrow_mut();
+                let now = Instant::now();
+                for message in batch.drain(..) {
+                    shard.take(now, message);
+                }
+                shard.fire_timers(now);
+            }
+            self.flush();
+            if received.is_some() || self.shard.borrow().is_busy() {
+                // Connections have their turn before the next slice.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Executes everything that follows from what just happened, and writes a slice of the outboxes.
+    pub(crate) fn flush(&self) {
+        loop {
+            let mut effects = self.shard.borrow_mut().rest(Instant::now(), self.spare.take());
+            let is_done = effects.is_empty();
+            for effect in effects.drain(..) {
+                self.execute(effect);
+            }
+            self.spare.set(effects);
+            if is_done {
+                break;
+            }
+        }
+        for _ in 0..WRITE_SLICE {
+            let Some(conn) = self.shard.borrow_mut().next_dirty() else { break };
+            conn.write();
+            self.shard.borrow_mut().written(&conn);
+        }
+        let shard = &mut *self.shard.borrow_mut();
+        shard.after_writing(Instant::now());
+        let next = shard.next_timer();
+        let is_earlier = next.is_some_and(|next| self.next_wakeup.get().is_none_or(|at| next < at));
+        if is_earlier || shard.is_busy() {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Executes one effect. The shard is at rest: what is executed may use it like anybody else.
+    fn execute(&self, effect: Effect) {
+        let here = self.context.node;
+        let cluster = &self.context.cluster;
+        let now = Instant::now;
+        match effect {
+            Effect::Send { shard, message } => self.mailboxes.push(shard, message),
+            Effect::Broadcast { shard, broadcast } => {
+                self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast));
+            }
+            Effect::Publish { room, message } => {
+                let scope = room.as_ref().map_or(Scope::Everywhere, Scope::Room);
+                cluster.broadcast(now(), scope, message);
+            }
+            Effect::Submit(command) => cluster.submit(now(), command),
+            Effect::SendPeerMessage(message) => {
+                let from = message.from;
+                let outcome = cluster.send(now(), self.id, message);
+                if outcome != SendOutcome::Taken {
+                    self.shard.borrow_mut().peer_message_sent(from, outcome);
+                }
+            }
+            Effect::ReleaseRoute { room, route } => cluster.release_route(now(), &room, route, self.id),
+            Effect::Disown { memberships, sockets } => cluster.release_session(&memberships, &sockets),
+            Effect::Relay { to, request } if to.node == here => {
+                self.mailboxes.push(to.shard, ShardMessage::Request(request));
+            }
+            Effect::Relay { to, request } => self.other_nodes.clone().relay(to.node, request),
+            Effect::Forward { to, command } if to.node == here => {
+                self.mailboxes.push(to.shard, ShardMessage::SocketCommand(command));
+            }
+            Effect::Forward { to, command } => self.other_nodes.forward(to.node, command),
+            Effect::Signal { shard, ticket, command } => {
+                if self.mailboxes.request(shard, ShardMessage::SocketCommand(command)).is_err() {
+                    let refused = ShardMessage::TaskDone(ticket, TaskResult::SignalRefused);
+                    self.mailboxes.push(self.id, refused);
+                }
+            }
+            Effect::Signalled { to, found } if to.node == here => {
+                let result = ShardMessage::TaskDone(to.ticket, TaskResult::Signalled(found));
+                self.mailboxes.push(to.shard, result);
+            }
+            Effect::Signalled { to, found } => self.other_nodes.signalled(to, found),
+            Effect::Transfer { to, message } if to.node == here => {
+                self.mailboxes.push(to.shard, ShardMessage::Transfer(message));
+            }
+            Effect::Transfer { to, message } => self.other_nodes.clone().transfer(to, message),
+            Effect::CloseProbe(connection) if connection.node == here => {
+                self.mailboxes.push(connection.shard, ShardMessage::CloseProbe(connection));
+            }
+            Effect::CloseProbe(connection) => self.other_nodes.close_probe(connection),
+            Effect::Forget { birth, address } if birth.node == here => {
+                self.mailboxes.push(birth.shard, ShardMessage::Forget(address));
+            }
+            Effect::Forget { birth, address } => {
+                self.context.addresses.remove(address);
+                self.other_nodes.forget(birth.node, address);
+            }
+            Effect::Answer { answer, otherwise } => {
+                let is_lost = !answer();
+                if let Some(otherwise) = otherwise.filter(|_| is_lost) {
+                    self.shard.borrow_mut().answer_is_lost(now(), otherwise);
+                }
+            }
+            Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes),
+        }
+    }
+}
+
+impl ConnectionEvents for ShardRuntime {
+    fn message(&self, conn: &Rc<Conn>, message: Message<'_>) {
+        self.shard.borrow_mut().connection_message(Instant::now(), conn, message);
+    }
+
+    fn push(&self, conn: &Rc<Conn>, frame: &Frame) {
+        self.shard.borrow_mut().connection_push(conn, frame);
+    }
+
+    fn closing(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
+        let role = conn.role.replace(Role::Nobody);
+        conn.close(frame);
+        self.with(|shard, now| shard.lost(now, role, reason));
+    }
+
+    fn lost(&self, conn: &Rc<Conn>, reason: CloseReason) {
+        let role = conn.role.replace(Role::Nobody);
+        self.with(|shard, now| shard.lost(now, role, reason));
+    }
+
+    fn ended(&self, conn: &Rc<Conn>) {
+        self.account(conn);
+        self.context.lifecycle.connection_closed();
+    }
+
+    fn account(&self, conn: &Conn) {
+        self.shard.borrow_mut().account(conn);
+    }
+
+    fn received_bytes(&self, count: usize) {
+        self.shard.borrow_mut().received_bytes(count);
+    }
+
+    fn deliveries(&self) -> u64 {
+        self.shard.borrow().deliveries()
+    }
+
+    fn flush(&self) {
+        ShardRuntime::flush(self);
+    }
+}

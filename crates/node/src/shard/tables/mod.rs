@@ -1,0 +1,27 @@
+//! What a shard owns, each kind of thing in a table that keeps its own invariants.
+//!
+//! - [`sessions`]: Socket.IO sessions, found by key, sid or socket.
+//! - [`rooms`]: this shard's part of each room.
+//! - [`peers`]: PeerServer clients, and messages that wait for their addressees.
+//! - [`probes`]: WebSockets that want to take a session over.
+//! - [`pending`]: requests to the cluster, to tasks and to other nodes that are not answered yet.
+//! - [`outboxes`]: what waits to be written, and whom to cut off.
+//! - [`timers`]: one queue for all deadlines.
+//! - [`shrink`]: giving memory back after a crowd has gone.
+
+pub(super) mod outboxes;
+pub(super) mod peers;
+pub(super) mod pending;
+pub(super) mod probes;
+pub(super) mod rooms;
+pub(super) mod sessions;
+pub(super) mod shrink;
+pub(super) mod timers;
+
+pub(super) use outboxes::{Evicted, Outboxes};
+pub(super) use peers::{Peer, PeerWait, Peers};
+pub(super) use pending::{PendingRequest, PendingRequests};
+pub(super) use probes::Probes;
+pub(super) use rooms::Rooms;
+pub(super) use sessions::Sessions;
+pub(super) use timers::{Timer, Timers};

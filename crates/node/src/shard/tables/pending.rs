@@ -1,0 +1,147 @@
+//! Requests to the cluster, to tasks beside the shard and to other nodes that are not answered yet.
+
+use std::sync::Arc;
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use signalbox_cluster::{Address, NodeTag, RealmId, Record, RoomName};
+use signalbox_socketio::Message;
+
+use super::shrink::Shrink;
+use crate::{
+    app::Namespace,
+    routing::{ConnectionRef, Location, Reply},
+    session::RoomKey,
+};
+
+/// An event that waits for a slow verdict, with all it needs to go on.
+pub(in crate::shard) struct HeldEvent {
+    pub(in crate::shard) socket: Address,
+    pub(in crate::shard) id: Option<u64>,
+    pub(in crate::shard) body: String,
+    pub(in crate::shard) attachments: Vec<Bytes>,
+}
+
+/// A join under way.
+pub(in crate::shard) struct JoinRequest {
+    pub(in crate::shard) socket: Address,
+    pub(in crate::shard) room: RoomName,
+    pub(in crate::shard) record: Record,
+    pub(in crate::shard) reply_to: ReplyTo,
+}
+
+/// Who is told of the result of a join.
+pub(in crate::shard) enum ReplyTo {
+    /// The client, whose event is answered.
+    Client { event: String, id: Option<u64> },
+    /// A handler.
+    Handler(Reply<bool>),
+}
+
+/// A signal that is not answered yet.
+pub(in crate::shard) struct Signal {
+    /// Whose it is: the session, and the event to be answered.
+    pub(in crate::shard) key: u32,
+    pub(in crate::shard) number: u64,
+    pub(in crate::shard) namespace: Arc<str>,
+    pub(in crate::shard) name: String,
+    pub(in crate::shard) id: Option<u64>,
+    pub(in crate::shard) to: Address,
+    pub(in crate::shard) message: Message,
+    /// The node where the socket was looked for.
+    pub(in crate::shard) tried: Option<NodeTag>,
+    /// The store has said where the socket is.
+    pub(in crate::shard) is_located: bool,
+}
+
+/// A question that is not answered yet, and what its answer is for.
+pub(in crate::shard) enum PendingRequest {
+    /// A slow verdict on a namespace.
+    Connect { key: u32, number: u64, name: Arc<str>, app: Arc<Namespace>, auth: Option<String> },
+    /// Middlewares.
+    Middleware {
+        key: u32,
+        number: u64,
+        id: Address,
+        name: Arc<str>,
+        app: Arc<Namespace>,
+        auth: Option<String>,
+    },
+    /// A slow verdict on an event.
+    Emit { key: u32, number: u64, event: Box<HeldEvent> },
+    /// A slow verdict on a join.
+    JoinVerdict { key: u32, number: u64, join: Box<JoinRequest> },
+    /// A join.
+    Join { key: u32, number: u64, room: RoomKey, held: bool, join: Box<JoinRequest> },
+    /// A list of members (of a room) or users.
+    List { key: u32, number: u64, namespace: Arc<str>, id: u64, room: Option<Arc<str>> },
+    /// A signal to a socket.
+    Signal(Box<Signal>),
+    /// A claim of a peer id.
+    Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
+    /// The rooms of a session that is to come from another node.
+    Subscribe { sid: Address, connection: ConnectionRef },
+    /// What a session that is to go to another node has said.
+    Flush { sid: Address, connection: ConnectionRef },
+    /// The records of a session that came from another node; whoever sent it is told.
+    Adopt { sid: Address, source: Location, connection: ConnectionRef },
+    /// The next turn.
+    Yield { key: u32, number: u64 },
+    /// The list of peer ids.
+    Peers { reply: Reply<Vec<Arc<str>>> },
+}
+
+/// The requests of a shard that are not answered yet, by their tickets.
+#[derive(Default)]
+pub(in crate::shard) struct PendingRequests(AHashMap<u64, PendingRequest>);
+
+impl PendingRequests {
+    pub(in crate::shard) fn insert(&mut self, ticket: u64, request: PendingRequest) {
+        self.0.insert(ticket, request);
+    }
+
+    /// The request is answered. A second answer finds nothing.
+    pub(in crate::shard) fn remove(&mut self, ticket: u64) -> Option<PendingRequest> {
+        self.0.remove(&ticket)
+    }
+
+    /// A signal that is not answered yet.
+    pub(in crate::shard) fn signal_mut(&mut self, ticket: u64) -> Option<&mut Signal> {
+        match self.0.get_mut(&ticket)? {
+            PendingRequest::Signal(signal) => Some(signal),
+            _ => None,
+        }
+    }
+
+    pub(in crate::shard) fn shrink_if_sparse(&mut self) {
+        self.0.shrink_if_sparse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_once_and_only_a_signal_is_a_signal() {
+        let mut pending = PendingRequests::default();
+        let signal = Signal {
+            key: 1,
+            number: 1,
+            namespace: "/".into(),
+            name: "signal".into(),
+            id: Some(7),
+            to: Address::from_bytes([1; 15]),
+            message: Message::disconnect("/"),
+            tried: None,
+            is_located: false,
+        };
+        pending.insert(1, PendingRequest::Signal(Box::new(signal)));
+        pending.insert(2, PendingRequest::Yield { key: 1, number: 1 });
+        assert!(pending.signal_mut(1).is_some_and(|signal| signal.id == Some(7)));
+        assert!(pending.signal_mut(2).is_none() && pending.signal_mut(3).is_none());
+        assert!(matches!(pending.remove(2), Some(PendingRequest::Yield { .. })));
+        assert!(pending.remove(2).is_none());
+        assert!(pending.remove(1).is_some() && pending.signal_mut(1).is_none());
+    }
+}

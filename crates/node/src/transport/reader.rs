@@ -1,0 +1,196 @@
+//! The task of one WebSocket: it reads, and writes on where the socket did not take everything.
+//!
+//! Reading goes through a scratch buffer that the thread's connections share. Whoever has put frames into outboxes lets the shard
+//! write them.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use signalbox_engineio::CloseReason;
+use signalbox_websocket::{Frame, Message, Parser};
+
+use super::{Conn, ConnectionEvents, conn::Phase};
+
+/// Bytes read at once, into a buffer that all connections of a thread share.
+const SCRATCH: usize = 64 * 1024;
+/// Reads of one connection before the others have their turn.
+const READS_A_TURN: usize = 4;
+/// Messages of one connection before the others have their turn,
+const MESSAGES_A_TURN: usize = 256;
+/// and how many deliveries these may have caused.
+pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
+/// How long a connection that was closed from this side may take to hang up.
+const LINGER: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// The task of one connection.
+pub(crate) struct Reader {
+    conn: Rc<Conn>,
+    events: Rc<dyn ConnectionEvents>,
+    parser: Parser,
+    /// Bytes that were read and wait for their turn, from `rest_at` on.
+    rest: Vec<u8>,
+    rest_at: usize,
+    linger: Option<Pin<Box<tokio::time::Sleep>>>,
+    has_shut_down: bool,
+}
+
+impl Reader {
+    /// `rest` is what arrived with the handshake.
+    pub(crate) fn new(
+        conn: Rc<Conn>,
+        events: Rc<dyn ConnectionEvents>,
+        max_payload: usize,
+        rest: Vec<u8>,
+    ) -> Self {
+        let parser = Parser::new(max_payload);
+        Self { conn, events, parser, rest, rest_at: 0, linger: None, has_shut_down: false }
+    }
+
+    /// Serves the connection until it is over.
+    pub(crate) async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        // Whoever found the connection dead, its owner has to hear of it.
+        self.events.lost(&self.conn, CloseReason::TransportClose);
+        self.conn.abort();
+        self.events.ended(&self.conn);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let same = self.conn.waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !same {
+            *self.conn.waker.borrow_mut() = Some(cx.waker().clone());
+        }
+        for _ in 0..READS_A_TURN {
+            if self.conn.phase.get() == Phase::Dead || self.has_lingered(cx) {
+                return Poll::Ready(());
+            }
+            match self.conn.poll_write(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if self.conn.phase.get() == Phase::Closing => {
+                    return self.poll_hang_up(cx);
+                }
+                _ => {}
+            }
+            self.events.account(&self.conn);
+            if self.conn.paused.get() {
+                return Poll::Pending;
+            }
+            if !self.rest.is_empty() {
+                let (mut rest, at) = (std::mem::take(&mut self.rest), self.rest_at);
+                let taken = at + self.process(&mut rest[at..]);
+                if taken < rest.len() {
+                    (self.rest, self.rest_at) = (rest, taken);
+                    break;
+                }
+                continue;
+            }
+            let read = READ_BUFFER.with_borrow_mut(|scratch| match self.conn.poll_read(cx, scratch) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(false),
+                Poll::Ready(Ok(read)) => {
+                    self.events.received_bytes(read);
+                    let taken = self.process(&mut scratch[..read]);
+                    if taken < read {
+                        (self.rest, self.rest_at) = (scratch[taken..read].to_vec(), 0);
+                    }
+                    Poll::Ready(true)
+                }
+            });
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(false) => return Poll::Ready(()),
+                Poll::Ready(true) => {}
+            }
+        }
+        yield_to_reactor(cx);
+        Poll::Pending
+    }
+
+    /// Takes messages out of `input` for as long as the connection is open and not paused, and it is its turn. Returns how many
+    /// bytes were taken.
+    fn process(&mut self, mut input: &mut [u8]) -> usize {
+        let len = input.len();
+        let sent = self.events.deliveries();
+        for _ in 0..MESSAGES_A_TURN {
+            if self.conn.phase.get() != Phase::Open {
+                // Nothing that follows counts any more.
+                input = &mut [];
+            }
+            if self.conn.paused.get() || self.events.deliveries() - sent > DELIVERIES_A_TURN {
+                break;
+            }
+            match self.parser.next(&mut input) {
+                Ok(Some(ping @ Message::Ping(payload))) => {
+                    self.events.push(&self.conn, &Frame::pong(payload));
+                    self.events.message(&self.conn, ping);
+                }
+                Ok(Some(Message::Close(code))) => {
+                    let echo = Frame::close(code);
+                    self.events.closing(&self.conn, CloseReason::TransportClose, &echo);
+                }
+                Ok(Some(message)) => self.events.message(&self.conn, message),
+                Ok(None) => break,
+                Err(error) => {
+                    let close = Frame::close(Some(error.close_code()));
+                    self.events.closing(&self.conn, CloseReason::TransportError, &close);
+                }
+            }
+        }
+        if self.conn.phase.get() == Phase::Open {
+            self.conn.partial.set(self.parser.buffered());
+            self.events.account(&self.conn);
+        }
+        self.events.flush();
+        len - input.len()
+    }
+
+    /// Whether a connection that closes has had its time, even if it does not take what is queued.
+    fn has_lingered(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.conn.phase.get() != Phase::Closing {
+            return false;
+        }
+        let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        linger.as_mut().poll(cx).is_ready()
+    }
+
+    /// Says goodbye to the socket and waits a little for the other side, so that what was written last is not lost to a reset.
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.has_shut_down {
+            let mut stream = self.conn.stream.borrow_mut();
+            let Some(stream) = stream.as_mut() else { return Poll::Ready(()) };
+            match stream.poll_shutdown(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => self.has_shut_down = true,
+            }
+        }
+        READ_BUFFER.with_borrow_mut(|scratch| {
+            for _ in 0..READS_A_TURN {
+                match self.conn.poll_read(cx, scratch) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => {}
+                }
+            }
+            yield_to_reactor(cx);
+            Poll::Pending
+        })
+    }
+}
+
+/// Asks to be polled again, but only after the sockets were looked at. A task that wakes itself plainly may have dozens of turns
+/// before that.
+fn yield_to_reactor(cx: &mut Context<'_>) {
+    let yielded = std::pin::pin!(tokio::task::yield_now());
+    let _ = yielded.poll(cx);
+}
