@@ -34,6 +34,8 @@ const RULES: &[Rule] = &[
         must_not_reach: PROTOCOL,
     },
     Rule { name: "signalbox-peerserver", may_use: FRAMES, must_not_reach: PROTOCOL },
+    // Its one fetcher has a thread of its own.
+    Rule { name: "signalbox-auth", may_use: &[], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PROTOCOL_CRATES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
@@ -58,6 +60,7 @@ const LOWER_CRATES: &[&str] = &[
     "signalbox-engineio",
     "signalbox-socketio",
     "signalbox-peerserver",
+    "signalbox-auth",
     "signalbox-telemetry",
     "signalbox-cluster",
 ];
@@ -68,6 +71,7 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-engineio",
     "signalbox-socketio",
     "signalbox-peerserver",
+    "signalbox-auth",
     "signalbox-telemetry",
     "signalbox-cluster",
     "signalbox-node",
