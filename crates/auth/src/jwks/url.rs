@@ -83,6 +83,7 @@ mod tests {
         for good in [
             "https://id.example.com/jwks",
             "https://id.example.com:8443/jwks?a=b#c",
+            "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com",
             "http://localhost:8080/jwks",
             "http://127.0.0.1/jwks",
             "http://127.8.9.1/",
