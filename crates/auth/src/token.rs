@@ -66,8 +66,8 @@ impl From<Refusal> for Failure {
 /// Whether a text is meant to be a token of ours: at least three parts, of which the first is the beginning of a JSON object.
 pub fn looks_like_token(text: &str) -> bool {
     let Some((header, rest)) = text.split_once('.') else { return false };
-    // The first four characters are three bytes, enough to see the brace; JSON may begin with blanks.
-    let start = header.get(..header.len().min(64) / 4 * 4).unwrap_or_default();
+    // Its beginning is enough to see the brace; JSON may begin with blanks. Four characters are three whole bytes.
+    let start = if header.len() <= 64 { header } else { header.get(..64).unwrap_or_default() };
     let decoded = URL_SAFE_NO_PAD.decode(start).unwrap_or_default();
     rest.contains('.') && decoded.trim_ascii_start().first() == Some(&b'{')
 }
@@ -155,24 +155,25 @@ fn verify_by(
             return Ok(claims);
         }
     }
-    let has_named = set.iter().flat_map(|keys| keys.iter()).any(|key| is_named(&key));
-    if set.is_some() && !has_named {
-        // No secret is ever fetched, so no fetch can make an HMAC good.
-        let may_be_fetched = !matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
-        let refusal = if has_loaded { Refusal::KeyUnknown } else { Refusal::KeysUnavailable };
-        match &issuer.set {
-            KeySet::Fetched(_) if !may_be_fetched => {}
-            KeySet::Fetched(shared) => {
-                return Err(match shared.on_unknown_kid(now.monotonic) {
-                    UnknownKid::Refreshing => Failure::AwaitKeys(refusal),
-                    UnknownKid::Limited => Failure::Refused(refusal),
-                });
-            }
-            _ => return Err(refusal.into()),
-        }
-    }
     let refusal = if was_tried { Refusal::SignatureInvalid } else { Refusal::AlgorithmMismatch };
-    Err(refusal.into())
+    // No secret is ever fetched, so no fetch makes an HMAC good.
+    let is_hmac = matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
+    let may_be_there = |set: &KeySet| !(is_hmac && matches!(set, KeySet::Fetched(_)));
+    let Some(keys) = set.filter(|_| may_be_there(&issuer.set)) else { return Err(refusal.into()) };
+    if kid.is_some() && keys.iter().any(|key| key.kid() == kid) {
+        return Err(refusal.into());
+    }
+    let refusal = match (has_loaded, kid) {
+        (false, _) => Refusal::KeysUnavailable,
+        (true, Some(_)) => Refusal::KeyUnknown,
+        (true, None) => refusal,
+    };
+    match &issuer.set {
+        KeySet::Fetched(shared) if shared.on_unknown_kid(now.monotonic) == UnknownKid::Refreshing => {
+            Err(Failure::AwaitKeys(refusal))
+        }
+        _ => Err(refusal.into()),
+    }
 }
 
 /// `None`: the signature is not of this key.
@@ -300,6 +301,7 @@ mod tests {
             format!("{header}.e30."),
             format!("{header}.e30.c2ln"),
             format!("{header}..."),
+            "e30.e30.".to_owned(),
             format!("{}.a.b", encode(" \n{\"alg\":\"HS256\"}")),
             format!("{}.a.b", encode(&format!("{{\"alg\":\"HS256\",\"x\":\"{}\"}}", "y".repeat(9000)))),
             "eyJhbGciOiJkaXIifQ.a.b.c.d".to_owned(),

@@ -205,6 +205,24 @@ fn keys_are_rotated_and_unknown_ones_fetched() {
 }
 
 #[test]
+fn a_token_that_names_no_key_has_a_rotated_set_fetched_too() {
+    let (old, new) = (Pair::new(Algorithm::ES256), Pair::new(Algorithm::ES256));
+    let server = Server::start(None);
+    server.answers(set(&[(&old, "old")]));
+    let url = format!("http://127.0.0.1:{}/jwks", server.port);
+    let intervals = Intervals { unknown_kid: Duration::ZERO, ..Intervals::default() };
+    let client = Client::start_with(&url, &quick(), intervals);
+    client.fetched();
+    server.answers(set(&[(&new, "new")]));
+    let header = json!({"alg": "ES256"});
+    let token = common::sign(&header, &common::good_claims(), Algorithm::ES256, &new.signing_key());
+    assert_eq!(client.judge(&token), "await, else signature-invalid");
+    client.fetched();
+    assert_eq!(client.judge(&token), "accepted");
+    assert_eq!(client.judge(&old.token("old")), "await, else key-unknown", "its issuer took it away");
+}
+
+#[test]
 fn a_fetcher_that_is_dropped_stops() {
     let server = Server::start(None);
     server.answers(respond(503, "", ""));

@@ -55,7 +55,7 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Starts to fetch. After each fetch, `on_update` is called on the thread.
+    /// Starts to fetch. After each fetch, `on_update` is called on the thread, which it must neither block nor panic on.
     pub fn start(
         url: JwksUrl,
         set: SharedJwks,
