@@ -11,6 +11,27 @@
 //! - [`generated`]: peer ids that prove that the server issued them.
 //! - [`mint`] and [`explain`]: for people.
 //!
+//! ```
+//! use signalbox_auth::{
+//!     Action, Authenticator, GrantsSpec, HmacSecret, Issuer, Key, Mint, Mode, Now, Revocations, Settings,
+//! };
+//!
+//! let secret = HmacSecret::new("at least 32 bytes, and not these")?;
+//! let issuer = Issuer { keys: vec![Key::hmac(&secret)?], ..Issuer::default() };
+//! let settings = Settings { mode: Mode::Required, issuers: vec![issuer], ..Settings::default() };
+//! let authenticator = Authenticator::new(settings)?;
+//!
+//! let now = Now::read();
+//! let mut mint = Mint::new("alice");
+//! mint.grants = Some(GrantsSpec::from_setting(r#"{"rooms": {"join": ["team-*"]}}"#)?);
+//! let token = mint.sign(&secret, now.unix)?;
+//!
+//! let identity = authenticator.authenticate(Some(&token), &Revocations::default(), now).now()?;
+//! assert!(identity.grants().allows(&Action::Join { room: "team-1" }));
+//! assert!(!identity.grants().allows(&Action::Join { room: "lobby" }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! But for the fetcher, which has a thread of its own, the crate does no I/O and reads no clock: it takes [`Now`].
 //!
 //! Source: RFC 7515 (JWS), 7517 (JWK), 7518 (algorithms), 7519 (JWT), 8037 (EdDSA), 8725 (best practices).

@@ -372,6 +372,18 @@ fn a_revoked_token_is_refused() {
 }
 
 #[test]
+fn nothing_that_is_printed_shows_a_secret() {
+    let settings = settings();
+    let minted = signalbox_auth::Mint::new("alice").sign(&secret(), NOW).unwrap();
+    let printed = format!("{settings:?} {:?} {:?}", authenticator(settings.clone()), secret());
+    let text = std::str::from_utf8(SECRET).unwrap();
+    assert!(!printed.contains(text) && !printed.contains(&format!("{SECRET:?}")), "{printed}");
+    let identity = judge(&authenticator(settings), &minted).unwrap();
+    let signature = minted.rsplit('.').next().unwrap();
+    assert!(!format!("{identity:?}").contains(signature));
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused() {
     let error = |settings: Settings| Authenticator::new(settings).unwrap_err().to_string();
     let nothing = Settings { mode: Mode::Optional, ..Settings::default() };
