@@ -42,6 +42,7 @@ pub mod explain;
 pub mod generated;
 pub mod grants;
 pub mod jwks;
+mod jwks_errors;
 pub mod keys;
 pub mod mint;
 pub mod principal;

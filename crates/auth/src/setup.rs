@@ -30,10 +30,10 @@ pub enum SetupError {
     RsaTooShort,
     /// The key set's file is no key set.
     #[error("jwks file is not usable: {0}")]
-    BadJwks(#[from] crate::jwks::JwksError),
+    BadJwks(#[from] crate::jwks_errors::JwksError),
     /// The key set's URL.
     #[error("jwks url {0}")]
-    BadJwksUrl(#[from] crate::jwks::JwksUrlError),
+    BadJwksUrl(#[from] crate::jwks_errors::JwksUrlError),
     /// Tokens are to be checked, and there is nothing to check them with.
     #[error(
         "auth is on, but there is no key to check tokens with (set --jwt-secret, --jwt-public-key or --jwks)"

@@ -4,24 +4,7 @@ use std::fmt;
 
 use url::{Host, Url};
 
-/// Why a URL is no good for a key set. The message follows "jwks url".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JwksUrlError {
-    /// It is no URL.
-    #[error("is not a URL (e.g. https://id.example.com/.well-known/jwks.json)")]
-    NotAUrl,
-    /// It is neither https nor http.
-    #[error("is neither a file nor https (e.g. https://id.example.com/.well-known/jwks.json)")]
-    Scheme,
-    /// Plain http, to another host than this one.
-    #[error(
-        "is plain http, so that anybody on the way could put keys in (use https; http is for loopback only)"
-    )]
-    PlainHttp,
-    /// It has a user name or a password.
-    #[error("has credentials in it (a key set is public: leave them out)")]
-    Credentials,
-}
+use crate::jwks_errors::JwksUrlError;
 
 /// A checked URL.
 #[derive(Clone, PartialEq, Eq)]
