@@ -1,4 +1,4 @@
-//! Where Redis is, and how it is talked to: one server at a time, or the masters of a Redis Cluster.
+//! Where Redis is: one server at a time, or the masters of a Redis Cluster.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl Backend {
         }
     }
 
-    /// What publishes a message: in a Redis Cluster it stays with the masters that own its channel's slot.
+    /// The command that publishes a message. In a Redis Cluster, messages stay with the master that owns their channel's slot.
     pub(super) fn publish(&self) -> &'static str {
         match self {
             Self::Single(_) => "PUBLISH",
@@ -30,7 +30,7 @@ impl Backend {
         }
     }
 
-    /// Host and port of a server of it, to find out from which address of this machine it is reached.
+    /// Host and port of one of its servers, to find out from which address of this machine it is reached.
     pub(super) fn address(&self) -> Option<(String, u16)> {
         match self {
             Self::Single(single_server) => single_server.address(),

@@ -1,4 +1,5 @@
-//! Calls as commands, and what Redis answers as replies. Nothing that is read back is trusted: another program may write there.
+//! Calls as Redis commands, and Redis' answers as replies. Answers are not trusted: another program may write into the same
+//! Redis.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,24 +26,24 @@ use signalbox_cluster::{
     store::{Call, ClaimRank, HeartbeatReply, Reply, RoomVersion, SnapshotRequest, TakeoverNotice},
 };
 
-/// Bytes of a claim that say who holds it.
+/// Length of the part of a claim that names its holder.
 const HOLDER: usize = 25;
 /// Entries that are reaped with one call.
 const REAP: usize = 500;
 
-/// What every call needs to know.
+/// What all commands are made from.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) keys: Keys,
     pub(super) scripts: Scripts,
     pub(super) realms: Vec<String>,
-    /// How long a message may wait, in milliseconds; its sender is told earlier.
+    /// How long a message waits, in milliseconds. Redis keeps it for twice that: the sender's node ends the wait earlier.
     pub(super) expire_timeout_ms: u128,
     /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
     pub(super) publish: &'static str,
 }
 
-/// What a peer's claim begins with: owner, shard, key.
+/// The first 17 bytes of a claim: owner, shard, key.
 fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
     let mut head = owner_bytes(owner).to_vec();
     head.push(at.shard);
@@ -50,7 +51,7 @@ fn claim_head(owner: Owner, at: PeerAt) -> Vec<u8> {
     head
 }
 
-/// The first 25 bytes of a claim.
+/// The first 25 bytes of a claim, which name its holder: owner, shard, key, generation.
 fn holder_bytes(holder: Holder) -> Vec<u8> {
     let mut bytes = claim_head(holder.owner, holder.at);
     bytes.extend_from_slice(&holder.at.generation.to_be_bytes());
@@ -97,7 +98,8 @@ impl Context {
         self.realms.get(usize::from(realm)).map_or("", String::as_str)
     }
 
-    /// The commands of a call, one or more; all are of one partition, but those of a listing.
+    /// The commands of a call, one or more. Except for listings, all are of one partition. Records and messages are written in
+    /// `format`.
     pub(super) fn commands(&self, call: &Call, format: Format) -> Vec<Cmd> {
         let one = |invocation: Invocation| vec![invocation.command()];
         let Self { keys, scripts, .. } = self;
@@ -327,7 +329,7 @@ impl Context {
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
     }
 
-    /// A realm, a zero, an id, and who lost it, as `reap.lua` gives it.
+    /// Reads a takeover notice as `reap.lua` returns it: realm, a zero, id, old holder.
     fn read_notice(&self, by: Owner, notice: &[u8]) -> Option<TakeoverNotice> {
         let (name, old) = notice.split_at_checked(notice.len().checked_sub(HOLDER)?)?;
         let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
@@ -356,7 +358,7 @@ impl Context {
             .command()
     }
 
-    /// What came back for a call. What cannot be read counts as not there.
+    /// The reply to a call. Answers that cannot be read count as absent.
     pub(super) fn reply(&self, call: Call, values: Vec<Value>) -> Reply {
         let mut values = values.into_iter();
         let mut first = || values.next().unwrap_or(Value::Nil);
@@ -433,7 +435,7 @@ impl Context {
             }
             Call::SendDirect { .. } => match first() {
                 Value::Int(heard) => Reply::Receivers(heard.max(0) as u64),
-                // By whom is not known, perhaps by nobody.
+                // It is not known whether anybody received it.
                 Value::Nil => Reply::Receivers(1),
                 _ => Reply::Receivers(0),
             },
@@ -450,7 +452,7 @@ impl Context {
     }
 }
 
-/// Whether a call that reaps has left something.
+/// Whether a call that reaps has left some records, which the next one removes.
 pub(super) fn has_more_to_reap(values: &[Value]) -> bool {
     let Some(Value::Array(parts)) = values.first() else { return false };
     matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
@@ -519,7 +521,7 @@ fn records(parts: Vec<Value>) -> (Option<RoomVersion>, Vec<Arc<Record>>) {
             _ => {}
         }
     }
-    // The same order on every node.
+    // Every node lists them in the same order.
     records.sort_unstable_by_key(|record| record.socket);
     (epoch.zip(version).map(|(epoch, version)| RoomVersion { epoch, version }), records)
 }

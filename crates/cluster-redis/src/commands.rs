@@ -1,16 +1,15 @@
-//! Commands on their way to Redis and what may have become of them.
+//! Commands on their way to Redis, and what may have become of them.
 
 use std::sync::Arc;
 
 use redis::{Cmd, Value};
 
 use super::{
-    backend::Backend, calls::Context, cluster::Router, command_error::CommandError,
-    connection::RedisConnection,
+    backend::Backend, calls::Context, command_error::CommandError, connection::RedisConnection,
+    router::Router,
 };
 
-/// Connections for commands, held for as long as they work. What is sent through it keeps its order; in a Redis Cluster, its
-/// order within each partition.
+/// Connections for commands, kept while they work. Commands are executed in order; in a Redis Cluster, in order within each slot.
 pub(super) enum Commands {
     Single(RedisConnection),
     Cluster(Router),
@@ -26,7 +25,8 @@ impl Commands {
         }
     }
 
-    /// Makes calls in their order, pipelined; an answer for each. No command is ever sent twice that may have been executed.
+    /// Sends commands in their order, pipelined; returns an answer for each. No command is sent again that may have been
+    /// executed.
     pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, CommandError>> {
         match self {
             Self::Single(connection) => match connection.send(&commands).await {
@@ -38,7 +38,7 @@ impl Commands {
     }
 }
 
-/// All answers; if one is lost, all are.
+/// All answers of a call; an error if any of them is missing.
 pub(super) fn all(answers: Vec<Result<Value, CommandError>>) -> Result<Vec<Value>, CommandError> {
     let may_have_run =
         answers.iter().any(|answer| matches!(answer, Err(CommandError { may_have_run: true })));

@@ -1,4 +1,4 @@
-//! One connection to one server, opened when it is needed: scripts are loaded into it, commands pipelined through it.
+//! One connection to one server, opened when it is needed. Scripts are loaded into the server first; commands are pipelined.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use super::{
     single_server::{Connection, SingleServer},
 };
 
-/// Where a line leads.
+/// The server at the other end.
 enum Target {
     Single(Arc<SingleServer>),
     Master(Arc<Topology>, Address),
 }
 
-/// A connection out of a pool, held for as long as it works.
+/// A connection from a pool, kept while it works.
 pub(super) struct RedisConnection {
     to: Target,
     context: Arc<Context>,
@@ -33,11 +33,11 @@ impl RedisConnection {
         Self { to: Target::Master(topology, address), context, connection: None }
     }
 
-    /// Makes calls in their order, pipelined. No command is ever sent twice that may have been executed.
+    /// Sends commands in their order, pipelined. No command is sent again that may have been executed.
     pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, CommandError> {
         self.open().await?;
         let mut values = self.pipeline(commands).await?;
-        // Somebody flushed the scripts: those calls were not executed, and are made again in the same order.
+        // The scripts were flushed: their calls were not executed, and are made again in the same order.
         let missing: Vec<usize> = (0..values.len()).filter(|index| is_missing(&values[*index])).collect();
         if !missing.is_empty() {
             self.load().await.map_err(|_| CommandError { may_have_run: true })?;
@@ -48,7 +48,7 @@ impl RedisConnection {
             }
         }
         if values.iter().any(is_of_a_replica) {
-            // The master has become a replica; the next connection finds the new one.
+            // The master has become a replica; the next connection goes to the new master.
             self.close();
         }
         Ok(values)
@@ -96,7 +96,7 @@ impl RedisConnection {
         }
     }
 
-    /// The connection is of no use any more; it is not given back to the pool.
+    /// Drops a broken connection instead of giving it back to the pool.
     fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.discard();
@@ -104,7 +104,7 @@ impl RedisConnection {
     }
 }
 
-/// What kind of error an answer is.
+/// The code of an answer that is an error.
 pub(super) fn code(value: &Value) -> Option<&str> {
     match value {
         Value::ServerError(error) => Some(error.code()),

@@ -101,7 +101,7 @@ impl Keys {
         self.key(partition, &[b"q:", realm.as_bytes(), b"\0", id.as_bytes()])
     }
 
-    /// HASH: who waits for an id.
+    /// HASH: the senders that wait for an id.
     pub(super) fn waits(&self, realm: &str, id: &str) -> Bytes {
         let partition = partition::of_peer(realm, id);
         self.key(partition, &[b"w:", realm.as_bytes(), b"\0", id.as_bytes()])
@@ -112,13 +112,13 @@ impl Keys {
         self.key(partition, &[b"n"])
     }
 
-    /// HASH: socket to record, and where the room stands.
+    /// HASH: socket to record, and the room's version.
     pub(super) fn room(&self, room: &RoomName) -> Bytes {
         let pieces: &[&[u8]] = &[b"r:", room.namespace.as_bytes(), b"\0", room.name.as_bytes()];
         self.key(partition::of_room(room), pieces)
     }
 
-    /// The channel on which a room's changes are published, and what is said in it.
+    /// The channel of a room: its changes, and its broadcasts.
     pub(super) fn room_channel(&self, room: &RoomName) -> Bytes {
         let pieces: &[&[u8]] = &[b"m:", room.namespace.as_bytes(), b"\0", room.name.as_bytes()];
         self.key(partition::of_room(room), pieces)
@@ -144,18 +144,18 @@ impl Keys {
         self.key(partition, &[b"o"])
     }
 
-    /// SET: who lost an id to an owner, and may not have been told.
+    /// SET: takeover notices of an owner that are not acknowledged.
     pub(super) fn notices(&self, partition: u8, owner: Owner) -> Bytes {
         self.key(partition, &[b"t:", &owner_bytes(owner)])
     }
 
-    /// Keys about nodes: `l`eases, `i`nfo, claims (`k`), their `s`um, the membership's `v`ersion, the dead (`b`uried), when they
-    /// are to be reaped again (`o`), and one that says that somebody has s`w`ept.
+    /// Keys about nodes: leases (`l`), descriptions (`i`), claims (`k`), their sum (`s`), the membership's version (`v`), dead
+    /// owners (`b`), when they are to be reaped again (`o`), and one that says that a node has just swept (`w`).
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }
 
-    /// STRING: by which it shows that a master of a Redis Cluster was flushed.
+    /// STRING: the mark of a master of a Redis Cluster; see `flush_detector`.
     pub(super) fn mark(&self, partition: u8) -> Bytes {
         self.key(partition, &[b"mark"])
     }
@@ -170,7 +170,7 @@ impl Keys {
         self.key(0, &[b"all"])
     }
 
-    /// The name of a channel, as a node hears it.
+    /// The name of a channel, for the node with this tag.
     pub(super) fn channel(&self, channel: &Channel, tag: NodeTag) -> Bytes {
         match channel {
             Channel::Room(room) => self.room_channel(room),

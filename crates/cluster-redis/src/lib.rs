@@ -7,11 +7,12 @@
 //! - `calls`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
-//! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a Redis
-//!   Cluster.
-//! - `commands`: commands on their way, and what may have become of them; `connection`: one connection to one server.
-//! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to the
-//!   cluster.
+//! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
+//!   Redis Cluster.
+//! - `commands`: commands on their way, and what may have become of them; `router`: commands to the masters of a Redis Cluster,
+//!   each to the one that owns its slot; `connection`: one connection to one server.
+//! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to
+//!   the cluster.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -27,6 +28,7 @@ mod driver;
 mod keys;
 mod link;
 mod pipeline;
+mod router;
 mod scripts;
 mod single_server;
 mod subscriber;
@@ -49,13 +51,13 @@ use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, sc
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_millis(1_000);
-/// How long a command may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when the
-/// first is dead.
+/// How long a command may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when
+/// the first is dead.
 const RESPONSE: Duration = Duration::from_millis(2_000);
 /// How often a subscriber connection is probed.
 const PROBE: Duration = Duration::from_secs(1);
-/// The pause before the next attempt to connect, in milliseconds: long enough to be no burden, short enough that a store that is back
-/// is found at once.
+/// The pause before the next attempt to connect, in milliseconds: long enough to be no burden, short enough that a store that is
+/// back is found at once.
 const BACKOFF: std::ops::Range<u64> = 50..400;
 /// How often the cluster is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
@@ -105,8 +107,8 @@ pub struct Connected {
     pub link: LinkHandle,
 }
 
-/// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has succeeded.
-/// Deliveries go to `sink`, requests of other nodes to `handler`.
+/// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
+/// succeeded. Deliveries go to `sink`, requests of other nodes to `handler`.
 ///
 /// # Errors
 /// The URL cannot be used, or the node link cannot listen.

@@ -1,4 +1,4 @@
-//! The calls in their order, pipelined: whatever was asked for while the last batch was under way is the next batch.
+//! Calls in their order, pipelined: the calls that are asked for while one batch is under way are the next batch.
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,16 +25,16 @@ use signalbox_cluster::{
 
 /// Calls in one batch.
 const BATCH: usize = 512;
-/// Partitions that a listing of users looks into at once.
+/// Partitions that a listing of users reads at once.
 const CHUNK: usize = 16;
 
-/// A call of a batch; what is said without being answered has none.
+/// A part of a batch: a call, or a broadcast, which has no reply.
 struct Item {
     call: Option<Box<(Call, CallToken)>>,
     commands: usize,
 }
 
-/// Makes the calls until the node ends.
+/// Makes calls until the node ends.
 pub(super) async fn run(
     backend: Arc<Backend>,
     context: Arc<Context>,
@@ -61,7 +61,7 @@ pub(super) async fn run(
 
 struct CommandPipeline {
     commands: Commands,
-    /// The heartbeat's connection: it never waits behind a long batch.
+    /// The heartbeat has a connection of its own, so that it never waits behind a long batch.
     heartbeat_connection: Arc<tokio::sync::Mutex<Commands>>,
     backend: Arc<Backend>,
     context: Arc<Context>,
@@ -70,7 +70,7 @@ struct CommandPipeline {
 }
 
 impl CommandPipeline {
-    /// Takes a batch; gives back whom to tell that the node has ended.
+    /// Executes a batch; returns the token of the end, if the driver is to end.
     async fn take(&mut self, batch: impl Iterator<Item = DriverCommand>) -> Option<DriverEnded> {
         let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
         let mut listings = Vec::new();
@@ -109,7 +109,7 @@ impl CommandPipeline {
             let answers = self.commands.send(commands).await;
             self.answer(items, answers).await;
         }
-        // What was asked for before has been done now: a listing sees it.
+        // Listings come last: everything that was asked for before them is done, and they see it.
         for (call, token) in listings {
             self.list(call, token);
         }
@@ -131,7 +131,7 @@ impl CommandPipeline {
                 Ok(values) => match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
                     Some(error) => {
                         tracing::warn!(?error, "Redis refuses a command");
-                        // A script may fail when it has done a part; other errors are said before anything is done.
+                        // A script may fail after it has done a part; other errors come before anything is done.
                         Reply::Failed { may_have_run: code(error) == Some("ERR") }
                     }
                     None => self.context.reply(call, values),
@@ -141,12 +141,12 @@ impl CommandPipeline {
             self.cluster.replied(Instant::now(), token, reply);
         }
         if is_lost {
-            // Also when nobody waits for an answer.
+            // Broadcasts have no reply that would say so.
             self.cluster.store_lost(Instant::now());
         }
     }
 
-    /// One call removes only so much.
+    /// Each call removes only some records; the rest is removed here.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
         let mut is_left = calls::has_more_to_reap(values);
         while is_left {
@@ -190,7 +190,7 @@ impl CommandPipeline {
     }
 }
 
-/// Looks for a page of users, partition by partition; and whether there are more.
+/// Reads a page of users, partition by partition; returns it, and whether there are more.
 pub(super) async fn users(
     commands: &mut Commands,
     context: &Context,

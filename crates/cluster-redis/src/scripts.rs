@@ -1,8 +1,8 @@
 //! The scripts: each is one step that the model describes.
 //!
-//! While a Redis Cluster moves a slot, a script that is called for keys of it fails as soon as it touches one that has left and was
-//! not named beforehand. So what cannot be named (the index of a former owner) is touched before anything is written, and the
-//! scripts that work through lists may be called again from their beginning.
+//! While a Redis Cluster migrates a slot, a script fails as soon as it touches a key that has left already and was not named in
+//! the call. So scripts touch keys that cannot be named (the index of a former owner) before they write anything, and those that
+//! work through lists may be called again from the beginning.
 
 use redis::{Cmd, Script, cmd};
 

@@ -8,9 +8,9 @@
 //! | message to a node | `1`, owner and message | `2`, metadata, owner and message |
 //! | a node's description | `1`, the description, metadata | the same |
 //!
-//! An owner is its tag (4) and its epoch (8); a room's version is its epoch (8) and its number (8); numbers are big-endian. The kind of
-//! a change is `J`, `U` or `L` (joined, updated, left). Records, messages and descriptions are [postcard]; a record keeps the format in
-//! which it was written, also in a change.
+//! An owner is its tag (4) and its epoch (8); a room's version is its epoch (8) and its number (8); numbers are big-endian. The
+//! kind of a change is `J`, `U` or `L` (joined, updated, left). Records, messages and descriptions are [postcard]; a record keeps
+//! the format in which it was written, also in a change.
 //!
 //! A description is the same in all formats, so that nodes of any version read each other's: earlier versions stop reading behind
 //! the fields that they know, and do not see the metadata, which says what the node reads.

@@ -15,13 +15,13 @@ impl fmt::Display for NodeTag {
     }
 }
 
-/// Whose a record in the shared store is: a node in one of its epochs. A node that lost its lease opens a new epoch and writes
-/// everything again; what still carries the old one is dead, and anybody may remove it.
+/// The owner of a record in the shared store: a node in one of its epochs. A node that lost its lease begins a new epoch and
+/// writes its records again; records of its earlier epochs are dead, and any node may remove them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Owner {
     /// The node.
     pub tag: NodeTag,
-    /// Which of its leases; later ones are larger.
+    /// The number of its lease; later leases have larger ones.
     pub epoch: u64,
 }
 
@@ -35,8 +35,8 @@ impl NodeTag {
 /// A shard (a worker thread) of a node.
 pub type ShardId = u8;
 
-/// Where a session or socket was born, and 80 random bits that nobody can guess: node tag (4 bytes), shard (1), random (10).
-/// After a move the birthplace knows where it went.
+/// The birthplace of a session or socket, and 80 random bits that nobody can guess: node tag (4 bytes), shard (1), random (10).
+/// When a session has moved, its birthplace knows where it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address([u8; 15]);
 
@@ -83,7 +83,7 @@ impl Address {
         Self(bytes)
     }
 
-    /// Whether `text` is shaped like an address; such names are kept from rooms.
+    /// Whether `text` has the shape of an address. No room may have such a name.
     pub fn is_shape_of(text: &str) -> bool {
         text.len() == Self::LEN
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

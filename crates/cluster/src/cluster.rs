@@ -30,7 +30,7 @@ use crate::{
     envelope::Format,
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
-    record::{Record, RoomName},
+    record::{RoomName, SessionRecords},
     route::Route,
     store::{Call, DirectMessage, NodeInfo, Reply},
 };
@@ -84,15 +84,6 @@ pub enum SendOutcome {
     Fenced,
     /// It was dropped: an inbox is full, or too much waits already.
     Overflow,
-}
-
-/// What the store has of a session, taken along when the session moves to another node; as [`Command::AdoptSession`] takes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SessionRecords {
-    /// The rooms its sockets are in, and their records there.
-    pub memberships: Vec<(RoomName, Record)>,
-    /// Its sockets: namespace, id, profile.
-    pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -158,8 +149,8 @@ impl Cluster {
         self.step(now, |machine, out| machine.command(now, command, &congested, out));
     }
 
-    /// Sends a message to whoever holds its addressee's id, or lets it wait. It is dropped when its sender does not hold its own id
-    /// any more. `shard` sends it (on).
+    /// Sends a message to whoever holds its addressee's id, or lets it wait. It is dropped when its sender does not hold its own
+    /// id any more. `shard` sends it (on).
     pub fn send(&self, now: Instant, shard: ShardId, peer_message: PeerMessage) -> SendOutcome {
         let directory = &self.directories[usize::from(peer_message.realm)];
         let is_held = || {
@@ -169,7 +160,8 @@ impl Cluster {
                 .is_some_and(|at| at.generation == peer_message.from.generation)
         };
         if peer_message.hops == 0 && !is_held() {
-            // The shard may learn of its grant a moment before the directory shows it: whoever granted it holds the lock until then.
+            // The shard may learn of its grant a moment before the directory shows it: whoever granted it holds the lock until
+            // then.
             drop(self.core.lock());
             if !is_held() {
                 return SendOutcome::Fenced;
@@ -241,8 +233,8 @@ impl Cluster {
         }
     }
 
-    /// The format in which messages to other nodes and records are written: the newest that every node of the cluster reads. Format 1
-    /// until this node knows the others.
+    /// The format in which messages to other nodes and records are written: the newest that every node of the cluster reads.
+    /// Format 1 until this node knows the others.
     pub fn write_format(&self) -> Format {
         Format::of_byte(self.write_format.load(Ordering::Acquire)).unwrap_or(Format::V1)
     }
@@ -272,8 +264,8 @@ impl Cluster {
         self.step(now, |machine, out| machine.refresh_nodes(now, out));
     }
 
-    /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the order of
-    /// publishing within one scope. Not to this node. While the store is away, nobody receives it.
+    /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the
+    /// order of publishing within one scope. Not to this node. While the store is away, nobody receives it.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
         if !self.is_shared() {
             return;
@@ -290,8 +282,8 @@ impl Cluster {
         }
     }
 
-    /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. `false` when the store is
-    /// away. [`Command::SendToNode`] does the same, and tells whether the node received it.
+    /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. `false` when the store
+    /// is away. [`Command::SendToNode`] does the same, and tells whether the node received it.
     pub fn send_to_node(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
         let core = self.core.lock();
         let Store::Remote(driver) = &core.store else { return false };
@@ -324,8 +316,8 @@ impl Cluster {
         self.core.lock().machine.update_node_info(now, |node| node.is_draining = is_draining);
     }
 
-    /// Leaves the cluster: this node's records are removed, and its lease ends. The future resolves when the driver has done that, or
-    /// cannot reach the store.
+    /// Leaves the cluster: this node's records are removed, and its lease ends. The future resolves when the driver has done
+    /// that, or cannot reach the store.
     pub fn leave(&self, now: Instant) -> UntilEnded {
         self.step(now, |machine, out| machine.leave_cluster(now, out));
         self.end_driver()

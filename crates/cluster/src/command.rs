@@ -1,4 +1,4 @@
-//! What a shard asks of the cluster, and what it is told.
+//! What shards ask of the cluster ([`Command`]), and what the cluster delivers to them ([`Delivery`]).
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use crate::{
     record::{Record, RoomName},
 };
 
-/// Names a question; the answer carries it back. Unique within a shard.
+/// Names a request; its answer carries it back. Unique within a shard.
 pub type Ticket = u64;
 
 /// Index of a realm in [`Config::realms`](crate::Config::realms).
 pub type RealmId = u16;
 
-/// The position of a change in a room's history: later changes have larger ones. The upper 64 bits are the room's epoch, the next 48 its
-/// version; the last 16 tell apart what differed in one snapshot.
+/// The position of a change in a room's history: later changes have larger ones. The upper 64 bits are the room's epoch, the next
+/// 48 its version; the last 16 tell apart what differed in one snapshot.
 pub type ChangeId = u128;
 
-/// Where a peer's connection is: shard, its key there, and the generation of its claim, which tells it from an earlier holder
-/// of the same id or key.
+/// A peer's connection: its shard, its key there, and the generation of its claim. The generation tells it from an earlier
+/// connection with the same id or key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PeerAt {
     /// The shard that holds the connection.
@@ -33,37 +33,37 @@ pub struct PeerAt {
     pub generation: u64,
 }
 
-/// Where a peer's connection is in the cluster.
+/// A peer's connection, anywhere in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Holder {
     /// The node, in the epoch in which it wrote the claim.
     pub owner: Owner,
-    /// Where on that node.
+    /// The connection on that node.
     pub at: PeerAt,
 }
 
-/// Whether two tokens are the same, found out in a time that depends on their lengths only.
+/// Compares two tokens in a time that depends only on their lengths.
 pub fn is_same_token(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
-/// A question to the cluster, or news for it. Questions name the shard that asks and a [`Ticket`].
+/// A request to the cluster, or something it has to know. Requests name the shard that asks and a [`Ticket`].
 #[derive(Debug)]
 pub enum Command {
     /// Claim a peer id. Answered by [`Delivery::Claimed`].
     Claim {
         /// The connection that claims it.
         at: PeerAt,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The realm.
         realm: RealmId,
         /// The id.
         id: Arc<str>,
-        /// What lets a later connection take the id over.
+        /// A later connection with the same token takes the id over.
         token: Arc<str>,
     },
-    /// A claim ends. Ignored unless `generation` is the present one.
+    /// End a claim. Ignored unless `generation` is that of the present claim.
     Release {
         /// The realm.
         realm: RealmId,
@@ -72,7 +72,7 @@ pub enum Command {
         /// The claim's generation.
         generation: u64,
     },
-    /// The wait of one sender for one absent addressee is over.
+    /// End the wait of one sender for one absent addressee.
     Expire {
         /// The realm.
         realm: RealmId,
@@ -83,27 +83,27 @@ pub enum Command {
         /// The wait, as [`Delivery::Waiting`] named it.
         number: u64,
     },
-    /// All ids of a realm. Answered by [`Delivery::Peers`].
+    /// List the ids of a realm. Answered by [`Delivery::Peers`].
     Peers {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The realm.
         realm: RealmId,
     },
-    /// Join a room, or replace the profile of a member. The shard is on the room's [`Route`](crate::Route) already. Answered by
-    /// [`Delivery::Joined`] or [`Delivery::Refused`].
+    /// Join a room, or replace the profile of a member. The shard has added itself to the room's [`Route`](crate::Route) before.
+    /// Answered by [`Delivery::Joined`] or [`Delivery::Refused`].
     Join {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The room.
         room: RoomName,
         /// The membership.
         record: Record,
-        /// Whether the answer is to list the members.
+        /// List the other members in the answer.
         list: bool,
     },
     /// Leave a room. Not answered.
@@ -113,11 +113,11 @@ pub enum Command {
         /// The member.
         socket: Address,
     },
-    /// The members of a room. Answered by [`Delivery::Members`].
+    /// List the members of a room. Answered by [`Delivery::Members`].
     Members {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The room.
         room: RoomName,
@@ -136,63 +136,66 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
-    /// The connected sockets of a namespace, a page of them. Answered by [`Delivery::Users`].
+    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`].
     Users {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The namespace.
         namespace: Arc<str>,
         /// Begin behind this one.
         after: Option<Address>,
     },
-    /// Tell one node something: [`DeliverySink::told`] brings it there, at most once. Answered by [`Delivery::SentToNode`].
+    /// Send a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. Answered by
+    /// [`Delivery::SentToNode`].
     SendToNode {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The node.
         to: NodeTag,
-        /// What it is told.
+        /// The message.
         payload: bytes::Bytes,
     },
-    /// Which node has a socket that is not where it was born. Answered by [`Delivery::SocketLocated`].
+    /// Find the node that has a socket which is not where it was born. Answered by [`Delivery::SocketLocated`].
     LocateSocket {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
         /// The namespace.
         namespace: Arc<str>,
         /// The socket.
         socket: Address,
     },
-    /// Hear what is said in rooms from now on; the shard is on their routes. Answered by [`Delivery::RoomsSubscribed`].
+    /// Subscribe rooms for a session that is to move here, and wait until their members are known. The shard has added itself to
+    /// their routes before. Answered by [`Delivery::RoomsSubscribed`].
     SubscribeRooms {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
-        /// The rooms, and the number of a change of each (as of [`Delivery::RoomChanged`]) that has to be known.
+        /// The rooms, and the change of each, as of [`Delivery::RoomChanged`], up to which the members have to be known.
         rooms: Vec<(RoomName, ChangeId)>,
     },
-    /// Wait until everything this node has said so far was said, or cannot be. Answered by [`Delivery::OutgoingFlushed`].
+    /// Wait until everything that this node has published and sent so far has left it, or cannot. Answered by
+    /// [`Delivery::OutgoingFlushed`].
     FlushOutgoing {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
     },
-    /// A session has moved here from another node: its memberships and sockets are this node's now. Nobody hears of it. Answered
-    /// by [`Delivery::SessionAdopted`].
+    /// A session has moved here from another node: its memberships and sockets are this node's from now on. Clients get no event.
+    /// Answered by [`Delivery::SessionAdopted`].
     AdoptSession {
-        /// Who asks.
+        /// The shard that asks.
         shard: ShardId,
-        /// Names the question.
+        /// Names the request.
         ticket: Ticket,
-        /// Where it came from.
+        /// The node it came from.
         from: NodeTag,
         /// Its memberships.
         memberships: Vec<(RoomName, Record)>,
@@ -201,7 +204,7 @@ pub enum Command {
     },
 }
 
-/// A PeerServer message on its way.
+/// A PeerServer message on its way to its addressee.
 #[derive(Debug, Clone)]
 pub struct PeerMessage {
     /// The sender's connection.
@@ -216,9 +219,9 @@ pub struct PeerMessage {
     pub dst: Arc<str>,
     /// What the addressee receives.
     pub frame: Frame,
-    /// How often it was sent on because its addressee was not where it was said to be.
+    /// How often it was sent on because its addressee was not where it was expected.
     pub hops: u8,
-    /// Whose it is, if it came from another node.
+    /// Its sender, if it came from another node.
     pub sender: Option<Sender>,
 }
 
@@ -227,14 +230,14 @@ pub struct PeerMessage {
 pub struct Sender {
     /// Its node.
     pub node: NodeTag,
-    /// Its token, by which it is known again when its message expires.
+    /// Its token, which identifies it when the message expires.
     pub token: Arc<str>,
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claimed {
-    /// The id is the connection's. What waited for the id comes with it, in order.
+    /// The connection holds the id. Messages that waited for the id come along, in order.
     Granted {
         /// The claim's generation.
         generation: u64,
@@ -247,10 +250,10 @@ pub enum Claimed {
     LimitReached,
 }
 
-/// Why a question was refused.
+/// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A shard that would have to be told is too far behind.
+    /// A shard that would have to receive the change is too far behind.
     Busy,
 }
 
@@ -274,26 +277,27 @@ impl Change {
     }
 }
 
-/// What a shard is told, through its inbox.
+/// What the cluster delivers to a shard's inbox.
 #[derive(Debug)]
 pub enum Delivery {
     /// Answers [`Command::Claim`].
     Claimed {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
-        /// What became of it.
+        /// The outcome.
         claimed: Claimed,
     },
     /// Another connection took the id over with the same token: close this one.
     Superseded(PeerAt),
     /// A message for a peer.
     PeerMessage {
-        /// Whose connection.
+        /// The peer's connection.
         to: PeerAt,
         /// The message.
         peer_message: PeerMessage,
     },
-    /// A message waits for its addressee. The shard that sent it holds the timer, and sends [`Command::Expire`] when it is over.
+    /// A message waits for its absent addressee. The shard that sent it holds the timer, and submits [`Command::Expire`] when the
+    /// wait is over.
     Waiting {
         /// The sender's connection.
         from: PeerAt,
@@ -308,46 +312,46 @@ pub enum Delivery {
     },
     /// Answers [`Command::Peers`].
     Peers {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
         /// The ids.
         ids: Vec<Arc<str>>,
     },
     /// Answers [`Command::Join`]: the socket is a member.
     Joined {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
-        /// The number of the last change this node's clients were told; the answer includes it.
+        /// The last change that this node's clients were told; the members are as of this change.
         change_id: ChangeId,
         /// The other members, if they were asked for.
         members: Vec<Arc<Record>>,
     },
-    /// A question was not taken.
+    /// A request was refused.
     Refused {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
         /// Why.
         why: Refused,
     },
     /// Answers [`Command::Members`].
     Members {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
         /// The members.
         members: Vec<Arc<Record>>,
     },
-    /// A room with members on this shard has changed. Everybody in it but the subject is to hear of it.
+    /// A room with members on this shard has changed. All of them but the subject of the change get the event.
     RoomChanged {
         /// The room.
         room: RoomName,
-        /// Later changes have larger ones. The same on every node that heard it in its turn.
+        /// The position of the change. Every node that received the change in order gives it the same one.
         change_id: ChangeId,
         /// The change.
         change: Change,
     },
     /// Answers [`Command::Users`].
     Users {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
         /// Sockets and their profiles (JSON objects), in the order of their addresses.
         users: Vec<(Address, Arc<str>)>,
@@ -356,62 +360,64 @@ pub enum Delivery {
     },
     /// Answers [`Command::SendToNode`].
     SentToNode {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
-        /// Whether the node is there to hear it.
+        /// Whether the node received it.
         is_received: bool,
     },
     /// Answers [`Command::LocateSocket`].
     SocketLocated {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
-        /// The node, if the socket is anywhere.
+        /// The node; `None` if no node has the socket.
         node: Option<NodeTag>,
     },
     /// Answers [`Command::SubscribeRooms`].
     RoomsSubscribed {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
-        /// Whether what other nodes say is heard too; not while the store is away.
+        /// Whether the rooms are subscribed; they are not while the store is away.
         is_live: bool,
     },
     /// Answers [`Command::FlushOutgoing`].
     OutgoingFlushed {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
     },
     /// Answers [`Command::AdoptSession`].
     SessionAdopted {
-        /// The question.
+        /// Names the request.
         ticket: Ticket,
     },
 }
 
-/// What a node says to others, and its shards are to hear: a broadcast or anything else the node's own code makes of it.
+/// A broadcast of another node, for this node's shards.
 #[derive(Debug, Clone)]
 pub struct BusDelivery {
-    /// Who says it.
+    /// The node that published it.
     pub from: Owner,
-    /// The room it was said in; `None`: everywhere.
+    /// Its room; `None`: it is for all nodes.
     pub room: Option<RoomName>,
-    /// The shards that are on the room's route; all when it was said everywhere.
+    /// The shards that have members of the room; `None`: it is for all shards.
     pub route: Option<Arc<crate::Route>>,
-    /// Whatever had changed in the room when this was said is in the shards' inboxes before it.
+    /// Every change of the room that came before this broadcast is in the shards' inboxes already.
     pub is_current: bool,
-    /// What was said, as it was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
+    /// The payload that was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
     pub payload: bytes::Bytes,
 }
 
 /// The way into the shards' inboxes.
 pub trait DeliverySink: Send + Sync {
-    /// Puts an answer or a change into a shard's inbox. Never refused: what causes it was admitted, and is bounded by that.
+    /// Puts an answer or a change into a shard's inbox. It is never refused: answers and changes result only from requests that
+    /// were admitted, so their number is bounded.
     fn deliver(&self, shard: ShardId, delivery: Delivery);
     /// Puts a message into a shard's inbox unless it is full; `false` when it was dropped.
     fn offer(&self, shard: ShardId, delivery: Delivery) -> bool;
-    /// Whether a shard is too far behind to be given more work.
+    /// Whether a shard is too far behind to get more work.
     fn is_congested(&self, shard: ShardId) -> bool;
-    /// Another node has said something.
+    /// Delivers a broadcast of another node.
     fn deliver_broadcast(&self, broadcast: BusDelivery);
-    /// Another node has told this one something, as it was given to [`Cluster::tell`](crate::Cluster::tell).
+    /// Delivers a message of another node to this one: the payload that was given to
+    /// [`Cluster::send_to_node`](crate::Cluster::send_to_node).
     fn deliver_node_message(&self, from: Owner, payload: bytes::Bytes);
 }

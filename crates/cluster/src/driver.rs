@@ -32,8 +32,8 @@ pub struct CallToken(pub(crate) Pending);
 
 /// A store that other nodes share.
 ///
-/// The cluster calls it with its lock held: it must return at once, and must not call the cluster back from inside. Calls are made,
-/// and messages are published, in the order in which they were asked for. Heartbeats may overtake other calls.
+/// The cluster calls it with its lock held: it must return at once, and must not call the cluster back from inside. Calls are
+/// made, and messages are published, in the order in which they were asked for. Heartbeats may overtake other calls.
 pub trait Driver: Send + Sync {
     /// Makes a call.
     ///

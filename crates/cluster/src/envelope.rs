@@ -1,12 +1,13 @@
-//! The bytes around everything that one process writes and another reads: bus messages, messages between nodes, records, sessions.
+//! The bytes around everything that one process writes and another reads: bus messages, messages between nodes, records,
+//! sessions.
 //!
 //! | format | bytes |
 //! |---|---|
 //! | 1 | `1`, the value ([postcard](https://postcard.jamesmunns.com/wire-format)) |
 //! | 2 | `2`, the metadata, the value |
 //!
-//! Metadata is a count (1 byte), and for each entry its key (1), the length of its value (2, big-endian) and the value. A reader skips
-//! keys that it does not know, so that entries can be added without a new format.
+//! Metadata is a count (1 byte), and for each entry its key (1), the length of its value (2, big-endian) and the value. A reader
+//! skips keys that it does not know, so that entries can be added without a new format.
 //!
 //! A node reads both formats. It writes format 1 until every node of the cluster says that it reads format 2
 //! ([`NodeInfo::reads`](crate::NodeInfo::reads)), and again as soon as a node joins that does not:

@@ -1,19 +1,22 @@
-//! What nodes share: who holds which peer id, who is in which room, who is connected.
+//! What nodes share: the holders of peer ids, the members of rooms, the connected users. State machines without a socket, a
+//! runtime or a clock of their own.
 //!
 //! In the order that data flows:
 //!
-//! - [`address`]: sessions and sockets have addresses that say where they were born.
-//! - [`command`]: what a shard asks ([`Command`]), and what it is told, later, in its inbox ([`Delivery`]).
-//! - `machine`: the node's state machine: commands, replies of the store and bus messages go in; store calls and deliveries
-//!   come out. It has no socket, no clock and no lock.
-//! - `store`: the calls the machine makes, each one atomic step on shared state, and their replies.
-//! - `model`: the shared state as a plain value: the memory driver's store, and the model that every other store is held to.
-//! - [`link`]: TCP between nodes, for what cannot go through a store.
-//! - [`redis`]: the driver for a store in Redis, which any number of nodes share.
-//! - [`route`]: which shards of this node have members of a room; read at every broadcast, without a lock.
-//! - [`cluster`]: what shards use: the machine under a lock, over the model or a store that other nodes share.
+//! - [`address`]: addresses of sessions and sockets, which name their birthplace.
+//! - [`command`]: what a shard asks ([`Command`]), and what is delivered to its inbox later ([`Delivery`]).
+//! - [`cluster`]: what shards use: the machine under a lock, over a store.
+//! - `machine`: the state machine of one node: commands, replies of the store and bus messages go in; calls and deliveries come
+//!   out.
+//! - [`store`]: the calls that the machine makes, each one atomic step on shared state, and their replies; [`record`]:
+//!   memberships;
+//!   [`partition`]: the part of the store that something is in.
+//! - [`model`]: the shared state as a plain value: the store of a node that is alone, and the model for every other store.
+//! - [`driver`]: the seam to a store that other nodes share, in another crate.
+//! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
+//! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
 //!
-//! Every command is answered later, in memory too, so that nobody can come to rely on an answer being there at once.
+//! Every command is answered later, also when the node is alone, so that nobody relies on an answer being there at once.
 
 pub mod address;
 pub mod cluster;
@@ -30,20 +33,20 @@ mod simulation;
 pub mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
-pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};
+pub use cluster::{Cluster, Scope, SendOutcome};
 pub use command::{
     BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
     Refused, Sender, Ticket,
 };
 pub use machine::Status;
-pub use record::{MemberEvent, Record, RoomName};
+pub use record::{MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
 
-/// Smaller maps keep the room they have.
+/// Smaller maps keep their capacity.
 const MIN_CAPACITY: usize = 1024;
 
-/// Gives a map's room back when hardly any of it is used any more: a crowd has gone.
+/// Gives a map's memory back when hardly any of its capacity is used any more.
 fn shrink_if_sparse<K: Eq + std::hash::Hash, V>(map: &mut ahash::AHashMap<K, V>) {
     if map.capacity() >= MIN_CAPACITY && map.len() < map.capacity() / 4 {
         map.shrink_to_fit();

@@ -1,8 +1,9 @@
-//! One node's view of the cluster: what its shards asked, what its clients were told, and what is its own.
+//! The state machine of one node: it takes its shards' commands, the store's replies and messages of the bus, and gives back
+//! calls to the store and deliveries.
 //!
-//! A node is the truth about its own clients. What it says of them in the store stands under its lease; while the store is away
-//! (or before it was ever reached) the node answers from what it knows, and when the store is back it says everything again, under
-//! a new epoch.
+//! Each node is the authority on its own clients. It writes their records under its lease. While the store is away (or before it
+//! was ever reached) the node answers from its local state; when the store is back, it begins a new epoch and writes everything
+//! again.
 
 mod claims;
 mod lease;
@@ -24,10 +25,10 @@ use crate::{
     store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
 };
 
-/// What the machine waits for, with each call it makes.
+/// What a call was made for; it is given back with the reply.
 #[derive(Debug)]
 pub(crate) enum Pending {
-    /// Nobody waits.
+    /// Nothing depends on the reply.
     None,
     Claim {
         at: PeerAt,
@@ -35,7 +36,7 @@ pub(crate) enum Pending {
         realm: RealmId,
         id: Arc<str>,
         token: Arc<str>,
-        /// Under which owner it was asked for, and how often the bus had been lost or come back then.
+        /// The owner under which it was claimed, and how often the bus had been lost or restored by then.
         asked: (Owner, u64),
     },
     Reclaim {
@@ -49,21 +50,21 @@ pub(crate) enum Pending {
         id: Arc<str>,
         generation: u64,
     },
-    /// The shard is the one that sends it (on).
+    /// The shard that sends the message (on), and its addressee.
     PeerMessage(ShardId, (RealmId, Arc<str>)),
-    /// A node was asked to let go of an id.
+    /// A node was asked to revoke a claim; the number names the takeover.
     Revoke(u64, TakeoverNotice),
     /// A node was told that one of its peers has lost its id.
     NotifyTakeover(TakeoverNotice),
     Reap,
-    /// A message that was told to another node.
+    /// A peer message was sent to another node.
     SendPeerMessage(ShardId, PeerMessage),
     Expire {
         realm: RealmId,
         src: Arc<str>,
         dst: Arc<str>,
     },
-    /// The sender of an expired message is looked for.
+    /// The sender of an expired message is looked up.
     FindSender {
         realm: RealmId,
         src: Arc<str>,
@@ -79,11 +80,12 @@ pub(crate) enum Pending {
         room: RoomName,
         socket: Address,
     },
-    /// A snapshot for a session that is to move here.
+    /// The first snapshot of a room, for a session that is to move here.
     TransferSnapshot {
         room: RoomName,
     },
-    /// The replica is compared with the records. `is_final`: they have had the time to be written again.
+    /// The replica is compared with the records. `is_final`: every node has had the time to write its records again, so members
+    /// that are missing are gone.
     Compare {
         room: RoomName,
         is_final: bool,
@@ -122,13 +124,13 @@ pub(crate) enum Pending {
         joins: bool,
     },
     Nodes,
-    /// Whose records there are, asked for under this owner.
+    /// The owners that have records; asked for under this owner.
     Owners(Owner),
-    /// An earlier epoch of this node is ended.
+    /// The lease of an earlier epoch of this node was ended.
     EndEpoch(u64),
 }
 
-/// A join under way.
+/// A join that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Join {
     pub(crate) shard: ShardId,
@@ -138,30 +140,30 @@ pub(crate) struct Join {
     pub(crate) list: bool,
 }
 
-/// What comes out of the machine, in order.
+/// An effect of a step. Effects are executed in order.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Make this call, and give its reply back together with what it answers.
+    /// Make this call, and give its reply back together with the second value.
     Call(Call, Pending),
     /// Put this into a shard's inbox.
     Deliver(ShardId, Delivery),
-    /// A message for a connection of this node; it may be dropped if the inbox is full.
+    /// Put a message into the inbox of a connection's shard; drop it if the inbox is full.
     Offer(PeerAt, PeerMessage),
-    /// An id is held by a connection now.
+    /// A connection of this node holds an id from now on.
     ClaimHeld { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// A claim of an id ended.
     ClaimFreed { realm: RealmId, id: Arc<str>, generation: u64 },
-    /// A message was dropped because too much waits; counted.
+    /// Count a message that was dropped because too much waits.
     Overflow,
-    /// Hear what is said in this room, and say so once that is so.
+    /// Subscribe this room's channel, and report when that is done.
     Subscribe(RoomName),
-    /// Do not hear it any more.
+    /// Unsubscribe it.
     Unsubscribe(RoomName),
     /// The nodes of the cluster have changed.
     Nodes(Vec<NodeInfo>),
     /// Messages and records are to be written in this format from now on.
     WriteFormat(Format),
-    /// The node has joined the cluster under this owner, or lost the store.
+    /// The node has joined the cluster, or lost the store.
     Status(Status),
 }
 
@@ -172,13 +174,13 @@ pub enum Status {
     Joining,
     /// It is there, and the node's lease with it.
     Online,
-    /// It is away, or the lease is lost: the node serves from what it knows.
+    /// It is away, or the lease is lost: the node works from its local state.
     Degraded,
 }
 
 pub(crate) type Outputs = VecDeque<Output>;
 
-/// The machine. `congested` in its methods tells whether a shard is too far behind to be told more.
+/// The machine. `congested`, a parameter of some methods, tells whether a shard is too far behind to receive more.
 #[derive(Debug)]
 pub(crate) struct Machine {
     limit: Option<usize>,
@@ -189,7 +191,7 @@ pub(crate) struct Machine {
     lease: lease::Lease,
     users: users::PendingUserWrites,
     takeovers: takeovers::Takeovers,
-    /// How often the bus was lost, or came back.
+    /// How often the bus was lost or restored.
     bus_changes: u64,
     /// The format that is written.
     write_format: Format,
@@ -198,12 +200,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// A machine in a cluster of its own: its store is never away.
+    /// The machine of a node that is alone: its store is never away.
     pub(crate) fn standalone(config: &Config) -> Self {
         Self::with(config, lease::Lease::standalone())
     }
 
-    /// A machine of a node that shares its store with others, and has not reached it yet. The node's clock shows `wall_clock`
+    /// The machine of a node that shares its store with others, and has not reached it yet. The node's clock shows `wall_clock`
     /// (microseconds since 1970) at `now`.
     pub(crate) fn shared(config: &Config, node: NodeInfo, now: Instant, wall_clock: u64) -> Self {
         Self::with(config, lease::Lease::new(node, now, wall_clock))
@@ -225,7 +227,7 @@ impl Machine {
         }
     }
 
-    /// Under which owner its records stand.
+    /// The owner of its records.
     pub(crate) fn owner(&self) -> Owner {
         self.lease.owner()
     }
@@ -245,22 +247,22 @@ impl Machine {
         self.rooms.find_route(room)
     }
 
-    /// Whether what was heard in a room so far was told.
+    /// Whether the shards have received every change of a room that has arrived.
     pub(crate) fn is_current(&self, room: &RoomName) -> bool {
         self.rooms.is_current(room)
     }
 
-    /// Whether the store was there for as long as nodes may take to write their parts again.
+    /// Whether the store has been there without a break for as long as nodes may take to write their records again.
     pub(crate) fn is_stable(&self) -> bool {
         self.lease.is_stable(rooms::REWRITE_GRACE)
     }
 
-    /// A shard let go of a room's route.
+    /// A shard has given a room's route back.
     pub(crate) fn forget_route(&mut self, room: &RoomName, now: Instant) {
         self.rooms.forget_if_unused(room, now, self.lease.is_shared());
     }
 
-    /// A shard asks.
+    /// Takes a command of a shard.
     pub(crate) fn command(
         &mut self,
         now: Instant,
@@ -313,7 +315,7 @@ impl Machine {
             }
             Command::FlushOutgoing { shard, ticket } => {
                 if self.lease.is_shared() {
-                    // What is written of its users later would take them back from the node that a session goes to.
+                    // A user that is written after the session has moved would be taken back from its new node.
                     self.flush_users(now, out);
                     out.push_back(Output::Call(Call::Flush, Pending::FlushOutgoing { shard, ticket }));
                 } else {
@@ -329,7 +331,7 @@ impl Machine {
         }
     }
 
-    /// The store answers.
+    /// Takes the reply to a call.
     pub(crate) fn reply(&mut self, now: Instant, pending: Pending, reply: Reply, out: &mut Outputs) {
         if matches!(reply, Reply::Failed { .. }) {
             self.store_lost(now, out);
@@ -434,7 +436,7 @@ impl Machine {
         self.bus_changes += 1;
     }
 
-    /// The bus speaks: another node tells this one something.
+    /// Takes a message of another node to this one.
     pub(crate) fn direct_message(
         &mut self,
         now: Instant,
@@ -444,7 +446,7 @@ impl Machine {
     ) {
         let is_dead = self.lease.is_dead(from);
         match message {
-            // Even the dead may be right about that; the store knows.
+            // A dead node may be right that it took the id; the store knows.
             DirectMessage::Revoke { realm, id, at, .. } if is_dead => {
                 self.contested(now, realm, &id, at, out)
             }
@@ -459,7 +461,7 @@ impl Machine {
         }
     }
 
-    /// Whether somebody who speaks on the bus is known to be dead.
+    /// Whether the sender of a message is known to be dead.
     pub(crate) fn is_dead(&self, from: Owner) -> bool {
         self.lease.is_dead(from)
     }

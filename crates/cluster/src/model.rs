@@ -1,6 +1,7 @@
-//! The shared state as a plain value: what a store does, step by step.
+//! The shared state as a plain value, and what each call does to it.
 //!
-//! The memory driver runs on it. A store in another process runs the same steps in its own language, and is tested against this.
+//! A node that is alone runs on it. A store in another process does the same in its own language, and is tested against this; a
+//! simulation runs any number of nodes on one model.
 
 pub mod nodes;
 mod peers;
@@ -18,7 +19,7 @@ use crate::{
     store::{Call, Reply, RoomDelta},
 };
 
-/// How long a node's lease lasts after its last heartbeat.
+/// How long a lease lasts after the heartbeat that renewed it.
 pub const LEASE: Duration = Duration::from_secs(6);
 
 /// All shared state.
@@ -32,7 +33,7 @@ pub struct Model {
     clock: Clock,
 }
 
-/// The store's clock in microseconds; never gives the same twice.
+/// The store's clock in microseconds; it never shows the same time twice.
 #[derive(Debug)]
 struct Clock {
     began: Instant,
@@ -50,8 +51,8 @@ impl Clock {
 }
 
 impl Model {
-    /// A store whose clock shows `origin` microseconds at `began`. One that starts later must show more, or what it grants could
-    /// be mistaken for something older.
+    /// A store whose clock shows `origin` microseconds at `began`. A store that starts later must show more, or its generations
+    /// and epochs could be mistaken for older ones.
     pub fn new(config: &Config, began: Instant, origin: u64) -> Self {
         Self {
             peers: peers::Peers::new(config),
@@ -62,13 +63,14 @@ impl Model {
         }
     }
 
-    /// Everything is deleted, but the server goes on, and its clock.
+    /// Deletes everything, as FLUSHALL does: the server and its clock go on.
     pub fn forget_everything(&mut self, config: &Config) {
         let fresh = Self::new(config, self.clock.began, self.clock.origin);
         *self = Self { clock: Clock { last: self.clock.last, ..fresh.clock }, ..fresh };
     }
 
-    /// One atomic step: its reply, and what it publishes.
+    /// Makes a call, as one atomic step; returns its reply, and the changes it publishes. A [`Call::SendDirect`] reaches nobody
+    /// here: whoever has nodes to send to takes it out before.
     pub fn execute(&mut self, call: Call, now: Instant) -> (Reply, Vec<RoomDelta>) {
         let clock = self.clock.tick(now);
         let mut published = Vec::new();
@@ -110,7 +112,7 @@ impl Model {
                 self.users.reap(owner, partition);
                 Reply::Reaped(notices)
             }
-            Call::Acknowledge(notice) => self.peers.settle(&notice),
+            Call::Acknowledge(notice) => self.peers.acknowledge(&notice),
             Call::Owners => {
                 let owners = self.peers.owners().chain(self.rooms.owners()).chain(self.users.owners());
                 let owners: BTreeSet<_> = owners.collect();
@@ -118,7 +120,7 @@ impl Model {
             }
             Call::MarkDead { by, owners } => self.nodes.mark_unknown_dead(by, owners, now),
             Call::Flush => Reply::Done,
-            // Nobody listens in a cluster of one.
+            // There is nobody to send to.
             Call::SendDirect { .. } => Reply::Receivers(0),
         };
         (reply, published)

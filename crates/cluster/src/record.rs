@@ -1,4 +1,4 @@
-//! What a room remembers about a member.
+//! Memberships of rooms.
 
 use std::sync::Arc;
 
@@ -27,18 +27,27 @@ pub struct MemberEvent {
     pub attachments: Vec<Bytes>,
 }
 
-/// A membership: the socket, its profile, and what the other members hear of it. The record carries the farewell because
-/// whoever ends the membership may be a survivor that never knew the member.
+/// A membership: the socket, its profile, and the events that the other members get. The record carries the leave event, so that
+/// any node can send it: when the member's node has died, another one ends the membership.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The member.
     pub socket: Address,
     /// A JSON object.
     pub profile: Arc<str>,
-    /// The others hear this when the membership begins.
+    /// The event that the others get when the membership begins.
     pub joined: Option<MemberEvent>,
-    /// The others hear this when the profile is replaced.
+    /// The event that they get when the profile is replaced.
     pub updated: Option<MemberEvent>,
-    /// The others hear this when the membership ends, however it ends.
+    /// The event that they get when the membership ends, however it ends.
     pub left: Option<MemberEvent>,
+}
+
+/// What the store has of a session, taken along when the session moves to another node; as [`Command::AdoptSession`](crate::Command::AdoptSession) takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecords {
+    /// The rooms its sockets are in, and their records there.
+    pub memberships: Vec<(RoomName, Record)>,
+    /// Its sockets: namespace, id, profile.
+    pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
 }

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::address::ShardId;
 
-/// One bit per shard. A shard sets its own bit before it joins the room and clears it after its last member left, so a
-/// broadcast that begins after a join was answered finds the joiner; it reads the bits and takes no lock.
+/// One bit per shard. A shard sets its bit before it joins the room, and clears it after its last member has left, so that a
+/// broadcast that begins after a join was answered reaches the new member. Broadcasts read the bits without a lock.
 #[derive(Debug, Default)]
 pub struct Route([AtomicU64; 4]);
 

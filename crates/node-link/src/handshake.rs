@@ -6,9 +6,9 @@
 //! | 2 | responder | the format (1), its tag (4), a nonce (16), its signature (32) | its extension |
 //! | 3 | initiator | its signature (32) | its extension |
 //!
-//! The responder chooses the highest format that both read, and closes the connection when there is none, or when it is not the node
-//! that is expected. A signature is HMAC-SHA256 over who signs (`asked` for the responder, `asker` for the initiator), the format, the
-//! initiator's tag, the responder's tag and both nonces, the initiator's first.
+//! The responder chooses the highest format that both read, and closes the connection when there is none, or when it is not the
+//! node that is expected. A signature is HMAC-SHA256 over who signs (`asked` for the responder, `asker` for the initiator), the
+//! format, the initiator's tag, the responder's tag and both nonces, the initiator's first.
 //!
 //! An extension is a length (2, big-endian), so many bytes of [`Metadata`], and an HMAC-SHA256 (32) over all that its sender has
 //! signed before and these bytes. It is where later versions say more about themselves: entries with unknown keys are skipped.

@@ -1,4 +1,5 @@
-//! Connections of other nodes: their requests are handed to the handler, and responses are written in the order in which they come.
+//! Connections of other nodes: their requests are handed to the handler, and responses are written in the order in which they
+//! come.
 
 use std::sync::Arc;
 
@@ -94,8 +95,8 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
     }
 }
 
-/// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the node,
-/// which may have opened another connection already.
+/// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the
+/// node, which may have opened another connection already.
 async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
     let (mut reader, mut writer) = stream.split();
     let (responses, mut to_write) = unbounded_channel();

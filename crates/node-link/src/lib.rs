@@ -1,5 +1,5 @@
-//! The node link: TCP between the nodes of a cluster. It carries what cannot go through the shared store: requests for sessions that
-//! live on another node, and sessions that move. It works while the store is away.
+//! The node link: TCP between the nodes of a cluster. It carries what cannot go through the shared store: requests for sessions
+//! that live on another node, and sessions that move. It works while the store is away.
 //!
 //! - `frame`: length-prefixed frames.
 //! - `handshake`: both ends prove that they know the cluster's secret, and say which node they are.

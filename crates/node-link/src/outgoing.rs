@@ -144,8 +144,8 @@ impl Connection {
         // A node that owes a response is pinged twice in the time for which it may be silent.
         let mut beat = interval(limits.silence / 2);
         let (mut last_used, mut last_received) = (Instant::now(), Instant::now());
-        // The size of what is being written, and when the socket last took some of it. Reading goes on meanwhile: two nodes that only
-        // wrote would wait for each other.
+        // The size of what is being written, and when the socket last took some of it. Reading goes on meanwhile: two nodes that
+        // only wrote would wait for each other.
         let (mut writing, mut last_written) = (0, Instant::now());
         loop {
             tokio::select! {

@@ -148,7 +148,7 @@ async fn only_nodes_of_the_cluster_that_are_meant_are_spoken_to() {
 #[tokio::test]
 async fn a_node_that_falls_silent_is_cancel_on_drop() {
     let (one, _, _) = node(1, "secret");
-    // It knows the secret, says hello, and nothing more.
+    // It knows the secret, completes the handshake, and sends nothing more.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = RemoteNode { tag: NodeTag(2), addr: listener.local_addr().unwrap() };
     let asked = one.request(peer, ECHO, Bytes::new());

@@ -1,7 +1,8 @@
-//! Marks on the masters, by which it shows that somebody has flushed one of them: a server that was flushed is still the same start
-//! of the same server, and unless it has the leases nobody would notice.
+//! Finds out that a master of a Redis Cluster was flushed. Its run id does not change then, and unless it has the leases, nothing
+//! else shows it.
 //!
-//! A mark is a key with a random value in the first partition that a master has. It moves with its slot.
+//! Each master gets a mark: a key with a random value, in the first partition that it owns. The mark moves with its slot; when it
+//! is gone, the master was flushed.
 
 use ahash::AHashMap;
 use redis::{Cmd, Value};
@@ -12,16 +13,16 @@ use super::{
     url::Address,
 };
 
-/// What was found so far.
+/// The marks that were found so far.
 #[derive(Debug, Default)]
-pub(super) struct FlushDetector {
+pub(in super::super) struct FlushDetector {
     known: AHashMap<u8, Vec<u8>>,
-    losses: u64,
+    flushes: u64,
 }
 
 impl FlushDetector {
     /// The first partition of a master.
-    pub(super) fn partition(keys: &Keys, slot_map: &SlotMap, master: &Address) -> Option<u8> {
+    pub(in super::super) fn partition(keys: &Keys, slot_map: &SlotMap, master: &Address) -> Option<u8> {
         let is_owned = |partition: &u8| {
             let owner = slot_map.owner(keys::slot(&keys.base(*partition)));
             owner.is_some_and(|owner| owner.address == *master)
@@ -29,30 +30,30 @@ impl FlushDetector {
         (0..=u8::MAX).find(is_owned)
     }
 
-    /// Sets the mark of a partition unless there is one, and gives what there was.
-    pub(super) fn command(keys: &Keys, partition: u8, mark: &[u8]) -> Cmd {
+    /// The command that sets the mark of a partition unless there is one, and returns the old value.
+    pub(in super::super) fn command(keys: &Keys, partition: u8, mark: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(&keys.mark(partition)[..]).arg(mark).arg("NX").arg("GET");
         set
     }
 
-    /// The answer to that command.
-    pub(super) fn answered(&mut self, partition: u8, mark: &[u8], answer: Value) {
+    /// Takes the answer to that command.
+    pub(in super::super) fn answered(&mut self, partition: u8, mark: &[u8], answer: Value) {
         let found = match answer {
             Value::Nil => mark.to_vec(),
             Value::BulkString(found) => found,
-            // The partition is on its way to another master; or another has it.
+            // The partition is migrating, or another master has it.
             _ => return,
         };
         let known = self.known.insert(partition, found);
         if known.is_some() && known.as_ref() != self.known.get(&partition) {
-            self.losses += 1;
+            self.flushes += 1;
         }
     }
 
-    /// How often a mark was lost.
-    pub(super) fn losses(&self) -> u64 {
-        self.losses
+    /// How many flushes were found.
+    pub(in super::super) fn flushes(&self) -> u64 {
+        self.flushes
     }
 }
 
@@ -67,10 +68,10 @@ mod tests {
             flush_detector.answered(1, b"a", answer);
         }
         flush_detector.answered(2, b"b", Value::BulkString(b"x".to_vec()));
-        assert_eq!(flush_detector.losses(), 0);
+        assert_eq!(flush_detector.flushes(), 0);
         flush_detector.answered(1, b"c", Value::Nil);
-        assert_eq!(flush_detector.losses(), 1);
+        assert_eq!(flush_detector.flushes(), 1);
         flush_detector.answered(2, b"d", Value::BulkString(b"y".to_vec()));
-        assert_eq!(flush_detector.losses(), 2);
+        assert_eq!(flush_detector.flushes(), 2);
     }
 }

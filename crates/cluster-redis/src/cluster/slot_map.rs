@@ -1,8 +1,7 @@
 //! Which master owns which slot.
 //!
-//! Every node of a Redis Cluster has a view of its own, and some may be behind: a master that is cut off still believes in itself.
-//! The cluster's own rule decides among views: of two masters that are said to own a slot the one with the later configuration
-//! epoch does.
+//! Every node of a Redis Cluster has its own view, and some are out of date: a master that is cut off still claims its slots. If
+//! two masters claim a slot, the higher configuration epoch wins, which is the cluster's own rule.
 
 use super::{super::keys::SLOTS, url::Address};
 
@@ -15,16 +14,16 @@ struct Claim {
     id: String,
     address: Address,
     epoch: u64,
-    /// The master says so itself.
+    /// This is the master's own view.
     is_own: bool,
     slots: Vec<(u16, u16)>,
 }
 
-/// What one node says of the cluster.
+/// The view of one node.
 #[derive(Debug, Default)]
 pub(super) struct NodeView {
     claims: Vec<Claim>,
-    /// Where nodes are, replicas too: they may be masters next.
+    /// The addresses of all nodes, also of replicas: they may be masters next.
     nodes: Vec<Address>,
 }
 
@@ -42,7 +41,7 @@ impl NodeView {
             if let Some(name) = name {
                 name.clone_into(&mut address.host);
             } else if address.host.is_empty() {
-                // It does not know its own address yet.
+                // The node does not know its own address yet.
                 asked.host.clone_into(&mut address.host);
             }
             if ["fail", "noaddr", "handshake"].into_iter().any(has) || address.port == 0 {
@@ -72,15 +71,15 @@ fn read_range(text: &str) -> Option<(u16, u16)> {
 
 /// A master that owns slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Master {
-    pub(super) id: String,
-    pub(super) address: Address,
+pub(in super::super) struct Master {
+    pub(in super::super) id: String,
+    pub(in super::super) address: Address,
 }
 
-/// Who owns what.
+/// The owner of each slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SlotMap {
-    pub(super) masters: Vec<Master>,
+pub(in super::super) struct SlotMap {
+    pub(in super::super) masters: Vec<Master>,
     /// All nodes that are known.
     pub(super) nodes: Vec<Address>,
     owners: Vec<u16>,
@@ -92,11 +91,11 @@ impl SlotMap {
         Self { masters: Vec::new(), nodes: Vec::new(), owners: vec![NOBODY; usize::from(SLOTS)] }
     }
 
-    /// What several nodes say, put together.
+    /// Merges the views of several nodes.
     pub(super) fn of(views: &[NodeView]) -> Self {
         let mut table = Self::empty();
         let mut claims: Vec<&Claim> = views.iter().flat_map(|view| &view.claims).collect();
-        // The best come last, and overwrite the others.
+        // The claims that win come last, and overwrite the others.
         claims.sort_by_key(|claim| (claim.epoch, claim.is_own));
         let mut owners: Vec<Option<usize>> = vec![None; usize::from(SLOTS)];
         for (index, claim) in claims.iter().enumerate() {
@@ -127,12 +126,12 @@ impl SlotMap {
     }
 
     /// The master that owns a slot.
-    pub(super) fn owner(&self, slot: u16) -> Option<&Master> {
+    pub(in super::super) fn owner(&self, slot: u16) -> Option<&Master> {
         self.masters.get(usize::from(*self.owners.get(usize::from(slot))?))
     }
 
     /// Whether every slot has an owner.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in super::super) fn is_whole(&self) -> bool {
         !self.owners.contains(&NOBODY)
     }
 }

@@ -1,8 +1,8 @@
 //! The channels that this node wants, each subscribed at the master that owns its slot.
 //!
-//! When a slot leaves its master, or the master dies or is demoted, the manager subscribes the channel at the next owner and tells
-//! the cluster that messages may have been missed in between. Messages count only when they come from the master at which the
-//! channel is (to be) subscribed: a replica receives what its master receives, and would deliver everything twice.
+//! When a slot leaves its master, or the master dies or is demoted, the manager subscribes the channel at the next owner and
+//! tells the cluster that messages may have been missed in between. Messages count only when they come from the master at which
+//! the channel is (to be) subscribed: a replica receives what its master receives, and would deliver everything twice.
 
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration, time::Instant};
 

@@ -1,4 +1,4 @@
-//! The nodes of a Redis Cluster: which of them own what, as far as is known, and connections to them.
+//! The nodes of a Redis Cluster: the slot map, as far as it is known, and connections to the nodes.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ use super::{
 
 /// Nodes that are asked for their view at once.
 const ASKED: usize = 16;
-/// How long the others may take once one has given its view: a node that is gone does not answer at all.
+/// How long the other nodes may take once one has answered: a node that is gone does not answer at all.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The nodes of a Redis Cluster.
@@ -39,7 +39,7 @@ pub(in super::super) struct Topology {
     /// When the nodes were last asked for their views.
     asked: tokio::sync::Mutex<Option<Instant>>,
     pools: Mutex<AHashMap<Address, Pool>>,
-    /// A node was asked that is none of a Redis Cluster.
+    /// The warning about a node that belongs to no Redis Cluster was logged.
     has_warned: AtomicBool,
 }
 
@@ -55,18 +55,18 @@ impl Topology {
         self.url.seeds.first().map(|seed| (seed.host.clone(), seed.port))
     }
 
-    /// Who owns what, as far as is known.
-    pub(super) fn slot_map(&self) -> Arc<SlotMap> {
+    /// The slot map in use.
+    pub(in super::super) fn slot_map(&self) -> Arc<SlotMap> {
         self.slot_map.borrow().clone()
     }
 
-    /// Tells when that changes.
+    /// Reports its changes.
     pub(super) fn watch(&self) -> watch::Receiver<Arc<SlotMap>> {
         self.slot_map.subscribe()
     }
 
-    /// Asks the nodes who owns what, unless they were asked since something was found to be wrong.
-    pub(super) async fn refresh(&self, noticed: Instant) {
+    /// Asks the nodes for their views, unless they were asked since the problem was noticed.
+    pub(in super::super) async fn refresh(&self, noticed: Instant) {
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|asked| asked >= noticed) {
             return;
@@ -94,7 +94,7 @@ impl Topology {
                 is_whole = slot_map.is_whole(),
                 "the topology of the Redis Cluster has changed"
             );
-            // Its seeds may be all that is left of it.
+            // When all other nodes have been replaced, the seeds of the URL are all that is left to ask.
             let is_there =
                 |address: &Address| slot_map.nodes.contains(address) || self.url.seeds.contains(address);
             self.pools.lock().retain(|address, _| is_there(address));
@@ -112,7 +112,7 @@ impl Topology {
         }
         let mut answers: FuturesUnordered<_> = nodes.into_iter().map(|node| self.view(node)).collect();
         let mut views = Vec::new();
-        // The first may take as long as it takes to connect; then the others have a little time.
+        // The first answer may take as long as a connection takes to open; then the others have a little time.
         while let Ok(Some(answer)) =
             timeout(if views.is_empty() { 3 * CONNECT } else { GRACE }, answers.next()).await
         {
@@ -121,7 +121,7 @@ impl Topology {
         views
     }
 
-    /// What one node says of the cluster.
+    /// The view of one node.
     async fn view(&self, node: &Address) -> Option<NodeView> {
         let mut connection = self.connection(node).await.ok()?;
         let mut nodes = redis::cmd("CLUSTER");
@@ -130,7 +130,7 @@ impl Topology {
             Ok(Value::BulkString(text)) => String::from_utf8(text).ok()?,
             Ok(Value::VerbatimString { text, .. }) => text,
             Ok(Value::ServerError(error)) => {
-                // Once, not whenever it is tried again.
+                // Warn once, and not with each attempt.
                 if !self.has_warned.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%node, ?error, "the node does not belong to a Redis Cluster");
                 }
@@ -162,7 +162,7 @@ impl Topology {
         Ok(made)
     }
 
-    /// A connection to a node that hears channels; what it hears goes to `heard`.
+    /// A subscriber connection to a node; its pushes go to `on_push`.
     pub(super) async fn subscriber(
         &self,
         node: &Address,

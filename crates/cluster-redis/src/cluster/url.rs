@@ -84,7 +84,7 @@ impl Url {
         Ok(info.set_redis_settings(self.settings.clone()))
     }
 
-    /// How to connect to a node to hear channels.
+    /// How to connect to a node as a subscriber.
     pub(super) fn subscriber(&self, address: &Address) -> Result<ConnectionInfo, RedisError> {
         let settings = self.settings.clone().set_protocol(ProtocolVersion::RESP3);
         Ok(self.node(address)?.set_redis_settings(settings))

@@ -1,7 +1,7 @@
--- Claims an id, or takes it over from a holder with the same token. What waits for the id comes with it.
--- KEYS claims, index of the owner, owners, losses to the owner, queue, waits
+-- Claims an id, or takes it over from a holder with the same token. Returns the messages that wait for the id.
+-- KEYS claims, index of the owner, owners, takeover notices of the owner, queue, waits
 -- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full
--- A claim is owner (12) shard (1) key (4) generation (8) standing (1) token.
+-- A claim is owner (12) shard (1) key (4) generation (8) rank (1) token.
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local time = redis.call('TIME')
 local generation = time[1] * 1000000 + time[2]

@@ -1,8 +1,8 @@
--- Says who holds an id, or lets a letter wait for it.
+-- Finds the holder of an id, or queues a message for it.
 -- KEYS claims, queue, waits, numbers
--- ARGV id, forced, sender, letter, token, time to live (ms), whether its kind waits, most letters, most bytes
--- A waiting letter is the length of the sender's id (2), the id, the letter: what it is (1), and its payload, whose bytes count. A
--- wait is its number, a zero, the sender's token.
+-- ARGV id, forced, sender, message, token, time to live (ms), whether its kind is queued, most messages, most bytes
+-- A queued message is the length of the sender's id (2), the id, the message: whether it is binary (1) and its payload, whose bytes
+-- count. A wait is its number, a zero, the sender's token.
 if ARGV[2] ~= '1' then
   local claim = redis.call('HGET', KEYS[1], ARGV[1])
   if claim then return {'holder', string.sub(claim, 1, 25)} end

@@ -1,4 +1,4 @@
--- Ends a wait: drops what its sender left, and gives the sender's token if the wait was open.
+-- Ends a wait: drops the messages of its sender, and gives the sender's token if the wait was open.
 -- KEYS queue, waits
 -- ARGV sender, number
 local wait = redis.call('HGET', KEYS[2], 's' .. ARGV[1])
@@ -8,10 +8,10 @@ if string.sub(wait, 1, zero - 1) ~= ARGV[2] then return false end
 redis.call('HDEL', KEYS[2], 's' .. ARGV[1])
 local head = struct.pack('>I2', #ARGV[1]) .. ARGV[1]
 local bytes = tonumber(redis.call('HGET', KEYS[2], 'bytes') or '0')
-for _, letter in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
-  if string.sub(letter, 1, #head) == head then
-    redis.call('LREM', KEYS[1], 1, letter)
-    bytes = bytes - (#letter - #head - 1)
+for _, message in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+  if string.sub(message, 1, #head) == head then
+    redis.call('LREM', KEYS[1], 1, message)
+    bytes = bytes - (#message - #head - 1)
   end
 end
 -- The bytes are all that is left.

@@ -1,6 +1,6 @@
--- Renews a lease, or begins one. A lease that has run out is never renewed.
--- A lease that has run out is moved to the dead by the first who reaps, and is remembered there from then on: however late that
--- is, what its owner left is reaped. Who reaps takes some at once, those that have waited longest first.
+-- Renews a lease, or begins one. An expired lease is never renewed.
+-- The first node that reaps moves an expired lease to the dead, where it is remembered from then on: however late that is, its owner's
+-- records are reaped. Each heartbeat takes some, those that have waited longest first.
 -- KEYS leases, info, claims, sum, version, dead, due, swept
 -- ARGV owner (12 bytes), whether it begins, info, claims, whether it reaps, lease (ms), time to reap (ms), memory of the dead (ms),
 --      most at once, time between sweeps (ms)

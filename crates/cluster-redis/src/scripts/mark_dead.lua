@@ -1,4 +1,4 @@
--- Lets owners be reaped that have records but no lease, not even one that has run out: the store forgot it. Ignored unless who asks has
+-- Marks owners dead that have records but no lease, not even an expired one: the store lost it. Ignored unless the node that asks has
 -- a lease.
 -- KEYS leases, info, claims, sum, version, dead, due, swept
 -- ARGV owner who asks (12 bytes), owners with records

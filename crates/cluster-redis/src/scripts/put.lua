@@ -1,7 +1,7 @@
--- Puts a membership record, and publishes what has changed. A record that is there already and says the same is only given to its
--- new owner. With a tag to take it from, one of that node is given to its new owner whatever it says.
+-- Puts a membership record, and publishes the change. A record that does not change only changes its owner. With the tag of a former
+-- owner, a record of that node keeps its content and changes its owner.
 -- KEYS room, index of the owner, owners
--- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag to take it from,
+-- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag of the former owner or empty,
 --      whether records are wanted, epoch and version that are known, beginning of what is published
 -- A room whose version is before the known one has lost writes: it begins a later epoch, so that no version means two things.
 local function clock()

@@ -1,7 +1,8 @@
--- Removes some of what a dead owner left in one partition. Returns how much is left, and its losses, which stay until they are settled.
--- KEYS index of the owner, owners, losses to the owner
+-- Removes some of what a dead owner left in one partition. Returns how much is left, and its takeover notices, which stay until they
+-- are acknowledged.
+-- KEYS index of the owner, owners, takeover notices of the owner
 -- ARGV base, publish command, owner (12 bytes), how much at most, beginning of what is published
--- An entry goes last, so that nothing is forgotten should the script fail (a key may be on its way to another server).
+-- The index entry is removed last, so that nothing is forgotten if the script fails (a key may have migrated to another server).
 -- Entries are c \0 realm \0 id, r \0 namespace \0 room \0 socket, u \0 namespace \0 socket (15 bytes, zeros too).
 local base, owner = ARGV[1], ARGV[3]
 local function owned(value) return value and string.sub(value, 1, 12) == owner end
@@ -34,6 +35,6 @@ for _, entry in ipairs(entries) do
 end
 if #entries > 0 then redis.call('SREM', KEYS[1], unpack(entries)) end
 local left = redis.call('SCARD', KEYS[1])
-local losses = redis.call('SMEMBERS', KEYS[3])
-if left == 0 and #losses == 0 then redis.call('SREM', KEYS[2], owner) end
-return {left, losses}
+local notices = redis.call('SMEMBERS', KEYS[3])
+if left == 0 and #notices == 0 then redis.call('SREM', KEYS[2], owner) end
+return {left, notices}

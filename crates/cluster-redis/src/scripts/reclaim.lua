@@ -1,6 +1,6 @@
--- Claims an id again after the store, the lease or the bus was lost. Of two claims the one with the lower standing stays, then the
--- lower generation, then the lower tag; with the same token it is the same client, whose later connection is alive.
--- KEYS claims, index of the owner, owners, losses to the owner, queue, waits
+-- Claims an id again after the store, the lease or the bus was lost. Of two claims the one with the lower rank wins, then the one with
+-- the lower generation, then the one with the lower tag. With the same token it is the same client: its later connection wins.
+-- KEYS claims, index of the owner, owners, takeover notices of the owner, queue, waits
 -- ARGV base, id, entry of the index, claim (its first 12 bytes: the owner)
 -- Numbers are compared as such: how strings compare depends on the server's locale.
 local function generation(claim) return (struct.unpack('>I8', string.sub(claim, 18, 25))) end

@@ -1,4 +1,5 @@
-//! Any calls, made in Redis and in the model: the answers are the same, and so is what is published, and what is there in the end.
+//! Any calls, made in Redis and in the model: the answers are the same, and so is what is published, and what is there in the
+//! end.
 //!
 //! Numbers that come from a clock (generations, epochs of rooms) and numbers of waits differ; that they differ alike is checked,
 //! and then those of Redis are taken for the model's. Time passes in the model as in Redis: what Redis keeps of it is set back.

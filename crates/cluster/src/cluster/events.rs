@@ -59,8 +59,8 @@ impl Cluster {
         self.step(now, |machine, out| machine.subscribed(now, room, out));
     }
 
-    /// Messages of a room, or of all rooms and to this node, may have been missed. [`Cluster::subscribed`] follows for each room once it
-    /// is subscribed again.
+    /// Messages of a room, or of all rooms and to this node, may have been missed. [`Cluster::subscribed`] follows for each room
+    /// once it is subscribed again.
     pub fn subscription_lost(&self, room: Option<&RoomName>) {
         self.core.lock().machine.subscription_lost(room);
     }

@@ -34,7 +34,7 @@ impl Machine {
         out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token, asked }));
     }
 
-    /// Whether as many ids are held in the cluster as may be; exact to a heartbeat.
+    /// Whether the cluster holds as many ids as it may; exact to one heartbeat.
     fn is_full(&self) -> bool {
         let held = self.own.held() as u64 + self.lease.claims_elsewhere();
         self.lease.is_shared() && self.limit.is_some_and(|limit| held >= limit as u64)
@@ -54,7 +54,8 @@ impl Machine {
                 let is_contested = self.takeovers.was_contested(generation);
                 let is_old = asked != (self.owner(), self.bus_changes);
                 if (is_old || is_contested) && self.lease.is_valid(now) {
-                    // Everything was written again before this was known, or somebody has said that it took the id, perhaps in vain.
+                    // Either this node reclaimed everything before it knew of this claim, or another node has said that it took
+                    // the id, perhaps in vain: the store decides.
                     let (owner, rank) = (self.owner(), ClaimRank::Granted);
                     let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation };
                     let (id, token) = (id.clone(), token.clone());
@@ -63,7 +64,8 @@ impl Machine {
                 }
                 self.has_contested_claims |= is_contested && !self.lease.is_valid(now);
                 if self.takeovers.was_revoked_early(generation) {
-                    // It is told of its grant, and of its loss; whom it took the id from has lost it all the same.
+                    // The connection gets its grant and then its loss; the holder from which it took the id has lost it all the
+                    // same.
                     if let Some(old) = superseded {
                         self.notify_takeover(TakeoverNotice { by: asked.0, realm, id: id.clone(), old }, out);
                     }
@@ -98,7 +100,7 @@ impl Machine {
         out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
     }
 
-    /// The store has granted an id.
+    /// The store has granted an id to a connection of this node.
     pub(super) fn grant(
         &mut self,
         at: PeerAt,
@@ -119,7 +121,7 @@ impl Machine {
         mut waiting: Vec<Frame>,
         out: &mut Outputs,
     ) {
-        // Another connection here may have been granted it while the store was away and its answer on its way.
+        // While the store was away and this answer on its way, the node may have granted the id to another of its connections.
         let other = self.own.claim(realm, &id).map(|claim| claim.at).filter(|other| *other != at);
         if let Some(other) = other {
             self.superseded(other, out);
@@ -130,14 +132,15 @@ impl Machine {
             id.clone(),
             LocalClaim { at, token, rank, is_kept: rank == ClaimRank::Granted },
         );
-        // The answer goes into the inbox before the directory shows the id, so that what waited comes before what is sent from
-        // now on.
+        // The answer goes into the inbox before the directory shows the id, so that messages that waited come before those sent
+        // from now on.
         let claimed = Claimed::Granted { generation: at.generation, waiting };
         out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
         out.push_back(Output::ClaimHeld { realm, id, at });
     }
 
-    /// The store is away: the node grants what nobody of its own holds. If somebody else does, that shows when the store is back.
+    /// The store is away: the node grants an id that none of its own connections holds. If another node has granted it too, that
+    /// shows when the store is back.
     fn claim_offline(
         &mut self,
         now: Instant,
@@ -164,7 +167,7 @@ impl Machine {
         self.granted(at, ticket, (realm, id, token), ClaimRank::Offline, Vec::new(), out);
     }
 
-    /// Tells an old holder, wherever it is, that its id seems to be somebody else's now.
+    /// Tells the old holder, on this node or another, that it seems to have lost its id.
     fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
         let TakeoverNotice { realm, ref id, old, .. } = notice;
         if old.owner.tag == self.owner().tag {
@@ -180,19 +183,20 @@ impl Machine {
         }
     }
 
-    /// A holder was told of its loss. One that did not hear it has lost the bus, and will ask.
+    /// The old holder's node was told. If it did not receive the message, it has lost the bus, and reclaims its ids when the bus
+    /// is restored: the notice has served its purpose either way.
     pub(super) fn takeover_notified(&mut self, notice: TakeoverNotice, reply: &Reply, out: &mut Outputs) {
         if matches!(reply, Reply::Receivers(_)) {
             out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
         }
     }
 
-    /// What a dead owner (an earlier epoch of this node too) left is removed; those whose ids it took and whom it could not tell any
-    /// more are told.
+    /// The records of a dead owner (it may be an earlier epoch of this node) are removed. Tell the holders whose ids it took and
+    /// that it could not tell any more.
     pub(super) fn reaped(&mut self, now: Instant, reply: Reply, out: &mut Outputs) {
         let Reply::Reaped(notices) = reply else { return };
         if !self.lease.is_valid(now) {
-            // Whoever reaps next hears of them too.
+            // The next node that reaps gets these notices too.
             return;
         }
         for notice in notices {
@@ -205,7 +209,7 @@ impl Machine {
         }
     }
 
-    /// Another node has made a claim again against one of this node's. It may be out of date by now, so the store is asked.
+    /// Another node says that it took the id of one of this node's claims. That may be out of date, so the store decides.
     pub(super) fn contested(
         &mut self,
         now: Instant,
@@ -215,7 +219,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if !self.lease.is_valid(now) {
-            // Everything is asked again when the store is back, or the lease turns out to have held.
+            // All ids are reclaimed when the store is back, or when the lease turns out to be valid.
             self.has_contested_claims = true;
             return;
         }
@@ -223,7 +227,7 @@ impl Machine {
         let own = own.map(|claim| (claim.token.clone(), claim.rank));
         let taking_over = || self.takeovers.token(at).map(|token| (token, ClaimRank::Granted));
         let Some((token, rank)) = own.or_else(taking_over) else {
-            // It was given up, or its grant is on its way still.
+            // The claim was released, or its grant has not arrived yet.
             self.takeovers.contest(at.generation);
             return;
         };
@@ -233,7 +237,7 @@ impl Machine {
         out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
     }
 
-    /// A claim of this node is somebody else's.
+    /// A claim of this node has lost its id.
     pub(super) fn lost(&mut self, realm: RealmId, id: Arc<str>, at: PeerAt, out: &mut Outputs) {
         let generation = at.generation;
         self.own.released(realm, &id, generation);
@@ -241,7 +245,7 @@ impl Machine {
         self.superseded(at, out);
     }
 
-    /// A connection of this node has lost its id.
+    /// Tells a connection of this node that it has lost its id.
     pub(super) fn superseded(&mut self, at: PeerAt, out: &mut Outputs) {
         out.push_back(Output::Deliver(at.shard, Delivery::Superseded(at)));
     }
@@ -279,26 +283,27 @@ impl Machine {
         }
     }
 
-    /// The bus is heard again: whoever took an id over meanwhile may have said so in vain.
+    /// The bus is restored. Another node may have taken an id meanwhile, and its message was missed: all ids are reclaimed.
     pub(crate) fn bus_restored(&mut self, now: Instant, out: &mut Outputs) {
-        // What was granted, and is not known here yet, is asked for again when it is.
+        // Claims whose grants have not arrived yet are reclaimed when they do.
         self.bus_changes += 1;
         self.has_contested_claims = !self.lease.is_valid(now);
         if !self.has_contested_claims {
-            // What is on its way to its connection may be lost too.
+            // Claims that wait for the old holder's node may be lost too.
             self.complete_all_takeovers(out);
             self.reclaim_all(out);
         }
     }
 
-    /// The lease turns out to have held all the time: what could not be asked when the bus was back is asked now.
+    /// The lease was confirmed: if the bus was restored while it was in doubt, ids are reclaimed now.
     pub(super) fn lease_confirmed(&mut self, now: Instant, out: &mut Outputs) {
         if self.has_contested_claims {
             self.bus_restored(now, out);
         }
     }
 
-    /// The store is back: every claim is made again, as good as it is by now.
+    /// The store is back: every claim is made again. A claim that the store had granted keeps its rank, unless its lease has run
+    /// out since.
     pub(super) fn reclaim_after_outage(&mut self, has_expired: bool, out: &mut Outputs) {
         for claim in self.own.claims.iter_mut().flat_map(|claims| claims.values_mut()) {
             if std::mem::take(&mut claim.is_kept) {
@@ -334,11 +339,12 @@ impl Machine {
         let claim = claims.and_then(|claims| claims.get_mut(&id));
         let Some(claim) = claim.filter(|claim| claim.at.generation == generation) else {
             match reply {
-                // It was given up meanwhile, and its release follows. Whoever had to give way may have the id again.
+                // The claim was released meanwhile, and its release follows. The other node's holder, which had to give way, may
+                // reclaim the id.
                 Reply::Kept { superseded: Some(old), .. } => {
                     self.notify_takeover(TakeoverNotice { by: owner, realm, id, old }, out);
                 }
-                // It was on its way to its connection still, and is lost already.
+                // Its grant waited for the old holder's node, and the id is lost already.
                 Reply::Taken => {
                     if let Some(at) = self.takeovers.find(generation) {
                         self.complete_takeover_of(at, out);

@@ -1,4 +1,4 @@
-//! The node's lease on its records, and what it knows of the other nodes.
+//! The node's lease, under which its records stand, and what its heartbeats tell about other nodes.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
@@ -12,16 +12,16 @@ use crate::{
 
 /// How often a lease is renewed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How soon it is tried again while the store is away.
+/// How soon a heartbeat is sent again while the store is away.
 const RETRY: Duration = Duration::from_millis(250);
-/// The node stops to rely on its lease a little before the store lets it run out.
+/// The node stops relying on its lease this long before the store lets it expire.
 const MARGIN: Duration = Duration::from_millis(500);
-/// Dead owners that are remembered, so that what they still say is not heard.
+/// How many dead owners are remembered, so that their late messages are dropped.
 const MAX_DEAD: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Lease {
-    /// `None` in a cluster of one: there is nothing to lose.
+    /// `None` when the node is alone.
     shared: Option<Shared>,
 }
 
@@ -31,18 +31,18 @@ struct Shared {
     began: (Instant, u64),
     node: Arc<NodeInfo>,
     status: Status,
-    /// When the last heartbeat was sent that was answered well.
+    /// When the last heartbeat was sent that renewed the lease.
     confirmed: Option<Instant>,
     heartbeat_in_flight: bool,
     next_heartbeat: Instant,
     run_id: Arc<str>,
-    /// Since when the store was there without a break. Nobody is reaped before a full lease of that.
+    /// Since when the store has been there without a break. A node reaps others only after a full lease of that.
     stable_since: Option<Instant>,
-    /// The present epoch was begun, or may have been: the next try needs another.
+    /// The present epoch has begun, or may have: the next attempt to join needs another.
     is_epoch_used: bool,
-    /// Epochs that were begun and are over. What was written under them is removed once all is written anew.
+    /// Epochs that are over. Their records are removed once everything is written under the new epoch.
     past: Vec<u64>,
-    /// Epochs that may have been begun, under which nothing was written.
+    /// Epochs that may have begun, under which nothing was written.
     tried: Vec<u64>,
     membership: u64,
     known: Vec<NodeTag>,
@@ -84,13 +84,13 @@ impl Lease {
         self.shared.as_ref().map(|shared| shared.node.owner).unwrap_or_default()
     }
 
-    /// Whether the store is there and the lease certainly holds. A node that was paused finds out here, before it does anything.
+    /// Whether the store is there and the lease certainly valid. A process that was paused finds out here, before it acts.
     pub(super) fn is_valid(&self, now: Instant) -> bool {
         let Some(shared) = &self.shared else { return true };
         shared.status == Status::Online && shared.confirmed.is_some_and(|at| now < at + LEASE - MARGIN)
     }
 
-    /// Whether the store was there without a break for this long, as of the last heartbeat.
+    /// Whether the store has been there without a break for this long, as of the last heartbeat.
     pub(super) fn is_stable(&self, period: Duration) -> bool {
         let Some(shared) = &self.shared else { return true };
         let beats = shared.confirmed.zip(shared.stable_since);
@@ -119,7 +119,7 @@ impl Lease {
 }
 
 impl Machine {
-    /// Notices that the lease has run out without having been renewed.
+    /// Checks whether the lease has expired without being renewed.
     pub(super) fn check_lease(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.shared.as_ref().is_some_and(|shared| shared.status == Status::Online);
         if is_online && !self.lease.is_valid(now) {
@@ -127,7 +127,7 @@ impl Machine {
         }
     }
 
-    /// The store is away, or was for a moment: the node goes on by itself until it has joined again.
+    /// The store is away, or was for a moment: the node works from its local state until it has joined again.
     pub(crate) fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
         shared.stable_since = None;
@@ -142,7 +142,7 @@ impl Machine {
         self.join_all_offline(out);
     }
 
-    /// The node describes itself anew.
+    /// Changes the node's description; the next heartbeat tells it.
     pub(crate) fn update_node_info(&mut self, now: Instant, change: impl FnOnce(&mut NodeInfo)) {
         if let Some(shared) = &mut self.lease.shared {
             change(Arc::make_mut(&mut shared.node));
@@ -150,7 +150,7 @@ impl Machine {
         }
     }
 
-    /// Asks who is in the cluster.
+    /// Asks for the nodes of the cluster.
     pub(crate) fn refresh_nodes(&mut self, now: Instant, out: &mut Outputs) {
         if self.lease.is_shared() && self.lease.is_valid(now) {
             out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
@@ -192,7 +192,7 @@ impl Machine {
         let Reply::Heartbeat(pulse) = reply else {
             shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
             if joins && matches!(reply, Reply::Failed { may_have_run: true }) {
-                // Nobody can tell whether this epoch has begun.
+                // The epoch may have begun.
                 shared.tried.push(owner.epoch);
                 shared.is_epoch_used = true;
             }
@@ -204,7 +204,8 @@ impl Machine {
         }
         let is_online = shared.status == Status::Online;
         if owner != shared.node.owner || joins == is_online || !pulse.renewed || is_online && !is_same_store {
-            // The lease is gone, or the store is another one, or the world has changed since this was asked: begin anew.
+            // The lease is lost, or another server answered, or the machine's state has changed since the heartbeat was sent:
+            // join again.
             shared.next_heartbeat = now;
             if joins && pulse.renewed && owner == shared.node.owner {
                 shared.tried.push(owner.epoch);
@@ -235,8 +236,8 @@ impl Machine {
         }
     }
 
-    /// Nobody knows to reap what was written under a lease that the store forgot with everything else, or long ago: when its node
-    /// has died since, it shows only in its records.
+    /// Finds owners that have records but no lease that the store remembers (it forgot everything, or the lease ended long ago):
+    /// a node that has died since shows only in its records.
     pub(super) fn owners_answered(&mut self, now: Instant, by: Owner, reply: Reply, out: &mut Outputs) {
         let Reply::Owners(mut owners) = reply else { return };
         owners.retain(|owner| *owner != by);
@@ -245,7 +246,7 @@ impl Machine {
         }
     }
 
-    /// What a heartbeat tells beside the lease.
+    /// Takes what the reply tells beside the lease: changed membership, claims of others, owners to reap.
     fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, held: u64, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
         shared.claims_elsewhere = pulse.claims.saturating_sub(held);
@@ -267,7 +268,7 @@ impl Machine {
         }
     }
 
-    /// Everything that is this node's own is written under the new epoch; then what was left under earlier ones is removed.
+    /// Writes all of this node's records under the new epoch, and then removes those of its earlier epochs.
     fn rewrite_all(&mut self, has_expired: bool, out: &mut Outputs) {
         self.reclaim_after_outage(has_expired, out);
         self.put_all(out);
@@ -283,7 +284,7 @@ impl Machine {
         }
     }
 
-    /// An earlier epoch is over for good: what was written under it was removed before this was done.
+    /// The lease of an earlier epoch has ended, after its records were removed.
     pub(super) fn past_epoch_ended(&mut self, epoch: u64, reply: &Reply) {
         if let (Some(shared), Reply::Done) = (&mut self.lease.shared, reply) {
             shared.past.retain(|past| *past != epoch);
@@ -291,7 +292,7 @@ impl Machine {
         }
     }
 
-    /// The node leaves the cluster in order. What is left of its records goes first.
+    /// Leaves the cluster: the node's records are removed first, then its lease ends.
     pub(crate) fn leave_cluster(&mut self, now: Instant, out: &mut Outputs) {
         if !self.lease.is_shared() || !self.lease.is_valid(now) {
             return;

@@ -1,4 +1,4 @@
-//! What is this node's own: the truth about its clients, whatever the store says.
+//! The node's own claims, memberships and users: the authority on its clients, whatever the store has.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     store::ClaimRank,
 };
 
-/// Waits that the node keeps by itself are numbered from here, the store's from 0.
+/// Waits that the node keeps itself are numbered from here; the store's are numbered from 0.
 pub(super) const LOCAL_WAITS: u64 = 1 << 62;
 /// Users in one page.
 const PAGE: usize = 1000;
@@ -22,20 +22,20 @@ const PAGE: usize = 1000;
 pub(super) struct LocalClaim {
     pub(super) at: PeerAt,
     pub(super) token: Arc<str>,
-    /// How good it is, as it was last made.
+    /// Its rank, as it was last claimed.
     pub(super) rank: ClaimRank,
-    /// The store has it as it stands: the next time it is made again it is as good as any.
+    /// The store has confirmed it. When it is claimed again, it counts as granted by the store.
     pub(super) is_kept: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct LocalState {
-    /// Whether rooms and users are kept. In a cluster of one the store has nobody else's.
+    /// Whether memberships and users are kept here. When the node is alone, the store has all of them, and is never away.
     is_shared: bool,
     pub(super) claims: Vec<AHashMap<Arc<str>, LocalClaim>>,
     pub(super) rooms: AHashMap<RoomName, BTreeMap<Address, Arc<Record>>>,
     pub(super) users: AHashMap<Arc<str>, BTreeMap<Address, Arc<str>>>,
-    /// Messages that wait while the store is away.
+    /// Messages that wait for their addressees while the store is away.
     pub(super) queues: Queues,
 }
 

@@ -1,4 +1,4 @@
-//! PeerServer messages to peers that are not known to be on this node.
+//! Routing of PeerServer messages whose addressee is not known to be on this node.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -12,24 +12,24 @@ use crate::{
     store::{Call, DirectMessage, Reply},
 };
 
-/// How long it is remembered where a peer on another node is. Who is wrong about it costs a hop, not a message.
+/// How long the node of a peer is remembered. A message that goes to the wrong node is sent on from there.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Most peers that are remembered.
 const MAX_REMEMBERED: usize = 65_536;
-/// How often a message is sent on because its addressee was not where it was said to be; then it waits.
+/// How often a message is sent on because its addressee was not where it was expected; then it is queued.
 const MAX_HOPS: u8 = 2;
 
-/// Where peers on other nodes were last.
+/// The nodes of peers, as far as they are remembered.
 #[derive(Debug, Default)]
 pub(super) struct PeerRoutes {
     known: AHashMap<(RealmId, Arc<str>), (Holder, Instant)>,
-    /// How many messages for a peer the store was asked about and has not answered yet. Later ones take the same way, or they would
-    /// arrive before them.
+    /// How many messages for a peer wait for the store's reply. Later messages for the same peer take the same way, or they would
+    /// overtake these.
     asked: AHashMap<(RealmId, Arc<str>), u32>,
 }
 
 impl PeerRoutes {
-    /// The store has answered about one of the messages for a peer.
+    /// The store has replied for one of the messages for a peer.
     pub(super) fn answered(&mut self, peer: &(RealmId, Arc<str>)) {
         if let Some(asked) = self.asked.get_mut(peer) {
             *asked -= 1;
@@ -63,7 +63,8 @@ impl Machine {
         self.peer_routes.find(realm, &id.into(), now).is_some()
     }
 
-    /// A message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it must wait.
+    /// Routes a message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it has to
+    /// wait.
     pub(crate) fn route_peer_message(
         &mut self,
         now: Instant,
@@ -93,7 +94,8 @@ impl Machine {
         }
     }
 
-    /// A message for a connection of this node. One whose id is being taken over gets it with the grant.
+    /// Delivers a message to a connection of this node. If the connection is taking its id over, it gets the message with the
+    /// grant.
     pub(super) fn offer(&mut self, to: PeerAt, peer_message: PeerMessage, out: &mut Outputs) {
         match self.takeovers.waiting(to) {
             Some(waiting) => waiting.push(peer_message.frame),
@@ -121,8 +123,8 @@ impl Machine {
         out.push_back(Output::Call(call, Pending::SendPeerMessage(shard, peer_message)));
     }
 
-    /// Nobody there: the node is gone, or not on the bus. The message goes where the store says; whoever holds the id by its word
-    /// was tried, so in the end it waits.
+    /// Nobody received the message: the node is gone, or has lost the bus. The message is routed again by the store; after two
+    /// hops it is queued, whoever the store says holds the id.
     pub(super) fn peer_message_sent(
         &mut self,
         now: Instant,
@@ -141,7 +143,7 @@ impl Machine {
                     self.route_peer_message(now, shard, peer_message, out);
                 }
             }
-            // Delivered, or not to be sent again: a message that arrives twice tears a connection down.
+            // It was delivered, or may have been. It is not sent again: a message that arrives twice tears a connection down.
             _ => {}
         }
     }
@@ -176,7 +178,7 @@ impl Machine {
         }
     }
 
-    /// A wait is over.
+    /// The timer of a wait has fired.
     pub(super) fn expire(
         &mut self,
         now: Instant,
@@ -193,12 +195,12 @@ impl Machine {
             let call = Call::Expire { realm, src: src.clone(), dst: dst.clone(), number };
             out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
         } else {
-            // The store has the message, and will give it up in time. That nobody heard of it is counted.
+            // The store drops the message in time. Its sender is not told, which is counted.
             out.push_back(Output::Overflow);
         }
     }
 
-    /// The wait was open, or not; the sender is told if it is who it was.
+    /// The store has ended the wait. If the wait was open and its sender has the same token still, the sender is told.
     pub(super) fn expired(
         &mut self,
         now: Instant,
@@ -212,9 +214,9 @@ impl Machine {
             Reply::Expired { token: Some(token) } => {
                 let own = self.own.claim(realm, &src).filter(|claim| is_same_token(&claim.token, &token));
                 if let Some(at) = own.map(|claim| claim.at) {
-                    self.tell_expired(None, at, realm, src, dst, out);
+                    self.send_expire(None, at, realm, src, dst, out);
                 } else if self.lease.is_shared() && self.lease.is_valid(now) {
-                    // It may have connected to another node meanwhile.
+                    // The sender may have connected to another node meanwhile.
                     let call = Call::FindPeer { realm, id: src.clone(), token };
                     out.push_back(Output::Call(call, Pending::FindSender { realm, src, dst }));
                 }
@@ -233,11 +235,11 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if let Reply::Peer(Some(holder)) = reply {
-            self.tell_expired(Some(holder), holder.at, realm, src, dst, out);
+            self.send_expire(Some(holder), holder.at, realm, src, dst, out);
         }
     }
 
-    fn tell_expired(
+    fn send_expire(
         &mut self,
         holder: Option<Holder>,
         at: PeerAt,

@@ -1,4 +1,4 @@
-//! Replicas: what this node's clients were told about each room they are in.
+//! Replicas of rooms: the members of each room as this node's clients were told of them.
 
 mod joins;
 mod transfers;
@@ -17,17 +17,19 @@ use crate::{
     store::{Call, Reply, RoomDelta, RoomVersion, SnapshotRequest},
 };
 
-/// How long a room that nobody here is in any more is still heard: a client that comes back at once finds everything there.
+/// How long an unused room stays subscribed: a client that comes back at once finds its replica.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a member that is missing after the store was away may take to be written again.
+/// How long a node may take to write its records again after the store was away. Until then, members that are missing in the
+/// store are kept.
 pub(super) const REWRITE_GRACE: Duration = Duration::from_secs(5);
-/// How long joins wait for the bus; then they are done without it, and what was missed shows when it is there.
+/// How long joins wait for the room's subscription. Then they go on without it; changes that were missed show when it is
+/// confirmed.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a move waits for a room: whoever gives the session waits no longer.
+/// How long a session transfer waits for a room's subscription: its source waits no longer.
 const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the room's channel is heard.
+/// The state of the subscription of a room's channel.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Subscription {
     #[default]
@@ -42,25 +44,26 @@ struct Replica {
     subscription: Subscription,
     /// `None` until the first snapshot.
     state: Option<RoomState>,
-    /// Changes that were heard before it. Some are part of it; the bus may be faster than the store's reply.
+    /// Changes that arrived before the first snapshot. The snapshot includes some of them: the bus may be faster than the store's
+    /// reply.
     early: Vec<RoomDelta>,
-    /// The number of the last change the shards were told.
+    /// The last change that the shards were told.
     last_change: u128,
-    /// Joins that wait for the room to be heard, and since when.
+    /// Joins that wait for the subscription, and since when.
     joins: Vec<Join>,
     waits_since: Option<Instant>,
-    /// Moves that wait for the room to be heard and a snapshot.
+    /// Session transfers that wait for the subscription and a snapshot.
     transfer_subscriptions: Vec<TransferSubscription>,
-    /// The records were asked for to be compared; what is heard meanwhile waits for them.
+    /// While the replica is compared with the records: the changes that arrive meanwhile, to be applied after.
     comparing: Option<Vec<RoomDelta>>,
-    /// They are to be asked for once more: something may have been missed since.
+    /// Compare once more after that: changes may have been missed since the records were read.
     compares_again: bool,
-    /// When members that were missing are looked for once more.
+    /// When the records are read again to find out which missing members are gone for good.
     recheck_at: Option<Instant>,
     unused_since: Option<Instant>,
 }
 
-/// A move that waits for a room to be heard, and known as far as this.
+/// A session transfer that waits until a room is subscribed, and its replica has at least this version.
 #[derive(Debug, Clone, Copy)]
 struct TransferSubscription {
     shard: ShardId,
@@ -75,18 +78,18 @@ struct RoomState {
     records: BTreeMap<Address, Arc<Record>>,
 }
 
-/// The number of a change: the same on every node that hears it in its turn.
+/// The id of the change that leads to a version. Every node that receives the change in order computes the same.
 fn change_id_of(room_version: RoomVersion) -> u128 {
     u128::from(room_version.epoch) << 64 | u128::from(room_version.version) << 16
 }
 
-/// The version that a change belongs to. What differed in a snapshot has one number after the other behind its version's.
+/// The version of a change. Differences found in a snapshot have ids that follow that of its version.
 fn version_of(number: u128) -> RoomVersion {
     RoomVersion { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
 }
 
 impl Replica {
-    /// Applies a change and tells the shards, unless it is no news.
+    /// Applies a change, and tells it to the shards unless the replica had it already.
     fn apply_change(&mut self, room: &RoomName, change: Change, out: &mut Outputs) {
         let Some(state) = self.state.as_mut() else { return };
         let change = match change {
@@ -115,8 +118,8 @@ impl Replica {
         }
     }
 
-    /// Takes a snapshot over, and tells what differs from what was told before. `keeps` tells which missing members stay.
-    /// Returns whether any did.
+    /// Replaces the replica by a snapshot, and tells the shards what differs. Missing members for which `keeps` holds stay;
+    /// returns whether there are any.
     fn replace(
         &mut self,
         room: &RoomName,
@@ -145,13 +148,14 @@ impl Replica {
         has_kept
     }
 
-    /// What is said may be missed from now on. A first snapshot on its way may be older than that: it is compared once it is here.
+    /// Changes may be missed from now on. A first snapshot that is on its way may be older than that: it is compared when it has
+    /// arrived.
     fn subscription_lost(&mut self) {
         self.subscription = Subscription::Requested;
         self.compares_again |= self.state.is_none();
     }
 
-    /// What is heard is told, and nothing was missed as far as is known.
+    /// The shards have been told every change that has arrived, and none was missed as far as is known.
     fn is_current(&self) -> bool {
         self.subscription == Subscription::Active
             && self.state.is_some()
@@ -170,9 +174,9 @@ impl Replica {
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     rooms: AHashMap<RoomName, Replica>,
-    /// Rooms that may be forgotten.
+    /// Unused rooms, which are forgotten after a while.
     unused: Vec<RoomName>,
-    /// Rooms that somebody waits for, or that settle.
+    /// Rooms to look at with each tick: a join or a transfer waits, or the records are to be read again.
     scheduled: Vec<RoomName>,
 }
 
@@ -184,7 +188,7 @@ impl Replicas {
         }
     }
 
-    /// Whether what was heard in the room so far was told.
+    /// Whether the shards have been told every change of the room that has arrived.
     pub(super) fn is_current(&self, room: &RoomName) -> bool {
         self.rooms.get(room).is_some_and(Replica::is_current)
     }
@@ -193,7 +197,7 @@ impl Replicas {
         self.rooms.get(room).map(|replica| replica.route.clone())
     }
 
-    /// Nobody on this node is in the room, or about to join it: nobody needs the replica.
+    /// Forgets the room if nobody on this node is in it or about to join it.
     pub(super) fn forget_if_unused(&mut self, room: &RoomName, now: Instant, lingers: bool) {
         let Some(replica) = self.rooms.get_mut(room).filter(|replica| replica.is_unused()) else { return };
         if !lingers {
@@ -224,7 +228,7 @@ impl Replicas {
         }
     }
 
-    /// A member that left while the store was away.
+    /// Removes a member that left while the store was away.
     pub(super) fn leave_offline(&mut self, room: &RoomName, socket: Address, out: &mut Outputs) {
         let Some(replica) = self.rooms.get_mut(room) else { return };
         let record = replica.state.as_ref().and_then(|state| state.records.get(&socket)).cloned();
@@ -234,7 +238,7 @@ impl Replicas {
     }
 }
 
-/// Asks for the records of a room, to be compared with what was told.
+/// Reads the records of a room to compare the replica with them.
 fn compare(replica: &mut Replica, room: &RoomName, is_final: bool, out: &mut Outputs) {
     if replica.comparing.is_some() {
         replica.compares_again = true;
@@ -246,7 +250,7 @@ fn compare(replica: &mut Replica, room: &RoomName, is_final: bool, out: &mut Out
 }
 
 impl Machine {
-    /// The bus tells of a change: the next one is applied and told, an older one was told already, after a gap the records tell.
+    /// Takes a change from the bus: the next version is applied, an older one is ignored, and after a gap the records are read.
     pub(crate) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
         let is_stable = self.lease.is_stable(REWRITE_GRACE);
         let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
@@ -263,7 +267,7 @@ impl Machine {
         }
         let RoomDelta { room, room_version, change } = delta;
         let next = RoomVersion { version: state.room_version.version + 1, ..state.room_version };
-        // The first change of a room that everybody had left.
+        // The first change of a room that had been empty.
         let begins = room_version.version == 1 && state.records.is_empty();
         if room_version == next || begins {
             state.room_version = room_version;
@@ -272,13 +276,13 @@ impl Machine {
                 self.complete_transfer_subscriptions(&room, out);
             }
         } else {
-            // A room that was made anew has lost its records, which their nodes will write again.
+            // A room with a new epoch has lost its records; their nodes will write them again.
             let is_final = is_stable && room_version.epoch == state.room_version.epoch;
             compare(replica, &room, is_final, out);
         }
     }
 
-    /// A replica has had its first snapshot: what was heard before it follows.
+    /// Applies the changes that arrived before the first snapshot.
     pub(super) fn catch_up(&mut self, room: &RoomName, out: &mut Outputs) {
         let early = self.rooms.rooms.get_mut(room).map(|replica| std::mem::take(&mut replica.early));
         for delta in early.unwrap_or_default() {
@@ -293,8 +297,8 @@ impl Machine {
         }
     }
 
-    /// The records of a room have come. Members that are missing are gone, unless they are this node's own (it will write them
-    /// again, or has) or may yet be written again by their nodes.
+    /// Compares the replica with the records. Members that are missing are gone, unless they are this node's own (it has written
+    /// them again, or will) or their nodes may yet write them again.
     pub(super) fn compared(
         &mut self,
         now: Instant,
@@ -328,9 +332,9 @@ impl Machine {
         self.advance_transfers(now, room, out);
     }
 
-    /// A room is heard.
+    /// The subscription of a room is confirmed.
     pub(crate) fn subscribed(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
-        // A lease that is confirmed after all would leave undone what is not done here.
+        // Without this check, a lease that expired unnoticed and is then confirmed would leave the joins below undone.
         self.check_lease(now, out);
         let is_online = self.lease.is_valid(now);
         let Some(replica) = self.rooms.rooms.get_mut(room) else {
@@ -353,7 +357,7 @@ impl Machine {
         self.advance_transfers(now, room, out);
     }
 
-    /// What was said in a room may have been missed, or in all. It is heard again once that is said.
+    /// Changes of a room, or of all rooms, may have been missed until the subscription is confirmed again.
     pub(crate) fn subscription_lost(&mut self, room: Option<&RoomName>) {
         match room {
             Some(room) => {
@@ -375,7 +379,7 @@ impl Machine {
         }
     }
 
-    /// The store is back: every member is written again, under the new epoch.
+    /// Writes all of this node's memberships, under the present epoch.
     pub(super) fn put_all(&mut self, out: &mut Outputs) {
         let owner = self.owner();
         let mut rooms: Vec<_> = self.own.rooms.iter().collect();
@@ -390,7 +394,7 @@ impl Machine {
         }
     }
 
-    /// The store is back: every room is compared once it is heard.
+    /// The store is back: every room is compared once it is subscribed.
     pub(super) fn rooms_online(&mut self, out: &mut Outputs) {
         let mut rooms: Vec<_> = self.rooms.rooms.iter_mut().collect();
         rooms.sort_unstable_by_key(|(room, _)| *room);
@@ -419,7 +423,7 @@ impl Machine {
                 replica.waits_since = None;
             }
             let transfer_subscriptions = std::mem::take(&mut replica.transfer_subscriptions);
-            // Each has its own time: most wait for a moment only.
+            // Each transfer has its own deadline; most wait only for a moment.
             let (late, waiting) = transfer_subscriptions.into_iter().partition(|subscribe_for_transfer| {
                 subscribe_for_transfer.since + TRANSFER_SUBSCRIBE_TIMEOUT <= now
             });
@@ -441,8 +445,8 @@ impl Machine {
 }
 
 impl Replicas {
-    /// Forgets the rooms that have been unused for a while. Only a room that is heard is unsubscribed, so that a confirmation is
-    /// never taken for another.
+    /// Forgets rooms that have been unused for a while. A room whose subscription is not confirmed yet is kept until it is, so
+    /// that the confirmation is not taken for that of a later subscription.
     fn forget_unused(&mut self, now: Instant, own: &LocalState, out: &mut Outputs) {
         let Self { rooms, unused, .. } = self;
         unused.retain(|room| {

@@ -1,5 +1,5 @@
-//! An id that is taken over from another node: it is the new holder's once the old one's node has let go of it, so that nothing of
-//! the old connection is relayed any more. A node that does not answer is not waited for long.
+//! Takeovers of ids from other nodes. The new holder gets its grant once the old holder's node has revoked the old claim, so that
+//! nothing of the old connection is relayed after that. A node that does not answer is waited for only briefly.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
@@ -13,10 +13,11 @@ use crate::{
     store::{Call, DirectMessage, Reply, TakeoverNotice},
 };
 
-/// How long the old holder's node may take. One that is paused finds its lease gone before it does anything.
+/// How long the old holder's node may take. A process that is paused checks its lease before it acts, so it relays nothing later
+/// either.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A claim that is granted, and not told yet.
+/// A claim that the store has granted, and whose connection has not been told yet.
 #[derive(Debug)]
 struct Takeover {
     at: PeerAt,
@@ -28,37 +29,37 @@ struct Takeover {
     until: Instant,
 }
 
-/// Generations that are remembered because something was said of them before they were granted.
+/// How many generations are remembered that were revoked or contested before their grants arrived.
 const MAX_EARLY: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Takeovers {
     pending: AHashMap<u64, Takeover>,
-    /// Generations that this node was asked to let go of before it heard that they were granted: the bus may be faster than the
-    /// store's reply.
+    /// Generations that other nodes asked this one to revoke before their grants arrived: the bus may be faster than the store's
+    /// reply.
     early: VecDeque<u64>,
-    /// Generations of which another node said that it has their ids, before this one heard that they were granted.
+    /// Generations that another node says it has superseded, before their grants arrived.
     contested: VecDeque<u64>,
     last_number: u64,
 }
 
 impl Takeovers {
-    /// Whether a claim that was just granted is somebody else's by now.
+    /// Whether a claim that was just granted has been revoked already.
     pub(super) fn was_revoked_early(&mut self, generation: u64) -> bool {
         take(&mut self.early, generation)
     }
 
-    /// Somebody else seems to have the id of a claim that this node does not know, or not yet.
+    /// Another node seems to have superseded a claim that this node does not know, or not yet.
     pub(super) fn contest(&mut self, generation: u64) {
         keep(&mut self.contested, generation);
     }
 
-    /// Whether that was said of a claim that was just granted.
+    /// Whether another node said that of a claim that was just granted.
     pub(super) fn was_contested(&mut self, generation: u64) -> bool {
         take(&mut self.contested, generation)
     }
 
-    /// The token of a claim that is on its way to its connection.
+    /// The token of a claim whose connection has not been told yet.
     pub(super) fn token(&self, at: PeerAt) -> Option<Arc<str>> {
         let mut takeovers = self.pending.values();
         takeovers.find(|takeover| takeover.at == at).map(|takeover| takeover.token.clone())
@@ -70,7 +71,7 @@ impl Takeovers {
         takeovers.find(|at| at.generation == generation)
     }
 
-    /// What waits for a connection that is taking its id over.
+    /// The messages for a connection that is taking its id over.
     pub(super) fn waiting(&mut self, at: PeerAt) -> Option<&mut Vec<Frame>> {
         let mut takeovers = self.pending.values_mut();
         takeovers.find(|takeover| takeover.at == at).map(|takeover| &mut takeover.waiting)
@@ -110,19 +111,19 @@ impl Machine {
         let call = Call::SendDirect { from: self.owner(), to: old.owner.tag, message };
         out.push_back(Output::Call(call, Pending::Revoke(number, notice)));
         if !self.lease.is_valid(now) {
-            // No answer will come, and the claim is among those that are made again when the store is back.
+            // No answer will come, and the claim is made again when the store is back.
             self.complete_takeover(number, out);
         }
     }
 
-    /// The old holder's node was told, or there is nobody to tell.
+    /// The message to the old holder's node has left; if nobody received it, there is nothing to wait for.
     pub(super) fn revoke_sent(&mut self, number: u64, reply: &Reply, out: &mut Outputs) {
         if matches!(reply, Reply::Receivers(0) | Reply::Failed { .. }) {
             self.complete_takeover(number, out);
         }
     }
 
-    /// Another node asks this one to let go of an id: nothing of its connection is relayed from now on.
+    /// Another node asks this one to revoke a claim: nothing of its connection is relayed from now on.
     pub(super) fn revoke(
         &mut self,
         from: Owner,
@@ -143,8 +144,7 @@ impl Machine {
         out.push_back(Output::Call(call, Pending::None));
     }
 
-    /// A claim that somebody else takes may be on its way to its connection still: it is told of its grant before it is told of its
-    /// loss.
+    /// If the grant of a superseded claim has not been told yet, it is told now: a connection gets its grant before its loss.
     pub(super) fn complete_takeover_of(&mut self, at: PeerAt, out: &mut Outputs) {
         let pending = self.takeovers.pending.iter().find(|(_, takeover)| takeover.at == at);
         if let Some(number) = pending.map(|(number, _)| *number) {
@@ -152,7 +152,7 @@ impl Machine {
         }
     }
 
-    /// The old connection is fenced off: the id is the new one's.
+    /// The old connection is fenced off: the new one gets its grant.
     pub(super) fn complete_takeover(&mut self, number: u64, out: &mut Outputs) {
         let Some(takeover) = self.takeovers.pending.remove(&number) else { return };
         let Takeover { at, ticket, realm, id, token, waiting, .. } = takeover;
@@ -163,7 +163,7 @@ impl Machine {
         self.complete_takeovers(out, |takeover| takeover.until <= now);
     }
 
-    /// The store was lost: no answer will come, and who claims the same id meanwhile must find it held.
+    /// The store was lost: no answer will come, and later claims of the same ids must find them held.
     pub(super) fn complete_all_takeovers(&mut self, out: &mut Outputs) {
         self.complete_takeovers(out, |_| true);
     }

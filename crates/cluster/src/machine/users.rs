@@ -1,4 +1,4 @@
-//! Users: what changed is written in batches, so that a connect or a join costs no call of its own.
+//! Users are written in batches, so that a connect or a join costs no call of its own.
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
@@ -13,17 +13,17 @@ use crate::{
 /// Users in one call.
 const BATCH: usize = 256;
 
-/// What has yet to be written, by partition and socket.
+/// Users that have yet to be written, by partition and socket.
 #[derive(Debug, Default)]
 pub(super) struct PendingUserWrites {
     users: BTreeMap<(u8, Address), Changed>,
 }
 
-/// The namespace, and the profile; without one the user is gone.
+/// The namespace, and the profile; `None`: the user is gone.
 type Changed = (Arc<str>, Option<Arc<str>>);
 
 impl PendingUserWrites {
-    /// What has yet to be written of a user is another node's to write.
+    /// The user is another node's to write from now on.
     pub(super) fn forget(&mut self, socket: Address) {
         self.users.remove(&(partition::of_user(socket), socket));
     }
@@ -41,7 +41,7 @@ impl Machine {
     ) {
         self.own.user(&namespace, socket, profile.clone());
         self.users.users.insert((partition::of_user(socket), socket), (namespace, profile));
-        // In memory a call costs nothing, and others see it at once.
+        // When the node is alone, a call costs nothing, and others see the user at once.
         if !self.lease.is_shared() {
             self.flush_users(now, out);
         }
@@ -53,7 +53,7 @@ impl Machine {
         }
         let dirty = std::mem::take(&mut self.users.users);
         if !self.lease.is_valid(now) {
-            // All is written when the store is back.
+            // Everything is written again when the store is back.
             return;
         }
         let owner = self.owner();
@@ -103,7 +103,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if self.lease.is_valid(now) {
-            // Who asks sees itself.
+            // The socket for which the shard asks is in the list too.
             self.flush_users(now, out);
             let call = Call::Users { namespace: namespace.clone(), after };
             out.push_back(Output::Call(call, Pending::ListUsers { shard, ticket, namespace, after }));

@@ -1,4 +1,4 @@
-//! Leases.
+//! Leases of nodes, and their ends.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
@@ -8,25 +8,26 @@ use crate::{
     store::{Counters, HeartbeatReply, NodeInfo, Reply},
 };
 
-/// How long one node has for reaping before another may try.
+/// How long one node has to reap a dead owner before another may try.
 pub const REAPING: Duration = Duration::from_secs(2);
-/// How long a dead lease is remembered from when it was first reaped, and reaped again: what its owner wrote late must go too.
+/// How long a dead lease is remembered after it was first reaped. It is reaped repeatedly in that time, for what its owner wrote
+/// late.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
-/// Leases that one heartbeat buries, reaps and forgets at most.
+/// Most leases that one heartbeat marks dead, has reaped, or forgets.
 pub const AT_ONCE: usize = 16;
-/// How often somebody looks for records whose lease is not even remembered.
+/// How often a node looks for records whose owner has no remembered lease.
 pub const SWEEP: Duration = Duration::from_secs(8);
 
 #[derive(Debug)]
 struct Lease {
     until: Instant,
-    /// `None` when it was forgotten, and is only there to be reaped.
+    /// `None` for a lease that was forgotten, and is back only to be reaped.
     node: Option<Arc<NodeInfo>>,
     counters: Counters,
     dead: Option<Dead>,
 }
 
-/// A lease that has run out, once somebody reaps.
+/// A lease that has expired, once a node reaps.
 #[derive(Debug, Clone, Copy)]
 struct Dead {
     since: Instant,
@@ -58,7 +59,7 @@ impl Nodes {
     ) -> Reply {
         let mut pulse = HeartbeatReply { run_id: self.run_id.clone(), ..HeartbeatReply::default() };
         match self.leases.get_mut(&owner) {
-            // A lease that has run out is never renewed: somebody may be acting on its end already.
+            // An expired lease is never renewed: a node may be reaping it already.
             Some(lease) if lease.until > now => {
                 lease.until = now + LEASE;
                 lease.counters = counters;
@@ -90,7 +91,7 @@ impl Nodes {
             }
         }
         pulse.membership = self.membership;
-        // What a dead node holds is held until somebody reaps it.
+        // A dead node's claims count until they are reaped.
         pulse.claims = self
             .leases
             .values()
@@ -100,7 +101,7 @@ impl Nodes {
         Reply::Heartbeat(pulse)
     }
 
-    /// Forgets old dead leases, and finds new ones.
+    /// Forgets old dead leases, and marks expired ones dead.
     fn mark_dead(&mut self, now: Instant) {
         for owner in self.first(now, |lease| Some(lease.dead?.since + REMEMBERED)) {
             self.leases.remove(&owner);
@@ -113,7 +114,7 @@ impl Nodes {
         }
     }
 
-    /// Those whose time has come, the earliest first.
+    /// The owners whose time has come, the earliest first.
     fn first(&self, now: Instant, time: impl Fn(&Lease) -> Option<Instant>) -> Vec<Owner> {
         let times = self.leases.iter().filter_map(|(owner, lease)| Some((time(lease)?, *owner)));
         let mut come: Vec<_> = times.filter(|(time, _)| *time <= now).collect();
@@ -127,7 +128,7 @@ impl Nodes {
     }
 
     pub(super) fn mark_unknown_dead(&mut self, by: Owner, owners: Vec<Owner>, now: Instant) -> Reply {
-        // Who has lost its own lease saw the owners before others were lost with it.
+        // A node that has lost its own lease listed the owners before the store lost leases that are valid now.
         if self.leases.get(&by).is_some_and(|lease| lease.until > now) {
             for owner in owners {
                 let lease = Lease { until: now, node: None, counters: Counters::default(), dead: None };

@@ -27,8 +27,8 @@ impl Claim {
         Holder { owner: self.owner, at: self.at }
     }
 
-    /// Whether this claim stays when another node makes one again. With the same token it is the same client, which has connected
-    /// anew: the later one is alive.
+    /// Whether this claim stays when another node makes one of the same id again. With the same token it is the same client,
+    /// which has connected anew: its later connection is the live one.
     fn prevails(&self, other: &Self) -> bool {
         let rank = |claim: &Self| (claim.rank, claim.at.generation, claim.owner.tag.0);
         if is_same_token(&self.token, &other.token) {
@@ -93,7 +93,7 @@ impl Peers {
                 (clock, None)
             }
         };
-        self.lose(owner, realm, &id, superseded);
+        self.record_takeover(owner, realm, &id, superseded);
         Reply::Granted { generation, superseded, waiting: self.queues.take(realm, id) }
     }
 
@@ -122,7 +122,7 @@ impl Peers {
                 None
             }
         };
-        self.lose(owner, realm, &id, superseded);
+        self.record_takeover(owner, realm, &id, superseded);
         Reply::Kept { superseded, waiting: self.queues.take(realm, id) }
     }
 
@@ -138,7 +138,7 @@ impl Peers {
         Reply::Done
     }
 
-    fn lose(&mut self, by: Owner, realm: RealmId, id: &Arc<str>, old: Option<Holder>) {
+    fn record_takeover(&mut self, by: Owner, realm: RealmId, id: &Arc<str>, old: Option<Holder>) {
         if let Some(old) = old.filter(|old| old.owner.tag != by.tag) {
             let notice = TakeoverNotice { by, realm, id: id.clone(), old };
             if !self.notices.contains(&notice) {
@@ -147,7 +147,7 @@ impl Peers {
         }
     }
 
-    pub(super) fn settle(&mut self, notice: &TakeoverNotice) -> Reply {
+    pub(super) fn acknowledge(&mut self, notice: &TakeoverNotice) -> Reply {
         self.notices.retain(|other| other != notice);
         Reply::Done
     }

@@ -1,4 +1,4 @@
-//! Messages that wait for somebody to claim their addressee's id.
+//! Messages that wait until their addressee's id is claimed.
 
 use std::{
     collections::hash_map::Entry,
@@ -15,11 +15,11 @@ use crate::{
     store::Reply,
 };
 
-/// Most queues at once; an absent id costs memory, so their number is bounded too.
+/// Most queues at once: each costs memory, and anybody may send to ids that do not exist.
 const MAX_QUEUES: usize = 65_536;
 /// Most bytes in all queues together.
 const MAX_QUEUED: usize = 64 << 20;
-/// Waits are looked over for senders that went away once in so many queued messages.
+/// After this many queued messages, expired waits are removed whose senders never came back for them.
 const PURGE_EVERY: u64 = 1024;
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Queues {
         Self { expire_timeout, queues: AHashMap::new(), queued: 0, number: first }
     }
 
-    /// Lets a message wait, if its kind does and there is room.
+    /// Queues a message, if messages of its kind are queued and there is room.
     pub(crate) fn push(&mut self, peer_message: PeerMessage, token: &Arc<str>, now: Instant) -> Reply {
         if !peer_message.kind.is_queued() {
             return Reply::Dropped { overflow: false };
@@ -74,14 +74,14 @@ impl Queues {
         Reply::Queued { peer_message, opened, kept }
     }
 
-    /// Everything that waits for an id, in order.
+    /// Takes all messages that wait for an id, in order.
     pub(crate) fn take(&mut self, realm: RealmId, id: Arc<str>) -> Vec<Frame> {
         let queue = self.queues.remove(&(realm, id)).unwrap_or_default();
         self.queued -= queue.bytes();
         queue.take().collect()
     }
 
-    /// Ends a wait and drops its messages; the sender's token, if the wait was open.
+    /// Ends a wait and drops its messages; returns the sender's token, if the wait was open.
     pub(crate) fn expire(&mut self, realm: RealmId, dst: &Arc<str>, number: u64) -> Option<Arc<str>> {
         let Entry::Occupied(mut queue) = self.queues.entry((realm, dst.clone())) else { return None };
         let before = queue.get().bytes();

@@ -1,4 +1,4 @@
-//! Rooms: records, versions, and what is published of their changes.
+//! Rooms: their records, their versions, and the changes that are published.
 
 use std::{
     collections::{BTreeMap, hash_map::Entry},
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 struct Room {
     room_version: RoomVersion,
-    /// In the order of their addresses, which is random: the same on every node.
+    /// In the order of their addresses, so that every node lists them alike.
     records: BTreeMap<Address, (Owner, Arc<Record>)>,
 }
 
@@ -43,7 +43,7 @@ impl Rooms {
         snapshot: SnapshotRequest,
         published: &mut Vec<RoomDelta>,
     ) -> Reply {
-        // A room that emptied and came back has a later epoch, so that no stamp is ever used twice.
+        // A room that was empty and is made again has a later epoch, so that no version is ever used twice.
         let fresh =
             || Room { room_version: RoomVersion { epoch: clock, version: 0 }, records: BTreeMap::new() };
         let state = self.rooms.entry(room.clone()).or_insert_with(fresh);

@@ -1,6 +1,7 @@
-//! Many nodes and their clients on one seeded clock: the real machines, the model as the store, and a network that delays, cuts and
-//! loses; nodes are killed and paused, the store goes away, comes back empty, forgets everything. What clients are told is checked
-//! at every step, and what is left when the faults are over is compared with the truth.
+//! Many nodes and their clients on one seeded clock: the real machines, the model as the store, and a network that delays, cuts
+//! and loses. Nodes are killed and paused; the store goes away, comes back empty, loses everything. What clients are told is
+//! checked at every step; when the faults are over and everything has come to rest, the replicas, the store and the clients are
+//! compared.
 //!
 //! - `world`: the clock, the store, the faults.
 //! - `node`: one node: its machine, its connections, and a shard as far as the cluster sees one.
@@ -32,7 +33,7 @@ fn seeds(otherwise: u64) -> Range<u64> {
     }
 }
 
-/// What goes wrong with a seed.
+/// The failure of a seed, if it fails.
 fn failure(seed: u64) -> Option<String> {
     let world = AssertUnwindSafe(|| World::new(seed, false).run());
     let panic = std::panic::catch_unwind(world).err()?;

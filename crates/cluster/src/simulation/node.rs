@@ -18,7 +18,7 @@ use crate::{
     store::{Call, DirectMessage, NodeInfo, Reply, RoomDelta},
 };
 
-/// How long a command may stay without its answer.
+/// How long a command may take to be answered.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Node {
         }
     }
 
-    /// The connection that hears the bus breaks; what was on its way is lost.
+    /// The subscriber connection breaks; messages on their way are lost.
     pub(super) fn lose_bus(&mut self) {
         if self.bus.take().is_some() {
             self.is_subscribed.clear();
@@ -220,7 +220,7 @@ impl Node {
         assert!(!is_kept_waiting, "node {}: no answer to {:?}", self.tag, self.asked);
     }
 
-    /// What of this node reaches the store: also while the node is paused.
+    /// Calls of this node reach the store, also while the node is paused.
     fn serve_requests(&mut self, world: &mut World) {
         let now = world.now;
         for lane in 0..self.lanes.len() {
@@ -230,7 +230,7 @@ impl Node {
                 let reply = if is_reached {
                     self.execute(world, call)
                 } else {
-                    // It never arrived; whether it did, nobody here can tell.
+                    // The call never arrived, which nobody on the node can tell for sure.
                     Reply::Failed { may_have_run: world.delay() > now + Duration::from_millis(15) }
                 };
                 let is_failed = matches!(reply, Reply::Failed { .. });
@@ -424,7 +424,7 @@ impl Node {
         }
     }
 
-    // What the shard is told.
+    // What is delivered to the shard.
 
     fn take(&mut self, world: &mut World, delivery: Delivery) {
         match delivery {
@@ -485,7 +485,7 @@ impl Node {
         }
     }
 
-    /// Everybody in the room here but the subject hears of a change, and it must be one.
+    /// Every member of the room on this node but the subject gets the change, which must be news to it.
     fn changed(&mut self, world: &mut World, name: &str, change: &Change) {
         let socket = change.record().socket;
         world.trace(|| format!("node {}: {name}: {change:?}", self.tag));
@@ -500,7 +500,7 @@ impl Node {
         }
     }
 
-    // What is true.
+    // The truth, for the comparison at the end.
 
     pub(super) fn members(&self, name: &str) -> Vec<Address> {
         let there = self.clients.iter().filter(|client| client.rooms.contains_key(name));

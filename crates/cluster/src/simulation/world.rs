@@ -107,7 +107,7 @@ impl World {
         self.trace(|| "the faults are over".to_owned());
         self.store_back_at = None;
         for node in &mut self.nodes {
-            // Whoever was paused has only now the time to answer.
+            // Nodes that were paused have the time to answer only from now on.
             node.paused_until = node.paused_until.map(|until| until.min(self.now));
             node.cut_until = None;
         }
@@ -169,7 +169,7 @@ impl World {
             self.trace(|| format!("the store goes away for {away:?}, emptied: {is_emptied}"));
             if is_emptied {
                 self.starts += 1;
-                // Another start shows another run, and a clock that is ahead of the former.
+                // A new start has another run id, and a clock that is ahead of the former.
                 let origin = ORIGIN + self.starts * 1_000_000 + (self.now - self.began).as_micros() as u64;
                 self.model = Model::new(&self.config, self.now, origin);
             }
@@ -270,7 +270,7 @@ impl World {
         self.now + Duration::from_millis(millis)
     }
 
-    /// Everything has come to rest: what is told, what is stored and what is true are the same.
+    /// Everything has come to rest: the clients' views, the store and the truth must be the same.
     fn check(&mut self) {
         let now = self.now;
         for node in &self.nodes {

@@ -14,8 +14,8 @@ use signalbox_cluster::{
     store::{Call, ClaimRank, Counters, RoomVersion, SnapshotRequest, TakeoverNotice},
 };
 
-/// Time passes in these units (ms). No sum of them comes near to what a lease, a reaping or a memory lasts, so that the little time
-/// that the test itself takes decides nothing.
+/// Time passes in these units (ms). No sum of them comes near to what a lease, a reaping or a memory lasts, so that the little
+/// time that the test itself takes decides nothing.
 const UNIT: u64 = 1_100;
 
 /// What both stores gave: the model's, and Redis'.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Machine {
-    /// A join: first the room is heard, then the record is put, so that nothing falls between.
+    /// A join: the room is subscribed first, and the record is put after that, so that no change falls between.
     pub(in crate::machine) fn join(
         &mut self,
         now: Instant,
@@ -46,7 +46,7 @@ impl Machine {
     }
 
     pub(super) fn put(&mut self, join: Join, out: &mut Outputs) {
-        // From now on it is this node's own: should everything be written again before the answer comes, so is this.
+        // It is part of the local state from now on: if everything is written again before the reply arrives, so is this record.
         self.own.joined(&join.room, &join.record);
         let snapshot = SnapshotRequest::Since(self.rooms.room_version(&join.room));
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
@@ -75,7 +75,7 @@ impl Machine {
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
         let is_news = replica.state.as_ref().is_none_or(|state| state.room_version < room_version);
         if let Some(records) = records.filter(|_| is_news) {
-            // A room that was made anew has lost its records, which their nodes will write again.
+            // A room with a new epoch has lost its records; their nodes will write them again.
             let is_anew =
                 replica.state.as_ref().is_some_and(|state| state.room_version.epoch != room_version.epoch);
             let (own, may_be_rewritten) = (&self.own, is_anew || replica.recheck_at.is_some());
@@ -99,7 +99,7 @@ impl Machine {
         out.push_back(Output::Deliver(join.shard, joined));
     }
 
-    /// The store is away: the join is this node's own affair until it is back.
+    /// The store is away: the join changes the local state only, until the store is back.
     pub(in crate::machine) fn join_offline(&mut self, join: Join, out: &mut Outputs) {
         self.own.joined(&join.room, &join.record);
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
@@ -111,7 +111,7 @@ impl Machine {
         self.answer_join(&join, out);
     }
 
-    /// The store was lost: joins that wait for the bus are done without it.
+    /// The store was lost: joins that wait for a subscription go on without it.
     pub(in crate::machine) fn join_all_offline(&mut self, out: &mut Outputs) {
         let rooms = self.rooms.scheduled.clone();
         for room in rooms {
@@ -148,7 +148,7 @@ impl Machine {
         room: RoomName,
         out: &mut Outputs,
     ) {
-        // The replica is what this node's clients were told; a member asking hears the same.
+        // A member that asks gets the members that it was told of, which are those of the replica.
         let known = self.rooms.members(&room);
         if let Some(members) = known.or_else(|| (!self.lease.is_valid(now)).then(|| self.own.members(&room)))
         {

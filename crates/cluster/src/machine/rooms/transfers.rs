@@ -1,4 +1,5 @@
-//! Sessions that move here from other nodes: their rooms are heard before they come, their records are re-homed after.
+//! Sessions that move here from other nodes: their rooms are subscribed before they come, and their records change their owner
+//! after.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,14 +8,13 @@ use ahash::AHashMap;
 use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
-    cluster::SessionRecords,
     command::{Delivery, Ticket},
     partition,
-    record::{Record, RoomName},
+    record::{Record, RoomName, SessionRecords},
     store::{Call, Reply},
 };
 
-/// Questions that take several calls: how many are not answered yet.
+/// Requests that take several calls, and how many of their calls have no reply yet.
 #[derive(Debug, Default)]
 pub(in crate::machine) struct SessionMoves {
     subscriptions: AHashMap<(ShardId, Ticket), usize>,
@@ -34,7 +34,7 @@ impl SessionMoves {
 }
 
 impl Machine {
-    /// A session is to move here: hear its rooms, and know who is in them.
+    /// A session is to move here: subscribes its rooms and fetches their members.
     pub(in crate::machine) fn subscribe_for_transfer(
         &mut self,
         now: Instant,
@@ -66,7 +66,7 @@ impl Machine {
         }
     }
 
-    /// A room is heard (or was already): who waits for that goes on, once there is a snapshot.
+    /// If the room is subscribed, transfers that wait for it go on, or a first snapshot is fetched for them.
     pub(super) fn advance_transfers(&mut self, now: Instant, room: &RoomName, out: &mut Outputs) {
         let is_online = self.lease.is_valid(now);
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
@@ -106,7 +106,7 @@ impl Machine {
         }
     }
 
-    /// Who waits for a room goes on without it.
+    /// Transfers that wait for the room go on without it.
     pub(in crate::machine) fn fail_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
         let transfer_subscriptions = std::mem::take(&mut replica.transfer_subscriptions);
@@ -125,8 +125,8 @@ impl Machine {
         }
     }
 
-    /// A room is known as far as it is: who waits for no more than that goes on. While it is being compared nobody does: whom the
-    /// difference is news to would not be known.
+    /// Transfers that wait for no later version than the replica's go on. While the replica is being compared none does: the
+    /// session's source could not tell which differences its client knows.
     pub(super) fn complete_transfer_subscriptions(&mut self, room: &RoomName, out: &mut Outputs) {
         let Some(replica) = self.rooms.rooms.get_mut(room).filter(|replica| replica.is_current()) else {
             return;
@@ -148,7 +148,7 @@ impl Machine {
         }
     }
 
-    /// A session has moved here.
+    /// A session has moved here: its records get this node as their owner.
     pub(in crate::machine) fn adopt_session(
         &mut self,
         now: Instant,
@@ -169,7 +169,7 @@ impl Machine {
         let calls = memberships.len() + sockets.len();
         if !self.lease.is_valid(now) || calls == 0 {
             for (room, record) in memberships {
-                // What the clients here were told includes the newcomer.
+                // This node's clients know the newcomer already.
                 if let Some(replica) = self.rooms.rooms.get_mut(&room)
                     && let Some(state) = replica.state.as_mut()
                 {
@@ -212,7 +212,7 @@ impl Machine {
         }
     }
 
-    /// A session has moved away, and its new node has its records: they are not this node's any more.
+    /// A session has moved away: its records are its new node's, and no longer part of the local state.
     pub(crate) fn release_session(
         &mut self,
         memberships: &[(RoomName, Address)],

@@ -1,10 +1,11 @@
-//! Commands, each to the master that owns its slot.
+//! Routes each command to the master that owns its slot.
 //!
-//! Commands of one slot keep their order. Those of different slots have none: each master gets its own in one pipeline, all of
-//! them at once. What a master refuses because it does not own the slot (any more, or not yet), or because the slot is on its way,
-//! was not done, and is asked again once the table has been made anew. Should something later of the same slot have been done by
-//! then, it is not: a member that left must not be put back by its own earlier join, and what is said in a room keeps its order. It
-//! counts as not done.
+//! Commands of one slot are executed in order; commands of different slots have no order. Each master gets its commands in one
+//! pipeline, and all masters get theirs at once.
+//!
+//! A master that refuses a command (it does not own the slot, or the slot is migrating) has not executed it. The topology is
+//! refreshed, and the command is sent again. If a later command for the slot has run by then, the refused one fails instead: a
+//! member that left must not be put back by its own earlier join, and the messages of a room keep their order.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -14,30 +15,28 @@ use redis::{Arg, Cmd, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{
-        calls::Context, command_error::CommandError, connection::RedisConnection, connection::code, keys,
-    },
-    flush_detector::FlushDetector,
-    slot_map::SlotMap,
-    topology::Topology,
-    url::Address,
+    calls::Context,
+    cluster::{Address, FlushDetector, SlotMap, Topology},
+    command_error::CommandError,
+    connection::{RedisConnection, code},
+    keys,
 };
 
-/// How long what was refused is asked again, and how long to wait before that: a slot on its way arrives within milliseconds.
+/// How long, and after which pauses, refused commands are sent again: a slot that is migrating arrives within milliseconds.
 const RETRY_FOR: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
-/// How often the nodes are asked who owns what, though nothing seems wrong.
+/// How often the topology is refreshed though nothing seems wrong.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// How long after the masters have changed a message that nobody heard may have been heard all the same: by somebody who still has
-/// his connection to the old master, which is a replica now and says what the new one says.
+/// For this long after a topology change, zero receivers do not prove that nobody received a message: a node may still be
+/// subscribed at the old master, which is a replica now and delivers what the new one publishes.
 const UNCERTAINTY: Duration = Duration::from_secs(10);
 
 /// Connections to all masters.
-pub(in super::super) struct Router {
+pub(super) struct Router {
     topology: Arc<Topology>,
-    /// The table that was believed last, and when another one was.
+    /// The slot map that was used last, and when it last changed.
     slot_map: Option<Arc<SlotMap>>,
     changed: Option<Instant>,
     context: Arc<Context>,
@@ -46,18 +45,18 @@ pub(in super::super) struct Router {
     flush_detector: FlushDetector,
 }
 
-/// What a command is about.
+/// What a command concerns.
 enum Subject {
     /// Keys of one slot.
     Slot(u16),
-    /// The servers: which starts of which they are.
+    /// The servers themselves: the run ids of all masters.
     Servers,
 }
 
 type Answer = Result<Value, CommandError>;
 
 impl Router {
-    pub(in super::super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
+    pub(super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
         let (connections, flush_detector) = (AHashMap::new(), FlushDetector::default());
         Self {
             topology,
@@ -70,8 +69,9 @@ impl Router {
         }
     }
 
-    /// Makes calls; an answer for each. One about the servers comes first: if any of them does not answer, none is made.
-    pub(in super::super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Answer> {
+    /// Sends commands; returns an answer for each. Commands about the servers come first: if any master does not answer, no
+    /// command is sent.
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Answer> {
         let subject: Vec<Subject> = commands.iter().map(subject).collect();
         let mut answers: Vec<Option<Answer>> = vec![None; commands.len()];
         if subject.iter().any(|subject| matches!(subject, Subject::Servers)) {
@@ -104,7 +104,7 @@ impl Router {
                 break;
             }
             if asked > began {
-                // Asking at once did not help.
+                // Sending it again at once did not help.
                 tokio::time::sleep(pause).await;
                 pause = (2 * pause).min(LONGEST_PAUSE);
             }
@@ -118,7 +118,7 @@ impl Router {
         answers.into_iter().zip(&commands).map(known).collect()
     }
 
-    /// Asks each master for its part, and gives back what was refused, in its order.
+    /// Sends each master its commands; returns the refused ones, in their order.
     async fn round(
         &mut self,
         commands: &[Cmd],
@@ -168,7 +168,7 @@ impl Router {
         self.connections.remove(address).unwrap_or_else(make)
     }
 
-    /// Which starts of which servers the store is on at present; `None` if it is not whole.
+    /// Identifies the present starts of all masters; `None` if a slot has no owner, or a master does not answer.
     async fn servers(&mut self) -> Option<String> {
         let mut noticed = Instant::now();
         if self.refreshed.is_none_or(|refreshed| refreshed.elapsed() >= REFRESH) {
@@ -216,7 +216,7 @@ impl Router {
             return None;
         }
         servers.sort_unstable();
-        servers.push(self.flush_detector.losses().to_string());
+        servers.push(self.flush_detector.flushes().to_string());
         let digest = Sha256::digest(servers.join("\n"));
         Some(digest.iter().take(20).map(|byte| format!("{byte:02x}")).collect())
     }
@@ -226,7 +226,7 @@ fn is_master(slot_map: &SlotMap, address: &Address) -> bool {
     slot_map.masters.iter().any(|master| master.address == *address)
 }
 
-/// What a master answered. Gives back what was refused and may be asked again.
+/// Collects a master's answers; returns the commands that were refused and may be sent again.
 fn collect_answers(
     commands: &[Cmd],
     part: Vec<(usize, u16)>,
@@ -236,7 +236,7 @@ fn collect_answers(
     let mut refused = Vec::new();
     let (mut executed, mut published) = (AHashSet::new(), AHashSet::new());
     for ((index, slot), value) in part.into_iter().zip(values).rev() {
-        // A message depends on nothing that is stored, but on what was said before.
+        // A message does not depend on stored data, only on earlier messages of its slot.
         let is_message = name(&commands[index]) == b"SPUBLISH";
         if !is_refused(&value) {
             let done = if is_message { &mut published } else { &mut executed };
@@ -251,14 +251,14 @@ fn collect_answers(
     refused
 }
 
-/// Whether a master says that it is not the one to ask, or not now: then it has done nothing.
+/// Whether a master refused the command: it does not own the slot, or not now. Then it has executed nothing.
 fn is_refused(value: &Value) -> bool {
     let refusals = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY", "MASTERDOWN", "LOADING"];
     code(value).is_some_and(|code| refusals.contains(&code)) || touches_migrating_key(value)
 }
 
-/// Whether a script found that a key it is not given beforehand is on its way already. Each looks for such keys before it writes,
-/// or may do what it does once more.
+/// Whether a script failed on a key that was not named in the call and has migrated already. Scripts touch such keys before they
+/// write, or may be run again.
 fn touches_migrating_key(value: &Value) -> bool {
     match value {
         Value::ServerError(error) => error.details().is_some_and(|details| details.contains("non local key")),
