@@ -5,8 +5,8 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 
 use super::{
-    backend::Backend, calls::Context, cluster::Router, command_error::CommandError,
-    connection::RedisConnection,
+    backend::Backend, calls::Context, command_error::CommandError, connection::RedisConnection,
+    router::Router,
 };
 
 /// Connections for commands, kept while they work. Commands are executed in order; in a Redis Cluster, in order within each slot.

@@ -8,12 +8,11 @@
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
 //! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
-//!   Redis
-//!   Cluster.
-//! - `commands`: commands on their way, and what may have become of them; `connection`: one connection to one server.
+//!   Redis Cluster.
+//! - `commands`: commands on their way, and what may have become of them; `router`: commands to the masters of a Redis Cluster,
+//!   each to the one that owns its slot; `connection`: one connection to one server.
 //! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to
-//!   the
-//!   cluster.
+//!   the cluster.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -29,6 +28,7 @@ mod driver;
 mod keys;
 mod link;
 mod pipeline;
+mod router;
 mod scripts;
 mod single_server;
 mod subscriber;

@@ -30,7 +30,7 @@ use crate::{
     envelope::Format,
     machine::{Machine, Output, Outputs, Pending, Status},
     model::Model,
-    record::{Record, RoomName},
+    record::{RoomName, SessionRecords},
     route::Route,
     store::{Call, DirectMessage, NodeInfo, Reply},
 };
@@ -84,15 +84,6 @@ pub enum SendOutcome {
     Fenced,
     /// It was dropped: an inbox is full, or too much waits already.
     Overflow,
-}
-
-/// What the store has of a session, taken along when the session moves to another node; as [`Command::AdoptSession`] takes it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SessionRecords {
-    /// The rooms its sockets are in, and their records there.
-    pub memberships: Vec<(RoomName, Record)>,
-    /// Its sockets: namespace, id, profile.
-    pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
 }
 
 impl std::fmt::Debug for Cluster {

@@ -33,13 +33,13 @@ mod simulation;
 pub mod store;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
-pub use cluster::{Cluster, Scope, SendOutcome, SessionRecords};
+pub use cluster::{Cluster, Scope, SendOutcome};
 pub use command::{
     BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
     Refused, Sender, Ticket,
 };
 pub use machine::Status;
-pub use record::{MemberEvent, Record, RoomName};
+pub use record::{MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
 

@@ -42,3 +42,12 @@ pub struct Record {
     /// The event that they get when the membership ends, however it ends.
     pub left: Option<MemberEvent>,
 }
+
+/// What the store has of a session, taken along when the session moves to another node; as [`Command::AdoptSession`](crate::Command::AdoptSession) takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecords {
+    /// The rooms its sockets are in, and their records there.
+    pub memberships: Vec<(RoomName, Record)>,
+    /// Its sockets: namespace, id, profile.
+    pub sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+}

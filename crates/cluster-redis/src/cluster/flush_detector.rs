@@ -15,14 +15,14 @@ use super::{
 
 /// The marks that were found so far.
 #[derive(Debug, Default)]
-pub(super) struct FlushDetector {
+pub(in super::super) struct FlushDetector {
     known: AHashMap<u8, Vec<u8>>,
     flushes: u64,
 }
 
 impl FlushDetector {
     /// The first partition of a master.
-    pub(super) fn partition(keys: &Keys, slot_map: &SlotMap, master: &Address) -> Option<u8> {
+    pub(in super::super) fn partition(keys: &Keys, slot_map: &SlotMap, master: &Address) -> Option<u8> {
         let is_owned = |partition: &u8| {
             let owner = slot_map.owner(keys::slot(&keys.base(*partition)));
             owner.is_some_and(|owner| owner.address == *master)
@@ -31,14 +31,14 @@ impl FlushDetector {
     }
 
     /// The command that sets the mark of a partition unless there is one, and returns the old value.
-    pub(super) fn command(keys: &Keys, partition: u8, mark: &[u8]) -> Cmd {
+    pub(in super::super) fn command(keys: &Keys, partition: u8, mark: &[u8]) -> Cmd {
         let mut set = redis::cmd("SET");
         set.arg(&keys.mark(partition)[..]).arg(mark).arg("NX").arg("GET");
         set
     }
 
     /// Takes the answer to that command.
-    pub(super) fn answered(&mut self, partition: u8, mark: &[u8], answer: Value) {
+    pub(in super::super) fn answered(&mut self, partition: u8, mark: &[u8], answer: Value) {
         let found = match answer {
             Value::Nil => mark.to_vec(),
             Value::BulkString(found) => found,
@@ -52,7 +52,7 @@ impl FlushDetector {
     }
 
     /// How many flushes were found.
-    pub(super) fn flushes(&self) -> u64 {
+    pub(in super::super) fn flushes(&self) -> u64 {
         self.flushes
     }
 }

@@ -71,15 +71,15 @@ fn read_range(text: &str) -> Option<(u16, u16)> {
 
 /// A master that owns slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Master {
-    pub(super) id: String,
-    pub(super) address: Address,
+pub(in super::super) struct Master {
+    pub(in super::super) id: String,
+    pub(in super::super) address: Address,
 }
 
 /// The owner of each slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SlotMap {
-    pub(super) masters: Vec<Master>,
+pub(in super::super) struct SlotMap {
+    pub(in super::super) masters: Vec<Master>,
     /// All nodes that are known.
     pub(super) nodes: Vec<Address>,
     owners: Vec<u16>,
@@ -126,12 +126,12 @@ impl SlotMap {
     }
 
     /// The master that owns a slot.
-    pub(super) fn owner(&self, slot: u16) -> Option<&Master> {
+    pub(in super::super) fn owner(&self, slot: u16) -> Option<&Master> {
         self.masters.get(usize::from(*self.owners.get(usize::from(slot))?))
     }
 
     /// Whether every slot has an owner.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(in super::super) fn is_whole(&self) -> bool {
         !self.owners.contains(&NOBODY)
     }
 }

@@ -56,7 +56,7 @@ impl Topology {
     }
 
     /// The slot map in use.
-    pub(super) fn slot_map(&self) -> Arc<SlotMap> {
+    pub(in super::super) fn slot_map(&self) -> Arc<SlotMap> {
         self.slot_map.borrow().clone()
     }
 
@@ -66,7 +66,7 @@ impl Topology {
     }
 
     /// Asks the nodes for their views, unless they were asked since the problem was noticed.
-    pub(super) async fn refresh(&self, noticed: Instant) {
+    pub(in super::super) async fn refresh(&self, noticed: Instant) {
         let mut asked = self.asked.lock().await;
         if asked.is_some_and(|asked| asked >= noticed) {
             return;

@@ -8,10 +8,9 @@ use ahash::AHashMap;
 use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
-    cluster::SessionRecords,
     command::{Delivery, Ticket},
     partition,
-    record::{Record, RoomName},
+    record::{Record, RoomName, SessionRecords},
     store::{Call, Reply},
 };
 

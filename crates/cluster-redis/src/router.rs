@@ -15,13 +15,11 @@ use redis::{Arg, Cmd, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{
-        calls::Context, command_error::CommandError, connection::RedisConnection, connection::code, keys,
-    },
-    flush_detector::FlushDetector,
-    slot_map::SlotMap,
-    topology::Topology,
-    url::Address,
+    calls::Context,
+    cluster::{Address, FlushDetector, SlotMap, Topology},
+    command_error::CommandError,
+    connection::{RedisConnection, code},
+    keys,
 };
 
 /// How long, and after which pauses, refused commands are sent again: a slot that is migrating arrives within milliseconds.
@@ -36,7 +34,7 @@ const REFRESH: Duration = Duration::from_secs(5);
 const UNCERTAINTY: Duration = Duration::from_secs(10);
 
 /// Connections to all masters.
-pub(in super::super) struct Router {
+pub(super) struct Router {
     topology: Arc<Topology>,
     /// The slot map that was used last, and when it last changed.
     slot_map: Option<Arc<SlotMap>>,
@@ -58,7 +56,7 @@ enum Subject {
 type Answer = Result<Value, CommandError>;
 
 impl Router {
-    pub(in super::super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
+    pub(super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
         let (connections, flush_detector) = (AHashMap::new(), FlushDetector::default());
         Self {
             topology,
@@ -73,7 +71,7 @@ impl Router {
 
     /// Sends commands; returns an answer for each. Commands about the servers come first: if any master does not answer, no
     /// command is sent.
-    pub(in super::super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Answer> {
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Answer> {
         let subject: Vec<Subject> = commands.iter().map(subject).collect();
         let mut answers: Vec<Option<Answer>> = vec![None; commands.len()];
         if subject.iter().any(|subject| matches!(subject, Subject::Servers)) {
