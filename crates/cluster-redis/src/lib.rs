@@ -32,6 +32,7 @@ mod router;
 mod scripts;
 mod single_server;
 mod subscriber;
+mod subscription_change;
 #[cfg(test)]
 mod tests;
 mod wire;

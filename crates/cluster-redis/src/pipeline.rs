@@ -12,7 +12,7 @@ use super::{
     commands::{Commands, all},
     connection::code,
     driver::DriverCommand,
-    subscriber::SubscriptionChange,
+    subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
     Cluster,
