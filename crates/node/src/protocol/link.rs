@@ -86,7 +86,7 @@ pub(crate) enum LinkNotice<'a> {
     Cancelled { sid: Address, connection: ConnectionRef },
     /// A session or socket that was born there and lived here is over.
     Forget(Address),
-    /// Something for a socket that has moved: a [`NodeMessage`](crate::remote::Word), as it is said on the bus.
+    /// Something for a socket that has moved: a [`NodeMessage`](super::NodeMessage), as it is sent through the store.
     NodeMessage(&'a [u8]),
     /// The GET is to be answered now, with nothing if there is nothing.
     ReleasePoll { sid: Address, number: u64 },
