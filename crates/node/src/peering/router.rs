@@ -39,8 +39,7 @@ impl Peering {
             Ok(what) => {
                 let reply =
                     if let RemoteSocketOp::Signal { reply, .. } = &what { Some(*reply) } else { None };
-                let message =
-                    NodeMessage::SocketOp { to, namespace, what }.encode(self.cluster.write_format());
+                let message = NodeMessage::SocketOp { to, namespace, what }.encode(self.format_for(node));
                 if !self.notify(node, &LinkNotice::NodeMessage(&message))
                     && let Some(reply) = reply
                 {
