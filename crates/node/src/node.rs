@@ -115,7 +115,7 @@ impl Node {
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
-        let (mailboxes, unclaimed) = Mailboxes::new(shards, config.inbox_limit, metrics.clone());
+        let (mailboxes, unclaimed) = Mailboxes::new(shards, config.mailbox_limit, metrics.clone());
         let mailboxes = Arc::new(mailboxes);
         let shared_state = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),

@@ -27,10 +27,10 @@ pub struct Metrics {
     pub outbox_bytes: IntGauge,
     /// `signalbox_evictions_total{reason}`
     pub evictions: IntCounterVec,
-    /// `signalbox_inbox_dropped_total`
-    pub inbox_dropped: IntCounter,
-    /// `signalbox_inbox_refused_total`
-    pub inbox_refused: IntCounter,
+    /// `signalbox_mailbox_dropped_total`
+    pub mailbox_dropped: IntCounter,
+    /// `signalbox_mailbox_refused_total`
+    pub mailbox_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
     pub upgrades: IntCounterVec,
     /// `signalbox_session_transfers_total`
@@ -137,17 +137,17 @@ impl Metrics {
                 "Clients disconnected because of their buffered bytes, by reason (slow_reader, memory_budget).",
                 ["reason"]
             ),
-            inbox_dropped: declare!(
+            mailbox_dropped: declare!(
                 registry,
                 IntCounter,
-                "inbox_dropped_total",
-                "Messages dropped because the inbox of a shard was full."
+                "mailbox_dropped_total",
+                "Messages dropped because the mailbox of a shard was full."
             ),
-            inbox_refused: declare!(
+            mailbox_refused: declare!(
                 registry,
                 IntCounter,
-                "inbox_refused_total",
-                "Requests refused because the inbox of a shard was full."
+                "mailbox_refused_total",
+                "Requests refused because the mailbox of a shard was full."
             ),
             upgrades: declare!(
                 registry,
