@@ -4,7 +4,7 @@
 //!
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
-//! - `calls`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
+//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
 //! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
@@ -28,6 +28,7 @@ mod driver;
 mod keys;
 mod link;
 mod pipeline;
+mod replies;
 mod router;
 mod scripts;
 mod single_server;

@@ -7,11 +7,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{
     backend::Backend,
-    calls::{self, Context},
+    calls::Context,
     command_error::CommandError,
     commands::{Commands, all},
     connection::code,
     driver::DriverCommand,
+    replies,
     subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
@@ -148,11 +149,11 @@ impl CommandPipeline {
 
     /// Each call removes only some records; the rest is removed here.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
-        let mut is_left = calls::has_more_to_reap(values);
+        let mut is_left = replies::has_more_to_reap(values);
         while is_left {
             let answer =
                 all(self.commands.send(self.context.commands(call, self.cluster.write_format())).await);
-            is_left = answer.is_ok_and(|values| calls::has_more_to_reap(&values));
+            is_left = answer.is_ok_and(|values| replies::has_more_to_reap(&values));
         }
     }
 
@@ -207,7 +208,7 @@ pub(super) async fn users(
             context.page(namespace, partition as u8, after)
         });
         let values = all(commands.send(pages.collect()).await)?;
-        users.extend(values.into_iter().flat_map(calls::users));
+        users.extend(values.into_iter().flat_map(replies::users));
     }
     let more = users.len() > PAGE;
     users.truncate(PAGE);

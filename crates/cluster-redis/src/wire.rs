@@ -74,7 +74,7 @@ pub(super) fn decode_node_info(bytes: &[u8]) -> Option<NodeInfo> {
     let metadata = if rest.is_empty() { Metadata::default() } else { Metadata::read(rest).ok()?.0 };
     let reads = match metadata.get(MetadataKey::ReadsFormats) {
         Some([lowest, highest, ..]) => FormatRange { lowest: *lowest, highest: *highest },
-        _ => FormatRange::UNTOLD,
+        _ => FormatRange::UNSTATED,
     };
     let EncodedNodeInfo { owner, name, link, is_draining } = fields;
     Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads })
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(decode_node_info(&bytes), Some(node.clone()));
         let earlier = EarlierNodeInfo { owner: FROM, name: "one".to_owned(), link, is_draining: true };
         let bytes = postcard::to_extend(&earlier, vec![1]).unwrap();
-        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNTOLD, ..node }));
+        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNSTATED, ..node }));
     }
 
     #[test]

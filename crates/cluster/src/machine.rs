@@ -145,9 +145,9 @@ pub(crate) struct Join {
 pub(crate) enum Output {
     /// Make this call, and give its reply back together with the second value.
     Call(Call, Pending),
-    /// Put this into a shard's inbox.
+    /// Put this into a shard's mailbox.
     Deliver(ShardId, Delivery),
-    /// Put a message into the inbox of a connection's shard; drop it if the inbox is full.
+    /// Put a message into the mailbox of a connection's shard; drop it if the mailbox is full.
     Offer(PeerAt, PeerMessage),
     /// A connection of this node holds an id from now on.
     ClaimHeld { realm: RealmId, id: Arc<str>, at: PeerAt },

@@ -123,13 +123,13 @@ impl Drop for Server {
 }
 
 #[derive(Default)]
-struct Inboxes {
+struct Mailboxes {
     deliveries: Mutex<Vec<Delivery>>,
     broadcasts: Mutex<Vec<Bytes>>,
     node_messages: Mutex<Vec<Bytes>>,
 }
 
-impl DeliverySink for Inboxes {
+impl DeliverySink for Mailboxes {
     fn deliver(&self, _: ShardId, delivery: Delivery) {
         self.deliveries.lock().push(delivery);
     }
@@ -161,7 +161,7 @@ impl Handler for Echo {
 struct Node {
     cluster: Arc<Cluster>,
     link: LinkHandle,
-    inboxes: Arc<Inboxes>,
+    mailboxes: Arc<Mailboxes>,
     tag: NodeTag,
 }
 
@@ -177,7 +177,7 @@ impl Node {
     /// One of those with the same prefix.
     fn of(url: &str, prefix: &str, tag: u32) -> Self {
         let tag = NodeTag(tag);
-        let inboxes = Arc::new(Inboxes::default());
+        let mailboxes = Arc::new(Mailboxes::default());
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
@@ -188,8 +188,8 @@ impl Node {
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
         let Connected { cluster, link } =
-            connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
-        let node = Self { cluster, link, inboxes, tag };
+            connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo)).unwrap();
+        let node = Self { cluster, link, mailboxes, tag };
         node.wait_until(Status::Online);
         node
     }
@@ -205,7 +205,7 @@ impl Node {
     /// Takes the first delivery out that fits.
     fn delivery<T>(&self, fits: impl Fn(&Delivery) -> Option<T>) -> T {
         until(|| {
-            let mut deliveries = self.inboxes.deliveries.lock();
+            let mut deliveries = self.mailboxes.deliveries.lock();
             let (index, found) =
                 deliveries.iter().enumerate().find_map(|(index, delivery)| Some((index, fits(delivery)?)))?;
             deliveries.remove(index);
@@ -411,10 +411,10 @@ fn rooms_and_users(one: &Node, two: &Node) {
 
     one.cluster.broadcast(Instant::now(), Scope::Room(&room()), Bytes::from_static(b"to the room"));
     one.cluster.broadcast(Instant::now(), Scope::Everywhere, Bytes::from_static(b"to all"));
-    until(|| (two.inboxes.broadcasts.lock().len() == 2).then_some(()));
-    assert!(one.inboxes.broadcasts.lock().is_empty());
+    until(|| (two.mailboxes.broadcasts.lock().len() == 2).then_some(()));
+    assert!(one.mailboxes.broadcasts.lock().is_empty());
     assert!(one.cluster.send_to_node(Instant::now(), two.tag, Bytes::from_static(b"you")));
-    until(|| (*two.inboxes.node_messages.lock() == ["you"]).then_some(()));
+    until(|| (*two.mailboxes.node_messages.lock() == ["you"]).then_some(()));
 
     let users = |node: &Node, ticket| {
         node.submit(Command::Users { shard: 0, ticket, namespace: "/".into(), after: None });

@@ -168,7 +168,7 @@ impl Redis {
             }
             Call::Reap { .. } => {
                 let mut left = values.clone();
-                while calls::has_more_to_reap(&left) {
+                while replies::has_more_to_reap(&left) {
                     left = self.send(self.context.commands(&call, self.format)).await?;
                 }
             }

@@ -10,14 +10,14 @@ use crate::{
     command::{Change, Claimed, Ticket},
 };
 
-/// Inboxes that are read by hand.
+/// Mailboxes that are read by hand.
 #[derive(Default)]
-struct Inboxes {
+struct Mailboxes {
     deliveries: Mutex<Vec<(ShardId, Delivery)>>,
     full: Mutex<Vec<ShardId>>,
 }
 
-impl DeliverySink for Inboxes {
+impl DeliverySink for Mailboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
         self.deliveries.lock().push((shard, delivery));
     }
@@ -37,29 +37,29 @@ impl DeliverySink for Inboxes {
 
 struct Harness {
     cluster: Cluster,
-    inboxes: Arc<Inboxes>,
+    mailboxes: Arc<Mailboxes>,
     now: Instant,
     ticket: Ticket,
 }
 
 impl Harness {
     fn new(limit: Option<usize>) -> Self {
-        let inboxes = Arc::new(Inboxes::default());
+        let mailboxes = Arc::new(Mailboxes::default());
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: limit,
             expire_timeout: Duration::from_secs(5),
         };
         Self {
-            cluster: Cluster::standalone(&config, inboxes.clone()),
-            inboxes,
+            cluster: Cluster::standalone(&config, mailboxes.clone()),
+            mailboxes,
             now: Instant::now(),
             ticket: 0,
         }
     }
 
     fn deliveries(&self) -> Vec<(ShardId, Delivery)> {
-        std::mem::take(&mut *self.inboxes.deliveries.lock())
+        std::mem::take(&mut *self.mailboxes.deliveries.lock())
     }
 
     fn submit(&mut self, command: Command) -> Vec<(ShardId, Delivery)> {
@@ -212,7 +212,7 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
     let room = RoomName { namespace: "/".into(), name: "r".into() };
     let route = cluster.cluster.route(&room);
     route.add(1);
-    cluster.inboxes.full.lock().push(1);
+    cluster.mailboxes.full.lock().push(1);
     let socket = Address::random(NodeTag(1), 0);
     let join = |ticket| Command::Join {
         shard: 0,
@@ -223,7 +223,7 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
     };
     let deliveries = cluster.submit(join(1));
     assert!(matches!(deliveries[..], [(0, Delivery::Refused { ticket: 1, .. })]));
-    cluster.inboxes.full.lock().clear();
+    cluster.mailboxes.full.lock().clear();
     assert!(matches!(
         cluster.submit(join(2))[..],
         [(1, Delivery::RoomChanged { .. }), ..] | [(0, Delivery::Joined { .. })]

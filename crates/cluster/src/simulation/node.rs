@@ -70,7 +70,7 @@ pub(super) struct Node {
     wanted: BTreeSet<RoomName>,
     is_subscribed: BTreeSet<RoomName>,
     next_tick: Instant,
-    inbox: VecDeque<Delivery>,
+    mailbox: VecDeque<Delivery>,
     directory: BTreeMap<Arc<str>, PeerAt>,
     clients: Vec<Client>,
     peers: BTreeMap<u32, Peer>,
@@ -107,7 +107,7 @@ impl Node {
             wanted: BTreeSet::new(),
             is_subscribed: BTreeSet::new(),
             next_tick: now,
-            inbox: VecDeque::new(),
+            mailbox: VecDeque::new(),
             directory: BTreeMap::new(),
             clients: Vec::new(),
             peers: BTreeMap::new(),
@@ -212,7 +212,7 @@ impl Node {
                 self.submit(world, Command::Expire { realm: 0, src, dst, number });
             }
         }
-        while let Some(delivery) = self.inbox.pop_front() {
+        while let Some(delivery) = self.mailbox.pop_front() {
             self.take(world, delivery);
         }
         let is_late = self.asked.values().any(|(at, _)| now > *at + ANSWER_WITHIN);
@@ -267,9 +267,9 @@ impl Node {
                     let at = in_order(world.delay(), self.lanes[lane].requests.back().map(|(at, ..)| *at));
                     self.lanes[lane].requests.push_back((at, call, pending));
                 }
-                Output::Deliver(_, delivery) => self.inbox.push_back(delivery),
+                Output::Deliver(_, delivery) => self.mailbox.push_back(delivery),
                 Output::Offer(to, peer_message) => {
-                    self.inbox.push_back(Delivery::PeerMessage { to, peer_message })
+                    self.mailbox.push_back(Delivery::PeerMessage { to, peer_message })
                 }
                 Output::ClaimHeld { id, at, .. } => {
                     self.directory.insert(id, at);
@@ -416,7 +416,7 @@ impl Node {
             return;
         }
         match self.directory.get(&peer_message.dst).filter(|_| peer_message.hops < 2).copied() {
-            Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, peer_message }),
+            Some(to) => self.mailbox.push_back(Delivery::PeerMessage { to, peer_message }),
             None => {
                 self.machine.route_peer_message(world.now, 0, peer_message, &mut self.out);
                 self.outputs(world);

@@ -1,6 +1,6 @@
 //! The other nodes of the cluster: requests for their sessions and ours, messages for sockets, sessions that move.
 //!
-//! - `bus`: what other nodes publish, and tell this one through the store.
+//! - `bus`: what other nodes publish, and send to this one through the store.
 //! - `requests`: requests that landed here, for sessions of other nodes. They go over the node link as they go to another shard.
 //! - `serve`: requests of other nodes, for sessions that live here.
 //! - `transfers`, `transfer_answers`: sessions that move to or from another node.
@@ -149,7 +149,7 @@ impl Peering {
 
     /// The newest format that a node reads. A node that joined this very moment may read less than the others do.
     fn format_for(&self, node: NodeTag) -> Format {
-        let reads = self.cluster.nodes().get(&node).map_or(FormatRange::UNTOLD, |node| node.reads);
+        let reads = self.cluster.nodes().get(&node).map_or(FormatRange::UNSTATED, |node| node.reads);
         common_format([reads])
     }
 
@@ -177,7 +177,7 @@ impl Peering {
     }
 
     /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
-    fn tell(&self, node: NodeTag, message: &NodeMessage) -> bool {
+    fn send_node_message(&self, node: NodeTag, message: &NodeMessage) -> bool {
         let format = self.format_for(node);
         self.cluster.send_to_node(Instant::now(), node, message.encode(format))
     }

@@ -20,7 +20,7 @@ impl SocketRouter for Peering {
         }
         let SocketCommand { to, namespace, op } = command;
         if let Ok(what) = RemoteSocketOp::of(&namespace, op) {
-            self.tell(to.node(), &NodeMessage::SocketOp { to, namespace, what });
+            self.send_node_message(to.node(), &NodeMessage::SocketOp { to, namespace, what });
         }
     }
 
@@ -64,7 +64,7 @@ impl Peering {
             let result = ShardMessage::TaskDone(ticket, TaskResult::Signalled(found));
             self.mailboxes.push(shard, result);
         } else {
-            self.tell(node, &NodeMessage::Signalled { shard, ticket, found });
+            self.send_node_message(node, &NodeMessage::Signalled { shard, ticket, found });
         }
     }
 }
