@@ -2,15 +2,16 @@
 //!
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
-//! - [`config`], [`policy`], `budget`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
+//! - [`config`], [`policy`], `budget`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
 //! - `routing`: where things are, and how something finds its way to them.
-//! - `protocol`: what nodes say to each other, as bytes.
+//! - `protocol`: what nodes send each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
-//! - `transport`: WebSockets on the raw connection.
+//! - `transport`: WebSockets on the raw connection; `transport::reader` feeds their bytes to the parser of `signalbox_websocket`.
 //! - `session`: a Socket.IO session as a value.
-//! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects.
+//! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects. Its front page
+//!   lists where broadcasts, rooms and transfers are.
 //! - `peering`: the other nodes of the cluster.
-//! - `shared`, [`edge`]: HTTP requests and WebSocket upgrades.
+//! - `shared`, [`edge`]: what all workers share; HTTP requests and WebSocket upgrades.
 //! - `node`, `drain`: composition.
 //!
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.

@@ -13,24 +13,24 @@ pub enum Action {
     Members,
     /// Answers with the connected sockets of the namespace, after the id in argument 0.
     Users,
-    /// Tells the other members of the room named by argument 0: `event(argument 1, {room, from})`.
+    /// Broadcasts to the other members of the room named by argument 0: `event(argument 1, {room, from})`.
     Broadcast {
         /// The event they receive.
         event: Arc<str>,
     },
-    /// Tells the socket named by argument 0: `event(argument 1, {from})`.
+    /// Sends to the socket named by argument 0: `event(argument 1, {from})`.
     SendTo {
         /// The event it receives.
         event: Arc<str>,
     },
 }
 
-/// How a room is joined, and what the others hear of it.
+/// How a room is joined, and which events the other members get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
     /// Where the member's profile comes from.
     pub profile: Profile,
-    /// What the others hear when the membership begins.
+    /// The event that the others get when the membership begins.
     pub joined: EventTemplate,
     /// When the profile is replaced.
     pub updated: EventTemplate,

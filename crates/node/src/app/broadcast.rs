@@ -8,7 +8,7 @@ use signalbox_socketio::{Args, Message};
 use super::router::SocketRouter;
 use crate::routing::{Audience, SocketCommand, SocketOp};
 
-/// Who is to hear something: members of rooms, or a whole namespace.
+/// The recipients of an event: members of rooms, or a whole namespace.
 #[derive(Clone)]
 #[must_use = "nothing is sent before emit"]
 pub struct To {
@@ -31,7 +31,7 @@ impl To {
         Self { router, audience, sockets: Vec::new(), volatile: false }
     }
 
-    /// Also the members of this room; who is in several hears it once. A socket's id is a room of its own.
+    /// Also the members of this room; a socket in several gets it once. A socket's id is a room of its own.
     pub fn to(mut self, room: &str) -> Self {
         match Address::parse(room) {
             Some(socket) => self.sockets.push(socket),
@@ -66,7 +66,7 @@ impl To {
         let message = Message::event(&namespace, None, event, &[args.inner()], args.attachments());
         self.sockets.retain(|socket| !self.audience.except.contains(socket));
         let only_sockets = self.audience.rooms.is_empty() && !self.sockets.is_empty();
-        // Who was named hears it once, even if also in one of the rooms.
+        // A socket that was named gets it once, even if also in one of the rooms.
         self.audience.except.extend_from_slice(&self.sockets);
         for to in self.sockets {
             let op = SocketOp::Send { message: message.clone(), volatile: self.volatile };

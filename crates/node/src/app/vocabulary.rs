@@ -1,4 +1,4 @@
-//! The built-in vocabulary: what the gateway's clients can say without a line of server code.
+//! The built-in vocabulary: the events that the gateway serves without a line of server code.
 
 use super::{
     action::{Action, EventTemplate, Join, Profile, TemplateArgs},

@@ -1,4 +1,4 @@
-//! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they tell this one.
+//! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they send to this one.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -109,7 +109,7 @@ impl Handler for ClusterEvents {
 }
 
 impl Peering {
-    /// Another node tells this one something about a socket.
+    /// Another node sends something for a socket of this one.
     pub(super) fn handle_node_message(&self, payload: &Bytes) {
         match NodeMessage::decode(payload) {
             Ok(NodeMessage::SocketOp { to, namespace, what }) => {

@@ -121,7 +121,7 @@ impl Peering {
         }
     }
 
-    /// Does what another node says.
+    /// Handles a notice of another node.
     pub(super) fn handle_notice(&self, whole: &Bytes, notice: LinkNotice<'_>) {
         match notice {
             LinkNotice::Accepted { number } => self.acceptances.accepted(number),

@@ -1,4 +1,4 @@
-//! What the cluster answers and tells.
+//! Answers and events of the cluster.
 
 use std::time::Instant;
 
@@ -84,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// A room has changed: every member here but the subject hears of it.
+    /// A room has changed: every member here but the subject gets the event.
     pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.last_change = number;

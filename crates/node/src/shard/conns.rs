@@ -90,7 +90,7 @@ impl Shard {
 
     /// Hands a request to the session's owner. The upgrade's own steps are few, and a session that is half upgraded would be worse
     /// than a deep mailbox, so they are never refused.
-    fn tell_owner(&mut self, sid: Address, request: Request) {
+    fn relay_to_owner(&mut self, sid: Address, request: Request) {
         let to = match self.context.addresses.shard_of(sid) {
             Some(shard) => Location { node: self.context.node, shard },
             None => Location::birth(sid),
@@ -113,13 +113,13 @@ impl Shard {
                 let is_first = !std::mem::replace(&mut probe.is_probed, true);
                 self.outboxes.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
                 if is_first {
-                    self.tell_owner(sid, Request::Probed { sid, connection });
+                    self.relay_to_owner(sid, Request::Probed { sid, connection });
                 }
             }
             Ok(Packet::Upgrade) => {
                 // Whatever the client sends from now on waits for the session to be here.
                 conn.pause();
-                self.tell_owner(sid, Request::Upgrade { sid, connection });
+                self.relay_to_owner(sid, Request::Upgrade { sid, connection });
             }
             _ => self.refuse_probe(sid, connection),
         }
@@ -142,7 +142,7 @@ impl Shard {
     /// Closes a WebSocket that broke the rules or is lost, and tells the session's owner.
     fn refuse_probe(&mut self, sid: Address, connection: ConnectionRef) {
         self.close_probe(connection);
-        self.tell_owner(sid, Request::AbandonUpgrade { sid, connection });
+        self.relay_to_owner(sid, Request::AbandonUpgrade { sid, connection });
     }
 
     /// Closes a WebSocket that is not to take a session over.

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) enum ShardMessage {
     /// A request for a session that lives here, or did.
     Request(Request),
-    /// The cluster answers, or tells.
+    /// An answer or an event of the cluster.
     Cluster(Delivery),
     /// A broadcast that began on another shard.
     Broadcast(Broadcast),

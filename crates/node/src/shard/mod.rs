@@ -1,7 +1,8 @@
 //! A shard: everything one worker thread owns, as logic without a socket, a clock or a runtime.
 //!
 //! An input (a packet, a message from the mailbox, a timer) and `now` go in; [`Effect`]s come out, which [`runtime`] executes when
-//! the shard comes to rest. What a shard owns stands in [`tables`]. In the order that data flows:
+//! the shard comes to rest. What a shard owns stands in [`tables`]: the members of a room are `tables::rooms::Room::members`. In the
+//! order that data flows:
 //!
 //! - [`mailbox`]: what others send to a shard.
 //! - [`runtime`]: the event loop on a worker thread, and the mailboxes.
@@ -10,10 +11,11 @@
 //! - `socketio`, `actions`, `membership`, `signals`: packets and events.
 //! - `peerserver`: PeerServer clients.
 //! - `socket_commands`: operations on one socket from anywhere.
-//! - `fanout`: broadcasts and outboxes.
-//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine, and how a shard takes part.
-//! - `cluster_events`: what the cluster answers and tells.
-//! - `node_failure`: what is left half done by a node that dies.
+//! - `fanout`: broadcasts and outboxes; a broadcast leaves the node as an [`Effect::Publish`] of `begin_broadcast`.
+//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
+//!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
+//! - `cluster_events`: answers and events of the cluster.
+//! - `node_failure`: what another node's death leaves half done.
 //! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
 //! - [`effects`]: what a shard wants done.
 
@@ -226,7 +228,7 @@ impl Shard {
             self.effects.send(shard, ShardMessage::EvictForBudget);
         }
         self.outboxes.flush_counters();
-        self.shrink_after_a_crowd();
+        self.shrink_tables();
     }
 
     /// Whether there is something to be done or to be written.
@@ -249,8 +251,8 @@ impl Shard {
         self.clients_gone += 1;
     }
 
-    /// Shrinks what a crowd that has gone has left behind.
-    fn shrink_after_a_crowd(&mut self) {
+    /// Shrinks the tables after many clients have gone.
+    fn shrink_tables(&mut self) {
         if self.clients_gone < SHRINK_EVERY {
             return;
         }

@@ -62,7 +62,7 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
-    /// Gives up room that a crowd has left behind.
+    /// Gives memory back after many clients have gone.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.heap.shrink_if_sparse();
     }
