@@ -1,6 +1,6 @@
 //! What a session was told before it moved: this tells its new shard what is news and what is not.
 
-use std::time::Instant;
+use std::{hash::Hasher, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
@@ -84,12 +84,9 @@ pub(crate) fn digest(change: &Change) -> Option<u64> {
         Change::Joined(record) | Change::Updated(record) => record,
         Change::Left(_) => return None,
     };
-    let bytes = postcard::to_stdvec(&**record).unwrap_or_default();
-    Some(
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        }),
-    )
+    let mut hasher = fnv::FnvHasher::default();
+    hasher.write(&postcard::to_stdvec(&**record).unwrap_or_default());
+    Some(hasher.finish())
 }
 
 #[cfg(test)]
