@@ -25,11 +25,11 @@ pub(in crate::shard) enum Timer {
     Wait {
         key: u32,
     },
-    /// An ack that a handler waits for.
-    Ack {
+    /// Acks of a socket that handlers wait for.
+    Acks {
         key: u32,
         number: u64,
-        id: u64,
+        socket: Address,
     },
     /// Another node's answer for a socket.
     Signal {
