@@ -19,7 +19,6 @@ use signalbox_cluster::{
     model::{
         LEASE,
         nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
-        users::PAGE,
     },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
@@ -252,6 +251,12 @@ impl Context {
                 .arg(owner_bytes(*owner))
                 .number(REAP)
                 .arg(wire::change_head(format))),
+            Call::Notices { owner, realm, id } => {
+                let notices = self.keys.notices(partition::of_peer(self.realm(*realm), id), *owner);
+                let mut list = cmd("SMEMBERS");
+                list.arg(&notices[..]);
+                vec![list]
+            }
             Call::Acknowledge(TakeoverNotice { by, realm, id, old }) => {
                 let realm = self.realm(*realm);
                 let notices = self.keys.notices(partition::of_peer(realm, id), *by);
@@ -344,8 +349,15 @@ impl Context {
         publish
     }
 
+    /// Counts the users of one partition.
+    pub(super) fn count_users(&self, namespace: &str, partition: u8) -> Cmd {
+        let mut count = cmd("ZCARD");
+        count.arg(&self.keys.order(partition, namespace)[..]);
+        count
+    }
+
     /// A page of the users of one partition, behind `after`.
-    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>) -> Cmd {
+    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>, length: usize) -> Cmd {
         let from = match after {
             Some(after) => [b"(", &after.as_bytes()[..]].concat(),
             None => b"-".to_vec(),
@@ -354,7 +366,7 @@ impl Context {
             .key(self.keys.users(partition, namespace))
             .key(self.keys.order(partition, namespace))
             .arg(from)
-            .number(PAGE + 1)
+            .number(length)
             .command()
     }
 
@@ -427,6 +439,11 @@ impl Context {
                 let notices = list(first()).into_iter().nth(1).map(list).unwrap_or_default().into_iter();
                 let notices = notices.filter_map(bytes).filter_map(|notice| self.read_notice(owner, &notice));
                 Reply::Reaped(notices.collect())
+            }
+            Call::Notices { owner, realm, id } => {
+                let notices = list(first()).into_iter().filter_map(bytes);
+                let notices = notices.filter_map(|notice| self.read_notice(owner, &notice));
+                Reply::Reaped(notices.filter(|notice| notice.realm == realm && notice.id == id).collect())
             }
             Call::Owners => {
                 let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);

@@ -136,7 +136,7 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
-    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`].
+    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`] or [`Delivery::Refused`].
     Users {
         /// The shard that asks.
         shard: ShardId,
@@ -253,7 +253,7 @@ pub enum Claimed {
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A shard that would have to receive the change is too far behind.
+    /// A shard that would have to receive the change is too far behind, or too many lists are asked for at once.
     Busy,
 }
 
@@ -353,8 +353,8 @@ pub enum Delivery {
     Users {
         /// Names the request.
         ticket: Ticket,
-        /// Sockets and their profiles (JSON objects), in the order of their addresses.
-        users: Vec<(Address, Arc<str>)>,
+        /// Sockets and their profiles (JSON objects), in the order of their addresses. Shared by all that asked at the same moment.
+        users: Arc<[(Address, Arc<str>)]>,
         /// Whether there are more.
         more: bool,
     },

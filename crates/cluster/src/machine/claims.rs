@@ -153,7 +153,7 @@ impl Machine {
 
     /// The store is away: the node grants an id that none of its own connections holds. If another node has granted it too, that
     /// shows when the store is back.
-    fn claim_offline(
+    pub(super) fn claim_offline(
         &mut self,
         now: Instant,
         at: PeerAt,
@@ -180,7 +180,7 @@ impl Machine {
     }
 
     /// Tells the old holder, on this node or another, that it seems to have lost its id.
-    fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
+    pub(super) fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
         let TakeoverNotice { realm, ref id, old, .. } = notice;
         if old.owner.tag == self.owner().tag {
             self.complete_takeover_of(old.at, out);
@@ -199,7 +199,8 @@ impl Machine {
     /// is restored: the notice has served its purpose either way.
     pub(super) fn takeover_notified(&mut self, notice: TakeoverNotice, reply: &Reply, out: &mut Outputs) {
         if matches!(reply, Reply::Receivers(_)) {
-            out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
+            let pending = Pending::Acknowledge(notice.clone());
+            out.push_back(Output::Call(Call::Acknowledge(notice), pending));
         }
     }
 
@@ -214,7 +215,8 @@ impl Machine {
         for notice in notices {
             if notice.old.owner.tag == self.owner().tag {
                 self.contested(now, notice.realm, &notice.id, notice.old.at, out);
-                out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
+                let pending = Pending::Acknowledge(notice.clone());
+                out.push_back(Output::Call(Call::Acknowledge(notice), pending));
             } else {
                 self.notify_takeover(notice, out);
             }

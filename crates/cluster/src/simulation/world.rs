@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    fn chance(&mut self, probability: f64) -> bool {
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.rng.random_bool(probability)
     }
 
@@ -217,6 +217,11 @@ impl World {
                 node.lose_bus();
                 let tag = node.tag;
                 self.trace(|| format!("node {tag} is cut off"));
+            }
+            if self.chance(0.002) {
+                self.nodes[index].loses_calls = true;
+                let tag = self.nodes[index].tag;
+                self.trace(|| format!("node {tag} loses its calls"));
             }
             if self.chance(0.001) {
                 self.nodes[index].lose_bus();
