@@ -15,7 +15,6 @@ use signalbox_cluster::{
     model::{
         LEASE,
         nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
-        users::PAGE,
     },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
@@ -227,6 +226,12 @@ impl Context {
                 .arg(owner_bytes(*owner))
                 .number(REAP)
                 .arg(wire::change_head(format))),
+            Call::Notices { owner, realm, id } => {
+                let notices = self.keys.notices(partition::of_peer(self.realm(*realm), id), *owner);
+                let mut list = cmd("SMEMBERS");
+                list.arg(&notices[..]);
+                vec![list]
+            }
             Call::Acknowledge(TakeoverNotice { by, realm, id, old }) => {
                 let realm = self.realm(*realm);
                 let notices = self.keys.notices(partition::of_peer(realm, id), *by);
@@ -311,8 +316,15 @@ impl Context {
         publish
     }
 
+    /// Counts the users of one partition.
+    pub(super) fn count_users(&self, namespace: &str, partition: u8) -> Cmd {
+        let mut count = cmd("ZCARD");
+        count.arg(&self.keys.order(partition, namespace)[..]);
+        count
+    }
+
     /// A page of the users of one partition, behind `after`.
-    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>) -> Cmd {
+    pub(super) fn page(&self, namespace: &str, partition: u8, after: Option<Address>, length: usize) -> Cmd {
         let from = match after {
             Some(after) => [b"(", &after.as_bytes()[..]].concat(),
             None => b"-".to_vec(),
@@ -321,7 +333,7 @@ impl Context {
             .key(self.keys.users(partition, namespace))
             .key(self.keys.order(partition, namespace))
             .arg(from)
-            .number(PAGE + 1)
+            .number(length)
             .command()
     }
 }

@@ -116,6 +116,11 @@ impl Context {
                 let notices = notices.filter_map(bytes).filter_map(|notice| self.read_notice(owner, &notice));
                 Reply::Reaped(notices.collect())
             }
+            Call::Notices { owner, realm, id } => {
+                let notices = list(first()).into_iter().filter_map(bytes);
+                let notices = notices.filter_map(|notice| self.read_notice(owner, &notice));
+                Reply::Reaped(notices.filter(|notice| notice.realm == realm && notice.id == id).collect())
+            }
             Call::Owners => {
                 let owners = std::iter::once(first()).chain(values).flat_map(list).filter_map(bytes);
                 let owners: BTreeSet<_> = owners.filter_map(|owner| read_owner(&owner)).collect();

@@ -139,7 +139,7 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
-    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`].
+    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`] or [`Delivery::Refused`].
     Users {
         /// The shard that asks.
         shard: ShardId,
@@ -256,7 +256,7 @@ pub enum Claimed {
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A shard that would have to receive the change is too far behind.
+    /// A shard that would have to receive the change is too far behind, or too many lists are asked for at once.
     Busy,
 }
 

@@ -211,6 +211,15 @@ pub enum Call {
         /// The partition.
         partition: u8,
     },
+    /// List the takeover notices of an owner about one id. [`Reply::Reaped`].
+    Notices {
+        /// Who claimed the id.
+        owner: Owner,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+    },
     /// The holder that lost its id was told.
     Acknowledge(TakeoverNotice),
     /// List the owners that have records, live or dead. [`Reply::Owners`].

@@ -99,6 +99,11 @@ fn events(namespace: Namespace) -> Namespace {
                 Err(_) => socket.emit("timed-out", Args::default()),
             }
         })
+        .on("call-me-whenever", async |socket, event| {
+            if let Ok(reply) = socket.emit_with_ack("question", event.args().clone(), Duration::MAX).await {
+                socket.emit("answered", reply);
+            }
+        })
         .on("disconnect-me", async |socket, _| socket.disconnect(false))
         .on("disconnect-all", async |socket, _| socket.disconnect(true))
         // Without this, an event that nothing is for would be answered with an error.

@@ -3,6 +3,7 @@
 mod model;
 
 mod cluster;
+mod crowd;
 
 use std::{
     io::{Read as _, Write as _},

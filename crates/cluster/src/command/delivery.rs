@@ -84,8 +84,8 @@ pub enum Delivery {
     Users {
         /// Names the request.
         ticket: Ticket,
-        /// Sockets and their profiles (JSON objects), in the order of their addresses.
-        users: Vec<(Address, Arc<str>)>,
+        /// Sockets and their profiles (JSON objects), in the order of their addresses. Shared by all that asked at the same moment.
+        users: Arc<[(Address, Arc<str>)]>,
         /// Whether there are more.
         more: bool,
     },

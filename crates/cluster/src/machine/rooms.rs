@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 use ahash::AHashMap;
 
 pub(super) use self::transfers::SessionMoves;
-use super::{Join, Machine, Output, Outputs, Pending, local_state::LocalState};
+use super::{Adopted, Join, Machine, Output, Outputs, Pending, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Ticket},
@@ -297,6 +297,23 @@ impl Machine {
         }
     }
 
+    /// The records could not be read. The changes that arrived meanwhile show when they are.
+    pub(super) fn compare_failed(&mut self, room: &RoomName) {
+        if let Some(replica) = self.rooms.rooms.get_mut(room)
+            && let Some(buffered) = &mut replica.comparing
+        {
+            buffered.clear();
+        }
+    }
+
+    /// Reads the records again.
+    pub(super) fn compare_again(&mut self, room: &RoomName, is_final: bool, out: &mut Outputs) {
+        if let Some(replica) = self.rooms.rooms.get_mut(room) {
+            replica.comparing = None;
+            compare(replica, room, is_final, out);
+        }
+    }
+
     /// Compares the replica with the records. Members that are missing are gone, unless they are this node's own (it has written
     /// them again, or will) or their nodes may yet write them again.
     pub(super) fn compared(
@@ -388,8 +405,8 @@ impl Machine {
             for record in members.values() {
                 let (room, record) = (room.clone(), record.clone());
                 let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
-                let call = Call::Put { owner, room, record, snapshot };
-                out.push_back(Output::Call(call, Pending::None));
+                let pending = Pending::Put { room: room.clone(), socket: record.socket };
+                out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, pending));
             }
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) machine: Machine,
     pub(super) paused_until: Option<Instant>,
     pub(super) cut_until: Option<Instant>,
+    /// The connection for calls breaks with the next call; that for heartbeats does not.
+    pub(super) loses_calls: bool,
     out: Outputs,
     /// Calls on their way to the store and replies on their way back; heartbeats have a connection of their own.
     lanes: [Lane; 2],
@@ -100,6 +102,7 @@ impl Node {
             machine: Machine::shared(config, info, now, wall_clock),
             paused_until: None,
             cut_until: None,
+            loses_calls: false,
             out: Outputs::new(),
             lanes: Default::default(),
             bus: None,
@@ -178,11 +181,7 @@ impl Node {
             while self.lanes[lane].replies.front().is_some_and(|(at, ..)| *at <= now) {
                 let Some((_, pending, reply)) = self.lanes[lane].replies.pop_front() else { break };
                 world.trace(|| format!("node {}: {pending:?}: {reply:?}", self.tag));
-                let is_failed = matches!(reply, Reply::Failed { .. });
                 self.machine.reply(now, pending, reply, &mut self.out);
-                if is_failed {
-                    self.machine.store_lost(now, &mut self.out);
-                }
                 self.outputs(world);
             }
         }
@@ -227,13 +226,22 @@ impl Node {
             while self.lanes[lane].requests.front().is_some_and(|(at, ..)| *at <= now) {
                 let Some((_, call, pending)) = self.lanes[lane].requests.pop_front() else { break };
                 let is_reached = world.is_store_there() && !self.is_cut(now);
-                let reply = if is_reached {
-                    self.execute(world, call)
+                let is_broken = lane == 0 && std::mem::take(&mut self.loses_calls);
+                let reply = if is_reached && !is_broken {
+                    // Now and then the store refuses a call.
+                    let is_refused = lane == 0 && world.chance(0.002);
+                    if is_refused { Reply::Failed { may_have_run: false } } else { self.execute(world, call) }
+                } else if is_reached {
+                    // Its reply is lost.
+                    if world.chance(0.5) {
+                        self.execute(world, call);
+                    }
+                    Reply::Failed { may_have_run: true }
                 } else {
                     // The call never arrived, which nobody on the node can tell for sure.
                     Reply::Failed { may_have_run: world.delay() > now + Duration::from_millis(15) }
                 };
-                let is_failed = matches!(reply, Reply::Failed { .. });
+                let is_failed = is_broken || !is_reached;
                 let at = in_order(world.delay(), self.lanes[lane].replies.back().map(|(at, ..)| *at));
                 self.lanes[lane].replies.push_back((at, pending, reply));
                 if is_failed {

@@ -79,7 +79,7 @@ pub enum Reply {
     User(Option<NodeTag>),
     /// The lease was renewed, or not.
     Heartbeat(HeartbeatReply),
-    /// What the owner left is removed; its takeover notices that are not acknowledged.
+    /// What the owner left is removed, if that was asked for; its takeover notices that are not acknowledged.
     Reaped(Vec<TakeoverNotice>),
     /// The nodes.
     Nodes(Vec<NodeInfo>),
@@ -87,7 +87,7 @@ pub enum Reply {
     Owners(Vec<Owner>),
     /// How many nodes received the message.
     Receivers(u64),
-    /// The store is away.
+    /// The store is away, or has not answered in time, or has refused the call.
     Failed {
         /// The call may have been done; otherwise it certainly was not.
         may_have_run: bool,

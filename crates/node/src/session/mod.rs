@@ -105,12 +105,15 @@ pub(crate) struct Socket {
     /// What was asked of the client, in order.
     pub(crate) pending_acks: VecDeque<PendingAck>,
     pub(crate) next_ack: u64,
+    /// The earliest timer that is queued for them.
+    pub(crate) acks_timer_at: Option<Instant>,
 }
 
 /// An event that a handler waits for the answer of.
 pub(crate) struct PendingAck {
     pub(crate) id: u64,
-    pub(crate) until: Instant,
+    /// `None`: for as long as the socket is there.
+    pub(crate) until: Option<Instant>,
     pub(crate) reply: Reply<Result<Args, AckError>>,
 }
 

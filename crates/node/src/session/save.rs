@@ -37,8 +37,14 @@ impl SessionState {
             if connection.slot(&namespace).is_some() {
                 return None;
             }
-            let socket =
-                Socket { id, app, rooms: Default::default(), pending_acks: VecDeque::new(), next_ack };
+            let socket = Socket {
+                id,
+                app,
+                rooms: Default::default(),
+                pending_acks: VecDeque::new(),
+                next_ack,
+                acks_timer_at: None,
+            };
             connection.join(namespace, socket);
         }
         Some(Self {

@@ -8,6 +8,7 @@ use signalbox_socketio::Message;
 use super::{
     Shard,
     actions::{members_json, users_json},
+    socketio::Refusal,
     tables::PendingRequest,
 };
 use crate::session::RoomKey;
@@ -57,7 +58,11 @@ impl Shard {
                     Delivery::Users { users, more, .. } => {
                         self.answer(key, &namespace, id, &users_json(&users, more));
                     }
-                    _ => {}
+                    _ => {
+                        self.context.metrics.refusals.with_label_values(&["busy"]).inc();
+                        let refusal = Refusal { namespace: &namespace, event: "", id: Some(id) };
+                        self.send(key, &refusal.message("busy", ""), false);
+                    }
                 }
                 self.request_done(now, key, true);
                 self.after_engine(now, key);

@@ -83,8 +83,8 @@ impl Shard {
     pub(crate) fn open_probe(&mut self, now: Instant, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
         let number = self.next_number();
         let connection = self.probes.insert(conn, sid, number);
-        let timeout = self.context.config.engine.upgrade_timeout + PROBE_GRACE;
-        self.timers.add(now + timeout, Timer::Probe { key: connection.key, number });
+        let timeout = self.context.config.engine.upgrade_timeout.saturating_add(PROBE_GRACE);
+        self.timers.add_after(now, timeout, Timer::Probe { key: connection.key, number });
         connection
     }
 

@@ -57,7 +57,7 @@ impl Shard {
         let key = self.sessions.insert(session);
         self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
         self.count_session(transport, 1);
-        self.arm(key);
+        self.arm(now, key);
         (key, Frame::text(&open))
     }
 
@@ -92,10 +92,13 @@ impl Shard {
         self.outboxes.push(conn, &open);
     }
 
-    /// Queues a timer for the session's deadline, unless an earlier one is queued already.
-    pub(super) fn arm(&mut self, key: u32) {
+    /// Queues a timer for the session's deadline, unless an earlier one is queued already. It fires after a ping interval at the
+    /// latest: a pong that arrives meanwhile has the next ping due from then on, and queues no timer.
+    pub(super) fn arm(&mut self, now: Instant, key: u32) {
+        let latest = now.checked_add(self.context.config.engine.ping_interval);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(deadline) = session.deadline() else { return };
+        let deadline = latest.map_or(deadline, |latest| deadline.min(latest));
         if session.local.timer_at.is_none_or(|at| deadline < at) {
             session.local.timer_at = Some(deadline);
             self.timers.add(deadline, Timer::Session { key, number: session.local.number });
@@ -112,10 +115,10 @@ impl Shard {
         if session.dedup.as_ref().is_some_and(|known| known.until <= now) {
             session.dedup = None;
         }
-        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
-            self.end(now, key, CloseCommand::Close);
+        if self.expire(now, key) {
             return;
         }
+        let session = &mut self.sessions[key];
         let due = session.engine.tick(now, &context.config.engine);
         let abandoned = session.local.probe.filter(|_| due.abandon_upgrade);
         let conn = session.local.conn.clone();
@@ -127,7 +130,22 @@ impl Shard {
             self.effects.push(Effect::CloseProbe(at));
         }
         self.after_engine(now, key);
-        self.arm(key);
+        self.arm(now, key);
+    }
+
+    /// Ends the session, or begins to, if a deadline has passed: its timer may be a moment late. Returns whether the session is over.
+    pub(super) fn expire(&mut self, now: Instant, key: u32) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        session.engine.expire(now);
+        if let Some(reason) = session.engine.closed() {
+            self.end(now, key, CloseCommand::Lost(reason));
+            return true;
+        }
+        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
+            self.end(now, key, CloseCommand::Close);
+            return self.sessions.get_mut(key).is_none();
+        }
+        false
     }
 
     /// A packet of the session has arrived on its transport.
@@ -195,7 +213,7 @@ impl Shard {
             // Polling: the client fetches the close packet with its next GET. For the application the client is gone.
             self.leave_namespaces(key, CloseReason::ForcedClose);
             self.mark_poll_dirty(key);
-            self.arm(key);
+            self.arm(now, key);
             return;
         };
         self.close_session(key, reason);

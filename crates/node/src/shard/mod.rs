@@ -190,7 +190,7 @@ impl Shard {
                 Timer::Session { key, number } => self.session_timer(now, due, key, number),
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
                 Timer::Wait { key } => self.wait_is_over(key),
-                Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
+                Timer::Acks { key, number, socket } => self.acks_timed_out(now, due, key, number, socket),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Transfer { sid } => self.transfer_timer(now, due, sid),
                 Timer::Probe { key, number } => self.probe_timed_out(key, number),

@@ -169,6 +169,7 @@ impl Shard {
             rooms: Default::default(),
             pending_acks: Default::default(),
             next_ack: 0,
+            acks_timer_at: None,
         };
         session.connection.join(name.clone(), socket);
         session.handshake = None;

@@ -25,6 +25,7 @@
 //   volatile(...args)                   the sender gets note(...args), as a volatile packet
 //   call-me(milliseconds, ...args)      emits question(...args) with an acknowledgement and this timeout;
 //                                       emits answered(...reply), or timed-out() when none came in time
+//   call-me-whenever(...args)           the same without a time-out
 //   disconnect-me()                     the server leaves the namespace for the client
 //   disconnect-all()                    the server closes the connection of the client
 // On disconnect, in every namespace: everyone in the room "watchers" of / gets

@@ -45,7 +45,7 @@ impl Machine {
         self.rooms.schedule(&room);
     }
 
-    pub(super) fn put(&mut self, join: Join, out: &mut Outputs) {
+    pub(in crate::machine) fn put(&mut self, join: Join, out: &mut Outputs) {
         // It is part of the local state from now on: if everything is written again before the reply arrives, so is this record.
         self.own.joined(&join.room, &join.record);
         let snapshot = SnapshotRequest::Since(self.rooms.room_version(&join.room));
@@ -89,7 +89,7 @@ impl Machine {
         self.catch_up(&join.room, out);
     }
 
-    fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
+    pub(in crate::machine) fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
         let socket = join.record.socket;
         let mut members =
             if join.list { self.rooms.members(&join.room).unwrap_or_default() } else { Vec::new() };

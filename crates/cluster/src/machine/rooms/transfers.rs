@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
+use super::{Adopted, Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
     command::{Delivery, Ticket},
@@ -182,13 +182,15 @@ impl Machine {
         self.session_moves.adoptions.insert((shard, ticket), calls);
         let owner = self.owner();
         for (room, record) in memberships {
+            let adopted = Adopted::Member(room.clone(), record.socket);
             let call = Call::Rehome { owner, from, room, record };
-            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
         for user in sockets {
             let partition = partition::of_user(user.1);
+            let adopted = Adopted::User(user.0.clone(), user.1);
             let call = Call::PutUsers { owner, partition, puts: vec![user], removes: Vec::new() };
-            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
     }
 

@@ -136,7 +136,7 @@ impl Shard {
         session.local.conn = Some(conn.clone());
         if session.engine.is_open() {
             conn.resume();
-            self.arm(key);
+            self.arm(now, key);
         } else {
             // The server had closed the session while the client was still polling.
             self.end(now, key, CloseCommand::Lost(CloseReason::ForcedClose));

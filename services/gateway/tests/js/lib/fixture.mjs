@@ -42,6 +42,10 @@ function common(main, socket) {
     });
   });
 
+  socket.on("call-me-whenever", (...args) => {
+    socket.emit("question", ...args, (...reply) => socket.emit("answered", ...reply));
+  });
+
   socket.on("disconnect-me", () => socket.disconnect());
   socket.on("disconnect-all", () => socket.disconnect(true));
   socket.on("disconnect", (reason) => main.to("watchers").emit("gone", socket.id, namespace.name, reason));
