@@ -25,6 +25,16 @@ fn engineio_answers_as_the_reference_does() {
 }
 
 #[test]
+fn http_requests_are_taken_as_the_reference_takes_them() {
+    Server::gateway(&[]).run_js("http.test.mjs");
+}
+
+#[test]
+fn nginx_disconnects_nobody() {
+    Server::gateway(&[]).run_js("nginx.test.mjs");
+}
+
+#[test]
 fn engineio_timers_are_kept() {
     Server::gateway(&[
         "--ping-interval",

@@ -22,7 +22,7 @@ struct Tool {
     is_there: fn(&Workspace) -> bool,
 }
 
-const TOOLS: [Tool; 7] = [
+const TOOLS: [Tool; 8] = [
     Tool {
         name: "Node.js 20 or newer",
         packages: &["nodejs"],
@@ -53,6 +53,11 @@ const TOOLS: [Tool; 7] = [
         name: "HAProxy",
         packages: &["haproxy"],
         is_there: |workspace| succeeds(workspace.program("haproxy").arg("-v")),
+    },
+    Tool {
+        name: "nginx",
+        packages: &["nginx-light"],
+        is_there: |workspace| succeeds(workspace.program("nginx").arg("-v")),
     },
     Tool {
         name: "valgrind",

@@ -1,10 +1,6 @@
 //! Every HTTP request of both protocols.
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{ConnectionType, header},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 pub use super::not_found::not_found;
 use super::{
@@ -19,14 +15,9 @@ pub(crate) async fn handle(
     request: HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    let mut response = match protocol(request.path(), &node.config) {
+    match protocol(request.path(), &node.config) {
         Protocol::SocketIo => polling::handle(&node, &request, payload).await,
         Protocol::Peer(path) => peers::handle(&node, &request, path).await,
         Protocol::Neither => not_found(&request),
-    };
-    if request.headers().contains_key(header::UPGRADE) {
-        // The upgrade was not taken; the connection is not what the client wanted it to become.
-        response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    response
 }

@@ -1,6 +1,7 @@
 //! The edge: HTTP requests and upgrades, before they reach a shard.
 //!
 //! - [`server`]: listeners and workers.
+//! - `http1`: what of HTTP/1 is decided before the dispatcher.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `protocol`, `not_found`: which protocol a path belongs to, or none.
 //! - `polling`: Engine.IO over HTTP.
@@ -14,6 +15,7 @@ pub(crate) mod client;
 pub mod cors;
 mod counted_body;
 pub mod http;
+pub(crate) mod http1;
 mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;

@@ -21,6 +21,7 @@ use tokio::sync::oneshot::error::RecvError;
 use super::{
     client,
     counted_body::{COUNTED_FROM, CountedBody},
+    http1::Exchange,
 };
 use crate::{
     policy::{AccessRequest, Decided},
@@ -228,7 +229,8 @@ impl Session<'_> {
             return busy();
         }
         let mut guard = CancelGuard::new(self, |sid| Request::PollLost { sid, number });
-        let answer = match self.wait(number, answer).await.unwrap_or(Err(RequestRefused::UnknownSid)) {
+        let answer = match self.wait(request, number, answer).await.unwrap_or(Err(RequestRefused::UnknownSid))
+        {
             Ok(body) => match reply(self.node, request, body) {
                 Some(reply) => reply,
                 None => {
@@ -243,25 +245,33 @@ impl Session<'_> {
         answer
     }
 
-    /// Waits for the answer to a GET. One for a session of another node does not have to end with this node: its client asks again,
-    /// and the balancer sends it elsewhere.
+    /// Waits for the answer to a GET. One that another request of its connection waits behind ends early, since that may be the POST
+    /// without which there is no answer. One for a session of another node does not have to end with this node: its client asks
+    /// again, and the balancer sends it elsewhere.
     async fn wait<T>(
         &self,
+        request: &HttpRequest,
         number: u64,
         mut answer: impl Future<Output = Result<T, RecvError>> + Unpin,
     ) -> Option<T> {
-        if self.place.node == self.node.tag {
-            return answer.await.ok();
-        }
-        let relayed = self.node.peering.relayed_polls().enter();
+        let is_elsewhere = self.place.node != self.node.tag;
+        let relayed = is_elsewhere.then(|| self.node.peering.relayed_polls().enter());
+        let mut is_overtaken = false;
         loop {
-            tokio::select! {
-                answer = &mut answer => return answer.ok(),
-                () = relayed.released() => {
-                    let release = Request::ReleasePoll { sid: self.sid, number };
-                    self.node.peering.relay_request(self.place.node, release);
+            let released = async {
+                match &relayed {
+                    Some(relayed) => relayed.released().await,
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.ok(),
+                () = released => {}
+                () = Exchange::next_arrived(request), if !is_overtaken => is_overtaken = true,
             }
+            // If that cannot be handed over, the answer comes later.
+            let _ = self.ask(Request::ReleasePoll { sid: self.sid, number });
         }
     }
 

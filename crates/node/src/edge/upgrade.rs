@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_codec::Framed;
-use actix_http::{HttpMessage, Request as HttpRequest, h1, header, ws};
+use actix_http::{HttpMessage, Method, Request as HttpRequest, h1, header, ws};
 use signalbox_engineio::{
     RequestError, Transport,
     handshake::{Query, RequestKind, check_request},
@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
     client,
+    http1::RequestStream,
     polling::{hand_over, outcome, owner},
     protocol::{Protocol, protocol},
 };
@@ -50,12 +51,17 @@ impl From<RequestError> for Refused {
 }
 
 /// Serves one upgrade request.
-pub(crate) async fn serve<T>(node: Arc<NodeShared>, request: HttpRequest, framed: Framed<T, h1::Codec>)
-where
+pub(crate) async fn serve<T>(
+    node: Arc<NodeShared>,
+    request: HttpRequest,
+    framed: Framed<RequestStream<T>, h1::Codec>,
+) where
     T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static,
 {
     let parts = framed.into_parts();
-    let mut upgrade = Upgrade { node, request, io: parts.io, rest: parts.read_buf.to_vec() };
+    let (io, unread) = parts.io.into_parts();
+    let rest = [&*parts.read_buf, &*unread].concat();
+    let mut upgrade = Upgrade { node, request, io, rest };
     let answer = match upgrade.check() {
         Err(refused) => Err(refused),
         Ok(()) => match protocol(upgrade.request.path(), &upgrade.node.config) {
@@ -69,6 +75,13 @@ where
         Ok(accepted) => upgrade.accept(accepted).await,
         Err(refused) => upgrade.refuse(&refused).await,
     }
+}
+
+/// Whether a key has the form of 16 bytes in base64. The last of its characters may have bits that mean nothing, as the example of RFC
+/// 6455 has; the references take it.
+fn is_websocket_key(key: &[u8]) -> bool {
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    matches!(key.split_at_checked(22), Some((digits, b"==")) if digits.iter().all(is_base64))
 }
 
 /// What an upgrade leads to.
@@ -97,24 +110,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         self.request.headers().get(name).map(|value| value.as_bytes())
     }
 
-    /// Checks the handshake itself.
+    /// Checks the handshake itself. That it is an upgrade was seen before the dispatcher, see [`super::http1`].
     fn check(&self) -> Result<(), Refused> {
-        use ws::HandshakeError as E;
-        ws::verify_handshake(self.request.head()).map_err(|error| match error {
-            E::GetMethodRequired if self.is_socketio() => RequestError::BadHandshakeMethod.into(),
-            E::GetMethodRequired => Refused {
-                status: "405 Method Not Allowed",
-                message: "Invalid HTTP method".to_owned(),
-                header: "Allow: GET\r\n",
-            },
-            E::NoVersionHeader | E::UnsupportedVersion => Refused {
+        if *self.request.method() != Method::GET {
+            return Err(match self.is_socketio() {
+                true => RequestError::BadHandshakeMethod.into(),
+                false => Refused {
+                    status: "405 Method Not Allowed",
+                    message: "Invalid HTTP method".to_owned(),
+                    header: "Allow: GET\r\n",
+                },
+            });
+        }
+        if self.header(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
+            return Err(Refused {
                 header: "Sec-WebSocket-Version: 13\r\n",
                 ..Refused::bad_request("Missing or invalid Sec-WebSocket-Version header")
-            },
-            E::BadWebsocketKey => Refused::bad_request("Missing or invalid Sec-WebSocket-Key header"),
-            _ if self.is_socketio() => RequestError::BadRequest.into(),
-            _ => Refused::bad_request("Invalid Upgrade header"),
-        })
+            });
+        }
+        if !self.header(header::SEC_WEBSOCKET_KEY).is_some_and(is_websocket_key) {
+            return Err(Refused::bad_request("Missing or invalid Sec-WebSocket-Key header"));
+        }
+        Ok(())
     }
 
     fn is_below_mount(&self) -> bool {

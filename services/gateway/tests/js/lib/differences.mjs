@@ -2,6 +2,21 @@
 // name; what is not listed has to be equal.
 
 export const DIFFERENCES = {
+  "a POST behind its own waiting GET": {
+    reference: "applies the POST while the GET waits",
+    ours: "answers the GET with a noop, then the POST",
+    reason: "the answers of a connection come in order, so the GET would have to be answered first in any case",
+  },
+  "another protocol that is offered": {
+    reference: "refuses the request with 400, as a WebSocket handshake that is wrong",
+    ours: "answers it as a plain request, and the connection lives on",
+    reason: "RFC 9110 §7.8: a server may ignore Upgrade; clients that try HTTP/2 in clear text go on with HTTP/1.1",
+  },
+  "an upgrade in HTTP/1.0": {
+    reference: "switches protocols",
+    ours: "answers it as a plain request",
+    reason: "RFC 9110 §7.8 has it ignored: HTTP/1.0 knows no Upgrade, and a proxy that speaks it passes on what it does not understand",
+  },
   "the upgrade of an unsupported protocol version": {
     reference: "answers 101, then writes an HTTP error into the WebSocket stream",
     ours: "answers 400 before any upgrade, as for every other refused upgrade",
