@@ -2,6 +2,7 @@
 //!
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
+//! - `panics`: what a panic may end.
 //! - [`config`], [`policy`], `budget`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes say to each other, as bytes.
@@ -22,6 +23,7 @@ mod drain;
 pub mod edge;
 mod lifecycle;
 mod node;
+mod panics;
 mod peering;
 pub mod policy;
 mod protocol;
@@ -38,6 +40,7 @@ pub use edge::{
     server::{Serve, bind},
 };
 pub use node::Node;
+pub use panics::end_process_on_panic;
 pub use signalbox_cluster::{MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
