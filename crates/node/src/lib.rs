@@ -2,6 +2,7 @@
 //!
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
+//! - `panics`: what a panic may end.
 //! - [`config`], [`policy`], `budget`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
@@ -23,6 +24,7 @@ mod drain;
 pub mod edge;
 mod lifecycle;
 mod node;
+mod panics;
 mod peering;
 pub mod policy;
 mod protocol;
@@ -39,6 +41,7 @@ pub use edge::{
     server::{Serve, bind},
 };
 pub use node::Node;
+pub use panics::end_process_on_panic;
 pub use signalbox_cluster::{MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};

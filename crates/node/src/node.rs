@@ -20,7 +20,7 @@ use crate::{
     edge::server::{Serve, serve},
     lifecycle::Lifecycle,
     peering::{Peering, bus::ClusterEvents},
-    policy::{AllowAll, Policy},
+    policy::{AllowAll, GuardedPolicy, Policy},
     routing::LocalAddresses,
     shard::{
         ShardContext,
@@ -139,7 +139,7 @@ impl Node {
             tag,
             budget: Arc::new(MemoryBudget::new(config.memory_budget, shards)),
             config: Arc::new(config),
-            policy,
+            policy: Arc::new(GuardedPolicy::new(policy, metrics.clone())),
             cluster,
             mailboxes,
             peering,

@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     lifecycle::Lifecycle,
     peering::Peering,
-    policy::Policy,
+    policy::GuardedPolicy,
     routing::location::request_number,
     shard::runtime::{Mailboxes, ShardRuntime},
 };
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct NodeShared {
     pub(crate) tag: NodeTag,
     pub(crate) config: Arc<Config>,
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<GuardedPolicy>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub relayed_requests: IntCounter,
     /// `signalbox_refusals_total{code}`
     pub refusals: IntCounterVec,
+    /// `signalbox_panics_total{part}`
+    pub panics: IntCounterVec,
     /// `signalbox_volatile_dropped_total`
     pub volatile_dropped: IntCounter,
     /// `signalbox_peer_messages_total{type}`
@@ -174,6 +176,13 @@ impl Metrics {
                 "refusals_total",
                 "Events of Socket.IO clients that were refused, by error code.",
                 ["code"]
+            ),
+            panics: declare!(
+                registry,
+                IntCounterVec,
+                "panics_total",
+                "Panics of an application's code, by part: handler, middleware, matcher, policy. The client that caused one is disconnected.",
+                ["part"]
             ),
             volatile_dropped: declare!(
                 registry,

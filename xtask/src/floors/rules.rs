@@ -34,6 +34,7 @@ pub(super) struct Ban {
 pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
+        &["panics"],
         &["config", "policy", "budget", "lifecycle"],
         // Location, audience, broadcast ids, version vectors.
         &["routing"],

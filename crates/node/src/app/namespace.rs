@@ -6,6 +6,7 @@ use super::{
     action::Action,
     socket::{Event, Socket},
 };
+use crate::panics::{Panicked, guarded};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub(crate) type EventHandler = Arc<dyn Fn(Socket, Event) -> BoxFuture<()> + Send + Sync>;
@@ -102,7 +103,7 @@ impl Namespace {
         self
     }
 
-    /// Runs for every event of this name. A handler begins in the order its events came; what it awaits, later events do not
+    /// Runs for every event of this name. A handler that panics ends its client's connection. A handler begins in the order its events came; what it awaits, later events do not
     /// wait for.
     #[must_use]
     pub fn on<F, R>(mut self, event: &str, handler: F) -> Self
@@ -170,14 +171,21 @@ impl App {
     }
 
     /// The namespace of that name, if there is one.
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Namespace>> {
-        let matching = || {
-            self.matching.iter().find(|namespace| match &namespace.matcher {
-                Matcher::Matching(matches) => matches(name),
-                Matcher::Named(_) => false,
-            })
-        };
-        self.named.get(name).or_else(matching).cloned()
+    ///
+    /// # Errors
+    /// A matcher panicked.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Arc<Namespace>>, Panicked> {
+        if let Some(namespace) = self.named.get(name) {
+            return Ok(Some(namespace.clone()));
+        }
+        for namespace in &self.matching {
+            if let Matcher::Matching(matches) = &namespace.matcher
+                && guarded(|| matches(name))?
+            {
+                return Ok(Some(namespace.clone()));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -190,8 +198,8 @@ mod tests {
         let app = App::new()
             .namespace(Namespace::matching(|name| name.starts_with("/a")).act("x", Action::Users))
             .namespace(Namespace::named("/ab"));
-        assert!(app.find("/ab").unwrap().handler("x").is_none());
-        assert!(app.find("/ac").unwrap().handler("x").is_some());
-        assert!(app.find("/b").is_none());
+        assert!(app.find("/ab").unwrap().unwrap().handler("x").is_none());
+        assert!(app.find("/ac").unwrap().unwrap().handler("x").is_some());
+        assert!(app.find("/b").unwrap().is_none());
     }
 }

@@ -108,6 +108,11 @@ impl Socket {
         To::new(self.router.clone(), namespace.into())
     }
 
+    /// Closes the connection as if it had failed: the client connects anew.
+    pub(crate) fn close_connection(&self) {
+        self.direct(SocketOp::Close);
+    }
+
     /// Takes the client out of this namespace; with `close`, closes its whole connection.
     pub fn disconnect(&self, close: bool) {
         self.direct(SocketOp::Disconnect { close });

@@ -103,6 +103,8 @@ impl RemoteSocketOp {
             }
             SocketOp::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
             SocketOp::Disconnect { close } => Self::Disconnect { close },
+            // The only end that another node knows.
+            SocketOp::Close => Self::Disconnect { close: true },
             what => return Err(what),
         })
     }

@@ -47,6 +47,8 @@ pub(crate) enum SocketOp {
     Rooms { reply: Reply<Vec<Arc<str>>> },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
+    /// Close its connection without a word: its handler has panicked.
+    Close,
 }
 
 /// Whom to tell what became of a `signal`.

@@ -33,7 +33,7 @@ impl SessionState {
     pub(crate) fn restore(now: Instant, saved: SavedSession, app: &App) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
         for SavedSocket { namespace, id, next_ack } in saved.sockets {
-            let app = app.find(&namespace)?;
+            let app = app.find(&namespace).ok()??;
             if connection.slot(&namespace).is_some() {
                 return None;
             }

@@ -47,7 +47,7 @@ impl Shard {
     /// Does an action on an event.
     pub(super) fn act(&mut self, now: Instant, action: &Action, event: Incoming<'_>) {
         let done = match action {
-            Action::Join(join) => self.act_join(join, &event),
+            Action::Join(join) => self.act_join(now, join, &event),
             Action::Leave => self.act_leave(&event),
             Action::Members => self.act_members(&event),
             Action::Users => self.act_users(&event),
@@ -68,7 +68,7 @@ impl Shard {
         self.sessions[event.key].slot_of(event.socket).ok_or(NOT_FOUND)
     }
 
-    fn act_join(&mut self, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_join(&mut self, now: Instant, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let record = record(join, &room, event)?;
@@ -78,7 +78,7 @@ impl Shard {
         let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
         let context = self.context.clone();
         match context.policy.decide(session.principal.as_ref(), ask).now() {
-            Ok(decided) => self.join_decided(event.key, joining, decided),
+            Ok(decided) => self.join_decided(now, event.key, joining, decided),
             Err(verdict) => {
                 let number = session.local.number;
                 let pending = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };

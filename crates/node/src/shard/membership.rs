@@ -7,6 +7,7 @@ use signalbox_cluster::{Address, Command, Delivery, Record};
 use super::{
     Shard,
     actions::members_json,
+    mailbox::CloseCommand,
     socketio::Refusal,
     tables::{
         PendingRequest,
@@ -20,9 +21,10 @@ const MAX_ROOMS: usize = 1024;
 
 impl Shard {
     /// The policy allows the join, or not.
-    pub(super) fn join_decided(&mut self, key: u32, join: JoinRequest, decided: Decided) {
+    pub(super) fn join_decided(&mut self, now: Instant, key: u32, join: JoinRequest, decided: Decided) {
         match decided {
             Decided::Allow(_) => self.join(key, join),
+            Decided::Deny(denial) if denial.is_failure() => self.end(now, key, CloseCommand::Close),
             Decided::Deny(denial) => self.join_refused(key, join, denial.code, &denial.message),
         }
     }

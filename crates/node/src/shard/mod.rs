@@ -57,7 +57,7 @@ use crate::{
     budget::MemoryBudget,
     config::Config,
     lifecycle::Lifecycle,
-    policy::Policy,
+    policy::GuardedPolicy,
     routing::{LocalAddresses, Location, VersionVector},
     transport::Conn,
 };
@@ -73,7 +73,7 @@ pub(crate) struct ShardContext {
     pub(crate) shards: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) app: Arc<App>,
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<GuardedPolicy>,
     /// Read for routes and the state of the cluster; what changes it is an effect.
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) addresses: Arc<LocalAddresses>,

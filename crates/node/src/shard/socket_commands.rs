@@ -95,6 +95,7 @@ impl Shard {
                 let names = names.collect();
                 self.effects.answer(reply, names);
             }
+            SocketOp::Close => self.end(now, key, CloseCommand::Close),
             SocketOp::Disconnect { close: false } => self.disconnect(key, slot),
             SocketOp::Disconnect { close: true } => {
                 while !self.sessions[key].connection.sockets().is_empty() {

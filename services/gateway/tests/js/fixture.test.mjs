@@ -28,9 +28,14 @@
 //   call-me-whenever(...args)           the same without a time-out
 //   disconnect-me()                     the server leaves the namespace for the client
 //   disconnect-all()                    the server closes the connection of the client
+//   panic(), panic-at-once()            the handler panics: in its future, before it
+//   panic-policy(), panic-policy-later()  the policy panics when it is asked about this event
+// Namespaces that panic: /panic-matcher, /panic-policy, /panic-middleware, /panic-middleware-at-once,
+// /panic-connect, /panic-disconnect; and a handshake with "panic-policy" in its query. Not in the npm server.
 // On disconnect, in every namespace: everyone in the room "watchers" of / gets
 //   gone(<socket id>, <namespace>, <reason>)
 import "./fixture/namespaces.mjs";
 import "./fixture/events.mjs";
 import "./fixture/rooms.mjs";
 import "./fixture/end.mjs";
+import "./fixture/panics.mjs";

@@ -1,13 +1,17 @@
 //! Starts what runs beside the shard, on the shard's thread.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use signalbox_cluster::ShardId;
 
-use super::Mailboxes;
-use crate::shard::{
-    mailbox::ShardMessage,
-    tasks::{Task, TaskResult},
+use super::{Mailboxes, ShardRuntime};
+use crate::{
+    app::Socket,
+    panics::{Panicked, guarded, guarded_future, report},
+    shard::{
+        mailbox::ShardMessage,
+        tasks::{Task, TaskResult},
+    },
 };
 
 /// Starts a task; its result comes through the shard's mailbox.
@@ -15,25 +19,32 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
     let pending = |ticket| PendingResult { mailboxes: mailboxes.clone(), shard, ticket, result: None };
     match task {
         Task::Event { handler, socket, event } => {
-            actix_rt::spawn(handler(socket, event));
+            run_handler("event", socket.clone(), || handler(socket, event));
         }
         Task::Connected { handler, socket, auth } => {
-            actix_rt::spawn(handler(socket, auth));
+            run_handler("connect", socket.clone(), || handler(socket, auth));
         }
         Task::Disconnected { handler, socket, reason } => {
-            actix_rt::spawn(handler(socket, reason));
+            run_handler("disconnect", socket.clone(), || handler(socket, reason));
         }
         Task::Middlewares { ticket, middlewares, socket, auth } => {
             let pending = pending(ticket);
             actix_rt::spawn(async move {
-                let mut result = Ok(());
+                let mut result = Ok(Ok(()));
                 for middleware in middlewares {
-                    result = middleware(socket.clone(), auth.clone()).await;
-                    if result.is_err() {
+                    result = match guarded(|| middleware(socket.clone(), auth.clone())) {
+                        Ok(future) => guarded_future(future).await,
+                        Err(panicked) => Err(panicked),
+                    };
+                    if result != Ok(Ok(())) {
                         break;
                     }
                 }
-                pending.complete(TaskResult::Middlewares(result));
+                match result {
+                    Ok(result) => pending.complete(TaskResult::Middlewares(result)),
+                    // Dropped, `pending` says that there is no result.
+                    Err(Panicked) => report_panic("middleware", socket.namespace()),
+                }
             });
         }
         Task::Verdict { ticket, verdict } => {
@@ -43,6 +54,34 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
                 pending.complete(TaskResult::Decided(decided));
             });
         }
+    }
+}
+
+/// Starts a handler. One that panics, at once or later, ends its client's connection.
+fn run_handler(
+    name: &'static str,
+    socket: Socket,
+    handler: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>>,
+) {
+    let failed = move || {
+        report_panic("handler", name);
+        socket.close_connection();
+    };
+    match guarded(handler) {
+        Ok(future) => {
+            actix_rt::spawn(async move {
+                if guarded_future(future).await == Err(Panicked) {
+                    failed();
+                }
+            });
+        }
+        Err(Panicked) => failed(),
+    }
+}
+
+fn report_panic(part: &'static str, name: &str) {
+    if let Some(shard) = ShardRuntime::current() {
+        report(&shard.context.metrics, part, name);
     }
 }
 
