@@ -2,7 +2,7 @@
 //!
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
-//! - [`config`], [`policy`], `budget`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes say to each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
@@ -16,10 +16,10 @@
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
 
 pub mod app;
-mod budget;
 pub mod config;
 mod drain;
 pub mod edge;
+mod ledger;
 mod lifecycle;
 mod node;
 mod peering;

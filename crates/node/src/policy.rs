@@ -36,7 +36,7 @@ pub enum AccessRequest<'a> {
     Handshake(&'a Handshake),
     /// May it join this namespace?
     Namespace {
-        /// The request that opened the session; `None` once the client has joined a namespace.
+        /// What the policy keeps of the request that opened the session; `None` once the client has joined a namespace.
         handshake: Option<&'a Handshake>,
         /// The namespace.
         namespace: &'a str,
@@ -97,6 +97,18 @@ pub enum Verdict {
 pub trait Policy: Send + Sync + 'static {
     /// Answers a question about the client that is `principal`, once it is known.
     fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict;
+
+    /// Whether its verdicts on namespaces need this header (in lower case) of the request that opened the session. All others are
+    /// forgotten when the session opens.
+    fn keeps_header(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// The same for the query.
+    fn keeps_query(&self) -> bool {
+        false
+    }
 }
 
 /// Allows everything: what there is until somebody asks for authentication.

@@ -1,13 +1,20 @@
 //! Listeners and workers: an `App` for HTTP, and the upgrade service beside it, on the same port.
 
-use std::{convert::Infallible, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::ready,
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{HttpService, Protocol, Request, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{Server, ServerBuilder};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::{
     App,
     dev::AppConfig,
@@ -17,7 +24,9 @@ use actix_web::{
 
 use super::{
     cors::{self, Cors},
-    http, upgrade,
+    http,
+    http_stream::HttpStream,
+    upgrade,
 };
 use crate::shared::NodeShared;
 
@@ -90,14 +99,18 @@ macro_rules! http_service {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(REQUEST_TIMEOUT)
             .h1_allow_half_closed(false)
-            .tcp_nodelay(true)
-            .upgrade(fn_service(move |(request, framed): (Request, Framed<$stream, h1::Codec>)| {
-                let node = upgrade_node.clone();
-                async move {
-                    upgrade::serve(node, request, framed).await;
-                    Ok::<_, Infallible>(())
-                }
-            }))
+            .on_connect_ext(|stream: &HttpStream<$stream>, data| {
+                data.insert(stream.hangup().clone());
+            })
+            .upgrade(fn_service(
+                move |(request, framed): (Request, Framed<HttpStream<$stream>, h1::Codec>)| {
+                    let node = upgrade_node.clone();
+                    async move {
+                        upgrade::serve(node, request, framed).await;
+                        Ok::<_, Infallible>(())
+                    }
+                },
+            ))
             .finish(map_config(app.into_factory(), |()| AppConfig::default()))
     }};
 }
@@ -135,7 +148,14 @@ where
     E: Fn() + Clone + Send + 'static,
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
-    builder.listen("public", listener, move || http_service!(node, enter, cors, configure, TcpStream).tcp())
+    builder.listen("public", listener, move || {
+        let service = http_service!(node, enter, cors, configure, TcpStream);
+        let accept = |stream: TcpStream| {
+            let peer = prepare(&stream);
+            ready(Ok((HttpStream::new(stream), Protocol::Http1, peer)))
+        };
+        fn_service(accept).and_then(service)
+    })
 }
 
 fn listen_tls<E, F>(
@@ -144,17 +164,31 @@ fn listen_tls<E, F>(
     node: Arc<NodeShared>,
     enter: E,
     cors: Cors,
-    tls: rustls::ServerConfig,
+    mut tls: rustls::ServerConfig,
     configure: F,
 ) -> io::Result<ServerBuilder>
 where
     E: Fn() + Clone + Send + 'static,
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
+    // One connection of HTTP/2 has any number of streams, each with a window of its own; nothing here needs it.
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     builder.listen("public", listener, move || {
         let service = http_service!(node, enter, cors, configure, TlsStream<TcpStream>);
-        service.rustls_0_23(tls.clone()).map_err(|_| ())
+        let accept = Acceptor::new(tls.clone()).map_init_err(drop).map_err(drop);
+        let accept = accept.map(|stream: TlsStream<TcpStream>| {
+            let peer = prepare(stream.get_ref().0);
+            (HttpStream::new(stream), Protocol::Http1, peer)
+        });
+        accept.and_then(service.map_err(drop))
     })
+}
+
+/// Prepares a connection; gives back whose it is.
+fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
+    // What is written is to leave at once. One that cannot be set is closed already.
+    let _ = stream.set_nodelay(true);
+    stream.peer_addr().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]
