@@ -137,6 +137,8 @@ pub struct Session {
     /// Packets for the next poll, and their size in bytes.
     buffer: VecDeque<Frame>,
     buffered: usize,
+    /// Of these bytes, those of shared frames.
+    buffered_shared: usize,
     /// The body of the pending GET's reply when the session is over.
     final_reply: &'static str,
 }
@@ -154,6 +156,7 @@ impl Session {
             heartbeat: Heartbeat::Ping { at: later(now, config.ping_interval) },
             buffer: VecDeque::new(),
             buffered: 0,
+            buffered_shared: 0,
             final_reply: packet::CLOSE,
         }
     }
@@ -181,6 +184,16 @@ impl Session {
         self.buffered
     }
 
+    /// Of these, bytes of frames that others may hold too.
+    pub fn buffered_shared(&self) -> usize {
+        self.buffered_shared
+    }
+
+    /// Packets waiting for the next poll.
+    pub fn buffered_packets(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Whether a packet sent now would leave at once, as far as the session knows (a WebSocket has a queue of its own).
     pub fn is_writable(&self) -> bool {
         match self.transport {
@@ -206,11 +219,15 @@ impl Session {
 
     fn keep(&mut self, frame: Frame) {
         self.buffered += frame.len();
+        if frame.is_shared() {
+            self.buffered_shared += frame.len();
+        }
         self.buffer.push_back(frame);
     }
 
     fn take_buffer(&mut self) -> VecDeque<Frame> {
         self.buffered = 0;
+        self.buffered_shared = 0;
         std::mem::take(&mut self.buffer)
     }
 
@@ -258,6 +275,12 @@ impl Session {
         }
         self.poll = false;
         Some(payload::encode(self.take_buffer().iter()))
+    }
+
+    /// The pending GET is refused by whoever would have to write the answer: what there is to say waits for the next one. `false` if
+    /// there is none.
+    pub fn refuse_poll(&mut self) -> bool {
+        std::mem::take(&mut self.poll)
     }
 
     /// A POST begins.

@@ -3,7 +3,7 @@
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
 //! - `panics`: what a panic may end.
-//! - [`config`], [`policy`], `budget`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
@@ -18,10 +18,10 @@
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
 
 pub mod app;
-mod budget;
 pub mod config;
 mod drain;
 pub mod edge;
+mod ledger;
 mod lifecycle;
 mod node;
 mod panics;

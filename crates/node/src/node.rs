@@ -15,9 +15,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     app::{App, Socket, To},
-    budget::MemoryBudget,
     config::{ClusterConfig, Config},
     edge::server::{Serve, serve},
+    ledger::Ledger,
     lifecycle::Lifecycle,
     peering::{Peering, bus::ClusterEvents},
     policy::{AllowAll, GuardedPolicy, Policy},
@@ -122,7 +122,8 @@ impl Node {
             concurrent_limit: config.peer.concurrent_limit,
             expire_timeout: config.peer.expire_timeout,
         };
-        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), metrics.clone()));
+        let ledger = Arc::new(Ledger::new(config.memory_budget));
+        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
         let (cluster, link) = cluster(&shared_state, tag, events.clone());
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
@@ -137,7 +138,7 @@ impl Node {
         events.connect(&peering);
         let shared = NodeShared {
             tag,
-            budget: Arc::new(MemoryBudget::new(config.memory_budget, shards)),
+            ledger,
             config: Arc::new(config),
             policy: Arc::new(GuardedPolicy::new(policy, metrics.clone())),
             cluster,
@@ -161,6 +162,8 @@ impl Node {
         let metrics = &self.shared.metrics;
         metrics.degraded.set(i64::from(self.status() == Status::Degraded));
         metrics.cluster_nodes.set(self.shared.cluster.nodes().len() as i64);
+        metrics.outbox_bytes.set(self.shared.ledger.waiting() as i64);
+        metrics.held_bytes.set(self.shared.ledger.held() as i64);
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
     }
@@ -203,7 +206,7 @@ impl Node {
             cluster: shared.cluster.clone(),
             addresses: self.workers.addresses.clone(),
             lifecycle: shared.lifecycle.clone(),
-            budget: shared.budget.clone(),
+            ledger: shared.ledger.clone(),
             metrics: shared.metrics.clone(),
             router: shared.peering.clone(),
         };

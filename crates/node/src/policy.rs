@@ -39,7 +39,7 @@ pub enum AccessRequest<'a> {
     Handshake(&'a Handshake),
     /// May it join this namespace?
     Namespace {
-        /// The request that opened the session; `None` once the client has joined a namespace.
+        /// What the policy keeps of the request that opened the session; `None` once the client has joined a namespace.
         handshake: Option<&'a Handshake>,
         /// The namespace.
         namespace: &'a str,
@@ -124,6 +124,18 @@ pub enum Verdict {
 pub trait Policy: Send + Sync + 'static {
     /// Answers a question about the client that is `principal`, once it is known.
     fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict;
+
+    /// Whether its verdicts on namespaces need this header (in lower case) of the request that opened the session. All others are
+    /// forgotten when the session opens.
+    fn keeps_header(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// The same for the query.
+    fn keeps_query(&self) -> bool {
+        false
+    }
 }
 
 /// A policy that cannot harm a shard: where it panics, its answer is a refusal, and the session that asked is closed.
@@ -151,6 +163,16 @@ impl GuardedPolicy {
             Ok(verdict) => verdict,
             Err(Panicked) => Self::failed(&self.metrics, asked),
         }
+    }
+
+    /// Whether the policy needs this header later. If it cannot say, it is not kept.
+    pub(crate) fn keeps_header(&self, name: &str) -> bool {
+        guarded(|| self.policy.keeps_header(name)).unwrap_or(false)
+    }
+
+    /// The same for the query.
+    pub(crate) fn keeps_query(&self) -> bool {
+        guarded(|| self.policy.keeps_query()).unwrap_or(false)
     }
 
     fn failed(metrics: &Metrics, asked: &'static str) -> Verdict {

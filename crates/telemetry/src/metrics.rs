@@ -25,12 +25,16 @@ pub struct Metrics {
     pub sent_bytes: IntCounter,
     /// `signalbox_outbox_bytes`
     pub outbox_bytes: IntGauge,
+    /// `signalbox_held_bytes`
+    pub held_bytes: IntGauge,
     /// `signalbox_evictions_total{reason}`
     pub evictions: IntCounterVec,
     /// `signalbox_mailbox_dropped_total`
     pub mailbox_dropped: IntCounter,
     /// `signalbox_mailbox_refused_total`
     pub mailbox_refused: IntCounter,
+    /// `signalbox_polls_refused_total`
+    pub polls_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
     pub upgrades: IntCounterVec,
     /// `signalbox_session_transfers_total`
@@ -130,7 +134,13 @@ impl Metrics {
                 registry,
                 IntGauge,
                 "outbox_bytes",
-                "Bytes buffered for clients that read too slowly, and of binary events that have not arrived completely."
+                "Bytes that wait for clients to read them, and of requests, messages and binary events that have not arrived completely; those that many clients share count for each of them."
+            ),
+            held_bytes: declare!(
+                registry,
+                IntGauge,
+                "held_bytes",
+                "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these."
             ),
             evictions: declare!(
                 registry,
@@ -150,6 +160,12 @@ impl Metrics {
                 IntCounter,
                 "mailbox_refused_total",
                 "Requests refused because the mailbox of a shard was full."
+            ),
+            polls_refused: declare!(
+                registry,
+                IntCounter,
+                "polls_refused_total",
+                "Polls refused because the node held more than its memory budget; what there was to say waits for the next one."
             ),
             upgrades: declare!(
                 registry,

@@ -35,7 +35,7 @@ pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
         &["panics"],
-        &["config", "policy", "budget", "lifecycle"],
+        &["config", "policy", "ledger", "lifecycle"],
         // Location, audience, broadcast ids, version vectors.
         &["routing"],
         // What nodes say to each other: bus messages, node messages, link requests, session transfer.

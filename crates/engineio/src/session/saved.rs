@@ -65,6 +65,7 @@ impl Session {
             },
             buffer: VecDeque::new(),
             buffered: 0,
+            buffered_shared: 0,
             final_reply: packet::CLOSE,
         }
     }

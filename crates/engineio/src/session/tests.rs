@@ -49,6 +49,20 @@ impl Client {
 }
 
 #[test]
+fn what_a_refused_poll_would_have_carried_waits_for_the_next_one() {
+    let mut client = Client::on(Transport::Polling);
+    assert!(!client.session.refuse_poll());
+    client.session.send(Frame::text("4a"));
+    client.session.send(Frame::text("4b").shared(()));
+    assert_eq!((client.session.buffered_packets(), client.session.buffered_shared()), (2, 4));
+    client.session.poll().unwrap();
+    assert!(client.session.refuse_poll());
+    assert_eq!(client.session.reply(), None);
+    assert_eq!(client.get().as_deref(), Some("4a\x1e4b"));
+    assert_eq!((client.session.buffered_packets(), client.session.buffered_shared()), (0, 0));
+}
+
+#[test]
 fn packets_wait_for_the_next_poll_and_leave_together() {
     let mut client = Client::on(Transport::Polling);
     client.session.send(Frame::text("4a"));

@@ -43,6 +43,18 @@ fn address(peer: IpAddr, forwarded: &str, trusted: &[IpNet]) -> IpAddr {
     address
 }
 
+/// The address of a request's client, whom it is charged to.
+pub(crate) fn client_address(
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+    config: &Config,
+) -> Option<IpAddr> {
+    if config.trusted_proxies.is_empty() {
+        return peer.map(|peer| peer.ip().to_canonical());
+    }
+    handshake(headers, "", peer, config).address
+}
+
 /// Whether a request may open a session: it has no `Origin`, or one that is allowed.
 pub(crate) fn origin_allowed(origin: Option<&[u8]>, config: &Config) -> bool {
     match (origin, &config.origins) {

@@ -9,6 +9,7 @@ use signalbox_telemetry::Metrics;
 
 use super::{Peering, SESSIONS};
 use crate::{
+    ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
     routing::{SocketCommand, SocketOp},
     shard::{
@@ -20,13 +21,19 @@ use crate::{
 pub(crate) struct ClusterEvents {
     node: NodeTag,
     mailboxes: Arc<Mailboxes>,
+    ledger: Arc<Ledger>,
     metrics: Metrics,
     peering: OnceLock<Weak<Peering>>,
 }
 
 impl ClusterEvents {
-    pub(crate) fn new(node: NodeTag, mailboxes: Arc<Mailboxes>, metrics: Metrics) -> Self {
-        Self { node, mailboxes, metrics, peering: OnceLock::new() }
+    pub(crate) fn new(
+        node: NodeTag,
+        mailboxes: Arc<Mailboxes>,
+        ledger: Arc<Ledger>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { node, mailboxes, ledger, metrics, peering: OnceLock::new() }
     }
 
     /// The node is there.
@@ -54,7 +61,8 @@ impl DeliverySink for ClusterEvents {
 
     fn deliver_broadcast(&self, delivery: BusDelivery) {
         match BusMessage::decode(delivery.from.tag, &delivery.payload) {
-            Ok(BusMessage::Broadcast(broadcast)) => {
+            Ok(BusMessage::Broadcast(mut broadcast)) => {
+                broadcast.message = share(&self.ledger, None, broadcast.message);
                 let deliver = |shard| {
                     self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));
                 };

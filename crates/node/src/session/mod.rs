@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::{
     app::Namespace,
+    ledger::{Account, Charge, OVERHEAD},
     policy::{Handshake, Principal},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
@@ -85,8 +86,8 @@ pub(crate) struct ShardLocal {
     pub(crate) timer_at: Option<Instant>,
     /// On the list of sessions whose pending GET may have a body.
     pub(crate) is_dirty: bool,
-    /// Bytes that wait for a poll, or for the rest of an event, as far as the node's budget knows.
-    pub(crate) accounted: usize,
+    /// The client's account, charged for what waits for a poll, or for the rest of an event.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// A POST whose packets wait.
@@ -128,9 +129,40 @@ impl Session {
         self.blocking > 0
     }
 
+    /// The client's account.
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
+        self.local.charge.as_ref().map(Charge::account)
+    }
+
+    /// Whether this account is the client's: the session's own, or its WebSocket's.
+    pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
+        let is_own = self.account().is_some_and(|own| Arc::ptr_eq(own, account));
+        is_own || self.local.conn.as_ref().is_some_and(|conn| conn.is_of(account))
+    }
+
+    /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, and what is kept of
+    /// its handshake. Its WebSocket has a charge of its own.
+    pub(crate) fn settle(&self) {
+        let Some(charge) = &self.local.charge else { return };
+        let shared = self.engine.buffered_shared();
+        let waiting = self.engine.buffered() - shared + OVERHEAD * self.engine.buffered_packets();
+        let partial = match self.connection.buffered() {
+            0 => 0,
+            partial => partial + OVERHEAD,
+        };
+        let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
+        charge.set(waiting + partial + handshake, shared);
+    }
+
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let engine = self.engine.deadline()?;
         Some(self.connection.deadline().map_or(engine, |connect| connect.min(engine)))
     }
+}
+
+/// Bytes of what the policy has kept of a handshake.
+fn size_of_handshake(handshake: &Handshake) -> usize {
+    let headers = handshake.headers.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD);
+    handshake.query.len() + headers.sum::<usize>()
 }

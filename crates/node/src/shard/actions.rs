@@ -153,7 +153,7 @@ impl Shard {
                 except: vec![event.socket],
                 except_rooms: Vec::new(),
             };
-            self.begin_broadcast(audience, message, false);
+            self.begin_broadcast(Some(event.key), audience, message, false);
         }
         if let Some(id) = event.id {
             self.answer(event.key, &event.namespace, id, "{\"ok\":true}");

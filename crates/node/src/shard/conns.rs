@@ -35,9 +35,9 @@ impl Shard {
         }
     }
 
-    /// The connection itself has something to send.
-    pub(crate) fn connection_push(&mut self, conn: &Rc<Conn>, frame: &Frame) {
-        self.outboxes.push(conn, frame);
+    /// The connection itself has a ping to answer.
+    pub(crate) fn connection_push_pong(&mut self, conn: &Rc<Conn>, pong: &Frame) {
+        self.outboxes.push_pong(conn, pong);
     }
 
     /// The connection is lost; `role` is what it belonged to.
@@ -48,12 +48,6 @@ impl Shard {
             Role::Peer(key) => self.end_peer(key, &reason.to_string(), &Frame::close(None)),
             Role::Nobody => {}
         }
-    }
-
-    /// What a connection holds may have changed.
-    pub(crate) fn account(&mut self, conn: &Conn) {
-        let change = conn.account();
-        self.outboxes.account(change);
     }
 
     pub(crate) fn received_bytes(&mut self, count: usize) {

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     app,
+    ledger::{Account, Charge, Home},
     policy::{Handshake, Principal},
+    protocol::RequestRefused,
     session::{Session, SessionState, ShardLocal, Socket},
     transport::{Conn, Role},
 };
@@ -28,7 +30,8 @@ impl Shard {
         now: Instant,
         transport: Transport,
         principal: Option<Principal>,
-        handshake: Handshake,
+        mut handshake: Handshake,
+        account: Arc<Account>,
     ) -> (u32, Frame) {
         let config = &self.context.config;
         let sid = Address::random(self.context.node, self.context.id);
@@ -41,6 +44,12 @@ impl Shard {
             config.engine.max_payload,
         );
         let connection = Connection::new(now, config.connect_timeout);
+        let policy = &self.context.policy;
+        handshake.headers.retain(|(name, _)| policy.keeps_header(name));
+        handshake.headers.shrink_to_fit();
+        if !policy.keeps_query() {
+            handshake.query = String::new();
+        }
         let number = self.next_number();
         let state = SessionState {
             sid,
@@ -53,7 +62,9 @@ impl Shard {
             held_post: None,
             dedup: None,
         };
-        let session = Session { state, local: ShardLocal { number, ..ShardLocal::default() } };
+        let charge = Some(Charge::new(account));
+        let session = Session { state, local: ShardLocal { number, charge, ..ShardLocal::default() } };
+        session.settle();
         let key = self.sessions.insert(session);
         self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
         self.count_session(transport, 1);
@@ -72,7 +83,8 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) -> (Address, String) {
-        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake);
+        let account = self.context.ledger.account(handshake.address, Home::Shard(self.context.id));
+        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake, account);
         let session = &mut self.sessions[key];
         session.engine.send(open);
         (session.sid, session.engine.reply().unwrap_or_default())
@@ -86,7 +98,11 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) {
-        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
+        let shard = self.context.id;
+        let account = conn.account().cloned();
+        let account =
+            account.unwrap_or_else(|| self.context.ledger.account(handshake.address, Home::Shard(shard)));
+        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake, account);
         conn.role.set(Role::Session(key));
         self.sessions[key].local.conn = Some(conn.clone());
         self.outboxes.push(conn, &open);
@@ -192,13 +208,26 @@ impl Shard {
             if session.local.poll.is_none() {
                 continue;
             }
-            let Some(body) = session.engine.reply() else { continue };
+            let lost = Request::PollLost { sid: session.sid, number: session.local.polls };
+            let Some(body) = self.poll_answer(key) else { continue };
+            let Some(session) = self.sessions.get_mut(key) else { continue };
             if let Some(poll) = session.local.poll.take() {
-                let lost = Request::PollLost { sid: session.sid, number: session.local.polls };
-                self.effects.answer_or(poll, Ok(body), lost);
+                self.effects.answer_or(poll, body, lost);
             }
-            self.outboxes.account_session(session);
+            session.settle();
         }
+    }
+
+    /// What the session's pending GET is to be answered with, if anything. While the node holds more than its budget it is refused:
+    /// what there is to say waits for the next one.
+    pub(super) fn poll_answer(&mut self, key: u32) -> Option<Result<String, RequestRefused>> {
+        let session = self.sessions.get_mut(key)?;
+        let is_refused = session.engine.buffered() > 0 && self.context.ledger.is_over();
+        if is_refused && session.engine.refuse_poll() {
+            self.context.metrics.polls_refused.inc();
+            return Some(Err(RequestRefused::Busy));
+        }
+        session.engine.reply().map(Ok)
     }
 
     /// Ends a session, or begins to.
@@ -226,7 +255,6 @@ impl Shard {
         self.client_gone();
         self.count_session(session.engine.transport(), -1);
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
-        self.outboxes.account(-(session.local.accounted as isize));
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             self.effects.answer(poll, Ok(body));
         }

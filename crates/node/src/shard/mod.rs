@@ -39,7 +39,11 @@ pub(crate) mod tasks;
 pub(crate) mod transfer;
 mod transfers;
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ahash::AHashMap;
 use signalbox_cluster::{Address, Cluster, NodeTag, RealmId, ShardId};
@@ -54,8 +58,8 @@ use self::{
 };
 use crate::{
     app::{App, SocketRouter},
-    budget::MemoryBudget,
     config::Config,
+    ledger::{Home, Ledger},
     lifecycle::Lifecycle,
     policy::GuardedPolicy,
     routing::{LocalAddresses, Location, VersionVector},
@@ -64,6 +68,8 @@ use crate::{
 
 /// Ends of clients before the shard looks for collections that have become too large.
 const SHRINK_EVERY: u32 = 512;
+/// How often a busy shard tells the ledger the time.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 
 /// What a shard knows of its node.
 pub(crate) struct ShardContext {
@@ -78,7 +84,7 @@ pub(crate) struct ShardContext {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) addresses: Arc<LocalAddresses>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
     /// What handlers reach sockets through.
     pub(crate) router: Arc<dyn SocketRouter>,
@@ -120,6 +126,8 @@ pub(crate) struct Shard {
     received: Box<[u64]>,
     /// The last broadcast of each shard of other nodes on the channel of all.
     received_on_all: VersionVector,
+    /// When the ledger is to be told the time.
+    observe_at: Instant,
     /// Clients that have gone since collections were shrunk.
     clients_gone: u32,
 }
@@ -127,7 +135,7 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(now: Instant, context: ShardContext) -> Self {
         let ShardContext { id, node, shards, .. } = context;
-        let (limit, budget) = (context.config.outbox_limit, context.budget.clone());
+        let (limit, ledger) = (context.config.outbox_limit, context.ledger.clone());
         let mut shard = Self {
             sessions: Sessions::default(),
             rooms: Rooms::default(),
@@ -137,12 +145,13 @@ impl Shard {
             forwarding: AHashMap::new(),
             pending: PendingRequests::default(),
             timers: Timers::default(),
-            outboxes: Outboxes::new(id, limit, budget, context.metrics.clone()),
+            outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
             effects: Effects::default(),
             last_number: 0,
             sequence: 0,
             received: vec![0; shards].into(),
             received_on_all: VersionVector::default(),
+            observe_at: now,
             clients_gone: 0,
             context: Rc::new(context),
         };
@@ -162,7 +171,7 @@ impl Shard {
         match message {
             ShardMessage::Broadcast(broadcast) => self.receive_broadcast(now, &broadcast),
             ShardMessage::BeginBroadcast { to, message, volatile } => {
-                self.begin_broadcast(to, message, volatile);
+                self.begin_broadcast(None, to, message, volatile);
             }
             ShardMessage::Cluster(delivery) => self.on_cluster_event(now, delivery),
             ShardMessage::SocketCommand(command) => self.socket_command(now, command),
@@ -172,7 +181,7 @@ impl Shard {
             ShardMessage::Forget(address) => drop(self.forwarding.remove(&address)),
             ShardMessage::NodeLost(tag) => self.node_lost(now, tag),
             ShardMessage::TaskDone(ticket, result) => self.task_done(now, ticket, result),
-            ShardMessage::EvictForBudget => self.evict_for_budget(now),
+            ShardMessage::EvictForBudget(account) => self.evict_for_budget(now, &account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
             ShardMessage::Stop => self.stop(now),
         }
@@ -224,8 +233,18 @@ impl Shard {
     /// The runtime has written a slice of the connections: clients that read too slowly are cut off.
     pub(crate) fn after_writing(&mut self, now: Instant) {
         self.evict(now);
-        if let Some(shard) = self.context.budget.shard_to_evict_on() {
-            self.effects.send(shard, ShardMessage::EvictForBudget);
+        if now >= self.observe_at {
+            self.observe_at = now + OBSERVE_EVERY;
+            self.context.ledger.observe(now);
+        }
+        if let Some(victim) = self.context.ledger.next_victim() {
+            match victim.home() {
+                Home::Shard(shard) => self.effects.send(*shard, ShardMessage::EvictForBudget(victim.clone())),
+                Home::Connection(connection) => {
+                    self.context.metrics.evictions.with_label_values(&["memory_budget"]).inc();
+                    connection.hang_up();
+                }
+            }
         }
         self.outboxes.flush_counters();
         self.shrink_tables();

@@ -131,17 +131,17 @@ impl Shard {
         }
         session.local.polls = number;
         let lost = Request::PollLost { sid: session.sid, number };
-        if let Some(body) = session.engine.reply() {
-            let closed = session.engine.closed();
+        if let Some(answer) = self.poll_answer(key) {
+            let closed = self.sessions[key].engine.closed();
             // If whoever asked is gone, the packets are lost that the answer carries.
-            self.effects.answer_or(reply, Ok(body), lost);
+            self.effects.answer_or(reply, answer, lost);
             self.account_session(key);
             if let Some(reason) = closed {
                 self.end(now, key, CloseCommand::Lost(reason));
             }
             return;
         }
-        session.local.poll = Some(reply);
+        self.sessions[key].local.poll = Some(reply);
         if let Some(accepted) = accepted {
             self.effects.answer_or(accepted, (), lost);
         }

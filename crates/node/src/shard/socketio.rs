@@ -182,6 +182,7 @@ impl Shard {
         };
         session.connection.join(name.clone(), socket);
         session.handshake = None;
+        session.settle();
         self.sessions.add_socket(id, key);
         self.effects.submit(Command::Connected { namespace: name.clone(), socket: id });
         self.send(key, &Message::connect(&name, &id.written()), false);

@@ -277,8 +277,8 @@ impl ConnectionEvents for ShardRuntime {
         self.shard.borrow_mut().connection_message(Instant::now(), conn, message);
     }
 
-    fn push(&self, conn: &Rc<Conn>, frame: &Frame) {
-        self.shard.borrow_mut().connection_push(conn, frame);
+    fn push_pong(&self, conn: &Rc<Conn>, pong: &Frame) {
+        self.shard.borrow_mut().connection_push_pong(conn, pong);
     }
 
     fn closing(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
@@ -293,12 +293,8 @@ impl ConnectionEvents for ShardRuntime {
     }
 
     fn ended(&self, conn: &Rc<Conn>) {
-        self.account(conn);
+        conn.settle();
         self.context.lifecycle.connection_closed();
-    }
-
-    fn account(&self, conn: &Conn) {
-        self.shard.borrow_mut().account(conn);
     }
 
     fn received_bytes(&self, count: usize) {

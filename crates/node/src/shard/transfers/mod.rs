@@ -25,6 +25,7 @@ use super::{
     },
 };
 use crate::{
+    ledger::Charge,
     protocol::Marker,
     routing::{Broadcast, ConnectionRef, Location},
     transport::Role,
@@ -134,6 +135,10 @@ impl Shard {
         }
         let session = &mut self.sessions[key];
         session.local.conn = Some(conn.clone());
+        if session.local.charge.is_none() {
+            session.local.charge = conn.account().cloned().map(Charge::new);
+            session.settle();
+        }
         if session.engine.is_open() {
             conn.resume();
             self.arm(now, key);
