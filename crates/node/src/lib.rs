@@ -38,7 +38,7 @@ pub use edge::{
     server::{Serve, bind},
 };
 pub use node::Node;
-pub use signalbox_cluster::{MemberEvent, Record, Status};
+pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;
