@@ -105,8 +105,8 @@ pub enum Command {
         /// The room.
         room: RoomName,
         /// The membership.
-        record: Record,
-        /// List the other members in the answer.
+        record: Arc<Record>,
+        /// List the members in the answer.
         list: bool,
     },
     /// Leave a room. Not answered.

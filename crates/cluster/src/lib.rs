@@ -40,7 +40,7 @@ pub use command::{
     Refused, Sender, Ticket,
 };
 pub use machine::Status;
-pub use record::{MemberEvent, Record, RoomName, SessionRecords};
+pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
 

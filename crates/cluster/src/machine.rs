@@ -159,6 +159,8 @@ pub(crate) struct Join {
     pub(crate) room: RoomName,
     pub(crate) record: Arc<Record>,
     pub(crate) list: bool,
+    /// Its call fetches the room's records, if they are not known. Other joins wait for these.
+    pub(crate) fetches: bool,
 }
 
 /// An effect of a step. Effects are executed in order.
@@ -304,8 +306,7 @@ impl Machine {
             Command::Expire { realm, src, dst, number } => self.expire(now, realm, src, dst, number, out),
             Command::Peers { shard, ticket, realm } => self.peers(now, shard, ticket, realm, out),
             Command::Join { shard, ticket, room, record, list } => {
-                let record = Arc::new(record);
-                self.join(now, Join { shard, ticket, room, record, list }, congested, out);
+                self.join(now, Join { shard, ticket, room, record, list, fetches: false }, congested, out);
             }
             Command::Leave { room, socket } => self.leave(now, room, socket, out),
             Command::Members { shard, ticket, room } => self.members(now, shard, ticket, room, out),
@@ -412,6 +413,7 @@ impl Machine {
                     Reply::Records { records, .. } => records,
                     _ => self.own.members(&room),
                 };
+                let members = members.into();
                 out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
             }
             Pending::ListUsers(page) => self.users_listed(now, page, reply, out),

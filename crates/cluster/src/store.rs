@@ -266,7 +266,7 @@ pub type User = (Arc<str>, Address, Arc<str>);
 /// version means two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotRequest {
-    /// All records of the room, unless its version is this one.
+    /// All records of the room, unless its epoch is that of this version: what lacks until then comes as changes.
     Since(Option<RoomVersion>),
     /// No records.
     None(Option<RoomVersion>),

@@ -179,7 +179,7 @@ impl World {
         let socket = Address::random(node.tag, 0);
         node.cluster.route(&room()).add(0);
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
-        let join = Command::Join { shard: 0, ticket, room: room(), record, list: true };
+        let join = Command::Join { shard: 0, ticket, room: room(), record: record.into(), list: true };
         node.cluster.submit(self.now, join);
         self.settle();
         socket
@@ -207,15 +207,15 @@ fn nodes_meet_over_a_driver_of_ones_own() {
         assert_eq!(node.cluster.nodes().len(), 2);
     }
     let first = world.join(0, 1);
-    world.join(1, 2);
-    let members =
+    let second = world.join(1, 2);
+    let members: Option<BTreeSet<Address>> =
         world.nodes[1].mailboxes.deliveries.lock().unwrap().iter().find_map(|delivery| match delivery {
             Delivery::Joined { ticket: 2, members, .. } => {
                 Some(members.iter().map(|member| member.socket).collect())
             }
             _ => None,
         });
-    assert_eq!(members, Some(vec![first]));
+    assert_eq!(members, Some([first, second].into()));
     world.nodes[0].cluster.broadcast(world.now, Scope::Room(&room()), Bytes::from_static(b"hello"));
     world.nodes[0].cluster.send_to_node(world.now, NodeTag(2), Bytes::from_static(b"you"));
     world.settle();

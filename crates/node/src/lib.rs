@@ -42,7 +42,7 @@ pub use edge::{
 };
 pub use node::Node;
 pub use panics::end_process_on_panic;
-pub use signalbox_cluster::{MemberEvent, Record, Status};
+pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

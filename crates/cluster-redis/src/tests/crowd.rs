@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use signalbox_cluster::envelope::Format;
+
 use super::*;
 
 /// A number of INFO.
@@ -134,4 +136,64 @@ fn calls_whose_connection_is_killed_are_made_again_without_a_new_epoch() {
         let nodes = node.cluster.nodes();
         assert!(nodes.values().all(|node| node.owner.epoch == 1), "{nodes:?}");
     }
+}
+
+/// Bytes that Redis has sent for `count` joins of one room, half of them on each of two nodes; profiles have 1 KB.
+fn sent_for_joins(count: u64) -> u64 {
+    let server = Server::start();
+    let nodes = [Node::start(&server, 1), Node::start(&server, 2)];
+    until(|| nodes.iter().all(|node| node.cluster.write_format() == Format::V2).then_some(()));
+    let before = info(&server, "total_net_output_bytes");
+    let profile = format!("{{\"name\":\"{}\"}}", "x".repeat(1_000));
+    let args = format!("{{\"id\":\"x\",\"room\":\"r\",{}}}", &profile[1..profile.len() - 1]);
+    let event = |name: &str| {
+        let args = EventArgs::new(&args, &profile);
+        Some(MemberEvent { event: name.into(), args, attachments: Vec::new() })
+    };
+    for number in 0..count {
+        let node = &nodes[(number % 2) as usize];
+        node.cluster.route(&room()).add(0);
+        let record = Record {
+            socket: Address::random(node.tag, 0),
+            profile: profile.as_str().into(),
+            joined: event("joined"),
+            updated: event("updated"),
+            left: event("left"),
+        };
+        node.submit(Command::Join {
+            shard: 0,
+            ticket: number,
+            room: room(),
+            record: record.into(),
+            list: true,
+        });
+    }
+    for number in 0..count {
+        let members = nodes[(number % 2) as usize].delivery(|delivery| match delivery {
+            Delivery::Joined { ticket, members, .. } if *ticket == number => Some(members.len()),
+            _ => None,
+        });
+        assert!(members as u64 > number / 2, "a join is answered with all who joined before it on its node");
+    }
+    for node in &nodes {
+        node.submit(Command::Members { shard: 0, ticket: 9_999, room: room() });
+        until(|| {
+            node.submit(Command::Members { shard: 0, ticket: 9_999, room: room() });
+            let members = node.delivery(|delivery| match delivery {
+                Delivery::Members { members, .. } => Some(members.len() as u64),
+                _ => None,
+            });
+            (members == count).then_some(())
+        });
+        assert_eq!(node.cluster.status(), Status::Online);
+    }
+    info(&server, "total_net_output_bytes") - before
+}
+
+#[test]
+fn a_join_costs_what_a_join_costs() {
+    let (some, twice) = (sent_for_joins(300), sent_for_joins(600));
+    assert!(twice / 600 <= some / 300 * 13 / 10, "{some} bytes for 300 joins, {twice} for 600");
+    // A change to each of two nodes, and a reply.
+    assert!(twice / 600 < 4_000, "{} bytes for a join", twice / 600);
 }

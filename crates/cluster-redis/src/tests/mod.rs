@@ -18,8 +18,8 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use signalbox_cluster::{
-    Address, BusDelivery, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName, Scope, ShardId,
-    Status,
+    Address, BusDelivery, EventArgs, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName,
+    Scope, ShardId, Status,
     command::{Change, Claimed, Command, Delivery},
 };
 use signalbox_node_link::RemoteNode;
@@ -254,7 +254,11 @@ impl Node {
         let socket = Address::random(self.tag, 0);
         self.cluster.route(room).add(0);
         let emission = |event: &str| {
-            Some(MemberEvent { event: event.into(), args: "1".into(), attachments: Vec::new() })
+            Some(MemberEvent {
+                event: event.into(),
+                args: EventArgs::new("1", "{}"),
+                attachments: Vec::new(),
+            })
         };
         let record = Record {
             socket,
@@ -264,10 +268,16 @@ impl Node {
             left: emission("left"),
         };
         self.submit(Command::Connected { namespace: "/".into(), socket });
-        self.submit(Command::Join { shard: 0, ticket, room: room.clone(), record, list: true });
+        self.submit(Command::Join {
+            shard: 0,
+            ticket,
+            room: room.clone(),
+            record: record.into(),
+            list: true,
+        });
         let members = self.delivery(|delivery| match delivery {
             Delivery::Joined { ticket: of, members, .. } if *of == ticket => {
-                Some(members.iter().map(|member| member.socket).collect())
+                Some(members.iter().map(|member| member.socket).filter(|other| *other != socket).collect())
             }
             _ => None,
         });

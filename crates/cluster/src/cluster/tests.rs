@@ -6,7 +6,7 @@ use signalbox_websocket::Frame;
 
 use super::*;
 use crate::{
-    Address, MemberEvent, NodeTag, Record,
+    Address, EventArgs, MemberEvent, NodeTag, Record,
     command::{Change, Claimed, Ticket},
 };
 
@@ -195,7 +195,11 @@ fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
 
 fn record(socket: Address, profile: &str) -> Record {
     let emission = |event: &str| {
-        Some(MemberEvent { event: event.into(), args: profile.into(), attachments: Vec::new() })
+        Some(MemberEvent {
+            event: event.into(),
+            args: EventArgs::new(profile, profile),
+            attachments: Vec::new(),
+        })
     };
     Record {
         socket,
@@ -218,7 +222,7 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
         shard: 0,
         ticket,
         room: room.clone(),
-        record: record(socket, "{}"),
+        record: record(socket, "{}").into(),
         list: true,
     };
     let deliveries = cluster.submit(join(1));
@@ -241,7 +245,7 @@ fn a_room_that_nobody_is_in_costs_nothing() {
         shard: 0,
         ticket: 1,
         room: room.clone(),
-        record: record(socket, "{}"),
+        record: record(socket, "{}").into(),
         list: false,
     });
     cluster.submit(Command::Leave { room: room.clone(), socket });
@@ -300,7 +304,7 @@ proptest! {
                     cluster.ticket += 1;
                     let profile = format!("{{\"n\":{profile}}}");
                     ticket_room.insert(cluster.ticket, (room, socket, profile.clone()));
-                    let record = record(sockets[socket], &profile);
+                    let record = record(sockets[socket], &profile).into();
                     let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true };
                     truth.insert((room, socket), profile);
                     cluster.cluster.submit(cluster.now, join);

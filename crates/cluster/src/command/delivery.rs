@@ -54,8 +54,8 @@ pub enum Delivery {
         ticket: Ticket,
         /// The last change that this node's clients were told; the members are as of this change.
         change_id: ChangeId,
-        /// The other members, if they were asked for.
-        members: Vec<Arc<Record>>,
+        /// All members, the new one too, if they were asked for. Shared by all who are told of the same members.
+        members: Arc<[Arc<Record>]>,
     },
     /// A request was refused.
     Refused {
@@ -69,7 +69,7 @@ pub enum Delivery {
         /// Names the request.
         ticket: Ticket,
         /// The members.
-        members: Vec<Arc<Record>>,
+        members: Arc<[Arc<Record>]>,
     },
     /// A room with members on this shard has changed. All of them but the subject of the change get the event.
     RoomChanged {

@@ -96,7 +96,10 @@ impl Machine {
             Pending::Notices { owner, realm, id } => Repair::Notices { owner, realm, id },
             Pending::Acknowledge(notice) => Repair::Acknowledge(notice),
             Pending::NotifyTakeover(notice) => Repair::Notify(notice),
-            Pending::Join(join) => Repair::Join(join),
+            Pending::Join(join) => {
+                self.fetch_ended(&join);
+                Repair::Join(join)
+            }
             Pending::Put { room, socket } | Pending::Leave { room, socket } => {
                 Repair::Member { room, socket }
             }

@@ -340,7 +340,10 @@ impl Node {
         self.asked.insert(ticket, (world.now, Asked::Join { socket, room: name.to_owned() }));
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
         world.trace(|| format!("node {}: {socket} joins {name}", self.tag));
-        self.submit(world, Command::Join { shard: 0, ticket, room: room(name), record, list: true });
+        self.submit(
+            world,
+            Command::Join { shard: 0, ticket, room: room(name), record: record.into(), list: true },
+        );
     }
 
     pub(super) fn leave(&mut self, world: &mut World, random: usize) {
@@ -444,7 +447,8 @@ impl Node {
                     local.expected -= 1;
                 }
                 world.trace(|| format!("node {}: {socket} is in {name} with {}", self.tag, members.len()));
-                let members = members.iter().map(|member| member.socket).collect();
+                let others = members.iter().map(|member| member.socket).filter(|other| *other != socket);
+                let members = others.collect();
                 match self.clients.iter_mut().find(|client| client.socket == socket) {
                     Some(client) => {
                         client.rooms.insert(name, members);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
-use signalbox_cluster::{Address, Command, MemberEvent, Record, RoomName};
+use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
 
 use super::{
@@ -242,16 +242,17 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         // The record keeps it for as long as the membership lasts.
         return Err(BAD_PROFILE);
     }
+    let profile: Arc<str> = profile.into();
     let emission = |told: &EventTemplate| {
         let (args, attachments) = match told.args {
             TemplateArgs::Member => (member.clone(), Vec::new()),
             TemplateArgs::Rest => (rest.clone(), event.attachments.to_vec()),
         };
-        Some(MemberEvent { event: told.event.clone(), args, attachments })
+        Some(MemberEvent { event: told.event.clone(), args: EventArgs::new(&args, &profile), attachments })
     };
     Ok(Record {
         socket: event.socket,
-        profile: profile.into(),
+        profile: profile.clone(),
         joined: emission(&join.joined),
         updated: emission(&join.updated),
         left: emission(&join.left),
@@ -288,9 +289,9 @@ fn push_member(json: &mut String, socket: Address, profile: &str) {
 }
 
 /// `{ok:true, room, members:[{id, ...profile}]}`
-pub(super) fn members_json(room: &str, members: &[Arc<Record>]) -> String {
+pub(super) fn members_json<'a>(room: &str, members: impl Iterator<Item = &'a Arc<Record>>) -> String {
     let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
-    for (index, record) in members.iter().enumerate() {
+    for (index, record) in members.enumerate() {
         json.push_str(if index > 0 { "," } else { "" });
         push_member(&mut json, record.socket, &record.profile);
     }

@@ -52,7 +52,7 @@ impl Shard {
                 }
                 match answer {
                     Delivery::Members { members, .. } => {
-                        let json = members_json(&room.unwrap_or_default(), &members);
+                        let json = members_json(&room.unwrap_or_default(), members.iter());
                         self.answer(key, &namespace, id, &json);
                     }
                     Delivery::Users { users, more, .. } => {
@@ -106,8 +106,8 @@ impl Shard {
         if !has_members && room.incoming_transfers.is_empty() {
             return;
         }
-        let message =
-            Message::event(&namespace, None, &emission.event, &[&emission.args], &emission.attachments);
+        let args = emission.args.render(&record.profile);
+        let message = Message::event(&namespace, None, &emission.event, &[&args], &emission.attachments);
         self.emit_change(key, number, change, &message);
     }
 }

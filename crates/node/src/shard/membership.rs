@@ -55,7 +55,7 @@ impl Shard {
             shard: self.context.id,
             ticket,
             room: join.room.clone(),
-            record: join.record.clone(),
+            record: Arc::new(join.record.clone()),
             list,
         };
         self.pending.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
@@ -129,7 +129,9 @@ impl Shard {
                 self.effects.answer(reply, true);
             }
             ReplyTo::Client { id: Some(id), .. } => {
-                let answer = members_json(&join.room.name, members);
+                // The new member itself is not told.
+                let others = members.iter().filter(|record| record.socket != join.socket);
+                let answer = members_json(&join.room.name, others);
                 self.answer(key, &join.room.namespace, id, &answer);
             }
             ReplyTo::Client { id: None, .. } => {}

@@ -74,8 +74,10 @@ impl Machine {
             return;
         }
         if replica.state.is_none() && is_online {
-            let call = Call::Records { room: room.clone() };
-            out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            if !std::mem::replace(&mut replica.is_fetching, true) {
+                let call = Call::Records { room: room.clone() };
+                out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            }
             return;
         }
         if is_online {
@@ -92,6 +94,9 @@ impl Machine {
         out: &mut Outputs,
     ) {
         let is_answered = matches!(reply, Reply::Records { .. });
+        if let Some(replica) = self.rooms.rooms.get_mut(room) {
+            replica.is_fetching = false;
+        }
         if let (Reply::Records { room_version, records }, Some(replica)) =
             (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
@@ -99,6 +104,7 @@ impl Machine {
             replica.replace(room, room_version.unwrap_or_default(), records, &|_| false, out);
         }
         self.catch_up(room, out);
+        self.complete_joins(room, out);
         if is_answered {
             self.complete_transfer_subscriptions(room, out);
         } else {
@@ -173,7 +179,7 @@ impl Machine {
                 if let Some(replica) = self.rooms.rooms.get_mut(&room)
                     && let Some(state) = replica.state.as_mut()
                 {
-                    state.records.entry(record.socket).or_insert(record);
+                    state.records_mut().entry(record.socket).or_insert(record);
                 }
             }
             out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
