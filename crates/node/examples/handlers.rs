@@ -147,6 +147,20 @@ fn events(namespace: Namespace) -> Namespace {
         })
         .on("disconnect-me", async |socket, _| socket.disconnect(false))
         .on("disconnect-all", async |socket, _| socket.disconnect(true))
+        .on("emit-reserved", async |socket, event| {
+            let name = text(&event, 0);
+            socket.emit(&name, Args::default());
+            socket.emit_volatile(&name, Args::default());
+            socket.everybody().emit(&name, Args::default());
+            let error = socket.emit_with_ack(&name, Args::default(), Duration::MAX).await.err();
+            event.ack(args((error.map(|error| error.to_string()),)));
+        })
+        .on("farewell", async |socket, event| {
+            for number in 0..event.args().get(0).unwrap_or(0) {
+                socket.emit("note", args((number,)));
+            }
+            socket.disconnect(event.args().get(1).unwrap_or(false));
+        })
         .on("panic", async |_, _| panic!("the handler panics"))
         .on("panic-at-once", |_, _| -> std::future::Ready<()> { panic!("the handler panics") })
         // Without this, an event that nothing is for would be answered with an error.

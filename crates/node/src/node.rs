@@ -10,7 +10,7 @@ use actix_web::web::ServiceConfig;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
 use signalbox_node_link::LinkHandle;
-use signalbox_telemetry::Metrics;
+use signalbox_telemetry::{Metrics, take_http_errors};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
@@ -164,6 +164,7 @@ impl Node {
         metrics.cluster_nodes.set(self.shared.cluster.nodes().len() as i64);
         metrics.outbox_bytes.set(self.shared.ledger.waiting() as i64);
         metrics.held_bytes.set(self.shared.ledger.held() as i64);
+        metrics.http_errors.inc_by(take_http_errors());
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
     }

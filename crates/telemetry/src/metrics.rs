@@ -43,6 +43,8 @@ pub struct Metrics {
     pub relayed_requests: IntCounter,
     /// `signalbox_refusals_total{code}`
     pub refusals: IntCounterVec,
+    /// `signalbox_http_errors_total`
+    pub http_errors: IntCounter,
     /// `signalbox_panics_total{part}`
     pub panics: IntCounterVec,
     /// `signalbox_volatile_dropped_total`
@@ -192,6 +194,12 @@ impl Metrics {
                 "refusals_total",
                 "Events of Socket.IO clients that were refused, by error code.",
                 ["code"]
+            ),
+            http_errors: declare!(
+                registry,
+                IntCounter,
+                "http_errors_total",
+                "Requests that could not be read, for whatever reason: they are answered with 400 or not at all."
             ),
             panics: declare!(
                 registry,

@@ -6,6 +6,8 @@ use super::{
     action::Action,
     socket::{Event, Socket},
 };
+use signalbox_socketio::args::is_reserved;
+
 use crate::panics::{Panicked, guarded};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -128,8 +130,14 @@ impl Namespace {
     }
 
     /// Does `action` for every event of this name.
+    ///
+    /// # Panics
+    /// The action sends an event whose name is reserved, see [`AckError::Reserved`](super::AckError::Reserved).
     #[must_use]
     pub fn act(mut self, event: &str, action: Action) -> Self {
+        for sent in action.events() {
+            assert!(!is_reserved(sent), "{event} would send {sent}, whose name is reserved");
+        }
         self.events.insert(event.to_owned(), Handler::Action(action));
         self
     }
@@ -192,6 +200,12 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "reserved")]
+    fn an_action_cannot_send_an_event_whose_name_is_reserved() {
+        let _ = Namespace::named("/").act("x", Action::SendTo { event: "disconnect".into() });
+    }
 
     #[test]
     fn names_go_before_patterns() {

@@ -1,6 +1,6 @@
 //! How handlers reach sockets, wherever these are.
 
-use signalbox_cluster::NodeTag;
+use signalbox_cluster::{Address, NodeTag};
 use signalbox_socketio::Message;
 
 use super::Peering;
@@ -22,6 +22,10 @@ impl SocketRouter for Peering {
         if let Ok(what) = RemoteSocketOp::of(&namespace, op) {
             self.send_node_message(to.node(), &NodeMessage::SocketOp { to, namespace, what });
         }
+    }
+
+    fn is_known(&self, address: Address) -> bool {
+        self.addresses.is_known(address, &self.cluster)
     }
 
     /// On this thread's shard, or on the first.

@@ -5,7 +5,7 @@ mod save;
 use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, Record};
 use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
 
@@ -103,6 +103,8 @@ pub(crate) struct Socket {
     pub(crate) id: Address,
     pub(crate) app: Arc<Namespace>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
+    /// What it joined rooms with as in the tutorials: their names, and the records. After a move from another node, the store has them.
+    pub(crate) records: Vec<(Arc<str>, Record)>,
     /// What was asked of the client, in order.
     pub(crate) pending_acks: VecDeque<PendingAck>,
     pub(crate) next_ack: u64,

@@ -41,6 +41,7 @@ impl SessionState {
                 id,
                 app,
                 rooms: Default::default(),
+                records: Vec::new(),
                 pending_acks: VecDeque::new(),
                 next_ack,
                 acks_timer_at: None,

@@ -76,15 +76,12 @@ impl Shard {
                     record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
                 let room = RoomName { namespace, name: room };
                 let reply_to = ReplyTo::Handler(reply);
-                self.join(key, JoinRequest { socket: to, room, record, reply_to });
+                self.join(key, JoinRequest { socket: to, room, record, reply_to, replaces: false });
             }
             SocketOp::Leave { room, reply } => {
                 let found = self.room_of(key, slot, &room);
                 if let Some(room) = found {
-                    if let Some(joined) = self.sessions[key].connection.socket_mut(slot) {
-                        joined.socket.rooms.retain(|joined| *joined != room);
-                    }
-                    self.leave_room(room, to);
+                    self.leave(key, slot, room, to);
                 }
                 self.effects.answer(reply, found.is_some());
             }

@@ -176,6 +176,7 @@ impl Shard {
             id,
             app: app.clone(),
             rooms: Default::default(),
+            records: Vec::new(),
             pending_acks: Default::default(),
             next_ack: 0,
             acks_timer_at: None,

@@ -28,6 +28,8 @@
 //   call-me-whenever(...args)           the same without a time-out
 //   disconnect-me()                     the server leaves the namespace for the client
 //   disconnect-all()                    the server closes the connection of the client
+//   emit-reserved(name) + ack           emits name in every way; ack(<the error>). Not in the npm server
+//   farewell(count, close)              emits note(0), note(1) ...; then as disconnect-me or disconnect-all
 //   panic(), panic-at-once()            the handler panics: in its future, before it
 //   panic-policy(), panic-policy-later()  the policy panics when it is asked about this event
 // Namespaces that panic: /panic-matcher, /panic-policy, /panic-middleware, /panic-middleware-at-once,
