@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signalbox_cluster::Address;
 use signalbox_socketio::Args;
 
-use super::{router::SocketRouter, socket::event_message};
+use super::{event_message::event_message, router::SocketRouter};
 use crate::routing::{Audience, SocketCommand, SocketOp};
 
 /// The recipients of an event: members of rooms, or a whole namespace.

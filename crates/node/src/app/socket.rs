@@ -3,20 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, Record};
-use signalbox_socketio::{Args, Message, args::is_reserved};
+use signalbox_socketio::{Args, args::is_reserved};
 
-use super::{broadcast::To, router::SocketRouter};
+use super::{broadcast::To, event_message::event_message, router::SocketRouter};
 pub use crate::routing::AckError;
 use crate::routing::{Reply, SocketCommand, SocketOp};
-
-/// An event for clients; `None`, and an error in the log, if its name is reserved.
-pub(super) fn event_message(namespace: &str, event: &str, args: &Args) -> Option<Message> {
-    if is_reserved(event) {
-        tracing::error!(event, namespace, "the name of the event is reserved; it is not sent");
-        return None;
-    }
-    Some(Message::event(namespace, None, event, &[args.inner()], args.attachments()))
-}
 
 /// A client's socket in one namespace. Cheap to clone; usable from any thread.
 #[derive(Clone)]

@@ -266,7 +266,7 @@ impl ShardRuntime {
                     self.shard.borrow_mut().answer_is_lost(now(), otherwise);
                 }
             }
-            Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes),
+            Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes, &self.context),
         }
     }
 }

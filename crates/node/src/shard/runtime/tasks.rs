@@ -1,34 +1,35 @@
 //! Starts what runs beside the shard, on the shard's thread.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use signalbox_cluster::ShardId;
 
-use super::{Mailboxes, ShardRuntime};
+use super::mailboxes::Mailboxes;
 use crate::{
     app::Socket,
     panics::{Panicked, guarded, guarded_future, report},
     shard::{
+        ShardContext,
         mailbox::ShardMessage,
         tasks::{Task, TaskResult},
     },
 };
 
 /// Starts a task; its result comes through the shard's mailbox.
-pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
+pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>, context: &Rc<ShardContext>) {
     let pending = |ticket| PendingResult { mailboxes: mailboxes.clone(), shard, ticket, result: None };
     match task {
         Task::Event { handler, socket, event } => {
-            run_handler("event", socket.clone(), || handler(socket, event));
+            run_handler(context, "event", socket.clone(), || handler(socket, event));
         }
         Task::Connected { handler, socket, auth } => {
-            run_handler("connect", socket.clone(), || handler(socket, auth));
+            run_handler(context, "connect", socket.clone(), || handler(socket, auth));
         }
         Task::Disconnected { handler, socket, reason } => {
-            run_handler("disconnect", socket.clone(), || handler(socket, reason));
+            run_handler(context, "disconnect", socket.clone(), || handler(socket, reason));
         }
         Task::Middlewares { ticket, middlewares, socket, auth } => {
-            let pending = pending(ticket);
+            let (pending, context) = (pending(ticket), context.clone());
             actix_rt::spawn(async move {
                 let mut result = Ok(Ok(()));
                 for middleware in middlewares {
@@ -43,7 +44,7 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
                 match result {
                     Ok(result) => pending.complete(TaskResult::Middlewares(result)),
                     // Dropped, `pending` says that there is no result.
-                    Err(Panicked) => report_panic("middleware", socket.namespace()),
+                    Err(Panicked) => report(&context.metrics, "middleware", socket.namespace()),
                 }
             });
         }
@@ -59,12 +60,14 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
 
 /// Starts a handler. One that panics, at once or later, ends its client's connection.
 fn run_handler(
+    context: &Rc<ShardContext>,
     name: &'static str,
     socket: Socket,
     handler: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>>,
 ) {
+    let context = context.clone();
     let failed = move || {
-        report_panic("handler", name);
+        report(&context.metrics, "handler", name);
         socket.close_connection();
     };
     match guarded(handler) {
@@ -76,12 +79,6 @@ fn run_handler(
             });
         }
         Err(Panicked) => failed(),
-    }
-}
-
-fn report_panic(part: &'static str, name: &str) {
-    if let Some(shard) = ShardRuntime::current() {
-        report(&shard.context.metrics, part, name);
     }
 }
 
