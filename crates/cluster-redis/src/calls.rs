@@ -17,7 +17,7 @@ use signalbox_cluster::{
     command::{Holder, PeerAt, RealmId},
     envelope::Format,
     model::{
-        LEASE,
+        LEASE, REWRITE_GRACE,
         nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
     },
     partition::{self, PARTITIONS},
@@ -230,7 +230,8 @@ impl Context {
                     .number(REAPING.as_millis())
                     .number(REMEMBERED.as_millis())
                     .number(AT_ONCE)
-                    .number(SWEEP.as_millis());
+                    .number(SWEEP.as_millis())
+                    .number(REWRITE_GRACE.as_millis());
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![send_heartbeat.command(), info]
@@ -330,7 +331,7 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "b", "o", "w"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "b", "o", "w", "a"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
     }
 
@@ -340,6 +341,19 @@ impl Context {
         let (realm, id) = std::str::from_utf8(name).ok()?.split_once('\0')?;
         let realm = self.realms.iter().position(|known| known == realm)? as RealmId;
         Some(TakeoverNotice { by, realm, id: id.into(), old: read_holder(old)? })
+    }
+
+    /// A broadcast to a channel; its payload is copied once, into the command.
+    pub(super) fn publish_broadcast(
+        &self,
+        channel: &[u8],
+        format: Format,
+        from: Owner,
+        payload: &[u8],
+    ) -> Cmd {
+        let mut publish = Cmd::with_capacity(3, 64 + channel.len() + payload.len());
+        publish.arg(self.publish).arg(channel).arg(wire::Broadcast { format, from, payload });
+        publish
     }
 
     /// A message to a channel.
@@ -564,6 +578,7 @@ fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatR
     let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
     let expired = expired.filter_map(|owner| read_owner(&owner)).collect();
     let sweeps = matches!(parts.next(), Some(Value::Int(1)));
+    let is_whole = matches!(parts.next(), Some(Value::Int(1)));
     let info = info.unwrap_or_default();
     let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
     Some(HeartbeatReply {
@@ -572,6 +587,7 @@ fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatR
         membership,
         claims: claims.max(0) as u64,
         expired,
+        is_whole,
         sweeps,
     })
 }

@@ -100,8 +100,7 @@ impl CommandPipeline {
                         Some(room) => self.context.keys.room_channel(room),
                         None => self.context.keys.everywhere(),
                     };
-                    let message = super::wire::encode_broadcast(format, from, &payload);
-                    commands.push(self.context.publish(&channel, &message));
+                    commands.push(self.context.publish_broadcast(&channel, format, from, &payload));
                     items.push(Item { commands: 1, call: None });
                 }
                 DriverCommand::Subscribe(room) => {

@@ -375,6 +375,42 @@ fn nodes_find_each_other_past_redis() {
 }
 
 #[test]
+fn the_links_secret_survives_an_emptied_redis() {
+    let server = Server::start();
+    let mut nodes = vec![Node::start(&server, 1), Node::start(&server, 2)];
+    for node in &nodes {
+        until(|| node.link.get());
+    }
+    server.ask("FLUSHALL");
+    // It comes before the others have written the secret again, or after that.
+    nodes.push(Node::start(&server, 3));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for one in &nodes {
+        for other in nodes.iter().filter(|other| other.tag != one.tag) {
+            until(|| {
+                let link = one.link.get()?;
+                let peer = RemoteNode::find(&one.cluster, other.tag)?;
+                let answer = runtime.block_on(link.request(peer, 1, Bytes::from_static(b"hello")));
+                (answer == Ok(Bytes::from_static(b"hello"))).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn a_node_that_joins_a_healthy_cluster_is_whole_at_once() {
+    let server = Server::start();
+    let one = Node::start(&server, 1);
+    assert!(!one.cluster.is_stable(), "an empty store may have lost everything just now");
+    until(|| one.cluster.is_stable().then_some(()));
+    let two = Node::start(&server, 2);
+    assert!(two.cluster.is_stable());
+    server.ask("FLUSHALL");
+    let three = Node::start(&server, 3);
+    assert!(!three.cluster.is_stable());
+}
+
+#[test]
 fn a_peer_message_waits_for_a_claim_elsewhere_or_expires() {
     let server = Server::start();
     peer_messages_wait(&Node::start(&server, 1), &Node::start(&server, 2));

@@ -42,6 +42,8 @@ struct Shared {
     run_id: Arc<str>,
     /// Since when the store has been there without a break. A node reaps others only after a full lease of that.
     stable_since: Option<Instant>,
+    /// The store was whole when the node joined for the first time, and has been there since.
+    was_whole: bool,
     /// The present epoch has begun, or may have: the next attempt to join needs another.
     is_epoch_used: bool,
     /// Epochs that are over. Their records are removed once everything is written under the new epoch.
@@ -70,6 +72,7 @@ impl Lease {
             failed: 0,
             run_id: "".into(),
             stable_since: None,
+            was_whole: false,
             is_epoch_used: false,
             past: Vec::new(),
             tried: Vec::new(),
@@ -95,9 +98,13 @@ impl Lease {
         shared.status == Status::Online && shared.confirmed.is_some_and(|at| now < at + LEASE - MARGIN)
     }
 
-    /// Whether the store has been there without a break for this long, as of the last heartbeat.
+    /// Whether the store has been there without a break for this long, as of the last heartbeat. A node that has just joined a
+    /// store that is whole takes the word of it.
     pub(super) fn is_stable(&self, period: Duration) -> bool {
         let Some(shared) = &self.shared else { return true };
+        if shared.was_whole && shared.confirmed.is_some() {
+            return true;
+        }
         let beats = shared.confirmed.zip(shared.stable_since);
         beats.is_some_and(|(last, since)| last.saturating_duration_since(since) >= period)
     }
@@ -149,7 +156,7 @@ impl Machine {
     /// The lease was not confirmed in time, or is lost: the node works from its local state until it has joined again.
     fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
-        shared.stable_since = None;
+        (shared.stable_since, shared.was_whole) = (None, false);
         if shared.status != Status::Online {
             return;
         }
@@ -211,7 +218,7 @@ impl Machine {
         shared.heartbeat_in_flight = false;
         let Reply::Heartbeat(pulse) = reply else {
             shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
-            shared.stable_since = None;
+            (shared.stable_since, shared.was_whole) = (None, false);
             shared.failed += 1;
             if joins && matches!(reply, Reply::Failed { may_have_run: true }) {
                 // The epoch may have begun.
@@ -246,6 +253,7 @@ impl Machine {
             shared.is_epoch_used = true;
             let has_expired =
                 is_same_store && shared.confirmed.is_some_and(|confirmed| sent >= confirmed + LEASE - MARGIN);
+            shared.was_whole = pulse.is_whole && shared.confirmed.is_none();
             shared.run_id = pulse.run_id.clone();
             shared.status = Status::Online;
             shared.confirmed = Some(sent);
