@@ -13,7 +13,7 @@ use signalbox_cluster::{
     command::{Holder, PeerAt, RealmId},
     envelope::Format,
     model::{
-        LEASE,
+        LEASE, REWRITE_GRACE,
         nodes::{AT_ONCE, REAPING, REMEMBERED, SWEEP},
     },
     partition::{self, PARTITIONS},
@@ -205,7 +205,8 @@ impl Context {
                     .number(REAPING.as_millis())
                     .number(REMEMBERED.as_millis())
                     .number(AT_ONCE)
-                    .number(SWEEP.as_millis());
+                    .number(SWEEP.as_millis())
+                    .number(REWRITE_GRACE.as_millis());
                 let mut info = cmd("INFO");
                 info.arg("server");
                 vec![send_heartbeat.command(), info]
@@ -305,8 +306,21 @@ impl Context {
     }
 
     fn nodes(&self, script: &redis::Script) -> Invocation {
-        let keys = ["l", "i", "k", "s", "v", "b", "o", "w"].map(|what| self.keys.nodes(what));
+        let keys = ["l", "i", "k", "s", "v", "b", "o", "w", "a"].map(|what| self.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// A broadcast to a channel; its payload is copied once, into the command.
+    pub(super) fn publish_broadcast(
+        &self,
+        channel: &[u8],
+        format: Format,
+        from: Owner,
+        payload: &[u8],
+    ) -> Cmd {
+        let mut publish = Cmd::with_capacity(3, 64 + channel.len() + payload.len());
+        publish.arg(self.publish).arg(channel).arg(wire::Broadcast { format, from, payload });
+        publish
     }
 
     /// A message to a channel.

@@ -38,10 +38,13 @@ impl Commands {
     /// executed.
     pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, CommandError>> {
         match self {
-            Self::Single(connection) => match connection.send(&commands).await {
-                Ok(values) => values.into_iter().map(Ok).collect(),
-                Err(lost) => vec![Err(lost); commands.len()],
-            },
+            Self::Single(connection) => {
+                let count = commands.len();
+                match connection.send(commands).await {
+                    Ok(values) => values.into_iter().map(Ok).collect(),
+                    Err(lost) => vec![Err(lost); count],
+                }
+            }
             Self::Cluster(router) => router.send(commands).await,
         }
     }

@@ -83,15 +83,19 @@ impl RedisConnection {
     }
 
     /// Sends commands in their order, pipelined. No command is sent again that may have been executed.
-    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, CommandError> {
+    pub(super) async fn send(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, CommandError> {
         self.open().await?;
-        let mut values = self.pipeline(commands).await?;
+        let commands = pipeline(commands);
+        let mut values = self.send_pipeline(&commands).await?;
         // The scripts were flushed: their calls were not executed, and are made again in the same order.
         let missing: Vec<usize> = (0..values.len()).filter(|index| is_missing(&values[*index])).collect();
         if !missing.is_empty() {
             self.load().await.map_err(|_| CommandError { may_have_run: true })?;
-            let again: Vec<Cmd> = missing.iter().map(|index| commands[*index].clone()).collect();
-            let answers = self.pipeline(&again).await?;
+            let mut again = Pipeline::with_capacity(missing.len());
+            for command in missing.iter().filter_map(|index| commands.cmd_iter().nth(*index)) {
+                again.add_command(command.clone());
+            }
+            let answers = self.send_pipeline(&again).await?;
             for (index, answer) in missing.into_iter().zip(answers) {
                 values[index] = answer;
             }
@@ -123,12 +127,12 @@ impl RedisConnection {
     /// Loads the scripts, and has the server drop what it has not read yet of the connection that was given up before.
     async fn begin(&mut self) -> Result<(), CommandError> {
         let mut commands = self.context.scripts.load();
+        let scripts = commands.len();
         let mut info = cmd("CLIENT");
         info.arg("INFO");
         commands.push(info);
         commands.extend(self.stale.as_ref().map(ClientName::kill));
-        let scripts = self.context.scripts.load().len();
-        let values = self.pipeline(&commands).await?;
+        let values = self.send_pipeline(&pipeline(commands)).await?;
         self.name = values.get(scripts).and_then(ClientName::read);
         self.stale = None;
         Ok(())
@@ -136,19 +140,16 @@ impl RedisConnection {
 
     async fn load(&mut self) -> Result<(), CommandError> {
         let load = self.context.scripts.load();
-        self.pipeline(&load).await.map(|_| ())
+        self.send_pipeline(&pipeline(load)).await.map(|_| ())
     }
 
-    async fn pipeline(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, CommandError> {
+    async fn send_pipeline(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, CommandError> {
         let Some(connection) = self.connection.as_mut() else {
             return Err(CommandError { may_have_run: false });
         };
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        for command in commands {
-            pipeline.add_command(command.clone());
-        }
-        match connection.req_packed_commands(&pipeline, 0, commands.len()).await {
-            Ok(values) if values.len() == commands.len() => Ok(values),
+        let count = pipeline.cmd_iter().count();
+        match connection.req_packed_commands(pipeline, 0, count).await {
+            Ok(values) if values.len() == count => Ok(values),
             Ok(_) => {
                 self.close();
                 Err(CommandError { may_have_run: true })
@@ -170,6 +171,14 @@ impl RedisConnection {
             self.stale = Some(name);
         }
     }
+}
+
+fn pipeline(commands: Vec<Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
 }
 
 /// The code of an answer that is an error.

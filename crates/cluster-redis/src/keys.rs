@@ -150,7 +150,8 @@ impl Keys {
     }
 
     /// Keys about nodes: leases (`l`), descriptions (`i`), claims (`k`), their sum (`s`), the membership's version (`v`), dead
-    /// owners (`b`), when they are to be reaped again (`o`), and one that says that a node has just swept (`w`).
+    /// owners (`b`), when they are to be reaped again (`o`), one that says that a node has just swept (`w`), and since when all of
+    /// this has been kept (`a`).
     pub(super) fn nodes(&self, what: &str) -> Bytes {
         self.key(0, &[b"nodes:", what.as_bytes()])
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use signalbox_cluster::NodeTag;
 use signalbox_node_link::{Handler, Limits, Link, LinkHandle, Secret};
 
@@ -13,6 +14,8 @@ use super::{CannotConnect, RESPONSE, backend::Backend, calls::Context, commands:
 
 /// How soon Redis is asked again for the cluster's secret.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often a node looks whether Redis has the secret still.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Listens for other nodes; the socket, and the address at which they reach it.
 pub(super) fn listen(
@@ -54,12 +57,18 @@ impl Service {
     /// Serves the link once the cluster's secret is known, until the node ends.
     pub(super) async fn run(self, backend: &Backend, context: &Arc<Context>) {
         let Self { listener, tag, secret, limits, handler, handle } = self;
-        let secret = match secret {
-            Some(secret) => secret,
-            None => shared_secret(backend, context).await,
+        let mut shared = SharedSecret::new(backend, context);
+        let text = match &secret {
+            Some(secret) => secret.clone(),
+            None => shared.first().await,
         };
-        match Link::serve(listener, tag, Secret::new(&secret), limits, handler) {
-            Ok(link) => handle.set(link),
+        match Link::serve(listener, tag, Secret::new(&text), limits, handler) {
+            Ok(link) => {
+                handle.set(link.clone());
+                if secret.is_none() {
+                    shared.keep(text, &link).await;
+                }
+            }
             Err(error) => tracing::error!(%error, "the node link cannot be served"),
         }
         std::future::pending().await
@@ -67,19 +76,49 @@ impl Service {
 }
 
 /// The secret that nodes without one of their own share through Redis: the first node makes it.
-async fn shared_secret(backend: &Backend, context: &Arc<Context>) -> String {
-    let key = context.keys.nodes("secret");
-    let mut commands = Commands::new(backend, context.clone(), RESPONSE);
-    loop {
-        let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
-        make.arg(&key[..]).arg(Secret::random());
-        get.arg(&key[..]);
-        let answers = commands.send(vec![make, get]).await;
-        if let Some(Ok(redis::Value::BulkString(secret))) = answers.into_iter().nth(1)
-            && let Ok(secret) = String::from_utf8(secret)
-        {
-            return secret;
+struct SharedSecret {
+    key: Bytes,
+    commands: Commands,
+}
+
+impl SharedSecret {
+    fn new(backend: &Backend, context: &Arc<Context>) -> Self {
+        let commands = Commands::new(backend, context.clone(), RESPONSE);
+        Self { key: context.keys.nodes("secret"), commands }
+    }
+
+    /// The secret; makes one if there is none.
+    async fn first(&mut self) -> String {
+        let proposal = Secret::random();
+        loop {
+            if let Some(secret) = self.agree(&proposal).await {
+                return secret;
+            }
+            tokio::time::sleep(RETRY).await;
         }
-        tokio::time::sleep(RETRY).await;
+    }
+
+    /// Writes the secret again where Redis has lost it. Where another node was faster with a new one, all nodes take that.
+    async fn keep(&mut self, mut secret: String, link: &Link) {
+        loop {
+            tokio::time::sleep(CHECK).await;
+            if let Some(agreed) = self.agree(&secret).await {
+                if link.set_secret(Secret::new(&agreed)) {
+                    tracing::info!("the nodes have agreed on another secret for the node link");
+                }
+                secret = agreed;
+            }
+        }
+    }
+
+    /// What Redis has, which is `proposal` if it had none; `None` if Redis is away.
+    async fn agree(&mut self, proposal: &str) -> Option<String> {
+        let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
+        make.arg(&self.key[..]).arg(proposal);
+        get.arg(&self.key[..]);
+        match self.commands.send(vec![make, get]).await.into_iter().nth(1) {
+            Some(Ok(redis::Value::BulkString(secret))) => String::from_utf8(secret).ok(),
+            _ => None,
+        }
     }
 }

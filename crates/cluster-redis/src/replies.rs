@@ -240,6 +240,7 @@ fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatR
     let expired = parts.next().map(list).unwrap_or_default().into_iter().filter_map(bytes);
     let expired = expired.filter_map(|owner| read_owner(&owner)).collect();
     let sweeps = matches!(parts.next(), Some(Value::Int(1)));
+    let is_whole = matches!(parts.next(), Some(Value::Int(1)));
     let info = info.unwrap_or_default();
     let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
     Some(HeartbeatReply {
@@ -248,6 +249,7 @@ fn heartbeat_reply(parts: Vec<Value>, info: Option<String>) -> Option<HeartbeatR
         membership,
         claims: claims.max(0) as u64,
         expired,
+        is_whole,
         sweeps,
     })
 }

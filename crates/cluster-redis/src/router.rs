@@ -143,7 +143,7 @@ impl Router {
             let mut connection = self.take_connection(address);
             async move {
                 let of_part: Vec<Cmd> = part.iter().map(|(index, _)| commands[*index].clone()).collect();
-                let values = connection.send(&of_part).await;
+                let values = connection.send(of_part).await;
                 (address, connection, part, values)
             }
         });
@@ -208,7 +208,7 @@ impl Router {
             let mark = rand::random::<u128>().to_string().into_bytes();
             let set = partition.map(|partition| FlushDetector::command(&self.context.keys, partition, &mark));
             let commands: Vec<Cmd> = [info.clone()].into_iter().chain(set).collect();
-            async move { (connection.send(&commands).await, connection, master, partition, mark) }
+            async move { (connection.send(commands).await, connection, master, partition, mark) }
         });
         let asked: Vec<_> = asked.collect();
         let mut servers = Vec::new();

@@ -2,11 +2,15 @@
 
 use std::ops::{Deref, DerefMut};
 
-use deadpool_redis::{Manager, Pool, Runtime, sentinel};
+use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, aio::MultiplexedConnection, sentinel::SentinelClient,
+    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
+    TlsMode,
+    aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
+    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{CONNECT, CannotConnect, RESPONSE};
 
@@ -16,13 +20,13 @@ const CONNECTIONS: usize = 8;
 /// A way to connections.
 pub(super) enum SingleServer {
     Server { pool: Pool, client: Box<Client> },
-    Sentinel { pool: sentinel::Pool, client: Box<Mutex<SentinelClient>>, first: String },
+    Sentinel { client: Box<Mutex<SentinelClient>>, first: String },
 }
 
-/// A connection out of a pool. What is wrong with it is not given back: [`Connection::discard`].
+/// A connection, out of a pool where there is one. What is wrong with it is not given back: [`Connection::discard`].
 pub(super) enum Connection {
     Server(deadpool_redis::Connection),
-    Sentinel(sentinel::Connection),
+    Sentinel(MultiplexedConnection),
 }
 
 impl Deref for Connection {
@@ -49,17 +53,29 @@ impl Connection {
     pub(super) fn discard(self) {
         match self {
             Self::Server(connection) => drop(deadpool_redis::Connection::take(connection)),
-            Self::Sentinel(connection) => drop(sentinel::Connection::take(connection)),
+            Self::Sentinel(connection) => drop(connection),
         }
     }
 }
 
+/// Small packets are not held back: a command would wait for the acknowledgement of the one before.
+fn without_delay() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+/// How to connect to a server.
+pub(super) fn connection_info(server: impl IntoConnectionInfo) -> RedisResult<ConnectionInfo> {
+    Ok(server.into_connection_info()?.set_tcp_settings(without_delay()))
+}
+
+fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(RESPONSE))
+}
+
 /// Connections to one server.
 pub(super) fn pool(server: impl IntoConnectionInfo) -> Result<Pool, String> {
-    let connection = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(RESPONSE));
-    let manager = Manager::new_with_config(server, connection).map_err(|error| error.to_string())?;
+    let info = connection_info(server).map_err(|error| error.to_string())?;
+    let manager = Manager::new_with_config(info, connection_config()).map_err(|error| error.to_string())?;
     Pool::builder(manager)
         .max_size(CONNECTIONS)
         .wait_timeout(Some(CONNECT))
@@ -119,7 +135,8 @@ impl SingleServer {
     }
 
     fn server(url: &str) -> Result<Self, CannotConnect> {
-        let client = Client::open(url).map_err(|error| CannotConnect::Url(error.to_string()))?;
+        let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
+        let client = Client::open(connection_info(url).map_err(bad)?).map_err(bad)?;
         let pool = pool(url).map_err(CannotConnect::Url)?;
         Ok(Self::Server { pool, client: Box::new(client) })
     }
@@ -128,32 +145,23 @@ impl SingleServer {
         let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
         let sentinels: Vec<String> =
             url.hosts.iter().map(|host| format!("{}://{host}", url.scheme)).collect();
-        let node = sentinel::SentinelNodeConnectionInfo {
-            tls_mode: (url.scheme == "rediss").then_some(sentinel::TlsMode::Secure),
-            redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-                db: url.db,
-                username: url.username.clone(),
-                password: url.password.clone(),
-                ..deadpool_redis::RedisConnectionInfo::default()
-            }),
-        };
-        let kind = sentinel::SentinelServerType::Master;
-        let manager =
-            sentinel::Manager::new(sentinels.clone(), url.name.to_owned(), Some(node.clone()), kind)
-                .map_err(bad)?;
-        let pool = sentinel::Pool::builder(manager)
-            .max_size(CONNECTIONS)
-            .wait_timeout(Some(CONNECT))
-            // The sentinels are asked first, one after the other.
-            .create_timeout(Some(3 * CONNECT))
-            .recycle_timeout(Some(CONNECT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| CannotConnect::Url(error.to_string()))?;
-        let kind = redis::sentinel::SentinelServerType::Master;
-        let client = SentinelClient::build(sentinels, url.name, Some(node.into()), kind).map_err(bad)?;
+        let mut settings = RedisConnectionInfo::default().set_db(url.db);
+        if let Some(username) = &url.username {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = &url.password {
+            settings = settings.set_password(password);
+        }
+        let mut node = SentinelNodeConnectionInfo::default()
+            .set_redis_connection_info(settings)
+            .set_tcp_settings(without_delay());
+        if url.scheme == "rediss" {
+            node = node.set_tls_mode(TlsMode::Secure);
+        }
+        let kind = SentinelServerType::Master;
+        let client = SentinelClient::build(sentinels, url.name, Some(node), kind).map_err(bad)?;
         let first = url.hosts.first().copied().unwrap_or_default().to_owned();
-        Ok(Self::Sentinel { pool, client: Box::new(Mutex::new(client)), first })
+        Ok(Self::Sentinel { client: Box::new(Mutex::new(client)), first })
     }
 
     /// A connection for commands.
@@ -162,8 +170,16 @@ impl SingleServer {
             Self::Server { pool, .. } => {
                 Connection::Server(pool.get().await.map_err(|error| error.to_string())?)
             }
-            Self::Sentinel { pool, .. } => {
-                Connection::Sentinel(pool.get().await.map_err(|error| error.to_string())?)
+            Self::Sentinel { .. } => {
+                // The sentinels are asked first, one after the other.
+                let connect = async {
+                    let client = self.client().await.ok_or("no sentinel knows the master")?;
+                    let config = connection_config();
+                    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+                    connected.map_err(|error| error.to_string())
+                };
+                let connected = timeout(3 * CONNECT, connect).await;
+                Connection::Sentinel(connected.map_err(|_| "no sentinel answers in time")??)
             }
         };
         connection.set_response_timeout(RESPONSE);

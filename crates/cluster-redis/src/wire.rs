@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_cluster::{
     address::Owner,
     command::{Change, PeerAt, PeerMessage, RealmId, Sender},
-    envelope::{self, Format, FormatRange, Metadata, MetadataKey},
+    envelope::{self, EnvelopeError, Format, FormatRange, Metadata, MetadataKey},
     record::{CompactRecord, Record, RoomName},
     store::{DirectMessage, NodeInfo, RoomDelta, RoomVersion},
 };
@@ -38,6 +38,11 @@ use super::keys::{owner_bytes, read_owner};
 const CHANGE_V1: u8 = b'D';
 const CHANGE: u8 = b'C';
 const BROADCAST: u8 = b'S';
+
+/// Whether an envelope has a format that this version does not know.
+pub(super) fn is_format_unknown(envelope: Option<&[u8]>) -> bool {
+    envelope.is_some_and(|bytes| matches!(envelope::split(bytes), Err(EnvelopeError::Format)))
+}
 
 /// A membership record.
 pub(super) fn encode_record(format: Format, record: &Record) -> Bytes {
@@ -96,15 +101,29 @@ pub(super) fn change_head(format: Format) -> Vec<u8> {
 }
 
 /// A broadcast to a room, or to all nodes.
-pub(super) fn encode_broadcast(format: Format, from: Owner, payload: &[u8]) -> Vec<u8> {
-    let head = envelope::head(format, &Metadata::default());
-    let mut message = Vec::with_capacity(1 + head.len() + 12 + payload.len());
-    message.push(BROADCAST);
-    message.extend_from_slice(&head);
-    message.extend_from_slice(&owner_bytes(from));
-    message.extend_from_slice(payload);
-    message
+pub(super) struct Broadcast<'a> {
+    pub(super) format: Format,
+    pub(super) from: Owner,
+    pub(super) payload: &'a [u8],
 }
+
+impl Broadcast<'_> {
+    fn write(&self, mut to: impl std::io::Write) -> std::io::Result<()> {
+        to.write_all(&[BROADCAST])?;
+        to.write_all(&envelope::head(self.format, &Metadata::default()))?;
+        to.write_all(&owner_bytes(self.from))?;
+        to.write_all(self.payload)
+    }
+}
+
+impl redis::ToRedisArgs for Broadcast<'_> {
+    fn write_redis_args<W: ?Sized + redis::RedisWrite>(&self, out: &mut W) {
+        // Writing into memory does not fail.
+        let _ = self.write(out.writer_for_next_arg());
+    }
+}
+
+impl redis::ToSingleRedisArg for Broadcast<'_> {}
 
 /// A message that came through the channel of a room, or of all nodes.
 #[derive(Debug)]
@@ -249,6 +268,12 @@ mod tests {
     use super::*;
 
     const FROM: Owner = Owner { tag: NodeTag(7), epoch: 3 };
+
+    fn encode_broadcast(format: Format, from: Owner, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Broadcast { format, from, payload }.write(&mut bytes).unwrap();
+        bytes
+    }
 
     fn realms() -> Vec<String> {
         vec!["peerjs".into(), "other".into()]

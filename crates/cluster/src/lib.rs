@@ -14,6 +14,7 @@
 //!   claim is decided (`model::peers`), as it is by `claim.lua` in Redis.
 //! - [`driver`]: the trait that connects the machine to a store that other nodes share; the Redis driver is another crate.
 //! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
+//! - [`event`]: what happens, to be logged and counted.
 //! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
 //! - `simulation`, in tests: many machines on one seeded clock, with a network and a store that fail.
 //!
@@ -24,6 +25,7 @@ pub mod cluster;
 pub mod command;
 pub mod driver;
 pub mod envelope;
+pub mod event;
 mod machine;
 pub mod model;
 pub mod partition;
@@ -39,6 +41,7 @@ pub use command::{
     BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
     Refused, Sender, Ticket,
 };
+pub use event::{ClusterEvent, DegradedReason};
 pub use machine::Status;
 pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;

@@ -22,6 +22,9 @@ use crate::{
 /// How long a lease lasts after the heartbeat that renewed it.
 pub const LEASE: Duration = Duration::from_secs(6);
 
+/// How long nodes may take to write their records again after the store was away, or was emptied.
+pub const REWRITE_GRACE: Duration = Duration::from_secs(5);
+
 /// All shared state.
 #[derive(Debug)]
 pub struct Model {

@@ -36,7 +36,7 @@ const NONCE: usize = 16;
 const SIGNATURE: usize = 32;
 
 /// A secret that the nodes of a cluster share.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<[u8]>);
 
 impl std::fmt::Debug for Secret {

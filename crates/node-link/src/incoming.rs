@@ -76,7 +76,7 @@ impl Drop for Responder {
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
     let unauthenticated = Arc::new(Semaphore::new(MAX_UNAUTHENTICATED));
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else {
+        let Ok((mut stream, addr)) = listener.accept().await else {
             // The process has no file descriptors left; some may be closed meanwhile.
             tokio::time::sleep(shared.limits.connect).await;
             continue;
@@ -85,8 +85,13 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
         let (shared, handler) = (shared.clone(), handler.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
-            let handshake = handshake::accept(&mut stream, &shared.secret, shared.tag);
-            let Ok(Some(from)) = timeout(2 * shared.limits.connect, handshake).await else { return };
+            let secret = shared.secret();
+            let handshake = handshake::accept(&mut stream, &secret, shared.tag);
+            let Ok(Some(from)) = timeout(2 * shared.limits.connect, handshake).await else {
+                shared
+                    .log_refusal(addr, "a connection to the node link was refused: no node of this cluster");
+                return;
+            };
             drop(permit);
             if !serve(stream, &shared, &*handler, from).await {
                 handler.node_lost(from);

@@ -23,7 +23,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ahash::AHashMap;
@@ -135,12 +135,33 @@ impl LinkHandle {
 
 struct Shared {
     tag: NodeTag,
-    secret: Secret,
+    /// It changes when the nodes agree on another one.
+    secret: Mutex<Secret>,
+    /// When a refusal was logged last, so that a node that tries again and again does not fill the log.
+    refusal_logged: Mutex<Option<Instant>>,
     limits: Limits,
     runtime: Handle,
     outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
     /// The number of the last request.
     numbers: AtomicU64,
+}
+
+/// How often a refusal is logged at most.
+const REFUSAL_LOGGED: Duration = Duration::from_secs(10);
+
+impl Shared {
+    fn secret(&self) -> Secret {
+        self.secret.lock().clone()
+    }
+
+    /// Logs that a handshake failed.
+    fn log_refusal(&self, addr: SocketAddr, what: &'static str) {
+        let last = &mut *self.refusal_logged.lock();
+        if last.is_none_or(|last| last.elapsed() >= REFUSAL_LOGGED) {
+            *last = Some(Instant::now());
+            tracing::warn!(%addr, "{what}");
+        }
+    }
 }
 
 impl std::fmt::Debug for Link {
@@ -166,7 +187,8 @@ impl Link {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             tag,
-            secret,
+            secret: Mutex::new(secret),
+            refusal_logged: Mutex::default(),
             limits,
             runtime: Handle::current(),
             outgoing: Mutex::default(),
@@ -174,6 +196,14 @@ impl Link {
         });
         tokio::spawn(incoming::accept(listener, shared.clone(), handler));
         Ok(Self { shared, addr })
+    }
+
+    /// The secret for connections from now on; those that are open stay. Returns whether it is another one.
+    pub fn set_secret(&self, secret: Secret) -> bool {
+        let known = &mut *self.shared.secret.lock();
+        let is_new = *known != secret;
+        *known = secret;
+        is_new
     }
 
     /// Where it listens.

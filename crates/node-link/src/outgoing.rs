@@ -131,7 +131,12 @@ impl Connection {
     async fn connect(&self) -> Result<TcpStream, LinkError> {
         let mut stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
         let _ = stream.set_nodelay(true);
-        handshake::initiate(&mut stream, &self.shared.secret, self.shared.tag, self.to.tag).await?;
+        let secret = self.shared.secret();
+        let handshake = handshake::initiate(&mut stream, &secret, self.shared.tag, self.to.tag).await;
+        if matches!(handshake, Err(LinkError::WrongNode)) {
+            self.shared.log_refusal(self.to.addr, "a node refuses the node link, or has another secret");
+        }
+        handshake?;
         Ok(stream)
     }
 

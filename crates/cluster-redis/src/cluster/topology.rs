@@ -21,7 +21,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     super::{
         CONNECT, RESPONSE,
-        single_server::{Connection, pool},
+        single_server::{Connection, connection_info, pool},
     },
     slot_map::{NodeView, SlotMap},
     url::{Address, Url},
@@ -175,7 +175,7 @@ impl Topology {
                 on_push(info);
                 Ok(())
             });
-        let client = Client::open(self.url.subscriber(node)?)?;
+        let client = Client::open(connection_info(self.url.subscriber(node)?)?)?;
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 }

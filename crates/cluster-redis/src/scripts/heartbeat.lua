@@ -1,11 +1,12 @@
 -- Renews a lease, or begins one. An expired lease is never renewed.
 -- The first node that reaps moves an expired lease to the dead, where it is remembered from then on: however late that is, its owner's
 -- records are reaped. Each heartbeat takes some, those that have waited longest first.
--- KEYS leases, info, claims, sum, version, dead, due, swept
+-- KEYS leases, info, claims, sum, version, dead, due, swept, age
 -- ARGV owner (12 bytes), whether it begins, info, claims, whether it reaps, lease (ms), time to reap (ms), memory of the dead (ms),
---      most at once, time between sweeps (ms)
--- Returns whether it was renewed, the version of the membership, the sum of the claims, the owners to be reaped, and whether it is
--- time to sweep: to look for records whose lease is not even remembered.
+--      most at once, time between sweeps (ms), time in which nodes write everything again (ms)
+-- Returns whether it was renewed, the version of the membership, the sum of the claims, the owners to be reaped, whether it is time to
+-- sweep (to look for records whose lease is not even remembered), and whether all has been kept for longer than nodes may take to
+-- write everything again.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner = ARGV[1]
@@ -46,4 +47,7 @@ if ARGV[5] == '1' then
   for _, dead in ipairs(reap) do redis.call('ZADD', KEYS[7], now + ARGV[7], dead) end
   if redis.call('SET', KEYS[8], '', 'NX', 'PX', ARGV[10]) then sweeps = 1 end
 end
-return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap, sweeps}
+redis.call('SET', KEYS[9], string.format('%.0f', now), 'NX')
+local whole = 0
+if now - redis.call('GET', KEYS[9]) >= tonumber(ARGV[11]) then whole = 1 end
+return {renewed, redis.call('GET', KEYS[5]) or '0', redis.call('GET', KEYS[4]) or '0', reap, sweeps, whole}

@@ -1,5 +1,5 @@
 -- Ends a lease.
--- KEYS leases, info, claims, sum, version, dead, due, swept
+-- KEYS leases, info, claims, sum, version, dead, due, swept, age
 -- ARGV owner (12 bytes)
 local held = redis.call('HGET', KEYS[3], ARGV[1])
 if held then redis.call('DECRBY', KEYS[4], held) end

@@ -1,6 +1,6 @@
 -- Marks owners dead that have records but no lease, not even an expired one: the store lost it. Ignored unless the node that asks has
 -- a lease.
--- KEYS leases, info, claims, sum, version, dead, due, swept
+-- KEYS leases, info, claims, sum, version, dead, due, swept, age
 -- ARGV owner who asks (12 bytes), owners with records
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -40,7 +40,10 @@ const CASES: u32 = 60;
 const MARK: &str = "mark";
 /// Sets back what Redis remembers of the time.
 const AGE: &str = "for _, key in ipairs(KEYS) do \
-    if redis.call('TYPE', key).ok == 'string' then \
+    if string.sub(key, -2) == ':a' then \
+        local since = redis.call('GET', key) \
+        if since then redis.call('SET', key, string.format('%.0f', since - ARGV[1])) end \
+    elseif redis.call('TYPE', key).ok == 'string' then \
         local left = redis.call('PTTL', key) - ARGV[1] \
         if left > 0 then redis.call('PEXPIRE', key, left) else redis.call('DEL', key) end \
     else for _, owner in ipairs(redis.call('ZRANGE', key, 0, -1)) do \
@@ -131,8 +134,8 @@ impl Redis {
 
     fn age(&self, passed: u64) -> Cmd {
         let mut age = cmd("EVAL");
-        age.arg(AGE).arg(4);
-        for what in ["l", "b", "o", "w"] {
+        age.arg(AGE).arg(5);
+        for what in ["l", "b", "o", "w", "a"] {
             age.arg(&self.context.keys.nodes(what)[..]);
         }
         age.arg(passed);
@@ -436,7 +439,7 @@ impl<'a> World<'a> {
         let left = self.redis.send(vec![all]).await?.remove(0);
         let mut left: Vec<String> = redis::from_redis_value(left).unwrap_or_default();
         // Numbers that only grow, and what goes with time.
-        let stays = ["}:n", ":nodes:v", ":nodes:s", ":nodes:w"];
+        let stays = ["}:n", ":nodes:v", ":nodes:s", ":nodes:w", ":nodes:a"];
         left.retain(|key| !stays.iter().any(|end| key.ends_with(end)));
         prop_assert!(left.is_empty(), "{:?} is left", left);
         Ok(())

@@ -19,9 +19,8 @@ use crate::{
 
 /// How long an unused room stays subscribed: a client that comes back at once finds its replica.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a node may take to write its records again after the store was away. Until then, members that are missing in the
-/// store are kept.
-pub(super) const REWRITE_GRACE: Duration = Duration::from_secs(5);
+/// Until then, members that are missing in the store are kept.
+pub(super) use crate::model::REWRITE_GRACE;
 /// How long joins wait for the room's subscription. Then they go on without it; changes that were missed show when it is
 /// confirmed.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);

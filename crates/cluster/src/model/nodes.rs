@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 
-use super::LEASE;
+use super::{LEASE, REWRITE_GRACE};
 use crate::{
     address::Owner,
     store::{Counters, HeartbeatReply, NodeInfo, Reply},
@@ -38,6 +38,8 @@ struct Dead {
 #[derive(Debug)]
 pub(super) struct Nodes {
     run_id: Arc<str>,
+    /// When the first heartbeat came.
+    since: Option<Instant>,
     leases: BTreeMap<Owner, Lease>,
     membership: u64,
     swept_at: Option<Instant>,
@@ -45,7 +47,13 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(origin: u64) -> Self {
-        Self { run_id: format!("{origin:x}").into(), leases: BTreeMap::new(), membership: 0, swept_at: None }
+        Self {
+            run_id: format!("{origin:x}").into(),
+            leases: BTreeMap::new(),
+            membership: 0,
+            swept_at: None,
+            since: None,
+        }
     }
 
     pub(super) fn heartbeat(
@@ -77,6 +85,8 @@ impl Nodes {
             }
             _ => {}
         }
+        let since = *self.since.get_or_insert(now);
+        pulse.is_whole = now >= since + REWRITE_GRACE;
         if reaps {
             self.mark_dead(now);
             for owner in self.first(now, |lease| Some(lease.dead?.due)) {

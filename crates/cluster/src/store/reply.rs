@@ -107,6 +107,8 @@ pub struct HeartbeatReply {
     pub claims: u64,
     /// Dead owners that this node is to reap.
     pub expired: Vec<Owner>,
+    /// The store has kept everything for longer than nodes may take to write their records again after it was emptied.
+    pub is_whole: bool,
     /// It is time to look for records whose owner has no lease that the store remembers.
     pub sweeps: bool,
 }
