@@ -335,10 +335,10 @@ pub(crate) fn hand_over(node: &NodeShared, place: Location, request: Request) ->
         return Ok(());
     }
     match node.shard().filter(|own| own.id() == place.shard) {
-        Some(own) => {
-            own.with(|shard, now| shard.request(now, request));
-            Ok(())
-        }
+        Some(own) => match own.try_request(request) {
+            None => Ok(()),
+            Some(request) => node.mailboxes.request(place.shard, ShardMessage::Request(request)),
+        },
         None => node.mailboxes.request(place.shard, ShardMessage::Request(request)),
     }
 }

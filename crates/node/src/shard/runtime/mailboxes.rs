@@ -90,6 +90,11 @@ impl Mailboxes {
             .is_none_or(|mailbox| mailbox.depth.load(Ordering::Relaxed) >= self.limit)
     }
 
+    /// Messages in a shard's mailbox.
+    pub(crate) fn depth(&self, shard: ShardId) -> usize {
+        self.mailboxes.get(usize::from(shard)).map_or(0, |mailbox| mailbox.depth.load(Ordering::Relaxed))
+    }
+
     /// The shard has taken `count` messages out.
     pub(crate) fn taken(&self, shard: ShardId, count: usize) {
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {

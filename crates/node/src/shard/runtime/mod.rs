@@ -8,6 +8,7 @@ mod tasks;
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -65,6 +66,7 @@ pub(crate) struct ShardRuntime {
     mailboxes: Arc<Mailboxes>,
     other_nodes: Arc<dyn OtherNodes>,
     shard: RefCell<Shard>,
+    mailbox: RefCell<UnboundedReceiver<ShardMessage>>,
     /// Room for effects, used again and again.
     spare: Cell<Vec<Effect>>,
     /// Wakes the shard's own task: an earlier timer, or more to do.
@@ -88,11 +90,12 @@ impl ShardRuntime {
             mailboxes,
             other_nodes,
             shard: RefCell::new(shard),
+            mailbox: RefCell::new(mailbox),
             spare: Cell::default(),
             wake: Notify::new(),
             next_wakeup: Cell::new(None),
         });
-        actix_rt::spawn(runtime.clone().run(mailbox));
+        actix_rt::spawn(runtime.clone().run());
         CURRENT.set(Some(runtime));
     }
 
@@ -118,12 +121,20 @@ impl ShardRuntime {
         self.context.location()
     }
 
-    /// Takes a request at once, unless this is called from inside the shard: then the request is given back.
+    /// Takes a request at once, behind what other workers have accepted before it. If this is called from inside the shard, the
+    /// request is given back.
     pub(crate) fn try_request(&self, request: Request) -> Option<Request> {
-        match self.shard.try_borrow_mut() {
-            Ok(mut shard) => shard.request(Instant::now(), request),
-            Err(_) => return Some(request),
+        let _guard = EndsProcess;
+        let Ok(mut mailbox) = self.mailbox.try_borrow_mut() else { return Some(request) };
+        let Ok(mut shard) = self.shard.try_borrow_mut() else { return Some(request) };
+        let now = Instant::now();
+        for _ in 0..self.mailboxes.depth(self.id) {
+            let Ok(message) = mailbox.try_recv() else { break };
+            self.mailboxes.taken(self.id, 1);
+            shard.take(now, message);
         }
+        shard.request(now, request);
+        drop((shard, mailbox));
         self.flush();
         None
     }
@@ -134,7 +145,7 @@ impl ShardRuntime {
         actix_rt::spawn(Reader::new(conn, self.clone(), max_payload, rest).run());
     }
 
-    async fn run(self: Rc<Self>, mut mailbox: UnboundedReceiver<ShardMessage>) {
+    async fn run(self: Rc<Self>) {
         let _guard = EndsProcess;
         let mut batch = Vec::with_capacity(MAILBOX_SLICE);
         loop {
@@ -146,9 +157,11 @@ impl ShardRuntime {
                     None => std::future::pending().await,
                 }
             };
+            let messages =
+                poll_fn(|cx| self.mailbox.borrow_mut().poll_recv_many(cx, &mut batch, MAILBOX_SLICE));
             let received = tokio::select! {
                 biased;
-                received = mailbox.recv_many(&mut batch, MAILBOX_SLICE) => Some(received),
+                received = messages => Some(received),
                 () = self.wake.notified() => None,
                 () = timer => None,
             };
