@@ -33,6 +33,8 @@ pub struct Metrics {
     pub inbox_dropped: IntCounter,
     /// `signalbox_inbox_refused_total`
     pub inbox_refused: IntCounter,
+    /// `signalbox_reads_paused_total`
+    pub reads_paused: IntCounter,
     /// `signalbox_polls_refused_total`
     pub polls_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
@@ -158,6 +160,12 @@ impl Metrics {
                 IntCounter,
                 "inbox_refused_total",
                 "Requests refused because the inbox of a shard was full."
+            ),
+            reads_paused: declare!(
+                registry,
+                IntCounter,
+                "reads_paused_total",
+                "Times that a client was not read on because it filled the inbox of a shard that was behind."
             ),
             polls_refused: declare!(
                 registry,
