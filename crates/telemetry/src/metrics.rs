@@ -33,6 +33,8 @@ pub struct Metrics {
     pub mailbox_dropped: IntCounter,
     /// `signalbox_mailbox_refused_total`
     pub mailbox_refused: IntCounter,
+    /// `signalbox_reads_paused_total`
+    pub reads_paused: IntCounter,
     /// `signalbox_polls_refused_total`
     pub polls_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
@@ -164,6 +166,12 @@ impl Metrics {
                 IntCounter,
                 "mailbox_refused_total",
                 "Requests refused because the mailbox of a shard was full."
+            ),
+            reads_paused: declare!(
+                registry,
+                IntCounter,
+                "reads_paused_total",
+                "Times that a client was not read on because it filled the mailbox of a shard that was behind."
             ),
             polls_refused: declare!(
                 registry,

@@ -1,11 +1,16 @@
 //! What a connection tells whoever serves it.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc, task::Context};
 
 use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message};
 
 use super::Conn;
+
+/// Something that is waited for.
+pub(crate) trait Wait {
+    fn is_over(&self) -> bool;
+}
 
 /// Serves connections: told of everything that happens on them, on their thread.
 pub(crate) trait ConnectionEvents {
@@ -21,6 +26,13 @@ pub(crate) trait ConnectionEvents {
     fn ended(&self, conn: &Rc<Conn>);
     /// So many bytes were read.
     fn received_bytes(&self, count: usize);
+    /// Whether a mailbox is crowded into which this thread puts something: who fills it is to have short turns.
+    fn is_crowded(&self) -> bool;
+    /// A connection has its turn.
+    fn begin_turn(&self);
+    /// The turn is over, [`ConnectionEvents::flush`] done. If it filled a mailbox that is crowded, the connection is not read on before
+    /// this says so; it is woken then.
+    fn wait_after_turn(&self, cx: &Context<'_>) -> Option<Arc<dyn Wait>>;
     /// Deliveries to clients so far, on this thread; tells how many a message has caused.
     fn deliveries(&self) -> u64;
     /// Does everything that follows from the messages that have arrived.

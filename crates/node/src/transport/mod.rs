@@ -11,6 +11,6 @@ pub(crate) mod reader;
 pub(crate) mod stream;
 
 pub(crate) use conn::{Conn, Role};
-pub(crate) use events::ConnectionEvents;
+pub(crate) use events::{ConnectionEvents, Wait};
 pub(crate) use reader::Reader;
 pub(crate) use stream::ByteStream;

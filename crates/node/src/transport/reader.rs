@@ -8,6 +8,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use std::{
 use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
-use super::{Conn, ConnectionEvents, conn::Phase};
+use super::{Conn, ConnectionEvents, Wait, conn::Phase};
 use crate::ledger::OVERHEAD;
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
@@ -24,6 +25,8 @@ const SCRATCH: usize = 64 * 1024;
 const READS_A_TURN: usize = 4;
 /// Messages of one connection before the others have their turn,
 const MESSAGES_A_TURN: usize = 256;
+/// how many while a mailbox is crowded that they may be for,
+const MESSAGES_A_SHORT_TURN: usize = 8;
 /// and how many deliveries these may have caused.
 pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
 /// How long a connection that was closed from this side may take to hang up.
@@ -41,6 +44,8 @@ pub(crate) struct Reader {
     /// Bytes that were read and wait for their turn, from `rest_at` on.
     rest: Vec<u8>,
     rest_at: usize,
+    /// What it waits for before it reads on.
+    wait: Option<Arc<dyn Wait>>,
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
     has_shut_down: bool,
 }
@@ -54,7 +59,7 @@ impl Reader {
         rest: Vec<u8>,
     ) -> Self {
         let parser = Parser::new(max_payload);
-        Self { conn, events, parser, rest, rest_at: 0, linger: None, has_shut_down: false }
+        Self { conn, events, parser, rest, rest_at: 0, wait: None, linger: None, has_shut_down: false }
     }
 
     /// Serves the connection until it is over.
@@ -83,12 +88,15 @@ impl Reader {
                 _ => {}
             }
             self.conn.settle();
-            if self.conn.paused.get() {
+            if self.conn.paused.get() || self.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
                 return Poll::Pending;
             }
+            self.wait = None;
+            self.events.begin_turn();
             if !self.rest.is_empty() {
                 let (mut rest, at) = (std::mem::take(&mut self.rest), self.rest_at);
                 let taken = at + self.process(&mut rest[at..]);
+                self.wait = self.events.wait_after_turn(cx);
                 if taken < rest.len() {
                     (self.rest, self.rest_at) = (rest, taken);
                     break;
@@ -110,7 +118,7 @@ impl Reader {
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(false) => return Poll::Ready(()),
-                Poll::Ready(true) => {}
+                Poll::Ready(true) => self.wait = self.events.wait_after_turn(cx),
             }
         }
         yield_to_reactor(cx);
@@ -122,7 +130,8 @@ impl Reader {
     fn process(&mut self, mut input: &mut [u8]) -> usize {
         let len = input.len();
         let sent = self.events.deliveries();
-        for _ in 0..MESSAGES_A_TURN {
+        let turn = if self.events.is_crowded() { MESSAGES_A_SHORT_TURN } else { MESSAGES_A_TURN };
+        for _ in 0..turn {
             if self.conn.phase.get() != Phase::Open {
                 // Nothing that follows counts any more.
                 input = &mut [];

@@ -11,6 +11,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     sync::Arc,
+    task::Context,
     time::Instant,
 };
 
@@ -31,7 +32,7 @@ use super::{
 use crate::{
     panics::EndsProcess,
     routing::{ConnectionRef, Location, SignalReply, SocketCommand},
-    transport::{Conn, ConnectionEvents, Reader, Role},
+    transport::{Conn, ConnectionEvents, Reader, Role, Wait},
 };
 
 /// Messages taken out of the mailbox before connections have their turn.
@@ -71,6 +72,10 @@ pub(crate) struct ShardRuntime {
     spare: Cell<Vec<Effect>>,
     /// Wakes the shard's own task: an earlier timer, or more to do.
     wake: Notify,
+    /// A crowded mailbox that was filled from here since somebody asked.
+    crowded: Cell<Option<ShardId>>,
+    /// Whether the last mailbox that was filled from here was crowded.
+    is_crowded: Cell<bool>,
     /// When the shard's own task wakes by itself.
     next_wakeup: Cell<Option<Instant>>,
 }
@@ -93,6 +98,8 @@ impl ShardRuntime {
             mailbox: RefCell::new(mailbox),
             spare: Cell::default(),
             wake: Notify::new(),
+            crowded: Cell::new(None),
+            is_crowded: Cell::new(false),
             next_wakeup: Cell::new(None),
         });
         actix_rt::spawn(runtime.clone().run());
@@ -128,7 +135,7 @@ impl ShardRuntime {
         let Ok(mut mailbox) = self.mailbox.try_borrow_mut() else { return Some(request) };
         let Ok(mut shard) = self.shard.try_borrow_mut() else { return Some(request) };
         let now = Instant::now();
-        for _ in 0..self.mailboxes.depth(self.id) {
+        for _ in 0..self.mailboxes.depth(self.id).unwrap_or_default() {
             let Ok(message) = mailbox.try_recv() else { break };
             self.mailboxes.taken(self.id, 1);
             shard.take(now, message);
@@ -215,15 +222,32 @@ impl ShardRuntime {
         }
     }
 
+    /// Something was put into a shard's mailbox: whoever caused it is to wait if that is crowded.
+    fn note_filled(&self, shard: ShardId) {
+        let is_crowded = self.mailboxes.is_crowded(shard);
+        self.is_crowded.set(is_crowded);
+        if is_crowded {
+            self.crowded.set(Some(shard));
+        }
+    }
+
     /// Executes one effect. The shard is at rest: what is executed may use it like anybody else.
     fn execute(&self, effect: Effect) {
         let here = self.context.node;
         let cluster = &self.context.cluster;
         let now = Instant::now;
         match effect {
+            Effect::Send { shard, message: message @ ShardMessage::TaskDone(_, TaskResult::Yield) } => {
+                // The rest of a POST.
+                match self.crowded.take() {
+                    Some(crowded) => self.mailboxes.push_in_turn(crowded, shard, message),
+                    None => self.mailboxes.push(shard, message),
+                }
+            }
             Effect::Send { shard, message } => self.mailboxes.push(shard, message),
             Effect::Broadcast { shard, broadcast } => {
                 self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast));
+                self.note_filled(shard);
             }
             Effect::Publish { room, message } => {
                 let scope = room.as_ref().map_or(Scope::Everywhere, Scope::Room);
@@ -248,6 +272,7 @@ impl ShardRuntime {
             }
             Effect::Forward { to, command } => self.other_nodes.forward(to.node, command),
             Effect::Signal { shard, ticket, command } => {
+                self.note_filled(shard);
                 if self.mailboxes.request(shard, ShardMessage::SocketCommand(command)).is_err() {
                     let refused = ShardMessage::TaskDone(ticket, TaskResult::SignalRefused);
                     self.mailboxes.push(self.id, refused);
@@ -312,6 +337,19 @@ impl ConnectionEvents for ShardRuntime {
 
     fn received_bytes(&self, count: usize) {
         self.shard.borrow_mut().received_bytes(count);
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.is_crowded.get()
+    }
+
+    fn begin_turn(&self) {
+        self.crowded.set(None);
+    }
+
+    fn wait_after_turn(&self, cx: &Context<'_>) -> Option<Arc<dyn Wait>> {
+        let crowded = self.crowded.take()?;
+        Some(self.mailboxes.wait(crowded, cx.waker().clone()))
     }
 
     fn deliveries(&self) -> u64 {

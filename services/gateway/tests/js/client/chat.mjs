@@ -21,7 +21,7 @@ describe("the tutorials' chat", () => {
     const bob = await enter(room, "peer-b");
     const stranger = await enter(newRoom(), "peer-c", "Carol");
     const seen = [alice, bob, stranger].map((socket) => record(socket, "createMessage"));
-    alice.emit("message", "hello");
+    assert.deepEqual(await ask(alice, "message", "hello"), { ok: true });
     assert.deepEqual(await ask(bob, "message", { text: "hi" }), { ok: true });
     await fence(alice, bob, stranger);
     await fence(alice, bob, stranger);
@@ -88,6 +88,9 @@ describe("the tutorials' chat", () => {
   test("a second join-room with another peer id is the end of the first", async () => {
     const room = newRoom();
     const [alice, bob] = [await enter(room, "peer-a"), await enter(room, "old", "Bob")];
+    // What alice was told of bob's first join has arrived.
+    await fence(alice, bob);
+    await fence(alice, bob);
     const heard = [];
     for (const event of ["user-connected", "user-disconnected"]) alice.on(event, (...args) => heard.push([event, ...args]));
     for (const args of [["new", "Bob"], ["new", "Robert"]]) {
