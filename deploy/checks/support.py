@@ -30,6 +30,13 @@ def tool(name):
     return found
 
 
+def gateway_program():
+    """The gateway, where it has been built; otherwise the check is skipped."""
+    places = [ROOT / f"target/{profile}/signalbox-gateway" for profile in ("release", "debug")]
+    found = next((place for place in places if place.exists()), None)
+    return found or pytest.skip("the gateway has not been built here")
+
+
 def run(*command, **options):
     """The command's result; it is for the caller to judge."""
     command = [str(part) for part in command]

@@ -9,16 +9,10 @@ import pytest
 import yaml
 
 from support import (
-    CHART, CI_VALUES, KUBERNETES, ROOT, container, env, find, helm_template, one, problems, render, run, succeed, tool, with_values,
+    CHART, CI_VALUES, KUBERNETES, ROOT, container, env, find, gateway_program, one, problems, render, run, succeed, tool, with_values,
 )
 
 REDIS = ("--set", "redis.mode=standalone,redis.addresses={redis:6379}")
-
-
-def gateway_program():
-    places = [ROOT / f"target/{profile}/signalbox-gateway" for profile in ("release", "debug")]
-    found = next((place for place in places if place.exists()), None)
-    return found or pytest.skip("the gateway has not been built here")
 
 
 def ci(name):

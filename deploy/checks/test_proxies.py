@@ -1,0 +1,191 @@
+"""Each proxy accepts its configuration, and serves three gateways with it: polling and WebSockets without sticky sessions, long request
+lines, and no query string in any log, since tokens travel there."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+
+import pytest
+
+from support import ROOT, gateway_program, run, succeed, tool
+
+DEPLOY = ROOT / "deploy"
+# The request line may have 16 KiB.
+TOKEN = "SECRET" + "x" * 15000
+PROXIES = ("haproxy", "nginx", "caddy", "envoy", "traefik")
+
+
+class Setup:
+    """Where gateways and proxy are in a test: three loopback addresses, and ports that were free a moment ago."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.public, self.metrics, self.listen, self.health = (free_port() for _ in range(4))
+        self.hosts = [f"127.0.0.{number}" for number in (11, 12, 13)]
+
+    def command(self, proxy):
+        """Writes the configuration with the addresses of this test, and gives the command that runs it, and the one that checks it."""
+        name = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile", "envoy": "envoy.yaml", "traefik": "traefik/traefik.yaml"}[proxy]
+        text = (DEPLOY / name).read_text()
+        if proxy == "traefik":
+            gateways = self.directory / "gateways.yaml"
+            gateways.write_text(self.adapt((DEPLOY / "traefik/gateways.yaml").read_text()))
+            text = text.replace("deploy/traefik/gateways.yaml", str(gateways))
+        file = self.directory / name.split("/")[-1]
+        file.write_text(self.adapt(text))
+        program = tool(proxy)
+        return {
+            "haproxy": ([program, "-db", "-f", file], [program, "-c", "-dW", "-f", DEPLOY / name]),
+            "nginx": (
+                [program, "-p", self.directory, "-c", file, "-g", "daemon off;"],
+                [program, "-t", "-p", self.directory, "-c", file],
+            ),
+            "caddy": ([program, "run", "--config", file, "--adapter", "caddyfile"], [program, "validate", "--config", file, "--adapter", "caddyfile"]),
+            "envoy": (
+                [program, "-c", file, "--concurrency", "1", "--base-id", str(os.getpid() % 30000 + 1)],
+                [program, "--mode", "validate", "-c", DEPLOY / name],
+            ),
+            # It has no command that checks; what it does not know ends it.
+            "traefik": ([program, f"--configFile={file}"], None),
+        }[proxy]
+
+    def adapt(self, text):
+        servers = "\n".join(f"    server g{number} {host}:{self.public}" for number, host in enumerate(self.hosts))
+        text = text.replace("    server-template gateway 16 gateway:9000", servers)
+        text = text.replace(" resolvers system init-addr none", "")
+        for number, host in enumerate(self.hosts, 1):
+            text = text.replace(f"gateway-{number}", host)
+        for ours, theirs in ((":9000", self.public), (" 9000", self.public), (":9002", self.metrics), (" 9002", self.metrics)):
+            text = text.replace(ours, f"{ours[0]}{theirs}")
+        for ours, theirs in (("8080", self.listen), ("8081", self.health)):
+            text = text.replace(ours, str(theirs))
+        return text
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("proxy", [proxy for proxy in PROXIES if proxy != "traefik"])
+def test_the_proxy_accepts_its_configuration(proxy, tmp_path):
+    result = run(*Setup(tmp_path).command(proxy)[1])
+    assert result.returncode == 0, result.stderr
+    assert "WARN" not in result.stderr.upper().replace("0 WARNINGS", "") or proxy == "caddy", result.stderr
+
+
+def test_caddys_file_is_formatted():
+    succeed(tool("caddy"), "fmt", DEPLOY / "Caddyfile")
+
+
+@contextlib.contextmanager
+def started(command, log, **options):
+    with log.open("ab") as output, subprocess.Popen([str(part) for part in command], stdout=output, stderr=output, **options) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextlib.contextmanager
+def gateways(setup):
+    redis = free_port()
+    log = setup.directory / "gateways.txt"
+    with contextlib.ExitStack() as stack:
+        server = [tool("redis-server"), "--port", redis, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        stack.enter_context(started(server, log, cwd=setup.directory))
+        processes = []
+        for host in setup.hosts:
+            command = [gateway_program(), "--host", host, "--port", setup.public, "--metrics-port", setup.metrics, "--admin-port", "0"]
+            command += ["--redis-url", f"redis://127.0.0.1:{redis}", "--drain-delay", "0", "--drain-timeout", "500", "--workers", "1"]
+            processes.append(stack.enter_context(started(command, log)))
+        for host in setup.hosts:
+            await_answer(lambda: request(host, setup.metrics, "GET", "/readyz"), b" 200 ")
+        yield processes
+
+
+def await_answer(ask, wanted, seconds=20):
+    until = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            answer = ask()
+            if wanted in answer:
+                return answer
+        assert time.monotonic() < until, "no answer in time"
+        time.sleep(0.1)
+
+
+def request(host, port, method, target, body=b"", headers=()):
+    """One request on a connection of its own; the answer as it came."""
+    with socket.create_connection((host, port), timeout=10) as connection:
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{port}", f"Content-Length: {len(body)}", *headers]
+        lines += [] if headers else ["Connection: close"]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        answer = b""
+        with contextlib.suppress(TimeoutError):
+            while chunk := connection.recv(65536):
+                answer += chunk
+                if headers and b'"sid"' in answer:
+                    break
+        return answer
+
+
+def content(answer):
+    """The body, which some proxies send in chunks."""
+    return answer.split(b"\r\n\r\n", 1)[1]
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_clients_are_served_and_no_token_is_logged(proxy, tmp_path):
+    setup = Setup(tmp_path)
+    log = tmp_path / "proxy.txt"
+    with gateways(setup) as processes, started(setup.command(proxy)[0], log):
+        path = f"/socket.io/?EIO=4&transport=polling&token={TOKEN}"
+
+        def ask(method, target, body=b"", headers=()):
+            return request("127.0.0.1", setup.listen, method, target, body, headers)
+
+        sids = set()
+        for _ in range(4):
+            opened = await_answer(lambda: ask("GET", path), b'0{"sid":"')
+            sid = content(opened).split(b'"sid":"')[1].split(b'"')[0].decode()
+            sids.add(sid[:6])
+            # Each request is a connection of its own, and may reach any gateway.
+            assert b"ok" in content(ask("POST", f"{path}&sid={sid}", b"40"))
+            assert b'40{"sid":"' in content(ask("GET", f"{path}&sid={sid}"))
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c2lnbmFsYm94LXRlc3QhIQ=="]
+        answer = ask("GET", f"/socket.io/?EIO=4&transport=websocket&token={TOKEN}", headers=upgrade)
+        assert answer.startswith(b"HTTP/1.1 101 ") and b'0{"sid":"' in answer
+        assert b"OPEN" in await_open(setup, f"/peerjs?key=peerjs&id=one&token={TOKEN[:8000]}", upgrade)
+        # One gateway goes, and nobody is sent to it any more; then all of them: errors are logged otherwise than answers.
+        processes[0].terminate()
+        processes[0].wait(15)
+        for _ in range(6):
+            assert b'0{"sid":"' in ask("GET", path)
+        for process in processes[1:]:
+            process.kill()
+        assert b" 50" in ask("GET", path).split(b"\r\n")[0]
+        ask("GET", "/socket.io/?token=SECRET\x01", headers=())
+    logged = b"".join(file.read_bytes() for file in tmp_path.glob("*") if file.is_file() and file.suffix in (".txt", ".log"))
+    ours = b"".join(file.read_bytes() for file in (log, tmp_path / "access.log") if file.exists())
+    assert b"SECRET" not in logged, logged[max(0, logged.find(b"SECRET") - 300) :][:400]
+    # There is a log, with the paths, unless its program cannot tell a path from a query string.
+    assert (b"/socket.io/" if proxy != "traefik" else b"RequestMethod") in ours
+
+
+def await_open(setup, target, upgrade):
+    with socket.create_connection(("127.0.0.1", setup.listen), timeout=10) as connection:
+        connection.sendall("\r\n".join([f"GET {target} HTTP/1.1", "Host: localhost", *upgrade, "", ""]).encode())
+        answer = b""
+        while b"OPEN" not in answer:
+            chunk = connection.recv(65536)
+            assert chunk, answer
+            answer += chunk
+        return answer
