@@ -113,8 +113,11 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake));
     let Some(mut response) = reply(node, request, body) else { return busy() };
     if let Some(name) = &config.cookie {
-        let cookie =
+        let mut cookie =
             Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
+        if client::is_secure(request, config) {
+            cookie = cookie.secure(true);
+        }
         // A name that no cookie may have was refused with the configuration.
         let _ = response.add_cookie(&cookie.finish());
     }

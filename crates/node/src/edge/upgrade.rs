@@ -1,7 +1,7 @@
 //! WebSocket upgrades. The request leaves the HTTP dispatcher here, with its buffers; what the `App` does for other requests
 //! (routing, `Origin`, the policy, metrics, stopping) is done here for these.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Method, Request as HttpRequest, h1, header, ws};
@@ -145,6 +145,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
     fn handshake(&self) -> crate::policy::Handshake {
         let query = self.request.uri().query().unwrap_or_default();
         client::handshake(self.request.headers(), query, self.request.peer_addr(), &self.node.config)
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        client::address_of(self.request.headers(), self.request.peer_addr(), &self.node.config)
     }
 
     fn count(&self, protocol: &str, outcome: &str) {
@@ -293,12 +297,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             Accepted::Peer(_) => config.peer.max_payload,
             _ => config.engine.max_payload,
         };
+        let address = self.address();
         let stream = Box::new(self.io);
         let conn = match &accepted {
             Accepted::TakeOver { conn } => conn.clone(),
             _ => Conn::pending(),
         };
         conn.connect(stream);
+        conn.set_address(address);
         match accepted {
             Accepted::Open { principal, handshake } => {
                 shard.with(|shard, now| shard.open_websocket(now, &conn, principal, handshake));
@@ -306,6 +312,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             Accepted::TakeOver { .. } => {}
             Accepted::Peer(claim) => shard.with(|shard, now| shard.open_peer(now, &conn, claim)),
             Accepted::CloseAfterHandshake(frame) => {
+                let address = address.map(tracing::field::display);
+                tracing::debug!(address, "client turned away after its handshake");
                 if let Some(frame) = frame {
                     conn.push(&frame);
                 }
@@ -321,6 +329,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
 
     async fn refuse(mut self, refused: &Refused) {
         let Refused { status, message, header } = refused;
+        let address = self.address().map(tracing::field::display);
+        tracing::debug!(address, status, message, "upgrade refused");
         let answer = format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\n{header}Content-Length: {}\r\n\r\n{message}",
             message.len()

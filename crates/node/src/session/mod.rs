@@ -2,7 +2,7 @@
 
 mod save;
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::Address;
@@ -64,6 +64,8 @@ pub(crate) struct SessionState {
 pub(crate) struct ShardLocal {
     /// Tells the session from an earlier one with the same key.
     pub(crate) number: u64,
+    /// Where the client opened it from.
+    pub(crate) address: Option<IpAddr>,
     /// Its WebSocket, once that is its transport.
     pub(crate) conn: Option<Rc<Conn>>,
     /// The GET that waits.
@@ -123,6 +125,11 @@ impl Session {
     /// Whether the client's frames must wait.
     pub(crate) fn is_held(&self) -> bool {
         self.blocking > 0
+    }
+
+    /// Where the client is: of a session that moved here, where its WebSocket is.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
     }
 
     /// When something is due.

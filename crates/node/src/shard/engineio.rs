@@ -42,6 +42,7 @@ impl Shard {
         );
         let connection = Connection::new(now, config.connect_timeout);
         let number = self.next_number();
+        let address = handshake.address;
         let state = SessionState {
             sid,
             engine,
@@ -53,7 +54,7 @@ impl Shard {
             held_post: None,
             dedup: None,
         };
-        let session = Session { state, local: ShardLocal { number, ..ShardLocal::default() } };
+        let session = Session { state, local: ShardLocal { number, address, ..ShardLocal::default() } };
         let key = self.sessions.insert(session);
         self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
         self.count_session(transport, 1);
@@ -208,6 +209,8 @@ impl Shard {
         self.client_gone();
         self.count_session(session.engine.transport(), -1);
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
+        let address = session.address().map(tracing::field::display);
+        tracing::debug!(address, protocol = "socketio", %reason, "client disconnected");
         self.outboxes.account(-(session.local.accounted as isize));
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             self.effects.answer(poll, Ok(body));
