@@ -43,22 +43,22 @@ export class Files {
     for (const file of files) {
       const id = crypto.getRandomValues(new Uint32Array(3)).join("-");
       this.#mine.set(id, file);
-      this.#add({ id, name: file.name, size: file.size, from: "You", state: "shared" }, null, file.type);
-      this.#mesh.broadcast({ type: "file", id, name: file.name, size: file.size, mime: file.type });
+      this.#add({ id, name: file.name, size: file.size, from: "You", state: "shared" }, null);
+      this.#mesh.broadcast({ type: "file", id, name: file.name, size: file.size });
     }
   }
 
   #announceAll(link) {
-    for (const [id, file] of this.#mine) link.send({ type: "file", id, name: file.name, size: file.size, mime: file.type });
+    for (const [id, file] of this.#mine) link.send({ type: "file", id, name: file.name, size: file.size });
   }
 
-  #offered({ id, name, size, mime }, link) {
+  #offered({ id, name, size }, link) {
     if (typeof id !== "string" || !Number.isSafeInteger(size) || size < 0) return;
     const known = this.#rows.get(id);
     if (known && known.entry.state !== "failed") return;
     known?.root.remove();
     state.files = state.files.filter((file) => file.id !== id);
-    this.#add({ id, name: String(name).slice(0, 200), size, from: link.name, state: "offered" }, link, String(mime ?? ""));
+    this.#add({ id, name: String(name).slice(0, 200), size, from: link.name, state: "offered" }, link);
   }
 
   #take(row) {
@@ -90,7 +90,7 @@ export class Files {
     if (row?.entry.state !== "moving" || row.link?.peerId !== connection.peer) return connection.close();
     try {
       const show = perFrame((done) => row.entry.state === "moving" && this.#set(row, { done }));
-      const { blob, sha256, expected } = await receiveFile({ size: row.entry.size, type: row.mime }, connection, show);
+      const { blob, sha256, expected } = await receiveFile({ size: row.entry.size }, connection, show);
       const verified = sha256 === expected && blob.size === row.entry.size;
       row.blob = blob;
       this.#set(row, verified
@@ -107,8 +107,8 @@ export class Files {
     }
   }
 
-  #add(entry, link, mime) {
-    const row = { entry: { done: 0, ...entry }, link, mime, root: element("li", { class: "file" }) };
+  #add(entry, link) {
+    const row = { entry: { done: 0, ...entry }, link, root: element("li", { class: "file" }) };
     this.#rows.set(entry.id, row);
     state.files.push(row.entry);
     byId("file-list").prepend(row.root);

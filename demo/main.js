@@ -55,6 +55,16 @@ function show(view) {
   document.title = view === "room" ? `${state.room} · Signalbox` : "Signalbox";
 }
 
+/** The room that the page's address names. Addresses are typed, too: what is no encoding stands for itself. */
+function roomOfAddress() {
+  const text = location.hash.slice(1);
+  try {
+    return cleanRoomName(decodeURIComponent(text));
+  } catch {
+    return cleanRoomName(text);
+  }
+}
+
 function enterRoom(name) {
   if (state.room === name) return;
   if (state.room) room.leave();
@@ -76,7 +86,7 @@ function enterLobby() {
   signaling.join(LOBBY, profile());
   show("lobby");
   lobby.render();
-  const wanted = cleanRoomName(decodeURIComponent(location.hash.slice(1)));
+  const wanted = roomOfAddress();
   if (wanted) enterRoom(wanted);
 }
 
@@ -111,7 +121,7 @@ byId("copy-link").addEventListener("click", async () => {
   }
 });
 window.addEventListener("hashchange", () => {
-  const wanted = cleanRoomName(decodeURIComponent(location.hash.slice(1)));
+  const wanted = roomOfAddress();
   if (wanted && state.view !== "welcome") enterRoom(wanted);
 });
 

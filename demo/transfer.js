@@ -58,8 +58,11 @@ export async function sendFile(file, connection, onProgress) {
   }
 }
 
-/** Receives a file of `size` bytes; resolves to {blob, sha256, expected}. */
-export function receiveFile({ size, type }, connection, onProgress) {
+/**
+ * Receives a file of `size` bytes; resolves to {blob, sha256, expected}. The blob has no type of the sender's: opened as a page, it would be one
+ * of this origin.
+ */
+export function receiveFile({ size }, connection, onProgress) {
   const checksum = new Checksum();
   const parts = [];
   let pieces = [];
@@ -83,7 +86,7 @@ export function receiveFile({ size, type }, connection, onProgress) {
       const sha256 = await checksum.digest();
       connection.send(JSON.stringify({ verified: sha256 === expected && done === size }));
       fold();
-      resolve({ blob: new Blob(parts, { type }), sha256, expected });
+      resolve({ blob: new Blob(parts, { type: "application/octet-stream" }), sha256, expected });
     };
     connection.on("data", (data) => {
       if (typeof data === "string") end(data).catch(() => fail("the end of the file was not understood"));

@@ -11,7 +11,7 @@ use std::{
 use signalbox_node::{Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind};
 
 /// So few that a flood fills them within milliseconds.
-const INBOX_LIMIT: usize = 4_096;
+const MAILBOX_LIMIT: usize = 4_096;
 const FLOODERS: usize = 4;
 const FLOOD: usize = 20_000;
 const NEIGHBOURS: usize = 4;
@@ -76,11 +76,11 @@ fn serve() -> (SocketAddr, Metrics) {
                 socket.join(&room).await;
                 event.ack(Args::default());
             })
-            .act("message", Action::Broadcast { event: "message".into() });
+            .act("message", Action::Broadcast { event: "message".into(), chat: None });
         actix_rt::System::new().block_on(async {
             let listener = bind("127.0.0.1", 0).unwrap();
             let address = listener.local_addr().unwrap();
-            let config = Config { shards: 2, inbox_limit: INBOX_LIMIT, ..Config::default() };
+            let config = Config { shards: 2, mailbox_limit: MAILBOX_LIMIT, ..Config::default() };
             let node = Node::new(config, App::new().namespace(namespace), Metrics::new());
             let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {}).unwrap();
             ready.send((address, node.metrics().clone())).unwrap();
@@ -118,6 +118,6 @@ fn neighbours_of_a_flood_lose_nothing() {
         }
     }
     flood.into_iter().for_each(|flooder| flooder.join().unwrap());
-    assert_eq!(metrics.inbox_dropped.get(), 0);
+    assert_eq!(metrics.mailbox_dropped.get(), 0);
     assert!(metrics.reads_paused.get() > 0, "the flood did not fill a mailbox");
 }

@@ -9,7 +9,6 @@ use std::{
 
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
-use ipnet::{Ipv4Net, Ipv6Net};
 use signalbox_node::{
     ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve, app::vocabulary, engineio, policy::AllowAll,
 };
@@ -17,13 +16,9 @@ use signalbox_telemetry::{LogFormat, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    config::{LogFormat as ConfiguredFormat, Settings, Transport},
+    config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
     management, public, tls,
 };
-
-/// Longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other node
-/// could serve them.
-const MAX_STANDALONE_STOP: Duration = Duration::from_secs(8);
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(9_500);
@@ -106,7 +101,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    let drain_timeout = settings.node.drain_timeout.unwrap_or(MAX_STANDALONE_STOP);
+    let drain_timeout = settings.node.drain_timeout.unwrap_or(LONGEST_STANDALONE_STOP);
     let is_clustered = settings.cluster.redis_url.is_some();
     let limit = if is_clustered { settings.node.drain_delay + drain_timeout } else { Duration::ZERO };
     let stop = async {
@@ -121,7 +116,7 @@ async fn serve(settings: &Settings) -> Result<()> {
             tokio::time::sleep(delay).await;
             node.drain(drain_timeout).await
         } else {
-            let timeout = drain_timeout.min(MAX_STANDALONE_STOP);
+            let timeout = drain_timeout.min(LONGEST_STANDALONE_STOP);
             tracing::info!(
                 timeout_ms = timeout.as_millis() as u64,
                 "stopping; a second signal ends it at once"
@@ -178,12 +173,6 @@ fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
 /// The settings as the node takes them.
 fn node_config(settings: &Settings) -> signalbox_node::Config {
     let Settings { listener, peerserver, socketio, node, .. } = settings;
-    let trusted_proxies = match (listener.proxied, listener.trusted_proxies.is_empty()) {
-        (false, _) => Vec::new(),
-        (true, false) => listener.trusted_proxies.clone(),
-        // Both address families as a whole.
-        (true, true) => vec![Ipv4Net::default().into(), Ipv6Net::default().into()],
-    };
     signalbox_node::Config {
         shards: node.workers,
         engine: engineio::Config {
@@ -214,7 +203,7 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
             max_payload: socketio.max_payload,
         },
         origins: (!listener.origins.is_empty()).then(|| listener.origins.clone()),
-        trusted_proxies,
+        trusted_proxies: listener.trusted_proxies.clone(),
         outbox_limit: node.outbox_limit(socketio.max_payload),
         memory_budget: node.memory_budget,
         ..signalbox_node::Config::default()

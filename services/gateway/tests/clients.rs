@@ -101,6 +101,11 @@ fn chromium_demo_works_for_two_and_six() {
 }
 
 #[test]
+fn chromium_demo_is_safe_from_strangers() {
+    Server::gateway(&[]).run_js("demo-strangers.test.mjs");
+}
+
+#[test]
 fn chromium_bundles_come_from_the_cdn_without_a_vendor_directory() {
     Server::bare(&[]).run_js("cdn.test.mjs");
 }

@@ -12,15 +12,13 @@ const TESTS: &str = "services/gateway/tests/js";
 const VENDOR: &str = "target/vendor";
 
 /// The bundles that browsers load, which the gateway serves from its vendor directory.
-const BUNDLES: [&str; 9] = [
+const BUNDLES: [&str; 7] = [
     "socket.io-client/dist/socket.io.js",
     "socket.io-client/dist/socket.io.js.map",
     "socket.io-client/dist/socket.io.min.js",
     "socket.io-client/dist/socket.io.min.js.map",
     "socket.io-client/dist/socket.io.esm.min.js",
     "socket.io-client/dist/socket.io.esm.min.js.map",
-    "socket.io-client/dist/socket.io.msgpack.min.js",
-    "socket.io-client/dist/socket.io.msgpack.min.js.map",
     "peerjs/dist/peerjs.min.js",
 ];
 

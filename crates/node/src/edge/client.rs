@@ -3,8 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use actix_http::header::HeaderMap;
+use actix_web::HttpRequest;
 use ipnet::IpNet;
 
+use super::http1::Exchange;
 use crate::{config::Config, policy::Handshake};
 
 /// The request as the access policy gets it.
@@ -16,43 +18,61 @@ pub(crate) fn handshake(
 ) -> Handshake {
     let text =
         |value: &actix_http::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers: Vec<(String, String)> =
-        headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-    let mut handshake = Handshake { address: None, query: query.to_owned(), headers };
-    handshake.address = peer.map(|peer| {
-        let forwarded = handshake.header("x-forwarded-for").unwrap_or_default();
-        address(peer.ip(), forwarded, &config.trusted_proxies)
-    });
+    let address = address_of(headers, peer, config);
+    let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let handshake = Handshake { address, query: query.to_owned(), headers };
     if let Some(address) = handshake.address {
         tracing::debug!(%address, "handshake");
     }
     handshake
 }
 
-/// The client's address: the last one in the chain of `X-Forwarded-For` and the peer that is not a trusted proxy's.
-fn address(peer: IpAddr, forwarded: &str, trusted: &[IpNet]) -> IpAddr {
+/// The address of a request's client, behind the proxies that are trusted.
+pub(crate) fn address_of(headers: &HeaderMap, peer: Option<SocketAddr>, config: &Config) -> Option<IpAddr> {
+    let forwarded: Vec<&str> = match config.trusted_proxies.is_empty() {
+        true => Vec::new(),
+        false => headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect(),
+    };
+    Some(address(peer?.ip(), forwarded.into_iter(), &config.trusted_proxies))
+}
+
+/// Whether the client speaks TLS, to this node or to a trusted proxy that says so.
+pub(crate) fn is_secure(request: &HttpRequest, config: &Config) -> bool {
+    let says_https = || {
+        let header = request.headers().get("x-forwarded-proto").and_then(|value| value.to_str().ok());
+        header.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"))
+    };
+    let is_trusted = || {
+        let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+        peer.is_some_and(|peer| config.trusted_proxies.iter().any(|range| range.contains(&peer)))
+    };
+    Exchange::is_secure(request) || is_trusted() && says_https()
+}
+
+/// The client's address: the last one in the chain of `X-Forwarded-For` and the peer that is not a trusted proxy's. The lines of that
+/// header are one chain, in their order.
+fn address<'a>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    trusted: &[IpNet],
+) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
     let mut address = peer.to_canonical();
-    for hop in forwarded.rsplit(',') {
+    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).map(str::trim).filter(|hop| !hop.is_empty());
+    for hop in hops {
         if !is_trusted(address) {
             break;
         }
-        let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
+        let Some(hop) = hop_address(hop) else { break };
         address = hop.to_canonical();
     }
     address
 }
 
-/// The address of a request's client, whom it is charged to.
-pub(crate) fn client_address(
-    headers: &HeaderMap,
-    peer: Option<SocketAddr>,
-    config: &Config,
-) -> Option<IpAddr> {
-    if config.trusted_proxies.is_empty() {
-        return peer.map(|peer| peer.ip().to_canonical());
-    }
-    handshake(headers, "", peer, config).address
+/// The address of a hop. Some proxies write the port as well, and an IPv6 address in brackets.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()))
 }
 
 /// Whether a request may open a session: it has no `Origin`, or one that is allowed.
@@ -76,12 +96,20 @@ mod tests {
     fn only_trusted_proxies_name_the_client() {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
         let address = |peer: &str, forwarded: &str, trusted: &[IpNet]| {
-            address(peer.parse().unwrap(), forwarded, trusted).to_string()
+            address(peer.parse().unwrap(), forwarded.lines(), trusted).to_string()
         };
         assert_eq!(address("9.9.9.9", "1.2.3.4", &proxies), "9.9.9.9");
         assert_eq!(address("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", &proxies), "1.2.3.4");
         assert_eq!(address("10.0.0.1", "1.2.3.4", &[]), "10.0.0.1");
         assert_eq!(address("10.0.0.1", "nonsense", &proxies), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", "9.9.9.9\n6.6.6.6,1.2.3.4\n10.0.0.3, 10.0.0.2", &proxies), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", "1.2.3.4, , 10.0.0.2\n\n", &proxies), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", "9.9.9.9, 1.2.3.4:5678", &proxies), "1.2.3.4");
+        assert_eq!(address("10.0.0.1", "9.9.9.9, [2001:db8::7]:443, 10.0.0.9:80", &proxies), "2001:db8::7");
+        assert_eq!(address("10.0.0.1", "[2001:db8::7]", &proxies), "2001:db8::7");
+        assert_eq!(address("10.0.0.1", "2001:db8::7", &proxies), "2001:db8::7");
+        assert_eq!(address("10.0.0.1", "9.9.9.9, unknown", &proxies), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", "9.9.9.9, _hidden, 10.0.0.2", &proxies), "10.0.0.2");
         assert_eq!(address("::ffff:10.0.0.1", "1.2.3.4", &proxies), "1.2.3.4");
 
         let everybody = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];

@@ -2,6 +2,7 @@
 //!
 //! - [`server`]: listeners and workers.
 //! - `http1`: what of HTTP/1 is decided before the dispatcher.
+//! - `answers`: what holds for every answer.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `protocol`, `not_found`: which protocol a path belongs to, or none.
 //! - `http_stream`: the connection under the HTTP dispatcher.
@@ -12,6 +13,7 @@
 //! - [`cors`]: who may read the answers.
 //! - `client`: what a request tells of its client.
 
+pub(crate) mod answers;
 pub(crate) mod client;
 pub mod cors;
 mod counted_body;

@@ -110,8 +110,11 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake));
     let mut response = reply(node, request, body, None);
     if let Some(name) = &config.cookie {
-        let cookie =
+        let mut cookie =
             Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
+        if client::is_secure(request, config) {
+            cookie = cookie.secure(true);
+        }
         // A name that no cookie may have was refused with the configuration.
         let _ = response.add_cookie(&cookie.finish());
     }
@@ -121,7 +124,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
 /// A charge to the client of a request, whose connection is closed if that client is to be cut off.
 fn charge(node: &NodeShared, request: &HttpRequest) -> Charge {
     let hangup = request.conn_data::<Arc<Hangup>>().cloned().unwrap_or_default();
-    let address = client::client_address(request.headers(), request.peer_addr(), &node.config);
+    let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
     Charge::new(node.ledger.account(address, Home::Connection(hangup)))
 }
 

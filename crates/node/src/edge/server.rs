@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::ready,
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::Duration,
 };
@@ -23,10 +23,11 @@ use actix_web::{
 };
 
 use super::{
+    answers,
     cors::{self, Cors},
     http,
     http_stream::HttpStream,
-    http1::{self, RequestStream},
+    http1::RequestStream,
     upgrade,
 };
 use crate::shared::NodeShared;
@@ -58,14 +59,19 @@ impl std::fmt::Debug for Serve {
     }
 }
 
-/// Binds an address with a backlog that survives a storm of reconnects.
+/// Binds an address with a backlog that survives a storm of reconnects. `::` is all addresses of both families, and without IPv6 all of
+/// IPv4.
 pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     use std::net::ToSocketAddrs;
     let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
-        let bound = || {
+    let without_ipv6 = (host == "::").then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    for address in (host, port).to_socket_addrs()?.chain(without_ipv6) {
+        let bound = || -> io::Result<TcpListener> {
             let domain = socket2::Domain::for_address(address);
             let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+            if address.ip() == Ipv6Addr::UNSPECIFIED {
+                socket.set_only_v6(false)?;
+            }
             socket.set_reuse_address(true)?;
             socket.set_nonblocking(true)?;
             // Its connections inherit it.
@@ -77,6 +83,8 @@ pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
         };
         match bound() {
             Ok(listener) => return Ok(listener),
+            // Somebody listens there, which is no reason to listen elsewhere.
+            Err(error) if host == "::" && error.kind() == io::ErrorKind::AddrInUse => return Err(error),
             Err(error) => last = error,
         }
     }
@@ -96,7 +104,7 @@ macro_rules! http_service {
             .wrap(from_fn(move |request, next| cors::middleware(cors.clone(), request, next)))
             .configure($configure.clone())
             .default_service(web::to(http::handle))
-            .wrap(from_fn(http1::middleware));
+            .wrap(from_fn(answers::middleware));
         HttpService::build()
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(REQUEST_TIMEOUT)
@@ -155,7 +163,7 @@ where
         let service = http_service!(node, enter, cors, configure, TcpStream);
         let accept = |stream: TcpStream| {
             let peer = prepare(&stream);
-            ready(Ok((RequestStream::new(HttpStream::new(stream)), Protocol::Http1, peer)))
+            ready(Ok((RequestStream::new(HttpStream::new(stream), false), Protocol::Http1, peer)))
         };
         fn_service(accept).and_then(service)
     })
@@ -181,7 +189,7 @@ where
         let accept = Acceptor::new(tls.clone()).map_init_err(drop).map_err(drop);
         let accept = accept.map(|stream: TlsStream<TcpStream>| {
             let peer = prepare(stream.get_ref().0);
-            (RequestStream::new(HttpStream::new(stream)), Protocol::Http1, peer)
+            (RequestStream::new(HttpStream::new(stream), true), Protocol::Http1, peer)
         });
         accept.and_then(service.map_err(drop))
     })

@@ -1,7 +1,7 @@
 //! WebSocket upgrades. The request leaves the HTTP dispatcher here, with its buffers; what the `App` does for other requests
 //! (routing, `Origin`, the policy, metrics, stopping) is done here for these.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Method, Request as HttpRequest, h1, header, ws};
@@ -155,9 +155,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
 
     /// A connection for the client of this request.
     fn conn(&self, shard: &ShardRuntime) -> std::rc::Rc<Conn> {
-        let (headers, peer) = (self.request.headers(), self.request.peer_addr());
-        let address = client::client_address(headers, peer, &self.node.config);
-        Conn::new(self.node.ledger.account(address, Home::Shard(shard.id())))
+        Conn::new(self.node.ledger.account(self.address(), Home::Shard(shard.id())))
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        client::address_of(self.request.headers(), self.request.peer_addr(), &self.node.config)
     }
 
     fn count(&self, protocol: &str, outcome: &str) {
@@ -306,11 +308,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             Accepted::Peer(_) => config.peer.max_payload,
             _ => config.engine.max_payload,
         };
+        let address = self.address();
         let conn = match &accepted {
             Accepted::TakeOver { conn } => conn.clone(),
             _ => self.conn(&shard),
         };
         conn.connect(Box::new(self.io));
+        conn.set_address(address);
         match accepted {
             Accepted::Open { principal, handshake } => {
                 shard.with(|shard, now| shard.open_websocket(now, &conn, principal, handshake));
@@ -318,6 +322,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             Accepted::TakeOver { .. } => {}
             Accepted::Peer(claim) => shard.with(|shard, now| shard.open_peer(now, &conn, claim)),
             Accepted::CloseAfterHandshake(frame) => {
+                let address = address.map(tracing::field::display);
+                tracing::debug!(address, "client turned away after its handshake");
                 if let Some(frame) = frame {
                     conn.push(&frame);
                 }
@@ -333,6 +339,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
 
     async fn refuse(mut self, refused: &Refused) {
         let Refused { status, message, header } = refused;
+        let address = self.address().map(tracing::field::display);
+        tracing::debug!(address, status, message, "upgrade refused");
         let answer = format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\n{header}Content-Length: {}\r\n\r\n{message}",
             message.len()

@@ -2,7 +2,7 @@
 
 mod save;
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Record};
@@ -65,6 +65,8 @@ pub(crate) struct SessionState {
 pub(crate) struct ShardLocal {
     /// Tells the session from an earlier one with the same key.
     pub(crate) number: u64,
+    /// Where the client opened it from.
+    pub(crate) address: Option<IpAddr>,
     /// Its WebSocket, once that is its transport.
     pub(crate) conn: Option<Rc<Conn>>,
     /// The GET that waits.
@@ -154,6 +156,11 @@ impl Session {
         };
         let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
         charge.set(waiting + partial + handshake, shared);
+    }
+
+    /// Where the client is: of a session that moved here, where its WebSocket is.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
     }
 
     /// When something is due.

@@ -8,8 +8,22 @@ use signalbox_socketio::Connection;
 use super::{SessionState, Socket};
 use crate::{
     app::App,
+    policy::Handshake,
     protocol::{SavedSession, SavedSocket},
 };
+
+/// Headers that let whoever reads them be the client.
+const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+/// A handshake as another node gets it: what it proved was proven to this one.
+fn without_credentials(handshake: &Handshake) -> Handshake {
+    let headers = handshake.headers.iter().filter(|(name, _)| !CREDENTIALS.contains(&name.as_str()));
+    Handshake {
+        address: handshake.address,
+        query: handshake.query.clone(),
+        headers: headers.cloned().collect(),
+    }
+}
 
 impl SessionState {
     /// A session as a plain value; `None` once it is over.
@@ -25,7 +39,7 @@ impl SessionState {
             connection: self.connection.save(now),
             sockets: sockets.collect(),
             principal: self.principal.clone(),
-            handshake: self.handshake.as_deref().cloned(),
+            handshake: self.handshake.as_deref().map(without_credentials),
         })
     }
 
@@ -59,5 +73,24 @@ impl SessionState {
             held_post: None,
             dedup: None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_carries_no_credentials() {
+        let header = |name: &str| (name.to_owned(), "value".to_owned());
+        let names = ["host", "cookie", "authorization", "origin", "cookie", "proxy-authorization"];
+        let handshake = Handshake {
+            address: None,
+            query: "EIO=4".to_owned(),
+            headers: names.into_iter().map(header).collect(),
+        };
+        let moved = without_credentials(&handshake);
+        assert_eq!(moved.headers, [header("host"), header("origin")]);
+        assert_eq!((moved.query, moved.address), (handshake.query, handshake.address));
     }
 }

@@ -51,6 +51,7 @@ impl Shard {
             handshake.query = String::new();
         }
         let number = self.next_number();
+        let address = handshake.address;
         let state = SessionState {
             sid,
             engine,
@@ -63,7 +64,8 @@ impl Shard {
             dedup: None,
         };
         let charge = Some(Charge::new(account));
-        let session = Session { state, local: ShardLocal { number, charge, ..ShardLocal::default() } };
+        let session =
+            Session { state, local: ShardLocal { number, address, charge, ..ShardLocal::default() } };
         session.settle();
         let key = self.sessions.insert(session);
         self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
@@ -255,6 +257,8 @@ impl Shard {
         self.client_gone();
         self.count_session(session.engine.transport(), -1);
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
+        let address = session.address().map(tracing::field::display);
+        tracing::debug!(address, protocol = "socketio", %reason, "client disconnected");
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             self.effects.answer(poll, Ok(body));
         }

@@ -194,7 +194,11 @@ impl Shard {
                 Evicted::Conn(conn) => Ok(conn),
             };
             self.context.metrics.evictions.with_label_values(&[reason]).inc();
-            tracing::debug!(reason, "client cut off");
+            let address = match &conn {
+                Ok(conn) => conn.address(),
+                Err(key) => self.sessions.get_mut(*key).and_then(|session| session.address()),
+            };
+            tracing::debug!(address = address.map(tracing::field::display), reason, "client cut off");
             match conn {
                 Ok(conn) => {
                     let role = conn.role.get();

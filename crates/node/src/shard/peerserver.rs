@@ -245,6 +245,8 @@ impl Shard {
         if let Some(generation) = peer.claim {
             self.effects.submit(Command::Release { realm: peer.realm, id: peer.id, generation });
         }
+        let address = peer.conn.address().map(tracing::field::display);
+        tracing::debug!(address, protocol = "peerserver", reason, "client disconnected");
         let metrics = &self.context.metrics;
         if peer.is_counted {
             metrics.disconnects.with_label_values(&["peerserver", reason]).inc();

@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io::{self, IoSlice},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -75,6 +76,7 @@ pub(crate) struct Conn {
     /// On the shard's list of connections to be written.
     is_dirty: Cell<bool>,
     pub(crate) role: Cell<Role>,
+    address: Cell<Option<IpAddr>>,
 }
 
 impl Conn {
@@ -105,7 +107,17 @@ impl Conn {
             paused: Cell::new(false),
             is_dirty: Cell::new(false),
             role: Cell::new(Role::Nobody),
+            address: Cell::new(None),
         })
+    }
+
+    /// Whose connection it is, for the log.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address.get()
+    }
+
+    pub(crate) fn set_address(&self, address: Option<IpAddr>) {
+        self.address.set(address);
     }
 
     /// The handshake was answered: from now on frames may be written.

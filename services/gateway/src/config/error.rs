@@ -80,6 +80,7 @@ fn example(arg: &Arg) -> String {
     let example = match value_name {
         "PORT" => "9004",
         "BYTES" => "4000000",
+        "COUNT" => "5000",
         "CIDR" => "10.0.0.0/8",
         "ORIGIN" => "https://app.example.com",
         "DIR" => "vendor",

@@ -17,7 +17,7 @@ use super::error::{ConfigError, SettingSource, from_clap};
 use super::file::FileLayer;
 use super::settings::Settings;
 use super::validate::validate;
-use super::{Loaded, print, reference};
+use super::{Loaded, idle, peerjs, print, reference};
 
 /// Where each setting came from; one that is missing has its default.
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ pub(super) fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
     let command = command::parser();
+    let (arguments, mut warnings) = peerjs::translate(arguments, &command);
     let given = match command.clone().try_get_matches_from(&arguments) {
         Ok(matches) => matches,
         Err(error) => return help_or_error(&error, &command, &arguments),
@@ -77,7 +78,9 @@ pub(super) fn load(
     if parsed.print_config {
         return Ok(Loaded::Print(print::effective(&settings, &sources, &command)));
     }
-    Ok(Loaded::Run { settings: Box::new(settings), warnings: environment.warnings(&command) })
+    warnings.extend(environment.warnings(&command));
+    warnings.extend(idle::warnings(&settings, &sources));
+    Ok(Loaded::Run { settings: Box::new(settings), warnings })
 }
 
 /// `--help` and `--version` arrive as errors of clap.

@@ -4,10 +4,12 @@
 //!
 //! - [`settings`]: the struct itself, with defaults, units and documentation. Start here.
 //! - `command`: the command line that follows from it, and the names in the environment and the file.
+//! - `peerjs`: command lines of PeerServer's program, as ours.
 //! - `environment`, `file`: the two other sources.
 //! - `layers`: which source wins, and all values through one parser.
 //! - `parse`: one parser for each kind of value.
 //! - `validate`: the checks that concern several settings.
+//! - `idle`: settings that were given and have no effect.
 //! - `error`, `suggest`: errors of one line, with the remedy and the name that was probably meant.
 //! - `print`, `reference`: `--print-config`, and the page `docs/configuration.md`.
 
@@ -15,8 +17,10 @@ mod command;
 mod environment;
 mod error;
 mod file;
+mod idle;
 mod layers;
 mod parse;
+mod peerjs;
 mod print;
 mod reference;
 pub mod settings;

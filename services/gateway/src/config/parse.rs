@@ -21,6 +21,9 @@ const MAX_WORKERS: usize = 256;
 /// Engine.IO's name for the cookie when none is given.
 const DEFAULT_COOKIE: &str = "io";
 
+/// Any origin, in a list of them.
+pub(super) const ANY_ORIGIN: &str = "*";
+
 type Parsed<T> = Result<T, String>;
 
 /// A parser for a time in milliseconds.
@@ -33,9 +36,12 @@ pub(super) fn bytes(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usi
     move |text| number(text, &range, "bytes")
 }
 
-/// A parser for a plain number.
-pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> + Clone {
-    move |text| number(text, &range, "")
+/// None is no limit that anybody means.
+pub(super) fn concurrent_limit(text: &str) -> Parsed<usize> {
+    match number(text, &(0..=u32::MAX as usize), "")? {
+        0 => Err(format!("{} would refuse every peer", quote(text))),
+        limit => Ok(limit),
+    }
 }
 
 fn number<N>(text: &str, range: &RangeInclusive<N>, unit: &str) -> Parsed<N>
@@ -106,11 +112,11 @@ fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && !looks_like_address && name.split('.').all(is_label)
 }
 
-/// A path with one leading slash, without a trailing one, without empty segments; `/` alone stays.
+/// A path with one leading slash, without a trailing one, without empty segments; `/` alone stays, and nothing is as much.
 pub(super) fn path(text: &str) -> Parsed<String> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/-._~!$&'()*+,;=:@".contains(c);
     let trimmed = text.trim();
-    if trimmed.is_empty() || !trimmed.chars().all(is_plain) {
+    if !trimmed.chars().all(is_plain) {
         return Err(format!("{} is not a plain URL path", quote(text)));
     }
     let segments: Vec<&str> = trimmed.split('/').filter(|segment| !segment.is_empty()).collect();
@@ -163,14 +169,11 @@ pub(super) fn realm_key(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
-/// `scheme://host[:port]` as browsers send it, or `null`.
+/// `scheme://host[:port]` as browsers send it, or `null`; `*` is any.
 pub(super) fn origin(text: &str) -> Parsed<String> {
     let trimmed = text.trim();
-    if trimmed == "null" {
+    if trimmed == "null" || trimmed == ANY_ORIGIN {
         return Ok(trimmed.to_owned());
-    }
-    if trimmed == "*" {
-        return Err("\"*\" is not an origin; any origin is what holds when the setting is absent".to_owned());
     }
     let origin = trimmed.strip_suffix('/').unwrap_or(trimmed).to_ascii_lowercase();
     let is_authority = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
@@ -295,10 +298,11 @@ mod tests {
             ("/myapp/", "/myapp"),
             ("//a//b/", "/a/b"),
             (" /socket.io/ ", "/socket.io"),
+            ("", "/"),
         ] {
             assert_eq!(path(text).as_deref(), Ok(expected), "{text:?}");
         }
-        for text in ["", "/a b", "/a?b", "/a#b", "/{a}", "/a/../b", "/é", "/%2e"] {
+        for text in ["/a b", "/a?b", "/a#b", "/{a}", "/a/../b", "/é", "/%2e"] {
             assert!(path(text).is_err(), "{text:?}");
         }
     }
@@ -314,10 +318,11 @@ mod tests {
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
             ("null", "null"),
+            ("*", "*"),
         ] {
             assert_eq!(origin(text).as_deref(), Ok(expected), "{text:?}");
         }
-        for text in ["*", "", "app.example.com", "https://", "https://a/b", "://a", "https://a b"] {
+        for text in ["", "app.example.com", "https://", "https://a/b", "://a", "https://a b"] {
             assert!(origin(text).is_err(), "{text:?}");
         }
     }

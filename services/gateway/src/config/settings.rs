@@ -12,6 +12,10 @@ use serde::{Serialize, Serializer};
 
 use super::parse;
 
+/// The longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other
+/// node could serve them.
+pub const LONGEST_STANDALONE_STOP: Duration = Duration::from_secs(8);
+
 /// A setting that can be switched off; `None` is off.
 pub type OrOff<T> = Option<T>;
 
@@ -56,8 +60,9 @@ pub struct ListenerSettings {
     #[arg(long, short, value_name = "PORT", default_value = "9000", value_parser = parse::port)]
     pub port: u16,
 
-    /// Address or host name the public listener binds to.
-    #[arg(long, short = 'H', value_name = "HOST", default_value = "0.0.0.0", value_parser = parse::host)]
+    /// Address or host name the public listener binds to. :: is all addresses, of both families; where the machine has no IPv6, all
+    /// of IPv4.
+    #[arg(long, short = 'H', value_name = "HOST", default_value = "::", value_parser = parse::host)]
     pub host: String,
 
     /// PEM file with the private key; together with --sslcert it turns TLS on.
@@ -68,30 +73,35 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub sslcert: Option<PathBuf>,
 
-    /// Origin whose pages may read HTTP replies, with credentials; repeatable. Without it every origin is reflected,
+    /// Origins whose pages may read HTTP replies, with credentials; repeatable. Without it, or with *, every origin is reflected,
     /// without credentials.
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
+    #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = parse::origin)]
     pub cors: Vec<String>,
 
-    /// Origin whose pages may open sessions of either protocol; repeatable. Without it every origin may. Clients that send
-    /// no Origin header, such as programs outside a browser, always may.
-    #[arg(long, value_name = "ORIGIN", value_delimiter = ',', value_parser = parse::origin)]
+    /// Origins whose pages may open sessions of either protocol; repeatable. Without it, or with *, every origin may. Clients that
+    /// send no Origin header, such as programs outside a browser, always may.
+    #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = parse::origin)]
     pub origins: Vec<String>,
 
-    /// Take the client's address from X-Forwarded-For, because the gateway runs behind a proxy.
+    /// Take the client's address from X-Forwarded-For, because the gateway runs behind a proxy; together with --trusted-proxies.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
     #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
     pub proxied: bool,
 
-    /// Address range of the proxies whose X-Forwarded-For is trusted, with --proxied; repeatable. Without it the header is
-    /// trusted from every address.
+    /// Address range of the proxies whose X-Forwarded-For is trusted, with --proxied; repeatable. The client is the last address in
+    /// the chain that is not in such a range.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Directory with the browser bundles of socket.io-client and peerjs. Without it their addresses redirect to a
-    /// public CDN.
+    /// Directory with the browser bundles of socket.io-client and peerjs, or with some of them; the others are not found. Without it
+    /// their addresses redirect to a public CDN.
     #[arg(long, value_name = "DIR", value_parser = parse::file_name)]
     pub vendor_dir: Option<PathBuf>,
+
+    /// Serve the browser bundles of socket.io-client below the Socket.IO path, as socket.io's option of this name does.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "true", default_missing_value = "true", value_parser = parse::switch)]
+    pub serve_client: bool,
 }
 
 impl ListenerSettings {
@@ -127,7 +137,7 @@ pub struct PeerServerSettings {
 
     /// Maximum number of peers registered at the same time in the whole cluster. Without it 5000, or with --redis-url any number.
     #[arg(long = "concurrent_limit", short = 'c', value_name = "COUNT")]
-    #[arg(value_parser = parse::count(1..=u32::MAX as usize))]
+    #[arg(value_parser = parse::concurrent_limit)]
     pub concurrent_limit: Option<usize>,
 
     /// List the registered ids at GET {path}/{key}/peers; when off it answers 401.

@@ -10,6 +10,7 @@ use super::command::find;
 use super::error::{ConfigError, SettingSource, quote};
 use super::file::reason;
 use super::layers::SettingSources;
+use super::parse::ANY_ORIGIN;
 use super::settings::Settings;
 
 /// Default of `--concurrent_limit` without Redis, as in the reference.
@@ -43,8 +44,12 @@ fn normalise(settings: &mut Settings) {
         settings.socketio.socketio_path.push('/');
     }
     remove_repeated(&mut settings.peerserver.key);
-    remove_repeated(&mut settings.listener.cors);
-    remove_repeated(&mut settings.listener.origins);
+    for origins in [&mut settings.listener.cors, &mut settings.listener.origins] {
+        remove_repeated(origins);
+        if origins.iter().any(|origin| origin == ANY_ORIGIN) {
+            origins.clear();
+        }
+    }
     remove_repeated(&mut settings.socketio.transports);
     let has_redis = settings.cluster.redis_url.is_some();
     if !has_redis {
@@ -88,7 +93,8 @@ impl Check<'_> {
         let remedy = match source {
             // The partner's variable differs in its name.
             SettingSource::Env(_) => {
-                format!("set {partner} too, or SIGNALBOX_{}", missing.to_ascii_uppercase())
+                let variable = missing.replace('-', "_").to_ascii_uppercase();
+                format!("set {partner} too, or SIGNALBOX_{variable}")
             }
             _ => format!("set {} too", source.assignment(missing, example)),
         };
@@ -121,10 +127,15 @@ impl Check<'_> {
         ConfigError::new(self.sources.of(name).place(name), problem, remedy)
     }
 
-    /// A list of trusted proxies that has no effect would give a false sense of safety.
+    /// A list of trusted proxies that has no effect would give a false sense of safety, and without the list everybody could choose the
+    /// address that is logged, limited and allowed.
     fn proxies(&self, settings: &Settings) -> Result<(), ConfigError> {
-        if settings.listener.proxied || settings.listener.trusted_proxies.is_empty() {
-            return Ok(());
+        match (settings.listener.proxied, settings.listener.trusted_proxies.is_empty()) {
+            (true, true) => {
+                return Err(self.missing_partner("proxied", "trusted-proxies", "10.0.0.0/8"));
+            }
+            (false, false) => {}
+            _ => return Ok(()),
         }
         let source = self.sources.of("trusted-proxies");
         let remedy = match source {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use actix_web::{HttpRequest, HttpResponse};
 use rust_embed::Embed;
 
-use super::{File, bundles::Bundles};
+use super::{bundles::Bundles, file::File};
 use crate::config::{Settings, Transport};
 
 /// The files of `demo/`.
@@ -21,6 +21,7 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn new(settings: &Settings, bundles: &Bundles) -> Self {
+        let policy = policy(bundles);
         let mut files = HashMap::new();
         for name in Files::iter().filter(|name| name != "cdn.json") {
             let Some(embedded) = Files::get(&name) else { continue };
@@ -30,7 +31,7 @@ impl Demo {
                 }
                 _ => embedded.data.into_owned(),
             };
-            files.insert(name.to_string(), File::new(&name, body.into()));
+            files.insert(name.to_string(), File::new(&name, body).with_policy(&policy));
         }
         Self { files }
     }
@@ -42,6 +43,22 @@ impl Demo {
             None => signalbox_node::edge::http::not_found(request),
         }
     }
+}
+
+/// What the page may load and run: its own files, and its two bundles where they come from the CDN, whose integrity the page checks. Whatever
+/// else comes into it, comes from others in the room.
+fn policy(bundles: &Bundles) -> String {
+    let mut scripts = String::from("'self'");
+    if bundles.is_remote {
+        for pinned in &bundles.pinned {
+            scripts.push(' ');
+            scripts.push_str(&pinned.url);
+        }
+    }
+    format!(
+        "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
+         connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 /// The page, with the paths of both protocols and the addresses of its bundles filled in.
@@ -76,7 +93,8 @@ fn index(page: &str, settings: &Settings, bundles: &Bundles) -> String {
         } else {
             let base = settings.socketio.socketio_path.trim_end_matches('/');
             let path = match pinned.path.strip_prefix("/socket.io/") {
-                Some(name) => format!("{base}/{name}"),
+                Some(name) if settings.listener.serve_client => format!("{base}/{name}"),
+                Some(name) => format!("/demo/{name}"),
                 None => pinned.path.clone(),
             };
             format!("<script src=\"{}\"></script>", escape(&path))

@@ -64,12 +64,14 @@ impl Server {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut seen = Vec::new();
         let listening = lines
             .by_ref()
             .map_while(Result::ok)
+            .inspect(|line| seen.push(line.clone()))
             .find(|line| line.contains(" listening public="))
             .expect("the server says where it listens");
-        let log = Arc::new(Mutex::new(vec![listening.clone()]));
+        let log = Arc::new(Mutex::new(seen));
         // Somebody has to read on, or the server would block on a full pipe; the test's own output shows what it logged.
         let kept = log.clone();
         let reader = std::thread::spawn(move || {

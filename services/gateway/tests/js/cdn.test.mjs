@@ -7,7 +7,7 @@ import { atCdn, CDN } from "./lib/cdn.mjs";
 import { request } from "./lib/http.mjs";
 
 const LIMIT = { timeout: 40_000 };
-const SOCKETIO = ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"];
+const SOCKETIO = ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js"];
 const PATHS = [...SOCKETIO.flatMap((name) => [`/socket.io/${name}`, `/socket.io/${name}.map`]), "/demo/peerjs.min.js"];
 
 test("each bundle's address leads to the file of the npm package", async () => {

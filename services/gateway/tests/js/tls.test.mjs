@@ -17,7 +17,7 @@ after(closeAll);
 
 const HANDSHAKE = "/socket.io/?EIO=4&transport=polling";
 
-/** {status, body} of a GET on a connection of its own. */
+/** {status, body, headers} of a GET on a connection of its own. */
 async function get(path, options = {}) {
   const answer = new Promise((resolve, reject) => {
     const request = https.get(target.url + path, { ca, agent: false, ...options });
@@ -25,15 +25,16 @@ async function get(path, options = {}) {
     request.once("response", (response) => {
       let body = "";
       response.setEncoding("utf8").on("data", (chunk) => (body += chunk));
-      response.once("end", () => resolve({ status: response.statusCode, body }));
+      response.once("end", () => resolve({ status: response.statusCode, body, headers: response.headers }));
     });
   });
   return within(answer, `the answer to ${path}`);
 }
 
 test("a polling handshake over https", async () => {
-  const { status, body } = await get(HANDSHAKE);
+  const { status, body, headers } = await get(HANDSHAKE);
   assert.equal(status, 200);
+  assert.match(headers["set-cookie"][0], /; Secure/);
   assert.deepEqual(JSON.parse(body.slice(1)).upgrades, ["websocket"]);
 });
 

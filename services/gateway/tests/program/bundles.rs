@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::refusals::line;
 use crate::harness::{
     Server,
-    http::{get, request},
-    refused, scratch,
+    http::{DEADLINE, connect, get, request, send},
+    scratch,
 };
 
-const SOCKETIO: [&str; 4] =
-    ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"];
+const SOCKETIO: [&str; 3] = ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js"];
 
 /// A directory with a file for every bundle, each different.
 fn vendor(name: &str) -> PathBuf {
@@ -42,7 +40,7 @@ fn bundles_come_from_the_vendor_directory() {
         assert!(content_type.contains("javascript"), "{path}: {content_type}");
     }
     let map = get(server.public(), "/socket.io/socket.io.js.map");
-    assert_eq!((map.status, map.header("Content-Type")), (200, Some("application/json")));
+    assert_eq!((map.status, map.header("Content-Type")), (200, Some("application/json; charset=utf-8")));
 }
 
 #[test]
@@ -138,22 +136,116 @@ fn the_demo_is_found_without_its_slash() {
 }
 
 #[test]
-fn an_incomplete_vendor_directory_is_named_with_the_file() {
-    for missing in SOCKETIO.iter().chain(&["peerjs.min.js"]) {
+fn a_vendor_directory_may_hold_any_subset() {
+    for missing in SOCKETIO.iter().chain(&["peerjs.min.js", "socket.io.js.map"]) {
         let directory = vendor("vendor-incomplete");
+        for name in SOCKETIO {
+            std::fs::write(directory.join(format!("{name}.map")), "{}").expect("a source map");
+        }
         let file = directory.join(missing);
         std::fs::remove_file(&file).expect("a file that is there");
-        let line = line(&refused(&["--vendor-dir", directory.to_str().expect("a path in UTF-8")]), 1);
-        assert!(line.starts_with("--vendor-dir: "), "{line}");
-        assert!(line.contains(file.to_str().expect("a path in UTF-8")), "{line}");
+        let mut server = with(&directory);
+        let base = if missing.starts_with("peerjs") { "/demo" } else { "/socket.io" };
+        assert_eq!(get(server.public(), &format!("{base}/{missing}")).status, 404, "{missing}");
+        for present in SOCKETIO.iter().filter(|name| *name != missing) {
+            assert_eq!(get(server.public(), &format!("/socket.io/{present}")).status, 200, "{present}");
+        }
+        server.signal("TERM");
+        assert_eq!(server.wait(DEADLINE), Some(0));
+        let file = file.to_str().expect("a path in UTF-8");
+        let lines = server.log().into_iter().filter(|line| line.contains(file)).count();
+        // The demo has a copy of the one that its page uses.
+        assert_eq!(lines, if *missing == "socket.io.min.js" { 2 } else { 1 }, "{missing}");
     }
 }
 
 #[test]
-fn a_missing_source_map_is_no_mistake() {
-    let directory = vendor("vendor-without-maps");
-    std::fs::remove_file(directory.join("socket.io.js.map")).expect("a file that is there");
+fn no_bundle_is_served_where_that_is_switched_off() {
+    let directory = vendor("vendor-off");
+    let server =
+        Server::bare(&["--serve-client", "false", "--vendor-dir", directory.to_str().expect("UTF-8")]);
+    for bundle in SOCKETIO {
+        let response = get(server.public(), &format!("/socket.io/{bundle}"));
+        // As from socket.io with `serveClient: false`: the path is Engine.IO's.
+        assert_eq!(
+            (response.status, response.body.as_str()),
+            (400, r#"{"code":0,"message":"Transport unknown"}"#)
+        );
+    }
+    let page = get(server.public(), "/demo/").body;
+    assert!(page.contains(r#"<script src="/demo/socket.io.min.js"></script>"#), "{page}");
+    assert_eq!(get(server.public(), "/demo/socket.io.min.js").status, 200);
+}
+
+#[test]
+fn the_msgpack_bundle_is_not_offered() {
+    for server in [with(&vendor("vendor-msgpack")), Server::bare(&[])] {
+        for name in ["socket.io.msgpack.min.js", "socket.io.msgpack.min.js.map"] {
+            assert_eq!(get(server.public(), &format!("/socket.io/{name}")).status, 404, "{name}");
+        }
+    }
+}
+
+#[test]
+fn bundles_are_compressed_as_the_browser_accepts_it() {
+    let directory = vendor("vendor-compressed");
+    std::fs::write(directory.join("socket.io.js"), "// the same again\n".repeat(1000)).expect("a bundle");
     let server = with(&directory);
-    assert_ne!(get(server.public(), "/socket.io/socket.io.js.map").status, 200);
-    assert_eq!(get(server.public(), "/socket.io/socket.io.js").status, 200);
+    let path = "/socket.io/socket.io.js";
+    let asked = |accepted: &str, more: &[(&str, &str)]| {
+        let headers = [&[("Accept-Encoding", accepted)], more].concat();
+        let mut stream = connect(server.public());
+        send(&mut stream, server.public(), "HEAD", path, &headers, "");
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).expect("an answer");
+        let header = |name: &str| {
+            let of =
+                |line: &str| line.to_ascii_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned);
+            answer.lines().filter_map(of).collect::<Vec<_>>()
+        };
+        (
+            answer[9..12].to_owned(),
+            header("content-encoding"),
+            header("etag"),
+            header("vary"),
+            header("content-length"),
+        )
+    };
+    let mut etags = Vec::new();
+    for (accepted, coding) in [
+        ("gzip, deflate, br", Some("br")),
+        ("gzip, deflate", Some("gzip")),
+        ("br;q=0.1, gzip", Some("gzip")),
+        ("br;q=0, gzip;q=0", None),
+        ("identity", None),
+        ("deflate", None),
+    ] {
+        let (status, codings, etag, vary, length) = asked(accepted, &[]);
+        assert_eq!((status.as_str(), codings.first().map(String::as_str)), ("200", coding), "{accepted}");
+        assert!(vary.iter().any(|value| value.contains("accept-encoding")), "{accepted}: {vary:?}");
+        let length: usize = length[0].parse().expect("a length");
+        assert_eq!(length == 18_000, coding.is_none(), "{accepted}: {length}");
+        etags.push((coding, etag[0].clone()));
+    }
+    for (coding, etag) in &etags {
+        let same = etags.iter().filter(|(other, _)| other == coding);
+        assert!(same.clone().all(|(_, other)| other == etag), "{etags:?}");
+        assert_eq!(etags.iter().filter(|(_, other)| other == etag).count(), same.count(), "{etags:?}");
+    }
+}
+
+#[test]
+fn the_demo_says_what_its_page_may_run() {
+    let cdn = Server::bare(&[]);
+    let policy = |server: &Server, path: &str| {
+        let response = get(server.public(), path);
+        response.header("Content-Security-Policy").map(str::to_owned).unwrap_or_default()
+    };
+    for path in ["/demo/", "/demo/main.js", "/demo/icons.svg"] {
+        let policy = policy(&cdn, path);
+        assert!(policy.starts_with("default-src 'none'; script-src 'self' https://"), "{path}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{path}: {policy}");
+    }
+    let vendored = policy(&with(&vendor("vendor-policy")), "/demo/");
+    assert!(vendored.contains("script-src 'self';") && !vendored.contains("https:"), "{vendored}");
 }

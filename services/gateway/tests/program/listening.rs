@@ -11,6 +11,16 @@ use crate::harness::{
 const HEALTH: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 #[test]
+fn all_addresses_are_those_of_both_families() {
+    let server = Server::bare(&["--host", "::"]);
+    let port = server.public().rsplit(':').next().expect("a port");
+    for host in ["127.0.0.1", "[::1]"] {
+        let response = get(&format!("http://{host}:{port}"), "/");
+        assert_eq!(response.status, 200, "{host}");
+    }
+}
+
+#[test]
 fn one_line_tells_the_addresses_and_they_work() {
     let mut server = Server::bare(&["--metrics-port", "0"]);
     let expected = format!(

@@ -41,6 +41,20 @@ fn a_cookie_carries_the_session_id_when_it_has_a_name() {
 }
 
 #[test]
+fn behind_a_proxy_that_speaks_tls_the_cookie_is_secure() {
+    let is_secure = |flags: &[&str], protocol: &str| {
+        let server = Server::bare(&[&["--cookie"], flags].concat());
+        let handshake = request(server.public(), "GET", POLLING, &[("X-Forwarded-Proto", protocol)], "");
+        handshake.header("Set-Cookie").expect("a cookie").contains("; Secure")
+    };
+    let trusting = ["--proxied", "--trusted-proxies", "127.0.0.1"];
+    assert!(is_secure(&trusting, "https"));
+    assert!(!is_secure(&trusting, "http"));
+    assert!(!is_secure(&["--proxied", "--trusted-proxies", "10.0.0.1"], "https"));
+    assert!(!is_secure(&[], "https"));
+}
+
+#[test]
 fn without_a_name_there_is_no_cookie() {
     let server = Server::bare(&[]);
     assert_eq!(get(server.public(), POLLING).header("Set-Cookie"), None);

@@ -52,7 +52,8 @@ impl Files {
 #[test]
 fn real_clients_speak_both_protocols_over_tls() {
     let files = Files::make("tls-clients");
-    let server = Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    let (key, cert) = (files.path("key.pem"), files.path("cert.pem"));
+    let server = Server::bare(&["--sslkey", &key, "--sslcert", &cert, "--cookie"]);
     assert!(server.public().starts_with("https://"), "{}", server.public());
     server.run_js_with("tls.test.mjs", &[("CA_FILE", Path::new(&files.path("ca.pem")))]);
 }

@@ -7,17 +7,10 @@ use std::{
     task::{Poll, Waker},
 };
 
-use actix_http::{ConnectionType, StatusCode};
-use actix_web::{
-    Error, HttpRequest, HttpResponse,
-    body::{EitherBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
-    middleware::Next,
-    web,
-};
+use actix_http::StatusCode;
+use actix_web::HttpRequest;
 
 use super::requests::Passed;
-use crate::shared::NodeShared;
 
 /// The requests of one connection, which are answered one after the other.
 #[derive(Debug, Default)]
@@ -29,9 +22,20 @@ pub(crate) struct Exchange {
     /// The one that is refused, with its status; it is the connection's last.
     refused: Cell<Option<(u64, StatusCode)>>,
     waker: RefCell<Option<Waker>>,
+    /// The connection is encrypted.
+    is_secure: bool,
 }
 
 impl Exchange {
+    pub(super) fn new(is_secure: bool) -> Self {
+        Self { is_secure, ..Self::default() }
+    }
+
+    /// Whether the request came over TLS to this node.
+    pub(crate) fn is_secure(request: &HttpRequest) -> bool {
+        request.conn_data::<Rc<Self>>().is_some_and(|exchange| exchange.is_secure)
+    }
+
     pub(super) fn head_passed(&self, passed: Passed) {
         self.given.set(self.given.get() + 1);
         if let Passed::Refused(status) = passed {
@@ -43,12 +47,13 @@ impl Exchange {
     }
 
     /// Whether the request that is being answered is one to refuse.
-    fn refusal(&self) -> Option<StatusCode> {
+    pub(crate) fn refusal(&self) -> Option<StatusCode> {
         let present = self.answered.get() + 1;
         self.refused.get().filter(|(number, _)| *number == present).map(|(_, status)| status)
     }
 
-    fn answered(&self) {
+    /// The request is answered.
+    pub(crate) fn answered(&self) {
         self.answered.set(self.answered.get() + 1);
     }
 
@@ -64,27 +69,4 @@ impl Exchange {
         })
         .await;
     }
-}
-
-/// The outermost middleware: answers heads that were refused, and announces the end of connections that are about to end.
-pub(crate) async fn middleware<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let exchange = request.conn_data::<Rc<Exchange>>().cloned();
-    if let Some(status) = exchange.as_ref().and_then(|exchange| exchange.refusal()) {
-        let response = HttpResponse::build(status).force_close().finish();
-        return Ok(request.into_response(response).map_into_right_body());
-    }
-    let response = next.call(request).await;
-    if let Some(exchange) = exchange {
-        exchange.answered();
-    }
-    let mut response = response?.map_into_left_body();
-    let node = response.request().app_data::<web::Data<NodeShared>>();
-    if node.is_some_and(|node| node.lifecycle.is_stopping()) {
-        // A proxy that keeps its connections would send the next request to nobody.
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    Ok(response)
 }

@@ -10,10 +10,10 @@
 //! - [`exchange`]: what the stream and those who answer tell each other.
 
 mod chunked;
-pub(crate) mod exchange;
+mod exchange;
 mod head;
 mod requests;
-pub(crate) mod stream;
+mod stream;
 
-pub(crate) use exchange::{Exchange, middleware};
+pub(crate) use exchange::Exchange;
 pub(crate) use stream::RequestStream;

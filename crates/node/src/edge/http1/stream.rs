@@ -25,8 +25,9 @@ pub(crate) struct RequestStream<S> {
 }
 
 impl<S> RequestStream<S> {
-    pub(crate) fn new(io: S) -> Self {
-        Self { io, requests: Requests::new(), ready: BytesMut::new(), exchange: Rc::default() }
+    pub(crate) fn new(io: S, is_secure: bool) -> Self {
+        let exchange = Rc::new(Exchange::new(is_secure));
+        Self { io, requests: Requests::new(), ready: BytesMut::new(), exchange }
     }
 
     /// What is told those who answer the connection's requests.

@@ -71,11 +71,6 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             vec!["--trusted-proxies", "10.0.0.0/8"],
             "--trusted-proxies: has no effect without --proxied (set --proxied true too)",
         ),
-        (
-            vec!["--cors", "*"],
-            "--cors: \"*\" is not an origin; any origin is what holds when the setting is absent (use e.g. --cors \
-             https://app.example.com)",
-        ),
         (vec!["--path", "/a b"], "--path: \"/a b\" is not a plain URL path (use e.g. --path /)"),
         (
             vec!["--path", "/socket.io/x"],

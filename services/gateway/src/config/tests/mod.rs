@@ -2,6 +2,7 @@
 //! for each.
 
 mod mistakes;
+mod peerjs;
 mod sources;
 
 use std::ffi::OsString;

@@ -10,7 +10,7 @@ use super::{Scratch, load, printed, settings_of};
 #[test]
 fn the_defaults_are_those_of_the_two_protocols() {
     let settings = settings_of(&[], &[]);
-    assert_eq!((settings.listener.host.as_str(), settings.listener.port), ("0.0.0.0", 9000));
+    assert_eq!((settings.listener.host.as_str(), settings.listener.port), ("::", 9000));
     assert_eq!(settings.listener.tls(), None);
     assert!(settings.listener.cors.is_empty() && settings.listener.origins.is_empty());
     assert!(!settings.listener.proxied && settings.listener.trusted_proxies.is_empty());
@@ -100,6 +100,8 @@ fn peerserver_command_lines_work_unchanged() {
             "10",
             "--allow_discovery",
             "--proxied",
+            "--trusted-proxies",
+            "10.0.0.0/8",
             "--cors",
             "https://a.example",
             "--cors",
@@ -254,6 +256,7 @@ fn every_setting_can_be_set_from_every_source() {
         "key" | "cookie" | "node-id" => "other".to_owned(),
         "log" => "debug".to_owned(),
         "log-format" => "json".to_owned(),
+        "serve-client" => "false".to_owned(),
         "proxied" | "allow_discovery" | "no-trailing-slash" => "true".to_owned(),
         "workers" => "7".to_owned(),
         "outbox-limit" => "4000001".to_owned(),
@@ -268,6 +271,7 @@ fn every_setting_can_be_set_from_every_source() {
         "sslkey" => Some(format!("--sslcert={pem}")),
         "sslcert" => Some(format!("--sslkey={pem}")),
         "trusted-proxies" => Some("--proxied".to_owned()),
+        "proxied" => Some("--trusted-proxies=10.0.0.0/8".to_owned()),
         _ => None,
     };
     let command = parser();
@@ -284,8 +288,11 @@ fn every_setting_can_be_set_from_every_source() {
         let from_flag = settings_of(&[&[flag.as_str()], partner.as_slice()].concat(), &[]);
         let from_variable = settings_of(&partner, &[(&own_variable(arg), &value)]);
         let quoted = if is_list(arg) { format!("[{value:?}]") } else { format!("{value:?}") };
-        let bare =
-            if value.parse::<u64>().is_ok() || (is_switch(arg) && value == "true") { value } else { quoted };
+        let bare = if value.parse::<u64>().is_ok() || (is_switch(arg) && value.parse::<bool>().is_ok()) {
+            value
+        } else {
+            quoted
+        };
         let file = scratch.file("signalbox.toml", format!("{name} = {bare}\n"));
         let from_file = settings_of(&[&["--config", &file], partner.as_slice()].concat(), &[]);
 

@@ -1,0 +1,46 @@
+//! What holds for every answer: heads that were refused before the dispatcher are answered here, refusals are logged with whom they concern, and a
+//! node that ends says so on each connection.
+
+use std::rc::Rc;
+
+use actix_http::ConnectionType;
+use actix_web::{
+    Error, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Next,
+    web,
+};
+
+use super::{client, http1::Exchange};
+use crate::shared::NodeShared;
+
+/// The outermost middleware.
+pub(crate) async fn middleware<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let exchange = request.conn_data::<Rc<Exchange>>().cloned();
+    if let Some(status) = exchange.as_ref().and_then(|exchange| exchange.refusal()) {
+        let response = HttpResponse::build(status).force_close().finish();
+        return Ok(request.into_response(response).map_into_right_body());
+    }
+    let response = next.call(request).await;
+    if let Some(exchange) = exchange {
+        exchange.answered();
+    }
+    let mut response = response?.map_into_left_body();
+    let Some(node) = response.request().app_data::<web::Data<NodeShared>>().cloned() else {
+        return Ok(response);
+    };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        let (request, status) = (response.request(), response.status().as_u16());
+        let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
+        tracing::debug!(address = address.map(tracing::field::display), status, "request refused");
+    }
+    if node.lifecycle.is_stopping() {
+        // A proxy that keeps its connections would send the next request to nobody.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}

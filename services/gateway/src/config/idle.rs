@@ -1,0 +1,37 @@
+//! Settings that were given and have no effect. They are no errors, since one file may serve several kinds of nodes; but whoever gave
+//! them should know.
+
+use super::{
+    error::SettingSource,
+    layers::SettingSources,
+    settings::{LONGEST_STANDALONE_STOP, Settings, Transport},
+};
+
+/// One sentence for each.
+pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
+    let Settings { listener, socketio, cluster, node, .. } = settings;
+    let is_alone = cluster.redis_url.is_none();
+    let has = |transport| socketio.transports.contains(&transport);
+    let never_upgrades = !(has(Transport::Polling) && has(Transport::WebSocket));
+    let is_cut = is_alone && node.drain_timeout.is_some_and(|timeout| timeout > LONGEST_STANDALONE_STOP);
+    let cut = format!("counts as {} milliseconds without --redis-url", LONGEST_STANDALONE_STOP.as_millis());
+    let without_redis = "has no effect without --redis-url";
+    [
+        ("redis-prefix", is_alone, without_redis),
+        ("cluster-addr", is_alone, without_redis),
+        ("cluster-secret", is_alone, without_redis),
+        ("drain-delay", is_alone, without_redis),
+        ("drain-timeout", is_cut, &cut),
+        ("upgrade-timeout", never_upgrades, "has no effect without both --transports"),
+        (
+            "cookie",
+            socketio.cookie.is_some() && !has(Transport::Polling),
+            "has no effect without polling among --transports",
+        ),
+        ("vendor-dir", !listener.serve_client, "has no effect with --serve-client false"),
+    ]
+    .into_iter()
+    .filter(|(name, is_idle, _)| *is_idle && sources.of(name) != &SettingSource::Default)
+    .map(|(name, _, problem)| format!("{}: {problem}", sources.of(name).place(name)))
+    .collect()
+}
