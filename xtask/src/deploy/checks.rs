@@ -12,10 +12,20 @@ use crate::workspace::Workspace;
 const CHECKS: &str = "deploy/checks";
 const ENVIRONMENT: &str = "target/deploy/venv";
 
+/// Without these no checker can be installed or run.
+const NEEDED: [&str; 3] = ["node", "npm", "python3"];
+
 /// Installs the checkers, and runs all checks, or those whose names contain the filter.
 pub(crate) fn run(workspace: &Workspace, filter: Option<&str>) -> Result<()> {
     step("generated files of the chart", "cargo xtask docs", || check_generated(workspace))?;
-    let remedy = "see what npm and pip say; they are needed, with node and python3";
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|name| !succeeds(workspace.program(name).arg("--version"))).collect();
+    if !missing.is_empty() {
+        return step("deployment", "", || {
+            Ok(Outcome::Skipped(format!("{} cannot be run here", missing.join(", "))))
+        });
+    }
+    let remedy = "see what npm and pip say";
     step("checkers", remedy, || install(workspace))?;
     let python = workspace.path(ENVIRONMENT).join("bin/python");
     let mut pytest = workspace.program(&python.to_string_lossy());
