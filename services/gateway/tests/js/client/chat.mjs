@@ -97,7 +97,7 @@ describe("the tutorials' chat", () => {
     const said = nextEvent(alice, "createMessage");
     bob.emit("message", "hello");
     assert.deepEqual(await said, ["hello", "Robert"]);
-    const gone = nextEvent(alice, "user-disconnected", "the end of the second");
+    const gone = nextEvent(alice, "user-disconnected");
     bob.disconnect();
     await gone;
     assert.deepEqual(heard, [
