@@ -183,6 +183,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = Conn::pending();
+                conn.is_text_only.set(query.b64);
                 let connection = own.with(|shard, now| shard.open_probe(now, &conn, sid));
                 let (reply, began) = Reply::channel();
                 let request = Request::BeginUpgrade { sid, connection, reply };

@@ -4,7 +4,11 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
-use signalbox_engineio::{CloseReason, Packet, Transport, handshake::open_packet, session::Received};
+use signalbox_engineio::{
+    CloseReason, Packet, Transport,
+    handshake::{Query, open_packet},
+    session::Received,
+};
 use signalbox_socketio::Connection;
 use signalbox_websocket::Frame;
 
@@ -86,6 +90,7 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) {
+        conn.is_text_only.set(Query::parse(&handshake.query).b64);
         let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
         conn.role.set(Role::Session(key));
         self.sessions[key].local.conn = Some(conn.clone());

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use signalbox_engineio::packet::as_text;
 use signalbox_websocket::Frame;
 
 use super::ByteStream;
@@ -58,6 +59,8 @@ pub(crate) struct Conn {
     pub(super) phase: Cell<Phase>,
     /// Frames wait unread while an effect they must come after is under way.
     pub(super) paused: Cell<bool>,
+    /// Its client asked for binary as base64 text.
+    pub(crate) is_text_only: Cell<bool>,
     /// On the shard's list of connections to be written.
     is_dirty: Cell<bool>,
     pub(crate) role: Cell<Role>,
@@ -76,6 +79,7 @@ impl Conn {
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
             paused: Cell::new(false),
+            is_text_only: Cell::new(false),
             is_dirty: Cell::new(false),
             role: Cell::new(Role::Nobody),
         })
@@ -95,8 +99,12 @@ impl Conn {
         if self.phase.get() != Phase::Open {
             return false;
         }
-        self.queued.set(self.queued.get() + frame.len());
-        self.outbox.borrow_mut().push_back(frame.bytes().clone());
+        let bytes = match self.is_text_only.get() {
+            true => as_text(frame).bytes().clone(),
+            false => frame.bytes().clone(),
+        };
+        self.queued.set(self.queued.get() + bytes.len());
+        self.outbox.borrow_mut().push_back(bytes);
         true
     }
 

@@ -21,15 +21,18 @@ describe("the tutorials' chat", () => {
     const bob = await enter(room, "peer-b");
     const stranger = await enter(newRoom(), "peer-c", "Carol");
     const seen = [alice, bob, stranger].map((socket) => record(socket, "createMessage"));
+    const told = [alice, bob].map((socket) => nextEvent(socket, "createMessage"));
     alice.emit("message", "hello");
+    await Promise.all(told);
+    const answers = [alice, bob].map((socket) => nextEvent(socket, "createMessage"));
     assert.deepEqual(await ask(bob, "message", { text: "hi" }), { ok: true });
-    await fence(alice, bob, stranger);
+    await Promise.all(answers);
     await fence(alice, bob, stranger);
     assert.deepEqual(seen, [[["hello", "Alice"], [{ text: "hi" }, null]], [["hello", "Alice"], [{ text: "hi" }, null]], []]);
     // With two arguments it is the vocabulary's own.
-    const told = nextEvent(bob, "message");
+    const own = nextEvent(bob, "message");
     assert.deepEqual(await ask(alice, "message", room, "data"), { ok: true });
-    assert.deepEqual(await told, ["data", { room, from: alice.id }]);
+    assert.deepEqual(await own, ["data", { room, from: alice.id }]);
     end(alice, bob, stranger);
   });
 
@@ -55,14 +58,17 @@ describe("the tutorials' chat", () => {
   test("join-room takes an object", async () => {
     const room = newRoom();
     const alice = await enter(room, "peer-a");
-    const told = [];
-    alice.on("user-connected", (...args) => told.push(args));
+    const told = record(alice, "user-connected");
     const others = [];
     for (const form of [
       { roomId: room, peerId: "peer-b", userName: "Bob" },
       { room, userId: "peer-c", name: "Carol" },
       { roomId: room, peerId: "peer-d" },
-    ]) others.push(await enter(form));
+    ]) {
+      const came = nextEvent(alice, "user-connected");
+      others.push(await enter(form));
+      await came;
+    }
     const said = nextEvent(alice, "createMessage");
     others[0].emit("message", "hello");
     assert.deepEqual(await said, ["hello", "Bob"]);
@@ -87,7 +93,10 @@ describe("the tutorials' chat", () => {
 
   test("a second join-room with another peer id is the end of the first", async () => {
     const room = newRoom();
-    const [alice, bob] = [await enter(room, "peer-a"), await enter(room, "old", "Bob")];
+    const alice = await enter(room, "peer-a");
+    const came = nextEvent(alice, "user-connected");
+    const bob = await enter(room, "old", "Bob");
+    assert.deepEqual(await came, ["old", "Bob"]);
     const heard = [];
     for (const event of ["user-connected", "user-disconnected"]) alice.on(event, (...args) => heard.push([event, ...args]));
     for (const args of [["new", "Bob"], ["new", "Robert"]]) {
