@@ -100,6 +100,8 @@ pub struct Query<'a> {
     pub transport: Option<Cow<'a, str>>,
     /// `sid`, absent (or empty) at the handshake.
     pub sid: Option<Cow<'a, str>>,
+    /// Whether there is a `b64` with any value: binary is to be sent to a WebSocket as base64 text.
+    pub b64: bool,
 }
 
 impl<'a> Query<'a> {
@@ -110,6 +112,7 @@ impl<'a> Query<'a> {
             match &*name {
                 "EIO" => parsed.eio = Some(value),
                 "transport" => parsed.transport = Some(value),
+                "b64" => parsed.b64 = !value.is_empty(),
                 "sid" => parsed.sid = (!value.is_empty()).then_some(value),
                 _ => {}
             }

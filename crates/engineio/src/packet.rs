@@ -101,6 +101,16 @@ pub(crate) fn append_to_payload(frame: &Frame, payload: &mut String) {
     }
 }
 
+/// A binary frame as a text frame, `b` and base64: for a client that takes no binary. A text frame stays what it is.
+pub fn as_text(frame: &Frame) -> Frame {
+    if !frame.is_binary() {
+        return frame.clone();
+    }
+    let mut text = String::with_capacity(payload_len(frame));
+    append_to_payload(frame, &mut text);
+    Frame::text(&text)
+}
+
 /// Length of an outgoing packet in a polling payload, in bytes.
 pub(crate) fn payload_len(frame: &Frame) -> usize {
     let len = frame.payload().len();
@@ -129,6 +139,12 @@ mod tests {
         ] {
             assert_eq!(Packet::decode(text), Ok(packet), "{text}");
         }
+    }
+
+    #[test]
+    fn binary_is_written_as_text() {
+        assert_eq!(as_text(&Frame::binary(&[1, 2, 3, 4])), Frame::text("bAQIDBA=="));
+        assert_eq!(as_text(&Frame::text("4x")), Frame::text("4x"));
     }
 
     #[test]

@@ -215,6 +215,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = self.conn(&own);
+                conn.is_text_only.set(query.b64);
                 let connection = own.with(|shard, now| shard.open_probe(now, &conn, sid));
                 let (reply, began) = Reply::channel();
                 let request = Request::BeginUpgrade { sid, connection, reply };

@@ -4,7 +4,11 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
-use signalbox_engineio::{CloseReason, Packet, Transport, handshake::open_packet, session::Received};
+use signalbox_engineio::{
+    CloseReason, Packet, Transport,
+    handshake::{Query, open_packet},
+    session::Received,
+};
 use signalbox_socketio::Connection;
 use signalbox_websocket::Frame;
 
@@ -100,6 +104,7 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) {
+        conn.is_text_only.set(Query::parse(&handshake.query).b64);
         let shard = self.context.id;
         let account = conn.account().cloned();
         let account =

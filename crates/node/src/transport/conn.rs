@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use signalbox_engineio::packet::as_text;
 use signalbox_websocket::Frame;
 
 use super::ByteStream;
@@ -73,6 +74,8 @@ pub(crate) struct Conn {
     pub(super) phase: Cell<Phase>,
     /// Frames wait unread while an effect they must come after is under way.
     pub(super) paused: Cell<bool>,
+    /// Its client asked for binary as base64 text.
+    pub(crate) is_text_only: Cell<bool>,
     /// On the shard's list of connections to be written.
     is_dirty: Cell<bool>,
     pub(crate) role: Cell<Role>,
@@ -105,6 +108,7 @@ impl Conn {
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
             paused: Cell::new(false),
+            is_text_only: Cell::new(false),
             is_dirty: Cell::new(false),
             role: Cell::new(Role::Nobody),
             address: Cell::new(None),
@@ -134,6 +138,8 @@ impl Conn {
         if self.phase.get() != Phase::Open {
             return false;
         }
+        let as_text = if self.is_text_only.get() { Some(as_text(frame)) } else { None };
+        let frame = as_text.as_ref().unwrap_or(frame);
         let is_shared = frame.is_shared();
         let shared = if is_shared { frame.len() } else { 0 };
         self.private.set(self.private.get() + OVERHEAD + frame.len() - shared);

@@ -23,13 +23,13 @@ describe("the tutorials' chat", () => {
     const seen = [alice, bob, stranger].map((socket) => record(socket, "createMessage"));
     assert.deepEqual(await ask(alice, "message", "hello"), { ok: true });
     assert.deepEqual(await ask(bob, "message", { text: "hi" }), { ok: true });
-    await fence(alice, bob, stranger);
+    await Promise.all(answers);
     await fence(alice, bob, stranger);
     assert.deepEqual(seen, [[["hello", "Alice"], [{ text: "hi" }, null]], [["hello", "Alice"], [{ text: "hi" }, null]], []]);
     // With two arguments it is the vocabulary's own.
-    const told = nextEvent(bob, "message");
+    const own = nextEvent(bob, "message");
     assert.deepEqual(await ask(alice, "message", room, "data"), { ok: true });
-    assert.deepEqual(await told, ["data", { room, from: alice.id }]);
+    assert.deepEqual(await own, ["data", { room, from: alice.id }]);
     end(alice, bob, stranger);
   });
 
@@ -55,14 +55,17 @@ describe("the tutorials' chat", () => {
   test("join-room takes an object", async () => {
     const room = newRoom();
     const alice = await enter(room, "peer-a");
-    const told = [];
-    alice.on("user-connected", (...args) => told.push(args));
+    const told = record(alice, "user-connected");
     const others = [];
     for (const form of [
       { roomId: room, peerId: "peer-b", userName: "Bob" },
       { room, userId: "peer-c", name: "Carol" },
       { roomId: room, peerId: "peer-d" },
-    ]) others.push(await enter(form));
+    ]) {
+      const came = nextEvent(alice, "user-connected");
+      others.push(await enter(form));
+      await came;
+    }
     const said = nextEvent(alice, "createMessage");
     others[0].emit("message", "hello");
     assert.deepEqual(await said, ["hello", "Bob"]);
@@ -100,7 +103,7 @@ describe("the tutorials' chat", () => {
     const said = nextEvent(alice, "createMessage");
     bob.emit("message", "hello");
     assert.deepEqual(await said, ["hello", "Robert"]);
-    const gone = nextEvent(alice, "user-disconnected", "the end of the second");
+    const gone = nextEvent(alice, "user-disconnected");
     bob.disconnect();
     await gone;
     assert.deepEqual(heard, [

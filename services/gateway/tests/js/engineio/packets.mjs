@@ -6,7 +6,7 @@ import { client } from "../lib/clients.mjs";
 import { differs } from "../lib/differences.mjs";
 import { frame } from "../lib/frames.mjs";
 import { packets, PollingSession } from "../lib/polling.mjs";
-import { RawSocket } from "../lib/websocket.mjs";
+import { HANDSHAKE as WS_HANDSHAKE, RawSocket } from "../lib/websocket.mjs";
 import { LIMIT, target } from "./setup.mjs";
 
 describe("packets", () => {
@@ -36,6 +36,38 @@ describe("packets", () => {
     await polling.poll((packet) => packet === "bCAkK", "the attachment that was sent as text");
     socket.end();
   });
+
+  for (const [name, connect] of [
+    ["from the start", async (query) => {
+      const socket = await RawSocket.connect(target.url, `${WS_HANDSHAKE}${query}`);
+      await socket.next("the handshake");
+      return socket;
+    }],
+    ["after an upgrade", async (query) => {
+      const session = await PollingSession.open(target.url);
+      const socket = await RawSocket.connect(target.url, `${WS_HANDSHAKE}${query}&sid=${session.sid}`);
+      socket.send("2probe");
+      await socket.until((packet) => packet === "3probe", "the answer to the probe");
+      socket.send("5");
+      return socket;
+    }],
+  ]) {
+    test(`binary comes as text to a WebSocket with b64=1, ${name}`, async () => {
+      for (const [query, expected] of [["&b64=1", "bAQIDBA=="], ["&b64=", Buffer.from([1, 2, 3, 4])], ["", Buffer.from([1, 2, 3, 4])]]) {
+        const [receiver, sender] = [await connect(query), await RawSocket.join(target.url)];
+        receiver.send("40");
+        await receiver.until((packet) => packet.startsWith("40{"), "the CONNECT reply");
+        for (const socket of [receiver, sender]) {
+          socket.send('421["join","base64"]');
+          await socket.until((packet) => packet.startsWith?.("431["), "the acknowledgement of the join");
+        }
+        sender.send('451-["message","base64",{"_placeholder":true,"num":0}]', Buffer.from([1, 2, 3, 4]));
+        await receiver.until((packet) => packet.startsWith?.("451-"), "the message");
+        assert.deepEqual(await receiver.next("its attachment"), expected);
+        for (const socket of [receiver, sender]) socket.end();
+      }
+    });
+  }
 
   test("a client's ping closes a WebSocket; what means nothing is ignored", async () => {
     const socket = await RawSocket.join(target.url);
