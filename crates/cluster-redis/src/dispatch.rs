@@ -11,7 +11,7 @@ use super::{
 };
 use signalbox_cluster::Cluster;
 
-/// Hands a message that came through a channel to the cluster. What cannot be read is dropped.
+/// Hands a message that came through a channel to the cluster. What cannot be read is dropped, and reported.
 pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, payload: &Bytes) {
     let now = Instant::now();
     match channel {
@@ -20,19 +20,17 @@ pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, p
             Some(ChannelMessage::Broadcast(from, payload)) => {
                 cluster.received_broadcast(from, Some(room), payload);
             }
-            None => {}
+            None => cluster.received_unreadable(wire::is_format_unknown(payload.get(1..))),
         },
-        Channel::Everywhere => {
-            if let Some(ChannelMessage::Broadcast(from, payload)) =
-                wire::decode_channel_message(None, payload)
-            {
+        Channel::Everywhere => match wire::decode_channel_message(None, payload) {
+            Some(ChannelMessage::Broadcast(from, payload)) => {
                 cluster.received_broadcast(from, None, payload);
             }
-        }
-        Channel::Node => {
-            if let Some((from, message)) = wire::decode_direct(&context.realms, payload) {
-                cluster.received_direct(now, from, message);
-            }
-        }
+            _ => cluster.received_unreadable(wire::is_format_unknown(payload.get(1..))),
+        },
+        Channel::Node => match wire::decode_direct(&context.realms, payload) {
+            Some((from, message)) => cluster.received_direct(now, from, message),
+            None => cluster.received_unreadable(wire::is_format_unknown(Some(payload))),
+        },
     }
 }

@@ -53,8 +53,7 @@ use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, sc
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_millis(1_000);
-/// How long a heartbeat, a read or a subscription may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when
-/// the first is dead.
+/// How long a read or a subscription may take to be answered.
 const RESPONSE: Duration = Duration::from_millis(2_000);
 /// How often a subscriber connection is probed.
 const PROBE: Duration = Duration::from_secs(1);

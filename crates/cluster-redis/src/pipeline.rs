@@ -9,7 +9,6 @@ use tokio::sync::{
 };
 
 use super::{
-    RESPONSE,
     backend::Backend,
     calls::{self, Context},
     command_error::CommandError,
@@ -28,6 +27,8 @@ use signalbox_cluster::{
 
 /// Calls in one batch.
 const BATCH: usize = 512;
+/// How long a heartbeat may take. It is repeated once before the node is degraded, well before the lease ends.
+const HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// How long a batch may take to be answered. A store that is slow is waited for as long as the heartbeat finds it there.
 const PATIENCE: Duration = LEASE;
 
@@ -46,7 +47,7 @@ pub(super) async fn run(
     subscriptions: UnboundedSender<SubscriptionChange>,
     reads: Reads,
 ) {
-    let heartbeat_connection = Commands::new(backend, context.clone(), RESPONSE);
+    let heartbeat_connection = Commands::new(backend, context.clone(), HEARTBEAT);
     let mut pipeline = CommandPipeline {
         commands: Commands::new(backend, context.clone(), PATIENCE),
         heartbeat_connection: Arc::new(tokio::sync::Mutex::new(heartbeat_connection)),

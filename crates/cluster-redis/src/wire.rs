@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_cluster::{
     address::Owner,
     command::{Change, PeerAt, PeerMessage, RealmId, Sender},
-    envelope::{self, Format, FormatRange, Metadata, MetadataKey},
+    envelope::{self, EnvelopeError, Format, FormatRange, Metadata, MetadataKey},
     record::{CompactRecord, Record, RoomName},
     store::{DirectMessage, NodeInfo, RoomDelta, RoomVersion},
 };
@@ -38,6 +38,11 @@ use super::keys::{owner_bytes, read_owner};
 const CHANGE_V1: u8 = b'D';
 const CHANGE: u8 = b'C';
 const BROADCAST: u8 = b'S';
+
+/// Whether an envelope has a format that this version does not know.
+pub(super) fn is_format_unknown(envelope: Option<&[u8]>) -> bool {
+    envelope.is_some_and(|bytes| matches!(envelope::split(bytes), Err(EnvelopeError::Format)))
+}
 
 /// A membership record.
 pub(super) fn encode_record(format: Format, record: &Record) -> Bytes {

@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -46,6 +46,12 @@ pub struct Cluster {
     nodes: RwLock<Arc<AHashMap<NodeTag, NodeInfo>>>,
     status: AtomicU8,
     write_format: AtomicU8,
+    /// Messages of other nodes are received.
+    is_bus_there: AtomicBool,
+    /// They were, at some time.
+    was_bus_there: AtomicBool,
+    /// A broadcast could not be published a moment ago.
+    has_failed_to_publish: AtomicBool,
 }
 
 struct Core {
@@ -55,6 +61,8 @@ struct Core {
     /// Messages dropped, and waits opened, so far.
     overflows: u64,
     waits: u64,
+    /// When a broadcast could not be published.
+    publish_failed: Option<Instant>,
 }
 
 enum Store {
@@ -135,10 +143,20 @@ impl Cluster {
         Self {
             sink,
             directories: config.realms.iter().map(|_| Directory::default()).collect(),
-            core: Mutex::new(Core { machine, store, outputs: Outputs::new(), overflows: 0, waits: 0 }),
+            core: Mutex::new(Core {
+                machine,
+                store,
+                outputs: Outputs::new(),
+                overflows: 0,
+                waits: 0,
+                publish_failed: None,
+            }),
             nodes: RwLock::default(),
             status: AtomicU8::new(status as u8 | if is_shared { SHARED } else { 0 }),
             // A node that is alone reads whatever it writes.
+            is_bus_there: AtomicBool::new(false),
+            was_bus_there: AtomicBool::new(false),
+            has_failed_to_publish: AtomicBool::new(false),
             write_format: AtomicU8::new(if is_shared { Format::V1 } else { Format::V2 }.byte()),
         }
     }
@@ -264,11 +282,20 @@ impl Cluster {
         self.step(now, |machine, out| machine.refresh_nodes(now, out));
     }
 
+    /// Whether members on other nodes can be told of a broadcast, as far as is known: always when the node is alone, not while the
+    /// store is away, nor just after a broadcast could not be published.
+    pub fn can_publish(&self) -> bool {
+        let is_online =
+            self.status() == Status::Online && !self.has_failed_to_publish.load(Ordering::Acquire);
+        !self.is_shared() || is_online
+    }
+
     /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the
     /// order of publishing within one scope. Not to this node. While the store is away, nobody receives it.
-    pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) {
+    /// Returns whether it is on its way; when the node is alone, nobody has to be told.
+    pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) -> bool {
         if !self.is_shared() {
-            return;
+            return true;
         }
         let core = self.core.lock();
         if let Store::Remote(driver) = &core.store
@@ -279,7 +306,9 @@ impl Cluster {
                 Scope::Everywhere => None,
             };
             driver.publish(core.machine.owner(), room, payload);
+            return true;
         }
+        false
     }
 
     /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. `false` when the store
@@ -395,6 +424,7 @@ impl Cluster {
                     *self.nodes.write() = Arc::new(nodes);
                 }
                 Output::WriteFormat(format) => self.write_format.store(format.byte(), Ordering::Release),
+                Output::Event(event) => self.sink.observe(event),
                 Output::Status(status) => self.status.store(status as u8 | SHARED, Ordering::Release),
             }
         }

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
+    event::ClusterEvent,
     record::{Record, RoomName},
 };
 
@@ -420,4 +421,6 @@ pub trait DeliverySink: Send + Sync {
     /// Delivers a message of another node to this one: the payload that was given to
     /// [`Cluster::send_to_node`](crate::Cluster::send_to_node).
     fn deliver_node_message(&self, from: Owner, payload: bytes::Bytes);
+    /// Something happened that is to be logged and counted. Called with the cluster's lock held.
+    fn observe(&self, _: ClusterEvent) {}
 }

@@ -14,6 +14,7 @@
 //! - [`model`]: the shared state as a plain value: the store of a node that is alone, and the model for every other store.
 //! - [`driver`]: the seam to a store that other nodes share, in another crate.
 //! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
+//! - [`event`]: what happens, to be logged and counted.
 //! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
 //!
 //! Every command is answered later, also when the node is alone, so that nobody relies on an answer being there at once.
@@ -23,6 +24,7 @@ pub mod cluster;
 pub mod command;
 pub mod driver;
 pub mod envelope;
+pub mod event;
 mod machine;
 pub mod model;
 pub mod partition;
@@ -38,6 +40,7 @@ pub use command::{
     BusDelivery, ChangeId, Claimed, Command, Delivery, DeliverySink, Holder, PeerAt, PeerMessage, RealmId,
     Refused, Sender, Ticket,
 };
+pub use event::{ClusterEvent, DegradedReason};
 pub use machine::Status;
 pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;

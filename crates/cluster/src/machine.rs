@@ -21,6 +21,7 @@ use crate::{
     address::{Address, Owner, ShardId},
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     envelope::{self, Format},
+    event::ClusterEvent,
     record::{Record, RoomName},
     route::Route,
     store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
@@ -188,6 +189,8 @@ pub(crate) enum Output {
     WriteFormat(Format),
     /// The node has joined the cluster, or lost the store.
     Status(Status),
+    /// Something to be logged and counted.
+    Event(ClusterEvent),
 }
 
 /// Whether the store can be relied on.

@@ -47,6 +47,8 @@ pub struct Metrics {
     pub peer_dropped: IntCounterVec,
     /// `signalbox_bus_refused_total`
     pub bus_refused: IntCounter,
+    /// `signalbox_cluster_events_total{event}`
+    pub cluster_events: IntCounterVec,
     /// `signalbox_degraded`
     pub degraded: IntGauge,
     /// `signalbox_cluster_nodes`
@@ -200,6 +202,13 @@ impl Metrics {
                 IntCounter,
                 "bus_refused_total",
                 "Messages and requests of other nodes that could not be decoded, such as those of an unknown format version."
+            ),
+            cluster_events: declare!(
+                registry,
+                IntCounterVec,
+                "cluster_events_total",
+                "What happened to the node's part of the cluster, by event (degraded_no_answer, degraded_lease_expired, degraded_lease_lost, degraded_store_replaced: why it serves without Redis; online: joined; subscriptions_lost, subscriptions_restored, room_subscription_lost; broadcast_failed; unreadable_message, unknown_format).",
+                ["event"]
             ),
             degraded: declare!(
                 registry,

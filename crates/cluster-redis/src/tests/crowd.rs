@@ -93,12 +93,12 @@ fn a_store_that_is_slow_for_a_while_is_not_lost() {
     let server = Server::start();
     let node = Node::start(&server, 1);
     let (first, _) = node.join(&room(), 1);
-    // For three seconds nothing is answered, and a heartbeat is given up; the next one is confirmed before the lease runs out.
+    // For two seconds nothing is answered, and a heartbeat is given up; the next one is confirmed before the lease runs out.
     server.signal("-STOP");
     let stopped = Instant::now();
     let others = thread::scope(|scope| {
         let joined = scope.spawn(|| node.join(&room(), 2).1);
-        until(|| (stopped.elapsed() >= Duration::from_secs(3)).then_some(()));
+        until(|| (stopped.elapsed() >= Duration::from_secs(2)).then_some(()));
         assert!(!joined.is_finished());
         server.signal("-CONT");
         joined.join().unwrap()

@@ -18,8 +18,8 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use signalbox_cluster::{
-    Address, BusDelivery, EventArgs, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName,
-    Scope, ShardId, Status,
+    Address, BusDelivery, ClusterEvent, DegradedReason, EventArgs, MemberEvent, NodeTag, Owner, PeerAt,
+    PeerMessage, Record, RoomName, Scope, ShardId, Status,
     command::{Change, Claimed, Command, Delivery},
 };
 use signalbox_node_link::RemoteNode;
@@ -128,6 +128,7 @@ struct Inboxes {
     deliveries: Mutex<Vec<Delivery>>,
     broadcasts: Mutex<Vec<Bytes>>,
     node_messages: Mutex<Vec<Bytes>>,
+    events: Mutex<Vec<ClusterEvent>>,
 }
 
 impl DeliverySink for Inboxes {
@@ -146,6 +147,9 @@ impl DeliverySink for Inboxes {
     }
     fn deliver_node_message(&self, _: Owner, payload: Bytes) {
         self.node_messages.lock().push(payload);
+    }
+    fn observe(&self, event: ClusterEvent) {
+        self.events.lock().push(event);
     }
 }
 
@@ -372,6 +376,40 @@ fn nodes_find_each_other_past_redis() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = runtime.block_on(link.request(peer, 1, Bytes::from_static(b"hello")));
     assert_eq!(answer, Ok(Bytes::from_static(b"hello")));
+}
+
+#[test]
+fn what_happens_is_told() {
+    let mut server = Server::start();
+    let one = Node::start(&server, 1);
+    let happened = |what: &dyn Fn(&ClusterEvent) -> bool| {
+        until(|| one.inboxes.events.lock().iter().any(what).then_some(()));
+    };
+    happened(&|event| matches!(event, ClusterEvent::Online { epoch: 1, degraded_for: None }));
+    assert!(one.cluster.can_publish());
+    let broadcast = || one.cluster.broadcast(Instant::now(), Scope::Everywhere, Bytes::from_static(b"x"));
+    assert!(broadcast());
+    // A message of a later version, and one that is nonsense.
+    let all = String::from_utf8(Keys::new("test").everywhere().to_vec()).unwrap();
+    until(|| server.ask(&format!("PUBLISH {all} \"S\\x09later\"")).starts_with(":1").then_some(()));
+    happened(&|event| *event == ClusterEvent::UnknownFormat);
+    server.ask(&format!("PUBLISH {all} nonsense"));
+    happened(&|event| *event == ClusterEvent::UnreadableMessage);
+
+    server.stop();
+    // What is published before the node has noticed is not lost in silence.
+    broadcast();
+    happened(&|event| *event == ClusterEvent::BroadcastFailed);
+    assert!(!one.cluster.can_publish());
+    happened(&|event| *event == ClusterEvent::SubscriptionsLost);
+    happened(&|event| *event == ClusterEvent::Degraded(DegradedReason::NoAnswer));
+    assert!(!broadcast() && !one.cluster.can_publish());
+    server.restart();
+    happened(&|event| matches!(event, ClusterEvent::Online { epoch: 2.., degraded_for: Some(_) }));
+    happened(&|event| *event == ClusterEvent::SubscriptionsRestored);
+    until(|| one.cluster.can_publish().then_some(()));
+    server.ask("FLUSHALL");
+    happened(&|event| *event == ClusterEvent::Degraded(DegradedReason::LeaseLost));
 }
 
 #[test]

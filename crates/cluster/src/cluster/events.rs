@@ -1,6 +1,9 @@
 //! What a [`Driver`](crate::driver::Driver) gives back to the cluster.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -9,9 +12,13 @@ use crate::{
     address::Owner,
     command::BusDelivery,
     driver::CallToken,
+    event::ClusterEvent,
     record::RoomName,
     store::{DirectMessage, Reply, RoomDelta},
 };
+
+/// How long after a broadcast could not be published the next ones are doubted.
+const PUBLISH_DOUBT: Duration = Duration::from_secs(1);
 
 /// What a driver calls.
 impl Cluster {
@@ -63,25 +70,54 @@ impl Cluster {
     /// once it is subscribed again.
     pub fn subscription_lost(&self, room: Option<&RoomName>) {
         self.core.lock().machine.subscription_lost(room);
+        match room {
+            Some(_) => self.sink.observe(ClusterEvent::RoomSubscriptionLost),
+            None => self.bus_gone(),
+        }
     }
 
     /// Messages to this node, or to all nodes, may have been missed; those of rooms have not been.
     pub fn bus_lost(&self) {
         self.core.lock().machine.bus_lost();
+        self.bus_gone();
+    }
+
+    fn bus_gone(&self) {
+        if self.is_bus_there.swap(false, Ordering::AcqRel) {
+            self.sink.observe(ClusterEvent::SubscriptionsLost);
+        }
     }
 
     /// Messages to this node, and to all nodes, arrive (again).
     pub fn bus_restored(&self, now: Instant) {
         self.step(now, |machine, out| machine.bus_restored(now, out));
+        let is_news = !self.is_bus_there.swap(true, Ordering::AcqRel);
+        if self.was_bus_there.swap(true, Ordering::AcqRel) && is_news {
+            self.sink.observe(ClusterEvent::SubscriptionsRestored);
+        }
     }
 
     /// A broadcast could not be published, or it is not known whether it was.
     pub fn broadcast_failed(&self, now: Instant) {
         self.step(now, |machine, _| machine.broadcast_failed(now));
+        self.core.lock().publish_failed = Some(now);
+        self.has_failed_to_publish.store(true, Ordering::Release);
+        self.sink.observe(ClusterEvent::BroadcastFailed);
+    }
+
+    /// A message that came through a channel could not be read.
+    pub fn received_unreadable(&self, is_format_unknown: bool) {
+        let format = ClusterEvent::UnknownFormat;
+        self.sink.observe(if is_format_unknown { format } else { ClusterEvent::UnreadableMessage });
     }
 
     /// Time has passed. To be called every 100 ms or so.
     pub fn tick(&self, now: Instant) {
         self.step(now, |machine, out| machine.tick(now, out));
+        let failed = &mut self.core.lock().publish_failed;
+        if failed.is_some_and(|failed| failed + PUBLISH_DOUBT <= now) {
+            *failed = None;
+            self.has_failed_to_publish.store(false, Ordering::Release);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 use super::{Machine, Output, Outputs, Pending, Status};
 use crate::{
     address::{NodeTag, Owner},
+    event::{ClusterEvent, DegradedReason},
     model::LEASE,
     partition::PARTITIONS,
     store::{Call, Counters, HeartbeatReply, NodeInfo, Reply},
@@ -44,6 +45,7 @@ struct Shared {
     stable_since: Option<Instant>,
     /// The store was whole when the node joined for the first time, and has been there since.
     was_whole: bool,
+    degraded_since: Option<Instant>,
     /// The present epoch has begun, or may have: the next attempt to join needs another.
     is_epoch_used: bool,
     /// Epochs that are over. Their records are removed once everything is written under the new epoch.
@@ -73,6 +75,7 @@ impl Lease {
             run_id: "".into(),
             stable_since: None,
             was_whole: false,
+            degraded_since: None,
             is_epoch_used: false,
             past: Vec::new(),
             tried: Vec::new(),
@@ -149,12 +152,12 @@ impl Machine {
     pub(super) fn check_lease(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.shared.as_ref().is_some_and(|shared| shared.status == Status::Online);
         if is_online && !self.lease.is_valid(now) {
-            self.store_lost(now, out);
+            self.store_lost(now, DegradedReason::LeaseExpired, out);
         }
     }
 
     /// The lease was not confirmed in time, or is lost: the node works from its local state until it has joined again.
-    fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
+    fn store_lost(&mut self, now: Instant, reason: DegradedReason, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
         (shared.stable_since, shared.was_whole) = (None, false);
         if shared.status != Status::Online {
@@ -163,7 +166,9 @@ impl Machine {
         shared.status = Status::Degraded;
         shared.past.push(shared.node.owner.epoch);
         shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+        shared.degraded_since = Some(now);
         out.push_back(Output::Status(Status::Degraded));
+        out.push_back(Output::Event(ClusterEvent::Degraded(reason)));
         self.complete_all_takeovers(out);
         self.join_all_offline(out);
         self.give_up_repairs(now, out);
@@ -226,7 +231,7 @@ impl Machine {
                 shared.is_epoch_used = true;
             }
             if shared.failed >= MAX_FAILED {
-                self.store_lost(now, out);
+                self.store_lost(now, DegradedReason::NoAnswer, out);
             }
             return;
         };
@@ -245,7 +250,9 @@ impl Machine {
                 shared.is_epoch_used = true;
             }
             if is_online {
-                self.store_lost(now, out);
+                let is_lost = !pulse.renewed && is_same_store;
+                let reason = if is_lost { DegradedReason::LeaseLost } else { DegradedReason::StoreReplaced };
+                self.store_lost(now, reason, out);
             }
             return;
         }
@@ -258,6 +265,8 @@ impl Machine {
             shared.status = Status::Online;
             shared.confirmed = Some(sent);
             out.push_back(Output::Status(Status::Online));
+            let degraded_for = shared.degraded_since.take().map(|since| now.saturating_duration_since(since));
+            out.push_back(Output::Event(ClusterEvent::Online { epoch: owner.epoch, degraded_for }));
             self.rewrite_all(has_expired, out);
             self.rooms_online(out);
         } else {

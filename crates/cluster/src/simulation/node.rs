@@ -302,7 +302,7 @@ impl Node {
                     self.is_subscribed.remove(&room);
                 }
                 Output::Status(status) => world.trace(|| format!("node {} is {status:?}", self.tag)),
-                Output::Overflow | Output::Nodes(_) | Output::WriteFormat(_) => {}
+                Output::Event(_) | Output::Overflow | Output::Nodes(_) | Output::WriteFormat(_) => {}
             }
         }
     }

@@ -1,9 +1,12 @@
 //! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they tell this one.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use signalbox_cluster::{BusDelivery, Delivery, DeliverySink, NodeTag, Owner, ShardId};
+use signalbox_cluster::{BusDelivery, ClusterEvent, Delivery, DeliverySink, NodeTag, Owner, ShardId};
 use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
 
@@ -16,17 +19,22 @@ use crate::{
     },
 };
 
+/// How often events that come in numbers are logged at most.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Brings everything to the shards' mailboxes. The cluster has it before there is a node.
 pub(crate) struct ClusterEvents {
     node: NodeTag,
     mailboxes: Arc<Mailboxes>,
     metrics: Metrics,
     peering: OnceLock<Weak<Peering>>,
+    /// When one of the events was logged last that come in numbers.
+    last_logged: Mutex<Option<Instant>>,
 }
 
 impl ClusterEvents {
     pub(crate) fn new(node: NodeTag, mailboxes: Arc<Mailboxes>, metrics: Metrics) -> Self {
-        Self { node, mailboxes, metrics, peering: OnceLock::new() }
+        Self { node, mailboxes, metrics, peering: OnceLock::new(), last_logged: Mutex::default() }
     }
 
     /// The node is there.
@@ -77,6 +85,32 @@ impl DeliverySink for ClusterEvents {
     fn deliver_node_message(&self, _: Owner, payload: Bytes) {
         if let Some(peering) = self.peering() {
             peering.handle_node_message(&payload);
+        }
+    }
+
+    fn observe(&self, event: ClusterEvent) {
+        self.metrics.cluster_events.with_label_values(&[event.name()]).inc();
+        match event {
+            ClusterEvent::Degraded(reason) => {
+                tracing::warn!(?reason, "the node is degraded: it serves from what it knows");
+            }
+            ClusterEvent::Online { epoch, degraded_for: Some(degraded_for) } => {
+                let degraded_for_ms = degraded_for.as_millis() as u64;
+                tracing::info!(epoch, degraded_for_ms, "the node is online again");
+            }
+            ClusterEvent::Online { epoch, .. } => tracing::info!(epoch, "the node has joined the cluster"),
+            ClusterEvent::SubscriptionsLost => {
+                tracing::warn!("the subscriptions are lost: nothing of other nodes is received");
+            }
+            ClusterEvent::SubscriptionsRestored => tracing::info!("the subscriptions are restored"),
+            // They come in numbers: the metric has them all.
+            event => {
+                let last = &mut *self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+                    *last = Some(Instant::now());
+                    tracing::warn!(event = event.name(), "something of the cluster was lost");
+                }
+            }
         }
     }
 }

@@ -156,7 +156,10 @@ impl Shard {
             self.begin_broadcast(audience, message, false);
         }
         if let Some(id) = event.id {
-            self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
+            // The members here have been told all the same.
+            let is_told = self.context.cluster.can_publish();
+            let answer = if is_told { "{\"ok\":true}" } else { "{\"ok\":false,\"error\":\"degraded\"}" };
+            self.answer(event.key, &event.namespace, id, answer);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ export function faults(redis, nodes) {
     assert.equal((await health(nodes[0])).code, 200, "it is ready all the same");
     assert.equal(await metric(nodes[0], "signalbox_degraded"), 1);
     const c = await member(nodes[0], room, "c");
-    assert.deepEqual(await ask(c.socket, "message", room, "local"), { ok: true });
+    assert.deepEqual(await ask(c.socket, "message", room, "local"), { ok: false, error: "degraded" });
     await until(() => a.messages.length === 1, "the same node's members hear it");
     assert.equal(b.messages.length, 0);
     const early = await peer(nodes[0], "twice", "one");

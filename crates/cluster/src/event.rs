@@ -1,0 +1,62 @@
+//! What happens to a node's part of the cluster, to be logged and counted by whoever has the means.
+
+use std::time::Duration;
+
+/// Why a node is degraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DegradedReason {
+    /// A heartbeat and its repetition were not confirmed.
+    NoAnswer,
+    /// No heartbeat was confirmed for almost as long as the lease lasts: the process may have been paused.
+    LeaseExpired,
+    /// The store says that the lease is gone: it was emptied, or has let the lease run out.
+    LeaseLost,
+    /// Another server answers, or the same one after a restart.
+    StoreReplaced,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClusterEvent {
+    /// The node serves from what it knows from now on.
+    Degraded(DegradedReason),
+    /// The node has joined the cluster.
+    Online {
+        /// The epoch of its lease.
+        epoch: u64,
+        /// How long it was degraded; `None` when it joins for the first time.
+        degraded_for: Option<Duration>,
+    },
+    /// Messages of other nodes are not received any more.
+    SubscriptionsLost,
+    /// They are received again.
+    SubscriptionsRestored,
+    /// The same for one room, on a Redis Cluster.
+    RoomSubscriptionLost,
+    /// A broadcast could not be published: members on other nodes may not have received it.
+    BroadcastFailed,
+    /// A message of another node is malformed.
+    UnreadableMessage,
+    /// A message of another node has a format that this version does not know.
+    UnknownFormat,
+}
+
+impl ClusterEvent {
+    /// Its name among others, for a metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Degraded(DegradedReason::NoAnswer) => "degraded_no_answer",
+            Self::Degraded(DegradedReason::LeaseExpired) => "degraded_lease_expired",
+            Self::Degraded(DegradedReason::LeaseLost) => "degraded_lease_lost",
+            Self::Degraded(DegradedReason::StoreReplaced) => "degraded_store_replaced",
+            Self::Online { .. } => "online",
+            Self::SubscriptionsLost => "subscriptions_lost",
+            Self::SubscriptionsRestored => "subscriptions_restored",
+            Self::RoomSubscriptionLost => "room_subscription_lost",
+            Self::BroadcastFailed => "broadcast_failed",
+            Self::UnreadableMessage => "unreadable_message",
+            Self::UnknownFormat => "unknown_format",
+        }
+    }
+}
