@@ -1,6 +1,6 @@
 //! What puts the project on machines: the chart's generated files, and the checks of chart, manifests, images and proxies.
 //!
-//! - [`values`]: reads the commented `values.yaml` of the chart.
+//! - [`mod@values`]: reads the commented `values.yaml` of the chart.
 //! - [`schema`], [`page`]: the `values.schema.json` and the README that follow from it.
 //! - [`settings`]: every setting of the gateway has its place in those values.
 //! - [`checks`]: `cargo xtask deploy`, which has the tools that the formats belong to judge everything.
