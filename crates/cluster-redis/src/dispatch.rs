@@ -20,17 +20,17 @@ pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, p
             Some(ChannelMessage::Broadcast(from, payload)) => {
                 cluster.received_broadcast(from, Some(room), payload);
             }
-            None => cluster.received_unreadable(wire::is_format_unknown(payload.get(1..))),
+            None => cluster.received_unreadable(wire::is_format_in_channel_unknown(payload)),
         },
         Channel::Everywhere => match wire::decode_channel_message(None, payload) {
             Some(ChannelMessage::Broadcast(from, payload)) => {
                 cluster.received_broadcast(from, None, payload);
             }
-            _ => cluster.received_unreadable(wire::is_format_unknown(payload.get(1..))),
+            _ => cluster.received_unreadable(wire::is_format_in_channel_unknown(payload)),
         },
         Channel::Node => match wire::decode_direct(&context.realms, payload) {
             Some((from, message)) => cluster.received_direct(now, from, message),
-            None => cluster.received_unreadable(wire::is_format_unknown(Some(payload))),
+            None => cluster.received_unreadable(wire::is_format_unknown(payload)),
         },
     }
 }

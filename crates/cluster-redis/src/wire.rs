@@ -39,9 +39,14 @@ const CHANGE_V1: u8 = b'D';
 const CHANGE: u8 = b'C';
 const BROADCAST: u8 = b'S';
 
-/// Whether an envelope has a format that this version does not know.
-pub(super) fn is_format_unknown(envelope: Option<&[u8]>) -> bool {
-    envelope.is_some_and(|bytes| matches!(envelope::split(bytes), Err(EnvelopeError::Format)))
+/// Whether a message to a node has a format that this version does not know.
+pub(super) fn is_format_unknown(message: &[u8]) -> bool {
+    matches!(envelope::split(message), Err(EnvelopeError::Format))
+}
+
+/// The same for a message that came through the channel of a room, or of all nodes.
+pub(super) fn is_format_in_channel_unknown(message: &[u8]) -> bool {
+    matches!(message.split_first(), Some((&(CHANGE | BROADCAST), rest)) if is_format_unknown(rest))
 }
 
 /// A membership record.
