@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, floors, fuzz, paths, policies};
+use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, paths, policies};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -18,6 +18,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     command_step("doc", remedy, doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     bench::check_codecs(workspace)?;
     bench::check_fanout(workspace)?;
+    deploy::run(workspace, None)?;
     deny::install(workspace)?;
     deny::policies(workspace)?;
     deny::advisories(workspace)
@@ -42,6 +43,7 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     let remedy = "import from above, or explain another floor in xtask/src/floors/rules.rs; cargo xtask floors shows them all";
     step("module floors", remedy, || floors::check(workspace))?;
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
+    step("generated files of the chart", "cargo xtask docs", || deploy::check_generated(workspace))?;
     let remedy = "choose another dependency, or change deny.toml and say why";
     step("licences, bans, sources", remedy, || policies::check(workspace))?;
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];

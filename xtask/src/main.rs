@@ -1,6 +1,7 @@
 //! What a contributor runs, as `cargo xtask COMMAND`.
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
+//! - [`deploy`]: checks chart, manifests, images and proxies' configurations, and writes what follows from the chart's values.
 //! - [`prepare`]: brings a machine to where the tests can run.
 //! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
@@ -10,6 +11,7 @@ mod bench;
 mod check;
 mod deny;
 mod dependencies;
+mod deploy;
 mod docs;
 mod floors;
 mod fuzz;
@@ -58,6 +60,11 @@ enum Task {
     },
     /// Write the pages in docs/ that follow from the code.
     Docs,
+    /// Check the chart, the manifests, the images and the configurations of proxies. With a filter: only the checks it names.
+    Deploy {
+        /// Part of the names of the checks to run.
+        filter: Option<String>,
+    },
     /// Show the modules of the node's crate floor by floor, and what each imports.
     Floors,
     /// Install and fetch what the tests need, and nothing else.
@@ -73,6 +80,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
         Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
+        Task::Deploy { filter } => deploy::run(&workspace, filter.as_deref()),
         Task::Floors => floors::print(&workspace),
         Task::Prepare => prepare::run_all(&workspace),
     });

@@ -1,6 +1,6 @@
 //! Commands on their way to Redis, and what may have become of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 
@@ -16,12 +16,21 @@ pub(super) enum Commands {
 }
 
 impl Commands {
-    pub(super) fn new(backend: &Backend, context: Arc<Context>) -> Self {
+    /// Commands that may take so long to be answered.
+    pub(super) fn new(backend: &Backend, context: Arc<Context>, patience: Duration) -> Self {
         match backend {
             Backend::Single(single_server) => {
-                Self::Single(RedisConnection::to_server(single_server.clone(), context))
+                Self::Single(RedisConnection::to_server(single_server.clone(), context, patience))
             }
-            Backend::Cluster(topology) => Self::Cluster(Router::new(topology.clone(), context)),
+            Backend::Cluster(topology) => Self::Cluster(Router::new(topology.clone(), context, patience)),
+        }
+    }
+
+    /// Gives up the connections: answers that have not arrived are not waited for.
+    pub(super) fn close(&mut self) {
+        match self {
+            Self::Single(connection) => connection.close(),
+            Self::Cluster(router) => router.close(),
         }
     }
 

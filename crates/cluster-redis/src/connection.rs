@@ -1,8 +1,8 @@
 //! One connection to one server, opened when it is needed. Scripts are loaded into the server first; commands are pipelined.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use redis::{Cmd, Pipeline, Value, aio::ConnectionLike};
+use redis::{Cmd, Pipeline, Value, aio::ConnectionLike, cmd};
 
 use super::{
     calls::Context,
@@ -22,15 +22,64 @@ pub(super) struct RedisConnection {
     to: Target,
     context: Arc<Context>,
     connection: Option<Connection>,
+    /// How long a pipeline may take to be answered.
+    patience: Duration,
+    /// How the server calls the connection.
+    name: Option<ClientName>,
+    /// How a server called a connection that was given up: what it has not read of it must not run any more.
+    stale: Option<ClientName>,
+}
+
+/// How a server calls a connection: its number, and both its addresses, so that no other server mistakes it for one of its own.
+#[derive(Debug, Clone)]
+struct ClientName {
+    id: String,
+    addr: String,
+    laddr: String,
+}
+
+impl ClientName {
+    /// Reads the answer to CLIENT INFO.
+    fn read(info: &Value) -> Option<Self> {
+        let info = match info {
+            Value::BulkString(info) => str::from_utf8(info).ok()?,
+            Value::VerbatimString { text, .. } => text,
+            _ => return None,
+        };
+        let field = |name: &str| {
+            let mut fields = info.split_whitespace().filter_map(|field| field.split_once('='));
+            fields.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
+        };
+        Some(Self { id: field("id")?, addr: field("addr")?, laddr: field("laddr")? })
+    }
+
+    fn kill(&self) -> Cmd {
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL").arg("ID").arg(&self.id).arg("ADDR").arg(&self.addr).arg("LADDR").arg(&self.laddr);
+        kill
+    }
 }
 
 impl RedisConnection {
-    pub(super) fn to_server(single_server: Arc<SingleServer>, context: Arc<Context>) -> Self {
-        Self { to: Target::Single(single_server), context, connection: None }
+    pub(super) fn to_server(
+        single_server: Arc<SingleServer>,
+        context: Arc<Context>,
+        patience: Duration,
+    ) -> Self {
+        Self::to(Target::Single(single_server), context, patience)
     }
 
-    pub(super) fn to_master(topology: Arc<Topology>, address: Address, context: Arc<Context>) -> Self {
-        Self { to: Target::Master(topology, address), context, connection: None }
+    pub(super) fn to_master(
+        topology: Arc<Topology>,
+        address: Address,
+        context: Arc<Context>,
+        patience: Duration,
+    ) -> Self {
+        Self::to(Target::Master(topology, address), context, patience)
+    }
+
+    fn to(to: Target, context: Arc<Context>, patience: Duration) -> Self {
+        Self { to, context, connection: None, patience, name: None, stale: None }
     }
 
     /// Sends commands in their order, pipelined. No command is sent again that may have been executed.
@@ -60,12 +109,28 @@ impl RedisConnection {
                 Target::Single(single_server) => single_server.connection().await,
                 Target::Master(topology, address) => topology.connection(address).await,
             };
-            self.connection = Some(connection.map_err(|error| {
+            let mut connection = connection.map_err(|error| {
                 tracing::debug!(%error, "Redis cannot be reached");
                 CommandError { may_have_run: false }
-            })?);
-            self.load().await.map_err(|_| CommandError { may_have_run: false })?;
+            })?;
+            connection.set_response_timeout(self.patience);
+            self.connection = Some(connection);
+            self.begin().await.map_err(|_| CommandError { may_have_run: false })?;
         }
+        Ok(())
+    }
+
+    /// Loads the scripts, and has the server drop what it has not read yet of the connection that was given up before.
+    async fn begin(&mut self) -> Result<(), CommandError> {
+        let mut commands = self.context.scripts.load();
+        let mut info = cmd("CLIENT");
+        info.arg("INFO");
+        commands.push(info);
+        commands.extend(self.stale.as_ref().map(ClientName::kill));
+        let scripts = self.context.scripts.load().len();
+        let values = self.pipeline(&commands).await?;
+        self.name = values.get(scripts).and_then(ClientName::read);
+        self.stale = None;
         Ok(())
     }
 
@@ -97,9 +162,12 @@ impl RedisConnection {
     }
 
     /// Drops a broken connection instead of giving it back to the pool.
-    fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.discard();
+        }
+        if let Some(name) = self.name.take() {
+            self.stale = Some(name);
         }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
-//! - `calls`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
+//! - `reads`: pages of users, beside the ordered calls.
+//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
 //! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
@@ -28,10 +29,13 @@ mod driver;
 mod keys;
 mod link;
 mod pipeline;
+mod reads;
+mod replies;
 mod router;
 mod scripts;
 mod single_server;
 mod subscriber;
+mod subscription_change;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -51,7 +55,7 @@ use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, sc
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_millis(1_000);
-/// How long a command may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when
+/// How long a heartbeat, a read or a subscription may take to be answered. A lease lasts six seconds: there is time to renew it on a second connection when
 /// the first is dead.
 const RESPONSE: Duration = Duration::from_millis(2_000);
 /// How often a subscriber connection is probed.
@@ -149,11 +153,14 @@ pub fn connect(
             let links = service.run(&backend, &context);
             let subscriber =
                 subscriber::run(&backend, context.clone(), tag, of_thread.clone(), subscriptions);
+            let (reads, asked) = unbounded_channel();
+            let readers = reads::run(&backend, context.clone(), of_thread.clone(), asked);
             let pipeline =
-                pipeline::run(backend.clone(), context.clone(), of_thread.clone(), commands, changes);
+                pipeline::run(&backend, context.clone(), of_thread.clone(), commands, changes, reads);
             tokio::select! {
                 () = pipeline => {}
                 () = subscriber => {}
+                () = readers => {}
                 () = tick(&of_thread) => {}
                 () = links => {}
             }

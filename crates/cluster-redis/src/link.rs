@@ -9,7 +9,7 @@ use std::{
 use signalbox_cluster::NodeTag;
 use signalbox_node_link::{Handler, Limits, Link, LinkHandle, Secret};
 
-use super::{CannotConnect, backend::Backend, calls::Context, commands::Commands};
+use super::{CannotConnect, RESPONSE, backend::Backend, calls::Context, commands::Commands};
 
 /// How soon Redis is asked again for the cluster's secret.
 const RETRY: Duration = Duration::from_millis(250);
@@ -69,7 +69,7 @@ impl Service {
 /// The secret that nodes without one of their own share through Redis: the first node makes it.
 async fn shared_secret(backend: &Backend, context: &Arc<Context>) -> String {
     let key = context.keys.nodes("secret");
-    let mut commands = Commands::new(backend, context.clone());
+    let mut commands = Commands::new(backend, context.clone(), RESPONSE);
     loop {
         let (mut make, mut get) = (redis::cmd("SETNX"), redis::cmd("GET"));
         make.arg(&key[..]).arg(Secret::random());

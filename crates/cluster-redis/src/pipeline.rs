@@ -1,32 +1,36 @@
 //! Calls in their order, pipelined: the calls that are asked for while one batch is under way are the next batch.
 
-use std::{sync::Arc, time::Instant};
+use std::{sync::Arc, time::Duration, time::Instant};
 
 use redis::{Cmd, Value};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, UnboundedSender},
+};
 
 use super::{
+    RESPONSE,
     backend::Backend,
-    calls::{self, Context},
+    calls::Context,
     command_error::CommandError,
     commands::{Commands, all},
     connection::code,
     driver::DriverCommand,
-    subscriber::SubscriptionChange,
+    reads::Reads,
+    replies,
+    subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
-    Cluster,
-    address::Address,
+    Cluster, Status,
     driver::{CallToken, DriverEnded},
-    model::users::PAGE,
-    partition::{self, PARTITIONS},
+    model::LEASE,
     store::{Call, Reply},
 };
 
 /// Calls in one batch.
 const BATCH: usize = 512;
-/// Partitions that a listing of users reads at once.
-const CHUNK: usize = 16;
+/// How long a batch may take to be answered. A store that is slow is waited for as long as the heartbeat finds it there.
+const PATIENCE: Duration = LEASE;
 
 /// A part of a batch: a call, or a broadcast, which has no reply.
 struct Item {
@@ -36,19 +40,22 @@ struct Item {
 
 /// Makes calls until the node ends.
 pub(super) async fn run(
-    backend: Arc<Backend>,
+    backend: &Backend,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
     mut calls: UnboundedReceiver<DriverCommand>,
     subscriptions: UnboundedSender<SubscriptionChange>,
+    reads: Reads,
 ) {
+    let heartbeat_connection = Commands::new(backend, context.clone(), RESPONSE);
     let mut pipeline = CommandPipeline {
-        commands: Commands::new(&backend, context.clone()),
-        heartbeat_connection: Arc::new(tokio::sync::Mutex::new(Commands::new(&backend, context.clone()))),
-        backend,
+        commands: Commands::new(backend, context.clone(), PATIENCE),
+        heartbeat_connection: Arc::new(tokio::sync::Mutex::new(heartbeat_connection)),
+        degraded: Arc::default(),
         context,
         cluster,
         subscriptions,
+        reads,
     };
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
@@ -63,10 +70,12 @@ struct CommandPipeline {
     commands: Commands,
     /// The heartbeat has a connection of its own, so that it never waits behind a long batch.
     heartbeat_connection: Arc<tokio::sync::Mutex<Commands>>,
-    backend: Arc<Backend>,
+    /// Notified when a heartbeat has found the store away: a batch on its way is given up.
+    degraded: Arc<Notify>,
     context: Arc<Context>,
     cluster: Arc<Cluster>,
     subscriptions: UnboundedSender<SubscriptionChange>,
+    reads: Reads,
 }
 
 impl CommandPipeline {
@@ -106,23 +115,37 @@ impl CommandPipeline {
             }
         }
         if !commands.is_empty() {
-            let answers = self.commands.send(commands).await;
+            let answers = self.send(commands).await;
             self.answer(items, answers).await;
         }
         // Listings come last: everything that was asked for before them is done, and they see it.
-        for (call, token) in listings {
-            self.list(call, token);
+        for read in listings {
+            let _ = self.reads.send(read);
         }
         ended
     }
 
+    /// Sends commands, and waits for their answers for as long as the store is there.
+    async fn send(&mut self, commands: Vec<Cmd>) -> Vec<Result<Value, CommandError>> {
+        let count = commands.len();
+        let given_up = tokio::select! {
+            answers = self.commands.send(commands) => return answers,
+            () = self.degraded.notified() => vec![Err(CommandError { may_have_run: true }); count],
+        };
+        self.commands.close();
+        given_up
+    }
+
     async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, CommandError>>) {
         let mut answers = answers.into_iter();
-        let mut is_lost = false;
         for item in items {
             let values = all(answers.by_ref().take(item.commands).collect());
-            is_lost |= values.is_err();
-            let Some(call) = item.call else { continue };
+            let Some(call) = item.call else {
+                if !matches!(values.as_deref(), Ok([Value::Int(_)])) {
+                    self.cluster.broadcast_failed(Instant::now());
+                }
+                continue;
+            };
             let (call, token) = *call;
             if let (Call::Reap { .. }, Ok(values)) = (&call, &values) {
                 self.reap_rest(&call, values).await;
@@ -140,25 +163,22 @@ impl CommandPipeline {
             };
             self.cluster.replied(Instant::now(), token, reply);
         }
-        if is_lost {
-            // Broadcasts have no reply that would say so.
-            self.cluster.store_lost(Instant::now());
-        }
     }
 
     /// Each call removes only some records; the rest is removed here.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
-        let mut is_left = calls::has_more_to_reap(values);
+        let mut is_left = replies::has_more_to_reap(values);
         while is_left {
-            let answer =
-                all(self.commands.send(self.context.commands(call, self.cluster.write_format())).await);
-            is_left = answer.is_ok_and(|values| calls::has_more_to_reap(&values));
+            let commands = self.context.commands(call, self.cluster.write_format());
+            let answer = all(self.send(commands).await);
+            is_left = answer.is_ok_and(|values| replies::has_more_to_reap(&values));
         }
     }
 
     fn send_heartbeat(&self, (call, token): (Call, CallToken)) {
         let (heartbeat_connection, context, cluster) =
             (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
+        let degraded = self.degraded.clone();
         tokio::spawn(async move {
             let reply = match all(heartbeat_connection
                 .lock()
@@ -173,43 +193,9 @@ impl CommandPipeline {
                 Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
             };
             cluster.replied(Instant::now(), token, reply);
+            if cluster.status() == Status::Degraded {
+                degraded.notify_waiters();
+            }
         });
     }
-
-    fn list(&self, call: Call, token: CallToken) {
-        let Call::Users { namespace, after } = call else { return };
-        let (context, cluster) = (self.context.clone(), self.cluster.clone());
-        let mut commands = Commands::new(&self.backend, context.clone());
-        tokio::spawn(async move {
-            let reply = match users(&mut commands, &context, &namespace, after).await {
-                Ok((users, more)) => Reply::Users(users, more),
-                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
-            };
-            cluster.replied(Instant::now(), token, reply);
-        });
-    }
-}
-
-/// Reads a page of users, partition by partition; returns it, and whether there are more.
-pub(super) async fn users(
-    commands: &mut Commands,
-    context: &Context,
-    namespace: &str,
-    after: Option<Address>,
-) -> Result<(Vec<(Address, Arc<str>)>, bool), CommandError> {
-    let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
-    let mut users = Vec::new();
-    let mut partitions = (first..PARTITIONS).peekable();
-    while users.len() <= PAGE && partitions.peek().is_some() {
-        let chunk = partitions.by_ref().take(CHUNK);
-        let pages = chunk.map(|partition| {
-            let after = after.filter(|_| partition == first);
-            context.page(namespace, partition as u8, after)
-        });
-        let values = all(commands.send(pages.collect()).await)?;
-        users.extend(values.into_iter().flat_map(calls::users));
-    }
-    let more = users.len() > PAGE;
-    users.truncate(PAGE);
-    Ok((users, more))
 }

@@ -40,6 +40,7 @@ pub(super) struct Router {
     slot_map: Option<Arc<SlotMap>>,
     changed: Option<Instant>,
     context: Arc<Context>,
+    patience: Duration,
     connections: AHashMap<Address, RedisConnection>,
     refreshed: Option<Instant>,
     flush_detector: FlushDetector,
@@ -56,13 +57,14 @@ enum Subject {
 type Answer = Result<Value, CommandError>;
 
 impl Router {
-    pub(super) fn new(topology: Arc<Topology>, context: Arc<Context>) -> Self {
+    pub(super) fn new(topology: Arc<Topology>, context: Arc<Context>, patience: Duration) -> Self {
         let (connections, flush_detector) = (AHashMap::new(), FlushDetector::default());
         Self {
             topology,
             slot_map: None,
             changed: None,
             context,
+            patience,
             connections,
             refreshed: None,
             flush_detector,
@@ -163,9 +165,17 @@ impl Router {
     }
 
     fn take_connection(&mut self, address: &Address) -> RedisConnection {
-        let make =
-            || RedisConnection::to_master(self.topology.clone(), address.clone(), self.context.clone());
-        self.connections.remove(address).unwrap_or_else(make)
+        self.connections.remove(address).unwrap_or_else(|| {
+            let (topology, context) = (self.topology.clone(), self.context.clone());
+            RedisConnection::to_master(topology, address.clone(), context, self.patience)
+        })
+    }
+
+    /// Gives up all connections. Those that are in use when this is called are gone already.
+    pub(super) fn close(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.close();
+        }
     }
 
     /// Identifies the present starts of all masters; `None` if a slot has no owner, or a master does not answer.

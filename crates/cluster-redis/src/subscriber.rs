@@ -14,19 +14,12 @@ use tokio::{sync::mpsc::UnboundedReceiver, time::MissedTickBehavior, time::timeo
 
 use super::{
     CONNECT, PROBE, RESPONSE, backend::Backend, backoff, calls::Context, cluster, dispatch::dispatch,
-    single_server::SingleServer,
+    single_server::SingleServer, subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{Cluster, address::NodeTag, record::RoomName};
 
 /// Channels in one command.
 const BATCH: usize = 500;
-
-/// A room whose channel the node wants, or does not want any more.
-#[derive(Debug)]
-pub(super) enum SubscriptionChange {
-    Subscribe(RoomName),
-    Unsubscribe(RoomName),
-}
 
 /// Keeps the bus subscribed until the node ends.
 pub(super) async fn run(

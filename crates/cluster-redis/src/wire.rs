@@ -10,7 +10,8 @@
 //!
 //! An owner is its tag (4) and its epoch (8); a room's version is its epoch (8) and its number (8); numbers are big-endian. The
 //! kind of a change is `J`, `U` or `L` (joined, updated, left). Records, messages and descriptions are [postcard]; a record keeps
-//! the format in which it was written, also in a change.
+//! the format in which it was written, also in a change. In format 2 a record has its profile once: where its events have it too,
+//! they are templates.
 //!
 //! A description is the same in all formats, so that nodes of any version read each other's: earlier versions stop reading behind
 //! the fields that they know, and do not see the metadata, which says what the node reads.
@@ -25,7 +26,7 @@ use signalbox_cluster::{
     address::Owner,
     command::{Change, PeerAt, PeerMessage, RealmId, Sender},
     envelope::{self, Format, FormatRange, Metadata, MetadataKey},
-    record::{Record, RoomName},
+    record::{CompactRecord, Record, RoomName},
     store::{DirectMessage, NodeInfo, RoomDelta, RoomVersion},
 };
 use signalbox_peerserver::Kind;
@@ -40,12 +41,18 @@ const BROADCAST: u8 = b'S';
 
 /// A membership record.
 pub(super) fn encode_record(format: Format, record: &Record) -> Bytes {
-    envelope::encode(format, &Metadata::default(), record)
+    match format {
+        Format::V1 => envelope::encode(format, &Metadata::default(), record),
+        Format::V2 => envelope::encode(format, &Metadata::default(), &CompactRecord::from(record)),
+    }
 }
 
 /// Reads a membership record.
 pub(super) fn decode_record(bytes: &[u8]) -> Option<Record> {
-    envelope::decode(bytes).ok().map(|(_, record)| record)
+    match Format::of_byte(*bytes.first()?)? {
+        Format::V1 => envelope::decode(bytes).ok().map(|(_, record)| record),
+        Format::V2 => envelope::decode(bytes).ok().map(|(_, record): (_, CompactRecord)| record.into()),
+    }
 }
 
 /// The fields of a node's description that every version knows.
@@ -74,7 +81,7 @@ pub(super) fn decode_node_info(bytes: &[u8]) -> Option<NodeInfo> {
     let metadata = if rest.is_empty() { Metadata::default() } else { Metadata::read(rest).ok()?.0 };
     let reads = match metadata.get(MetadataKey::ReadsFormats) {
         Some([lowest, highest, ..]) => FormatRange { lowest: *lowest, highest: *highest },
-        _ => FormatRange::UNTOLD,
+        _ => FormatRange::UNSTATED,
     };
     let EncodedNodeInfo { owner, name, link, is_draining } = fields;
     Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads })
@@ -344,7 +351,7 @@ mod tests {
         assert_eq!(decode_node_info(&bytes), Some(node.clone()));
         let earlier = EarlierNodeInfo { owner: FROM, name: "one".to_owned(), link, is_draining: true };
         let bytes = postcard::to_extend(&earlier, vec![1]).unwrap();
-        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNTOLD, ..node }));
+        assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNSTATED, ..node }));
     }
 
     #[test]

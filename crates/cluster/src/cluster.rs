@@ -82,7 +82,7 @@ pub enum SendOutcome {
     Waits,
     /// It was dropped: its sender does not hold its id any more.
     Fenced,
-    /// It was dropped: an inbox is full, or too much waits already.
+    /// It was dropped: a mailbox is full, or too much waits already.
     Overflow,
 }
 
@@ -143,7 +143,7 @@ impl Cluster {
         }
     }
 
-    /// Takes a command; its answer arrives in the inbox of the shard that asks.
+    /// Takes a command; its answer arrives in the mailbox of the shard that asks.
     pub fn submit(&self, now: Instant, command: Command) {
         let congested = |shard| self.sink.is_congested(shard);
         self.step(now, |machine, out| machine.command(now, command, &congested, out));
@@ -213,7 +213,7 @@ impl Cluster {
         core.machine.forget_route(room, now);
     }
 
-    /// Returns when every broadcast of another node that has arrived is in the inboxes of the shards that were on its route. What
+    /// Returns when every broadcast of another node that has arrived is in the mailboxes of the shards that were on its route. What
     /// arrives from now on goes to the shards that are on it now.
     pub fn barrier(&self) {
         drop(self.core.lock());

@@ -1,11 +1,14 @@
 //! What shards ask of the cluster ([`Command`]), and what the cluster delivers to them ([`Delivery`]).
 
+mod delivery;
+
 use std::sync::Arc;
 
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 use subtle::ConstantTimeEq as _;
 
+pub use self::delivery::{BusDelivery, Delivery, DeliverySink};
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
     record::{Record, RoomName},
@@ -102,8 +105,8 @@ pub enum Command {
         /// The room.
         room: RoomName,
         /// The membership.
-        record: Record,
-        /// List the other members in the answer.
+        record: Arc<Record>,
+        /// List the members in the answer.
         list: bool,
     },
     /// Leave a room. Not answered.
@@ -136,7 +139,7 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
-    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`].
+    /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`] or [`Delivery::Refused`].
     Users {
         /// The shard that asks.
         shard: ShardId,
@@ -253,7 +256,7 @@ pub enum Claimed {
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A shard that would have to receive the change is too far behind.
+    /// A shard that would have to receive the change is too far behind, or too many lists are asked for at once.
     Busy,
 }
 
@@ -275,149 +278,4 @@ impl Change {
             Self::Joined(record) | Self::Updated(record) | Self::Left(record) => record,
         }
     }
-}
-
-/// What the cluster delivers to a shard's inbox.
-#[derive(Debug)]
-pub enum Delivery {
-    /// Answers [`Command::Claim`].
-    Claimed {
-        /// Names the request.
-        ticket: Ticket,
-        /// The outcome.
-        claimed: Claimed,
-    },
-    /// Another connection took the id over with the same token: close this one.
-    Superseded(PeerAt),
-    /// A message for a peer.
-    PeerMessage {
-        /// The peer's connection.
-        to: PeerAt,
-        /// The message.
-        peer_message: PeerMessage,
-    },
-    /// A message waits for its absent addressee. The shard that sent it holds the timer, and submits [`Command::Expire`] when the
-    /// wait is over.
-    Waiting {
-        /// The sender's connection.
-        from: PeerAt,
-        /// The realm.
-        realm: RealmId,
-        /// The sender.
-        src: Arc<str>,
-        /// The addressee.
-        dst: Arc<str>,
-        /// Names the wait.
-        number: u64,
-    },
-    /// Answers [`Command::Peers`].
-    Peers {
-        /// Names the request.
-        ticket: Ticket,
-        /// The ids.
-        ids: Vec<Arc<str>>,
-    },
-    /// Answers [`Command::Join`]: the socket is a member.
-    Joined {
-        /// Names the request.
-        ticket: Ticket,
-        /// The last change that this node's clients were told; the members are as of this change.
-        change_id: ChangeId,
-        /// The other members, if they were asked for.
-        members: Vec<Arc<Record>>,
-    },
-    /// A request was refused.
-    Refused {
-        /// Names the request.
-        ticket: Ticket,
-        /// Why.
-        why: Refused,
-    },
-    /// Answers [`Command::Members`].
-    Members {
-        /// Names the request.
-        ticket: Ticket,
-        /// The members.
-        members: Vec<Arc<Record>>,
-    },
-    /// A room with members on this shard has changed. All of them but the subject of the change get the event.
-    RoomChanged {
-        /// The room.
-        room: RoomName,
-        /// The position of the change. Every node that received the change in order gives it the same one.
-        change_id: ChangeId,
-        /// The change.
-        change: Change,
-    },
-    /// Answers [`Command::Users`].
-    Users {
-        /// Names the request.
-        ticket: Ticket,
-        /// Sockets and their profiles (JSON objects), in the order of their addresses.
-        users: Vec<(Address, Arc<str>)>,
-        /// Whether there are more.
-        more: bool,
-    },
-    /// Answers [`Command::SendToNode`].
-    SentToNode {
-        /// Names the request.
-        ticket: Ticket,
-        /// Whether the node received it.
-        is_received: bool,
-    },
-    /// Answers [`Command::LocateSocket`].
-    SocketLocated {
-        /// Names the request.
-        ticket: Ticket,
-        /// The node; `None` if no node has the socket.
-        node: Option<NodeTag>,
-    },
-    /// Answers [`Command::SubscribeRooms`].
-    RoomsSubscribed {
-        /// Names the request.
-        ticket: Ticket,
-        /// Whether the rooms are subscribed; they are not while the store is away.
-        is_live: bool,
-    },
-    /// Answers [`Command::FlushOutgoing`].
-    OutgoingFlushed {
-        /// Names the request.
-        ticket: Ticket,
-    },
-    /// Answers [`Command::AdoptSession`].
-    SessionAdopted {
-        /// Names the request.
-        ticket: Ticket,
-    },
-}
-
-/// A broadcast of another node, for this node's shards.
-#[derive(Debug, Clone)]
-pub struct BusDelivery {
-    /// The node that published it.
-    pub from: Owner,
-    /// Its room; `None`: it is for all nodes.
-    pub room: Option<RoomName>,
-    /// The shards that have members of the room; `None`: it is for all shards.
-    pub route: Option<Arc<crate::Route>>,
-    /// Every change of the room that came before this broadcast is in the shards' inboxes already.
-    pub is_current: bool,
-    /// The payload that was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
-    pub payload: bytes::Bytes,
-}
-
-/// The way into the shards' inboxes.
-pub trait DeliverySink: Send + Sync {
-    /// Puts an answer or a change into a shard's inbox. It is never refused: answers and changes result only from requests that
-    /// were admitted, so their number is bounded.
-    fn deliver(&self, shard: ShardId, delivery: Delivery);
-    /// Puts a message into a shard's inbox unless it is full; `false` when it was dropped.
-    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool;
-    /// Whether a shard is too far behind to get more work.
-    fn is_congested(&self, shard: ShardId) -> bool;
-    /// Delivers a broadcast of another node.
-    fn deliver_broadcast(&self, broadcast: BusDelivery);
-    /// Delivers a message of another node to this one: the payload that was given to
-    /// [`Cluster::send_to_node`](crate::Cluster::send_to_node).
-    fn deliver_node_message(&self, from: Owner, payload: bytes::Bytes);
 }

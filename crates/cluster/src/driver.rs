@@ -10,7 +10,7 @@
 //! | a [`Call::SendDirect`] | its reply; [`Cluster::received_direct`](crate::Cluster::received_direct) on the other node |
 //!
 //! It also calls [`Cluster::tick`](crate::Cluster::tick) every 100 ms or so, and reports what breaks:
-//! [`Cluster::store_lost`](crate::Cluster::store_lost), [`Cluster::subscription_lost`](crate::Cluster::subscription_lost),
+//! [`Cluster::broadcast_failed`](crate::Cluster::broadcast_failed), [`Cluster::subscription_lost`](crate::Cluster::subscription_lost),
 //! [`Cluster::bus_lost`](crate::Cluster::bus_lost) and [`Cluster::bus_restored`](crate::Cluster::bus_restored). All of these take
 //! the time, so that a simulation can drive any number of nodes on one clock, with a [`Model`](crate::model::Model) as the store.
 

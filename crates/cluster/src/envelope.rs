@@ -54,8 +54,8 @@ pub struct FormatRange {
 impl FormatRange {
     /// What this version reads.
     pub const CURRENT: Self = Self { lowest: Format::V1 as u8, highest: Format::V2 as u8 };
-    /// What a node reads that says nothing of formats: its version is from before they were told.
-    pub const UNTOLD: Self = Self { lowest: Format::V1 as u8, highest: Format::V1 as u8 };
+    /// What a node reads whose description states no formats: its version is older than that field.
+    pub const UNSTATED: Self = Self { lowest: Format::V1 as u8, highest: Format::V1 as u8 };
 
     /// Whether a node reads a format.
     pub fn contains(self, format: Format) -> bool {
@@ -267,7 +267,7 @@ mod tests {
     fn nodes_write_what_all_of_them_read() {
         let current = FormatRange::CURRENT;
         assert_eq!(common_format([current, current]), Format::V2);
-        assert_eq!(common_format([current, FormatRange::UNTOLD]), Format::V1);
+        assert_eq!(common_format([current, FormatRange::UNSTATED]), Format::V1);
         // A later version that does not read the oldest format any more, and one with nothing in common.
         assert_eq!(common_format([current, FormatRange { lowest: 2, highest: 3 }]), Format::V2);
         assert_eq!(common_format([current, FormatRange { lowest: 3, highest: 4 }]), Format::V1);

@@ -3,18 +3,19 @@
 //!
 //! In the order that data flows:
 //!
-//! - [`address`]: addresses of sessions and sockets, which name their birthplace.
-//! - [`command`]: what a shard asks ([`Command`]), and what is delivered to its inbox later ([`Delivery`]).
+//! - [`address`]: addresses of sessions and sockets, which name the node and the shard where they were created.
+//! - [`command`]: what a shard asks ([`Command`]), and what is delivered to its mailbox later ([`Delivery`]).
 //! - [`cluster`]: what shards use: the machine under a lock, over a store.
 //! - `machine`: the state machine of one node: commands, replies of the store and bus messages go in; calls and deliveries come
-//!   out.
+//!   out. `machine::rooms` has the replicas of rooms, `machine::claims` the claims of peer ids.
 //! - [`store`]: the calls that the machine makes, each one atomic step on shared state, and their replies; [`record`]:
-//!   memberships;
-//!   [`partition`]: the part of the store that something is in.
-//! - [`model`]: the shared state as a plain value: the store of a node that is alone, and the model for every other store.
-//! - [`driver`]: the seam to a store that other nodes share, in another crate.
+//!   memberships; [`partition`]: the part of the store that something is in.
+//! - [`model`]: the shared state as a plain value: the store of a node that is alone, and the model for every other store. Here a
+//!   claim is decided (`model::peers`), as it is by `claim.lua` in Redis.
+//! - [`driver`]: the trait that connects the machine to a store that other nodes share; the Redis driver is another crate.
 //! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
 //! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
+//! - `simulation`, in tests: many machines on one seeded clock, with a network and a store that fail.
 //!
 //! Every command is answered later, also when the node is alone, so that nobody relies on an answer being there at once.
 
@@ -39,7 +40,7 @@ pub use command::{
     Refused, Sender, Ticket,
 };
 pub use machine::Status;
-pub use record::{MemberEvent, Record, RoomName, SessionRecords};
+pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
 

@@ -9,6 +9,7 @@ mod claims;
 mod lease;
 mod local_state;
 mod peer_routing;
+mod repairs;
 mod rooms;
 mod takeovers;
 mod users;
@@ -56,7 +57,15 @@ pub(crate) enum Pending {
     Revoke(u64, TakeoverNotice),
     /// A node was told that one of its peers has lost its id.
     NotifyTakeover(TakeoverNotice),
-    Reap,
+    Reap(Owner, u8),
+    /// The takeover notices of a claim that may have been made unseen.
+    Notices {
+        owner: Owner,
+        realm: RealmId,
+        id: Arc<str>,
+    },
+    /// The holder that lost its id was told.
+    Acknowledge(TakeoverNotice),
     /// A peer message was sent to another node.
     SendPeerMessage(ShardId, PeerMessage),
     Expire {
@@ -80,6 +89,13 @@ pub(crate) enum Pending {
         room: RoomName,
         socket: Address,
     },
+    /// A record was written again.
+    Put {
+        room: RoomName,
+        socket: Address,
+    },
+    /// Users were written, or removed.
+    PutUsers(Vec<(Arc<str>, Address)>),
     /// The first snapshot of a room, for a session that is to move here.
     TransferSnapshot {
         room: RoomName,
@@ -95,12 +111,7 @@ pub(crate) enum Pending {
         ticket: Ticket,
         room: RoomName,
     },
-    ListUsers {
-        shard: ShardId,
-        ticket: Ticket,
-        namespace: Arc<str>,
-        after: Option<Address>,
-    },
+    ListUsers(users::Page),
     LocateSocket {
         shard: ShardId,
         ticket: Ticket,
@@ -117,6 +128,7 @@ pub(crate) enum Pending {
     AdoptSession {
         shard: ShardId,
         ticket: Ticket,
+        adopted: Adopted,
     },
     Heartbeat {
         sent: Instant,
@@ -130,6 +142,15 @@ pub(crate) enum Pending {
     EndEpoch(u64),
 }
 
+/// What one of the calls that adopt a session writes.
+#[derive(Debug)]
+pub(crate) enum Adopted {
+    /// A membership.
+    Member(RoomName, Address),
+    /// A socket of a namespace.
+    User(Arc<str>, Address),
+}
+
 /// A join that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Join {
@@ -138,6 +159,8 @@ pub(crate) struct Join {
     pub(crate) room: RoomName,
     pub(crate) record: Arc<Record>,
     pub(crate) list: bool,
+    /// Its call fetches the room's records, if they are not known. Other joins wait for these.
+    pub(crate) fetches: bool,
 }
 
 /// An effect of a step. Effects are executed in order.
@@ -145,9 +168,9 @@ pub(crate) struct Join {
 pub(crate) enum Output {
     /// Make this call, and give its reply back together with the second value.
     Call(Call, Pending),
-    /// Put this into a shard's inbox.
+    /// Put this into a shard's mailbox.
     Deliver(ShardId, Delivery),
-    /// Put a message into the inbox of a connection's shard; drop it if the inbox is full.
+    /// Put a message into the mailbox of a connection's shard; drop it if the mailbox is full.
     Offer(PeerAt, PeerMessage),
     /// A connection of this node holds an id from now on.
     ClaimHeld { realm: RealmId, id: Arc<str>, at: PeerAt },
@@ -190,6 +213,8 @@ pub(crate) struct Machine {
     peer_routes: peer_routing::PeerRoutes,
     lease: lease::Lease,
     users: users::PendingUserWrites,
+    user_reads: users::UserReads,
+    repairs: repairs::Repairs,
     takeovers: takeovers::Takeovers,
     /// How often the bus was lost or restored.
     bus_changes: u64,
@@ -219,6 +244,8 @@ impl Machine {
             session_moves: rooms::SessionMoves::default(),
             peer_routes: peer_routing::PeerRoutes::default(),
             users: users::PendingUserWrites::default(),
+            user_reads: users::UserReads::default(),
+            repairs: repairs::Repairs::default(),
             takeovers: takeovers::Takeovers::default(),
             bus_changes: 0,
             has_contested_claims: false,
@@ -279,8 +306,7 @@ impl Machine {
             Command::Expire { realm, src, dst, number } => self.expire(now, realm, src, dst, number, out),
             Command::Peers { shard, ticket, realm } => self.peers(now, shard, ticket, realm, out),
             Command::Join { shard, ticket, room, record, list } => {
-                let record = Arc::new(record);
-                self.join(now, Join { shard, ticket, room, record, list }, congested, out);
+                self.join(now, Join { shard, ticket, room, record, list, fetches: false }, congested, out);
             }
             Command::Leave { room, socket } => self.leave(now, room, socket, out),
             Command::Members { shard, ticket, room } => self.members(now, shard, ticket, room, out),
@@ -333,11 +359,16 @@ impl Machine {
 
     /// Takes the reply to a call.
     pub(crate) fn reply(&mut self, now: Instant, pending: Pending, reply: Reply, out: &mut Outputs) {
-        if matches!(reply, Reply::Failed { .. }) {
-            self.store_lost(now, out);
+        let mut pending = pending;
+        if let Reply::Failed { may_have_run } = reply {
+            self.lease.probe(now);
+            match self.repair_later(now, pending, may_have_run) {
+                Some(failed) => pending = failed,
+                None => return,
+            }
         }
         match pending {
-            Pending::None => {}
+            Pending::None | Pending::Put { .. } | Pending::PutUsers(_) | Pending::Acknowledge(_) => {}
             Pending::Claim { at, ticket, realm, id, token, asked } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
@@ -352,7 +383,7 @@ impl Machine {
                 self.takeover_notified(notice, &reply, out);
             }
             Pending::NotifyTakeover(notice) => self.takeover_notified(notice, &reply, out),
-            Pending::Reap => self.reaped(now, reply, out),
+            Pending::Reap(..) | Pending::Notices { .. } => self.reaped(now, reply, out),
             Pending::PeerMessage(shard, peer) => {
                 self.peer_routes.answered(&peer);
                 self.peer_message_routed(now, shard, reply, out);
@@ -382,15 +413,10 @@ impl Machine {
                     Reply::Records { records, .. } => records,
                     _ => self.own.members(&room),
                 };
+                let members = members.into();
                 out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
             }
-            Pending::ListUsers { shard, ticket, namespace, after } => {
-                let (users, more) = match reply {
-                    Reply::Users(users, more) => (users, more),
-                    _ => self.own.users(&namespace, after),
-                };
-                out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
-            }
+            Pending::ListUsers(page) => self.users_listed(now, page, reply, out),
             Pending::SendToNode { shard, ticket } => {
                 let is_received = matches!(reply, Reply::Receivers(1..));
                 out.push_back(Output::Deliver(shard, Delivery::SentToNode { ticket, is_received }));
@@ -402,19 +428,21 @@ impl Machine {
             Pending::FlushOutgoing { shard, ticket } => {
                 out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
             }
-            Pending::AdoptSession { shard, ticket } => self.session_moves.answered(shard, ticket, out),
+            Pending::AdoptSession { shard, ticket, .. } => self.session_moves.answered(shard, ticket, out),
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
             Pending::Owners(by) => self.owners_answered(now, by, reply, out),
             Pending::EndEpoch(epoch) => self.past_epoch_ended(epoch, &reply),
-            Pending::Nodes => {
-                if let Reply::Nodes(nodes) = reply {
+            Pending::Nodes => match reply {
+                Reply::Nodes(nodes) => {
                     self.lease.remember_nodes(&nodes);
                     self.choose_format(now, &nodes, out);
                     out.push_back(Output::Nodes(nodes));
                 }
-            }
+                // The next heartbeat asks again.
+                _ => self.lease.forget_membership(),
+            },
         }
     }
 
@@ -429,6 +457,11 @@ impl Machine {
         if format < before && self.lease.is_valid(now) {
             self.put_all(out);
         }
+    }
+
+    /// A broadcast could not be published.
+    pub(crate) fn broadcast_failed(&mut self, now: Instant) {
+        self.lease.probe(now);
     }
 
     /// Messages to this node may have been missed.
@@ -470,7 +503,8 @@ impl Machine {
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outputs) {
         self.check_lease(now, out);
         self.heartbeat_if_due(now, out);
-        self.flush_users(now, out);
+        self.repairs_tick(now, out);
+        self.users_tick(now, out);
         self.rooms_tick(now, out);
         self.takeovers_tick(now, out);
     }

@@ -112,6 +112,7 @@ impl Model {
                 self.users.reap(owner, partition);
                 Reply::Reaped(notices)
             }
+            Call::Notices { owner, realm, id } => self.peers.notices(owner, realm, &id),
             Call::Acknowledge(notice) => self.peers.acknowledge(&notice),
             Call::Owners => {
                 let owners = self.peers.owners().chain(self.rooms.owners()).chain(self.users.owners());

@@ -1,8 +1,11 @@
 //! The calls that a node makes on shared state, and their replies. Each call is one atomic step; [`Model`](crate::model::Model)
 //! says what it does.
 
+mod reply;
+
 use std::sync::Arc;
 
+pub use self::reply::{HeartbeatReply, Reply};
 use crate::{
     address::{Address, NodeTag, Owner},
     command::{Change, Holder, PeerAt, PeerMessage, RealmId},
@@ -208,6 +211,15 @@ pub enum Call {
         /// The partition.
         partition: u8,
     },
+    /// List the takeover notices of an owner about one id. [`Reply::Reaped`].
+    Notices {
+        /// Who claimed the id.
+        owner: Owner,
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+    },
     /// The holder that lost its id was told.
     Acknowledge(TakeoverNotice),
     /// List the owners that have records, live or dead. [`Reply::Owners`].
@@ -254,7 +266,7 @@ pub type User = (Arc<str>, Address, Arc<str>);
 /// version means two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotRequest {
-    /// All records of the room, unless its version is this one.
+    /// All records of the room, unless its epoch is that of this version: what lacks until then comes as changes.
     Since(Option<RoomVersion>),
     /// No records.
     None(Option<RoomVersion>),
@@ -326,108 +338,6 @@ impl NodeInfo {
     pub fn new(owner: Owner, name: String) -> Self {
         Self { owner, name, link: None, is_draining: false, reads: FormatRange::CURRENT }
     }
-}
-
-/// What a call returns.
-#[derive(Debug)]
-pub enum Reply {
-    /// The call was done; there is nothing to return.
-    Done,
-    /// The id is granted.
-    Granted {
-        /// The claim's generation.
-        generation: u64,
-        /// The holder with the same token that has lost it.
-        superseded: Option<Holder>,
-        /// Messages that waited for the id.
-        waiting: Vec<signalbox_websocket::Frame>,
-    },
-    /// Somebody else holds the id, with another token.
-    Taken,
-    /// As many ids are held as may be.
-    LimitReached,
-    /// A claim was made again.
-    Kept {
-        /// The holder that has lost the id to it.
-        superseded: Option<Holder>,
-        /// Messages that waited for the id.
-        waiting: Vec<signalbox_websocket::Frame>,
-    },
-    /// The addressee's connection, and the message.
-    Holder(Holder, PeerMessage),
-    /// The message waits for its addressee.
-    Queued {
-        /// The message.
-        peer_message: PeerMessage,
-        /// The number of the wait, if this message opened its sender's wait.
-        opened: Option<u64>,
-        /// `false`: the queue is full, so only the wait was opened.
-        kept: bool,
-    },
-    /// The message was dropped: its kind is not queued, or too much waits already.
-    Dropped {
-        /// Too much waits.
-        overflow: bool,
-    },
-    /// The wait was open if there is a token: its sender's.
-    Expired {
-        /// The token.
-        token: Option<Arc<str>>,
-    },
-    /// Who holds the id.
-    Peer(Option<Holder>),
-    /// Ids.
-    Peers(Vec<Arc<str>>),
-    /// The record was put.
-    Put {
-        /// The room's version.
-        room_version: RoomVersion,
-        /// Its records, if they were asked for.
-        records: Option<Vec<Arc<Record>>>,
-    },
-    /// Records of a room.
-    Records {
-        /// The room's version; `None` when there is no such room.
-        room_version: Option<RoomVersion>,
-        /// The records, in the order of their addresses.
-        records: Vec<Arc<Record>>,
-    },
-    /// Users, and whether there are more.
-    Users(Vec<(Address, Arc<str>)>, bool),
-    /// The node that has the socket.
-    User(Option<NodeTag>),
-    /// The lease was renewed, or not.
-    Heartbeat(HeartbeatReply),
-    /// What the owner left is removed; its takeover notices that are not acknowledged.
-    Reaped(Vec<TakeoverNotice>),
-    /// The nodes.
-    Nodes(Vec<NodeInfo>),
-    /// Owners.
-    Owners(Vec<Owner>),
-    /// How many nodes received the message.
-    Receivers(u64),
-    /// The store is away.
-    Failed {
-        /// The call may have been done; otherwise it certainly was not.
-        may_have_run: bool,
-    },
-}
-
-/// The reply to a heartbeat.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HeartbeatReply {
-    /// The lease was there, or was begun. Otherwise it is lost for good.
-    pub renewed: bool,
-    /// Identifies the start of the server that answered.
-    pub run_id: Arc<str>,
-    /// Changes whenever a node comes, goes or describes itself anew.
-    pub membership: u64,
-    /// Ids that all nodes hold together, as of their last heartbeats.
-    pub claims: u64,
-    /// Dead owners that this node is to reap.
-    pub expired: Vec<Owner>,
-    /// It is time to look for records whose owner has no lease that the store remembers.
-    pub sweeps: bool,
 }
 
 /// A change of a room, as it is published to every node that has subscribed the room.

@@ -53,13 +53,13 @@ impl Driver for Queue {
 }
 
 #[derive(Default)]
-struct Inboxes {
+struct Mailboxes {
     deliveries: Mutex<Vec<Delivery>>,
     broadcasts: Mutex<Vec<Bytes>>,
     node_messages: Mutex<Vec<Bytes>>,
 }
 
-impl DeliverySink for Inboxes {
+impl DeliverySink for Mailboxes {
     fn deliver(&self, _: ShardId, delivery: Delivery) {
         self.deliveries.lock().unwrap().push(delivery);
     }
@@ -82,7 +82,7 @@ struct Node {
     tag: NodeTag,
     cluster: Cluster,
     queue: Arc<Queue>,
-    inboxes: Arc<Inboxes>,
+    mailboxes: Arc<Mailboxes>,
     rooms: BTreeSet<RoomName>,
 }
 
@@ -106,12 +106,12 @@ impl World {
 
     fn start(&mut self, tag: u32, reads: FormatRange) {
         let tag = NodeTag(tag);
-        let (queue, inboxes) = (Arc::new(Queue::default()), Arc::new(Inboxes::default()));
+        let (queue, mailboxes) = (Arc::new(Queue::default()), Arc::new(Mailboxes::default()));
         let info = NodeInfo { reads, ..NodeInfo::new(Owner { tag, epoch: 0 }, tag.to_string()) };
         let cluster =
-            Cluster::shared_at(&config(), info, inboxes.clone(), queue.clone(), self.now, 1_000_000);
+            Cluster::shared_at(&config(), info, mailboxes.clone(), queue.clone(), self.now, 1_000_000);
         cluster.bus_restored(self.now);
-        self.nodes.push(Node { tag, cluster, queue, inboxes, rooms: BTreeSet::new() });
+        self.nodes.push(Node { tag, cluster, queue, mailboxes, rooms: BTreeSet::new() });
     }
 
     /// Lets time pass, and does what is asked for.
@@ -179,7 +179,7 @@ impl World {
         let socket = Address::random(node.tag, 0);
         node.cluster.route(&room()).add(0);
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
-        let join = Command::Join { shard: 0, ticket, room: room(), record, list: true };
+        let join = Command::Join { shard: 0, ticket, room: room(), record: record.into(), list: true };
         node.cluster.submit(self.now, join);
         self.settle();
         socket
@@ -207,21 +207,21 @@ fn nodes_meet_over_a_driver_of_ones_own() {
         assert_eq!(node.cluster.nodes().len(), 2);
     }
     let first = world.join(0, 1);
-    world.join(1, 2);
-    let members =
-        world.nodes[1].inboxes.deliveries.lock().unwrap().iter().find_map(|delivery| match delivery {
+    let second = world.join(1, 2);
+    let members: Option<BTreeSet<Address>> =
+        world.nodes[1].mailboxes.deliveries.lock().unwrap().iter().find_map(|delivery| match delivery {
             Delivery::Joined { ticket: 2, members, .. } => {
                 Some(members.iter().map(|member| member.socket).collect())
             }
             _ => None,
         });
-    assert_eq!(members, Some(vec![first]));
+    assert_eq!(members, Some([first, second].into()));
     world.nodes[0].cluster.broadcast(world.now, Scope::Room(&room()), Bytes::from_static(b"hello"));
     world.nodes[0].cluster.send_to_node(world.now, NodeTag(2), Bytes::from_static(b"you"));
     world.settle();
-    assert_eq!(*world.nodes[1].inboxes.broadcasts.lock().unwrap(), ["hello"]);
-    assert_eq!(*world.nodes[1].inboxes.node_messages.lock().unwrap(), ["you"]);
-    assert!(world.nodes[0].inboxes.broadcasts.lock().unwrap().is_empty());
+    assert_eq!(*world.nodes[1].mailboxes.broadcasts.lock().unwrap(), ["hello"]);
+    assert_eq!(*world.nodes[1].mailboxes.node_messages.lock().unwrap(), ["you"]);
+    assert!(world.nodes[0].mailboxes.broadcasts.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn format_2_is_written_while_every_node_reads_it() {
     let mut world = World::new();
     world.start(1, FormatRange::CURRENT);
     assert_eq!(world.formats(), [Format::V1], "the others are not known yet");
-    world.start(2, FormatRange::UNTOLD);
+    world.start(2, FormatRange::UNSTATED);
     world.pass(2 * SECOND);
     assert_eq!(world.formats()[0], Format::V1);
 
@@ -248,7 +248,7 @@ fn format_2_is_written_while_every_node_reads_it() {
     // One joins again. Records that it could not read are written again.
     world.join(0, 1);
     let puts = world.puts;
-    world.start(4, FormatRange::UNTOLD);
+    world.start(4, FormatRange::UNSTATED);
     world.pass(2 * SECOND);
     assert_eq!(world.formats()[..2], [Format::V1; 2]);
     assert_eq!(world.puts, puts + 1);
@@ -261,7 +261,7 @@ fn format_2_is_written_while_every_node_reads_it() {
 
 #[test]
 fn a_node_that_is_alone_writes_the_newest_format() {
-    let cluster = Cluster::standalone(&config(), Arc::new(Inboxes::default()));
+    let cluster = Cluster::standalone(&config(), Arc::new(Mailboxes::default()));
     assert_eq!(cluster.write_format(), Format::V2);
 }
 

@@ -21,8 +21,13 @@ use crate::{
 };
 
 mod saved;
+#[cfg(test)]
+mod tests;
+mod timers;
 mod upgrade;
 pub use saved::SavedSession;
+pub use timers::TickOutput;
+use timers::{Heartbeat, later};
 use upgrade::Upgrade;
 
 /// Timings and limits, the same for every session of a server. Defaults are Socket.IO's.
@@ -95,14 +100,6 @@ enum State {
     Closed(CloseReason),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heartbeat {
-    /// The next ping is due.
-    Ping { at: Instant },
-    /// A pong is due. Other traffic postpones it once.
-    Pong { by: Instant, extended: bool },
-}
-
 /// What a received packet gives to the layer above, which is Socket.IO.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
@@ -125,15 +122,6 @@ pub enum Refused {
     NotPolling,
 }
 
-/// What the caller of [`Session::tick`] has to do.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct TickOutput {
-    /// The frame to write to the WebSocket, if any.
-    pub write: Option<Frame>,
-    /// The upgrade took too long: close the WebSocket that probes; the session stays.
-    pub abandon_upgrade: bool,
-}
-
 /// A session. See the [module](self) for how it is driven.
 #[derive(Debug)]
 pub struct Session {
@@ -149,6 +137,8 @@ pub struct Session {
     /// Packets for the next poll, and their size in bytes.
     buffer: VecDeque<Frame>,
     buffered: usize,
+    /// Of these bytes, those of shared frames.
+    buffered_shared: usize,
     /// The body of the pending GET's reply when the session is over.
     final_reply: &'static str,
 }
@@ -163,9 +153,10 @@ impl Session {
             post: false,
             upgraded: false,
             upgrade: None,
-            heartbeat: Heartbeat::Ping { at: now + config.ping_interval },
+            heartbeat: Heartbeat::Ping { at: later(now, config.ping_interval) },
             buffer: VecDeque::new(),
             buffered: 0,
+            buffered_shared: 0,
             final_reply: packet::CLOSE,
         }
     }
@@ -193,6 +184,16 @@ impl Session {
         self.buffered
     }
 
+    /// Of these, bytes of frames that others may hold too.
+    pub fn buffered_shared(&self) -> usize {
+        self.buffered_shared
+    }
+
+    /// Packets waiting for the next poll.
+    pub fn buffered_packets(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Whether a packet sent now would leave at once, as far as the session knows (a WebSocket has a queue of its own).
     pub fn is_writable(&self) -> bool {
         match self.transport {
@@ -218,11 +219,15 @@ impl Session {
 
     fn keep(&mut self, frame: Frame) {
         self.buffered += frame.len();
+        if frame.is_shared() {
+            self.buffered_shared += frame.len();
+        }
         self.buffer.push_back(frame);
     }
 
     fn take_buffer(&mut self) -> VecDeque<Frame> {
         self.buffered = 0;
+        self.buffered_shared = 0;
         std::mem::take(&mut self.buffer)
     }
 
@@ -272,6 +277,12 @@ impl Session {
         Some(payload::encode(self.take_buffer().iter()))
     }
 
+    /// The pending GET is refused by whoever would have to write the answer: what there is to say waits for the next one. `false` if
+    /// there is none.
+    pub fn refuse_poll(&mut self) -> bool {
+        std::mem::take(&mut self.poll)
+    }
+
     /// A POST begins.
     ///
     /// # Errors
@@ -303,17 +314,13 @@ impl Session {
         if self.state != State::Open {
             return Received::Nothing;
         }
-        if let Heartbeat::Pong { by, extended } = &mut self.heartbeat
-            && !*extended
-            && !matches!(packet, Packet::Pong(_))
-        {
-            *by = now + config.ping_timeout;
-            *extended = true;
+        if !matches!(packet, Packet::Pong(_)) {
+            self.postpone_pong(now, config);
         }
         match packet {
             Packet::Message(text) => return Received::Message(text),
             Packet::Binary(bytes) => return Received::Binary(bytes),
-            Packet::Pong(_) => self.heartbeat = Heartbeat::Ping { at: now + config.ping_interval },
+            Packet::Pong(_) => self.heartbeat = Heartbeat::Ping { at: later(now, config.ping_interval) },
             // In v4 the server pings.
             Packet::Ping(_) => self.close_now(CloseReason::TransportError),
             Packet::Close => {
@@ -340,7 +347,7 @@ impl Session {
         }
         let waits = self.transport == Transport::Polling && !(self.poll && self.buffer.is_empty());
         if waits {
-            self.state = State::Closing { by: now + config.close_timeout };
+            self.state = State::Closing { by: later(now, config.close_timeout) };
         } else {
             self.close_now(CloseReason::ForcedClose);
         }
@@ -353,48 +360,4 @@ impl Session {
             self.take_buffer();
         }
     }
-
-    /// When [`Session::tick`] is next due; `None` when the session is over.
-    pub fn deadline(&self) -> Option<Instant> {
-        let heartbeat = match self.heartbeat {
-            Heartbeat::Ping { at } => at,
-            Heartbeat::Pong { by, .. } => by,
-        };
-        let own = match self.state {
-            State::Closed(_) => return None,
-            State::Closing { by } => by,
-            State::Open => heartbeat,
-        };
-        Some(self.upgrade.as_ref().map_or(own, |upgrade| own.min(upgrade.deadline())))
-    }
-
-    /// Does what is due at `now`.
-    pub fn tick(&mut self, now: Instant, config: &Config) -> TickOutput {
-        let mut output = TickOutput::default();
-        match self.state {
-            State::Closed(_) => return output,
-            State::Closing { by } => {
-                if by <= now {
-                    self.close_now(CloseReason::ForcedClose);
-                    return output;
-                }
-            }
-            State::Open => match self.heartbeat {
-                Heartbeat::Ping { at } if at <= now => {
-                    self.heartbeat = Heartbeat::Pong { by: now + config.ping_timeout, extended: false };
-                    output.write = self.send(packet::ping_frame());
-                }
-                Heartbeat::Pong { by, .. } if by <= now => {
-                    self.close_now(CloseReason::PingTimeout);
-                    return output;
-                }
-                _ => {}
-            },
-        }
-        output.abandon_upgrade = self.tick_upgrade(now);
-        output
-    }
 }
-
-#[cfg(test)]
-mod tests;

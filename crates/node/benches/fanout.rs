@@ -66,7 +66,7 @@ fn run(others: usize, messages: usize) -> io::Result<()> {
             socket.join("room").await;
             event.ack(Args::default());
         })
-        .act("message", Action::Broadcast { event: "message".into() })
+        .act("message", Action::Broadcast { event: "message".into(), chat: None })
         .on("drive", handler);
     actix_rt::System::new().block_on(async {
         let listener = bind("127.0.0.1", 0)?;

@@ -3,10 +3,11 @@
 //! `cargo run -p signalbox-node --example handlers` prints the address it listens at. The test suite drives it with
 //! `socket.io-client`; what each event does is listed at the head of `services/gateway/tests/js/fixture.test.mjs`.
 
-use std::{io::Write, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use signalbox_node::{
     App, Args, Config, ConnectRefused, Cors, Event, Metrics, Namespace, Node, Serve, Socket, bind,
+    policy::{AccessRequest, Policy, Principal, Verdict},
 };
 
 /// The gateway's, so that both can be measured alike.
@@ -14,12 +15,18 @@ use signalbox_node::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::io::Result<()> {
+    signalbox_node::end_process_on_panic();
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(0);
     let workers = std::env::var("WORKERS").ok().and_then(|workers| workers.parse().ok()).unwrap_or(2);
     actix_rt::System::new().block_on(async move {
         let listener = bind("127.0.0.1", port)?;
         let address = listener.local_addr()?;
-        let node = Node::new(Config { shards: workers, ..Config::default() }, app(), Metrics::new());
+        let node = Node::with_policy(
+            Config { shards: workers, ..Config::default() },
+            app(),
+            Metrics::new(),
+            Arc::new(Panics),
+        );
         let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
         writeln!(std::io::stdout(), "handlers listening public=http://{address}")?;
         server.await
@@ -45,6 +52,21 @@ fn app() -> App {
             Namespace::named("/refused")
                 .middleware(refuse("not today", Some(r#"{"code":403,"retry":false}"#))),
         )
+        .namespace(Namespace::matching(|name| {
+            assert!(name != "/panic-matcher", "the matcher panics");
+            false
+        }))
+        .namespace(Namespace::named("/panic-policy"))
+        .namespace(
+            Namespace::named("/panic-middleware").middleware(async |_, _| panic!("the middleware panics")),
+        )
+        .namespace(Namespace::named("/panic-middleware-at-once").middleware(
+            |_, _| -> std::future::Ready<Result<(), ConnectRefused>> { panic!("the middleware panics") },
+        ))
+        .namespace(Namespace::named("/panic-connect").on_connect(async |_, _| panic!("the handler panics")))
+        .namespace(
+            Namespace::named("/panic-disconnect").on_disconnect(async |_, _| panic!("the handler panics")),
+        )
         .namespace(Namespace::named("/refused-bare").middleware(refuse("no data", None)))
         .namespace(events(Namespace::named("/secret").middleware(async |_, auth| check_token(auth))))
 }
@@ -57,6 +79,25 @@ fn check_token(auth: Option<String>) -> Result<(), ConnectRefused> {
             message: "wrong token".to_owned(),
             data: Some(serde_json::json!({ "given": given }).to_string()),
         }),
+    }
+}
+
+/// Allows everything, and panics where the tests want it to.
+struct Panics;
+
+impl Policy for Panics {
+    fn decide(&self, _: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict {
+        match ask {
+            AccessRequest::Emit { event: "panic-policy-later", .. } => {
+                Verdict::Later(Box::pin(async { panic!("the policy panics") }))
+            }
+            AccessRequest::Emit { event: "panic-policy", .. }
+            | AccessRequest::Namespace { namespace: "/panic-policy", .. } => panic!("the policy panics"),
+            AccessRequest::Handshake(handshake) if handshake.query.contains("panic-policy") => {
+                panic!("the policy panics")
+            }
+            _ => Verdict::Allow,
+        }
     }
 }
 
@@ -99,8 +140,29 @@ fn events(namespace: Namespace) -> Namespace {
                 Err(_) => socket.emit("timed-out", Args::default()),
             }
         })
+        .on("call-me-whenever", async |socket, event| {
+            if let Ok(reply) = socket.emit_with_ack("question", event.args().clone(), Duration::MAX).await {
+                socket.emit("answered", reply);
+            }
+        })
         .on("disconnect-me", async |socket, _| socket.disconnect(false))
         .on("disconnect-all", async |socket, _| socket.disconnect(true))
+        .on("emit-reserved", async |socket, event| {
+            let name = text(&event, 0);
+            socket.emit(&name, Args::default());
+            socket.emit_volatile(&name, Args::default());
+            socket.everybody().emit(&name, Args::default());
+            let error = socket.emit_with_ack(&name, Args::default(), Duration::MAX).await.err();
+            event.ack(args((error.map(|error| error.to_string()),)));
+        })
+        .on("farewell", async |socket, event| {
+            for number in 0..event.args().get(0).unwrap_or(0) {
+                socket.emit("note", args((number,)));
+            }
+            socket.disconnect(event.args().get(1).unwrap_or(false));
+        })
+        .on("panic", async |_, _| panic!("the handler panics"))
+        .on("panic-at-once", |_, _| -> std::future::Ready<()> { panic!("the handler panics") })
         // Without this, an event that nothing is for would be answered with an error.
         .on_any(async |_, _| {})
 }

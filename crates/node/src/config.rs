@@ -28,8 +28,8 @@ pub struct Config {
     pub outbox_limit: usize,
     /// Most bytes that are buffered for all clients together; default 256 MiB.
     pub memory_budget: usize,
-    /// Most messages in a shard's inbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
-    pub inbox_limit: usize,
+    /// Most messages in a shard's mailbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
+    pub mailbox_limit: usize,
 }
 
 impl Default for Config {
@@ -45,7 +45,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             outbox_limit: 4_000_000,
             memory_budget: 256 << 20,
-            inbox_limit: 65_536,
+            mailbox_limit: 65_536,
         }
     }
 }

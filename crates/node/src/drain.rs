@@ -43,7 +43,7 @@ impl Node {
         left
     }
 
-    /// Has those GETs answered that wait here for sessions of other nodes, or their clients would be cut off with this node.
+    /// Has those GETs answered that wait here for sessions of other nodes, or their clients would lose their connections with this node.
     async fn release_relayed_polls(&self, time: Duration) {
         let until = Instant::now() + time;
         while self.shared.peering.relayed_polls().count() > 0 && Instant::now() < until {

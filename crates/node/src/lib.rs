@@ -2,26 +2,29 @@
 //!
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
-//! - [`config`], [`policy`], `budget`, `lifecycle`: what a node can be told, who may do what, what it holds, whether it ends.
+//! - `panics`: what a panic may end.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
 //! - `routing`: where things are, and how something finds its way to them.
-//! - `protocol`: what nodes say to each other, as bytes.
+//! - `protocol`: what nodes send each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
-//! - `transport`: WebSockets on the raw connection.
+//! - `transport`: WebSockets on the raw connection; `transport::reader` feeds their bytes to the parser of `signalbox_websocket`.
 //! - `session`: a Socket.IO session as a value.
-//! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects.
+//! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects. Its front page
+//!   lists where broadcasts, rooms and transfers are.
 //! - `peering`: the other nodes of the cluster.
-//! - `shared`, [`edge`]: HTTP requests and WebSocket upgrades.
+//! - `shared`, [`edge`]: what all workers share; HTTP requests and WebSocket upgrades.
 //! - `node`, `drain`: composition.
 //!
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
 
 pub mod app;
-mod budget;
 pub mod config;
 mod drain;
 pub mod edge;
+mod ledger;
 mod lifecycle;
 mod node;
+mod panics;
 mod peering;
 pub mod policy;
 mod protocol;
@@ -38,7 +41,8 @@ pub use edge::{
     server::{Serve, bind},
 };
 pub use node::Node;
-pub use signalbox_cluster::{MemberEvent, Record, Status};
+pub use panics::end_process_on_panic;
+pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

@@ -10,17 +10,17 @@ use actix_web::web::ServiceConfig;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
 use signalbox_node_link::LinkHandle;
-use signalbox_telemetry::Metrics;
+use signalbox_telemetry::{Metrics, take_http_errors};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     app::{App, Socket, To},
-    budget::MemoryBudget,
     config::{ClusterConfig, Config},
     edge::server::{Serve, serve},
+    ledger::Ledger,
     lifecycle::Lifecycle,
     peering::{Peering, bus::ClusterEvents},
-    policy::{AllowAll, Policy},
+    policy::{AllowAll, GuardedPolicy, Policy},
     routing::LocalAddresses,
     shard::{
         ShardContext,
@@ -115,14 +115,15 @@ impl Node {
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
-        let (mailboxes, unclaimed) = Mailboxes::new(shards, config.inbox_limit, metrics.clone());
+        let (mailboxes, unclaimed) = Mailboxes::new(shards, config.mailbox_limit, metrics.clone());
         let mailboxes = Arc::new(mailboxes);
         let shared_state = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),
             concurrent_limit: config.peer.concurrent_limit,
             expire_timeout: config.peer.expire_timeout,
         };
-        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), metrics.clone()));
+        let ledger = Arc::new(Ledger::new(config.memory_budget));
+        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
         let (cluster, link) = cluster(&shared_state, tag, events.clone());
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
@@ -137,9 +138,9 @@ impl Node {
         events.connect(&peering);
         let shared = NodeShared {
             tag,
-            budget: Arc::new(MemoryBudget::new(config.memory_budget, shards)),
+            ledger,
             config: Arc::new(config),
-            policy,
+            policy: Arc::new(GuardedPolicy::new(policy, metrics.clone())),
             cluster,
             mailboxes,
             peering,
@@ -161,6 +162,9 @@ impl Node {
         let metrics = &self.shared.metrics;
         metrics.degraded.set(i64::from(self.status() == Status::Degraded));
         metrics.cluster_nodes.set(self.shared.cluster.nodes().len() as i64);
+        metrics.outbox_bytes.set(self.shared.ledger.waiting() as i64);
+        metrics.held_bytes.set(self.shared.ledger.held() as i64);
+        metrics.http_errors.inc_by(take_http_errors());
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
     }
@@ -203,7 +207,7 @@ impl Node {
             cluster: shared.cluster.clone(),
             addresses: self.workers.addresses.clone(),
             lifecycle: shared.lifecycle.clone(),
-            budget: shared.budget.clone(),
+            ledger: shared.ledger.clone(),
             metrics: shared.metrics.clone(),
             router: shared.peering.clone(),
         };

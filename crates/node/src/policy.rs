@@ -3,6 +3,9 @@
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use signalbox_telemetry::Metrics;
+
+use crate::panics::{Panicked, guarded, guarded_future, report};
 
 /// Who a client is, as the policy knows it. It stays with the session, wherever that moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +39,7 @@ pub enum AccessRequest<'a> {
     Handshake(&'a Handshake),
     /// May it join this namespace?
     Namespace {
-        /// The request that opened the session; `None` once the client has joined a namespace.
+        /// What the policy keeps of the request that opened the session; `None` once the client has joined a namespace.
         handshake: Option<&'a Handshake>,
         /// The namespace.
         namespace: &'a str,
@@ -70,15 +73,38 @@ pub enum AccessRequest<'a> {
     },
 }
 
+impl AccessRequest<'_> {
+    /// What is asked, in a word.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Handshake(_) => "handshake",
+            Self::Namespace { .. } => "namespace",
+            Self::Claim { .. } => "claim",
+            Self::Join { .. } => "join",
+            Self::Emit { .. } => "emit",
+        }
+    }
+}
+
 /// A refusal, as the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// A short code, e.g. `forbidden`.
+    /// A short code, e.g. `forbidden`; `internal-error` also closes the session.
     pub code: &'static str,
     /// For people.
     pub message: String,
     /// JSON for the client, in a CONNECT_ERROR.
     pub data: Option<String>,
+}
+
+impl Denial {
+    /// The code of the refusal that a policy gives by a panic.
+    pub(crate) const FAILED: &'static str = "internal-error";
+
+    /// Whether the policy has panicked.
+    pub(crate) fn is_failure(&self) -> bool {
+        self.code == Self::FAILED
+    }
 }
 
 /// The answer.
@@ -93,10 +119,66 @@ pub enum Verdict {
     Later(Pin<Box<dyn Future<Output = Verdict> + Send>>),
 }
 
-/// Decides. Called on every event, so a verdict that can be given at once should be.
+/// Decides. Called on every event, so a verdict that can be given at once should be. A panic refuses, and closes the session of the
+/// client in question.
 pub trait Policy: Send + Sync + 'static {
     /// Answers a question about the client that is `principal`, once it is known.
     fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict;
+
+    /// Whether its verdicts on namespaces need this header (in lower case) of the request that opened the session. All others are
+    /// forgotten when the session opens.
+    fn keeps_header(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// The same for the query.
+    fn keeps_query(&self) -> bool {
+        false
+    }
+}
+
+/// A policy that cannot harm a shard: where it panics, its answer is a refusal, and the session that asked is closed.
+pub(crate) struct GuardedPolicy {
+    policy: Arc<dyn Policy>,
+    metrics: Arc<Metrics>,
+}
+
+impl GuardedPolicy {
+    pub(crate) fn new(policy: Arc<dyn Policy>, metrics: Metrics) -> Self {
+        Self { policy, metrics: Arc::new(metrics) }
+    }
+
+    /// The policy's answer.
+    pub(crate) fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict {
+        let asked = ask.name();
+        match guarded(|| self.policy.decide(principal, ask)) {
+            Ok(Verdict::Later(later)) => {
+                let metrics = self.metrics.clone();
+                Verdict::Later(Box::pin(async move {
+                    let verdict = guarded_future(later).await;
+                    verdict.unwrap_or_else(|Panicked| Self::failed(&metrics, asked))
+                }))
+            }
+            Ok(verdict) => verdict,
+            Err(Panicked) => Self::failed(&self.metrics, asked),
+        }
+    }
+
+    /// Whether the policy needs this header later. If it cannot say, it is not kept.
+    pub(crate) fn keeps_header(&self, name: &str) -> bool {
+        guarded(|| self.policy.keeps_header(name)).unwrap_or(false)
+    }
+
+    /// The same for the query.
+    pub(crate) fn keeps_query(&self) -> bool {
+        guarded(|| self.policy.keeps_query()).unwrap_or(false)
+    }
+
+    fn failed(metrics: &Metrics, asked: &'static str) -> Verdict {
+        report(metrics, "policy", asked);
+        Verdict::Deny(Denial { code: Denial::FAILED, message: "internal error".to_owned(), data: None })
+    }
 }
 
 /// Allows everything: what there is until somebody asks for authentication.

@@ -6,31 +6,35 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use signalbox_cluster::{Cluster, NodeTag};
 use signalbox_telemetry::Metrics;
 
 use crate::{
-    budget::MemoryBudget,
     config::Config,
+    ledger::{Home, Ledger},
     lifecycle::Lifecycle,
     peering::Peering,
-    policy::Policy,
+    policy::GuardedPolicy,
     routing::location::request_number,
-    shard::runtime::{Mailboxes, ShardRuntime},
+    shard::{
+        mailbox::ShardMessage,
+        runtime::{Mailboxes, ShardRuntime},
+    },
 };
 
 /// A node, as its edge sees it.
 pub(crate) struct NodeShared {
     pub(crate) tag: NodeTag,
     pub(crate) config: Arc<Config>,
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<GuardedPolicy>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
     /// Numbers requests.
     pub(crate) requests: AtomicU64,
@@ -40,6 +44,21 @@ impl NodeShared {
     /// This thread's shard.
     pub(crate) fn shard(&self) -> Option<Rc<ShardRuntime>> {
         ShardRuntime::current()
+    }
+
+    /// Has a client cut off when the node holds more than its budget.
+    pub(crate) fn evict_for_budget(&self, now: Instant) {
+        self.ledger.observe(now);
+        let Some(victim) = self.ledger.next_victim() else { return };
+        match victim.home() {
+            Home::Shard(shard) => {
+                self.mailboxes.push(*shard, ShardMessage::EvictForBudget(victim.clone()));
+            }
+            Home::Connection(connection) => {
+                self.metrics.evictions.with_label_values(&["memory_budget"]).inc();
+                connection.hang_up();
+            }
+        }
     }
 
     /// A number for a request, unlike any other's on any node.

@@ -10,7 +10,7 @@ use crate::packet::ParseError;
 mod placeholders;
 pub use placeholders::check_placeholders;
 
-/// Names that only a server may use for events; a client that sends one is closed.
+/// Names that nobody may use for events; a client that sends one is closed, and one that receives one closes the connection.
 const RESERVED: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
@@ -52,6 +52,11 @@ pub fn is_event(elements: &Split<'_>) -> bool {
         b'-' | b'0'..=b'9' => true,
         _ => false,
     }
+}
+
+/// Whether an event may not be named so: a client takes it for one of its own, and closes the connection.
+pub fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
 }
 
 /// A reserved name may be spelt with escapes.

@@ -103,7 +103,8 @@ pub enum Event<'a> {
 impl<S> Connection<S> {
     /// A connection that must join a namespace within `connect_timeout`.
     pub fn new(now: Instant, connect_timeout: Duration) -> Self {
-        Self { sockets: SmallVec::new(), connect_by: Some(now + connect_timeout), partial: None }
+        // A time beyond the clock's range never comes.
+        Self { sockets: SmallVec::new(), connect_by: now.checked_add(connect_timeout), partial: None }
     }
 
     /// The state of the connection, its sockets aside.

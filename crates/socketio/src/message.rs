@@ -67,6 +67,13 @@ impl Message {
         Self::encode(kind, namespace, id, &body, attachments)
     }
 
+    /// The same message with each of its frames replaced, which must look the same on the wire.
+    pub fn map_frames(self, mut replace: impl FnMut(Frame) -> Frame) -> Self {
+        let text = replace(self.text);
+        let attachments = self.attachments.map(|frames| frames.iter().cloned().map(replace).collect());
+        Self { text, attachments }
+    }
+
     /// ACK, or BINARY_ACK with attachments. `args` is JSON: the elements without brackets, in pieces.
     pub fn ack(namespace: &str, id: u64, args: &[&str], attachments: &[Bytes]) -> Self {
         let mut body = Vec::with_capacity(args.len() + 2);

@@ -30,7 +30,7 @@ pub enum ParseError {
     /// The number of attachments is missing, zero, or above the limit.
     #[error("illegal attachments")]
     Attachments,
-    /// The ack id does not fit 64 bits.
+    /// The ack id that an event asks for does not fit 64 bits.
     #[error("illegal id")]
     Id,
     /// The JSON is invalid, or not of the shape its type demands.
@@ -51,7 +51,7 @@ pub struct Packet<'a> {
     pub attachments: usize,
     /// The namespace; `/` when none is written.
     pub namespace: &'a str,
-    /// The ack id.
+    /// The ack id; none also for an answer whose id does not fit 64 bits.
     pub id: Option<u64>,
     /// The JSON after the header; empty if there is none.
     pub body: &'a str,
@@ -95,7 +95,11 @@ impl<'a> Packet<'a> {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let mut id = None;
         if digits > 0 {
-            id = Some(rest[..digits].parse().map_err(|_| ParseError::Id)?);
+            id = rest[..digits].parse().ok();
+            // An answer with an id that was never given is an answer that nobody asked for.
+            if id.is_none() && !matches!(kind, Kind::Ack | Kind::BinaryAck) {
+                return Err(ParseError::Id);
+            }
             rest = &rest[digits..];
         }
         Ok(Self { kind, attachments, namespace, id, body: rest })
@@ -120,6 +124,7 @@ mod tests {
                 "52-/n,7[]",
                 Packet { kind: Kind::BinaryEvent, attachments: 2, namespace: "/n", id: Some(7), body: "[]" },
             ),
+            ("399999999999999999999999[1]", Packet { kind: Kind::Ack, body: "[1]", ..plain }),
             ("0/foo?token=1,", Packet { kind: Kind::Connect, namespace: "/foo?token=1", ..plain }),
         ];
         for (text, packet) in cases {

@@ -3,5 +3,5 @@
 pub mod logs;
 pub mod metrics;
 
-pub use logs::{LogFormat, init_logs};
+pub use logs::{LogFormat, init_logs, take_http_errors};
 pub use metrics::Metrics;

@@ -1,8 +1,19 @@
 //! Logs go to stdout; stderr is for what stops a program.
 
-use std::io::IsTerminal as _;
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::Targets,
+    fmt,
+    layer::{Context, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
+};
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,21 +43,41 @@ pub enum LogError {
     AlreadySetUp,
 }
 
-/// Hides the start messages of the web server, which are of no use to an operator. A filter that names the target overrides it.
-const DEFAULT_DIRECTIVE: &str = "actix_server=warn";
+/// Hides the start messages of the web server, which are of no use to an operator, and what it logs as an error about each request
+/// that it cannot read: clients do not choose how much is logged. A filter that names the target overrides it.
+const DEFAULT_DIRECTIVES: &str = "actix_server=warn,actix_http=off";
+
+/// What the HTTP library logs as errors since they were last taken.
+static HTTP_ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what is hidden.
+struct CountHttpErrors;
+
+impl<S: Subscriber> Layer<S> for CountHttpErrors {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        HTTP_ERRORS.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Requests that the HTTP library could not read since this was called last.
+pub fn take_http_errors() -> u64 {
+    HTTP_ERRORS.swap(0, Ordering::Relaxed)
+}
 
 /// Sets up logs for the process. `filter` is a level, or a list of `target=level`.
 ///
 /// # Errors
 /// [`LogError::Filter`] when the filter cannot be parsed, [`LogError::AlreadySetUp`] at a second call.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
-    let parsed = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVE},{filter}"))
+    let parsed = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVES},{filter}"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let is_terminal = std::io::stdout().is_terminal();
-    let builder = fmt().with_env_filter(parsed).with_ansi(is_terminal).with_writer(std::io::stdout);
-    let installed = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+    let lines = fmt::layer().with_ansi(is_terminal).with_writer(std::io::stdout);
+    let lines = match format {
+        LogFormat::Text => lines.with_filter(parsed).boxed(),
+        LogFormat::Json => lines.json().with_filter(parsed).boxed(),
     };
+    let http_errors = Targets::new().with_target("actix_http", LevelFilter::ERROR);
+    let installed = registry().with(lines).with(CountHttpErrors.with_filter(http_errors)).try_init();
     installed.map_err(|_| LogError::AlreadySetUp)
 }

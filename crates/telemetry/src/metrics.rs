@@ -25,12 +25,16 @@ pub struct Metrics {
     pub sent_bytes: IntCounter,
     /// `signalbox_outbox_bytes`
     pub outbox_bytes: IntGauge,
+    /// `signalbox_held_bytes`
+    pub held_bytes: IntGauge,
     /// `signalbox_evictions_total{reason}`
     pub evictions: IntCounterVec,
-    /// `signalbox_inbox_dropped_total`
-    pub inbox_dropped: IntCounter,
-    /// `signalbox_inbox_refused_total`
-    pub inbox_refused: IntCounter,
+    /// `signalbox_mailbox_dropped_total`
+    pub mailbox_dropped: IntCounter,
+    /// `signalbox_mailbox_refused_total`
+    pub mailbox_refused: IntCounter,
+    /// `signalbox_polls_refused_total`
+    pub polls_refused: IntCounter,
     /// `signalbox_upgrades_total{outcome}`
     pub upgrades: IntCounterVec,
     /// `signalbox_session_transfers_total`
@@ -39,6 +43,10 @@ pub struct Metrics {
     pub relayed_requests: IntCounter,
     /// `signalbox_refusals_total{code}`
     pub refusals: IntCounterVec,
+    /// `signalbox_http_errors_total`
+    pub http_errors: IntCounter,
+    /// `signalbox_panics_total{part}`
+    pub panics: IntCounterVec,
     /// `signalbox_volatile_dropped_total`
     pub volatile_dropped: IntCounter,
     /// `signalbox_peer_messages_total{type}`
@@ -128,7 +136,13 @@ impl Metrics {
                 registry,
                 IntGauge,
                 "outbox_bytes",
-                "Bytes buffered for clients that read too slowly, and of binary events that have not arrived completely."
+                "Bytes that wait for clients to read them, and of requests, messages and binary events that have not arrived completely; those that many clients share count for each of them."
+            ),
+            held_bytes: declare!(
+                registry,
+                IntGauge,
+                "held_bytes",
+                "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these."
             ),
             evictions: declare!(
                 registry,
@@ -137,17 +151,23 @@ impl Metrics {
                 "Clients disconnected because of their buffered bytes, by reason (slow_reader, memory_budget).",
                 ["reason"]
             ),
-            inbox_dropped: declare!(
+            mailbox_dropped: declare!(
                 registry,
                 IntCounter,
-                "inbox_dropped_total",
-                "Messages dropped because the inbox of a shard was full."
+                "mailbox_dropped_total",
+                "Messages dropped because the mailbox of a shard was full."
             ),
-            inbox_refused: declare!(
+            mailbox_refused: declare!(
                 registry,
                 IntCounter,
-                "inbox_refused_total",
-                "Requests refused because the inbox of a shard was full."
+                "mailbox_refused_total",
+                "Requests refused because the mailbox of a shard was full."
+            ),
+            polls_refused: declare!(
+                registry,
+                IntCounter,
+                "polls_refused_total",
+                "Polls refused because the node held more than its memory budget; what there was to say waits for the next one."
             ),
             upgrades: declare!(
                 registry,
@@ -174,6 +194,19 @@ impl Metrics {
                 "refusals_total",
                 "Events of Socket.IO clients that were refused, by error code.",
                 ["code"]
+            ),
+            http_errors: declare!(
+                registry,
+                IntCounter,
+                "http_errors_total",
+                "Requests that could not be read, for whatever reason: they are answered with 400 or not at all."
+            ),
+            panics: declare!(
+                registry,
+                IntCounterVec,
+                "panics_total",
+                "Panics of an application's code, by part: handler, middleware, matcher, policy. The client that caused one is disconnected.",
+                ["part"]
             ),
             volatile_dropped: declare!(
                 registry,

@@ -10,11 +10,34 @@ const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
 /// One complete, unmasked frame with its header. Cloning shares the bytes.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Frame {
     bytes: Bytes,
     /// Bytes of the header: 2, 4 or 10.
     header: u8,
+    /// Its bytes are counted where they are, not where they wait.
+    is_shared: bool,
+}
+
+/// Frames are equal that look the same on the wire.
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
+
+/// Bytes with a guard that is dropped with the last holder of them.
+struct Guarded<G> {
+    bytes: Bytes,
+    _guard: G,
+}
+
+impl<G> AsRef<[u8]> for Guarded<G> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Frame {
@@ -30,7 +53,7 @@ impl Frame {
         for part in parts {
             bytes.extend_from_slice(part.as_bytes());
         }
-        Self { bytes: bytes.freeze(), header }
+        Self { bytes: bytes.freeze(), header, is_shared: false }
     }
 
     /// A binary frame.
@@ -40,7 +63,7 @@ impl Frame {
 
     /// A ping with an empty payload.
     pub const fn ping() -> Self {
-        Self { bytes: Bytes::from_static(&[FIN | PING, 0]), header: 2 }
+        Self { bytes: Bytes::from_static(&[FIN | PING, 0]), header: 2, is_shared: false }
     }
 
     /// The answer to a ping. `payload` is at most 125 bytes, as a parsed ping's always is.
@@ -53,7 +76,7 @@ impl Frame {
     pub fn close(code: Option<u16>) -> Self {
         match code {
             Some(code) => Self::of_parts(CLOSE, &[&code.to_be_bytes()]),
-            None => Self { bytes: Bytes::from_static(&[FIN | CLOSE, 0]), header: 2 },
+            None => Self { bytes: Bytes::from_static(&[FIN | CLOSE, 0]), header: 2, is_shared: false },
         }
     }
 
@@ -69,7 +92,18 @@ impl Frame {
         let is_whole = (bytes.len() - header) as u64 == payload;
         let is_text = first == FIN | TEXT && std::str::from_utf8(&bytes[header..]).is_ok();
         let is_good = is_whole && (is_text || first == FIN | BINARY);
-        is_good.then_some(Self { bytes, header: header as u8 })
+        is_good.then_some(Self { bytes, header: header as u8, is_shared: false })
+    }
+
+    /// The same frame, for many holders: `guard` is dropped when the last of them lets go of its bytes.
+    pub fn shared<G: Send + 'static>(self, guard: G) -> Self {
+        let bytes = Bytes::from_owner(Guarded { bytes: self.bytes, _guard: guard });
+        Self { bytes, is_shared: true, ..self }
+    }
+
+    /// Whether it came out of [`Frame::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     fn of_parts(opcode: u8, parts: &[&[u8]]) -> Self {
@@ -77,7 +111,7 @@ impl Frame {
         for part in parts {
             bytes.extend_from_slice(part);
         }
-        Self { bytes: bytes.freeze(), header }
+        Self { bytes: bytes.freeze(), header, is_shared: false }
     }
 
     /// Header and payload, as they go on the wire.
@@ -165,6 +199,19 @@ mod tests {
         for frame in [not_text, Frame::ping().into_bytes(), Frame::close(None).into_bytes(), Bytes::new()] {
             assert_eq!(Frame::from_bytes(frame), None);
         }
+    }
+
+    #[test]
+    fn a_shared_frame_drops_its_guard_with_its_last_holder() {
+        let guard = std::sync::Arc::new(());
+        let frame = Frame::text("hi").shared(guard.clone());
+        assert!(frame.is_shared() && frame == Frame::text("hi"));
+        let copies = [frame.clone(), frame.clone()];
+        let waiting = frame.into_bytes().slice(1..);
+        drop(copies);
+        assert_eq!(std::sync::Arc::strong_count(&guard), 2);
+        drop(waiting);
+        assert_eq!(std::sync::Arc::strong_count(&guard), 1);
     }
 
     #[test]

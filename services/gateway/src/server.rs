@@ -33,6 +33,7 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
         ConfiguredFormat::Json => LogFormat::Json,
     };
     init_logs(&settings.logging.log, format)?;
+    signalbox_node::end_process_on_panic();
     for warning in warnings {
         tracing::warn!("{warning}");
     }

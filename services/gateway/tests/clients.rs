@@ -50,6 +50,16 @@ fn engineio_timers_are_kept() {
 }
 
 #[test]
+fn engineio_timers_pings_come_when_they_are_due() {
+    Server::gateway(&["--ping-interval", "300", "--ping-timeout", "3000"]).run_js("heartbeats.test.mjs");
+}
+
+#[test]
+fn engineio_timers_a_session_past_its_deadline_is_refused() {
+    Server::gateway(&["--ping-interval", "300", "--ping-timeout", "200"]).run_js("deadlines.test.mjs");
+}
+
+#[test]
 fn malformed_input_harms_nobody_else() {
     // One worker, so that the neighbour shares the thread.
     Server::gateway(&["--workers", "1"]).run_js("malformed.test.mjs");

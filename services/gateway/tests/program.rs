@@ -4,6 +4,7 @@
 //! - [`refusals`]: what keeps it from starting.
 //! - [`tls`]: certificates, and real clients behind them.
 //! - [`stopping`][]: signals.
+//! - [`malformed`]: requests that cannot be read, and what is logged of them.
 //! - [`memory`]: clients that would fill the node's.
 //! - [`bundles`], [`settings`], [`proxies`]: what the flags change for clients.
 
@@ -13,6 +14,8 @@ mod harness;
 mod bundles;
 #[path = "program/listening.rs"]
 mod listening;
+#[path = "program/malformed.rs"]
+mod malformed;
 #[path = "program/memory.rs"]
 mod memory;
 #[path = "program/metrics.rs"]

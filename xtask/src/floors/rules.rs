@@ -34,7 +34,8 @@ pub(super) struct Ban {
 pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
-        &["config", "policy", "budget", "lifecycle"],
+        &["panics"],
+        &["config", "policy", "ledger", "lifecycle"],
         // Location, audience, broadcast ids, version vectors.
         &["routing"],
         // What nodes say to each other: bus messages, node messages, link requests, session transfer.

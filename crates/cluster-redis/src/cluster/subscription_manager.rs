@@ -15,7 +15,7 @@ use tokio::{
 use super::{
     super::{
         RESPONSE, backoff, calls::Context, dispatch::dispatch, keys, keys::Channel,
-        subscriber::SubscriptionChange,
+        subscription_change::SubscriptionChange,
     },
     master_subscriber::{MasterSubscriber, SubscriberCommand, SubscriberEvent},
     slot_map::SlotMap,

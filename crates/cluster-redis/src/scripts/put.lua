@@ -38,7 +38,8 @@ if changed then
   local room_version = struct.pack('>I8I8', tonumber(epoch), tonumber(version))
   redis.call(ARGV[2], ARGV[3], ARGV[12] .. room_version .. (old and 'U' or 'J') .. record)
 end
-if ARGV[9] == '1' and (ARGV[10] ~= epoch or ARGV[11] ~= before) then
+-- Who knows the room in this epoch gets what it lacks as changes.
+if ARGV[9] == '1' and ARGV[10] ~= epoch then
   return {epoch, version, redis.call('HGETALL', KEYS[1])}
 end
 return {epoch, version}

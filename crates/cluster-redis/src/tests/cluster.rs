@@ -203,13 +203,13 @@ impl Crowd {
         until(|| {
             two.cluster.send_to_node(Instant::now(), one.tag, Bytes::from_static(b"you"));
             wait(Duration::from_millis(50));
-            one.inboxes.node_messages.lock().pop()
+            one.mailboxes.node_messages.lock().pop()
         });
         for index in 0..ROOMS as u32 {
             until(|| two.claim(200 + index, &format!("id{index}"), "other").is_none().then_some(()));
         }
         for (node, other) in [(one, two), (two, one)] {
-            let deliveries = node.inboxes.deliveries.lock();
+            let deliveries = node.mailboxes.deliveries.lock();
             let left = deliveries.iter().find(|delivery| match delivery {
                 Delivery::RoomChanged { change: Change::Left(record), .. } => {
                     self.members.iter().any(|members| members.contains(&record.socket))
@@ -222,14 +222,14 @@ impl Crowd {
 }
 
 fn until_heard(from: &Node, to: &Node, scope: Scope<'_>, words: &str) {
-    to.inboxes.broadcasts.lock().clear();
+    to.mailboxes.broadcasts.lock().clear();
     let mut said: Option<Instant> = None;
     until(|| {
         if said.is_none_or(|said| said.elapsed() >= AGAIN) {
             from.cluster.broadcast(Instant::now(), scope, Bytes::from(words.to_owned()));
             said = Some(Instant::now());
         }
-        to.inboxes.broadcasts.lock().iter().any(|heard| heard == words).then_some(())
+        to.mailboxes.broadcasts.lock().iter().any(|heard| heard == words).then_some(())
     });
 }
 

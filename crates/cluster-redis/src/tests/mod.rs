@@ -3,6 +3,7 @@
 mod model;
 
 mod cluster;
+mod crowd;
 
 use std::{
     io::{Read as _, Write as _},
@@ -17,8 +18,8 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use signalbox_cluster::{
-    Address, BusDelivery, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName, Scope, ShardId,
-    Status,
+    Address, BusDelivery, EventArgs, MemberEvent, NodeTag, Owner, PeerAt, PeerMessage, Record, RoomName,
+    Scope, ShardId, Status,
     command::{Change, Claimed, Command, Delivery},
 };
 use signalbox_node_link::RemoteNode;
@@ -123,13 +124,13 @@ impl Drop for Server {
 }
 
 #[derive(Default)]
-struct Inboxes {
+struct Mailboxes {
     deliveries: Mutex<Vec<Delivery>>,
     broadcasts: Mutex<Vec<Bytes>>,
     node_messages: Mutex<Vec<Bytes>>,
 }
 
-impl DeliverySink for Inboxes {
+impl DeliverySink for Mailboxes {
     fn deliver(&self, _: ShardId, delivery: Delivery) {
         self.deliveries.lock().push(delivery);
     }
@@ -161,7 +162,7 @@ impl Handler for Echo {
 struct Node {
     cluster: Arc<Cluster>,
     link: LinkHandle,
-    inboxes: Arc<Inboxes>,
+    mailboxes: Arc<Mailboxes>,
     tag: NodeTag,
 }
 
@@ -177,7 +178,7 @@ impl Node {
     /// One of those with the same prefix.
     fn of(url: &str, prefix: &str, tag: u32) -> Self {
         let tag = NodeTag(tag);
-        let inboxes = Arc::new(Inboxes::default());
+        let mailboxes = Arc::new(Mailboxes::default());
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
@@ -188,8 +189,8 @@ impl Node {
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
         let Connected { cluster, link } =
-            connect(&config, &settings, info, inboxes.clone(), Arc::new(Echo)).unwrap();
-        let node = Self { cluster, link, inboxes, tag };
+            connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo)).unwrap();
+        let node = Self { cluster, link, mailboxes, tag };
         node.wait_until(Status::Online);
         node
     }
@@ -205,7 +206,7 @@ impl Node {
     /// Takes the first delivery out that fits.
     fn delivery<T>(&self, fits: impl Fn(&Delivery) -> Option<T>) -> T {
         until(|| {
-            let mut deliveries = self.inboxes.deliveries.lock();
+            let mut deliveries = self.mailboxes.deliveries.lock();
             let (index, found) =
                 deliveries.iter().enumerate().find_map(|(index, delivery)| Some((index, fits(delivery)?)))?;
             deliveries.remove(index);
@@ -253,7 +254,11 @@ impl Node {
         let socket = Address::random(self.tag, 0);
         self.cluster.route(room).add(0);
         let emission = |event: &str| {
-            Some(MemberEvent { event: event.into(), args: "1".into(), attachments: Vec::new() })
+            Some(MemberEvent {
+                event: event.into(),
+                args: EventArgs::new("1", "{}"),
+                attachments: Vec::new(),
+            })
         };
         let record = Record {
             socket,
@@ -263,10 +268,16 @@ impl Node {
             left: emission("left"),
         };
         self.submit(Command::Connected { namespace: "/".into(), socket });
-        self.submit(Command::Join { shard: 0, ticket, room: room.clone(), record, list: true });
+        self.submit(Command::Join {
+            shard: 0,
+            ticket,
+            room: room.clone(),
+            record: record.into(),
+            list: true,
+        });
         let members = self.delivery(|delivery| match delivery {
             Delivery::Joined { ticket: of, members, .. } if *of == ticket => {
-                Some(members.iter().map(|member| member.socket).collect())
+                Some(members.iter().map(|member| member.socket).filter(|other| *other != socket).collect())
             }
             _ => None,
         });
@@ -411,10 +422,10 @@ fn rooms_and_users(one: &Node, two: &Node) {
 
     one.cluster.broadcast(Instant::now(), Scope::Room(&room()), Bytes::from_static(b"to the room"));
     one.cluster.broadcast(Instant::now(), Scope::Everywhere, Bytes::from_static(b"to all"));
-    until(|| (two.inboxes.broadcasts.lock().len() == 2).then_some(()));
-    assert!(one.inboxes.broadcasts.lock().is_empty());
+    until(|| (two.mailboxes.broadcasts.lock().len() == 2).then_some(()));
+    assert!(one.mailboxes.broadcasts.lock().is_empty());
     assert!(one.cluster.send_to_node(Instant::now(), two.tag, Bytes::from_static(b"you")));
-    until(|| (*two.inboxes.node_messages.lock() == ["you"]).then_some(()));
+    until(|| (*two.mailboxes.node_messages.lock() == ["you"]).then_some(()));
 
     let users = |node: &Node, ticket| {
         node.submit(Command::Users { shard: 0, ticket, namespace: "/".into(), after: None });

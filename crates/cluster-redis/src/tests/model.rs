@@ -22,7 +22,7 @@ use self::{
 use super::*;
 use crate::{
     commands::{Commands, all},
-    pipeline, wire,
+    reads, wire,
 };
 use signalbox_cluster::{
     RealmId,
@@ -117,7 +117,7 @@ impl Redis {
         for room in names::rooms() {
             published.subscribe(&context.keys.room_channel(&room)[..]).await.unwrap();
         }
-        let commands = Commands::new(&backend, context.clone());
+        let commands = Commands::new(&backend, context.clone(), RESPONSE);
         Self { format: Format::V1, commands, context, published }
     }
 
@@ -162,13 +162,13 @@ impl Redis {
     async fn reply(&mut self, call: Call, values: Vec<Value>) -> Checked<Reply> {
         match &call {
             Call::Users { namespace, after } => {
-                let page = pipeline::users(&mut self.commands, &self.context, namespace, *after).await;
+                let page = reads::users(&mut self.commands, &self.context, namespace, *after).await;
                 let (users, more) = page.map_err(|lost| TestCaseError::fail(format!("{lost:?}")))?;
                 return Ok(Reply::Users(users, more));
             }
             Call::Reap { .. } => {
                 let mut left = values.clone();
-                while calls::has_more_to_reap(&left) {
+                while replies::has_more_to_reap(&left) {
                     left = self.send(self.context.commands(&call, self.format)).await?;
                 }
             }
@@ -375,6 +375,9 @@ impl<'a> World<'a> {
                 names::tokens().map(move |token| Call::FindPeer { realm, id: id.clone(), token })
             });
             let rooms = names::rooms().into_iter().map(|room| Call::Records { room });
+            let notices = names::owners()
+                .into_iter()
+                .flat_map(|owner| names::peers().map(move |(realm, id)| Call::Notices { owner, realm, id }));
             let pages = names::namespaces().flat_map(|namespace| {
                 let from = move |after| Call::Users { namespace: namespace.clone(), after };
                 [None, names::sockets().pop()].map(from)
@@ -383,7 +386,14 @@ impl<'a> World<'a> {
                 let of = move |socket| Call::FindUser { namespace: namespace.clone(), socket };
                 names::sockets().into_iter().map(of)
             });
-            realms.chain(holders).chain(rooms).chain(pages).chain(users).chain([Call::Nodes]).collect()
+            realms
+                .chain(holders)
+                .chain(notices)
+                .chain(rooms)
+                .chain(pages)
+                .chain(users)
+                .chain([Call::Nodes])
+                .collect()
         })
         .await
     }

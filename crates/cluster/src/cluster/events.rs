@@ -75,9 +75,9 @@ impl Cluster {
         self.step(now, |machine, out| machine.bus_restored(now, out));
     }
 
-    /// The connection to the store was lost.
-    pub fn store_lost(&self, now: Instant) {
-        self.step(now, |machine, out| machine.store_lost(now, out));
+    /// A broadcast could not be published, or it is not known whether it was.
+    pub fn broadcast_failed(&self, now: Instant) {
+        self.step(now, |machine, _| machine.broadcast_failed(now));
     }
 
     /// Time has passed. To be called every 100 ms or so.

@@ -6,18 +6,18 @@ use signalbox_websocket::Frame;
 
 use super::*;
 use crate::{
-    Address, MemberEvent, NodeTag, Record,
+    Address, EventArgs, MemberEvent, NodeTag, Record,
     command::{Change, Claimed, Ticket},
 };
 
-/// Inboxes that are read by hand.
+/// Mailboxes that are read by hand.
 #[derive(Default)]
-struct Inboxes {
+struct Mailboxes {
     deliveries: Mutex<Vec<(ShardId, Delivery)>>,
     full: Mutex<Vec<ShardId>>,
 }
 
-impl DeliverySink for Inboxes {
+impl DeliverySink for Mailboxes {
     fn deliver(&self, shard: ShardId, delivery: Delivery) {
         self.deliveries.lock().push((shard, delivery));
     }
@@ -37,29 +37,29 @@ impl DeliverySink for Inboxes {
 
 struct Harness {
     cluster: Cluster,
-    inboxes: Arc<Inboxes>,
+    mailboxes: Arc<Mailboxes>,
     now: Instant,
     ticket: Ticket,
 }
 
 impl Harness {
     fn new(limit: Option<usize>) -> Self {
-        let inboxes = Arc::new(Inboxes::default());
+        let mailboxes = Arc::new(Mailboxes::default());
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: limit,
             expire_timeout: Duration::from_secs(5),
         };
         Self {
-            cluster: Cluster::standalone(&config, inboxes.clone()),
-            inboxes,
+            cluster: Cluster::standalone(&config, mailboxes.clone()),
+            mailboxes,
             now: Instant::now(),
             ticket: 0,
         }
     }
 
     fn deliveries(&self) -> Vec<(ShardId, Delivery)> {
-        std::mem::take(&mut *self.inboxes.deliveries.lock())
+        std::mem::take(&mut *self.mailboxes.deliveries.lock())
     }
 
     fn submit(&mut self, command: Command) -> Vec<(ShardId, Delivery)> {
@@ -195,7 +195,11 @@ fn what_waits_is_delivered_in_order_with_the_claim_or_expires_once() {
 
 fn record(socket: Address, profile: &str) -> Record {
     let emission = |event: &str| {
-        Some(MemberEvent { event: event.into(), args: profile.into(), attachments: Vec::new() })
+        Some(MemberEvent {
+            event: event.into(),
+            args: EventArgs::new(profile, profile),
+            attachments: Vec::new(),
+        })
     };
     Record {
         socket,
@@ -212,18 +216,18 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
     let room = RoomName { namespace: "/".into(), name: "r".into() };
     let route = cluster.cluster.route(&room);
     route.add(1);
-    cluster.inboxes.full.lock().push(1);
+    cluster.mailboxes.full.lock().push(1);
     let socket = Address::random(NodeTag(1), 0);
     let join = |ticket| Command::Join {
         shard: 0,
         ticket,
         room: room.clone(),
-        record: record(socket, "{}"),
+        record: record(socket, "{}").into(),
         list: true,
     };
     let deliveries = cluster.submit(join(1));
     assert!(matches!(deliveries[..], [(0, Delivery::Refused { ticket: 1, .. })]));
-    cluster.inboxes.full.lock().clear();
+    cluster.mailboxes.full.lock().clear();
     assert!(matches!(
         cluster.submit(join(2))[..],
         [(1, Delivery::RoomChanged { .. }), ..] | [(0, Delivery::Joined { .. })]
@@ -241,7 +245,7 @@ fn a_room_that_nobody_is_in_costs_nothing() {
         shard: 0,
         ticket: 1,
         room: room.clone(),
-        record: record(socket, "{}"),
+        record: record(socket, "{}").into(),
         list: false,
     });
     cluster.submit(Command::Leave { room: room.clone(), socket });
@@ -300,7 +304,7 @@ proptest! {
                     cluster.ticket += 1;
                     let profile = format!("{{\"n\":{profile}}}");
                     ticket_room.insert(cluster.ticket, (room, socket, profile.clone()));
-                    let record = record(sockets[socket], &profile);
+                    let record = record(sockets[socket], &profile).into();
                     let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true };
                     truth.insert((room, socket), profile);
                     cluster.cluster.submit(cluster.now, join);

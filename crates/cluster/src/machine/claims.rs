@@ -121,8 +121,20 @@ impl Machine {
         mut waiting: Vec<Frame>,
         out: &mut Outputs,
     ) {
-        // While the store was away and this answer on its way, the node may have granted the id to another of its connections.
-        let other = self.own.claim(realm, &id).map(|claim| claim.at).filter(|other| *other != at);
+        let other = self.own.claim(realm, &id).filter(|claim| claim.at != at);
+        let later =
+            other.filter(|claim| is_same_token(&claim.token, &token) && claim.at.generation > at.generation);
+        if let Some(later) = later.map(|claim| claim.at) {
+            // Nodes let go of the id at their own pace, so a later takeover may be complete before an earlier one. The earlier connection
+            // is told of its grant and of its loss; what waited is for the one that stays.
+            let claimed = Claimed::Granted { generation: at.generation, waiting: Vec::new() };
+            out.push_back(Output::Deliver(at.shard, Delivery::Claimed { ticket, claimed }));
+            self.superseded(at, out);
+            deliver_late(later, realm, &id, waiting, out);
+            return;
+        }
+        // Another connection here may have been granted it while the store was away and its answer on its way.
+        let other = other.map(|claim| claim.at);
         if let Some(other) = other {
             self.superseded(other, out);
         }
@@ -141,7 +153,7 @@ impl Machine {
 
     /// The store is away: the node grants an id that none of its own connections holds. If another node has granted it too, that
     /// shows when the store is back.
-    fn claim_offline(
+    pub(super) fn claim_offline(
         &mut self,
         now: Instant,
         at: PeerAt,
@@ -168,7 +180,7 @@ impl Machine {
     }
 
     /// Tells the old holder, on this node or another, that it seems to have lost its id.
-    fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
+    pub(super) fn notify_takeover(&mut self, notice: TakeoverNotice, out: &mut Outputs) {
         let TakeoverNotice { realm, ref id, old, .. } = notice;
         if old.owner.tag == self.owner().tag {
             self.complete_takeover_of(old.at, out);
@@ -187,7 +199,8 @@ impl Machine {
     /// is restored: the notice has served its purpose either way.
     pub(super) fn takeover_notified(&mut self, notice: TakeoverNotice, reply: &Reply, out: &mut Outputs) {
         if matches!(reply, Reply::Receivers(_)) {
-            out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
+            let pending = Pending::Acknowledge(notice.clone());
+            out.push_back(Output::Call(Call::Acknowledge(notice), pending));
         }
     }
 
@@ -202,7 +215,8 @@ impl Machine {
         for notice in notices {
             if notice.old.owner.tag == self.owner().tag {
                 self.contested(now, notice.realm, &notice.id, notice.old.at, out);
-                out.push_back(Output::Call(Call::Acknowledge(notice), Pending::None));
+                let pending = Pending::Acknowledge(notice.clone());
+                out.push_back(Output::Call(Call::Acknowledge(notice), pending));
             } else {
                 self.notify_takeover(notice, out);
             }
@@ -362,24 +376,29 @@ impl Machine {
                 if let Some(old) = superseded {
                     self.notify_takeover(TakeoverNotice { by: owner, realm, id: id.clone(), old }, out);
                 }
-                for frame in waiting {
-                    let late = PeerMessage {
-                        from: at,
-                        realm,
-                        kind: Kind::Expire,
-                        src: id.clone(),
-                        dst: id.clone(),
-                        frame,
-                        hops: u8::MAX,
-                        sender: None,
-                    };
-                    out.push_back(Output::Offer(at, late));
-                }
+                deliver_late(at, realm, &id, waiting, out);
             }
             Reply::Taken => {
                 self.lost(realm, id, at, out);
             }
             _ => {}
         }
+    }
+}
+
+/// Gives messages that waited to a connection that holds its id already.
+fn deliver_late(to: PeerAt, realm: RealmId, id: &Arc<str>, waiting: Vec<Frame>, out: &mut Outputs) {
+    for frame in waiting {
+        let late = PeerMessage {
+            from: to,
+            realm,
+            kind: Kind::Expire,
+            src: id.clone(),
+            dst: id.clone(),
+            frame,
+            hops: u8::MAX,
+            sender: None,
+        };
+        out.push_back(Output::Offer(to, late));
     }
 }

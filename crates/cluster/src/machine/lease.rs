@@ -13,9 +13,11 @@ use crate::{
 /// How often a lease is renewed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How soon a heartbeat is sent again while the store is away.
-const RETRY: Duration = Duration::from_millis(250);
+pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// The node stops relying on its lease this long before the store lets it expire.
 const MARGIN: Duration = Duration::from_millis(500);
+/// A heartbeat that is not confirmed is sent once more; when that is not confirmed either, the node is degraded.
+const MAX_FAILED: u32 = 2;
 /// How many dead owners are remembered, so that their late messages are dropped.
 const MAX_DEAD: usize = 256;
 
@@ -35,6 +37,8 @@ struct Shared {
     confirmed: Option<Instant>,
     heartbeat_in_flight: bool,
     next_heartbeat: Instant,
+    /// Heartbeats that failed since the last one that was confirmed.
+    failed: u32,
     run_id: Arc<str>,
     /// Since when the store has been there without a break. A node reaps others only after a full lease of that.
     stable_since: Option<Instant>,
@@ -63,6 +67,7 @@ impl Lease {
             confirmed: None,
             heartbeat_in_flight: false,
             next_heartbeat: now,
+            failed: 0,
             run_id: "".into(),
             stable_since: None,
             is_epoch_used: false,
@@ -111,6 +116,20 @@ impl Lease {
         self.shared.as_ref().is_some_and(|shared| shared.dead.contains(&from))
     }
 
+    /// A call failed: the next heartbeat, which shows whether the store is there, comes soon.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if let Some(shared) = &mut self.shared {
+            shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+        }
+    }
+
+    /// The nodes of the cluster are to be asked for again.
+    pub(super) fn forget_membership(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.membership = u64::MAX;
+        }
+    }
+
     pub(super) fn remember_nodes(&mut self, nodes: &[NodeInfo]) {
         if let Some(shared) = &mut self.shared {
             shared.known = nodes.iter().map(|node| node.owner.tag).collect();
@@ -127,8 +146,8 @@ impl Machine {
         }
     }
 
-    /// The store is away, or was for a moment: the node works from its local state until it has joined again.
-    pub(crate) fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
+    /// The lease was not confirmed in time, or is lost: the node works from its local state until it has joined again.
+    fn store_lost(&mut self, now: Instant, out: &mut Outputs) {
         let Some(shared) = &mut self.lease.shared else { return };
         shared.stable_since = None;
         if shared.status != Status::Online {
@@ -140,6 +159,7 @@ impl Machine {
         out.push_back(Output::Status(Status::Degraded));
         self.complete_all_takeovers(out);
         self.join_all_offline(out);
+        self.give_up_repairs(now, out);
     }
 
     /// Changes the node's description; the next heartbeat tells it.
@@ -191,13 +211,19 @@ impl Machine {
         shared.heartbeat_in_flight = false;
         let Reply::Heartbeat(pulse) = reply else {
             shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+            shared.stable_since = None;
+            shared.failed += 1;
             if joins && matches!(reply, Reply::Failed { may_have_run: true }) {
                 // The epoch may have begun.
                 shared.tried.push(owner.epoch);
                 shared.is_epoch_used = true;
             }
+            if shared.failed >= MAX_FAILED {
+                self.store_lost(now, out);
+            }
             return;
         };
+        shared.failed = 0;
         let is_same_store = shared.run_id == pulse.run_id;
         if shared.stable_since.is_none() || !is_same_store {
             shared.stable_since = Some(sent);
@@ -278,10 +304,15 @@ impl Machine {
         for epoch in &shared.past {
             reap(Owner { tag, epoch: *epoch }, out);
         }
-        for epoch in shared.past.iter().chain(&shared.tried) {
-            let call = Call::Leave { owner: Owner { tag, epoch: *epoch } };
-            out.push_back(Output::Call(call, Pending::EndEpoch(*epoch)));
+        let epochs: Vec<u64> = shared.past.iter().chain(&shared.tried).copied().collect();
+        for epoch in epochs {
+            self.end_epoch(epoch, out);
         }
+    }
+
+    pub(super) fn end_epoch(&mut self, epoch: u64, out: &mut Outputs) {
+        let owner = Owner { tag: self.owner().tag, epoch };
+        out.push_back(Output::Call(Call::Leave { owner }, Pending::EndEpoch(epoch)));
     }
 
     /// The lease of an earlier epoch has ended, after its records were removed.
@@ -309,6 +340,7 @@ impl Machine {
 
 fn reap(owner: Owner, out: &mut Outputs) {
     for partition in 0..PARTITIONS {
-        out.push_back(Output::Call(Call::Reap { owner, partition: partition as u8 }, Pending::Reap));
+        let partition = partition as u8;
+        out.push_back(Output::Call(Call::Reap { owner, partition }, Pending::Reap(owner, partition)));
     }
 }

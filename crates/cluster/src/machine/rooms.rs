@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 use ahash::AHashMap;
 
 pub(super) use self::transfers::SessionMoves;
-use super::{Join, Machine, Output, Outputs, Pending, local_state::LocalState};
+use super::{Adopted, Join, Machine, Output, Outputs, Pending, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Ticket},
@@ -25,6 +25,9 @@ pub(super) const REWRITE_GRACE: Duration = Duration::from_secs(5);
 /// How long joins wait for the room's subscription. Then they go on without it; changes that were missed show when it is
 /// confirmed.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a join waits for changes that the room had before it. Then they have been missed, and the records are read.
+const GAP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a session transfer waits for a room's subscription: its source waits no longer.
 const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,6 +52,10 @@ struct Replica {
     early: Vec<RoomDelta>,
     /// The last change that the shards were told.
     last_change: u128,
+    /// A join, or a call of its own, fetches the records; others wait for them.
+    is_fetching: bool,
+    /// Joins whose records are put, and that wait until the replica has the version at which that was done.
+    answers: Vec<(Join, RoomVersion, Instant)>,
     /// Joins that wait for the subscription, and since when.
     joins: Vec<Join>,
     waits_since: Option<Instant>,
@@ -76,6 +83,26 @@ struct TransferSubscription {
 struct RoomState {
     room_version: RoomVersion,
     records: BTreeMap<Address, Arc<Record>>,
+    /// The records as they were told last, while they are the same.
+    listed: Option<Arc<[Arc<Record>]>>,
+}
+
+impl RoomState {
+    fn new(room_version: RoomVersion, records: impl IntoIterator<Item = Arc<Record>>) -> Self {
+        let records = records.into_iter().map(|record| (record.socket, record)).collect();
+        Self { room_version, records, listed: None }
+    }
+
+    /// The members, in the order of their addresses: collected once, however many ask before they change.
+    fn members(&mut self) -> Arc<[Arc<Record>]> {
+        let records = &self.records;
+        self.listed.get_or_insert_with(|| records.values().cloned().collect()).clone()
+    }
+
+    fn records_mut(&mut self) -> &mut BTreeMap<Address, Arc<Record>> {
+        self.listed = None;
+        &mut self.records
+    }
 }
 
 /// The id of the change that leads to a version. Every node that receives the change in order computes the same.
@@ -94,14 +121,14 @@ impl Replica {
         let Some(state) = self.state.as_mut() else { return };
         let change = match change {
             Change::Joined(record) | Change::Updated(record) => {
-                match state.records.insert(record.socket, record.clone()) {
+                match state.records_mut().insert(record.socket, record.clone()) {
                     Some(known) if *known == *record => return,
                     Some(_) => Change::Updated(record),
                     None => Change::Joined(record),
                 }
             }
             Change::Left(record) => {
-                if state.records.remove(&record.socket).is_none() {
+                if state.records_mut().remove(&record.socket).is_none() {
                     return;
                 }
                 Change::Left(record)
@@ -129,8 +156,7 @@ impl Replica {
         out: &mut Outputs,
     ) -> bool {
         let Some(state) = self.state.as_mut() else {
-            let records = records.into_iter().map(|record| (record.socket, record)).collect();
-            self.state = Some(RoomState { room_version, records });
+            self.state = Some(RoomState::new(room_version, records));
             self.last_change = self.last_change.max(change_id_of(room_version));
             return false;
         };
@@ -167,6 +193,7 @@ impl Replica {
         Arc::strong_count(&self.route) == 1
             && self.route.is_empty()
             && self.joins.is_empty()
+            && self.answers.is_empty()
             && self.transfer_subscriptions.is_empty()
     }
 }
@@ -217,9 +244,8 @@ impl Replicas {
         self.rooms.get(room)?.state.as_ref().map(|state| state.room_version)
     }
 
-    pub(super) fn members(&self, room: &RoomName) -> Option<Vec<Arc<Record>>> {
-        let state = self.rooms.get(room)?.state.as_ref()?;
-        Some(state.records.values().cloned().collect())
+    pub(super) fn members(&mut self, room: &RoomName) -> Option<Arc<[Arc<Record>]>> {
+        Some(self.rooms.get_mut(room)?.state.as_mut()?.members())
     }
 
     fn schedule(&mut self, room: &RoomName) {
@@ -275,6 +301,7 @@ impl Machine {
             if !replica.transfer_subscriptions.is_empty() {
                 self.complete_transfer_subscriptions(&room, out);
             }
+            self.complete_joins(&room, out);
         } else {
             // A room with a new epoch has lost its records; their nodes will write them again.
             let is_final = is_stable && room_version.epoch == state.room_version.epoch;
@@ -294,6 +321,23 @@ impl Machine {
             && std::mem::take(&mut replica.compares_again)
         {
             compare(replica, room, false, out);
+        }
+    }
+
+    /// The records could not be read. The changes that arrived meanwhile show when they are.
+    pub(super) fn compare_failed(&mut self, room: &RoomName) {
+        if let Some(replica) = self.rooms.rooms.get_mut(room)
+            && let Some(buffered) = &mut replica.comparing
+        {
+            buffered.clear();
+        }
+    }
+
+    /// Reads the records again.
+    pub(super) fn compare_again(&mut self, room: &RoomName, is_final: bool, out: &mut Outputs) {
+        if let Some(replica) = self.rooms.rooms.get_mut(room) {
+            replica.comparing = None;
+            compare(replica, room, is_final, out);
         }
     }
 
@@ -329,6 +373,7 @@ impl Machine {
         {
             compare(replica, room, false, out);
         }
+        self.complete_joins(room, out);
         self.advance_transfers(now, room, out);
     }
 
@@ -388,8 +433,8 @@ impl Machine {
             for record in members.values() {
                 let (room, record) = (room.clone(), record.clone());
                 let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
-                let call = Call::Put { owner, room, record, snapshot };
-                out.push_back(Output::Call(call, Pending::None));
+                let pending = Pending::Put { room: room.clone(), socket: record.socket };
+                out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, pending));
             }
         }
     }
@@ -417,6 +462,18 @@ impl Machine {
             if replica.recheck_at.is_some_and(|at| at <= now) && is_online {
                 compare(replica, &room, true, out);
             }
+            let oldest = replica.answers.first().map(|(_, _, since)| *since);
+            if is_online
+                && oldest.is_some_and(|since| since + GAP_TIMEOUT <= now)
+                && replica.comparing.is_none()
+            {
+                compare(replica, &room, false, out);
+            }
+            let (overdue, waiting) = std::mem::take(&mut replica.answers)
+                .into_iter()
+                .partition(|(_, _, since)| *since + SUBSCRIBE_TIMEOUT <= now);
+            replica.answers = waiting;
+            let overdue: Vec<(Join, RoomVersion, Instant)> = overdue;
             let is_late = replica.waits_since.is_some_and(|since| since + SUBSCRIBE_TIMEOUT <= now);
             let joins = if is_late { std::mem::take(&mut replica.joins) } else { Vec::new() };
             if is_late {
@@ -430,9 +487,13 @@ impl Machine {
             replica.transfer_subscriptions = waiting;
             let is_done = replica.recheck_at.is_none()
                 && replica.waits_since.is_none()
+                && replica.answers.is_empty()
                 && replica.transfer_subscriptions.is_empty();
             if !is_done {
                 self.rooms.scheduled.push(room.clone());
+            }
+            for (join, ..) in overdue {
+                self.answer_join(&join, out);
             }
             for join in joins {
                 self.put_or_join_offline(now, join, out);

@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use super::{Machine, Output, Outputs, Pending};
+use ahash::AHashMap;
+
+use super::{Machine, Output, Outputs, Pending, lease::RETRY};
 use crate::{
-    address::{Address, ShardId},
-    command::{Delivery, Ticket},
+    address::{Address, Owner, ShardId},
+    command::{Delivery, Refused, Ticket},
     partition,
-    store::{Call, User},
+    store::{Call, Reply, User},
 };
 
 /// Users in one call.
@@ -17,10 +19,35 @@ const BATCH: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct PendingUserWrites {
     users: BTreeMap<(u8, Address), Changed>,
+    /// A call failed: nothing is written before this.
+    paused_until: Option<Instant>,
 }
 
 /// The namespace, and the profile; `None`: the user is gone.
 type Changed = (Arc<str>, Option<Arc<str>>);
+
+/// A page of users: the namespace, and the socket behind which it begins.
+pub(crate) type Page = (Arc<str>, Option<Address>);
+
+/// Pages that are read at once. There are as many as clients ask for different ones; the first page is one.
+const MAX_READS: usize = 64;
+/// Requests that wait for pages.
+const MAX_WAITING: usize = 8192;
+
+/// Pages that are being read. All that ask for a page at the same moment share one answer.
+#[derive(Debug, Default)]
+pub(super) struct UserReads {
+    reads: AHashMap<Page, UserRead>,
+    waiting: usize,
+}
+
+/// A page that is being read.
+#[derive(Debug, Default)]
+struct UserRead {
+    asked: Vec<(ShardId, Ticket)>,
+    /// Those who asked since the call was made: their own socket may have been written after it. They share the next answer.
+    next: Vec<(ShardId, Ticket)>,
+}
 
 impl PendingUserWrites {
     /// The user is another node's to write from now on.
@@ -47,6 +74,20 @@ impl Machine {
         }
     }
 
+    pub(super) fn users_tick(&mut self, now: Instant, out: &mut Outputs) {
+        if self.users.paused_until.is_none_or(|until| until <= now) {
+            self.users.paused_until = None;
+            self.flush_users(now, out);
+        }
+    }
+
+    /// A user that could not be written is written again, as the local state has it by then.
+    pub(super) fn user_not_written(&mut self, now: Instant, namespace: Arc<str>, socket: Address) {
+        let profile = self.own.users.get(&namespace).and_then(|users| users.get(&socket)).cloned();
+        self.users.users.entry((partition::of_user(socket), socket)).or_insert((namespace, profile));
+        self.users.paused_until = Some(now + RETRY);
+    }
+
     pub(super) fn flush_users(&mut self, now: Instant, out: &mut Outputs) {
         if self.users.users.is_empty() {
             return;
@@ -67,8 +108,7 @@ impl Machine {
             let is_last = entries.peek().is_none_or(|((next, _), _)| *next != partition);
             if is_last || puts.len() + removes.len() >= BATCH {
                 let (puts, removes) = (std::mem::take(&mut puts), std::mem::take(&mut removes));
-                let call = Call::PutUsers { owner, partition, puts, removes };
-                out.push_back(Output::Call(call, Pending::None));
+                put_users(owner, partition, puts, removes, out);
             }
         }
     }
@@ -87,8 +127,7 @@ impl Machine {
         }
         for (partition, users) in parts {
             for puts in users.chunks(BATCH) {
-                let call = Call::PutUsers { owner, partition, puts: puts.to_vec(), removes: Vec::new() };
-                out.push_back(Output::Call(call, Pending::None));
+                put_users(owner, partition, puts.to_vec(), Vec::new(), out);
             }
         }
     }
@@ -102,14 +141,86 @@ impl Machine {
         after: Option<Address>,
         out: &mut Outputs,
     ) {
-        if self.lease.is_valid(now) {
-            // The socket for which the shard asks is in the list too.
-            self.flush_users(now, out);
-            let call = Call::Users { namespace: namespace.clone(), after };
-            out.push_back(Output::Call(call, Pending::ListUsers { shard, ticket, namespace, after }));
-        } else {
-            let (users, more) = self.own.users(&namespace, after);
-            out.push_back(Output::Deliver(shard, Delivery::Users { ticket, users, more }));
+        if !self.lease.is_valid(now) {
+            let page = (namespace, after);
+            self.list_own_users(&page, &[(shard, ticket)], out);
+            return;
+        }
+        let page = (namespace, after);
+        let UserReads { reads, waiting } = &mut self.user_reads;
+        let is_full = *waiting >= MAX_WAITING || reads.len() >= MAX_READS && !reads.contains_key(&page);
+        if is_full {
+            out.push_back(Output::Deliver(shard, Delivery::Refused { ticket, why: Refused::Busy }));
+            return;
+        }
+        *waiting += 1;
+        match reads.get_mut(&page) {
+            Some(read) => read.next.push((shard, ticket)),
+            None => {
+                reads.insert(page.clone(), UserRead { asked: vec![(shard, ticket)], next: Vec::new() });
+                self.read_users(now, page, out);
+            }
         }
     }
+
+    fn read_users(&mut self, now: Instant, page: Page, out: &mut Outputs) {
+        // The sockets for which shards ask are in the list too.
+        self.flush_users(now, out);
+        let call = Call::Users { namespace: page.0.clone(), after: page.1 };
+        out.push_back(Output::Call(call, Pending::ListUsers(page)));
+    }
+
+    /// A page was read, or could not be.
+    pub(super) fn users_listed(&mut self, now: Instant, page: Page, reply: Reply, out: &mut Outputs) {
+        let Some(UserRead { asked, next }) = self.user_reads.reads.remove(&page) else { return };
+        self.user_reads.waiting -= asked.len();
+        match reply {
+            Reply::Users(users, more) => {
+                let users: Arc<[_]> = users.into();
+                for (shard, ticket) in asked {
+                    let listed = Delivery::Users { ticket, users: users.clone(), more };
+                    out.push_back(Output::Deliver(shard, listed));
+                }
+            }
+            _ if self.lease.is_valid(now) => {
+                for (shard, ticket) in asked {
+                    out.push_back(Output::Deliver(shard, Delivery::Refused { ticket, why: Refused::Busy }));
+                }
+            }
+            _ => self.list_own_users(&page, &asked, out),
+        }
+        if next.is_empty() {
+            return;
+        }
+        if self.lease.is_valid(now) {
+            self.user_reads.reads.insert(page.clone(), UserRead { asked: next, next: Vec::new() });
+            self.read_users(now, page, out);
+        } else {
+            self.user_reads.waiting -= next.len();
+            self.list_own_users(&page, &next, out);
+        }
+    }
+
+    /// The store is away: the users of this node are all that is known.
+    fn list_own_users(&self, (namespace, after): &Page, asked: &[(ShardId, Ticket)], out: &mut Outputs) {
+        let (users, more) = self.own.users(namespace, *after);
+        let users: Arc<[_]> = users.into();
+        for (shard, ticket) in asked {
+            let listed = Delivery::Users { ticket: *ticket, users: users.clone(), more };
+            out.push_back(Output::Deliver(*shard, listed));
+        }
+    }
+}
+
+fn put_users(
+    owner: Owner,
+    partition: u8,
+    puts: Vec<User>,
+    removes: Vec<(Arc<str>, Address)>,
+    out: &mut Outputs,
+) {
+    let put = puts.iter().map(|(namespace, socket, _)| (namespace.clone(), *socket));
+    let users = put.chain(removes.iter().cloned()).collect();
+    let call = Call::PutUsers { owner, partition, puts, removes };
+    out.push_back(Output::Call(call, Pending::PutUsers(users)));
 }

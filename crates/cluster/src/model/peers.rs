@@ -147,6 +147,12 @@ impl Peers {
         }
     }
 
+    pub(super) fn notices(&self, owner: Owner, realm: RealmId, id: &str) -> Reply {
+        let is_of =
+            |notice: &&TakeoverNotice| notice.by == owner && notice.realm == realm && *notice.id == *id;
+        Reply::Reaped(self.notices.iter().filter(is_of).cloned().collect())
+    }
+
     pub(super) fn acknowledge(&mut self, notice: &TakeoverNotice) -> Reply {
         self.notices.retain(|other| other != notice);
         Reply::Done

@@ -51,8 +51,10 @@ impl Rooms {
             let epoch = clock.max(known.epoch + 1);
             state.room_version = RoomVersion { epoch, version: state.room_version.version + 1 };
         }
-        let is_listed =
-            matches!(snapshot, SnapshotRequest::Since(known) if known != Some(state.room_version));
+        // Who knows the room in this epoch gets what it lacks as changes.
+        let is_known =
+            |known: Option<RoomVersion>| known.map(|known| known.epoch) == Some(state.room_version.epoch);
+        let is_listed = matches!(snapshot, SnapshotRequest::Since(known) if !is_known(known));
         let before = state.records.insert(record.socket, (owner, record.clone()));
         if before.as_ref().is_none_or(|(_, before)| *before != record) {
             state.room_version.version += 1;

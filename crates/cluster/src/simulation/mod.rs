@@ -33,24 +33,26 @@ fn seeds(otherwise: u64) -> Range<u64> {
     }
 }
 
-/// The failure of a seed, if it fails.
-fn failure(seed: u64) -> Option<String> {
-    let world = AssertUnwindSafe(|| World::new(seed, false).run());
+/// What goes wrong with a seed.
+fn failure(seed: u64, scenario: fn(World)) -> Option<String> {
+    let world = AssertUnwindSafe(|| scenario(World::new(seed, false)));
     let panic = std::panic::catch_unwind(world).err()?;
     let text = panic.downcast_ref::<String>().cloned();
     Some(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
 }
 
-fn run(otherwise: u64) {
+fn run(otherwise: u64, scenario: fn(World)) {
     if let Ok(seed) = std::env::var("SIGNALBOX_SEED") {
-        World::new(seed.parse().expect("SIGNALBOX_SEED is a number"), true).run();
+        scenario(World::new(seed.parse().expect("SIGNALBOX_SEED is a number"), true));
         return;
     }
     let seeds = seeds(otherwise);
     let next = AtomicU64::new(seeds.start);
     let work = || {
         let taken = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end);
-        std::iter::from_fn(taken).filter_map(|seed| Some((seed, failure(seed)?))).collect::<Vec<_>>()
+        std::iter::from_fn(taken)
+            .filter_map(|seed| Some((seed, failure(seed, scenario)?)))
+            .collect::<Vec<_>>()
     };
     let threads = thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_THREADS));
     let mut failed: Vec<_> = thread::scope(|scope| {
@@ -64,11 +66,16 @@ fn run(otherwise: u64) {
 
 #[test]
 fn any_order_of_faults_keeps_the_promises() {
-    run(300);
+    run(300, World::run);
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn soak_any_order_of_faults_keeps_the_promises() {
-    run(10_000);
+    run(10_000, World::run);
+}
+
+#[test]
+fn of_parallel_claims_with_one_token_one_stays() {
+    run(300, World::run_parallel_claims);
 }

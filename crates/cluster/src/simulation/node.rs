@@ -62,6 +62,8 @@ pub(super) struct Node {
     pub(super) machine: Machine,
     pub(super) paused_until: Option<Instant>,
     pub(super) cut_until: Option<Instant>,
+    /// The connection for calls breaks with the next call; that for heartbeats does not.
+    pub(super) loses_calls: bool,
     out: Outputs,
     /// Calls on their way to the store and replies on their way back; heartbeats have a connection of their own.
     lanes: [Lane; 2],
@@ -70,7 +72,7 @@ pub(super) struct Node {
     wanted: BTreeSet<RoomName>,
     is_subscribed: BTreeSet<RoomName>,
     next_tick: Instant,
-    inbox: VecDeque<Delivery>,
+    mailbox: VecDeque<Delivery>,
     directory: BTreeMap<Arc<str>, PeerAt>,
     clients: Vec<Client>,
     peers: BTreeMap<u32, Peer>,
@@ -100,6 +102,7 @@ impl Node {
             machine: Machine::shared(config, info, now, wall_clock),
             paused_until: None,
             cut_until: None,
+            loses_calls: false,
             out: Outputs::new(),
             lanes: Default::default(),
             bus: None,
@@ -107,7 +110,7 @@ impl Node {
             wanted: BTreeSet::new(),
             is_subscribed: BTreeSet::new(),
             next_tick: now,
-            inbox: VecDeque::new(),
+            mailbox: VecDeque::new(),
             directory: BTreeMap::new(),
             clients: Vec::new(),
             peers: BTreeMap::new(),
@@ -178,11 +181,7 @@ impl Node {
             while self.lanes[lane].replies.front().is_some_and(|(at, ..)| *at <= now) {
                 let Some((_, pending, reply)) = self.lanes[lane].replies.pop_front() else { break };
                 world.trace(|| format!("node {}: {pending:?}: {reply:?}", self.tag));
-                let is_failed = matches!(reply, Reply::Failed { .. });
                 self.machine.reply(now, pending, reply, &mut self.out);
-                if is_failed {
-                    self.machine.store_lost(now, &mut self.out);
-                }
                 self.outputs(world);
             }
         }
@@ -212,7 +211,7 @@ impl Node {
                 self.submit(world, Command::Expire { realm: 0, src, dst, number });
             }
         }
-        while let Some(delivery) = self.inbox.pop_front() {
+        while let Some(delivery) = self.mailbox.pop_front() {
             self.take(world, delivery);
         }
         let is_late = self.asked.values().any(|(at, _)| now > *at + ANSWER_WITHIN);
@@ -227,13 +226,22 @@ impl Node {
             while self.lanes[lane].requests.front().is_some_and(|(at, ..)| *at <= now) {
                 let Some((_, call, pending)) = self.lanes[lane].requests.pop_front() else { break };
                 let is_reached = world.is_store_there() && !self.is_cut(now);
-                let reply = if is_reached {
-                    self.execute(world, call)
+                let is_broken = lane == 0 && std::mem::take(&mut self.loses_calls);
+                let reply = if is_reached && !is_broken {
+                    // Now and then the store refuses a call.
+                    let is_refused = lane == 0 && world.chance(0.002);
+                    if is_refused { Reply::Failed { may_have_run: false } } else { self.execute(world, call) }
+                } else if is_reached {
+                    // Its reply is lost.
+                    if world.chance(0.5) {
+                        self.execute(world, call);
+                    }
+                    Reply::Failed { may_have_run: true }
                 } else {
                     // The call never arrived, which nobody on the node can tell for sure.
                     Reply::Failed { may_have_run: world.delay() > now + Duration::from_millis(15) }
                 };
-                let is_failed = matches!(reply, Reply::Failed { .. });
+                let is_failed = is_broken || !is_reached;
                 let at = in_order(world.delay(), self.lanes[lane].replies.back().map(|(at, ..)| *at));
                 self.lanes[lane].replies.push_back((at, pending, reply));
                 if is_failed {
@@ -267,9 +275,9 @@ impl Node {
                     let at = in_order(world.delay(), self.lanes[lane].requests.back().map(|(at, ..)| *at));
                     self.lanes[lane].requests.push_back((at, call, pending));
                 }
-                Output::Deliver(_, delivery) => self.inbox.push_back(delivery),
+                Output::Deliver(_, delivery) => self.mailbox.push_back(delivery),
                 Output::Offer(to, peer_message) => {
-                    self.inbox.push_back(Delivery::PeerMessage { to, peer_message })
+                    self.mailbox.push_back(Delivery::PeerMessage { to, peer_message })
                 }
                 Output::ClaimHeld { id, at, .. } => {
                     self.directory.insert(id, at);
@@ -332,7 +340,10 @@ impl Node {
         self.asked.insert(ticket, (world.now, Asked::Join { socket, room: name.to_owned() }));
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
         world.trace(|| format!("node {}: {socket} joins {name}", self.tag));
-        self.submit(world, Command::Join { shard: 0, ticket, room: room(name), record, list: true });
+        self.submit(
+            world,
+            Command::Join { shard: 0, ticket, room: room(name), record: record.into(), list: true },
+        );
     }
 
     pub(super) fn leave(&mut self, world: &mut World, random: usize) {
@@ -416,7 +427,7 @@ impl Node {
             return;
         }
         match self.directory.get(&peer_message.dst).filter(|_| peer_message.hops < 2).copied() {
-            Some(to) => self.inbox.push_back(Delivery::PeerMessage { to, peer_message }),
+            Some(to) => self.mailbox.push_back(Delivery::PeerMessage { to, peer_message }),
             None => {
                 self.machine.route_peer_message(world.now, 0, peer_message, &mut self.out);
                 self.outputs(world);
@@ -436,7 +447,8 @@ impl Node {
                     local.expected -= 1;
                 }
                 world.trace(|| format!("node {}: {socket} is in {name} with {}", self.tag, members.len()));
-                let members = members.iter().map(|member| member.socket).collect();
+                let others = members.iter().map(|member| member.socket).filter(|other| *other != socket);
+                let members = others.collect();
                 match self.clients.iter_mut().find(|client| client.socket == socket) {
                     Some(client) => {
                         client.rooms.insert(name, members);

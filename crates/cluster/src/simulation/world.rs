@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    fn chance(&mut self, probability: f64) -> bool {
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.rng.random_bool(probability)
     }
 
@@ -111,10 +111,7 @@ impl World {
             node.paused_until = node.paused_until.map(|until| until.min(self.now));
             node.cut_until = None;
         }
-        while self.now < self.began + FAULTS + REST {
-            self.now += STEP;
-            self.turn();
-        }
+        self.turn_for(REST);
         self.check();
     }
 
@@ -147,6 +144,37 @@ impl World {
                 }
                 self.put_back(index, node);
             }
+        }
+    }
+
+    /// Nothing fails, and one client's connections claim one id at the same time, on all nodes: one of them stays.
+    pub(super) fn run_parallel_claims(mut self) {
+        const CONNECTIONS: usize = 12;
+        for _ in 0..3 {
+            self.start_node();
+        }
+        self.turn_for(Duration::from_secs(3));
+        for id in IDS {
+            for connection in 0..CONNECTIONS {
+                let index = connection % self.nodes.len();
+                let mut node = self.nodes.swap_remove(index);
+                node.claim(&mut self, id, TOKENS[0]);
+                self.put_back(index, node);
+            }
+        }
+        self.turn_for(Duration::from_secs(5));
+        self.check();
+        for id in IDS {
+            let held = self.nodes.iter().flat_map(Node::held).filter(|held| **held == *id).count();
+            assert_eq!(held, 1, "holders of {id}");
+        }
+    }
+
+    fn turn_for(&mut self, period: Duration) {
+        let until = self.now + period;
+        while self.now < until {
+            self.now += STEP;
+            self.turn();
         }
     }
 
@@ -189,6 +217,11 @@ impl World {
                 node.lose_bus();
                 let tag = node.tag;
                 self.trace(|| format!("node {tag} is cut off"));
+            }
+            if self.chance(0.002) {
+                self.nodes[index].loses_calls = true;
+                let tag = self.nodes[index].tag;
+                self.trace(|| format!("node {tag} loses its calls"));
             }
             if self.chance(0.001) {
                 self.nodes[index].lose_bus();

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Heartbeat, Session, State};
+use super::{Session, State, timers::Heartbeat};
 use crate::{handshake::Transport, packet};
 
 /// Longest remaining time that is accepted from another process; no timer of a session is longer.
@@ -65,6 +65,7 @@ impl Session {
             },
             buffer: VecDeque::new(),
             buffered: 0,
+            buffered_shared: 0,
             final_reply: packet::CLOSE,
         }
     }

@@ -49,6 +49,20 @@ impl Client {
 }
 
 #[test]
+fn what_a_refused_poll_would_have_carried_waits_for_the_next_one() {
+    let mut client = Client::on(Transport::Polling);
+    assert!(!client.session.refuse_poll());
+    client.session.send(Frame::text("4a"));
+    client.session.send(Frame::text("4b").shared(()));
+    assert_eq!((client.session.buffered_packets(), client.session.buffered_shared()), (2, 4));
+    client.session.poll().unwrap();
+    assert!(client.session.refuse_poll());
+    assert_eq!(client.session.reply(), None);
+    assert_eq!(client.get().as_deref(), Some("4a\x1e4b"));
+    assert_eq!((client.session.buffered_packets(), client.session.buffered_shared()), (0, 0));
+}
+
+#[test]
 fn packets_wait_for_the_next_poll_and_leave_together() {
     let mut client = Client::on(Transport::Polling);
     client.session.send(Frame::text("4a"));
@@ -79,6 +93,54 @@ fn an_unanswered_heartbeat_ends_the_session() {
     client.after(MS);
     assert_eq!(client.session.closed(), Some(CloseReason::PingTimeout));
     assert_eq!(client.session.deadline(), None);
+}
+
+#[test]
+fn a_pong_is_awaited_from_when_its_ping_was_due() {
+    // The timer was a moment late.
+    let mut client = Client::on(Transport::WebSocket);
+    assert!(client.after(25_050 * MS).write.is_some());
+    client.session.expire(client.now + 19_949 * MS);
+    assert_eq!(client.session.closed(), None);
+    client.session.expire(client.now + 19_950 * MS);
+    assert_eq!(client.session.closed(), Some(CloseReason::PingTimeout));
+    // The whole process was: its clients have their time all the same.
+    let mut client = Client::on(Transport::WebSocket);
+    assert!(client.after(60_000 * MS).write.is_some());
+    client.session.expire(client.now + 19_999 * MS);
+    assert_eq!(client.session.closed(), None);
+}
+
+#[test]
+fn a_session_whose_ping_is_still_to_leave_has_not_expired() {
+    let mut client = Client::on(Transport::Polling);
+    client.session.expire(client.now + 100_000 * MS);
+    assert_eq!(client.session.closed(), None);
+    client.session.close(client.now, &client.config);
+    client.session.expire(client.now + 29_999 * MS);
+    assert_eq!(client.session.closed(), None);
+    client.session.expire(client.now + 30_000 * MS);
+    assert_eq!(client.session.closed(), Some(CloseReason::ForcedClose));
+}
+
+#[test]
+fn times_of_any_length_are_kept() {
+    let config = Config {
+        ping_interval: Duration::MAX,
+        ping_timeout: Duration::MAX,
+        upgrade_timeout: Duration::MAX,
+        close_timeout: Duration::MAX,
+        ..Config::default()
+    };
+    let now = Instant::now();
+    let mut session = Session::open(now, Transport::Polling, &config);
+    assert!(session.begin_upgrade(now, &config));
+    let due = session.deadline().unwrap();
+    session.tick(due, &config);
+    session.receive(due, &config, Packet::Message("x"));
+    session.receive(due, &config, Packet::Pong(""));
+    session.close(due, &config);
+    assert!(session.deadline().unwrap() > due);
 }
 
 #[test]

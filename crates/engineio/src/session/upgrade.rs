@@ -7,7 +7,7 @@ use std::{
 
 use signalbox_websocket::Frame;
 
-use super::{Config, Session, State};
+use super::{Config, Session, State, timers::later};
 use crate::{handshake::Transport, packet};
 
 /// Between the probe and the client's `5`, a GET is released this often, so that the client can pause its polling.
@@ -35,7 +35,7 @@ impl Session {
             && self.upgrade.is_none()
             && !self.upgraded;
         if possible {
-            self.upgrade = Some(Upgrade { by: now + config.upgrade_timeout, release_at: None });
+            self.upgrade = Some(Upgrade { by: later(now, config.upgrade_timeout), release_at: None });
         }
         possible
     }

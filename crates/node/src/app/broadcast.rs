@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use signalbox_cluster::Address;
-use signalbox_socketio::{Args, Message};
+use signalbox_socketio::Args;
 
-use super::router::SocketRouter;
+use super::{event_message::event_message, router::SocketRouter};
 use crate::routing::{Audience, SocketCommand, SocketOp};
 
-/// Who is to hear something: members of rooms, or a whole namespace.
+/// The recipients of an event: members of rooms, or a whole namespace.
 #[derive(Clone)]
 #[must_use = "nothing is sent before emit"]
 pub struct To {
@@ -31,22 +31,25 @@ impl To {
         Self { router, audience, sockets: Vec::new(), volatile: false }
     }
 
-    /// Also the members of this room; who is in several hears it once. A socket's id is a room of its own.
+    /// Also the members of this room, and the socket of this id: a socket's id is a room of its own. A socket in several gets it once.
     pub fn to(mut self, room: &str) -> Self {
-        match Address::parse(room) {
-            Some(socket) => self.sockets.push(socket),
-            None => self.audience.rooms.push(room.into()),
+        if let Some(socket) = self.socket(room).filter(|socket| !self.sockets.contains(socket)) {
+            self.sockets.push(socket);
         }
+        self.audience.rooms.push(room.into());
         self
     }
 
-    /// But not the members of this room, or this socket.
+    /// But not the members of this room, nor the socket of this id.
     pub fn except(mut self, room: &str) -> Self {
-        match Address::parse(room) {
-            Some(socket) => self.audience.except.push(socket),
-            None => self.audience.except_rooms.push(room.into()),
-        }
+        self.audience.except.extend(self.socket(room));
+        self.audience.except_rooms.push(room.into());
         self
+    }
+
+    /// The socket that `name` may be the id of.
+    fn socket(&self, name: &str) -> Option<Address> {
+        Address::parse(name).filter(|address| self.router.is_known(*address))
     }
 
     pub(crate) fn except_socket(mut self, socket: Address) -> Self {
@@ -60,20 +63,17 @@ impl To {
         self
     }
 
-    /// Sends an event.
+    /// Sends an event; not one with a reserved name, see [`Socket::emit`](super::Socket::emit).
     pub fn emit(mut self, event: &str, args: Args) {
         let namespace = self.audience.namespace.clone();
-        let message = Message::event(&namespace, None, event, &[args.inner()], args.attachments());
+        let Some(message) = event_message(&namespace, event, &args) else { return };
         self.sockets.retain(|socket| !self.audience.except.contains(socket));
-        let only_sockets = self.audience.rooms.is_empty() && !self.sockets.is_empty();
-        // Who was named hears it once, even if also in one of the rooms.
+        // A socket that was named gets it once, even if also in one of the rooms.
         self.audience.except.extend_from_slice(&self.sockets);
         for to in self.sockets {
             let op = SocketOp::Send { message: message.clone(), volatile: self.volatile };
             self.router.send(SocketCommand { to, namespace: namespace.clone(), op });
         }
-        if !only_sockets {
-            self.router.broadcast(self.audience, message, self.volatile);
-        }
+        self.router.broadcast(self.audience, message, self.volatile);
     }
 }

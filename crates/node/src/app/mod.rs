@@ -16,6 +16,7 @@
 
 pub mod action;
 mod broadcast;
+mod event_message;
 mod namespace;
 mod router;
 pub mod socket;

@@ -6,6 +6,9 @@ use super::{
     action::Action,
     socket::{Event, Socket},
 };
+use signalbox_socketio::args::is_reserved;
+
+use crate::panics::{Panicked, guarded};
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 pub(crate) type EventHandler = Arc<dyn Fn(Socket, Event) -> BoxFuture<()> + Send + Sync>;
@@ -102,7 +105,7 @@ impl Namespace {
         self
     }
 
-    /// Runs for every event of this name. A handler begins in the order its events came; what it awaits, later events do not
+    /// Runs for every event of this name. A handler that panics ends its client's connection. A handler begins in the order its events came; what it awaits, later events do not
     /// wait for.
     #[must_use]
     pub fn on<F, R>(mut self, event: &str, handler: F) -> Self
@@ -127,8 +130,14 @@ impl Namespace {
     }
 
     /// Does `action` for every event of this name.
+    ///
+    /// # Panics
+    /// The action sends an event whose name is reserved, see [`AckError::Reserved`](super::AckError::Reserved).
     #[must_use]
     pub fn act(mut self, event: &str, action: Action) -> Self {
+        for sent in action.events() {
+            assert!(!is_reserved(sent), "{event} would send {sent}, whose name is reserved");
+        }
         self.events.insert(event.to_owned(), Handler::Action(action));
         self
     }
@@ -170,14 +179,21 @@ impl App {
     }
 
     /// The namespace of that name, if there is one.
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Namespace>> {
-        let matching = || {
-            self.matching.iter().find(|namespace| match &namespace.matcher {
-                Matcher::Matching(matches) => matches(name),
-                Matcher::Named(_) => false,
-            })
-        };
-        self.named.get(name).or_else(matching).cloned()
+    ///
+    /// # Errors
+    /// A matcher panicked.
+    pub(crate) fn find(&self, name: &str) -> Result<Option<Arc<Namespace>>, Panicked> {
+        if let Some(namespace) = self.named.get(name) {
+            return Ok(Some(namespace.clone()));
+        }
+        for namespace in &self.matching {
+            if let Matcher::Matching(matches) = &namespace.matcher
+                && guarded(|| matches(name))?
+            {
+                return Ok(Some(namespace.clone()));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -186,12 +202,18 @@ mod tests {
     use super::*;
 
     #[test]
+    #[should_panic(expected = "reserved")]
+    fn an_action_cannot_send_an_event_whose_name_is_reserved() {
+        let _ = Namespace::named("/").act("x", Action::SendTo { event: "disconnect".into() });
+    }
+
+    #[test]
     fn names_go_before_patterns() {
         let app = App::new()
             .namespace(Namespace::matching(|name| name.starts_with("/a")).act("x", Action::Users))
             .namespace(Namespace::named("/ab"));
-        assert!(app.find("/ab").unwrap().handler("x").is_none());
-        assert!(app.find("/ac").unwrap().handler("x").is_some());
-        assert!(app.find("/b").is_none());
+        assert!(app.find("/ab").unwrap().unwrap().handler("x").is_none());
+        assert!(app.find("/ac").unwrap().unwrap().handler("x").is_some());
+        assert!(app.find("/b").unwrap().is_none());
     }
 }

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, Record};
-use signalbox_socketio::{Args, Message};
+use signalbox_socketio::{Args, args::is_reserved};
 
-use super::{broadcast::To, router::SocketRouter};
+use super::{broadcast::To, event_message::event_message, router::SocketRouter};
 pub use crate::routing::AckError;
 use crate::routing::{Reply, SocketCommand, SocketOp};
 
@@ -38,25 +38,32 @@ impl Socket {
         self.router.send(SocketCommand { to: self.id, namespace: self.namespace.clone(), op });
     }
 
-    fn event(&self, event: &str, args: &Args) -> Message {
-        Message::event(&self.namespace, None, event, &[args.inner()], args.attachments())
+    fn send(&self, event: &str, args: &Args, volatile: bool) {
+        if let Some(message) = event_message(&self.namespace, event, args) {
+            self.direct(SocketOp::Send { message, volatile });
+        }
     }
 
-    /// Sends an event. What is sent to a client that has gone is dropped.
+    /// Sends an event. What is sent to a client that has gone is dropped. An event with a reserved name (see [`AckError::Reserved`])
+    /// is not sent, and that is logged as an error: clients would close the connection.
     pub fn emit(&self, event: &str, args: Args) {
-        self.direct(SocketOp::Send { message: self.event(event, &args), volatile: false });
+        self.send(event, &args, false);
     }
 
     /// Sends an event that may be dropped when the client is not ready for it.
     pub fn emit_volatile(&self, event: &str, args: Args) {
-        self.direct(SocketOp::Send { message: self.event(event, &args), volatile: true });
+        self.send(event, &args, true);
     }
 
     /// Sends an event and waits for the client's answer.
     ///
     /// # Errors
-    /// [`AckError::TimedOut`] after `timeout`, [`AckError::Disconnected`] when the client goes before.
+    /// [`AckError::TimedOut`] after `timeout`, [`AckError::Disconnected`] when the client goes before, [`AckError::Reserved`] for a
+    /// name that events cannot have.
     pub async fn emit_with_ack(&self, event: &str, args: Args, timeout: Duration) -> Result<Args, AckError> {
+        if is_reserved(event) {
+            return Err(AckError::Reserved);
+        }
         let (reply, answer) = Reply::channel();
         self.direct(SocketOp::Ask { event: event.to_owned(), args, timeout, reply });
         answer.await.unwrap_or(Err(AckError::Disconnected))
@@ -108,7 +115,12 @@ impl Socket {
         To::new(self.router.clone(), namespace.into())
     }
 
-    /// Takes the client out of this namespace; with `close`, closes its whole connection.
+    /// Closes the connection as if it had failed: the client connects anew.
+    pub(crate) fn close_connection(&self) {
+        self.direct(SocketOp::Close);
+    }
+
+    /// Takes the client out of this namespace; with `close`, closes its whole connection. What was sent to it before arrives first.
     pub fn disconnect(&self, close: bool) {
         self.direct(SocketOp::Disconnect { close });
     }

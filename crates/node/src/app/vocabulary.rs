@@ -1,7 +1,7 @@
-//! The built-in vocabulary: what the gateway's clients can say without a line of server code.
+//! The built-in vocabulary: the events that the gateway serves without a line of server code.
 
 use super::{
-    action::{Action, EventTemplate, Join, Profile, TemplateArgs},
+    action::{Action, Chat, EventTemplate, Join, Profile, TemplateArgs},
     namespace::Namespace,
 };
 
@@ -29,7 +29,13 @@ pub fn actions() -> Vec<(&'static str, Action)> {
         ("leave", Action::Leave),
         ("members", Action::Members),
         ("users", Action::Users),
-        ("message", Action::Broadcast { event: "message".into() }),
+        (
+            "message",
+            Action::Broadcast {
+                event: "message".into(),
+                chat: Some(Chat { event: "createMessage".into(), joined: "user-connected".into() }),
+            },
+        ),
         ("signal", Action::SendTo { event: "signal".into() }),
         (
             // The pattern of the PeerJS and Socket.IO tutorials.

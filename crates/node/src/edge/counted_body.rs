@@ -6,40 +6,38 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use signalbox_telemetry::Metrics;
+use crate::ledger::{Charge, OVERHEAD};
 
-use crate::{budget::MemoryBudget, shared::NodeShared};
-
-/// Smaller answers fit into the buffers of their connection, which holds no second one before the first is read.
-pub(super) const COUNTED_FROM: usize = 16 * 1024;
 /// How much the connection takes over at a time.
 const CHUNK: usize = 32 * 1024;
 
-/// A body that counts until the connection has taken all of it over, or is gone.
+/// A body that is charged to its client until the connection has taken all of it over, or is gone.
 pub(super) struct CountedBody {
-    budget: Arc<MemoryBudget>,
-    metrics: Metrics,
-    size: usize,
     rest: Bytes,
+    size: usize,
+    charge: Charge,
+    /// What is to be done if the connection goes before it has taken everything over.
+    on_lost: Option<Box<dyn FnOnce()>>,
 }
 
 impl CountedBody {
-    /// Counts the body. `None` if with it more would wait than the node's memory budget allows.
-    pub(super) fn new(node: &NodeShared, body: Bytes) -> Option<Self> {
-        let size = body.len();
-        let fits = node.budget.count_unread(size);
-        node.metrics.outbox_bytes.add(size as i64);
-        let (budget, metrics) = (node.budget.clone(), node.metrics.clone());
-        // A body that is refused is no longer counted when it is dropped here.
-        let counted = Self { budget, metrics, size, rest: body };
-        fits.then_some(counted)
+    pub(super) fn new(charge: Charge, body: Bytes, on_lost: Option<Box<dyn FnOnce()>>) -> Self {
+        charge.set(body.len() + OVERHEAD, 0);
+        Self { size: body.len(), rest: body, charge, on_lost }
+    }
+}
+
+impl Drop for CountedBody {
+    fn drop(&mut self) {
+        if let Some(on_lost) = self.on_lost.take().filter(|_| !self.rest.is_empty()) {
+            on_lost();
+        }
     }
 }
 
@@ -54,14 +52,9 @@ impl MessageBody for CountedBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
+        // The whole of it is in memory until its end.
+        self.charge.account().moved();
         let end = self.rest.len().min(CHUNK);
         Poll::Ready(Some(Ok(self.rest.split_to(end))))
-    }
-}
-
-impl Drop for CountedBody {
-    fn drop(&mut self) {
-        self.budget.release_unread(self.size);
-        self.metrics.outbox_bytes.sub(self.size as i64);
     }
 }

@@ -5,6 +5,7 @@
 //! - `answers`: what holds for every answer.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `protocol`, `not_found`: which protocol a path belongs to, or none.
+//! - `http_stream`: the connection under the HTTP dispatcher.
 //! - `polling`: Engine.IO over HTTP.
 //! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
@@ -18,6 +19,7 @@ pub mod cors;
 mod counted_body;
 pub mod http;
 pub(crate) mod http1;
+pub(crate) mod http_stream;
 mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;

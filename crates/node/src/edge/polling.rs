@@ -1,6 +1,6 @@
 //! Engine.IO over HTTP: handshake, GET and POST. A request may land on any shard; it is handed to the one that owns the session.
 
-use std::{future::Future, io::Write};
+use std::{future::Future, io::Write, sync::Arc, time::Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -18,12 +18,9 @@ use signalbox_engineio::{
 };
 use tokio::sync::oneshot::error::RecvError;
 
-use super::{
-    client,
-    counted_body::{COUNTED_FROM, CountedBody},
-    http1::Exchange,
-};
+use super::{client, counted_body::CountedBody, http1::Exchange};
 use crate::{
+    ledger::{Charge, Hangup, Home, OVERHEAD, charged},
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
     routing::{Location, Reply},
@@ -111,7 +108,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
     let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake));
-    let Some(mut response) = reply(node, request, body) else { return busy() };
+    let mut response = reply(node, request, body, None);
     if let Some(name) = &config.cookie {
         let mut cookie =
             Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
@@ -124,8 +121,20 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     response
 }
 
-/// The answer to a GET; `None` if too much waits for clients that do not read theirs.
-fn reply(node: &NodeShared, request: &HttpRequest, body: String) -> Option<HttpResponse> {
+/// A charge to the client of a request, whose connection is closed if that client is to be cut off.
+fn charge(node: &NodeShared, request: &HttpRequest) -> Charge {
+    let hangup = request.conn_data::<Arc<Hangup>>().cloned().unwrap_or_default();
+    let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
+    Charge::new(node.ledger.account(address, Home::Connection(hangup)))
+}
+
+/// The answer to a GET.
+fn reply(
+    node: &NodeShared,
+    request: &HttpRequest,
+    body: String,
+    on_lost: Option<Box<dyn FnOnce()>>,
+) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, "text/plain; charset=UTF-8"));
     response.insert_header((header::CACHE_CONTROL, "no-store"));
@@ -136,10 +145,7 @@ fn reply(node: &NodeShared, request: &HttpRequest, body: String) -> Option<HttpR
         response.insert_header((header::CONTENT_ENCODING, encoding));
         body = compressed.into();
     }
-    Some(match body.len() {
-        0..COUNTED_FROM => response.body(body),
-        _ => response.body(CountedBody::new(node, body)?),
-    })
+    response.body(CountedBody::new(charge(node, request), body, on_lost))
 }
 
 /// Compresses as the client accepts it.
@@ -234,14 +240,12 @@ impl Session<'_> {
         let mut guard = CancelGuard::new(self, |sid| Request::PollLost { sid, number });
         let answer = match self.wait(request, number, answer).await.unwrap_or(Err(RequestRefused::UnknownSid))
         {
-            Ok(body) => match reply(self.node, request, body) {
-                Some(reply) => reply,
-                None => {
-                    // What the session was to be told is lost, and so is the session.
-                    self.node.metrics.evictions.with_label_values(&["memory_budget"]).inc();
-                    return busy();
-                }
-            },
+            Ok(body) => {
+                // The session would go on without the packets that the answer carries.
+                let (peering, place, sid) = (self.node.peering.clone(), self.place, self.sid);
+                let lost = move || peering.hand_over(place, Request::PollLost { sid, number });
+                reply(self.node, request, body, Some(Box::new(lost)))
+            }
             Err(refused) => self.refused(refused),
         };
         guard.request = None;
@@ -305,7 +309,7 @@ impl Session<'_> {
             }
         };
         let body = tokio::select! {
-            body = read(request, payload, self.node.config.engine.max_payload) => body,
+            body = read(self.node, request, payload) => body,
             () = closed => Err(StatusCode::BAD_REQUEST),
         };
         let body = match body {
@@ -377,13 +381,20 @@ impl Drop for CancelGuard<'_> {
 }
 
 /// Reads a body, but not more of it than is allowed.
-async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Bytes, StatusCode> {
+async fn read(
+    node: &NodeShared,
+    request: &HttpRequest,
+    mut payload: web::Payload,
+) -> Result<Bytes, StatusCode> {
+    let limit = node.config.engine.max_payload;
     let declared =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let declared: usize = declared.unwrap_or(0);
     if declared > limit {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
+    // From the first byte on: many that never end are the cheapest way to fill a node's memory.
+    let charge = charge(node, request);
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
@@ -391,8 +402,11 @@ async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) ->
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         body.extend_from_slice(&chunk);
+        charge.set(body.capacity() + OVERHEAD, 0);
+        charge.account().moved();
+        node.evict_for_budget(Instant::now());
     }
-    Ok(body.freeze())
+    Ok(charged(body.freeze(), charge))
 }
 
 #[cfg(test)]

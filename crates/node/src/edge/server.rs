@@ -26,6 +26,7 @@ use super::{
     answers,
     cors::{self, Cors},
     http,
+    http_stream::HttpStream,
     http1::RequestStream,
     upgrade,
 };
@@ -108,11 +109,12 @@ macro_rules! http_service {
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(REQUEST_TIMEOUT)
             .h1_allow_half_closed(false)
-            .on_connect_ext(|stream: &RequestStream<$stream>, data| {
+            .on_connect_ext(|stream: &RequestStream<HttpStream<$stream>>, data| {
                 data.insert(stream.exchange().clone());
+                data.insert(stream.get_ref().hangup().clone());
             })
             .upgrade(fn_service(
-                move |(request, framed): (Request, Framed<RequestStream<$stream>, h1::Codec>)| {
+                move |(request, framed): (Request, Framed<RequestStream<HttpStream<$stream>>, h1::Codec>)| {
                     let node = upgrade_node.clone();
                     async move {
                         upgrade::serve(node, request, framed).await;
@@ -161,7 +163,7 @@ where
         let service = http_service!(node, enter, cors, configure, TcpStream);
         let accept = |stream: TcpStream| {
             let peer = prepare(&stream);
-            ready(Ok((RequestStream::new(stream, false), Protocol::Http1, peer)))
+            ready(Ok((RequestStream::new(HttpStream::new(stream), false), Protocol::Http1, peer)))
         };
         fn_service(accept).and_then(service)
     })
@@ -187,7 +189,7 @@ where
         let accept = Acceptor::new(tls.clone()).map_init_err(drop).map_err(drop);
         let accept = accept.map(|stream: TlsStream<TcpStream>| {
             let peer = prepare(stream.get_ref().0);
-            (RequestStream::new(stream, true), Protocol::Http1, peer)
+            (RequestStream::new(HttpStream::new(stream), true), Protocol::Http1, peer)
         });
         accept.and_then(service.map_err(drop))
     })

@@ -15,15 +15,21 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
     client,
+    http_stream::HttpStream,
     http1::RequestStream,
     polling::{hand_over, outcome, owner},
     protocol::{Protocol, protocol},
 };
 use crate::{
+    ledger::Home,
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
     routing::Reply,
-    shard::{PeerClaim, mailbox::Request, runtime::Busy},
+    shard::{
+        PeerClaim,
+        mailbox::Request,
+        runtime::{Busy, ShardRuntime},
+    },
     shared::NodeShared,
     transport::{ByteStream, Conn, ConnectionEvents},
 };
@@ -54,14 +60,14 @@ impl From<RequestError> for Refused {
 pub(crate) async fn serve<T>(
     node: Arc<NodeShared>,
     request: HttpRequest,
-    framed: Framed<RequestStream<T>, h1::Codec>,
+    framed: Framed<RequestStream<HttpStream<T>>, h1::Codec>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static,
 {
     let parts = framed.into_parts();
     let (io, unread) = parts.io.into_parts();
     let rest = [&*parts.read_buf, &*unread].concat();
-    let mut upgrade = Upgrade { node, request, io, rest };
+    let mut upgrade = Upgrade { node, request, io: io.into_inner(), rest };
     let answer = match upgrade.check() {
         Err(refused) => Err(refused),
         Ok(()) => match protocol(upgrade.request.path(), &upgrade.node.config) {
@@ -151,6 +157,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         client::address_of(self.request.headers(), self.request.peer_addr(), &self.node.config)
     }
 
+    /// A connection for the client of this request.
+    fn conn(&self, shard: &ShardRuntime) -> std::rc::Rc<Conn> {
+        let address = self.address();
+        let conn = Conn::new(self.node.ledger.account(address, Home::Shard(shard.id())));
+        conn.set_address(address);
+        conn
+    }
+
     fn count(&self, protocol: &str, outcome: &str) {
         self.node.metrics.handshakes.with_label_values(&[protocol, outcome]).inc();
     }
@@ -203,7 +217,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
-                let conn = Conn::pending();
+                let conn = self.conn(&own);
                 let connection = own.with(|shard, now| shard.open_probe(now, &conn, sid));
                 let (reply, began) = Reply::channel();
                 let request = Request::BeginUpgrade { sid, connection, reply };
@@ -298,13 +312,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             _ => config.engine.max_payload,
         };
         let address = self.address();
-        let stream = Box::new(self.io);
         let conn = match &accepted {
             Accepted::TakeOver { conn } => conn.clone(),
-            _ => Conn::pending(),
+            _ => self.conn(&shard),
         };
-        conn.connect(stream);
-        conn.set_address(address);
+        conn.connect(Box::new(self.io));
         match accepted {
             Accepted::Open { principal, handshake } => {
                 shard.with(|shard, now| shard.open_websocket(now, &conn, principal, handshake));

@@ -1,4 +1,4 @@
-//! Acceptances: an owner that makes a request wait says so at once.
+//! Acceptances: an owner confirms at once that it has received a request whose answer takes a while.
 
 use std::{
     future::Future,

@@ -1,4 +1,4 @@
-//! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they tell this one.
+//! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they send to this one.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -9,6 +9,7 @@ use signalbox_telemetry::Metrics;
 
 use super::{Peering, SESSIONS};
 use crate::{
+    ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
     routing::{SocketCommand, SocketOp},
     shard::{
@@ -20,13 +21,19 @@ use crate::{
 pub(crate) struct ClusterEvents {
     node: NodeTag,
     mailboxes: Arc<Mailboxes>,
+    ledger: Arc<Ledger>,
     metrics: Metrics,
     peering: OnceLock<Weak<Peering>>,
 }
 
 impl ClusterEvents {
-    pub(crate) fn new(node: NodeTag, mailboxes: Arc<Mailboxes>, metrics: Metrics) -> Self {
-        Self { node, mailboxes, metrics, peering: OnceLock::new() }
+    pub(crate) fn new(
+        node: NodeTag,
+        mailboxes: Arc<Mailboxes>,
+        ledger: Arc<Ledger>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { node, mailboxes, ledger, metrics, peering: OnceLock::new() }
     }
 
     /// The node is there.
@@ -54,7 +61,8 @@ impl DeliverySink for ClusterEvents {
 
     fn deliver_broadcast(&self, delivery: BusDelivery) {
         match BusMessage::decode(delivery.from.tag, &delivery.payload) {
-            Ok(BusMessage::Broadcast(broadcast)) => {
+            Ok(BusMessage::Broadcast(mut broadcast)) => {
+                broadcast.message = share(&self.ledger, None, broadcast.message);
                 let deliver = |shard| {
                     self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));
                 };
@@ -109,7 +117,7 @@ impl Handler for ClusterEvents {
 }
 
 impl Peering {
-    /// Another node tells this one something about a socket.
+    /// Another node sends something for a socket of this one.
     pub(super) fn handle_node_message(&self, payload: &Bytes) {
         match NodeMessage::decode(payload) {
             Ok(NodeMessage::SocketOp { to, namespace, what }) => {

@@ -1,6 +1,6 @@
 //! The other nodes of the cluster: requests for their sessions and ours, messages for sockets, sessions that move.
 //!
-//! - `bus`: what other nodes publish, and tell this one through the store.
+//! - `bus`: what other nodes publish, and send to this one through the store.
 //! - `requests`: requests that landed here, for sessions of other nodes. They go over the node link as they go to another shard.
 //! - `serve`: requests of other nodes, for sessions that live here.
 //! - `transfers`, `transfer_answers`: sessions that move to or from another node.
@@ -28,7 +28,10 @@ use std::{
 
 use bytes::Bytes;
 use serde::Serialize;
-use signalbox_cluster::{Cluster, NodeTag, Status};
+use signalbox_cluster::{
+    Cluster, NodeTag, Status,
+    envelope::{Format, FormatRange, common_format},
+};
 use signalbox_node_link::{LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
@@ -144,16 +147,22 @@ impl Peering {
         false
     }
 
-    /// Writes something for another node, in a format that every node reads.
-    fn encode(&self, value: &impl Serialize) -> Bytes {
-        protocol::encode(self.cluster.write_format(), value)
+    /// The newest format that a node reads. A node that joined this very moment may read less than the others do.
+    fn format_for(&self, node: NodeTag) -> Format {
+        let reads = self.cluster.nodes().get(&node).map_or(FormatRange::UNSTATED, |node| node.reads);
+        common_format([reads])
+    }
+
+    /// Writes something for one node.
+    fn encode_for(&self, node: NodeTag, value: &impl Serialize) -> Bytes {
+        protocol::encode(self.format_for(node), value)
     }
 
     /// Sends a notice over the link; `false` if the node cannot be reached. A node that cannot be told is gone, and what it should
     /// know with it.
     fn notify(&self, to: NodeTag, notice: &LinkNotice<'_>) -> bool {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
-        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, self.encode(notice)).is_ok())
+        link.is_some_and(|(link, peer)| link.notify(peer, SESSIONS, self.encode_for(to, notice)).is_ok())
     }
 
     /// Sends a request over the link; the answer is `None` when it does not come.
@@ -163,13 +172,13 @@ impl Peering {
         request: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
-        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode(request)));
+        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode_for(to, request)));
         async move { protocol::decode(&answer?.await.ok()?).ok() }
     }
 
     /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
-    fn tell(&self, node: NodeTag, message: &NodeMessage) -> bool {
-        let format = self.cluster.write_format();
+    fn send_node_message(&self, node: NodeTag, message: &NodeMessage) -> bool {
+        let format = self.format_for(node);
         self.cluster.send_to_node(Instant::now(), node, message.encode(format))
     }
 }

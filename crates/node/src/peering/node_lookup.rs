@@ -1,4 +1,4 @@
-//! Nodes that nobody has heard of: tags can be forged, so that each is looked for once in a while only.
+//! Unknown nodes: tags can be forged, so that each is looked for once in a while only.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -55,11 +55,11 @@ mod tests {
     #[test]
     fn an_unknown_node_is_looked_up_once_and_forged_tags_not_at_all() {
         let node_lookup = NodeLookup::default();
-        let patience = Duration::from_secs(1);
-        assert_eq!(node_lookup.check(NodeTag(1), patience), Lookup::Start);
-        assert_eq!(node_lookup.check(NodeTag(1), patience), Lookup::Wait);
+        let interval = Duration::from_secs(1);
+        assert_eq!(node_lookup.check(NodeTag(1), interval), Lookup::Start);
+        assert_eq!(node_lookup.check(NodeTag(1), interval), Lookup::Wait);
         assert_eq!(node_lookup.check(NodeTag(1), Duration::ZERO), Lookup::Unknown);
-        let met = (2..5000).map(|tag| node_lookup.check(NodeTag(tag), patience));
+        let met = (2..5000).map(|tag| node_lookup.check(NodeTag(tag), interval));
         assert_eq!(met.filter(|met| *met == Lookup::Start).count(), MAX - 1);
     }
 }

@@ -1,6 +1,6 @@
 //! How handlers reach sockets, wherever these are.
 
-use signalbox_cluster::NodeTag;
+use signalbox_cluster::{Address, NodeTag};
 use signalbox_socketio::Message;
 
 use super::Peering;
@@ -20,8 +20,12 @@ impl SocketRouter for Peering {
         }
         let SocketCommand { to, namespace, op } = command;
         if let Ok(what) = RemoteSocketOp::of(&namespace, op) {
-            self.tell(to.node(), &NodeMessage::SocketOp { to, namespace, what });
+            self.send_node_message(to.node(), &NodeMessage::SocketOp { to, namespace, what });
         }
+    }
+
+    fn is_known(&self, address: Address) -> bool {
+        self.addresses.is_known(address, &self.cluster)
     }
 
     /// On this thread's shard, or on the first.
@@ -39,8 +43,7 @@ impl Peering {
             Ok(what) => {
                 let reply =
                     if let RemoteSocketOp::Signal { reply, .. } = &what { Some(*reply) } else { None };
-                let message =
-                    NodeMessage::SocketOp { to, namespace, what }.encode(self.cluster.write_format());
+                let message = NodeMessage::SocketOp { to, namespace, what }.encode(self.format_for(node));
                 if !self.notify(node, &LinkNotice::NodeMessage(&message))
                     && let Some(reply) = reply
                 {
@@ -65,7 +68,7 @@ impl Peering {
             let result = ShardMessage::TaskDone(ticket, TaskResult::Signalled(found));
             self.mailboxes.push(shard, result);
         } else {
-            self.tell(node, &NodeMessage::Signalled { shard, ticket, found });
+            self.send_node_message(node, &NodeMessage::Signalled { shard, ticket, found });
         }
     }
 }

@@ -37,7 +37,7 @@ impl Peering {
             LinkRequest::Exists { sid } => {
                 let (reply, exists) = Reply::channel();
                 let request = Request::Exists { sid, reply };
-                self.answer(request, answer, async {
+                self.answer(from, request, answer, async {
                     Some(LinkResponse::Exists(exists.await.unwrap_or(false)))
                 });
             }
@@ -47,7 +47,7 @@ impl Peering {
                 // The POST itself is refused when the session is closed meanwhile.
                 let on_close = Reply::new(|()| true);
                 let request = Request::BeginPost { sid, number, on_close, reply };
-                self.answer(request, answer, async {
+                self.answer(from, request, answer, async {
                     Some(began.await.ok()?.map_or_else(LinkResponse::Refused, |()| LinkResponse::Begun))
                 });
             }
@@ -56,12 +56,14 @@ impl Peering {
                 let body = whole.slice_ref(body);
                 let request = Request::Post { sid, number, body, reply };
                 self.notify(from, &LinkNotice::Accepted { number });
-                self.answer(request, answer, async { applied.await.ok().map(|()| LinkResponse::Applied) });
+                self.answer(from, request, answer, async {
+                    applied.await.ok().map(|()| LinkResponse::Applied)
+                });
             }
             LinkRequest::BeginUpgrade { sid, connection } => {
                 let (reply, began) = Reply::channel();
                 let request = Request::BeginUpgrade { sid, connection, reply };
-                self.answer(request, answer, async {
+                self.answer(from, request, answer, async {
                     Some(began.await.ok()?.map_or_else(LinkResponse::Refused, LinkResponse::Upgrade))
                 });
             }
@@ -74,17 +76,18 @@ impl Peering {
     /// Hands a request over, and answers it with what comes of it.
     fn answer(
         self: Arc<Self>,
+        from: NodeTag,
         request: Request,
         answer: Responder,
         answered: impl Future<Output = Option<LinkResponse>> + Send + 'static,
     ) {
         if self.request_here(request).is_err() {
-            answer.send(self.encode(&LinkResponse::Refused(RequestRefused::Busy)));
+            answer.send(self.encode_for(from, &LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
             let answered = answered.await.unwrap_or(LinkResponse::Refused(RequestRefused::UnknownSid));
-            answer.send(self.encode(&answered));
+            answer.send(self.encode_for(from, &answered));
         });
     }
 
@@ -95,7 +98,7 @@ impl Peering {
         let accepted = Reply::new(move |()| peering.notify(from, &LinkNotice::Accepted { number }));
         let request = Request::Poll { sid, number, accepted: Some(accepted), reply };
         if self.request_here(request).is_err() {
-            answer.send(self.encode(&LinkResponse::Refused(RequestRefused::Busy)));
+            answer.send(self.encode_for(from, &LinkResponse::Refused(RequestRefused::Busy)));
             return;
         }
         tokio::spawn(async move {
@@ -107,7 +110,7 @@ impl Peering {
                     return;
                 }
             };
-            answer.send(self.encode(&body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
+            answer.send(self.encode_for(from, &body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
         });
     }
 
@@ -118,7 +121,7 @@ impl Peering {
         }
     }
 
-    /// Does what another node says.
+    /// Handles a notice of another node.
     pub(super) fn handle_notice(&self, whole: &Bytes, notice: LinkNotice<'_>) {
         match notice {
             LinkNotice::Accepted { number } => self.acceptances.accepted(number),

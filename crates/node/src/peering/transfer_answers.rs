@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ahash::AHashMap;
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, NodeTag};
 use signalbox_node_link::Responder;
 
 use crate::routing::ConnectionRef;
@@ -14,6 +14,8 @@ pub(super) struct TransferAnswers(Mutex<AHashMap<(Address, u32, u64), PendingAns
 
 /// The answer to a request of a source.
 pub(super) struct PendingAnswer {
+    /// The node of the source.
+    pub(super) from: NodeTag,
     pub(super) answer: Responder,
     /// Addresses that commands find here from now on; taken back if the session is not.
     pub(super) addresses: Vec<Address>,

@@ -65,7 +65,8 @@ impl Peering {
     }
 
     fn answer_transfer(&self, sid: Address, connection: ConnectionRef, response: LinkResponse) {
-        let Some(PendingAnswer { answer, addresses }) = self.transfer_answers.remove(sid, connection) else {
+        let Some(PendingAnswer { from, answer, addresses }) = self.transfer_answers.remove(sid, connection)
+        else {
             return;
         };
         if matches!(response, LinkResponse::Refused(_)) {
@@ -73,7 +74,7 @@ impl Peering {
                 self.addresses.remove(address);
             }
         }
-        answer.send(self.encode(&response));
+        answer.send(self.encode_for(from, &response));
     }
 
     /// A source on another node sends a step that it wants answered.
@@ -96,7 +97,7 @@ impl Peering {
             }
             _ => return,
         };
-        self.transfer_answers.insert(sid, connection, PendingAnswer { answer, addresses });
+        self.transfer_answers.insert(sid, connection, PendingAnswer { from, answer, addresses });
         self.mailboxes.push(connection.shard, ShardMessage::Transfer(message));
     }
 

@@ -9,21 +9,21 @@ use signalbox_websocket::Frame;
 use super::{WireError, decode, encode};
 use crate::routing::{Audience, Broadcast, ConnectionRef, Origin};
 
-/// What is said in a room or everywhere.
+/// A message on the channel of a room, or on that of all nodes.
 #[derive(Debug, Clone)]
 pub(crate) enum BusMessage {
     /// A broadcast.
     Broadcast(Broadcast),
-    /// A session is about to move: behind this, its taker hears what is said here.
+    /// A session is about to move: its destination receives everything that comes behind this on the channel.
     Marker(Marker),
 }
 
-/// Sent by the taker of a session, for its giver.
+/// Published by the destination of a session's transfer, for its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Marker {
     /// The session.
     pub(crate) sid: Address,
-    /// Who gives it: everybody else leaves the fence alone.
+    /// The source; every other shard ignores the marker.
     pub(crate) source: Origin,
     /// The WebSocket it moves to.
     pub(crate) connection: ConnectionRef,
@@ -37,7 +37,7 @@ enum Encoded<'a> {
         volatile: bool,
         shard: ShardId,
         sequence: u64,
-        /// Whole frames, so that who hears them copies nothing.
+        /// Whole frames, so that a receiver copies nothing.
         #[serde(borrow)]
         frames: Vec<&'a [u8]>,
     },
@@ -60,7 +60,7 @@ impl BusMessage {
         encode(format, &encoded)
     }
 
-    /// Reads what `from` said.
+    /// Reads what `from` published.
     pub(crate) fn decode(from: NodeTag, payload: &Bytes) -> Result<Self, WireError> {
         Ok(match decode(payload)? {
             Encoded::Broadcast { to, volatile, shard, sequence, frames } => {
@@ -135,11 +135,11 @@ mod tests {
             source: Origin { node: NodeTag(2), shard: 1 },
             connection,
         };
-        let mut said = BusMessage::Marker(marker).encode(Format::V2).to_vec();
+        let mut bytes = BusMessage::Marker(marker).encode(Format::V2).to_vec();
         assert!(
-            matches!(BusMessage::decode(NodeTag(1), &said.clone().into()), Ok(BusMessage::Marker(read)) if read == marker)
+            matches!(BusMessage::decode(NodeTag(1), &bytes.clone().into()), Ok(BusMessage::Marker(read)) if read == marker)
         );
-        said[0] = Format::V2.byte() + 1;
-        assert_eq!(BusMessage::decode(NodeTag(1), &said.into()).unwrap_err(), WireError::Format);
+        bytes[0] = Format::V2.byte() + 1;
+        assert_eq!(BusMessage::decode(NodeTag(1), &bytes.into()).unwrap_err(), WireError::Format);
     }
 }

@@ -37,8 +37,8 @@ pub(crate) enum LinkRequest<'a> {
     },
     /// A WebSocket of the node that asks wants to take the session over.
     BeginUpgrade { sid: Address, connection: ConnectionRef },
-    /// Of the node of the WebSocket: listen to the session's rooms, know them as far as these changes, and say fences there for this
-    /// shard.
+    /// To the node of the WebSocket: subscribe to the session's rooms, catch up with these changes, and publish a marker in each room
+    /// for this shard.
     Prepare { sid: Address, source: ShardId, connection: ConnectionRef, rooms: Vec<(RoomName, u128)> },
     /// Here is the session.
     Take(Box<SessionTransfer>),
@@ -57,15 +57,15 @@ pub(crate) enum LinkResponse {
     Applied,
     /// The upgrade has begun, or is not possible.
     Upgrade(bool),
-    /// The rooms are heard; what is said everywhere is, behind these.
+    /// The rooms are subscribed; so is the channel of all nodes, behind these broadcasts.
     Ready(VersionVector),
-    /// The session and its records are there.
+    /// The session and its records have arrived.
     Taken,
     /// No.
     Refused(RequestRefused),
 }
 
-/// Told without an answer.
+/// Sent without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LinkNotice<'a> {
     /// The GET or POST with this number was taken; its answer may take a while.
@@ -86,7 +86,7 @@ pub(crate) enum LinkNotice<'a> {
     Cancelled { sid: Address, connection: ConnectionRef },
     /// A session or socket that was born there and lived here is over.
     Forget(Address),
-    /// Something for a socket that has moved: a [`NodeMessage`](crate::remote::Word), as it is said on the bus.
+    /// Something for a socket that has moved: a [`NodeMessage`](super::NodeMessage), as it is sent through the store.
     NodeMessage(&'a [u8]),
     /// The GET is to be answered now, with nothing if there is nothing.
     ReleasePoll { sid: Address, number: u64 },

@@ -1,4 +1,4 @@
-//! What nodes say to each other, as bytes.
+//! What nodes send each other, as bytes.
 //!
 //! - [`bus`]: broadcasts and markers, on the channel of a room or on that of all.
 //! - [`node_message`]: commands for the sockets of one other node, and what became of them.

@@ -1,4 +1,4 @@
-//! What one node tells another about sockets, and what comes of it.
+//! What one node asks of the sockets of another, and the result.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) enum NodeMessage {
 pub(crate) enum RemoteSocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
-    /// Relay a `signal`; whoever sent it is told whether the socket is there.
+    /// Relay a `signal`; its sender learns whether the socket exists.
     Signal { message: Message, reply: SignalReply },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
@@ -103,6 +103,8 @@ impl RemoteSocketOp {
             }
             SocketOp::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
             SocketOp::Disconnect { close } => Self::Disconnect { close },
+            // The only end that another node knows.
+            SocketOp::Close => Self::Disconnect { close: true },
             what => return Err(what),
         })
     }
@@ -140,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_node_says_is_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+        fn any_bytes_of_a_node_are_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
                 *first = Format::V2.byte();

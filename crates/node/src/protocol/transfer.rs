@@ -13,7 +13,7 @@ use crate::{
     routing::{ConnectionRef, DeliveryCursor},
 };
 
-/// A session, and all that the taker has to know.
+/// A session, and all that its destination has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionTransfer {
     /// The WebSocket it moves to.
@@ -23,7 +23,7 @@ pub(crate) struct SessionTransfer {
     pub(crate) frames: Vec<Bytes>,
     /// The rooms that its sockets are in.
     pub(crate) rooms: Vec<(Address, RoomName)>,
-    /// What the session was told.
+    /// What the session has received already.
     pub(crate) cursor: DeliveryCursor,
     /// Its records in the shared state.
     pub(crate) records: SessionRecords,

@@ -1,7 +1,8 @@
-//! What a session was told before it moved: this tells its new shard what is news and what is not.
+//! What a session received before its transfer, so that the destination delivers nothing twice.
 
-use std::time::Instant;
+use std::{hash::Hasher as _, time::Instant};
 
+use fnv::FnvHasher;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
 
@@ -10,20 +11,20 @@ use super::{Broadcast, VersionVector};
 /// The part of a change's id that tells apart what differed in one snapshot.
 const VERSION_BITS: u32 = 16;
 
-/// What a session was told before it moved.
+/// What a session received before its transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeliveryCursor {
     /// The node it was on.
     pub(crate) node: NodeTag,
     /// The last broadcast of each shard there.
     pub(crate) sequences: Vec<u64>,
-    /// The last ones of other nodes that were said everywhere.
+    /// The last ones of other nodes on the channel of all.
     pub(crate) on_all: VersionVector,
     /// The same of each of its rooms.
     pub(crate) rooms: Vec<RoomCursor>,
 }
 
-/// What a session was told in one of its rooms.
+/// What a session received in one of its rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RoomCursor {
     pub(crate) room: RoomName,
@@ -35,7 +36,7 @@ pub(crate) struct RoomCursor {
     pub(crate) changes: Vec<(Address, Option<u64>)>,
 }
 
-/// It is remembered for a while after the move.
+/// A cursor that the destination keeps for a while after the transfer.
 pub(crate) struct DedupWindow {
     pub(crate) cursor: DeliveryCursor,
     pub(crate) until: Instant,
@@ -46,7 +47,7 @@ impl DeliveryCursor {
         self.rooms.iter().find(|seen| seen.room == *name)
     }
 
-    /// Whether the session was told this.
+    /// Whether the session has received this.
     pub(crate) fn has_seen(&self, broadcast: &Broadcast) -> bool {
         let Broadcast { origin, sequence, .. } = *broadcast;
         if origin.node == self.node {
@@ -58,10 +59,10 @@ impl DeliveryCursor {
         }
     }
 
-    /// Whether the session was told of a change. It counts as told from then on.
+    /// Whether the session has received a change. It counts as received from then on.
     ///
-    /// Of a node's own changes the number says all. Two nodes number what differed in a snapshot differently, behind the number of
-    /// its version; such a difference may hold what the session was told one by one.
+    /// For changes of its own node the number decides. Two nodes number the differences of a snapshot differently, behind the number
+    /// of its version; such a difference may hold changes that the session has received one by one.
     pub(crate) fn was_told(&mut self, here: NodeTag, room: &RoomName, number: u128, change: &Change) -> bool {
         let is_here = self.node == here;
         let Some(seen) = self.rooms.iter_mut().find(|seen| seen.room == *room) else { return false };
@@ -78,18 +79,16 @@ impl DeliveryCursor {
     }
 }
 
-/// Tells one record from another; `None` for none. FNV-1a, the same on every node.
+/// A digest that differs between records; `None` for none. FNV-1a, the same on every node.
 pub(crate) fn digest(change: &Change) -> Option<u64> {
     let record = match change {
         Change::Joined(record) | Change::Updated(record) => record,
         Change::Left(_) => return None,
     };
     let bytes = postcard::to_stdvec(&**record).unwrap_or_default();
-    Some(
-        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        }),
-    )
+    let mut hasher = FnvHasher::default();
+    hasher.write(&bytes);
+    Some(hasher.finish())
 }
 
 #[cfg(test)]
@@ -112,7 +111,7 @@ mod tests {
         let (a, b, c) = (record(1, "a"), record(2, "b"), record(3, "c"));
         let joined = |record: &Arc<Record>| Change::Joined(record.clone());
         let left = |record: &Arc<Record>| Change::Left(record.clone());
-        // There the client was told that B has come and C has gone, up to version 5.
+        // There the client learned that B has come and C has gone, up to version 5.
         let room = RoomCursor {
             room: name.clone(),
             broadcasts: VersionVector::default(),
@@ -121,20 +120,20 @@ mod tests {
         };
         let (sequences, on_all) = (Vec::new(), VersionVector::default());
         let mut seen = DeliveryCursor { node: there, sequences, on_all, rooms: vec![room] };
-        let mut told = |number, change| seen.was_told(here, &name, number, &change);
-        // The version that was told, whatever its part.
-        assert!(told(number(5, 3), joined(&a)));
+        let mut received = |number, change| seen.was_told(here, &name, number, &change);
+        // The version that was received, whatever its part.
+        assert!(received(number(5, 3), joined(&a)));
         // A difference up to version 7: A is news, B and C are not.
-        assert!(!told(number(7, 0), joined(&a)));
-        assert!(told(number(7, 1), joined(&b)));
-        assert!(told(number(7, 2), left(&c)));
+        assert!(!received(number(7, 0), joined(&a)));
+        assert!(received(number(7, 1), joined(&b)));
+        assert!(received(number(7, 2), left(&c)));
         // From then on they change as anybody.
-        assert!(!told(number(8, 0), left(&b)));
-        assert!(!told(number(9, 0), joined(&b)));
+        assert!(!received(number(8, 0), left(&b)));
+        assert!(!received(number(9, 0), joined(&b)));
     }
 
     #[test]
-    fn of_its_own_node_the_number_says_all() {
+    fn on_the_same_node_the_number_decides() {
         let name = RoomName { namespace: "/".into(), name: "room".into() };
         let record = Record {
             socket: Address::from_bytes([1; 15]),

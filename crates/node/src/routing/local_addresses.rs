@@ -1,6 +1,6 @@
 //! Which shard of this node has a session or socket: read by every worker without a lock.
 
-use signalbox_cluster::{Address, NodeTag, ShardId};
+use signalbox_cluster::{Address, Cluster, NodeTag, ShardId};
 
 /// The addresses that this node answers for: those born here, and those that have moved here from other nodes.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ impl LocalAddresses {
             return self.moved_in.pin().get(&address).copied();
         }
         (usize::from(address.shard()) < self.shards).then(|| address.shard())
+    }
+
+    /// Whether an address names a node that the cluster knows, or has moved here from one that is gone. Anything else of its shape is
+    /// just a name: ids of databases have it too.
+    pub(crate) fn is_known(&self, address: Address, cluster: &Cluster) -> bool {
+        self.shard_of(address).is_some() || cluster.nodes().contains_key(&address.node())
     }
 
     /// An address of another node moves to a shard of this one.

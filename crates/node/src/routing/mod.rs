@@ -4,7 +4,7 @@
 //! - [`local_addresses`]: which shard of this node has a session or socket.
 //! - [`audience`]: who receives a broadcast, and which broadcast it is.
 //! - [`version_vector`]: the last broadcast of each origin.
-//! - [`cursor`]: what a session was told before it moved.
+//! - [`cursor`]: what a session received before its transfer.
 //! - [`socket_command`]: an operation on one socket, wherever it is.
 //! - [`reply`]: the way back for an answer.
 

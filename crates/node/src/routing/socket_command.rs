@@ -14,6 +14,9 @@ pub enum AckError {
     /// It did not come in time.
     #[error("operation has timed out")]
     TimedOut,
+    /// Events cannot have this name: `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener`, `removeListener`.
+    #[error("the name of the event is reserved")]
+    Reserved,
     /// The client has gone.
     #[error("the socket is disconnected")]
     Disconnected,
@@ -47,6 +50,8 @@ pub(crate) enum SocketOp {
     Rooms { reply: Reply<Vec<Arc<str>>> },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
+    /// Close its connection without a word: its handler has panicked.
+    Close,
 }
 
 /// Whom to tell what became of a `signal`.

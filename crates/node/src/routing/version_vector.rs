@@ -31,7 +31,7 @@ impl VersionVector {
         self.0.iter().copied()
     }
 
-    /// Forgets origins that will not say anything any more.
+    /// Forgets origins that will not broadcast any more.
     pub(crate) fn retain(&mut self, keeps: impl Fn(NodeTag) -> bool) {
         self.0.retain(|(origin, _)| keeps(origin.node));
     }

@@ -5,12 +5,13 @@ mod save;
 use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, Record};
 use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
 
 use crate::{
     app::Namespace,
+    ledger::{Account, Charge, OVERHEAD},
     policy::{Handshake, Principal},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
@@ -87,8 +88,8 @@ pub(crate) struct ShardLocal {
     pub(crate) timer_at: Option<Instant>,
     /// On the list of sessions whose pending GET may have a body.
     pub(crate) is_dirty: bool,
-    /// Bytes that wait for a poll, or for the rest of an event, as far as the node's budget knows.
-    pub(crate) accounted: usize,
+    /// The client's account, charged for what waits for a poll, or for the rest of an event.
+    pub(crate) charge: Option<Charge>,
 }
 
 /// A POST whose packets wait.
@@ -104,15 +105,20 @@ pub(crate) struct Socket {
     pub(crate) id: Address,
     pub(crate) app: Arc<Namespace>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
+    /// What it joined rooms with as in the tutorials: their names, and the records. After a move from another node, the store has them.
+    pub(crate) records: Vec<(Arc<str>, Record)>,
     /// What was asked of the client, in order.
     pub(crate) pending_acks: VecDeque<PendingAck>,
     pub(crate) next_ack: u64,
+    /// The earliest timer that is queued for them.
+    pub(crate) acks_timer_at: Option<Instant>,
 }
 
 /// An event that a handler waits for the answer of.
 pub(crate) struct PendingAck {
     pub(crate) id: u64,
-    pub(crate) until: Instant,
+    /// `None`: for as long as the socket is there.
+    pub(crate) until: Option<Instant>,
     pub(crate) reply: Reply<Result<Args, AckError>>,
 }
 
@@ -132,9 +138,40 @@ impl Session {
         self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
     }
 
+    /// The client's account.
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
+        self.local.charge.as_ref().map(Charge::account)
+    }
+
+    /// Whether this account is the client's: the session's own, or its WebSocket's.
+    pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
+        let is_own = self.account().is_some_and(|own| Arc::ptr_eq(own, account));
+        is_own || self.local.conn.as_ref().is_some_and(|conn| conn.is_of(account))
+    }
+
+    /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, and what is kept of
+    /// its handshake. Its WebSocket has a charge of its own.
+    pub(crate) fn settle(&self) {
+        let Some(charge) = &self.local.charge else { return };
+        let shared = self.engine.buffered_shared();
+        let waiting = self.engine.buffered() - shared + OVERHEAD * self.engine.buffered_packets();
+        let partial = match self.connection.buffered() {
+            0 => 0,
+            partial => partial + OVERHEAD,
+        };
+        let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
+        charge.set(waiting + partial + handshake, shared);
+    }
+
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let engine = self.engine.deadline()?;
         Some(self.connection.deadline().map_or(engine, |connect| connect.min(engine)))
     }
+}
+
+/// Bytes of what the policy has kept of a handshake.
+fn size_of_handshake(handshake: &Handshake) -> usize {
+    let headers = handshake.headers.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD);
+    handshake.query.len() + headers.sum::<usize>()
 }

@@ -47,12 +47,19 @@ impl SessionState {
     pub(crate) fn restore(now: Instant, saved: SavedSession, app: &App) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
         for SavedSocket { namespace, id, next_ack } in saved.sockets {
-            let app = app.find(&namespace)?;
+            let app = app.find(&namespace).ok()??;
             if connection.slot(&namespace).is_some() {
                 return None;
             }
-            let socket =
-                Socket { id, app, rooms: Default::default(), pending_acks: VecDeque::new(), next_ack };
+            let socket = Socket {
+                id,
+                app,
+                rooms: Default::default(),
+                records: Vec::new(),
+                pending_acks: VecDeque::new(),
+                next_ack,
+                acks_timer_at: None,
+            };
             connection.join(namespace, socket);
         }
         Some(Self {

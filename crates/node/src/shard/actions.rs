@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
-use signalbox_cluster::{Address, Command, MemberEvent, Record, RoomName};
+use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     app::{
         Action,
-        action::{EventTemplate, Join, Profile, TemplateArgs},
+        action::{Chat, EventTemplate, Join, Profile, TemplateArgs},
     },
     policy::AccessRequest,
     routing::Audience,
@@ -34,7 +34,7 @@ const MAX_PROFILE: usize = 4096;
 pub(super) type Refused = (&'static str, &'static str);
 
 const BAD_ROOM: Refused =
-    ("bad-room", "a room is named by a string of 1 to 255 bytes that is not shaped like a socket id");
+    ("bad-room", "a room is named by a number, or a string of 1 to 255 bytes that is not the id of a socket");
 const BAD_PROFILE: Refused = (
     "bad-profile",
     "what follows the room is at most 4096 bytes, and a profile is a JSON object without binary",
@@ -47,11 +47,28 @@ impl Shard {
     /// Does an action on an event.
     pub(super) fn act(&mut self, now: Instant, action: &Action, event: Incoming<'_>) {
         let done = match action {
-            Action::Join(join) => self.act_join(join, &event),
+            Action::Join(join) => match (&join.profile, object_args(&event)) {
+                (Profile::Field(_), Some(args)) => args.and_then(|args| {
+                    self.act_join(
+                        now,
+                        join,
+                        &Incoming {
+                            args: &args,
+                            name: event.name.clone(),
+                            namespace: event.namespace.clone(),
+                            ..event
+                        },
+                    )
+                }),
+                _ => self.act_join(now, join, &event),
+            },
             Action::Leave => self.act_leave(&event),
             Action::Members => self.act_members(&event),
             Action::Users => self.act_users(&event),
-            Action::Broadcast { event: name } => self.act_broadcast(name, &event),
+            Action::Broadcast { event: name, chat } => match chat {
+                Some(chat) if event.args.len() == 1 && self.act_chat(chat, &event) => Ok(()),
+                _ => self.act_broadcast(name, &event),
+            },
             Action::SendTo { event: name } => self.act_send_to(now, name, &event),
         };
         if let Err((code, hint)) = done {
@@ -68,17 +85,24 @@ impl Shard {
         self.sessions[event.key].slot_of(event.socket).ok_or(NOT_FOUND)
     }
 
-    fn act_join(&mut self, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
+    fn act_join(&mut self, now: Instant, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
         let name = room_name(event)?;
+        if Address::parse(&name)
+            .is_some_and(|address| self.context.addresses.is_known(address, &self.context.cluster))
+        {
+            // Nobody listens in on what is sent to a socket by its id.
+            return Err(BAD_ROOM);
+        }
         let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
         let record = record(join, &room, event)?;
         let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
-        let joining = JoinRequest { socket: event.socket, room, record, reply_to };
+        let replaces = matches!(join.profile, Profile::Field(_));
+        let joining = JoinRequest { socket: event.socket, room, record, reply_to, replaces };
         let session = &self.sessions[event.key];
         let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
         let context = self.context.clone();
         match context.policy.decide(session.principal.as_ref(), ask).now() {
-            Ok(decided) => self.join_decided(event.key, joining, decided),
+            Ok(decided) => self.join_decided(now, event.key, joining, decided),
             Err(verdict) => {
                 let number = session.local.number;
                 let pending = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };
@@ -93,10 +117,7 @@ impl Shard {
         let name = room_name(event)?;
         let slot = self.slot(event)?;
         let room = self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
-        if let Some(joined) = self.sessions[event.key].connection.socket_mut(slot) {
-            joined.socket.rooms.retain(|joined| *joined != room);
-        }
-        self.leave_room(room, event.socket);
+        self.leave(event.key, slot, room, event.socket);
         if let Some(id) = event.id {
             let answer = format!("{{\"ok\":true,\"room\":{}}}", json_string(&name));
             self.answer(event.key, &event.namespace, id, &answer);
@@ -153,12 +174,47 @@ impl Shard {
                 except: vec![event.socket],
                 except_rooms: Vec::new(),
             };
-            self.begin_broadcast(audience, message, false);
+            self.begin_broadcast(Some(event.key), audience, message, false);
         }
         if let Some(id) = event.id {
             self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
         }
         Ok(())
+    }
+
+    /// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none.
+    fn act_chat(&mut self, chat: &Chat, event: &Incoming<'_>) -> bool {
+        let Ok(slot) = self.slot(event) else { return false };
+        let rooms = self.sessions[event.key].connection.sockets()[slot].socket.rooms.clone();
+        let mut said = false;
+        for room in rooms
+            .iter()
+            .filter_map(|room| self.rooms.get(*room))
+            .map(|room| room.name.clone())
+            .collect::<Vec<_>>()
+        {
+            let Some(record) = self.own_record(event.key, slot, &room) else { continue };
+            let Some(joined) = record.joined.filter(|joined| joined.event == chat.joined) else { continue };
+            let name = joined.args.render(&record.profile);
+            let list = format!("[{name}]");
+            let rest = signalbox_socketio::args::split(&list).unwrap_or_default();
+            // Binary in it would be counted with the binary of the message.
+            let name = rest.get(1).map(|name| name.get()).filter(|_| joined.attachments.is_empty());
+            let args = [event.args[0].get(), ",", name.unwrap_or("null")];
+            let message = Message::event(&event.namespace, None, &chat.event, &args, event.attachments);
+            let audience = Audience {
+                namespace: event.namespace.clone(),
+                rooms: vec![room.name],
+                except: Vec::new(),
+                except_rooms: Vec::new(),
+            };
+            self.begin_broadcast(Some(event.key), audience, message, false);
+            said = true;
+        }
+        if let Some(id) = event.id.filter(|_| said) {
+            self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
+        }
+        said
     }
 
     fn act_send_to(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
@@ -195,11 +251,31 @@ fn parse_address(json: &str) -> Option<Address> {
     serde_json::from_str::<String>(json).ok().as_deref().and_then(Address::parse)
 }
 
+/// The room that argument 0 names: a string, or the text of a number.
 fn room_name(event: &Incoming<'_>) -> Result<String, Refused> {
-    let name: String =
-        event.args.first().and_then(|room| serde_json::from_str(room.get()).ok()).ok_or(BAD_ROOM)?;
-    let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME && !Address::is_shape_of(&name);
+    let room = event.args.first().ok_or(BAD_ROOM)?.get();
+    let is_number = room.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    let name = if is_number { room.to_owned() } else { serde_json::from_str(room).map_err(|_| BAD_ROOM)? };
+    let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME;
     if is_good { Ok(name) } else { Err(BAD_ROOM) }
+}
+
+/// The arguments that an object instead of a room's name stands for; `None` where there is none.
+fn object_args<'a>(event: &Incoming<'a>) -> Option<Result<Vec<&'a RawValue>, Refused>> {
+    let object = event.args.first()?.get();
+    if !object.starts_with('{') {
+        return None;
+    }
+    let Ok(fields) = serde_json::from_str::<IndexMap<String, &'a RawValue>>(object) else {
+        return Some(Err(BAD_ROOM));
+    };
+    if !event.attachments.is_empty() {
+        return Some(Err(BAD_PROFILE));
+    }
+    let field = |names: [&str; 2]| names.into_iter().find_map(|name| fields.get(name).copied());
+    let Some(room) = field(["roomId", "room"]) else { return Some(Err(BAD_ROOM)) };
+    let Some(peer) = field(["peerId", "userId"]) else { return Some(Err(BAD_PROFILE)) };
+    Some(Ok([Some(room), Some(peer), field(["userName", "name"])].into_iter().flatten().collect()))
 }
 
 /// The membership that a join asks for.
@@ -242,16 +318,17 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         // The record keeps it for as long as the membership lasts.
         return Err(BAD_PROFILE);
     }
+    let profile: Arc<str> = profile.into();
     let emission = |told: &EventTemplate| {
         let (args, attachments) = match told.args {
             TemplateArgs::Member => (member.clone(), Vec::new()),
             TemplateArgs::Rest => (rest.clone(), event.attachments.to_vec()),
         };
-        Some(MemberEvent { event: told.event.clone(), args, attachments })
+        Some(MemberEvent { event: told.event.clone(), args: EventArgs::new(&args, &profile), attachments })
     };
     Ok(Record {
         socket: event.socket,
-        profile: profile.into(),
+        profile: profile.clone(),
         joined: emission(&join.joined),
         updated: emission(&join.updated),
         left: emission(&join.left),
@@ -288,9 +365,9 @@ fn push_member(json: &mut String, socket: Address, profile: &str) {
 }
 
 /// `{ok:true, room, members:[{id, ...profile}]}`
-pub(super) fn members_json(room: &str, members: &[Arc<Record>]) -> String {
+pub(super) fn members_json<'a>(room: &str, members: impl Iterator<Item = &'a Arc<Record>>) -> String {
     let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
-    for (index, record) in members.iter().enumerate() {
+    for (index, record) in members.enumerate() {
         json.push_str(if index > 0 { "," } else { "" });
         push_member(&mut json, record.socket, &record.profile);
     }

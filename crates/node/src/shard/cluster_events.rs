@@ -1,4 +1,4 @@
-//! What the cluster answers and tells.
+//! Answers and events of the cluster.
 
 use std::time::Instant;
 
@@ -8,6 +8,7 @@ use signalbox_socketio::Message;
 use super::{
     Shard,
     actions::{members_json, users_json},
+    socketio::Refusal,
     tables::PendingRequest,
 };
 use crate::session::RoomKey;
@@ -51,13 +52,17 @@ impl Shard {
                 }
                 match answer {
                     Delivery::Members { members, .. } => {
-                        let json = members_json(&room.unwrap_or_default(), &members);
+                        let json = members_json(&room.unwrap_or_default(), members.iter());
                         self.answer(key, &namespace, id, &json);
                     }
                     Delivery::Users { users, more, .. } => {
                         self.answer(key, &namespace, id, &users_json(&users, more));
                     }
-                    _ => {}
+                    _ => {
+                        self.context.metrics.refusals.with_label_values(&["busy"]).inc();
+                        let refusal = Refusal { namespace: &namespace, event: "", id: Some(id) };
+                        self.send(key, &refusal.message("busy", ""), false);
+                    }
                 }
                 self.request_done(now, key, true);
                 self.after_engine(now, key);
@@ -84,7 +89,7 @@ impl Shard {
         }
     }
 
-    /// A room has changed: every member here but the subject hears of it.
+    /// A room has changed: every member here but the subject gets the event.
     pub(super) fn room_changed(&mut self, key: RoomKey, number: u128, change: &Change) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         room.last_change = number;
@@ -101,8 +106,8 @@ impl Shard {
         if !has_members && room.incoming_transfers.is_empty() {
             return;
         }
-        let message =
-            Message::event(&namespace, None, &emission.event, &[&emission.args], &emission.attachments);
+        let args = emission.args.render(&record.profile);
+        let message = Message::event(&namespace, None, &emission.event, &[&args], &emission.attachments);
         self.emit_change(key, number, change, &message);
     }
 }

@@ -35,9 +35,9 @@ impl Shard {
         }
     }
 
-    /// The connection itself has something to send.
-    pub(crate) fn connection_push(&mut self, conn: &Rc<Conn>, frame: &Frame) {
-        self.outboxes.push(conn, frame);
+    /// The connection itself has a ping to answer.
+    pub(crate) fn connection_push_pong(&mut self, conn: &Rc<Conn>, pong: &Frame) {
+        self.outboxes.push_pong(conn, pong);
     }
 
     /// The connection is lost; `role` is what it belonged to.
@@ -48,12 +48,6 @@ impl Shard {
             Role::Peer(key) => self.end_peer(key, &reason.to_string(), &Frame::close(None)),
             Role::Nobody => {}
         }
-    }
-
-    /// What a connection holds may have changed.
-    pub(crate) fn account(&mut self, conn: &Conn) {
-        let change = conn.account();
-        self.outboxes.account(change);
     }
 
     pub(crate) fn received_bytes(&mut self, count: usize) {
@@ -83,14 +77,14 @@ impl Shard {
     pub(crate) fn open_probe(&mut self, now: Instant, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
         let number = self.next_number();
         let connection = self.probes.insert(conn, sid, number);
-        let timeout = self.context.config.engine.upgrade_timeout + PROBE_GRACE;
-        self.timers.add(now + timeout, Timer::Probe { key: connection.key, number });
+        let timeout = self.context.config.engine.upgrade_timeout.saturating_add(PROBE_GRACE);
+        self.timers.add_after(now, timeout, Timer::Probe { key: connection.key, number });
         connection
     }
 
     /// Hands a request to the session's owner. The upgrade's own steps are few, and a session that is half upgraded would be worse
     /// than a deep mailbox, so they are never refused.
-    fn tell_owner(&mut self, sid: Address, request: Request) {
+    fn relay_to_owner(&mut self, sid: Address, request: Request) {
         let to = match self.context.addresses.shard_of(sid) {
             Some(shard) => Location { node: self.context.node, shard },
             None => Location::birth(sid),
@@ -113,13 +107,13 @@ impl Shard {
                 let is_first = !std::mem::replace(&mut probe.is_probed, true);
                 self.outboxes.push(&conn, &Frame::text(signalbox_engineio::packet::PROBE_PONG));
                 if is_first {
-                    self.tell_owner(sid, Request::Probed { sid, connection });
+                    self.relay_to_owner(sid, Request::Probed { sid, connection });
                 }
             }
             Ok(Packet::Upgrade) => {
                 // Whatever the client sends from now on waits for the session to be here.
                 conn.pause();
-                self.tell_owner(sid, Request::Upgrade { sid, connection });
+                self.relay_to_owner(sid, Request::Upgrade { sid, connection });
             }
             _ => self.refuse_probe(sid, connection),
         }
@@ -142,7 +136,7 @@ impl Shard {
     /// Closes a WebSocket that broke the rules or is lost, and tells the session's owner.
     fn refuse_probe(&mut self, sid: Address, connection: ConnectionRef) {
         self.close_probe(connection);
-        self.tell_owner(sid, Request::AbandonUpgrade { sid, connection });
+        self.relay_to_owner(sid, Request::AbandonUpgrade { sid, connection });
     }
 
     /// Closes a WebSocket that is not to take a session over.

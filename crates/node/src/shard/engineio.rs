@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     app,
+    ledger::{Account, Charge, Home},
     policy::{Handshake, Principal},
+    protocol::RequestRefused,
     session::{Session, SessionState, ShardLocal, Socket},
     transport::{Conn, Role},
 };
@@ -28,7 +30,8 @@ impl Shard {
         now: Instant,
         transport: Transport,
         principal: Option<Principal>,
-        handshake: Handshake,
+        mut handshake: Handshake,
+        account: Arc<Account>,
     ) -> (u32, Frame) {
         let config = &self.context.config;
         let sid = Address::random(self.context.node, self.context.id);
@@ -41,6 +44,12 @@ impl Shard {
             config.engine.max_payload,
         );
         let connection = Connection::new(now, config.connect_timeout);
+        let policy = &self.context.policy;
+        handshake.headers.retain(|(name, _)| policy.keeps_header(name));
+        handshake.headers.shrink_to_fit();
+        if !policy.keeps_query() {
+            handshake.query = String::new();
+        }
         let number = self.next_number();
         let address = handshake.address;
         let state = SessionState {
@@ -54,11 +63,14 @@ impl Shard {
             held_post: None,
             dedup: None,
         };
-        let session = Session { state, local: ShardLocal { number, address, ..ShardLocal::default() } };
+        let charge = Some(Charge::new(account));
+        let session =
+            Session { state, local: ShardLocal { number, address, charge, ..ShardLocal::default() } };
+        session.settle();
         let key = self.sessions.insert(session);
         self.context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
         self.count_session(transport, 1);
-        self.arm(key);
+        self.arm(now, key);
         (key, Frame::text(&open))
     }
 
@@ -73,7 +85,8 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) -> (Address, String) {
-        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake);
+        let account = self.context.ledger.account(handshake.address, Home::Shard(self.context.id));
+        let (key, open) = self.new_session(now, Transport::Polling, principal, handshake, account);
         let session = &mut self.sessions[key];
         session.engine.send(open);
         (session.sid, session.engine.reply().unwrap_or_default())
@@ -87,16 +100,23 @@ impl Shard {
         principal: Option<Principal>,
         handshake: Handshake,
     ) {
-        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake);
+        let shard = self.context.id;
+        let account = conn.account().cloned();
+        let account =
+            account.unwrap_or_else(|| self.context.ledger.account(handshake.address, Home::Shard(shard)));
+        let (key, open) = self.new_session(now, Transport::WebSocket, principal, handshake, account);
         conn.role.set(Role::Session(key));
         self.sessions[key].local.conn = Some(conn.clone());
         self.outboxes.push(conn, &open);
     }
 
-    /// Queues a timer for the session's deadline, unless an earlier one is queued already.
-    pub(super) fn arm(&mut self, key: u32) {
+    /// Queues a timer for the session's deadline, unless an earlier one is queued already. It fires after a ping interval at the
+    /// latest: a pong that arrives meanwhile has the next ping due from then on, and queues no timer.
+    pub(super) fn arm(&mut self, now: Instant, key: u32) {
+        let latest = now.checked_add(self.context.config.engine.ping_interval);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(deadline) = session.deadline() else { return };
+        let deadline = latest.map_or(deadline, |latest| deadline.min(latest));
         if session.local.timer_at.is_none_or(|at| deadline < at) {
             session.local.timer_at = Some(deadline);
             self.timers.add(deadline, Timer::Session { key, number: session.local.number });
@@ -113,10 +133,10 @@ impl Shard {
         if session.dedup.as_ref().is_some_and(|known| known.until <= now) {
             session.dedup = None;
         }
-        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
-            self.end(now, key, CloseCommand::Close);
+        if self.expire(now, key) {
             return;
         }
+        let session = &mut self.sessions[key];
         let due = session.engine.tick(now, &context.config.engine);
         let abandoned = session.local.probe.filter(|_| due.abandon_upgrade);
         let conn = session.local.conn.clone();
@@ -128,7 +148,22 @@ impl Shard {
             self.effects.push(Effect::CloseProbe(at));
         }
         self.after_engine(now, key);
-        self.arm(key);
+        self.arm(now, key);
+    }
+
+    /// Ends the session, or begins to, if a deadline has passed: its timer may be a moment late. Returns whether the session is over.
+    pub(super) fn expire(&mut self, now: Instant, key: u32) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return true };
+        session.engine.expire(now);
+        if let Some(reason) = session.engine.closed() {
+            self.end(now, key, CloseCommand::Lost(reason));
+            return true;
+        }
+        if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
+            self.end(now, key, CloseCommand::Close);
+            return self.sessions.get_mut(key).is_none();
+        }
+        false
     }
 
     /// A packet of the session has arrived on its transport.
@@ -175,13 +210,26 @@ impl Shard {
             if session.local.poll.is_none() {
                 continue;
             }
-            let Some(body) = session.engine.reply() else { continue };
+            let lost = Request::PollLost { sid: session.sid, number: session.local.polls };
+            let Some(body) = self.poll_answer(key) else { continue };
+            let Some(session) = self.sessions.get_mut(key) else { continue };
             if let Some(poll) = session.local.poll.take() {
-                let lost = Request::PollLost { sid: session.sid, number: session.local.polls };
-                self.effects.answer_or(poll, Ok(body), lost);
+                self.effects.answer_or(poll, body, lost);
             }
-            self.outboxes.account_session(session);
+            session.settle();
         }
+    }
+
+    /// What the session's pending GET is to be answered with, if anything. While the node holds more than its budget it is refused:
+    /// what there is to say waits for the next one.
+    pub(super) fn poll_answer(&mut self, key: u32) -> Option<Result<String, RequestRefused>> {
+        let session = self.sessions.get_mut(key)?;
+        let is_refused = session.engine.buffered() > 0 && self.context.ledger.is_over();
+        if is_refused && session.engine.refuse_poll() {
+            self.context.metrics.polls_refused.inc();
+            return Some(Err(RequestRefused::Busy));
+        }
+        session.engine.reply().map(Ok)
     }
 
     /// Ends a session, or begins to.
@@ -196,7 +244,7 @@ impl Shard {
             // Polling: the client fetches the close packet with its next GET. For the application the client is gone.
             self.leave_namespaces(key, CloseReason::ForcedClose);
             self.mark_poll_dirty(key);
-            self.arm(key);
+            self.arm(now, key);
             return;
         };
         self.close_session(key, reason);
@@ -211,7 +259,6 @@ impl Shard {
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
         let address = session.address().map(tracing::field::display);
         tracing::debug!(address, protocol = "socketio", %reason, "client disconnected");
-        self.outboxes.account(-(session.local.accounted as isize));
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             self.effects.answer(poll, Ok(body));
         }

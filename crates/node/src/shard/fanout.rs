@@ -13,6 +13,7 @@ use super::{
     tables::{Evicted, Outboxes, Rooms, Sessions},
 };
 use crate::{
+    ledger::Account,
     protocol::BusMessage,
     routing::{Audience, Broadcast},
     session::{RoomKey, Session},
@@ -30,15 +31,31 @@ impl Shard {
     /// What waits for a session's poll, or for the rest of one of its events, has changed.
     pub(super) fn account_session(&mut self, key: u32) {
         if let Some(session) = self.sessions.get_mut(key) {
-            self.outboxes.account_session(session);
+            session.settle();
         }
     }
 
     /// Begins a broadcast: to the members here, once to each other shard that has members, and to other nodes. The shards come
-    /// first: a session that moves between nodes relies on it.
-    pub(super) fn begin_broadcast(&mut self, to: Audience, message: Message, volatile: bool) {
+    /// first: a session that moves between nodes relies on it. Its bytes are charged to the sender, if that is a session of this shard.
+    pub(super) fn begin_broadcast(
+        &mut self,
+        sender: Option<u32>,
+        to: Audience,
+        message: Message,
+        volatile: bool,
+    ) {
         self.sequence += 1;
-        let shards = self.shards_of(&to);
+        let (shards, members) = self.shards_of(&to);
+        let is_for_one =
+            members <= 1 + to.except.len() && shards.iter().all(|shard| *shard == self.context.id);
+        // One that shares its bytes with nobody needs no counting of who does.
+        let message = if is_for_one {
+            message
+        } else {
+            let sender =
+                sender.and_then(|key| self.sessions.get_mut(key)).and_then(|session| session.account());
+            self.outboxes.share(sender, message)
+        };
         let (origin, sequence) = (self.context.location(), self.sequence);
         let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
         for shard in shards {
@@ -61,23 +78,24 @@ impl Shard {
         self.continue_transfers_after(now, broadcast);
     }
 
-    /// The shards with members of the audience.
-    fn shards_of(&self, to: &Audience) -> Vec<ShardId> {
+    /// The shards with members of the audience, and how many there are here at most, those on their way here included.
+    fn shards_of(&self, to: &Audience) -> (Vec<ShardId>, usize) {
         if to.rooms.is_empty() {
-            return (0..self.context.shards).map(|shard| shard as ShardId).collect();
+            return ((0..self.context.shards).map(|shard| shard as ShardId).collect(), usize::MAX);
         }
-        let mut shards = Vec::new();
+        let (mut shards, mut members) = (Vec::new(), 0);
         for room in &to.rooms {
             let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
-            let known =
-                self.rooms.find(&name).and_then(|key| self.rooms.get(key)).map(|room| room.route.clone());
+            let known = self.rooms.find(&name).and_then(|key| self.rooms.get(key));
+            members += known.map_or(0, |room| room.members.len() + room.incoming_transfers.len());
+            let known = known.map(|room| room.route.clone());
             if let Some(route) = known.or_else(|| self.context.cluster.find_route(&name)) {
                 shards.extend(route.shards());
             }
         }
         shards.sort_unstable();
         shards.dedup();
-        shards
+        (shards, members)
     }
 
     /// A broadcast reaches this shard: every member of the audience here gets it.
@@ -125,6 +143,11 @@ impl Shard {
     pub(super) fn emit_change(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
         let Self { sessions, rooms, outboxes, transfers, context, .. } = self;
         let Some(room) = rooms.get(key) else { return };
+        // Events about members are the server's: nobody in particular sent them.
+        let message = &match room.members.len() {
+            0 | 1 => message.clone(),
+            _ => outboxes.share(None, message.clone()),
+        };
         transfers.buffer_change(room, number, change, message);
         let subject = change.record().socket;
         for (socket, session_key) in &room.members {
@@ -139,25 +162,24 @@ impl Shard {
         }
     }
 
-    /// Cuts off the client for which most waits.
-    pub(super) fn evict_for_budget(&mut self, now: Instant) {
-        if let Some(who) = self.fullest() {
+    /// Cuts off the client that has this account.
+    pub(super) fn evict_for_budget(&mut self, now: Instant, account: &Arc<Account>) {
+        if let Some(who) = self.client_of(account) {
             self.outboxes.evict(who, "memory_budget");
         }
         self.evict(now);
-        self.context.budget.evicted();
+        self.context.ledger.evicted();
     }
 
-    /// The client of this shard for which most waits. Looking through all is fine: it happens once per client that is cut off.
-    fn fullest(&self) -> Option<Evicted> {
-        let sessions = self.sessions.iter().map(|(key, session)| {
-            let unread = session.local.conn.as_ref().map_or(session.engine.buffered(), |conn| conn.held());
-            let waiting = unread + session.connection.buffered();
-            (waiting, Evicted::Session { key, number: session.local.number })
-        });
-        let peers = self.peers.iter().map(|(_, peer)| (peer.conn.held(), Evicted::Conn(peer.conn.clone())));
-        let (waiting, who) = sessions.chain(peers).max_by_key(|(waiting, _)| *waiting)?;
-        (waiting > 0).then_some(who)
+    /// The client that has an account. Looking through all is fine: it happens once per client that is cut off.
+    fn client_of(&self, account: &Arc<Account>) -> Option<Evicted> {
+        let mut sessions = self.sessions.iter().filter(|(_, session)| session.is_of(account));
+        if let Some((key, session)) = sessions.next() {
+            return Some(Evicted::Session { key, number: session.local.number });
+        }
+        let peers = self.peers.iter().map(|(_, peer)| &peer.conn);
+        let conn = peers.chain(self.probes.conns()).find(|conn| conn.is_of(account))?;
+        Some(Evicted::Conn(conn.clone()))
     }
 
     /// Cuts off who is to be cut off.
@@ -181,7 +203,6 @@ impl Shard {
                 Ok(conn) => {
                     let role = conn.role.get();
                     conn.abort();
-                    self.outboxes.account(conn.account());
                     self.lost(now, role, CloseReason::TransportError);
                 }
                 Err(key) => self.end(now, key, CloseCommand::Lost(CloseReason::TransportError)),

@@ -1,5 +1,7 @@
 //! What shards are sent: by each other, by the edge, by handlers, by the cluster and by other nodes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use signalbox_cluster::{Address, Delivery, NodeTag};
 use signalbox_engineio::CloseReason;
@@ -7,6 +9,7 @@ use signalbox_socketio::Message;
 
 use super::{tasks::TaskResult, transfer::message::TransferMessage};
 use crate::{
+    ledger::Account,
     protocol::RequestRefused,
     routing::{Audience, Broadcast, ConnectionRef, Reply, SocketCommand},
     session::PollReply,
@@ -17,7 +20,7 @@ use crate::{
 pub(crate) enum ShardMessage {
     /// A request for a session that lives here, or did.
     Request(Request),
-    /// The cluster answers, or tells.
+    /// An answer or an event of the cluster.
     Cluster(Delivery),
     /// A broadcast that began on another shard.
     Broadcast(Broadcast),
@@ -35,8 +38,8 @@ pub(crate) enum ShardMessage {
     NodeLost(NodeTag),
     /// A task beside the shard, or another node, has come to a result.
     TaskDone(u64, TaskResult),
-    /// More waits than the node's budget allows, and most of it here.
-    EvictForBudget,
+    /// The node holds more than its budget: cut off the client that has this account.
+    EvictForBudget(Arc<Account>),
     /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
     Drain { sessions: usize, peers: usize, turns: usize },
     /// The node stops: close every client's transport.

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use signalbox_cluster::{Address, Command, Delivery, Record};
+use signalbox_cluster::{Address, Command, Delivery, Record, RoomName};
 
 use super::{
     Shard,
     actions::members_json,
+    mailbox::CloseCommand,
     socketio::Refusal,
     tables::{
         PendingRequest,
@@ -20,9 +21,10 @@ const MAX_ROOMS: usize = 1024;
 
 impl Shard {
     /// The policy allows the join, or not.
-    pub(super) fn join_decided(&mut self, key: u32, join: JoinRequest, decided: Decided) {
+    pub(super) fn join_decided(&mut self, now: Instant, key: u32, join: JoinRequest, decided: Decided) {
         match decided {
             Decided::Allow(_) => self.join(key, join),
+            Decided::Deny(denial) if denial.is_failure() => self.end(now, key, CloseCommand::Close),
             Decided::Deny(denial) => self.join_refused(key, join, denial.code, &denial.message),
         }
     }
@@ -34,8 +36,17 @@ impl Shard {
             self.join_refused(key, join, "not-found", "the socket is disconnected");
             return;
         };
-        let is_member = self.room_of(key, slot, &join.room.name).is_some();
-        if !is_member && session.connection.sockets()[slot].socket.rooms.len() >= MAX_ROOMS {
+        let present = self.room_of(key, slot, &join.room.name);
+        if let Some(room) = present
+            && join.replaces
+            && self
+                .own_record(key, slot, &join.room)
+                .is_some_and(|known| known.profile != join.record.profile)
+        {
+            self.leave(key, slot, room, join.socket);
+        }
+        let session = &self.sessions[key];
+        if present.is_none() && session.connection.sockets()[slot].socket.rooms.len() >= MAX_ROOMS {
             self.join_refused(key, join, "too-many-rooms", "leave a room before joining another");
             return;
         }
@@ -53,7 +64,7 @@ impl Shard {
             shard: self.context.id,
             ticket,
             room: join.room.clone(),
-            record: join.record.clone(),
+            record: Arc::new(join.record.clone()),
             list,
         };
         self.pending.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
@@ -94,10 +105,15 @@ impl Shard {
                     // Changes up to here are part of the answer, or have come before it.
                     room.last_change = room.last_change.max(told);
                 }
-                if let Some(joined) = self.sessions[key].connection.socket_mut(slot)
-                    && !joined.socket.rooms.contains(&room)
-                {
-                    joined.socket.rooms.push(room);
+                if let Some(joined) = self.sessions[key].connection.socket_mut(slot) {
+                    let socket = &mut joined.socket;
+                    if !socket.rooms.contains(&room) {
+                        socket.rooms.push(room);
+                    }
+                    socket.records.retain(|(name, _)| *name != join.room.name);
+                    if join.replaces {
+                        socket.records.push((join.room.name.clone(), join.record.clone()));
+                    }
                 }
                 self.join_succeeded(key, join, &members);
             }
@@ -127,11 +143,35 @@ impl Shard {
                 self.effects.answer(reply, true);
             }
             ReplyTo::Client { id: Some(id), .. } => {
-                let answer = members_json(&join.room.name, members);
+                // The new member itself is not told.
+                let others = members.iter().filter(|record| record.socket != join.socket);
+                let answer = members_json(&join.room.name, others);
                 self.answer(key, &join.room.namespace, id, &answer);
             }
             ReplyTo::Client { id: None, .. } => {}
         }
+    }
+
+    /// A socket of a session leaves a room.
+    pub(super) fn leave(&mut self, key: u32, slot: usize, room: RoomKey, socket: Address) {
+        if let Some(joined) = self.sessions[key].connection.socket_mut(slot) {
+            joined.socket.rooms.retain(|joined| *joined != room);
+            if let Some(room) = self.rooms.get(room) {
+                joined.socket.records.retain(|(name, _)| *name != room.name.name);
+            }
+        }
+        self.leave_room(room, socket);
+    }
+
+    /// What a socket of a session has joined a room with, as in the tutorials.
+    pub(super) fn own_record(&self, key: u32, slot: usize, room: &RoomName) -> Option<Record> {
+        let socket = &self.sessions[key].connection.sockets()[slot].socket;
+        if let Some((_, record)) = socket.records.iter().find(|(name, _)| *name == room.name) {
+            return Some(record.clone());
+        }
+        let socket = socket.id;
+        let records = self.context.cluster.session_records(&[(room.clone(), socket)], &[]);
+        records.memberships.into_iter().next().map(|(_, record)| record)
     }
 
     /// A socket leaves a room.

@@ -1,7 +1,8 @@
 //! A shard: everything one worker thread owns, as logic without a socket, a clock or a runtime.
 //!
 //! An input (a packet, a message from the mailbox, a timer) and `now` go in; [`Effect`]s come out, which [`runtime`] executes when
-//! the shard comes to rest. What a shard owns stands in [`tables`]. In the order that data flows:
+//! the shard comes to rest. What a shard owns stands in [`tables`]: the members of a room are `tables::rooms::Room::members`. In the
+//! order that data flows:
 //!
 //! - [`mailbox`]: what others send to a shard.
 //! - [`runtime`]: the event loop on a worker thread, and the mailboxes.
@@ -10,10 +11,11 @@
 //! - `socketio`, `actions`, `membership`, `signals`: packets and events.
 //! - `peerserver`: PeerServer clients.
 //! - `socket_commands`: operations on one socket from anywhere.
-//! - `fanout`: broadcasts and outboxes.
-//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine, and how a shard takes part.
-//! - `cluster_events`: what the cluster answers and tells.
-//! - `node_failure`: what is left half done by a node that dies.
+//! - `fanout`: broadcasts and outboxes; a broadcast leaves the node as an [`Effect::Publish`] of `begin_broadcast`.
+//! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
+//!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
+//! - `cluster_events`: answers and events of the cluster.
+//! - `node_failure`: what another node's death leaves half done.
 //! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
 //! - [`effects`]: what a shard wants done.
 
@@ -37,7 +39,11 @@ pub(crate) mod tasks;
 pub(crate) mod transfer;
 mod transfers;
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ahash::AHashMap;
 use signalbox_cluster::{Address, Cluster, NodeTag, RealmId, ShardId};
@@ -52,16 +58,18 @@ use self::{
 };
 use crate::{
     app::{App, SocketRouter},
-    budget::MemoryBudget,
     config::Config,
+    ledger::{Home, Ledger},
     lifecycle::Lifecycle,
-    policy::Policy,
+    policy::GuardedPolicy,
     routing::{LocalAddresses, Location, VersionVector},
     transport::Conn,
 };
 
 /// Ends of clients before the shard looks for collections that have become too large.
 const SHRINK_EVERY: u32 = 512;
+/// How often a busy shard tells the ledger the time.
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 
 /// What a shard knows of its node.
 pub(crate) struct ShardContext {
@@ -71,12 +79,12 @@ pub(crate) struct ShardContext {
     pub(crate) shards: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) app: Arc<App>,
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<GuardedPolicy>,
     /// Read for routes and the state of the cluster; what changes it is an effect.
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) addresses: Arc<LocalAddresses>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    pub(crate) budget: Arc<MemoryBudget>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
     /// What handlers reach sockets through.
     pub(crate) router: Arc<dyn SocketRouter>,
@@ -118,6 +126,8 @@ pub(crate) struct Shard {
     received: Box<[u64]>,
     /// The last broadcast of each shard of other nodes on the channel of all.
     received_on_all: VersionVector,
+    /// When the ledger is to be told the time.
+    observe_at: Instant,
     /// Clients that have gone since collections were shrunk.
     clients_gone: u32,
 }
@@ -125,7 +135,7 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(now: Instant, context: ShardContext) -> Self {
         let ShardContext { id, node, shards, .. } = context;
-        let (limit, budget) = (context.config.outbox_limit, context.budget.clone());
+        let (limit, ledger) = (context.config.outbox_limit, context.ledger.clone());
         let mut shard = Self {
             sessions: Sessions::default(),
             rooms: Rooms::default(),
@@ -135,12 +145,13 @@ impl Shard {
             forwarding: AHashMap::new(),
             pending: PendingRequests::default(),
             timers: Timers::default(),
-            outboxes: Outboxes::new(id, limit, budget, context.metrics.clone()),
+            outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
             effects: Effects::default(),
             last_number: 0,
             sequence: 0,
             received: vec![0; shards].into(),
             received_on_all: VersionVector::default(),
+            observe_at: now,
             clients_gone: 0,
             context: Rc::new(context),
         };
@@ -160,7 +171,7 @@ impl Shard {
         match message {
             ShardMessage::Broadcast(broadcast) => self.receive_broadcast(now, &broadcast),
             ShardMessage::BeginBroadcast { to, message, volatile } => {
-                self.begin_broadcast(to, message, volatile);
+                self.begin_broadcast(None, to, message, volatile);
             }
             ShardMessage::Cluster(delivery) => self.on_cluster_event(now, delivery),
             ShardMessage::SocketCommand(command) => self.socket_command(now, command),
@@ -170,7 +181,7 @@ impl Shard {
             ShardMessage::Forget(address) => drop(self.forwarding.remove(&address)),
             ShardMessage::NodeLost(tag) => self.node_lost(now, tag),
             ShardMessage::TaskDone(ticket, result) => self.task_done(now, ticket, result),
-            ShardMessage::EvictForBudget => self.evict_for_budget(now),
+            ShardMessage::EvictForBudget(account) => self.evict_for_budget(now, &account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
             ShardMessage::Stop => self.stop(now),
         }
@@ -188,7 +199,7 @@ impl Shard {
                 Timer::Session { key, number } => self.session_timer(now, due, key, number),
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
                 Timer::Wait { key } => self.wait_is_over(key),
-                Timer::Ack { key, number, id } => self.ack_timed_out(key, number, id),
+                Timer::Acks { key, number, socket } => self.acks_timed_out(now, due, key, number, socket),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Transfer { sid } => self.transfer_timer(now, due, sid),
                 Timer::Probe { key, number } => self.probe_timed_out(key, number),
@@ -222,11 +233,21 @@ impl Shard {
     /// The runtime has written a slice of the connections: clients that read too slowly are cut off.
     pub(crate) fn after_writing(&mut self, now: Instant) {
         self.evict(now);
-        if let Some(shard) = self.context.budget.shard_to_evict_on() {
-            self.effects.send(shard, ShardMessage::EvictForBudget);
+        if now >= self.observe_at {
+            self.observe_at = now + OBSERVE_EVERY;
+            self.context.ledger.observe(now);
+        }
+        if let Some(victim) = self.context.ledger.next_victim() {
+            match victim.home() {
+                Home::Shard(shard) => self.effects.send(*shard, ShardMessage::EvictForBudget(victim.clone())),
+                Home::Connection(connection) => {
+                    self.context.metrics.evictions.with_label_values(&["memory_budget"]).inc();
+                    connection.hang_up();
+                }
+            }
         }
         self.outboxes.flush_counters();
-        self.shrink_after_a_crowd();
+        self.shrink_tables();
     }
 
     /// Whether there is something to be done or to be written.
@@ -249,8 +270,8 @@ impl Shard {
         self.clients_gone += 1;
     }
 
-    /// Shrinks what a crowd that has gone has left behind.
-    fn shrink_after_a_crowd(&mut self) {
+    /// Shrinks the tables after many clients have gone.
+    fn shrink_tables(&mut self) {
         if self.clients_gone < SHRINK_EVERY {
             return;
         }

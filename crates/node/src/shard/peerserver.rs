@@ -200,7 +200,7 @@ impl Shard {
         }
         // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
         let key = self.peers.wait(PeerWait { from, realm, src, dst, number });
-        self.timers.add(now + self.context.config.peer.expire_timeout, Timer::Wait { key });
+        self.timers.add_after(now, self.context.config.peer.expire_timeout, Timer::Wait { key });
     }
 
     pub(super) fn wait_is_over(&mut self, key: u32) {

@@ -35,7 +35,7 @@ impl Shard {
     /// Serves a request, or hands it to the shard the session moved to.
     pub(crate) fn request(&mut self, now: Instant, request: Request) {
         let sid = request.sid();
-        let Some(key) = self.sessions.find(sid) else {
+        let Some(key) = self.sessions.find(sid).filter(|key| !self.expire(now, *key)) else {
             match self.forwarding.get(&sid) {
                 Some(to) => self.effects.push(Effect::Relay { to: *to, request }),
                 None => self.refuse_unknown(request),
@@ -69,7 +69,7 @@ impl Shard {
                 let session = &mut self.sessions[key];
                 if session.local.probe == Some(connection) {
                     session.engine.probe_received(now);
-                    self.arm(key);
+                    self.arm(now, key);
                 }
             }
             Request::Upgrade { connection, .. } => self.upgrade(now, key, connection),
@@ -131,17 +131,17 @@ impl Shard {
         }
         session.local.polls = number;
         let lost = Request::PollLost { sid: session.sid, number };
-        if let Some(body) = session.engine.reply() {
-            let closed = session.engine.closed();
+        if let Some(answer) = self.poll_answer(key) {
+            let closed = self.sessions[key].engine.closed();
             // If whoever asked is gone, the packets are lost that the answer carries.
-            self.effects.answer_or(reply, Ok(body), lost);
+            self.effects.answer_or(reply, answer, lost);
             self.account_session(key);
             if let Some(reason) = closed {
                 self.end(now, key, CloseCommand::Lost(reason));
             }
             return;
         }
-        session.local.poll = Some(reply);
+        self.sessions[key].local.poll = Some(reply);
         if let Some(accepted) = accepted {
             self.effects.answer_or(accepted, (), lost);
         }
@@ -269,7 +269,7 @@ impl Shard {
         let began = is_possible && session.engine.begin_upgrade(now, config);
         if began {
             session.local.probe = Some(connection);
-            self.arm(key);
+            self.arm(now, key);
         }
         began
     }

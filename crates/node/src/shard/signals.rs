@@ -26,6 +26,9 @@ impl Shard {
     /// Sends a signal on its way: to the shard of the socket, or to the node that it was born on.
     pub(super) fn signal(&mut self, now: Instant, mut signal: Signal) -> Result<(), Refused> {
         let to = signal.to;
+        // Wherever it waits, it is its sender that it is charged to.
+        let sender = self.sessions.get_mut(signal.key).and_then(|session| session.account());
+        signal.message = self.outboxes.share(sender, signal.message);
         let shard = self.context.addresses.shard_of(to);
         if shard.is_none() && (to.node() == self.context.node || !self.context.cluster.is_shared()) {
             return Err(Self::not_found());

@@ -1,6 +1,6 @@
 //! What is for one socket, forwarded if the socket has moved.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
 
 use signalbox_cluster::{Address, Record, RoomName};
 use signalbox_socketio::Message;
@@ -45,15 +45,18 @@ impl Shard {
         match op {
             SocketOp::Send { message, volatile } => self.send(key, &message, volatile),
             SocketOp::Ask { event, args, timeout, reply } => {
-                let number = self.sessions[key].local.number;
                 let Some(joined) = self.sessions[key].connection.socket_mut(slot) else { return };
                 let id = joined.socket.next_ack;
                 joined.socket.next_ack += 1;
-                joined.socket.pending_acks.push_back(PendingAck { id, until: now + timeout, reply });
+                // Beyond the clock's range there is no time-out.
+                let until = now.checked_add(timeout);
+                joined.socket.pending_acks.push_back(PendingAck { id, until, reply });
                 let namespace = joined.namespace.clone();
                 let message =
                     Message::event(&namespace, Some(id), &event, &[args.inner()], args.attachments());
-                self.timers.add(now + timeout, Timer::Ack { key, number, id });
+                if let Some(at) = until {
+                    self.arm_acks(key, slot, at);
+                }
                 self.send(key, &message, false);
             }
             SocketOp::Ack { id, args } => {
@@ -73,15 +76,12 @@ impl Shard {
                     record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
                 let room = RoomName { namespace, name: room };
                 let reply_to = ReplyTo::Handler(reply);
-                self.join(key, JoinRequest { socket: to, room, record, reply_to });
+                self.join(key, JoinRequest { socket: to, room, record, reply_to, replaces: false });
             }
             SocketOp::Leave { room, reply } => {
                 let found = self.room_of(key, slot, &room);
                 if let Some(room) = found {
-                    if let Some(joined) = self.sessions[key].connection.socket_mut(slot) {
-                        joined.socket.rooms.retain(|joined| *joined != room);
-                    }
-                    self.leave_room(room, to);
+                    self.leave(key, slot, room, to);
                 }
                 self.effects.answer(reply, found.is_some());
             }
@@ -92,6 +92,7 @@ impl Shard {
                 let names = names.collect();
                 self.effects.answer(reply, names);
             }
+            SocketOp::Close => self.end(now, key, CloseCommand::Close),
             SocketOp::Disconnect { close: false } => self.disconnect(key, slot),
             SocketOp::Disconnect { close: true } => {
                 while !self.sessions[key].connection.sockets().is_empty() {
@@ -117,18 +118,51 @@ impl Shard {
         }
     }
 
-    /// An ack that a handler waits for did not come.
-    pub(super) fn ack_timed_out(&mut self, key: u32, number: u64, id: u64) {
-        let Some(session) = self.sessions.checked(key, number) else { return };
-        for slot in 0..session.connection.sockets().len() {
-            let Some(joined) = session.connection.socket_mut(slot) else { continue };
-            let pending = &mut joined.socket.pending_acks;
-            if let Some(index) = pending.iter().position(|pending| pending.id == id)
-                && let Some(expired) = pending.remove(index)
-            {
-                self.effects.answer(expired.reply, Err(AckError::TimedOut));
-            }
+    /// Queues a timer for the acks of a socket that handlers wait for: for one that is waited for until `at`, unless an earlier timer
+    /// is queued already.
+    fn arm_acks(&mut self, key: u32, slot: usize, at: Instant) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let number = session.local.number;
+        let Some(joined) = session.connection.socket_mut(slot) else { return };
+        let socket = &mut joined.socket;
+        if socket.acks_timer_at.is_none_or(|queued| at < queued) {
+            socket.acks_timer_at = Some(at);
+            self.timers.add(at, Timer::Acks { key, number, socket: socket.id });
         }
+    }
+
+    /// Queues a timer for the first of them to be given up.
+    pub(super) fn arm_first_ack(&mut self, key: u32, slot: usize) {
+        let Some(joined) = self.sessions[key].connection.socket_mut(slot) else { return };
+        joined.socket.acks_timer_at = None;
+        if let Some(at) = joined.socket.pending_acks.iter().filter_map(|pending| pending.until).min() {
+            self.arm_acks(key, slot, at);
+        }
+    }
+
+    /// Acks of a socket that handlers wait for may not have come in time.
+    pub(super) fn acks_timed_out(
+        &mut self,
+        now: Instant,
+        due: Instant,
+        key: u32,
+        number: u64,
+        socket: Address,
+    ) {
+        let Some(session) = self.sessions.checked(key, number) else { return };
+        let Some(slot) = session.slot_of(socket) else { return };
+        let Some(joined) = session.connection.socket_mut(slot) else { return };
+        if joined.socket.acks_timer_at != Some(due) {
+            return;
+        }
+        let is_over = |pending: &PendingAck| pending.until.is_some_and(|until| until <= now);
+        let pending_acks = std::mem::take(&mut joined.socket.pending_acks);
+        let (expired, waiting): (VecDeque<_>, VecDeque<_>) = pending_acks.into_iter().partition(is_over);
+        joined.socket.pending_acks = waiting;
+        for pending in expired {
+            self.effects.answer(pending.reply, Err(AckError::TimedOut));
+        }
+        self.arm_first_ack(key, slot);
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     app::{self, ConnectRefused, Handler, Namespace, socket},
+    panics::{Panicked, report},
     policy::{AccessRequest, Decided},
     session::{PendingAck, Socket},
 };
@@ -64,7 +65,7 @@ impl Shard {
         match event {
             // Such as the first part of a binary event.
             Event::Nothing => self.account_session(key),
-            Event::Connect { namespace, auth } => self.connect(key, namespace, auth),
+            Event::Connect { namespace, auth } => self.connect(now, key, namespace, auth),
             Event::Disconnect { slot } => {
                 if let Some(joined) = self.sessions[key].connection.leave(slot) {
                     self.socket_gone(joined, "client namespace disconnect");
@@ -76,17 +77,25 @@ impl Shard {
     }
 
     /// The client asks to join a namespace.
-    fn connect(&mut self, key: u32, name: &str, auth: Option<&str>) {
-        let Some(app) = self.context.app.find(name) else {
-            self.send(key, &Message::connect_error(name, "Invalid namespace", None), false);
-            return;
+    fn connect(&mut self, now: Instant, key: u32, name: &str, auth: Option<&str>) {
+        let app = match self.context.app.find(name) {
+            Ok(Some(app)) => app,
+            Ok(None) => {
+                self.send(key, &Message::connect_error(name, "Invalid namespace", None), false);
+                return;
+            }
+            Err(Panicked) => {
+                report(&self.context.metrics, "matcher", name);
+                self.end(now, key, CloseCommand::Close);
+                return;
+            }
         };
         let context = self.context.clone();
         let session = &self.sessions[key];
         let ask = AccessRequest::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
         let (name, auth) = (Arc::<str>::from(name), auth.map(str::to_owned));
         match context.policy.decide(session.principal.as_ref(), ask).now() {
-            Ok(decided) => self.connect_decided(key, name, app, auth, decided),
+            Ok(decided) => self.connect_decided(now, key, (name, app, auth), decided),
             Err(verdict) => {
                 let pending = PendingRequest::Connect { key, number: session.local.number, name, app, auth };
                 let ticket = self.hold(key, pending);
@@ -105,13 +114,13 @@ impl Shard {
 
     pub(super) fn connect_decided(
         &mut self,
+        now: Instant,
         key: u32,
-        name: Arc<str>,
-        app: Arc<Namespace>,
-        auth: Option<String>,
+        (name, app, auth): (Arc<str>, Arc<Namespace>, Option<String>),
         decided: Decided,
     ) {
         match decided {
+            Decided::Deny(denial) if denial.is_failure() => self.end(now, key, CloseCommand::Close),
             Decided::Deny(denial) => {
                 let message = Message::connect_error(&name, &denial.message, denial.data.as_deref());
                 self.send(key, &message, false);
@@ -167,11 +176,14 @@ impl Shard {
             id,
             app: app.clone(),
             rooms: Default::default(),
+            records: Vec::new(),
             pending_acks: Default::default(),
             next_ack: 0,
+            acks_timer_at: None,
         };
         session.connection.join(name.clone(), socket);
         session.handshake = None;
+        session.settle();
         self.sessions.add_socket(id, key);
         self.effects.submit(Command::Connected { namespace: name.clone(), socket: id });
         self.send(key, &Message::connect(&name, &id.written()), false);
@@ -230,6 +242,7 @@ impl Shard {
 
     fn event_decided(&mut self, now: Instant, event: Incoming<'_>, decided: Decided) {
         match decided {
+            Decided::Deny(denial) if denial.is_failure() => self.end(now, event.key, CloseCommand::Close),
             Decided::Deny(denial) => self.refuse(&event, denial.code, &denial.message),
             Decided::Allow(_) => self.dispatch(now, event),
         }
@@ -304,11 +317,9 @@ impl Shard {
             return;
         }
         match (pending, result) {
-            (PendingRequest::Connect { .. } | PendingRequest::Middleware { .. }, TaskResult::Failed) => {
-                self.end(now, key, CloseCommand::Close);
-            }
+            (_, TaskResult::Failed) => self.end(now, key, CloseCommand::Close),
             (PendingRequest::Connect { name, app, auth, .. }, TaskResult::Decided(decided)) => {
-                self.connect_decided(key, name, app, auth, decided);
+                self.connect_decided(now, key, (name, app, auth), decided);
             }
             (PendingRequest::Middleware { id, name, app, auth, .. }, TaskResult::Middlewares(result)) => {
                 self.middlewares_done(key, id, (name, app, auth), result);
@@ -317,7 +328,7 @@ impl Shard {
                 self.held_event_decided(now, key, &event, decided);
             }
             (PendingRequest::JoinVerdict { join, .. }, TaskResult::Decided(decided)) => {
-                self.join_decided(key, *join, decided);
+                self.join_decided(now, key, *join, decided);
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ use std::{
     io::{self, IoSlice},
     net::IpAddr,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -16,6 +17,7 @@ use bytes::{Buf, Bytes};
 use signalbox_websocket::Frame;
 
 use super::ByteStream;
+use crate::ledger::{Account, Charge, OVERHEAD};
 
 /// Frames written with one system call.
 const SLICES: usize = 32;
@@ -42,19 +44,31 @@ pub(super) enum Phase {
     Dead,
 }
 
+/// A frame in an outbox, or what of it was not written yet.
+struct Queued {
+    bytes: Bytes,
+    is_shared: bool,
+}
+
 /// A WebSocket.
 pub(crate) struct Conn {
     /// `None` until the handshake was answered.
     pub(super) stream: RefCell<Option<Box<dyn ByteStream>>>,
-    outbox: RefCell<VecDeque<Bytes>>,
-    /// Bytes in the outbox.
-    queued: Cell<usize>,
+    outbox: RefCell<VecDeque<Queued>>,
+    /// What waits in the outbox for this client alone, with what it costs to wait,
+    private: Cell<usize>,
+    /// and bytes there that other clients may share.
+    shared: Cell<usize>,
+    /// The first frame of the outbox was written in part.
+    is_first_begun: Cell<bool>,
+    /// Where in the outbox the answer to the latest ping is.
+    pong_at: Cell<Option<usize>>,
     /// Bytes that may be in the outbox beyond its limit, until it is empty.
     allowance: Cell<usize>,
     /// Bytes of messages that have not arrived whole.
     pub(super) partial: Cell<usize>,
-    /// Of both, bytes that the node's budget knows of.
-    accounted: Cell<usize>,
+    /// The client's account with what of all this it was charged; `None` where nobody counts.
+    charge: Option<Charge>,
     pub(super) waker: RefCell<Option<Waker>>,
     pub(super) phase: Cell<Phase>,
     /// Frames wait unread while an effect they must come after is under way.
@@ -66,15 +80,28 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    /// A connection whose handshake is not answered yet.
+    /// A connection whose handshake is not answered yet, and whose client has this account.
+    pub(crate) fn new(account: Arc<Account>) -> Rc<Self> {
+        Self::with_charge(Some(Charge::new(account)))
+    }
+
+    /// One for which nobody counts.
+    #[cfg(test)]
     pub(crate) fn pending() -> Rc<Self> {
+        Self::with_charge(None)
+    }
+
+    fn with_charge(charge: Option<Charge>) -> Rc<Self> {
         Rc::new(Self {
             stream: RefCell::new(None),
             outbox: RefCell::new(VecDeque::new()),
-            queued: Cell::new(0),
+            private: Cell::new(0),
+            shared: Cell::new(0),
+            is_first_begun: Cell::new(false),
+            pong_at: Cell::new(None),
             allowance: Cell::new(0),
             partial: Cell::new(0),
-            accounted: Cell::new(0),
+            charge,
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
             paused: Cell::new(false),
@@ -107,14 +134,35 @@ impl Conn {
         if self.phase.get() != Phase::Open {
             return false;
         }
-        self.queued.set(self.queued.get() + frame.len());
-        self.outbox.borrow_mut().push_back(frame.bytes().clone());
+        let is_shared = frame.is_shared();
+        let shared = if is_shared { frame.len() } else { 0 };
+        self.private.set(self.private.get() + OVERHEAD + frame.len() - shared);
+        self.shared.set(self.shared.get() + shared);
+        self.outbox.borrow_mut().push_back(Queued { bytes: frame.bytes().clone(), is_shared });
         true
+    }
+
+    /// Queues the answer to a ping. Only the latest ping is answered (RFC 6455 §5.5.3): the answer takes the place of one that waits,
+    /// unless that is being written. `false` once the connection closes.
+    pub(crate) fn push_pong(&self, pong: &Frame) -> bool {
+        if let Some(at) = self.pong_at.get().filter(|at| *at > 0 || !self.is_first_begun.get())
+            && let Some(waiting) = self.outbox.borrow_mut().get_mut(at)
+        {
+            self.private.set(self.private.get() + pong.len() - waiting.bytes.len());
+            waiting.bytes = pong.bytes().clone();
+            return true;
+        }
+        let at = self.outbox.borrow().len();
+        let is_queued = self.push(pong);
+        if is_queued {
+            self.pong_at.set(Some(at));
+        }
+        is_queued
     }
 
     /// Whether more than `limit` waits to be written. A single frame is always within the limit, whatever its size.
     pub(crate) fn exceeds(&self, limit: usize) -> bool {
-        self.queued.get() > limit + self.allowance.get() && self.outbox.borrow().len() > 1
+        self.queued() > limit + self.allowance.get() && self.outbox.borrow().len() > 1
     }
 
     /// Lets so many bytes wait beyond the limit, until nothing waits any more: what it is not the client's fault to have waited for.
@@ -124,18 +172,29 @@ impl Conn {
 
     /// Whether nothing waits, so that a frame would leave at once.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queued.get() == 0
+        self.queued() == 0
     }
 
-    /// Bytes that it holds: what waits to be written, and what has not arrived whole.
-    pub(crate) fn held(&self) -> usize {
-        self.queued.get() + self.partial.get()
+    /// What waits to be written, with what it costs to wait.
+    fn queued(&self) -> usize {
+        self.private.get() + self.shared.get()
     }
 
-    /// How the bytes it holds have changed since the last call, for the node's budget.
-    pub(crate) fn account(&self) -> isize {
-        let held = self.held();
-        held as isize - self.accounted.replace(held) as isize
+    /// Charges the client for what its connection holds by now: what waits to be written, and what has not arrived whole.
+    pub(crate) fn settle(&self) {
+        if let Some(charge) = &self.charge {
+            charge.set(self.private.get() + self.partial.get(), self.shared.get());
+        }
+    }
+
+    /// The client's account.
+    pub(crate) fn account(&self) -> Option<&Arc<Account>> {
+        self.charge.as_ref().map(Charge::account)
+    }
+
+    /// Whether this account is the client's.
+    pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
+        self.account().is_some_and(|own| Arc::ptr_eq(own, account))
     }
 
     /// Puts it on the list of connections to be written; `true` if it was not there.
@@ -166,8 +225,9 @@ impl Conn {
         self.phase.set(Phase::Dead);
         self.role.set(Role::Nobody);
         self.outbox.take();
-        self.queued.set(0);
+        self.nothing_waits();
         self.partial.set(0);
+        self.settle();
         self.wake();
     }
 
@@ -180,6 +240,13 @@ impl Conn {
         if self.paused.replace(false) {
             self.wake();
         }
+    }
+
+    fn nothing_waits(&self) {
+        self.private.set(0);
+        self.shared.set(0);
+        self.is_first_begun.set(false);
+        self.pong_at.set(None);
     }
 
     fn wake(&self) {
@@ -206,10 +273,11 @@ impl Conn {
         let mut outbox = self.outbox.borrow_mut();
         while !outbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let mut count = 0;
-            for (slice, bytes) in slices.iter_mut().zip(outbox.iter()) {
-                *slice = IoSlice::new(bytes);
+            let (mut count, mut offered) = (0, 0);
+            for (slice, queued) in slices.iter_mut().zip(outbox.iter()) {
+                *slice = IoSlice::new(&queued.bytes);
                 count += 1;
+                offered += queued.bytes.len();
             }
             let mut written = match stream.poll_write(cx, &slices[..count]) {
                 Poll::Pending => return Poll::Pending,
@@ -217,19 +285,31 @@ impl Conn {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => written,
             };
-            self.queued.set(self.queued.get() - written);
+            if written == offered && count == outbox.len() {
+                break;
+            }
             while written > 0 {
                 let Some(first) = outbox.front_mut() else { break };
-                if first.len() > written {
-                    first.advance(written);
+                let is_whole = first.bytes.len() <= written;
+                let taken = if is_whole { first.bytes.len() } else { written };
+                let waiting = if first.is_shared { &self.shared } else { &self.private };
+                waiting.set(waiting.get() - taken);
+                written -= taken;
+                self.is_first_begun.set(!is_whole);
+                if !is_whole {
+                    first.bytes.advance(taken);
                     break;
                 }
-                written -= first.len();
+                self.private.set(self.private.get() - OVERHEAD);
                 outbox.pop_front();
+                if let Some(at) = self.pong_at.get() {
+                    self.pong_at.set(at.checked_sub(1));
+                }
             }
         }
         // A queue that was once long keeps no memory.
         *outbox = VecDeque::new();
+        self.nothing_waits();
         self.allowance.set(0);
         stream.poll_flush(cx)
     }
@@ -239,5 +319,125 @@ impl Conn {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = stream.as_mut() else { return Poll::Pending };
         stream.poll_read(cx, scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::ledger::{Home, Ledger};
+
+    /// Takes so many bytes, then no more for now.
+    struct Slow {
+        takes: Rc<Cell<usize>>,
+        taken: Rc<RefCell<Vec<u8>>>,
+    }
+
+    impl ByteStream for Slow {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let taken = bytes.len().min(self.takes.get());
+            self.takes.set(self.takes.get() - taken);
+            self.taken.borrow_mut().extend(&bytes[..taken]);
+            if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Client {
+        takes: Rc<Cell<usize>>,
+        taken: Rc<RefCell<Vec<u8>>>,
+    }
+
+    impl Client {
+        fn connect(&self, conn: &Conn) {
+            conn.connect(Box::new(Slow { takes: self.takes.clone(), taken: self.taken.clone() }));
+        }
+
+        /// The client takes so many bytes more.
+        fn take(&self, conn: &Conn, bytes: usize) {
+            self.takes.set(self.takes.get() + bytes);
+            let _ = conn.poll_write(&mut Context::from_waker(Waker::noop()));
+            conn.settle();
+        }
+    }
+
+    fn charged() -> (Arc<Ledger>, Rc<Conn>) {
+        let ledger = Arc::new(Ledger::new(1_000_000));
+        let conn = Conn::new(ledger.account(None, Home::Shard(0)));
+        (ledger, conn)
+    }
+
+    #[test]
+    fn only_the_latest_ping_is_answered() {
+        let (ledger, conn) = charged();
+        let client = Client::default();
+        client.connect(&conn);
+        conn.push(&Frame::text("before"));
+        for number in 0..10_000_u32 {
+            conn.push_pong(&Frame::pong(&number.to_be_bytes()));
+            conn.settle();
+        }
+        conn.push(&Frame::text("after"));
+        conn.settle();
+        assert_eq!(ledger.held(), 3 * OVERHEAD + 8 + 6 + 7);
+
+        // One that is being written is not touched; the next one comes behind what waits.
+        client.take(&conn, 10);
+        conn.push_pong(&Frame::pong(b"late"));
+        conn.push_pong(&Frame::pong(b"last"));
+        client.take(&conn, 1_000);
+        let mut expected = Frame::text("before").bytes().to_vec();
+        expected.extend_from_slice(Frame::pong(&9_999_u32.to_be_bytes()).bytes());
+        expected.extend_from_slice(Frame::text("after").bytes());
+        expected.extend_from_slice(Frame::pong(b"last").bytes());
+        assert_eq!(*client.taken.borrow(), expected);
+        assert_eq!(ledger.held(), 0);
+
+        conn.push_pong(&Frame::pong(b"again"));
+        client.take(&conn, 1_000);
+        assert!(client.taken.borrow().ends_with(b"again"));
+    }
+
+    #[test]
+    fn small_frames_cost_what_they_take_in_memory() {
+        let (ledger, conn) = charged();
+        (0..100).for_each(|_| assert!(conn.push(&Frame::text("x"))));
+        assert!(conn.exceeds(100 * OVERHEAD) && !conn.exceeds(100 * (OVERHEAD + 3)));
+        conn.settle();
+        assert_eq!(ledger.held(), 100 * (OVERHEAD + 3));
+        drop(conn);
+        assert_eq!(ledger.held(), 0);
+    }
+
+    #[test]
+    fn what_a_client_shares_with_others_is_not_its_own() {
+        let (ledger, conn) = charged();
+        let client = Client::default();
+        client.connect(&conn);
+        conn.push(&Frame::text(&"x".repeat(1_000)).shared(()));
+        conn.push(&Frame::text("own"));
+        conn.settle();
+        assert_eq!((ledger.held(), ledger.waiting()), (2 * OVERHEAD + 5, 2 * OVERHEAD + 5 + 1_004));
+        client.take(&conn, 504);
+        assert_eq!(ledger.waiting(), 2 * OVERHEAD + 5 + 500);
+        client.take(&conn, 502);
+        assert_eq!(ledger.waiting(), OVERHEAD + 3);
+        client.take(&conn, 3);
+        assert_eq!(ledger.waiting(), 0);
     }
 }

@@ -11,16 +11,14 @@ use super::Conn;
 pub(crate) trait ConnectionEvents {
     /// A message has arrived. [`ConnectionEvents::flush`] follows once there is no more to read for now.
     fn message(&self, conn: &Rc<Conn>, message: Message<'_>);
-    /// The connection itself has something to send, such as a pong.
-    fn push(&self, conn: &Rc<Conn>, frame: &Frame);
+    /// The connection itself has a ping to answer.
+    fn push_pong(&self, conn: &Rc<Conn>, pong: &Frame);
     /// The connection is to be closed with this frame: the client closes it, or broke its rules.
     fn closing(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame);
     /// The connection is lost.
     fn lost(&self, conn: &Rc<Conn>, reason: CloseReason);
     /// The connection's task has come to its end.
     fn ended(&self, conn: &Rc<Conn>);
-    /// What the connection holds may have changed.
-    fn account(&self, conn: &Conn);
     /// So many bytes were read.
     fn received_bytes(&self, count: usize);
     /// Deliveries to clients so far, on this thread; tells how many a message has caused.

@@ -16,6 +16,7 @@ use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
 use super::{Conn, ConnectionEvents, conn::Phase};
+use crate::ledger::OVERHEAD;
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
 const SCRATCH: usize = 64 * 1024;
@@ -81,7 +82,7 @@ impl Reader {
                 }
                 _ => {}
             }
-            self.events.account(&self.conn);
+            self.conn.settle();
             if self.conn.paused.get() {
                 return Poll::Pending;
             }
@@ -131,7 +132,7 @@ impl Reader {
             }
             match self.parser.next(&mut input) {
                 Ok(Some(ping @ Message::Ping(payload))) => {
-                    self.events.push(&self.conn, &Frame::pong(payload));
+                    self.events.push_pong(&self.conn, &Frame::pong(payload));
                     self.events.message(&self.conn, ping);
                 }
                 Ok(Some(Message::Close(code))) => {
@@ -147,11 +148,17 @@ impl Reader {
             }
         }
         if self.conn.phase.get() == Phase::Open {
-            self.conn.partial.set(self.parser.buffered());
-            self.events.account(&self.conn);
+            self.hold(input.len());
         }
         self.events.flush();
         len - input.len()
+    }
+
+    /// Charges the client for what has not arrived whole, and for what waits for its turn.
+    fn hold(&self, rest: usize) {
+        let parts = self.parser.buffered() + rest;
+        self.conn.partial.set(if parts > 0 { parts + OVERHEAD } else { 0 });
+        self.conn.settle();
     }
 
     /// Whether a connection that closes has had its time, even if it does not take what is queued.

@@ -240,8 +240,8 @@ pub struct NodeSettings {
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes(1..=4 * parse::GIB))]
     pub outbox_limit: Option<usize>,
 
-    /// Maximum bytes buffered for all clients of the node together; beyond it the client with the fullest buffer is
-    /// disconnected first.
+    /// Maximum bytes held for all clients of the node together; beyond it the most expensive client of the most expensive
+    /// address is disconnected first.
     #[arg(long, value_name = "BYTES", default_value = "268435456")]
     #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
     pub memory_budget: usize,

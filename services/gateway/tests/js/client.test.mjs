@@ -5,3 +5,4 @@ import "./client/messages.mjs";
 import "./client/refusals.mjs";
 import "./client/rooms.mjs";
 import "./client/network.mjs";
+import "./client/chat.mjs";

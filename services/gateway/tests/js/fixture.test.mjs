@@ -25,11 +25,19 @@
 //   volatile(...args)                   the sender gets note(...args), as a volatile packet
 //   call-me(milliseconds, ...args)      emits question(...args) with an acknowledgement and this timeout;
 //                                       emits answered(...reply), or timed-out() when none came in time
+//   call-me-whenever(...args)           the same without a time-out
 //   disconnect-me()                     the server leaves the namespace for the client
 //   disconnect-all()                    the server closes the connection of the client
+//   emit-reserved(name) + ack           emits name in every way; ack(<the error>). Not in the npm server
+//   farewell(count, close)              emits note(0), note(1) ...; then as disconnect-me or disconnect-all
+//   panic(), panic-at-once()            the handler panics: in its future, before it
+//   panic-policy(), panic-policy-later()  the policy panics when it is asked about this event
+// Namespaces that panic: /panic-matcher, /panic-policy, /panic-middleware, /panic-middleware-at-once,
+// /panic-connect, /panic-disconnect; and a handshake with "panic-policy" in its query. Not in the npm server.
 // On disconnect, in every namespace: everyone in the room "watchers" of / gets
 //   gone(<socket id>, <namespace>, <reason>)
 import "./fixture/namespaces.mjs";
 import "./fixture/events.mjs";
 import "./fixture/rooms.mjs";
 import "./fixture/end.mjs";
+import "./fixture/panics.mjs";

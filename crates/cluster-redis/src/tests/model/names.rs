@@ -4,7 +4,9 @@ use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use signalbox_cluster::{Address, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition};
+use signalbox_cluster::{
+    Address, EventArgs, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition,
+};
 
 pub(super) const REALMS: [&str; 2] = ["peerjs", "other"];
 /// Zeros end names in keys and in entries of an index; lengths are in bytes.
@@ -89,7 +91,7 @@ pub(super) fn partitions() -> Vec<u8> {
 pub(super) fn record(socket: usize, content: usize) -> Arc<Record> {
     let emission = MemberEvent {
         event: "left".into(),
-        args: "{\"_placeholder\":true,\"num\":0}".into(),
+        args: EventArgs::new("{\"_placeholder\":true,\"num\":0}", PROFILES[content]),
         attachments: vec![Bytes::from_static(b"\0\xFF")],
     };
     Arc::new(Record {

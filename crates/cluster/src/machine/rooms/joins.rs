@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription};
+use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription, compare};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Refused, Ticket},
     record::RoomName,
-    store::{Call, Reply, SnapshotRequest},
+    store::{Call, Reply, RoomVersion, SnapshotRequest},
 };
 
 impl Machine {
@@ -45,12 +45,23 @@ impl Machine {
         self.rooms.schedule(&room);
     }
 
-    pub(super) fn put(&mut self, join: Join, out: &mut Outputs) {
+    pub(in crate::machine) fn put(&mut self, join: Join, out: &mut Outputs) {
         // It is part of the local state from now on: if everything is written again before the reply arrives, so is this record.
         self.own.joined(&join.room, &join.record);
-        let snapshot = SnapshotRequest::Since(self.rooms.room_version(&join.room));
+        let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
+        let known = replica.state.as_ref().map(|state| state.room_version);
+        let fetches = !std::mem::replace(&mut replica.is_fetching, true);
+        let snapshot = if fetches { SnapshotRequest::Since(known) } else { SnapshotRequest::None(known) };
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
+        let join = Join { fetches, ..join };
         out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, Pending::Join(join)));
+    }
+
+    /// The call of a join was answered, or has failed: the next one may fetch the records.
+    pub(in crate::machine) fn fetch_ended(&mut self, join: &Join) {
+        if let Some(replica) = self.rooms.rooms.get_mut(&join.room).filter(|_| join.fetches) {
+            replica.is_fetching = false;
+        }
     }
 
     pub(super) fn put_or_join_offline(&mut self, now: Instant, join: Join, out: &mut Outputs) {
@@ -68,6 +79,7 @@ impl Machine {
         reply: Reply,
         out: &mut Outputs,
     ) {
+        self.fetch_ended(&join);
         let Reply::Put { room_version, records } = reply else {
             self.join_offline(join, out);
             return;
@@ -85,15 +97,50 @@ impl Machine {
                 self.rooms.schedule(&join.room);
             }
         }
-        self.answer_join(&join, out);
         self.catch_up(&join.room, out);
+        self.complete_transfer_subscriptions(&join.room, out);
+        self.await_version(now, join, room_version, out);
     }
 
-    fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
-        let socket = join.record.socket;
-        let mut members =
-            if join.list { self.rooms.members(&join.room).unwrap_or_default() } else { Vec::new() };
-        members.retain(|record| record.socket != socket);
+    /// A join is answered once the replica has every change before it, and its own.
+    fn await_version(&mut self, now: Instant, join: Join, room_version: RoomVersion, out: &mut Outputs) {
+        let room = join.room.clone();
+        let Some(replica) = self.rooms.rooms.get_mut(&room) else { return };
+        match &replica.state {
+            // The join that was to fetch the records has failed.
+            None if !replica.is_fetching => {
+                replica.is_fetching = true;
+                let call = Call::Records { room: room.clone() };
+                out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            }
+            Some(state) if state.room_version.epoch < room_version.epoch && !replica.is_fetching => {
+                compare(replica, &room, false, out);
+            }
+            _ => {}
+        }
+        replica.answers.push((join, room_version, now));
+        self.complete_joins(&room, out);
+        if self.rooms.rooms.get(&room).is_some_and(|replica| !replica.answers.is_empty()) {
+            self.rooms.schedule(&room);
+        }
+    }
+
+    /// Answers the joins whose versions the replica has.
+    pub(super) fn complete_joins(&mut self, room: &RoomName, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room).filter(|replica| !replica.answers.is_empty())
+        else {
+            return;
+        };
+        let Some(known) = replica.state.as_ref().map(|state| state.room_version) else { return };
+        let ready = replica.answers.extract_if(.., |(_, room_version, _)| *room_version <= known);
+        let ready: Vec<_> = ready.collect();
+        for (join, ..) in ready {
+            self.answer_join(&join, out);
+        }
+    }
+
+    pub(in crate::machine) fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
+        let members = if join.list { self.rooms.members(&join.room) } else { None }.unwrap_or_default();
         let change_id = self.rooms.rooms.get(&join.room).map_or(0, |replica| replica.last_change);
         let joined = Delivery::Joined { ticket: join.ticket, change_id, members };
         out.push_back(Output::Deliver(join.shard, joined));
@@ -103,10 +150,7 @@ impl Machine {
     pub(in crate::machine) fn join_offline(&mut self, join: Join, out: &mut Outputs) {
         self.own.joined(&join.room, &join.record);
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
-        replica.state.get_or_insert_with(|| RoomState {
-            room_version: Default::default(),
-            records: Default::default(),
-        });
+        replica.state.get_or_insert_with(|| RoomState::new(Default::default(), []));
         replica.apply_change(&join.room, Change::Joined(join.record.clone()), out);
         self.answer_join(&join, out);
     }
@@ -117,8 +161,18 @@ impl Machine {
         for room in rooms {
             let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
             replica.waits_since = None;
+            replica.is_fetching = false;
+            let put = std::mem::take(&mut replica.answers);
             for join in std::mem::take(&mut replica.joins) {
                 self.join_offline(join, out);
+            }
+            for (join, ..) in put {
+                // It may have left meanwhile.
+                if self.own.is_member(&room, join.record.socket) {
+                    self.join_offline(join, out);
+                } else {
+                    self.answer_join(&join, out);
+                }
             }
             self.fail_transfer_subscriptions(&room, out);
         }
@@ -150,8 +204,8 @@ impl Machine {
     ) {
         // A member that asks gets the members that it was told of, which are those of the replica.
         let known = self.rooms.members(&room);
-        if let Some(members) = known.or_else(|| (!self.lease.is_valid(now)).then(|| self.own.members(&room)))
-        {
+        let own = || (!self.lease.is_valid(now)).then(|| self.own.members(&room).into());
+        if let Some(members) = known.or_else(own) {
             out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
             return;
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
+use super::{Adopted, Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
 use crate::{
     address::{Address, NodeTag, ShardId},
     command::{Delivery, Ticket},
@@ -74,8 +74,10 @@ impl Machine {
             return;
         }
         if replica.state.is_none() && is_online {
-            let call = Call::Records { room: room.clone() };
-            out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            if !std::mem::replace(&mut replica.is_fetching, true) {
+                let call = Call::Records { room: room.clone() };
+                out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
+            }
             return;
         }
         if is_online {
@@ -92,6 +94,9 @@ impl Machine {
         out: &mut Outputs,
     ) {
         let is_answered = matches!(reply, Reply::Records { .. });
+        if let Some(replica) = self.rooms.rooms.get_mut(room) {
+            replica.is_fetching = false;
+        }
         if let (Reply::Records { room_version, records }, Some(replica)) =
             (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
@@ -99,6 +104,7 @@ impl Machine {
             replica.replace(room, room_version.unwrap_or_default(), records, &|_| false, out);
         }
         self.catch_up(room, out);
+        self.complete_joins(room, out);
         if is_answered {
             self.complete_transfer_subscriptions(room, out);
         } else {
@@ -173,7 +179,7 @@ impl Machine {
                 if let Some(replica) = self.rooms.rooms.get_mut(&room)
                     && let Some(state) = replica.state.as_mut()
                 {
-                    state.records.entry(record.socket).or_insert(record);
+                    state.records_mut().entry(record.socket).or_insert(record);
                 }
             }
             out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
@@ -182,13 +188,15 @@ impl Machine {
         self.session_moves.adoptions.insert((shard, ticket), calls);
         let owner = self.owner();
         for (room, record) in memberships {
+            let adopted = Adopted::Member(room.clone(), record.socket);
             let call = Call::Rehome { owner, from, room, record };
-            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
         for user in sockets {
             let partition = partition::of_user(user.1);
+            let adopted = Adopted::User(user.0.clone(), user.1);
             let call = Call::PutUsers { owner, partition, puts: vec![user], removes: Vec::new() };
-            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket }));
+            out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
     }
 

@@ -35,6 +35,11 @@ impl<S> RequestStream<S> {
         &self.exchange
     }
 
+    /// The connection below.
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.io
+    }
+
     /// The connection leaves HTTP, with what the dispatcher has yet to read.
     pub(crate) fn into_parts(self) -> (S, BytesMut) {
         (self.io, self.ready)

@@ -66,7 +66,7 @@ impl Mailboxes {
     /// Puts a request in, unless the mailbox is full or there is no such shard.
     pub(crate) fn request(&self, shard: ShardId, message: ShardMessage) -> Result<(), Busy> {
         if usize::from(shard) >= self.mailboxes.len() || self.is_full(shard) {
-            self.metrics.inbox_refused.inc();
+            self.metrics.mailbox_refused.inc();
             return Err(Busy);
         }
         self.push(shard, message);
@@ -79,7 +79,7 @@ impl Mailboxes {
         if fits {
             self.push(shard, message);
         } else {
-            self.metrics.inbox_dropped.inc();
+            self.metrics.mailbox_dropped.inc();
         }
         fits
     }

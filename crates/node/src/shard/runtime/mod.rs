@@ -28,6 +28,7 @@ use super::{
     transfer::message::TransferMessage,
 };
 use crate::{
+    panics::EndsProcess,
     routing::{ConnectionRef, Location, SignalReply, SocketCommand},
     transport::{Conn, ConnectionEvents, Reader, Role},
 };
@@ -106,6 +107,7 @@ impl ShardRuntime {
 
     /// Does something with the shard, and then everything that follows from it.
     pub(crate) fn with<T>(&self, input: impl FnOnce(&mut Shard, Instant) -> T) -> T {
+        let _guard = EndsProcess;
         let result = input(&mut self.shard.borrow_mut(), Instant::now());
         self.flush();
         result
@@ -133,6 +135,7 @@ impl ShardRuntime {
     }
 
     async fn run(self: Rc<Self>, mut mailbox: UnboundedReceiver<ShardMessage>) {
+        let _guard = EndsProcess;
         let mut batch = Vec::with_capacity(MAILBOX_SLICE);
         loop {
             let next = self.shard.borrow().next_timer();
@@ -173,6 +176,7 @@ impl ShardRuntime {
 
     /// Executes everything that follows from what just happened, and writes a slice of the outboxes.
     pub(crate) fn flush(&self) {
+        let _guard = EndsProcess;
         loop {
             let mut effects = self.shard.borrow_mut().rest(Instant::now(), self.spare.take());
             let is_done = effects.is_empty();
@@ -262,18 +266,19 @@ impl ShardRuntime {
                     self.shard.borrow_mut().answer_is_lost(now(), otherwise);
                 }
             }
-            Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes),
+            Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes, &self.context),
         }
     }
 }
 
 impl ConnectionEvents for ShardRuntime {
     fn message(&self, conn: &Rc<Conn>, message: Message<'_>) {
+        let _guard = EndsProcess;
         self.shard.borrow_mut().connection_message(Instant::now(), conn, message);
     }
 
-    fn push(&self, conn: &Rc<Conn>, frame: &Frame) {
-        self.shard.borrow_mut().connection_push(conn, frame);
+    fn push_pong(&self, conn: &Rc<Conn>, pong: &Frame) {
+        self.shard.borrow_mut().connection_push_pong(conn, pong);
     }
 
     fn closing(&self, conn: &Rc<Conn>, reason: CloseReason, frame: &Frame) {
@@ -288,12 +293,8 @@ impl ConnectionEvents for ShardRuntime {
     }
 
     fn ended(&self, conn: &Rc<Conn>) {
-        self.account(conn);
+        conn.settle();
         self.context.lifecycle.connection_closed();
-    }
-
-    fn account(&self, conn: &Conn) {
-        self.shard.borrow_mut().account(conn);
     }
 
     fn received_bytes(&self, count: usize) {

@@ -1,39 +1,51 @@
 //! Starts what runs beside the shard, on the shard's thread.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use signalbox_cluster::ShardId;
 
-use super::Mailboxes;
-use crate::shard::{
-    mailbox::ShardMessage,
-    tasks::{Task, TaskResult},
+use super::mailboxes::Mailboxes;
+use crate::{
+    app::Socket,
+    panics::{Panicked, guarded, guarded_future, report},
+    shard::{
+        ShardContext,
+        mailbox::ShardMessage,
+        tasks::{Task, TaskResult},
+    },
 };
 
 /// Starts a task; its result comes through the shard's mailbox.
-pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
+pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>, context: &Rc<ShardContext>) {
     let pending = |ticket| PendingResult { mailboxes: mailboxes.clone(), shard, ticket, result: None };
     match task {
         Task::Event { handler, socket, event } => {
-            actix_rt::spawn(handler(socket, event));
+            run_handler(context, "event", socket.clone(), || handler(socket, event));
         }
         Task::Connected { handler, socket, auth } => {
-            actix_rt::spawn(handler(socket, auth));
+            run_handler(context, "connect", socket.clone(), || handler(socket, auth));
         }
         Task::Disconnected { handler, socket, reason } => {
-            actix_rt::spawn(handler(socket, reason));
+            run_handler(context, "disconnect", socket.clone(), || handler(socket, reason));
         }
         Task::Middlewares { ticket, middlewares, socket, auth } => {
-            let pending = pending(ticket);
+            let (pending, context) = (pending(ticket), context.clone());
             actix_rt::spawn(async move {
-                let mut result = Ok(());
+                let mut result = Ok(Ok(()));
                 for middleware in middlewares {
-                    result = middleware(socket.clone(), auth.clone()).await;
-                    if result.is_err() {
+                    result = match guarded(|| middleware(socket.clone(), auth.clone())) {
+                        Ok(future) => guarded_future(future).await,
+                        Err(panicked) => Err(panicked),
+                    };
+                    if result != Ok(Ok(())) {
                         break;
                     }
                 }
-                pending.complete(TaskResult::Middlewares(result));
+                match result {
+                    Ok(result) => pending.complete(TaskResult::Middlewares(result)),
+                    // Dropped, `pending` says that there is no result.
+                    Err(Panicked) => report(&context.metrics, "middleware", socket.namespace()),
+                }
             });
         }
         Task::Verdict { ticket, verdict } => {
@@ -43,6 +55,30 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>) {
                 pending.complete(TaskResult::Decided(decided));
             });
         }
+    }
+}
+
+/// Starts a handler. One that panics, at once or later, ends its client's connection.
+fn run_handler(
+    context: &Rc<ShardContext>,
+    name: &'static str,
+    socket: Socket,
+    handler: impl FnOnce() -> Pin<Box<dyn Future<Output = ()>>>,
+) {
+    let context = context.clone();
+    let failed = move || {
+        report(&context.metrics, "handler", name);
+        socket.close_connection();
+    };
+    match guarded(handler) {
+        Ok(future) => {
+            actix_rt::spawn(async move {
+                if guarded_future(future).await == Err(Panicked) {
+                    failed();
+                }
+            });
+        }
+        Err(Panicked) => failed(),
     }
 }
 

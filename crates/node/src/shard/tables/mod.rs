@@ -5,9 +5,9 @@
 //! - [`peers`]: PeerServer clients, and messages that wait for their addressees.
 //! - [`probes`]: WebSockets that want to take a session over.
 //! - [`pending`]: requests to the cluster, to tasks and to other nodes that are not answered yet.
-//! - [`outboxes`]: what waits to be written, and whom to cut off.
+//! - [`outboxes`]: what waits to be written, and which clients to evict.
 //! - [`timers`]: one queue for all deadlines.
-//! - [`shrink`]: giving memory back after a crowd has gone.
+//! - [`shrink`]: giving memory back after many clients have gone.
 
 pub(super) mod outboxes;
 pub(super) mod peers;

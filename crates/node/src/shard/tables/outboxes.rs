@@ -2,13 +2,16 @@
 
 use std::{collections::VecDeque, rc::Rc, sync::Arc};
 
-use signalbox_cluster::ShardId;
 use signalbox_engineio::Transport;
 use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
 use signalbox_websocket::Frame;
 
-use crate::{budget::MemoryBudget, session::Session, transport::Conn};
+use crate::{
+    ledger::{Account, Ledger, OVERHEAD, share},
+    session::Session,
+    transport::Conn,
+};
 
 /// Smaller queues keep the room they have.
 const MIN_CAPACITY: usize = 1024;
@@ -32,10 +35,9 @@ pub(in crate::shard) enum Evicted {
 
 /// What waits for the clients of a shard.
 pub(in crate::shard) struct Outboxes {
-    shard: ShardId,
     /// Most bytes that wait for one client.
     limit: usize,
-    budget: Arc<MemoryBudget>,
+    ledger: Arc<Ledger>,
     metrics: Metrics,
     counters: Counters,
     /// Connections with something to write.
@@ -47,16 +49,10 @@ pub(in crate::shard) struct Outboxes {
 }
 
 impl Outboxes {
-    pub(in crate::shard) fn new(
-        shard: ShardId,
-        limit: usize,
-        budget: Arc<MemoryBudget>,
-        metrics: Metrics,
-    ) -> Self {
+    pub(in crate::shard) fn new(limit: usize, ledger: Arc<Ledger>, metrics: Metrics) -> Self {
         Self {
-            shard,
             limit,
-            budget,
+            ledger,
             metrics,
             counters: Counters::default(),
             dirty: VecDeque::new(),
@@ -92,15 +88,28 @@ impl Outboxes {
         }
     }
 
+    /// Puts the answer to a ping into a connection's outbox, in the place of one that waits there.
+    pub(in crate::shard) fn push_pong(&mut self, conn: &Rc<Conn>, pong: &Frame) {
+        if conn.push_pong(pong) {
+            self.counters.sent_bytes += pong.len() as u64;
+            self.mark_dirty(conn);
+        }
+    }
+
+    /// Charges the node for a message that many may receive once, and its sender.
+    pub(in crate::shard) fn share(&self, sender: Option<&Arc<Account>>, message: Message) -> Message {
+        share(&self.ledger, sender, message)
+    }
+
     /// Puts a frame into a connection's outbox that does not count against its limit.
     pub(in crate::shard) fn push_unbounded(&mut self, conn: &Rc<Conn>, frame: &Frame) {
-        conn.allow(frame.len());
+        conn.allow(frame.len() + OVERHEAD);
         self.push(conn, frame);
     }
 
     /// A connection was written as far as it takes. Its client is cut off if it does not read.
     pub(in crate::shard) fn written(&mut self, conn: &Rc<Conn>) {
-        self.account(conn.account());
+        conn.settle();
         if conn.exceeds(self.limit) {
             self.evict(Evicted::Conn(conn.clone()), "slow_reader");
         }
@@ -129,7 +138,7 @@ impl Outboxes {
             }
             return;
         }
-        let waiting = session.engine.buffered();
+        let waiting = session.engine.buffered() + OVERHEAD * session.engine.buffered_packets();
         if waiting > 0 && session.local.poll.is_none() && waiting + message.len() > self.limit {
             self.evict(Evicted::Session { key, number: session.local.number }, "slow_reader");
             return;
@@ -138,7 +147,7 @@ impl Outboxes {
             session.engine.send(frame.clone());
         }
         self.mark_poll_dirty(key, session);
-        self.account_session(session);
+        session.settle();
     }
 
     /// Notes that a session's pending GET may have a body.
@@ -152,21 +161,6 @@ impl Outboxes {
     /// Sessions whose pending GET may have a body.
     pub(in crate::shard) fn take_dirty_polls(&mut self) -> Vec<(u32, u64)> {
         std::mem::take(&mut self.dirty_polls)
-    }
-
-    /// What waits for a session's poll, or for the rest of one of its events, has changed.
-    pub(in crate::shard) fn account_session(&mut self, session: &mut Session) {
-        let buffered = session.engine.buffered() + session.connection.buffered();
-        let change = buffered as isize - std::mem::replace(&mut session.local.accounted, buffered) as isize;
-        self.account(change);
-    }
-
-    /// What waits on this shard has changed.
-    pub(in crate::shard) fn account(&mut self, change: isize) {
-        if change != 0 {
-            self.budget.account(self.shard, change);
-            self.metrics.outbox_bytes.add(change as i64);
-        }
     }
 
     /// Has a client cut off when the shard comes to rest.

@@ -28,6 +28,8 @@ pub(in crate::shard) struct JoinRequest {
     pub(in crate::shard) room: RoomName,
     pub(in crate::shard) record: Record,
     pub(in crate::shard) reply_to: ReplyTo,
+    /// Another profile is another member: the present one leaves first.
+    pub(in crate::shard) replaces: bool,
 }
 
 /// Who is told of the result of a join.

@@ -67,6 +67,11 @@ impl Probes {
         of_node.map(|(key, probe)| self.named(key as u32, probe.number)).collect()
     }
 
+    /// Their connections.
+    pub(in crate::shard) fn conns(&self) -> impl Iterator<Item = &Rc<Conn>> {
+        self.probes.iter().map(|(_, probe)| &probe.conn)
+    }
+
     pub(in crate::shard) fn drain(&mut self) -> Vec<Probe> {
         self.probes.drain().collect()
     }

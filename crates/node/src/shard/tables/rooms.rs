@@ -77,7 +77,7 @@ impl Rooms {
         self.rooms.iter_mut().map(|(_, room)| room)
     }
 
-    /// Gives up room that a crowd has left behind.
+    /// Gives memory back after many clients have gone.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.rooms.shrink_if_sparse();
         self.by_name.shrink_if_sparse();

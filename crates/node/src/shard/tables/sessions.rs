@@ -72,7 +72,7 @@ impl Sessions {
         self.sessions.iter().map(|(key, session)| (key as u32, session))
     }
 
-    /// Gives up room that a crowd has left behind.
+    /// Gives memory back after many clients have gone.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.sessions.shrink_if_sparse();
         self.by_sid.shrink_if_sparse();

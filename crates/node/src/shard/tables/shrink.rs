@@ -1,4 +1,4 @@
-//! Giving memory back: collections that were large once keep their room for good, unless they are told.
+//! Giving memory back: a collection that was large once keeps its capacity until it is shrunk.
 
 use std::{collections::BinaryHeap, hash::Hash};
 
@@ -10,13 +10,13 @@ const MIN_CAPACITY: usize = 1024;
 
 /// A collection with a capacity.
 pub(in crate::shard) trait Shrink {
-    /// Entries, and how many there is room for.
+    /// How many entries it has, and its capacity.
     fn usage(&self) -> (usize, usize);
-    /// Gives up the room that is not used.
+    /// Gives back the capacity that is not used.
     fn shrink(&mut self);
 
-    /// Gives up most of the room if hardly any of it is used. What is left lasts until half as much again is needed, so a
-    /// collection that breathes is not shrunk and grown in turns.
+    /// Gives back capacity when hardly any of it is used. A collection has to lose three quarters of its entries first, so one whose
+    /// size varies is not shrunk and grown in turns.
     fn shrink_if_sparse(&mut self) {
         let (len, capacity) = self.usage();
         if capacity >= MIN_CAPACITY && len < capacity / 4 {
@@ -49,5 +49,25 @@ impl<T: Ord> Shrink for BinaryHeap<T> {
     }
     fn shrink(&mut self) {
         self.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity_after(len: usize, capacity: usize) -> usize {
+        let mut heap: BinaryHeap<usize> = BinaryHeap::with_capacity(capacity);
+        heap.extend(0..len);
+        heap.shrink_if_sparse();
+        heap.capacity()
+    }
+
+    #[test]
+    fn only_a_large_and_sparse_collection_is_shrunk() {
+        assert!(capacity_after(1, MIN_CAPACITY) < MIN_CAPACITY);
+        assert!(capacity_after(MIN_CAPACITY / 4 - 1, MIN_CAPACITY) < MIN_CAPACITY);
+        assert_eq!(capacity_after(MIN_CAPACITY / 4, MIN_CAPACITY), MIN_CAPACITY);
+        assert_eq!(capacity_after(1, MIN_CAPACITY - 1), MIN_CAPACITY - 1);
     }
 }

@@ -1,6 +1,10 @@
 //! One timer queue for everything on a shard.
 
-use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    time::{Duration, Instant},
+};
 
 use signalbox_cluster::Address;
 
@@ -21,11 +25,11 @@ pub(in crate::shard) enum Timer {
     Wait {
         key: u32,
     },
-    /// An ack that a handler waits for.
-    Ack {
+    /// Acks of a socket that handlers wait for.
+    Acks {
         key: u32,
         number: u64,
-        id: u64,
+        socket: Address,
     },
     /// Another node's answer for a socket.
     Signal {
@@ -62,7 +66,14 @@ impl Timers {
         self.heap.push(Reverse((at, timer)));
     }
 
-    /// Gives up room that a crowd has left behind.
+    /// Adds a timer that fires after `duration`; never, if that is beyond the clock's range.
+    pub(in crate::shard) fn add_after(&mut self, now: Instant, duration: Duration, timer: Timer) {
+        if let Some(at) = now.checked_add(duration) {
+            self.add(at, timer);
+        }
+    }
+
+    /// Gives memory back after many clients have gone.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.heap.shrink_if_sparse();
     }

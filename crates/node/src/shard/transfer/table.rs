@@ -94,3 +94,62 @@ impl Transfers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::routing::{Audience, Location};
+
+    const SOURCE: Location = Location { node: NodeTag(1), shard: 0 };
+
+    fn connection(number: u64) -> ConnectionRef {
+        ConnectionRef { node: NodeTag(2), shard: 1, key: 0, number }
+    }
+
+    fn room(name: &str) -> RoomName {
+        RoomName { namespace: "/".into(), name: name.into() }
+    }
+
+    fn broadcast(rooms: &[&str]) -> Broadcast {
+        let rooms = rooms.iter().map(|name| Arc::from(*name)).collect();
+        let to = Audience { namespace: "/".into(), rooms, except: Vec::new(), except_rooms: Vec::new() };
+        let message = Message::event("/", None, "e", &[], &[]);
+        Broadcast { to: Arc::new(to), message, volatile: false, origin: SOURCE, sequence: 1 }
+    }
+
+    #[test]
+    fn a_message_of_an_earlier_attempt_finds_no_transfer() {
+        let (mut transfers, sid) = (Transfers::default(), Address::random(NodeTag(1), 0));
+        let transfer = DestinationTransfer::from_shard(Instant::now(), SOURCE, connection(2), Vec::new());
+        transfers.incoming.insert(sid, transfer);
+        assert!(transfers.incoming_to(sid, connection(1)).is_none());
+        assert!(transfers.incoming_to(sid, connection(2)).is_some());
+        assert_eq!(transfers.incoming_from(NodeTag(1)), [(sid, connection(2))]);
+        assert!(transfers.incoming_from(NodeTag(2)).is_empty());
+    }
+
+    #[test]
+    fn a_transfer_buffers_what_is_for_its_rooms_or_for_all() {
+        let (mut transfers, mut rooms) = (Transfers::default(), Rooms::default());
+        let (inside, _) =
+            (rooms.open(&room("inside"), Arc::default), rooms.open(&room("outside"), Arc::default));
+        let sid = Address::random(NodeTag(1), 0);
+        let transfer = DestinationTransfer::from_shard(Instant::now(), SOURCE, connection(1), vec![inside]);
+        transfers.incoming.insert(sid, transfer);
+        for names in [&["inside"][..], &["outside"], &["unknown"], &["outside", "inside"], &[]] {
+            transfers.buffer_broadcast(&broadcast(names), &rooms);
+        }
+        let buffered = transfers.incoming.remove(&sid).and_then(DestinationTransfer::into_buffered);
+        let buffered: Vec<_> = buffered
+            .into_iter()
+            .flatten()
+            .map(|event| match event {
+                BufferedEvent::Broadcast(broadcast) => broadcast.to.rooms.len(),
+                BufferedEvent::Change { .. } => unreachable!("no room has changed"),
+            })
+            .collect();
+        assert_eq!(buffered, [1, 2, 0]);
+    }
+}

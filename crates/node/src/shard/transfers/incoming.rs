@@ -182,10 +182,9 @@ impl Shard {
                 joined.socket.rooms.push(room_key);
             }
         }
-        for joined in self.sessions[key].connection.sockets() {
-            for pending in &joined.socket.pending_acks {
-                self.timers.add(pending.until, Timer::Ack { key, number, id: pending.id });
-            }
+        for slot in 0..self.sessions[key].connection.sockets().len() {
+            // The timers for it were the source's.
+            self.arm_first_ack(key, slot);
         }
         self.context.metrics.session_transfers.inc();
         let transfer = self.end_incoming(sid);

@@ -25,6 +25,7 @@ use super::{
     },
 };
 use crate::{
+    ledger::Charge,
     protocol::Marker,
     routing::{Broadcast, ConnectionRef, Location},
     transport::Role,
@@ -134,9 +135,13 @@ impl Shard {
         }
         let session = &mut self.sessions[key];
         session.local.conn = Some(conn.clone());
+        if session.local.charge.is_none() {
+            session.local.charge = conn.account().cloned().map(Charge::new);
+            session.settle();
+        }
         if session.engine.is_open() {
             conn.resume();
-            self.arm(key);
+            self.arm(now, key);
         } else {
             // The server had closed the session while the client was still polling.
             self.end(now, key, CloseCommand::Lost(CloseReason::ForcedClose));

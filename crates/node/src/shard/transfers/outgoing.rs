@@ -244,7 +244,6 @@ impl Shard {
                 self.rooms.check_later(room_key);
             }
         }
-        self.outboxes.account(-(std::mem::take(&mut session.local.accounted) as isize));
         let cursor = DeliveryCursor {
             node: self.context.node,
             sequences: self.received.to_vec(),

@@ -9,7 +9,7 @@ import { connected, ask } from "../lib/clients.mjs";
 import { PollingSession, split } from "../lib/polling.mjs";
 import { upgradeWhileTalking } from "../lib/upgrading.mjs";
 import { until } from "../lib/wait.mjs";
-import { metric } from "./setup.mjs";
+import { metric, sessionTransfers } from "./setup.mjs";
 import { Traffic } from "./traffic.mjs";
 
 /** The gateway of the previous format. */
@@ -38,9 +38,9 @@ export function mixed([previous, present, ...others]) {
   for (const [way, from, to] of ways) {
     test(`sessions move ${way}`, () => underTraffic(async () => {
       const crossing = await Crossing.start(from, to);
-      const before = await metric(to, "signalbox_session_moves_total");
+      const before = await sessionTransfers(to);
       for (const anchor of [from, to]) await upgradeWhileTalking(crossing.url, { clients: CLIENTS, messages: MESSAGES, anchorUrl: anchor.url });
-      assert.equal((await metric(to, "signalbox_session_moves_total")) - before, 2 * CLIENTS, "every session has moved");
+      assert.equal((await sessionTransfers(to)) - before, 2 * CLIENTS, "every session has moved");
       await crossing.stop();
     }));
 

@@ -176,6 +176,12 @@ export async function degraded(node) {
   await until(async () => (await health(node)).degraded === true, "the node is degraded");
 }
 
+/** The sessions that have moved to a node; the previous format counts them under another name. */
+export async function sessionTransfers(node) {
+  const present = await metric(node, "signalbox_session_transfers_total");
+  return Number.isNaN(present) ? metric(node, "signalbox_session_moves_total") : present;
+}
+
 /** The value of a metric without labels. */
 export async function metric(node, name) {
   const { body } = await request(node.adminUrl, "GET", "/metrics");

@@ -42,6 +42,15 @@ function common(main, socket) {
     });
   });
 
+  socket.on("call-me-whenever", (...args) => {
+    socket.emit("question", ...args, (...reply) => socket.emit("answered", ...reply));
+  });
+
+  socket.on("farewell", (count, close) => {
+    for (let number = 0; number < count; number++) socket.emit("note", number);
+    socket.disconnect(close);
+  });
+
   socket.on("disconnect-me", () => socket.disconnect());
   socket.on("disconnect-all", () => socket.disconnect(true));
   socket.on("disconnect", (reason) => main.to("watchers").emit("gone", socket.id, namespace.name, reason));

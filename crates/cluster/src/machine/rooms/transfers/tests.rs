@@ -76,7 +76,7 @@ impl Nodes {
     fn join(&mut self, node: usize, room: &RoomName, socket: Address) {
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
         let room = room.clone();
-        self.ask(node, Command::Join { shard: 0, ticket: 0, room, record, list: false });
+        self.ask(node, Command::Join { shard: 0, ticket: 0, room, record: record.into(), list: false });
     }
 
     fn wait(&mut self, milliseconds: u64) {

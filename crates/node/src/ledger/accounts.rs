@@ -1,0 +1,289 @@
+//! The node's ledger, and the accounts in it.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+use signalbox_cluster::ShardId;
+use slab::Slab;
+
+use super::{hangup::Hangup, holder::HolderKey};
+
+/// What an item costs beside its bytes: its place in a queue, the allocation's header, the count of its holders.
+pub(crate) const OVERHEAD: usize = 64;
+/// Who has taken or sent nothing for so long does not move.
+pub(super) const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// How long one that is cut off may take to let go of what it has before the next one is.
+pub(super) const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much more than one that moves a client that does not move weighs when somebody has to go.
+const STUCK_WEIGHT: f64 = 4.0;
+
+/// The node's ledger, shared by its threads.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    limit: usize,
+    started: Instant,
+    /// Milliseconds since the start, as those who know the time have told.
+    now: AtomicU32,
+    /// Bytes that are held for one client each.
+    pub(super) private: AtomicUsize,
+    /// Bytes that clients share, each counted once,
+    pub(super) shared: AtomicUsize,
+    /// and the same as often as they wait for a client.
+    pub(super) unread: AtomicUsize,
+    /// Since when a client is being cut off, 0 for none.
+    evicting_since: AtomicU32,
+    pub(super) holders: Mutex<AHashMap<HolderKey, Weak<Holder>>>,
+}
+
+impl Ledger {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            started: Instant::now(),
+            now: AtomicU32::new(0),
+            private: AtomicUsize::new(0),
+            shared: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            evicting_since: AtomicU32::new(0),
+            holders: Mutex::default(),
+        }
+    }
+
+    /// Opens the account of a client at this address.
+    pub(crate) fn account(self: &Arc<Self>, address: Option<IpAddr>, home: Home) -> Arc<Account> {
+        Account::open(self.clone(), self.holder(HolderKey::of_address(address)), home)
+    }
+
+    /// The holder of this key, made if there is none. An account of a principal will have one for its subject beside its address's.
+    fn holder(&self, key: HolderKey) -> Arc<Holder> {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = holders.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        if holders.len() == holders.capacity() {
+            holders.retain(|_, holder| holder.strong_count() > 0);
+        }
+        let holder = Arc::new(Holder::new(key));
+        holders.insert(key, Arc::downgrade(&holder));
+        holder
+    }
+
+    /// A holder's last account is closed, unless another was opened meanwhile.
+    fn forget(&self, holder: &Arc<Holder>) {
+        let mut holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        // The caller's.
+        if Arc::strong_count(holder) <= 1 {
+            holders.remove(&holder.key);
+        }
+        if holders.capacity() > 1024 && holders.len() < holders.capacity() / 8 {
+            holders.shrink_to_fit();
+        }
+    }
+
+    /// The time, from whoever has a clock.
+    pub(crate) fn observe(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started);
+        self.now.store(since.as_secs() as u32 * 1_000 + since.subsec_millis(), Relaxed);
+    }
+
+    /// Bytes that the node holds for its clients: what the budget is for.
+    pub(crate) fn held(&self) -> usize {
+        self.private.load(Relaxed) + self.shared.load(Relaxed)
+    }
+
+    /// Bytes that wait for clients or have not arrived whole, shared ones counted for each client.
+    pub(crate) fn waiting(&self) -> usize {
+        self.private.load(Relaxed) + self.unread.load(Relaxed)
+    }
+
+    /// Whether the node holds more than its budget.
+    pub(crate) fn is_over(&self) -> bool {
+        self.held() > self.limit
+    }
+
+    /// When the node holds more than its budget, the client to cut off: of the address that costs most the client that costs most,
+    /// those that do not move before those that do. One at a time, so that each has its effect before the next:
+    /// [`Ledger::evicted`] ends its turn.
+    pub(crate) fn next_victim(&self) -> Option<Arc<Account>> {
+        if !self.is_over() {
+            return None;
+        }
+        let (now, since) = (self.now.load(Relaxed).max(1), self.evicting_since.load(Relaxed));
+        let is_evicting = since > 0 && now.saturating_sub(since) < EVICTION_TIMEOUT.as_millis() as u32;
+        if is_evicting || self.evicting_since.compare_exchange(since, now, Relaxed, Relaxed).is_err() {
+            return None;
+        }
+        let victim = self.most_expensive();
+        match &victim {
+            Some(victim) => victim.mark_victim(),
+            None => self.evicted(),
+        }
+        victim
+    }
+
+    /// The victim was cut off, or is gone.
+    pub(crate) fn evicted(&self) {
+        self.evicting_since.store(0, Relaxed);
+    }
+
+    /// Looking through all accounts is fine: it happens once per client that is cut off.
+    fn most_expensive(&self) -> Option<Arc<Account>> {
+        let holders: Vec<Arc<Holder>> = {
+            let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+            holders.values().filter_map(Weak::upgrade).collect()
+        };
+        let part = self.part_of_shared();
+        let of_holder = |holder: &Arc<Holder>| {
+            let accounts = holder.accounts();
+            let total: f64 = accounts.iter().map(|account| account.cost(part)).sum();
+            let weighted = |account: &Arc<Account>| {
+                account.cost(part) * if self.is_stuck(account) { STUCK_WEIGHT } else { 1.0 }
+            };
+            let candidates = accounts.iter().filter(|account| account.may_be_cut_off());
+            let victim = candidates.max_by(|a, b| weighted(a).total_cmp(&weighted(b)))?;
+            let weight = if self.is_stuck(victim) { STUCK_WEIGHT } else { 1.0 };
+            Some((total * weight, victim.clone()))
+        };
+        let candidates = holders.iter().filter_map(of_holder);
+        let (_, victim) = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+        Some(victim)
+    }
+
+    /// How much of a byte that clients share is attributed to each of them.
+    fn part_of_shared(&self) -> f64 {
+        let (shared, unread) = (self.shared.load(Relaxed) as f64, self.unread.load(Relaxed) as f64);
+        if unread > shared { shared / unread } else { 1.0 }
+    }
+
+    fn is_stuck(&self, account: &Account) -> bool {
+        let now = self.now.load(Relaxed);
+        now.checked_sub(STUCK_AFTER.as_millis() as u32).is_some_and(|time| account.is_stuck_since(time))
+    }
+}
+
+/// Whom several accounts belong to.
+#[derive(Debug)]
+pub(super) struct Holder {
+    key: HolderKey,
+    accounts: Mutex<Slab<Weak<Account>>>,
+}
+
+impl Holder {
+    pub(super) fn new(key: HolderKey) -> Self {
+        Self { key, accounts: Mutex::default() }
+    }
+
+    /// Adds an account; the result is for [`Holder::remove`].
+    pub(super) fn add(&self, account: Weak<Account>) -> usize {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).insert(account)
+    }
+
+    pub(super) fn remove(&self, slot: usize) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.try_remove(slot);
+        if accounts.is_empty() {
+            *accounts = Slab::new();
+        }
+    }
+
+    /// The accounts that are open.
+    pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.iter().filter_map(|(_, account)| account.upgrade()).collect()
+    }
+}
+
+/// Where a client is cut off.
+#[derive(Debug)]
+pub(crate) enum Home {
+    /// On the shard that has its session or its WebSocket.
+    Shard(ShardId),
+    /// At the connection of its request.
+    Connection(Arc<Hangup>),
+}
+
+/// A client's account. One client may have several, such as one for each request.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(super) ledger: Arc<Ledger>,
+    address: Arc<Holder>,
+    slot: usize,
+    home: Home,
+    /// Bytes held for this client alone.
+    pub(super) private: AtomicUsize,
+    /// Bytes that wait for it and that it shares with others.
+    pub(super) unread: AtomicUsize,
+    /// Bytes that it sent and others have yet to read, each counted once.
+    pub(super) sent: AtomicUsize,
+    /// When it took or sent something last, in milliseconds since the ledger's start.
+    moved_at: AtomicU32,
+    /// It was told to go.
+    is_victim: AtomicBool,
+}
+
+impl Account {
+    pub(super) fn open(ledger: Arc<Ledger>, address: Arc<Holder>, home: Home) -> Arc<Self> {
+        let moved_at = AtomicU32::new(ledger.now.load(Relaxed));
+        Arc::new_cyclic(|account| Self {
+            slot: address.add(account.clone()),
+            ledger,
+            address,
+            home,
+            private: AtomicUsize::new(0),
+            unread: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            moved_at,
+            is_victim: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The client has taken or sent something.
+    pub(crate) fn moved(&self) {
+        self.moved_at.store(self.ledger.now.load(Relaxed), Relaxed);
+    }
+
+    /// Whether it holds something, and has taken or sent nothing since this time.
+    pub(super) fn is_stuck_since(&self, time: u32) -> bool {
+        let holds = self.private.load(Relaxed) + self.unread.load(Relaxed) > 0;
+        holds && self.moved_at.load(Relaxed) <= time
+    }
+
+    /// What the client costs; `part` is how much of a shared byte is attributed to it.
+    pub(super) fn cost(&self, part: f64) -> f64 {
+        let (own, unread) = (self.private.load(Relaxed) as f64, self.unread.load(Relaxed) as f64);
+        // Who sends too much goes, but of who holds it, since that lets go of it at once.
+        own + unread * part + self.sent.load(Relaxed) as f64 / 2.0
+    }
+
+    /// Whether there is something to be gained by cutting it off, and it was not tried.
+    pub(super) fn may_be_cut_off(&self) -> bool {
+        self.cost(1.0) > 0.0 && !self.is_victim.load(Relaxed)
+    }
+
+    pub(super) fn mark_victim(&self) {
+        self.is_victim.store(true, Relaxed);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.address.remove(self.slot);
+        if Arc::strong_count(&self.address) == 1 {
+            self.ledger.forget(&self.address);
+        }
+        if matches!(self.home, Home::Connection(_)) && self.is_victim.load(Relaxed) {
+            self.ledger.evicted();
+        }
+    }
+}

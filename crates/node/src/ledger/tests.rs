@@ -1,0 +1,119 @@
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use signalbox_socketio::Message;
+
+use super::{
+    accounts::{EVICTION_TIMEOUT, STUCK_AFTER},
+    *,
+};
+
+const LIMIT: usize = 1_000_000;
+
+fn address(last: u8) -> Option<IpAddr> {
+    Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+}
+
+/// A ledger, and its clients: two each of the addresses 1, 2 and 3.
+fn clients() -> (Arc<Ledger>, Vec<Charge>) {
+    let ledger = Arc::new(Ledger::new(LIMIT));
+    let account = |number: u8| ledger.account(address(1 + number / 2), Home::Shard(0));
+    let charges = (0..6).map(|number| Charge::new(account(number))).collect();
+    (ledger, charges)
+}
+
+fn is_victim(ledger: &Ledger, of: &Charge) -> bool {
+    let victim = ledger.next_victim().expect("somebody has to go");
+    ledger.evicted();
+    Arc::ptr_eq(&victim, of.account())
+}
+
+#[test]
+fn whoever_costs_most_by_address_goes() {
+    let (ledger, clients) = clients();
+    clients[0].set(400_000, 0);
+    clients[2].set(300_000, 0);
+    clients[3].set(250_000, 0);
+    assert!(ledger.next_victim().is_none(), "the budget is kept");
+    clients[4].set(100_000, 0);
+    assert!(is_victim(&ledger, &clients[2]), "its address costs more than the one that costs most alone");
+    assert_eq!(ledger.held(), 1_050_000);
+    assert!(is_victim(&ledger, &clients[3]), "nobody is told twice");
+}
+
+#[test]
+fn one_goes_at_a_time_unless_it_takes_too_long() {
+    let (ledger, clients) = clients();
+    clients[0].set(LIMIT, 0);
+    clients[2].set(LIMIT, 0);
+    let start = Instant::now();
+    ledger.observe(start);
+    assert!(ledger.next_victim().is_some());
+    assert!(ledger.next_victim().is_none());
+    ledger.observe(start + EVICTION_TIMEOUT + Duration::from_millis(2));
+    assert!(ledger.next_victim().is_some());
+    assert!(ledger.next_victim().is_none());
+}
+
+#[test]
+fn who_does_not_move_goes_before_who_does() {
+    let (ledger, clients) = clients();
+    clients[0].set(700_000, 0);
+    clients[2].set(400_000, 0);
+    ledger.observe(Instant::now() + 2 * STUCK_AFTER);
+    // It has read some of what waited.
+    clients[0].set(690_000, 0);
+    assert!(is_victim(&ledger, &clients[2]));
+}
+
+#[test]
+fn what_is_dropped_is_released_and_its_holders_are_forgotten() {
+    let (ledger, clients) = clients();
+    clients.iter().for_each(|client| client.set(1_000, 10));
+    assert_eq!((ledger.held(), ledger.waiting()), (6_000, 6_060));
+    drop(clients);
+    assert_eq!((ledger.held(), ledger.waiting()), (0, 0));
+    assert!(ledger.holders.lock().unwrap().is_empty());
+}
+
+#[test]
+fn shared_bytes_are_charged_once_and_never_to_honest_members() {
+    let (ledger, clients) = clients();
+    let size = LIMIT / 2;
+    let message = Message::event("/", None, "message", &["\"", &"x".repeat(size), "\""], &[]);
+    let message = share(&ledger, Some(clients[0].account()), message);
+    // A crowd of members that have yet to read it.
+    let members: Vec<_> = (0..200)
+        .map(|number| {
+            let charge = Charge::new(ledger.account(address(50 + number), Home::Shard(0)));
+            charge.set(OVERHEAD, message.len());
+            (charge, message.clone())
+        })
+        .collect();
+    assert!(ledger.waiting() > 100 * LIMIT);
+    assert!(ledger.held() < LIMIT && ledger.next_victim().is_none(), "its bytes are there once");
+
+    // Somebody else is what makes it too much, by far less than each member has yet to read.
+    clients[4].set(LIMIT / 2, 0);
+    assert!(is_victim(&ledger, &clients[4]), "who holds something goes first");
+    assert!(is_victim(&ledger, &clients[0]), "then who has sent so much");
+    assert!(members.iter().all(|(member, _)| member.account().may_be_cut_off()), "no member was told to go");
+    drop((members, message));
+    assert_eq!(ledger.held(), LIMIT / 2);
+}
+
+#[test]
+fn bytes_stay_charged_for_as_long_as_anybody_has_them() {
+    let (ledger, mut clients) = clients();
+    let charge = clients.remove(0);
+    charge.set(5, 0);
+    let bytes = charged(bytes::Bytes::from_static(b"bytes"), charge);
+    let part = bytes.slice(2..);
+    drop(bytes);
+    assert_eq!(ledger.held(), 5);
+    drop(part);
+    assert_eq!(ledger.held(), 0);
+}
