@@ -29,6 +29,9 @@
 {{- if and $redis.auth.username (not $redis.auth.password) (not $redis.auth.existingSecret) }}{{ fail "redis.auth.username needs redis.auth.password or redis.auth.existingSecret" }}{{ end -}}
 {{- if and $gateway.clusterSecret.value $gateway.clusterSecret.existingSecret }}{{ fail "give one of gateway.clusterSecret.value and gateway.clusterSecret.existingSecret" }}{{ end -}}
 
+{{- if and $config.proxied (not (index $config "trusted-proxies")) -}}
+{{- fail "gateway.config.proxied needs gateway.config.trusted-proxies: the address ranges of the proxies" -}}
+{{- end -}}
 {{- if and (index $config "trusted-proxies") (not $config.proxied) -}}
 {{- fail "gateway.config.trusted-proxies has no effect without gateway.config.proxied: true" -}}
 {{- end -}}

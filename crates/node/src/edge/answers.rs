@@ -21,18 +21,22 @@ pub(crate) async fn middleware<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let exchange = request.conn_data::<Rc<Exchange>>().cloned();
-    if let Some(status) = exchange.as_ref().and_then(|exchange| exchange.refusal()) {
-        let response = HttpResponse::build(status).force_close().finish();
-        return Ok(request.into_response(response).map_into_right_body());
-    }
-    let response = next.call(request).await;
+    let node = request.app_data::<web::Data<NodeShared>>().cloned();
+    let response = match exchange.as_ref().and_then(|exchange| exchange.refusal()) {
+        Some(status) => {
+            if let Some(node) = &node {
+                node.metrics.http_errors.inc();
+            }
+            let response = HttpResponse::build(status).force_close().finish();
+            Ok(request.into_response(response).map_into_right_body())
+        }
+        None => next.call(request).await.map(ServiceResponse::map_into_left_body),
+    };
     if let Some(exchange) = exchange {
         exchange.answered();
     }
-    let mut response = response?.map_into_left_body();
-    let Some(node) = response.request().app_data::<web::Data<NodeShared>>().cloned() else {
-        return Ok(response);
-    };
+    let mut response = response?;
+    let Some(node) = node else { return Ok(response) };
     if response.status().is_client_error() || response.status().is_server_error() {
         let (request, status) = (response.request(), response.status().as_u16());
         let address = client::address_of(request.headers(), request.peer_addr(), &node.config);

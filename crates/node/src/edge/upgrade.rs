@@ -153,13 +153,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         client::handshake(self.request.headers(), query, self.request.peer_addr(), &self.node.config)
     }
 
-    /// A connection for the client of this request.
-    fn conn(&self, shard: &ShardRuntime) -> std::rc::Rc<Conn> {
-        Conn::new(self.node.ledger.account(self.address(), Home::Shard(shard.id())))
-    }
-
     fn address(&self) -> Option<IpAddr> {
         client::address_of(self.request.headers(), self.request.peer_addr(), &self.node.config)
+    }
+
+    /// A connection for the client of this request.
+    fn conn(&self, shard: &ShardRuntime) -> std::rc::Rc<Conn> {
+        let address = self.address();
+        let conn = Conn::new(self.node.ledger.account(address, Home::Shard(shard.id())));
+        conn.set_address(address);
+        conn
     }
 
     fn count(&self, protocol: &str, outcome: &str) {
@@ -315,7 +318,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             _ => self.conn(&shard),
         };
         conn.connect(Box::new(self.io));
-        conn.set_address(address);
         match accepted {
             Accepted::Open { principal, handshake } => {
                 shard.with(|shard, now| shard.open_websocket(now, &conn, principal, handshake));

@@ -133,6 +133,11 @@ impl Session {
         self.blocking > 0
     }
 
+    /// Where the client is: of a session that moved here, where its WebSocket is.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
+    }
+
     /// The client's account.
     pub(crate) fn account(&self) -> Option<&Arc<Account>> {
         self.local.charge.as_ref().map(Charge::account)
@@ -156,11 +161,6 @@ impl Session {
         };
         let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
         charge.set(waiting + partial + handshake, shared);
-    }
-
-    /// Where the client is: of a session that moved here, where its WebSocket is.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
-        self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
     }
 
     /// When something is due.

@@ -56,7 +56,7 @@ fn policy(bundles: &Bundles) -> String {
         }
     }
     format!(
-        "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; \
+        "default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; \
          connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }

@@ -57,6 +57,23 @@ fn becomes_unready(server: &Server) {
     assert_eq!(unready.expect("it is not ready while it stops").body, r#"{"status":"stopping"}"#);
 }
 
+#[test]
+fn a_node_that_stops_says_so_on_connections_that_are_kept() {
+    let server = Server::bare(&["--drain-timeout", "8000"]);
+    let mut kept = http::connect(server.public());
+    let mut ask = || {
+        http::send(&mut kept, server.public(), "GET", POLLING, &[("Connection", "keep-alive")], "");
+        http::answer(&mut kept).expect("an answer")
+    };
+    assert_eq!(ask().header("Connection"), None);
+    // It waits for this one.
+    let _deaf = deaf(&server);
+    server.signal("TERM");
+    becomes_unready(&server);
+    let last = ask();
+    assert_eq!((last.status, last.header("Connection")), (503, Some("close")));
+}
+
 fn closes_everybody_and_ends(signal: &str) {
     let mut server = Server::bare(&["--outbox-limit", "67108864"]);
     let base = server.public().to_owned();
