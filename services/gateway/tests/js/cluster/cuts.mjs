@@ -40,13 +40,16 @@ async function away(redis, nodes, kind, cut, heal, ms) {
   });
   // Who joins before the node has noticed is not kept waiting for long.
   const newcomer = await member(lonely, room, "newcomer");
-  await degraded(lonely);
+  // An answer that is late is no lost lease: only connections that fail are noticed at once.
+  const isNoticed = kind !== "nothing arrives" || ms === LONG_MS;
+  if (isNoticed) await degraded(lonely);
   assert.equal((await health(lonely)).code, 200, "it stays ready");
   leaves.socket.disconnect();
   quits.socket.disconnect();
   const late = await member(nodes[1], room, "late");
   await until(() => knows(b, "late") && !knows(b, "quits"), "the others see each other come and go");
-  assert.deepEqual(await ask(newcomer.socket, "message", room, "local"), { ok: false, error: "degraded" });
+  const told = await ask(newcomer.socket, "message", room, "local");
+  if (isNoticed) assert.deepEqual(told, { ok: false, error: "degraded" });
   await until(() => a.messages.length === 1, "the node's own members hear each other");
   await until(() => knows(a, "newcomer") && !knows(a, "leaves"), "they see each other come and go");
   if (!isHealed) assert.ok(knows(a, "b") && knows(a, "quits"), "whoever else was there stays");
