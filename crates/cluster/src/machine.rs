@@ -16,7 +16,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
     Config,
-    address::{Address, Owner, ShardId},
+    address::{Address, NodeTag, Owner, ShardId},
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     envelope::{self, Format},
     record::{Record, RoomName},
@@ -111,10 +111,11 @@ pub(crate) enum Pending {
         shard: ShardId,
         ticket: Ticket,
     },
-    /// One of the calls that adopt a session.
+    /// One of the calls that adopt a session; for a membership also whose it was.
     AdoptSession {
         shard: ShardId,
         ticket: Ticket,
+        membership: Option<Unadopted>,
     },
     Heartbeat {
         sent: Instant,
@@ -136,6 +137,14 @@ pub(crate) struct Join {
     pub(crate) room: RoomName,
     pub(crate) record: Arc<Record>,
     pub(crate) list: bool,
+}
+
+/// A membership of a session that has moved here, whose record is still its former node's.
+#[derive(Debug, Clone)]
+pub(crate) struct Unadopted {
+    pub(crate) from: NodeTag,
+    pub(crate) room: RoomName,
+    pub(crate) record: Arc<Record>,
 }
 
 /// What comes out of the machine, in order.
@@ -193,6 +202,10 @@ pub(crate) struct Machine {
     bus_changes: u64,
     /// The format that is written.
     write_format: Format,
+    /// Members that have left since the store was lost, and those that came here from another node: their records are still there
+    /// as they were.
+    left_offline: Vec<(RoomName, Address)>,
+    unadopted: Vec<Unadopted>,
     /// The bus was lost, or a claim is contested, and the claims could not be reclaimed yet.
     has_contested_claims: bool,
 }
@@ -220,6 +233,8 @@ impl Machine {
             takeovers: takeovers::Takeovers::default(),
             bus_changes: 0,
             has_contested_claims: false,
+            left_offline: Vec::new(),
+            unadopted: Vec::new(),
             write_format: Format::V1,
             lease,
         }
@@ -370,10 +385,10 @@ impl Machine {
             Pending::Join(join) => self.join_answered(now, join, reply, out),
             Pending::Leave { room, socket } => {
                 if matches!(reply, Reply::Failed { .. }) {
-                    self.rooms.leave_offline(&room, socket, out);
+                    self.leave_offline(room, socket, out);
                 }
             }
-            Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(&room, reply, out),
+            Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(now, &room, reply, out),
             Pending::Compare { room, is_final } => self.compared(now, &room, is_final, reply, out),
             Pending::ListMembers { shard, ticket, room } => {
                 let members = match reply {
@@ -400,7 +415,12 @@ impl Machine {
             Pending::FlushOutgoing { shard, ticket } => {
                 out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
             }
-            Pending::AdoptSession { shard, ticket } => self.session_moves.answered(shard, ticket, out),
+            Pending::AdoptSession { shard, ticket, membership } => {
+                if let (Reply::Failed { .. }, Some(membership)) = (reply, membership) {
+                    self.unadopted.push(membership);
+                }
+                self.session_moves.answered(shard, ticket, out);
+            }
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
@@ -408,8 +428,8 @@ impl Machine {
             Pending::EndEpoch(epoch) => self.past_epoch_ended(epoch, &reply),
             Pending::Nodes => {
                 if let Reply::Nodes(nodes) = reply {
-                    self.lease.remember_nodes(&nodes);
                     self.choose_format(now, &nodes, out);
+                    let nodes = self.lease.remember_nodes(nodes, self.is_stable());
                     out.push_back(Output::Nodes(nodes));
                 }
             }
@@ -467,6 +487,7 @@ impl Machine {
     /// Time has passed. To be called every 100 ms or so.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outputs) {
         self.check_lease(now, out);
+        self.end_past_epochs_if_due(now, out);
         self.heartbeat_if_due(now, out);
         self.flush_users(now, out);
         self.rooms_tick(now, out);
