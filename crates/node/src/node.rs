@@ -206,6 +206,7 @@ impl Node {
             budget: shared.budget.clone(),
             metrics: shared.metrics.clone(),
             router: shared.peering.clone(),
+            new_address: Address::random,
         };
         ShardRuntime::start(context, shared.mailboxes.clone(), shared.peering.clone(), mailbox);
         true

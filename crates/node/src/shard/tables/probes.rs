@@ -67,6 +67,11 @@ impl Probes {
         of_node.map(|(key, probe)| self.named(key as u32, probe.number)).collect()
     }
 
+    #[cfg(test)]
+    pub(in crate::shard) fn len(&self) -> usize {
+        self.probes.len()
+    }
+
     pub(in crate::shard) fn drain(&mut self) -> Vec<Probe> {
         self.probes.drain().collect()
     }
