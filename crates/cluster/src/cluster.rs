@@ -336,8 +336,13 @@ impl Cluster {
     }
 
     /// The records of a session are another node's from now on.
-    pub fn release_session(&self, memberships: &[(RoomName, Address)], sockets: &[(Arc<str>, Address)]) {
-        self.core.lock().machine.release_session(memberships, sockets);
+    pub fn release_session(
+        &self,
+        now: Instant,
+        memberships: &[(RoomName, Address)],
+        sockets: &[(Arc<str>, Address)],
+    ) {
+        self.core.lock().machine.release_session(now, memberships, sockets);
     }
 
     /// Tells the other nodes whether this one drains.

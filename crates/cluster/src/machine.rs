@@ -18,7 +18,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use crate::{
     Config,
-    address::{Address, Owner, ShardId},
+    address::{Address, NodeTag, Owner, ShardId},
     command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     envelope::{self, Format},
     event::ClusterEvent,
@@ -125,7 +125,7 @@ pub(crate) enum Pending {
         shard: ShardId,
         ticket: Ticket,
     },
-    /// One of the calls that adopt a session.
+    /// One of the calls that adopt a session; for a membership also whose it was.
     AdoptSession {
         shard: ShardId,
         ticket: Ticket,
@@ -147,7 +147,7 @@ pub(crate) enum Pending {
 #[derive(Debug)]
 pub(crate) enum Adopted {
     /// A membership.
-    Member(RoomName, Address),
+    Member(Unadopted),
     /// A socket of a namespace.
     User(Arc<str>, Address),
 }
@@ -162,6 +162,14 @@ pub(crate) struct Join {
     pub(crate) list: bool,
     /// Its call fetches the room's records, if they are not known. Other joins wait for these.
     pub(crate) fetches: bool,
+}
+
+/// A membership of a session that has moved here, whose record is still its former node's.
+#[derive(Debug, Clone)]
+pub(crate) struct Unadopted {
+    pub(crate) from: NodeTag,
+    pub(crate) room: RoomName,
+    pub(crate) record: Arc<Record>,
 }
 
 /// An effect of a step. Effects are executed in order.
@@ -223,6 +231,10 @@ pub(crate) struct Machine {
     bus_changes: u64,
     /// The format that is written.
     write_format: Format,
+    /// Members that have left since the store was lost, and those that came here from another node: their records are still there
+    /// as they were.
+    left_offline: Vec<(RoomName, Address)>,
+    unadopted: Vec<Unadopted>,
     /// The bus was lost, or a claim is contested, and the claims could not be reclaimed yet.
     has_contested_claims: bool,
 }
@@ -252,6 +264,8 @@ impl Machine {
             takeovers: takeovers::Takeovers::default(),
             bus_changes: 0,
             has_contested_claims: false,
+            left_offline: Vec::new(),
+            unadopted: Vec::new(),
             write_format: Format::V1,
             lease,
         }
@@ -406,10 +420,10 @@ impl Machine {
             Pending::Join(join) => self.join_answered(now, join, reply, out),
             Pending::Leave { room, socket } => {
                 if matches!(reply, Reply::Failed { .. }) {
-                    self.rooms.leave_offline(&room, socket, out);
+                    self.leave_offline(room, socket, out);
                 }
             }
-            Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(&room, reply, out),
+            Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(now, &room, reply, out),
             Pending::Compare { room, is_final } => self.compared(now, &room, is_final, reply, out),
             Pending::ListMembers { shard, ticket, room } => {
                 let members = match reply {
@@ -431,7 +445,14 @@ impl Machine {
             Pending::FlushOutgoing { shard, ticket } => {
                 out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
             }
-            Pending::AdoptSession { shard, ticket, .. } => self.session_moves.answered(shard, ticket, out),
+            Pending::AdoptSession { shard, ticket, adopted } => {
+                if let (Reply::Failed { .. }, Adopted::Member(membership), false) =
+                    (reply, adopted, self.lease.is_valid(now))
+                {
+                    self.unadopted.push(membership);
+                }
+                self.session_moves.answered(shard, ticket, out);
+            }
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
@@ -439,8 +460,8 @@ impl Machine {
             Pending::EndEpoch(epoch) => self.past_epoch_ended(epoch, &reply),
             Pending::Nodes => match reply {
                 Reply::Nodes(nodes) => {
-                    self.lease.remember_nodes(&nodes);
                     self.choose_format(now, &nodes, out);
+                    let nodes = self.lease.remember_nodes(nodes, self.is_stable());
                     out.push_back(Output::Nodes(nodes));
                 }
                 // The next heartbeat asks again.
@@ -505,6 +526,7 @@ impl Machine {
     /// Time has passed. To be called every 100 ms or so.
     pub(crate) fn tick(&mut self, now: Instant, out: &mut Outputs) {
         self.check_lease(now, out);
+        self.end_past_epochs_if_due(now, out);
         self.heartbeat_if_due(now, out);
         self.repairs_tick(now, out);
         self.users_tick(now, out);

@@ -32,6 +32,8 @@ mod routing;
 mod session;
 mod shard;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod transport;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};

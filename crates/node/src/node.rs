@@ -210,6 +210,7 @@ impl Node {
             ledger: shared.ledger.clone(),
             metrics: shared.metrics.clone(),
             router: shared.peering.clone(),
+            new_address: Address::random,
         };
         ShardRuntime::start(context, shared.mailboxes.clone(), shared.peering.clone(), mailbox);
         true

@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
-use super::{Machine, Output, Outputs, Pending, Status};
+use super::{Machine, Output, Outputs, Pending, Status, Unadopted, rooms::REWRITE_GRACE};
 use crate::{
-    address::{NodeTag, Owner},
+    address::Owner,
     event::{ClusterEvent, DegradedReason},
     model::LEASE,
     partition::PARTITIONS,
@@ -50,10 +50,16 @@ struct Shared {
     is_epoch_used: bool,
     /// Epochs that are over. Their records are removed once everything is written under the new epoch.
     past: Vec<u64>,
+    /// When the records of past epochs are removed, if they have to stay for a while.
+    past_ends_at: Option<Instant>,
+    /// When a session last moved away.
+    released: Option<Instant>,
     /// Epochs that may have begun, under which nothing was written.
     tried: Vec<u64>,
     membership: u64,
-    known: Vec<NodeTag>,
+    known: Vec<NodeInfo>,
+    /// Nodes may be known that are gone: the list is asked for once more when the store has been there for a while.
+    lists_again: bool,
     claims_elsewhere: u64,
     dead: VecDeque<Owner>,
 }
@@ -78,13 +84,21 @@ impl Lease {
             degraded_since: None,
             is_epoch_used: false,
             past: Vec::new(),
+            past_ends_at: None,
+            released: None,
             tried: Vec::new(),
             membership: 0,
             known: Vec::new(),
+            lists_again: false,
             claims_elsewhere: 0,
             dead: VecDeque::new(),
         };
         Self { shared: Some(shared) }
+    }
+
+    /// Whether the node has joined the cluster, as far as it knows.
+    pub(super) fn has_joined(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| shared.status == Status::Online)
     }
 
     pub(super) fn is_shared(&self) -> bool {
@@ -140,10 +154,24 @@ impl Lease {
         }
     }
 
-    pub(super) fn remember_nodes(&mut self, nodes: &[NodeInfo]) {
+    /// A session has moved to another node, which may not have written its records yet.
+    pub(super) fn session_released(&mut self, now: Instant) {
         if let Some(shared) = &mut self.shared {
-            shared.known = nodes.iter().map(|node| node.owner.tag).collect();
+            shared.released = Some(now);
         }
+    }
+
+    /// The nodes of the cluster: those that the store lists, and while others may have yet to join again, those that were known before.
+    pub(super) fn remember_nodes(&mut self, mut nodes: Vec<NodeInfo>, is_stable: bool) -> Vec<NodeInfo> {
+        let Some(shared) = &mut self.shared else { return nodes };
+        if !is_stable {
+            let is_listed = |known: &NodeInfo| nodes.iter().any(|node| node.owner.tag == known.owner.tag);
+            let missing: Vec<_> = shared.known.iter().filter(|known| !is_listed(known)).cloned().collect();
+            nodes.extend(missing);
+        }
+        shared.lists_again = !is_stable;
+        shared.known.clone_from(&nodes);
+        nodes
     }
 }
 
@@ -258,6 +286,12 @@ impl Machine {
         }
         if joins {
             shared.is_epoch_used = true;
+            // Another node may not be back yet to write the records of a session that has moved there meanwhile: if they were removed
+            // before, everybody would be told that its members have left.
+            let is_recent =
+                |at: Instant| shared.confirmed.is_none_or(|confirmed| at + REWRITE_GRACE >= confirmed);
+            let keeps_past = shared.released.is_some_and(is_recent);
+            shared.past_ends_at = Some(if keeps_past { now + REWRITE_GRACE } else { now });
             let has_expired =
                 is_same_store && shared.confirmed.is_some_and(|confirmed| sent >= confirmed + LEASE - MARGIN);
             shared.was_whole = pulse.is_whole && shared.confirmed.is_none();
@@ -268,6 +302,7 @@ impl Machine {
             let degraded_for = shared.degraded_since.take().map(|since| now.saturating_duration_since(since));
             out.push_back(Output::Event(ClusterEvent::Online { epoch: owner.epoch, degraded_for }));
             self.rewrite_all(has_expired, out);
+            self.end_past_epochs_if_due(now, out);
             self.rooms_online(out);
         } else {
             shared.confirmed = Some(sent);
@@ -291,10 +326,15 @@ impl Machine {
 
     /// Takes what the reply tells beside the lease: changed membership, claims of others, owners to reap.
     fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, held: u64, out: &mut Outputs) {
+        let is_stable = self.is_stable();
         let Some(shared) = &mut self.lease.shared else { return };
         shared.claims_elsewhere = pulse.claims.saturating_sub(held);
         if shared.membership != pulse.membership {
             shared.membership = pulse.membership;
+            out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
+        }
+        if shared.lists_again && is_stable {
+            shared.lists_again = false;
             out.push_back(Output::Call(Call::Nodes, Pending::Nodes));
         }
         let own = shared.node.owner;
@@ -311,12 +351,33 @@ impl Machine {
         }
     }
 
-    /// Writes all of this node's records under the new epoch, and then removes those of its earlier epochs.
+    /// Writes all of this node's records under the new epoch.
     fn rewrite_all(&mut self, has_expired: bool, out: &mut Outputs) {
         self.reclaim_after_outage(has_expired, out);
         self.put_all(out);
         self.put_all_users(out);
+        // Who has left is not kept, whatever is kept for a while; also who had just come here, and has another node's record.
+        let owner = self.owner();
+        for Unadopted { from, room, record } in std::mem::take(&mut self.unadopted) {
+            if !self.own.is_member(&room, record.socket) {
+                out.push_back(Output::Call(Call::Rehome { owner, from, room, record }, Pending::None));
+            }
+        }
+        for (room, socket) in std::mem::take(&mut self.left_offline) {
+            if !self.own.is_member(&room, socket) {
+                out.push_back(Output::Call(Call::Remove { owner, room, socket }, Pending::None));
+            }
+        }
+    }
+
+    /// What was left under earlier epochs is removed, once everything is written under the present one.
+    pub(super) fn end_past_epochs_if_due(&mut self, now: Instant, out: &mut Outputs) {
+        let is_online = self.lease.is_valid(now);
         let Some(shared) = &mut self.lease.shared else { return };
+        if !is_online || shared.past_ends_at.is_none_or(|at| now < at) {
+            return;
+        }
+        shared.past_ends_at = None;
         let tag = shared.node.owner.tag;
         for epoch in &shared.past {
             reap(Owner { tag, epoch: *epoch }, out);

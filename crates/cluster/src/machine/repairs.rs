@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
-use super::{Adopted, Join, Machine, Output, Outputs, Pending, lease::RETRY};
+use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, lease::RETRY};
 use crate::{
     address::{Address, Owner},
     command::{PeerAt, RealmId, Ticket},
@@ -53,6 +53,7 @@ enum Repair {
         room: RoomName,
         socket: Address,
     },
+    Adopt(Unadopted),
     Compare {
         room: RoomName,
         is_final: bool,
@@ -127,9 +128,8 @@ impl Machine {
             }
             Pending::AdoptSession { shard, ticket, adopted } => {
                 match &adopted {
-                    Adopted::Member(room, socket) => {
-                        let repair = Repair::Member { room: room.clone(), socket: *socket };
-                        self.repairs.push(now, repair);
+                    Adopted::Member(membership) => {
+                        self.repairs.push(now, Repair::Adopt(membership.clone()));
                     }
                     Adopted::User(namespace, socket) => {
                         self.user_not_written(now, namespace.clone(), *socket)
@@ -192,6 +192,15 @@ impl Machine {
                 }
             }
             Repair::Member { room, socket } => self.write_member(room, socket, out),
+            Repair::Adopt(Unadopted { from, room, record }) => {
+                let socket = record.socket;
+                if !self.own.is_member(&room, socket) {
+                    // It has left meanwhile, and only what is this node's can be removed by it.
+                    let call = Call::Rehome { owner, from, room: room.clone(), record };
+                    out.push_back(Output::Call(call, Pending::None));
+                }
+                self.write_member(room, socket, out);
+            }
             Repair::Compare { room, is_final } => self.compare_again(&room, is_final, out),
             Repair::Reap(owner, partition) => {
                 let call = Call::Reap { owner, partition };
@@ -240,6 +249,12 @@ impl Machine {
                 }
                 Repair::Member { room, socket } if !self.own.is_member(&room, socket) => {
                     self.rooms.leave_offline(&room, socket, out);
+                }
+                Repair::Adopt(membership) => {
+                    if !self.own.is_member(&membership.room, membership.record.socket) {
+                        self.rooms.leave_offline(&membership.room, membership.record.socket, out);
+                    }
+                    self.unadopted.push(membership);
                 }
                 Repair::Compare { room, is_final } => self.compared(now, &room, is_final, failed, out),
                 _ => {}

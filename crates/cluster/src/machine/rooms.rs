@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
 use ahash::AHashMap;
 
 pub(super) use self::transfers::SessionMoves;
-use super::{Adopted, Join, Machine, Output, Outputs, Pending, local_state::LocalState};
+use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Ticket},
@@ -302,8 +302,13 @@ impl Machine {
             }
             self.complete_joins(&room, out);
         } else {
-            // A room with a new epoch has lost its records; their nodes will write them again.
-            let is_final = is_stable && room_version.epoch == state.room_version.epoch;
+            // A node that has lost its lease compares when it is back: until then the records show as its members who have left.
+            if !self.lease.has_joined() {
+                return;
+            }
+            // A room that was made anew has lost its records, which their nodes will write again.
+            let is_anew = room_version.epoch != state.room_version.epoch || replica.recheck_at.is_some();
+            let is_final = is_stable && !is_anew;
             compare(replica, &room, is_final, out);
         }
     }
@@ -353,6 +358,9 @@ impl Machine {
         let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
         let buffered = replica.comparing.take().unwrap_or_default();
         let Reply::Records { room_version, records } = reply else { return };
+        if !self.lease.has_joined() {
+            return;
+        }
         let known = replica.state.as_ref().map(|state| state.room_version).unwrap_or_default();
         let room_version = room_version.unwrap_or(known);
         if room_version >= known {
@@ -456,9 +464,11 @@ impl Machine {
 
     pub(super) fn rooms_tick(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.is_valid(now);
+        // After another outage, nodes need as long again to write their members.
+        let is_final = is_online && self.lease.is_stable(REWRITE_GRACE);
         for room in std::mem::take(&mut self.rooms.scheduled) {
             let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
-            if replica.recheck_at.is_some_and(|at| at <= now) && is_online {
+            if replica.recheck_at.is_some_and(|at| at <= now) && is_final {
                 compare(replica, &room, true, out);
             }
             let oldest = replica.answers.first().map(|(_, _, since)| *since);

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use signalbox_cluster::{Address, NodeTag};
 use signalbox_node_link::Responder;
+use tokio::time::timeout;
 
-use super::{Peering, transfer_answers::PendingAnswer};
+use super::{ANSWER_WITHIN, Peering, transfer_answers::PendingAnswer};
 use crate::{
     protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location},
     shard::{
         mailbox::ShardMessage,
-        transfer::message::{MovingSession, TransferMessage},
+        transfer::message::{Confirmation, MovingSession, TransferMessage},
     },
 };
 
@@ -37,8 +38,12 @@ impl Peering {
                 let sid = saved.session.sid;
                 let answer = self.ask(to.node, &LinkRequest::Take(Box::new(saved)));
                 tokio::spawn(async move {
-                    let is_taken = matches!(answer.await, Some(LinkResponse::Taken));
-                    let message = TransferMessage::Confirmed { sid, connection, is_taken };
+                    let confirmation = match answer.await {
+                        Some(LinkResponse::Taken) => Confirmation::Taken,
+                        Some(_) => Confirmation::Refused,
+                        None => self.ask_again(to.node, sid, connection).await,
+                    };
+                    let message = TransferMessage::Confirmed { sid, connection, confirmation };
                     self.mailboxes.push(source.shard, ShardMessage::Transfer(message));
                 });
             }
@@ -48,10 +53,10 @@ impl Peering {
             TransferMessage::Refused { sid, connection } => {
                 self.answer_transfer(sid, connection, LinkResponse::Refused(RequestRefused::UnknownSid));
             }
-            TransferMessage::Confirmed { sid, connection, is_taken: true } => {
+            TransferMessage::Confirmed { sid, connection, confirmation: Confirmation::Taken } => {
                 self.answer_transfer(sid, connection, LinkResponse::Taken);
             }
-            TransferMessage::Confirmed { sid, connection, is_taken: false } => {
+            TransferMessage::Confirmed { sid, connection, .. } => {
                 self.answer_transfer(sid, connection, LinkResponse::Refused(RequestRefused::UnknownSid));
             }
             TransferMessage::Cancelled { sid, connection } => {
@@ -61,6 +66,17 @@ impl Peering {
             TransferMessage::RequestMarker { .. }
             | TransferMessage::ShardMarker { .. }
             | TransferMessage::RoomMarker { .. } => {}
+        }
+    }
+
+    /// The answer to a session was lost. Behind the word that the session is not to be taken any more, the other node has it or never
+    /// will.
+    async fn ask_again(&self, to: NodeTag, sid: Address, connection: ConnectionRef) -> Confirmation {
+        self.notify(to, &LinkNotice::Cancelled { sid, connection });
+        match timeout(ANSWER_WITHIN, self.ask(to, &LinkRequest::Exists { sid })).await {
+            Ok(Some(LinkResponse::Exists(true))) => Confirmation::Taken,
+            Ok(Some(LinkResponse::Exists(false))) => Confirmation::Refused,
+            _ => Confirmation::Unknown,
         }
     }
 

@@ -59,23 +59,40 @@ impl DeliveryCursor {
         }
     }
 
-    /// Whether the session has received a change. It counts as received from then on.
+    /// What the session is to be told of a change: nothing if it was told already. It counts as told from then on.
     ///
-    /// For changes of its own node the number decides. Two nodes number the differences of a snapshot differently, behind the number
-    /// of its version; such a difference may hold changes that the session has received one by one.
-    pub(crate) fn was_told(&mut self, here: NodeTag, room: &RoomName, number: u128, change: &Change) -> bool {
+    /// Of a node's own changes the number says all. Two nodes number what differed in a snapshot differently, behind the number of
+    /// its version; such a difference may hold what the session was told one by one.
+    ///
+    /// A node that has missed changes tells the next one of a member as a difference to what it knew. To the session, a member may
+    /// have left and come back meanwhile: what updates it for others is its coming for this one, and the other way round.
+    pub(crate) fn news(
+        &mut self,
+        here: NodeTag,
+        room: &RoomName,
+        number: u128,
+        change: &Change,
+    ) -> Option<Change> {
         let is_here = self.node == here;
-        let Some(seen) = self.rooms.iter_mut().find(|seen| seen.room == *room) else { return false };
+        let news = || Some(change.clone());
+        let Some(seen) = self.rooms.iter_mut().find(|seen| seen.room == *room) else { return news() };
         if is_here {
-            return number <= seen.last_change;
+            return news().filter(|_| number > seen.last_change);
         }
         if number >> VERSION_BITS <= seen.last_change >> VERSION_BITS {
-            return true;
+            return None;
         }
         let about = change.record().socket;
-        let Some(index) = seen.changes.iter().position(|(socket, _)| *socket == about) else { return false };
+        let Some(index) = seen.changes.iter().position(|(socket, _)| *socket == about) else { return news() };
         let (_, known) = seen.changes.swap_remove(index);
-        known == digest(change)
+        if known == digest(change) {
+            return None;
+        }
+        Some(match (known, change) {
+            (None, Change::Updated(record)) => Change::Joined(record.clone()),
+            (Some(_), Change::Joined(record)) => Change::Updated(record.clone()),
+            (_, change) => change.clone(),
+        })
     }
 }
 
@@ -120,7 +137,7 @@ mod tests {
         };
         let (sequences, on_all) = (Vec::new(), VersionVector::default());
         let mut seen = DeliveryCursor { node: there, sequences, on_all, rooms: vec![room] };
-        let mut received = |number, change| seen.was_told(here, &name, number, &change);
+        let mut received = |number, change| seen.news(here, &name, number, &change).is_none();
         // The version that was received, whatever its part.
         assert!(received(number(5, 3), joined(&a)));
         // A difference up to version 7: A is news, B and C are not.
@@ -147,7 +164,29 @@ mod tests {
         let room = RoomCursor { room: name.clone(), broadcasts, last_change: 0x5_0001, changes };
         let (sequences, on_all) = (Vec::new(), VersionVector::default());
         let mut seen = DeliveryCursor { node: NodeTag(1), sequences, on_all, rooms: vec![room] };
-        assert!(seen.was_told(NodeTag(1), &name, 0x5_0001, &change));
-        assert!(!seen.was_told(NodeTag(1), &name, 0x5_0002, &change));
+        assert!(seen.news(NodeTag(1), &name, 0x5_0001, &change).is_none());
+        assert!(seen.news(NodeTag(1), &name, 0x5_0002, &change).is_some());
+    }
+
+    #[test]
+    fn a_member_that_came_back_is_not_only_updated() {
+        let name = RoomName { namespace: "/".into(), name: "room".into() };
+        let record = |socket, profile: &str| {
+            let socket = Address::from_bytes([socket; 15]);
+            Arc::new(Record { socket, profile: profile.into(), joined: None, updated: None, left: None })
+        };
+        let (a, b) = (record(1, "old"), record(2, "old"));
+        // There the client was told that A has gone and B has come.
+        let changes = vec![(a.socket, None), (b.socket, digest(&Change::Joined(b.clone())))];
+        let (broadcasts, last_change) = (VersionVector::default(), 5 << VERSION_BITS);
+        let room = RoomCursor { room: name.clone(), broadcasts, last_change, changes };
+        let (sequences, on_all) = (Vec::new(), VersionVector::default());
+        let mut seen = DeliveryCursor { node: NodeTag(2), sequences, on_all, rooms: vec![room] };
+        let mut news = |version: u128, change| seen.news(NodeTag(1), &name, version << VERSION_BITS, &change);
+        // This node has missed both.
+        let (a, b) = (record(1, "new"), record(2, "new"));
+        assert!(matches!(news(7, Change::Updated(a.clone())), Some(Change::Joined(_))));
+        assert!(matches!(news(8, Change::Joined(b)), Some(Change::Updated(_))));
+        assert!(matches!(news(9, Change::Updated(a)), Some(Change::Updated(_))));
     }
 }

@@ -95,19 +95,24 @@ impl Shard {
         room.last_change = number;
         self.transfers.note_change(key, change);
         let Some(room) = self.rooms.get(key) else { return };
-        let record = change.record();
-        let emission = match change {
-            Change::Joined(_) => &record.joined,
-            Change::Updated(_) => &record.updated,
-            Change::Left(_) => &record.left,
-        };
-        let Some(emission) = emission else { return };
-        let (namespace, has_members) = (room.name.namespace.clone(), !room.members.is_empty());
-        if !has_members && room.incoming_transfers.is_empty() {
+        if room.members.is_empty() && room.incoming_transfers.is_empty() {
             return;
         }
-        let args = emission.args.render(&record.profile);
-        let message = Message::event(&namespace, None, &emission.event, &[&args], &emission.attachments);
-        self.emit_change(key, number, change, &message);
+        if let Some(message) = change_message(&room.name.namespace, change) {
+            self.emit_change(key, number, change, &message);
+        }
     }
+}
+
+/// The event about a change of a room; `None` when there is none for such a change.
+pub(super) fn change_message(namespace: &str, change: &Change) -> Option<Message> {
+    let record = change.record();
+    let emission = match change {
+        Change::Joined(_) => &record.joined,
+        Change::Updated(_) => &record.updated,
+        Change::Left(_) => &record.left,
+    };
+    let emission = emission.as_ref()?;
+    let args = emission.args.render(&record.profile);
+    Some(Message::event(namespace, None, &emission.event, &[&args], &emission.attachments))
 }

@@ -38,7 +38,7 @@ impl Shard {
         account: Arc<Account>,
     ) -> (u32, Frame) {
         let config = &self.context.config;
-        let sid = Address::random(self.context.node, self.context.id);
+        let sid = self.new_address();
         let engine = signalbox_engineio::Session::open(now, transport, &config.engine);
         let open = open_packet(
             &sid.written(),

@@ -8,6 +8,7 @@ use signalbox_socketio::Message;
 
 use super::{
     Shard,
+    cluster_events::change_message,
     effects::Effect,
     mailbox::CloseCommand,
     tables::{Evicted, Outboxes, Rooms, Sessions},
@@ -127,6 +128,10 @@ impl Shard {
             if let Some(received) = self.received.get_mut(usize::from(origin.shard)) {
                 *received = sequence;
             }
+            if room.is_none() {
+                // To other nodes it goes on the channel of all, where the source of a session that moves here has yet to receive it.
+                self.received_on_all.saw(origin, sequence);
+            }
             return;
         }
         match room {
@@ -152,12 +157,18 @@ impl Shard {
         let subject = change.record().socket;
         for (socket, session_key) in &room.members {
             let Some(session) = sessions.get_mut(*session_key) else { continue };
-            let was_told = session
-                .dedup
-                .as_mut()
-                .is_some_and(|known| known.cursor.was_told(context.node, &room.name, number, change));
-            if *socket != subject && !was_told {
-                outboxes.send(*session_key, session, message, false);
+            let Some(known) = &mut session.dedup else {
+                if *socket != subject {
+                    outboxes.send(*session_key, session, message, false);
+                }
+                continue;
+            };
+            // It has moved here a moment ago.
+            let news = known.cursor.news(context.node, &room.name, number, change);
+            if let Some(news) = news.filter(|_| *socket != subject) {
+                let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
+                let other = if is_same { None } else { change_message(&room.name.namespace, &news) };
+                outboxes.send(*session_key, session, other.as_ref().unwrap_or(message), false);
             }
         }
     }

@@ -25,6 +25,8 @@ mod conns;
 pub(crate) mod effects;
 mod engineio;
 mod fanout;
+#[cfg(test)]
+mod inspect;
 pub(crate) mod mailbox;
 mod membership;
 mod node_failure;
@@ -36,6 +38,8 @@ mod socket_commands;
 mod socketio;
 mod tables;
 pub(crate) mod tasks;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transfer;
 mod transfers;
 
@@ -88,6 +92,8 @@ pub(crate) struct ShardContext {
     pub(crate) metrics: Metrics,
     /// What handlers reach sockets through.
     pub(crate) router: Arc<dyn SocketRouter>,
+    /// Makes the addresses of new sessions and sockets; [`Address::random`] but where the same addresses have to come again.
+    pub(crate) new_address: fn(NodeTag, ShardId) -> Address,
 }
 
 impl ShardContext {
@@ -124,7 +130,7 @@ pub(crate) struct Shard {
     sequence: u64,
     /// The last broadcast received of each shard of this node.
     received: Box<[u64]>,
-    /// The last broadcast of each shard of other nodes on the channel of all.
+    /// The last broadcast of each shard of any node that goes on the channel of all between nodes.
     received_on_all: VersionVector,
     /// When the ledger is to be told the time.
     observe_at: Instant,
@@ -253,6 +259,11 @@ impl Shard {
     /// Whether there is something to be done or to be written.
     pub(crate) fn is_busy(&self) -> bool {
         !self.effects.is_empty() || self.outboxes.has_dirty()
+    }
+
+    /// The address of a new session or socket.
+    fn new_address(&self) -> Address {
+        (self.context.new_address)(self.context.node, self.context.id)
     }
 
     fn next_number(&mut self) -> u64 {

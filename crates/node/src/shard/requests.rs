@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use signalbox_cluster::{Address, Status};
-use signalbox_engineio::{CloseReason, Packet, payload, session::Refused};
+use signalbox_engineio::{CloseReason, Packet, Transport, payload, session::Refused};
 
 use super::{
     Shard,
@@ -57,7 +57,11 @@ impl Shard {
             }
             Request::PostLost { number, .. } => {
                 let session = &self.sessions[key];
-                if session.local.posts == number && session.local.post.is_some() {
+                // One that was applied, or was lost on its way here, has failed for its client all the same, which is gone then.
+                let is_polling = session.engine.transport() == Transport::Polling;
+                let is_known = session.local.posts == number;
+                let is_over = if session.local.post.is_some() { is_known } else { is_polling };
+                if is_over {
                     self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
                 }
             }
@@ -103,10 +107,13 @@ impl Shard {
         }
     }
 
-    /// A GET was given up. What it was answered with, if it was, never arrived.
+    /// A GET was given up. What it was answered with, if it was, never arrived. It may itself have been lost on its way here; whoever
+    /// had sent another one since would have one that waits.
     fn poll_lost(&mut self, now: Instant, sid: Address, number: u64) {
         let Some(key) = self.sessions.find(sid) else { return };
-        if self.sessions[key].local.polls == number {
+        let session = &self.sessions[key];
+        let is_silent = session.engine.transport() == Transport::Polling && session.local.poll.is_none();
+        if session.local.polls == number || is_silent {
             self.sessions[key].local.poll = None;
             self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
         }

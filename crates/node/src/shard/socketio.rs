@@ -129,7 +129,7 @@ impl Shard {
                 if principal.is_some() {
                     self.sessions[key].principal = principal;
                 }
-                let id = Address::random(self.context.node, self.context.id);
+                let id = self.new_address();
                 if app.middlewares.is_empty() {
                     self.connected(key, id, name, app, auth);
                     return;

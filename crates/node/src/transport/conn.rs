@@ -320,6 +320,20 @@ impl Conn {
         stream.poll_flush(cx)
     }
 
+    /// Takes out what is queued, as if the socket had taken everything.
+    #[cfg(test)]
+    pub(crate) fn take_queued(&self) -> Vec<Bytes> {
+        self.nothing_waits();
+        self.allowance.set(0);
+        self.outbox.take().into_iter().map(|queued| queued.bytes).collect()
+    }
+
+    /// Whether reading waits for [`Conn::resume`].
+    #[cfg(test)]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
     /// Reads once into the scratch buffer.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();

@@ -190,7 +190,15 @@ impl Machine {
             let call = Call::Remove { owner: self.owner(), room: room.clone(), socket };
             out.push_back(Output::Call(call, Pending::Leave { room, socket }));
         } else {
-            self.rooms.leave_offline(&room, socket, out);
+            self.leave_offline(room, socket, out);
+        }
+    }
+
+    /// The store is away: the clients here are told at once, the store when it is back.
+    pub(in crate::machine) fn leave_offline(&mut self, room: RoomName, socket: Address, out: &mut Outputs) {
+        self.rooms.leave_offline(&room, socket, out);
+        if self.lease.is_shared() {
+            self.left_offline.push((room, socket));
         }
     }
 

@@ -5,20 +5,32 @@ use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Adopted, Machine, Output, Outputs, Pending, Subscription, TransferSubscription, version_of};
+use super::{
+    Adopted, Machine, Output, Outputs, Pending, REWRITE_GRACE, Subscription, TransferSubscription, Unadopted,
+    version_of,
+};
 use crate::{
     address::{Address, NodeTag, ShardId},
-    command::{Delivery, Ticket},
+    command::{Change, Delivery, Ticket},
     partition,
     record::{Record, RoomName, SessionRecords},
-    store::{Call, Reply},
+    store::{Call, Reply, RoomVersion},
 };
 
 /// Requests that take several calls, and how many of their calls have no reply yet.
 #[derive(Debug, Default)]
 pub(in crate::machine) struct SessionMoves {
-    subscriptions: AHashMap<(ShardId, Ticket), usize>,
+    subscriptions: AHashMap<(ShardId, Ticket), RoomsOfTransfer>,
     adoptions: AHashMap<(ShardId, Ticket), usize>,
+}
+
+/// The rooms of a session that is to move here.
+#[derive(Debug)]
+struct RoomsOfTransfer {
+    rooms: Vec<(RoomName, RoomVersion)>,
+    /// How many of them are waited for.
+    missing: usize,
+    since: Instant,
 }
 
 impl SessionMoves {
@@ -48,15 +60,13 @@ impl Machine {
             out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live }));
             return;
         }
-        self.session_moves.subscriptions.insert((shard, ticket), rooms.len());
-        for (room, number) in rooms {
+        let rooms: Vec<_> = rooms.into_iter().map(|(room, number)| (room, version_of(number))).collect();
+        let waiting = RoomsOfTransfer { rooms: rooms.clone(), missing: rooms.len(), since: now };
+        self.session_moves.subscriptions.insert((shard, ticket), waiting);
+        for (room, room_version) in rooms {
             let replica = self.rooms.rooms.entry(room.clone()).or_default();
-            replica.transfer_subscriptions.push(TransferSubscription {
-                shard,
-                ticket,
-                room_version: version_of(number),
-                since: now,
-            });
+            let subscription = TransferSubscription { shard, ticket, room_version, since: now };
+            replica.transfer_subscriptions.push(subscription);
             if replica.subscription == Subscription::Inactive {
                 replica.subscription = Subscription::Requested;
                 out.push_back(Output::Subscribe(room.clone()));
@@ -89,6 +99,7 @@ impl Machine {
 
     pub(in crate::machine) fn transfer_snapshot_answered(
         &mut self,
+        now: Instant,
         room: &RoomName,
         reply: Reply,
         out: &mut Outputs,
@@ -97,11 +108,17 @@ impl Machine {
         if let Some(replica) = self.rooms.rooms.get_mut(room) {
             replica.is_fetching = false;
         }
+        let is_stable = self.lease.is_stable(REWRITE_GRACE);
         if let (Reply::Records { room_version, records }, Some(replica)) =
             (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()
         {
             replica.replace(room, room_version.unwrap_or_default(), records, &|_| false, out);
+            if !is_stable {
+                // Members may be missing that their nodes have yet to write again, and that the session knows.
+                replica.recheck_at = Some(now + REWRITE_GRACE);
+                self.rooms.schedule(room);
+            }
         }
         self.catch_up(room, out);
         self.complete_joins(room, out);
@@ -145,11 +162,26 @@ impl Machine {
         replica.transfer_subscriptions = waiting;
         let ready: Vec<TransferSubscription> = ready;
         for TransferSubscription { shard, ticket, .. } in ready {
-            let Some(missing) = self.session_moves.subscriptions.get_mut(&(shard, ticket)) else { continue };
-            *missing -= 1;
-            if *missing == 0 {
+            let Some(waiting) = self.session_moves.subscriptions.get_mut(&(shard, ticket)) else { continue };
+            waiting.missing -= 1;
+            if waiting.missing > 0 {
+                continue;
+            }
+            // The bus may have been lost while others of the rooms were waited for: these are waited for again.
+            let is_stale = |(room, _): &&(RoomName, RoomVersion)| !self.rooms.is_current(room);
+            let stale: Vec<_> = waiting.rooms.iter().filter(is_stale).cloned().collect();
+            waiting.missing = stale.len();
+            let since = waiting.since;
+            if stale.is_empty() {
                 self.session_moves.subscriptions.remove(&(shard, ticket));
                 out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: true }));
+            }
+            for (room, room_version) in stale {
+                if let Some(replica) = self.rooms.rooms.get_mut(&room) {
+                    let subscription = TransferSubscription { shard, ticket, room_version, since };
+                    replica.transfer_subscriptions.push(subscription);
+                }
+                self.rooms.schedule(&room);
             }
         }
     }
@@ -175,11 +207,10 @@ impl Machine {
         let calls = memberships.len() + sockets.len();
         if !self.lease.is_valid(now) || calls == 0 {
             for (room, record) in memberships {
-                // This node's clients know the newcomer already.
-                if let Some(replica) = self.rooms.rooms.get_mut(&room)
-                    && let Some(state) = replica.state.as_mut()
-                {
-                    state.records_mut().entry(record.socket).or_insert(record);
+                self.unadopted.push(Unadopted { from, room: room.clone(), record: record.clone() });
+                // What the clients here were told includes the newcomer, unless its former node has given it up meanwhile.
+                if let Some(replica) = self.rooms.rooms.get_mut(&room) {
+                    replica.apply_change(&room, Change::Joined(record), out);
                 }
             }
             out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
@@ -188,7 +219,7 @@ impl Machine {
         self.session_moves.adoptions.insert((shard, ticket), calls);
         let owner = self.owner();
         for (room, record) in memberships {
-            let adopted = Adopted::Member(room.clone(), record.socket);
+            let adopted = Adopted::Member(Unadopted { from, room: room.clone(), record: record.clone() });
             let call = Call::Rehome { owner, from, room, record };
             out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
@@ -223,9 +254,11 @@ impl Machine {
     /// A session has moved away: its records are its new node's, and no longer part of the local state.
     pub(crate) fn release_session(
         &mut self,
+        now: Instant,
         memberships: &[(RoomName, Address)],
         sockets: &[(Arc<str>, Address)],
     ) {
+        self.lease.session_released(now);
         for (room, socket) in memberships {
             self.own.left(room, *socket);
         }

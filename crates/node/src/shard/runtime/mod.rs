@@ -262,7 +262,7 @@ impl ShardRuntime {
                 }
             }
             Effect::ReleaseRoute { room, route } => cluster.release_route(now(), &room, route, self.id),
-            Effect::Disown { memberships, sockets } => cluster.release_session(&memberships, &sockets),
+            Effect::Disown { memberships, sockets } => cluster.release_session(now(), &memberships, &sockets),
             Effect::Relay { to, request } if to.node == here => {
                 self.mailboxes.push(to.shard, ShardMessage::Request(request));
             }

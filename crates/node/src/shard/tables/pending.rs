@@ -115,6 +115,11 @@ impl PendingRequests {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::shard) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.0.shrink_if_sparse();
     }

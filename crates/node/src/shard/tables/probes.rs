@@ -72,6 +72,11 @@ impl Probes {
         self.probes.iter().map(|(_, probe)| &probe.conn)
     }
 
+    #[cfg(test)]
+    pub(in crate::shard) fn len(&self) -> usize {
+        self.probes.len()
+    }
+
     pub(in crate::shard) fn drain(&mut self) -> Vec<Probe> {
         self.probes.drain().collect()
     }

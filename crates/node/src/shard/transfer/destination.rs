@@ -26,6 +26,8 @@ pub(in crate::shard) struct DestinationTransfer {
     /// The rooms of its sockets, which this shard keeps open for it.
     pub(in crate::shard) rooms: Vec<RoomKey>,
     state: DestinationState,
+    /// Markers of the source that have come, one through each room: what the client has said before is here.
+    source_markers: usize,
     buffered: Vec<BufferedEvent>,
     has_overflowed: bool,
 }
@@ -37,6 +39,17 @@ enum DestinationState {
     Subscribing { markers_missing: usize, is_subscribed: bool, received_on_all: VersionVector },
     /// Everything the session would receive is buffered; the source knows.
     Buffering,
+}
+
+/// A session that is here, whose client is not read yet: what it has said on its former node is still on its way to the members of its
+/// rooms that are here, and must not be overtaken.
+#[derive(Debug)]
+pub(in crate::shard) struct CatchingUp {
+    pub(in crate::shard) connection: ConnectionRef,
+    pub(in crate::shard) key: u32,
+    pub(in crate::shard) number: u64,
+    pub(in crate::shard) markers_missing: usize,
+    pub(in crate::shard) until: Instant,
 }
 
 /// Received meanwhile, for the session.
@@ -80,7 +93,17 @@ impl DestinationTransfer {
         state: DestinationState,
     ) -> Self {
         let (buffered, has_overflowed) = (Vec::new(), false);
-        Self { connection, source, path, started: now, rooms, state, buffered, has_overflowed }
+        Self {
+            connection,
+            source,
+            path,
+            started: now,
+            rooms,
+            state,
+            source_markers: 0,
+            buffered,
+            has_overflowed,
+        }
     }
 
     /// A shard of this node knows that this one receives what the session would.
@@ -108,6 +131,19 @@ impl DestinationTransfer {
         let received_on_all = std::mem::take(received_on_all);
         self.state = DestinationState::Buffering;
         Some(received_on_all)
+    }
+
+    /// A marker of the source has come through a room.
+    pub(in crate::shard) fn source_marker(&mut self) {
+        self.source_markers += 1;
+    }
+
+    /// How many markers of the source are on their way.
+    pub(in crate::shard) fn source_markers_missing(&self) -> usize {
+        match self.path {
+            Path::SameNode => 0,
+            Path::OtherNode => self.rooms.len().saturating_sub(self.source_markers),
+        }
     }
 
     /// Whether the source still waits for word from here.
@@ -172,6 +208,17 @@ mod tests {
             assert!(!transfer.is_subscribing());
             assert_eq!(transfer.become_ready(), None);
         }
+    }
+
+    #[test]
+    fn between_nodes_what_the_client_said_before_is_waited_for() {
+        let (now, received) = (Instant::now(), VersionVector::default());
+        let mut transfer = DestinationTransfer::from_node(now, SOURCE, connection(), vec![1, 2], 1, received);
+        assert_eq!(transfer.source_markers_missing(), 2);
+        transfer.source_marker();
+        assert_eq!(transfer.source_markers_missing(), 1);
+        let transfer = DestinationTransfer::from_shard(now, SOURCE, connection(), vec![1, 2]);
+        assert_eq!(transfer.source_markers_missing(), 0);
     }
 
     #[test]

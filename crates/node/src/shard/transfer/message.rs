@@ -21,7 +21,7 @@ pub(crate) enum TransferMessage {
     RequestMarker { sid: Address, reply_to: ShardId, connection: ConnectionRef },
     /// The answer: whatever you get from me behind this, the destination gets as well.
     ShardMarker { sid: Address, connection: ConnectionRef },
-    /// A marker of a destination on another node has come through a room's channel. `is_current`: all changes of the room before it
+    /// A marker of the other end, on another node, has come through a room's channel. `is_current`: all changes of the room before it
     /// were told here.
     RoomMarker { marker: Marker, is_current: bool },
     /// Destination to source: everything is subscribed to; on the channel of all, what comes behind these.
@@ -30,10 +30,21 @@ pub(crate) enum TransferMessage {
     Refused { sid: Address, connection: ConnectionRef },
     /// Source to destination: here it is.
     Session { source: Location, connection: ConnectionRef, session: Box<MovingSession> },
-    /// Destination to source: the session and its records are here (or, for all the source can know, not).
-    Confirmed { sid: Address, connection: ConnectionRef, is_taken: bool },
+    /// Destination to source: what became of the session.
+    Confirmed { sid: Address, connection: ConnectionRef, confirmation: Confirmation },
     /// Source to destination: the session will not come.
     Cancelled { sid: Address, connection: ConnectionRef },
+}
+
+/// What became of a session that was sent to another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmation {
+    /// The session and its records are there.
+    Taken,
+    /// They are not, and will never be.
+    Refused,
+    /// The other node does not answer: it has died, or is very slow.
+    Unknown,
 }
 
 /// A session on its way.

@@ -13,9 +13,10 @@
 //! | *quiescing* | source | the end of the session's requests and its POST | sends `Prepare`: *preparing* |
 //! | *subscribing* | destination | its subscriptions; between nodes also a `ShardMarker` of each shard of its node | publishes a `RoomMarker` in each room, sends `Ready`: *buffering* |
 //! | *preparing* | source | `Ready`; a marker on each way; between nodes also what the destination had received on the channel of all (1 s at most) | within a node sends `Session`: done; between nodes *flushing* |
-//! | *flushing* | source | everything that the client has sent is published | sends `Session`: *unconfirmed* |
+//! | *flushing* | source | everything that the client has sent is published, and a `RoomMarker` behind it in each room | sends `Session`: *unconfirmed* |
 //! | *buffering* | destination | `Session` | the session is here; between nodes *adopting* |
 //! | *adopting* | destination | its records have this node as their owner | sends `Confirmed`: done |
+//! | *catching up* | destination | between nodes: the source's `RoomMarker` in each room (1 s at most) | reads the WebSocket: done |
 //! | *unconfirmed* | source | `Confirmed` | keeps a forwarding entry: done |
 //!
 //! | what fails | what happens |
@@ -23,6 +24,7 @@
 //! | the WebSocket closes before the upgrade packet | the session goes on polling |
 //! | the session ends | the source sends `Cancelled`; the destination drops its buffer and closes the WebSocket |
 //! | the destination cannot subscribe, a room's changes were missed, or the destination is not ready within 5 s | the source closes the session: its client has left polling for a WebSocket that it cannot have, and connects again |
+//! | the link breaks before `Confirmed` | the source asks once more, behind a `Cancelled`: the destination has the session, or never will |
 //! | the destination's node dies before `Confirmed` | the source removes the records that are still its own, so the others are told once |
 //! | the source's node dies | the destination drops its buffer and closes the WebSocket; survivors reap the records |
 //!

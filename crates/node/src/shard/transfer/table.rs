@@ -7,7 +7,7 @@ use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
 use signalbox_socketio::Message;
 
 use super::{
-    destination::{BufferedEvent, DestinationTransfer},
+    destination::{BufferedEvent, CatchingUp, DestinationTransfer},
     source::{SourceTransfer, UnconfirmedTransfer},
 };
 use crate::{
@@ -25,6 +25,7 @@ pub(in crate::shard) struct Transfers {
     pub(in crate::shard) outgoing: AHashMap<Address, SourceTransfer>,
     pub(in crate::shard) unconfirmed: AHashMap<Address, UnconfirmedTransfer>,
     pub(in crate::shard) incoming: AHashMap<Address, DestinationTransfer>,
+    pub(in crate::shard) catching_up: AHashMap<Address, CatchingUp>,
 }
 
 impl Transfers {

@@ -12,13 +12,15 @@ use crate::{
     session::{RoomKey, Session, SessionState, ShardLocal},
     shard::{
         Shard,
+        cluster_events::change_message,
         effects::Effect,
         mailbox::CloseCommand,
         tables::{PendingRequest, Timer},
         transfer::{
-            destination::{ARRIVAL_TIMEOUT, BufferedEvent, DestinationTransfer},
-            message::{TransferMessage, TransferredSession},
+            destination::{ARRIVAL_TIMEOUT, BufferedEvent, CatchingUp, DestinationTransfer},
+            message::{Confirmation, TransferMessage, TransferredSession},
             path::Path,
+            source::CATCH_UP_TIMEOUT,
         },
     },
 };
@@ -131,7 +133,7 @@ impl Shard {
         let state = SessionState::restore(now, session, &self.context.app).filter(|_| is_expected);
         let (Some(state), Some(frames)) = (state, frames) else {
             self.cancel_incoming(sid, connection);
-            let refused = TransferMessage::Confirmed { sid, connection, is_taken: false };
+            let refused = TransferMessage::Confirmed { sid, connection, confirmation: Confirmation::Refused };
             self.send_transfer(source, refused);
             return;
         };
@@ -155,7 +157,8 @@ impl Shard {
         source: Location,
         connection: ConnectionRef,
     ) {
-        self.send_transfer(source, TransferMessage::Confirmed { sid, connection, is_taken: true });
+        let confirmation = Confirmation::Taken;
+        self.send_transfer(source, TransferMessage::Confirmed { sid, connection, confirmation });
     }
 
     /// The session is here: it gets its WebSocket, and what was buffered for it.
@@ -190,12 +193,49 @@ impl Shard {
         let transfer = self.end_incoming(sid);
         self.attach(now, key, connection, frames);
         let Some(transfer) = transfer else { return };
+        let markers_missing = transfer.source_markers_missing();
+        if markers_missing > 0 && self.sessions.checked(key, number).is_some() {
+            let until = now + CATCH_UP_TIMEOUT;
+            let waiting = CatchingUp { connection, key, number, markers_missing, until };
+            self.transfers.catching_up.insert(sid, waiting);
+            self.timers.add(until, Timer::Transfer { sid });
+            self.request_begins(key, true);
+        }
         let Some(buffered) = transfer.into_buffered() else {
             self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
             return;
         };
         for event in buffered {
             self.catch_up(key, number, &rooms, &event);
+        }
+    }
+
+    /// A marker of the source has come through a room: what the client has said there on its former node is here.
+    pub(super) fn marker_of_source(&mut self, now: Instant, sid: Address, connection: ConnectionRef) {
+        if let Some(transfer) = self.transfers.incoming_to(sid, connection) {
+            transfer.source_marker();
+            return;
+        }
+        let waiting = self.transfers.catching_up.get_mut(&sid);
+        let Some(waiting) = waiting.filter(|waiting| waiting.connection == connection) else { return };
+        waiting.markers_missing -= 1;
+        if waiting.markers_missing == 0 {
+            self.caught_up(now, sid);
+        }
+    }
+
+    /// What has not come by now was lost.
+    pub(super) fn catching_up_timed_out(&mut self, now: Instant, due: Instant, sid: Address) {
+        if self.transfers.catching_up.get(&sid).is_some_and(|waiting| waiting.until <= due) {
+            self.caught_up(now, sid);
+        }
+    }
+
+    /// The client of a session that has moved here is read from now on.
+    fn caught_up(&mut self, now: Instant, sid: Address) {
+        let Some(CatchingUp { key, number, .. }) = self.transfers.catching_up.remove(&sid) else { return };
+        if self.sessions.checked(key, number).is_some() {
+            self.request_done(now, key, true);
         }
     }
 
@@ -209,19 +249,20 @@ impl Shard {
                 if known.cursor.has_seen(broadcast) {
                     return;
                 }
-                (&broadcast.message, broadcast.volatile, recipients(session, rooms, broadcast))
+                let copies = recipients(session, rooms, broadcast);
+                (broadcast.message.clone(), broadcast.volatile, copies)
             }
             BufferedEvent::Change { room, number, change, message } => {
-                if known.cursor.was_told(here, room, *number, change) {
-                    return;
-                }
+                let Some(news) = known.cursor.news(here, room, *number, change) else { return };
+                let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
+                let other = if is_same { None } else { change_message(&room.namespace, &news) };
                 let subject = change.record().socket;
                 let is_recipient = |(id, name): &&(Address, RoomName)| name == room && *id != subject;
-                (message, false, rooms.iter().filter(is_recipient).count())
+                (other.unwrap_or_else(|| message.clone()), false, rooms.iter().filter(is_recipient).count())
             }
         };
         for _ in 0..copies {
-            self.send(key, message, volatile);
+            self.send(key, &message, volatile);
         }
     }
 

@@ -44,7 +44,10 @@ impl Shard {
             }
             TransferMessage::ShardMarker { sid, connection } => self.shard_marker(now, sid, connection),
             TransferMessage::RoomMarker { marker: Marker { sid, connection, .. }, is_current } => {
-                self.source_marker(now, sid, connection, is_current);
+                match connection.location() == self.context.location() {
+                    true => self.marker_of_source(now, sid, connection),
+                    false => self.source_marker(now, sid, connection, is_current),
+                }
             }
             TransferMessage::Ready { sid, connection, received_on_all } => {
                 self.destination_ready(now, sid, connection, received_on_all);
@@ -54,8 +57,8 @@ impl Shard {
                 MovingSession::Whole(session) => self.take_session(now, connection, session),
                 MovingSession::Saved(saved) => self.adopt_session(now, source, saved),
             },
-            TransferMessage::Confirmed { sid, connection, is_taken } => {
-                self.transfer_confirmed(sid, connection, is_taken);
+            TransferMessage::Confirmed { sid, connection, confirmation } => {
+                self.transfer_confirmed(sid, connection, confirmation);
             }
             TransferMessage::Cancelled { sid, connection } => self.cancel_incoming(sid, connection),
         }
@@ -82,6 +85,7 @@ impl Shard {
             _ => {}
         }
         self.arrival_timed_out(due, sid);
+        self.catching_up_timed_out(now, due, sid);
     }
 
     /// A broadcast has come that a session may have waited for.

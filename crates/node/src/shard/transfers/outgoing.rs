@@ -7,7 +7,7 @@ use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
 
 use crate::{
-    protocol::SessionTransfer,
+    protocol::{BusMessage, Marker, SessionTransfer},
     routing::{ConnectionRef, DeliveryCursor, Location, RoomCursor, VersionVector},
     session::Session,
     shard::{
@@ -16,7 +16,7 @@ use crate::{
         mailbox::{CloseCommand, ShardMessage},
         tables::{PendingRequest, Timer},
         transfer::{
-            message::{MovingSession, TransferMessage, TransferredSession},
+            message::{Confirmation, MovingSession, TransferMessage, TransferredSession},
             path::Path,
             source::{CATCH_UP_TIMEOUT, PREPARE_TIMEOUT, SourceStep, SourceTransfer, UnconfirmedTransfer},
         },
@@ -26,7 +26,13 @@ use crate::{
 impl Shard {
     /// A WebSocket has sent the upgrade packet for a session that lives here.
     pub(in crate::shard) fn upgrade(&mut self, now: Instant, key: u32, connection: ConnectionRef) {
+        let config = &self.context.config.engine;
         let session = &mut self.sessions[key];
+        // An upgrade that was given up, because the WebSocket's node seemed to be lost or was slow, goes on: its client has left
+        // polling, and would be missed only when it does not answer to heartbeats.
+        if session.local.probe.is_none() && session.engine.begin_upgrade(now, config) {
+            session.local.probe = Some(connection);
+        }
         if session.local.probe != Some(connection) {
             self.effects.push(Effect::CloseProbe(connection));
             return;
@@ -129,12 +135,25 @@ impl Shard {
         match transfer.next(now, here, received) {
             SourceStep::Wait => {}
             SourceStep::Flush => {
+                self.publish_markers(sid, connection);
                 // The answer comes between two versions of a room, never within one.
                 let ticket = self.next_number();
                 self.pending.insert(ticket, PendingRequest::Flush { sid, connection });
                 self.effects.submit(Command::FlushOutgoing { shard: self.context.id, ticket });
             }
             SourceStep::SendSession => self.send_session(now, sid),
+        }
+    }
+
+    /// Publishes a marker for the destination in each room of a session, behind everything that its client has said there.
+    fn publish_markers(&mut self, sid: Address, connection: ConnectionRef) {
+        let Some(key) = self.sessions.find(sid) else { return };
+        let marker = Marker { sid, source: connection.location(), connection };
+        let marker = BusMessage::Marker(marker).encode(self.context.cluster.write_format());
+        let joined = self.sessions[key].connection.sockets().iter();
+        for room in joined.flat_map(|joined| &joined.socket.rooms).filter_map(|room| self.rooms.get(*room)) {
+            let (room, message) = (Some(room.name.clone()), marker.clone());
+            self.effects.push(Effect::Publish { room, message });
         }
     }
 
@@ -253,22 +272,33 @@ impl Shard {
         (session, rooms, cursor)
     }
 
-    /// The other node has the session, or nobody knows whether it does. What is its own by now is not removed by this node.
-    pub(super) fn transfer_confirmed(&mut self, sid: Address, connection: ConnectionRef, is_taken: bool) {
+    /// The other node has the session, or not, or nobody knows. What is its own by now is not removed by this node.
+    pub(super) fn transfer_confirmed(
+        &mut self,
+        sid: Address,
+        connection: ConnectionRef,
+        confirmation: Confirmation,
+    ) {
         let Some(transfer) = self.transfers.unconfirmed.remove(&sid) else { return };
         let UnconfirmedTransfer { memberships, sockets } = transfer;
-        if is_taken {
+        if confirmation == Confirmation::Taken {
             return;
         }
+        // A node that is only slow has the session in the end. What is forwarded to one that does not is refused there.
+        let is_known = confirmation == Confirmation::Refused;
         self.send_transfer(connection.location(), TransferMessage::Cancelled { sid, connection });
-        self.forwarding.remove(&sid);
+        if is_known {
+            self.forwarding.remove(&sid);
+        }
         let reason = CloseReason::TransportError.to_string();
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason]).inc();
         for (room, socket) in memberships {
             self.effects.submit(Command::Leave { room, socket });
         }
         for Joined { namespace, socket } in sockets {
-            self.forwarding.remove(&socket.id);
+            if is_known {
+                self.forwarding.remove(&socket.id);
+            }
             self.disconnected(&namespace, &socket, &reason);
         }
     }

@@ -126,7 +126,7 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
         let (memberships, sockets) = ([(room, socket)], [(namespace.clone(), socket)]);
         let SessionRecords { memberships: records, sockets: users } =
             nodes.machines[0].session_records(&memberships, &sockets);
-        nodes.machines[0].release_session(&memberships, &sockets);
+        nodes.machines[0].release_session(nodes.now, &memberships, &sockets);
         let from = NodeTag(0);
         nodes.ask(
             1,
