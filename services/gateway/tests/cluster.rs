@@ -100,7 +100,8 @@ fn cluster_is_rolled_back_to_the_previous_format() {
 
 fn replace(direction: &str) {
     // How even the pace is shows elsewhere, in more time.
-    let environment = [("DIRECTION", direction), ("DRAIN_TIMEOUT", "5000"), ("DRAIN_PACE", "9")];
+    let environment =
+        [("DIRECTION", direction), ("DRAIN_TIMEOUT", "5000"), ("DRAIN_PACE", "9"), ("DRAIN_SETTLE", "2000")];
     Server::run_js_alone_within(harness::DEADLINE, "replaced.test.mjs", &environment);
 }
 

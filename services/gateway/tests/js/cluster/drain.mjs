@@ -20,6 +20,9 @@ const PACE = Number(process.env.DRAIN_PACE ?? 2.5);
 const SOCKETIO_MS = (DRAIN_TIMEOUT - 1_000) * 0.7;
 // The pace is looked at in windows of this length: a second of a small crowd is noise.
 const WINDOW = Math.max(1_000, SOCKETIO_MS / 4);
+// For how long after its join a client may miss what others say. Not zero where a node of the previous format comes: the others learn of
+// it with their next heartbeat, and write a format until then that it does not read.
+const SETTLE = Number(process.env.DRAIN_SETTLE ?? 0);
 // How long a message may take on two busy cores.
 const TRAVEL = 2_000;
 
@@ -220,7 +223,7 @@ function account(crowd) {
       for (const mate of mates) {
         if ((mate.heard.get(name) ?? 0) > 1) doubled.push(`${name} at ${mate.number}`);
         const stays = [...mate.stays, [mate.joinedAt, Infinity]];
-        const wasThere = stays.some(([from, until]) => from < sentAt && until > ackedAt + TRAVEL);
+        const wasThere = stays.some(([from, until]) => from + SETTLE < sentAt && until > ackedAt + TRAVEL);
         if (ackedAt !== undefined && wasThere && !mate.heard.has(name)) lost.push(`${name} at ${mate.number}`);
       }
       if (ackedAt !== undefined) sent += 1;
