@@ -2,16 +2,13 @@
 
 use std::{
     cell::RefCell,
-    io::{self, IoSlice},
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use signalbox_cluster::{Address, Cluster, NodeTag, Scope, ShardId};
 use signalbox_engineio::CloseReason;
-use signalbox_socketio::Message;
 use signalbox_telemetry::Metrics;
 use signalbox_websocket::{Frame, Message as Input};
 use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
@@ -23,43 +20,16 @@ use super::{
     runtime::Mailboxes,
 };
 use crate::{
-    app::{App, SocketRouter, vocabulary},
+    app::{App, vocabulary},
     config::Config,
     ledger::Ledger,
     lifecycle::Lifecycle,
     peering::bus::ClusterEvents,
     policy::{AllowAll, GuardedPolicy},
-    routing::{Audience, LocalAddresses, Reply, SocketCommand},
-    transport::{ByteStream, Conn, Role},
+    routing::{LocalAddresses, Reply},
+    simulation::{NoHandlers, NoStream},
+    transport::{Conn, Role},
 };
-
-struct NoHandlers;
-
-impl SocketRouter for NoHandlers {
-    fn send(&self, _: SocketCommand) {}
-    fn is_known(&self, _: Address) -> bool {
-        false
-    }
-    fn broadcast(&self, _: Audience, _: Message, _: bool) {}
-}
-
-/// Takes nothing: what is queued is taken out by the test, as a client would read it.
-struct NoStream;
-
-impl ByteStream for NoStream {
-    fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
-        Poll::Pending
-    }
-    fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Poll::Pending
-    }
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
 
 /// A node that is alone, its shards, and their mailboxes.
 struct Node {

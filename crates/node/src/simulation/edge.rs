@@ -84,7 +84,7 @@ pub(super) enum Output {
 }
 
 /// A stream that is not touched: the world takes out what is queued.
-struct NoStream;
+pub(crate) struct NoStream;
 
 impl ByteStream for NoStream {
     fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {

@@ -34,6 +34,8 @@ mod store;
 mod tests;
 mod world;
 
+pub(crate) use self::{edge::NoStream, node::NoHandlers};
+
 /// Nodes, and shards of each.
 const NODES: usize = 3;
 const SHARDS: usize = 2;

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Nobody has handlers here.
-struct NoHandlers;
+pub(crate) struct NoHandlers;
 
 impl SocketRouter for NoHandlers {
     fn send(&self, _: SocketCommand) {}
