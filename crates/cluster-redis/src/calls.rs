@@ -1,6 +1,7 @@
 //! Calls as Redis commands.
 
 use redis::{Cmd, cmd};
+use signalbox_peerserver::{Kind, queue};
 use signalbox_websocket::Frame;
 
 use super::{
@@ -120,8 +121,11 @@ impl Context {
                     .arg(&**token)
                     .number(2 * self.expire_timeout_ms)
                     .switch(peer_message.kind.is_queued())
-                    .number(signalbox_peerserver::queue::MAX_MESSAGES)
-                    .number(signalbox_peerserver::queue::MAX_BYTES))
+                    .switch(peer_message.kind == Kind::Candidate)
+                    .number(queue::MAX_MESSAGES)
+                    .number(queue::MAX_BYTES)
+                    .number(queue::MAX_SENDER_MESSAGES)
+                    .number(queue::MAX_SENDER_BYTES))
             }
             Call::Expire { realm, src, dst, number } => {
                 let realm = self.realm(*realm);

@@ -60,15 +60,19 @@ impl Context {
                     Some("holder") => {
                         match parts.next().and_then(bytes).and_then(|claim| read_holder(&claim)) {
                             Some(holder) => Reply::Holder(holder, peer_message),
-                            None => Reply::Dropped { overflow: true },
+                            None => Reply::Failed { may_have_run: false },
                         }
                     }
                     Some("queued") => {
                         let opened = text(parts.next()).and_then(|number| number.parse().ok());
-                        let kept = matches!(parts.next(), Some(Value::Int(1)));
-                        Reply::Queued { peer_message, opened, kept }
+                        let is_kept = matches!(parts.next(), Some(Value::Int(1)));
+                        let displaced = match parts.next() {
+                            Some(Value::Int(displaced)) => displaced.max(0) as usize,
+                            _ => 0,
+                        };
+                        Reply::Queued { peer_message, opened, is_kept, displaced }
                     }
-                    _ => Reply::Dropped { overflow: false },
+                    _ => Reply::Dropped,
                 }
             }
             Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },

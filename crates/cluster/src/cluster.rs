@@ -21,6 +21,7 @@ use std::{
 use ahash::{AHashMap, RandomState};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use signalbox_websocket::Frame;
 
 use crate::{
     Config,
@@ -28,7 +29,7 @@ use crate::{
     command::{Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
     driver::{CallToken, Driver, UntilEnded, ending},
     envelope::Format,
-    machine::{Machine, Output, Outputs, Pending, Status},
+    machine::{Charge, Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{RoomName, SessionRecords},
     route::Route,
@@ -58,9 +59,8 @@ struct Core {
     machine: Machine,
     store: Store,
     outputs: Outputs,
-    /// Messages dropped, and waits opened, so far.
-    overflows: u64,
-    waits: u64,
+    /// What became of the message that is just being sent, in a cluster of one.
+    settled: Option<bool>,
     /// When a broadcast could not be published.
     publish_failed: Option<Instant>,
 }
@@ -84,14 +84,14 @@ pub enum Scope<'a> {
 /// What became of a peer message that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It is on its way, or waits for its addressee behind earlier ones.
+    /// It was handed on, or dropped; then its sender is told.
     Taken,
-    /// It is its sender's first message that waits for this addressee.
+    /// It waits for its addressee.
     Waits,
+    /// The store is asked, or the addressee's node is sent it: [`Delivery::PeerMessageSettled`] follows.
+    UnderWay,
     /// It was dropped: its sender does not hold its id any more.
     Fenced,
-    /// It was dropped: a mailbox is full, or too much waits already.
-    Overflow,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -147,8 +147,7 @@ impl Cluster {
                 machine,
                 store,
                 outputs: Outputs::new(),
-                overflows: 0,
-                waits: 0,
+                settled: None,
                 publish_failed: None,
             }),
             nodes: RwLock::default(),
@@ -189,22 +188,32 @@ impl Cluster {
         if peer_message.hops < 2
             && let Some(to) = directory.pin().get(&*peer_message.dst).copied()
         {
-            return self.offer(to, peer_message);
+            let refused = self.offer(to, peer_message);
+            if let Some(refused) = refused {
+                self.step(now, |machine, out| machine.refuse_peer_message(now, refused, out));
+            }
+            return SendOutcome::Taken;
         }
         let core = &mut *self.core.lock();
-        let (overflows, waits) = (core.overflows, core.waits);
-        core.machine.route_peer_message(now, shard, peer_message, &mut core.outputs);
+        core.settled = None;
+        let charge = Charge::of(&peer_message);
+        let is_charged = charge.is_some();
+        core.machine.route_peer_message(now, shard, peer_message, charge, &mut core.outputs);
         self.run(core, now);
-        match (core.overflows == overflows, core.waits == waits) {
-            (_, false) => SendOutcome::Waits,
-            (false, _) => SendOutcome::Overflow,
-            (true, true) => SendOutcome::Taken,
+        match (&core.store, core.settled) {
+            (Store::Remote(_), _) if is_charged => SendOutcome::UnderWay,
+            (Store::Local(_), Some(true)) => SendOutcome::Waits,
+            _ => SendOutcome::Taken,
         }
     }
 
-    fn offer(&self, to: PeerAt, peer_message: PeerMessage) -> SendOutcome {
-        let offered = self.sink.offer(to.shard, Delivery::PeerMessage { to, peer_message });
-        if offered { SendOutcome::Taken } else { SendOutcome::Overflow }
+    /// Puts a message into a shard's mailbox; gives back the message without its payload if the mailbox is full.
+    fn offer(&self, to: PeerAt, peer_message: PeerMessage) -> Option<PeerMessage> {
+        let PeerMessage { from, realm, kind, ref src, ref dst, hops, ref sender, .. } = peer_message;
+        let (src, dst, sender) = (src.clone(), dst.clone(), sender.clone());
+        let is_offered = self.sink.offer(to.shard, Delivery::PeerMessage { to, peer_message });
+        let frame = || Frame::text("");
+        (!is_offered).then(|| PeerMessage { from, realm, kind, src, dst, frame: frame(), hops, sender })
     }
 
     /// Whether somebody is known to hold an id, on this node or (as far as this node remembers) on another.
@@ -395,15 +404,19 @@ impl Cluster {
                         }
                     }
                 },
-                Output::Deliver(shard, delivery) => {
-                    core.waits += u64::from(matches!(delivery, Delivery::Waiting { .. }));
-                    self.sink.deliver(shard, delivery);
-                }
+                Output::Deliver(shard, delivery) => self.sink.deliver(shard, delivery),
                 Output::Offer(to, peer_message) => {
-                    if self.offer(to, peer_message) == SendOutcome::Overflow {
-                        core.overflows += 1;
+                    if let Some(refused) = self.offer(to, peer_message) {
+                        core.machine.refuse_peer_message(now, refused, &mut core.outputs);
                     }
                 }
+                Output::Dropped(count) => self.sink.deliver(0, Delivery::PeerMessagesDropped(count)),
+                Output::Settled { from, bytes, waits } => match core.store {
+                    Store::Local(_) => core.settled = Some(waits),
+                    Store::Remote(_) => {
+                        self.sink.deliver(from.shard, Delivery::PeerMessageSettled { from, bytes, waits });
+                    }
+                },
                 Output::ClaimHeld { realm, id, at } => {
                     self.directories[usize::from(realm)].pin().insert(id, at);
                 }
@@ -413,7 +426,6 @@ impl Cluster {
                         directory.remove(&*id);
                     }
                 }
-                Output::Overflow => core.overflows += 1,
                 Output::Subscribe(room) => {
                     if let Store::Remote(driver) = &core.store {
                         driver.subscribe(room);

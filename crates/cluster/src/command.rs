@@ -228,6 +228,14 @@ pub struct PeerMessage {
     pub sender: Option<Sender>,
 }
 
+impl PeerMessage {
+    /// Whether it tells a client that what it sent was not delivered. (A client may send an EXPIRE too, which is a message like any
+    /// other.) It results from a message that was admitted, so it is not dropped when a mailbox is full.
+    pub fn is_expiry(&self, to: PeerAt) -> bool {
+        self.kind == Kind::Expire && self.from == to && self.hops == 0
+    }
+}
+
 /// The sender of a message that came from another node.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sender {

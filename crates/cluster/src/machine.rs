@@ -16,6 +16,8 @@ mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+pub(crate) use peer_routing::Charge;
+
 use crate::{
     Config,
     address::{Address, NodeTag, Owner, ShardId},
@@ -52,8 +54,8 @@ pub(crate) enum Pending {
         id: Arc<str>,
         generation: u64,
     },
-    /// The shard that sends the message (on), and its addressee.
-    PeerMessage(ShardId, (RealmId, Arc<str>)),
+    /// The shard that sends the message (on), its addressee, and its charge to its sender.
+    PeerMessage(ShardId, (RealmId, Arc<str>), Option<Box<Charge>>),
     /// A node was asked to revoke a claim; the number names the takeover.
     Revoke(u64, TakeoverNotice),
     /// A node was told that one of its peers has lost its id.
@@ -68,7 +70,7 @@ pub(crate) enum Pending {
     /// The holder that lost its id was told.
     Acknowledge(TakeoverNotice),
     /// A peer message was sent to another node.
-    SendPeerMessage(ShardId, PeerMessage),
+    SendPeerMessage(ShardId, PeerMessage, Option<Box<Charge>>),
     Expire {
         realm: RealmId,
         src: Arc<str>,
@@ -185,8 +187,10 @@ pub(crate) enum Output {
     ClaimHeld { realm: RealmId, id: Arc<str>, at: PeerAt },
     /// A claim of an id ended.
     ClaimFreed { realm: RealmId, id: Arc<str>, generation: u64 },
-    /// Count a message that was dropped because too much waits.
-    Overflow,
+    /// Count PeerServer messages that were dropped.
+    Dropped(u64),
+    /// A message that was under way is no longer: it was handed on, waits for its addressee (`waits`), or was dropped.
+    Settled { from: PeerAt, bytes: usize, waits: bool },
     /// Subscribe this room's channel, and report when that is done.
     Subscribe(RoomName),
     /// Unsubscribe it.
@@ -401,12 +405,12 @@ impl Machine {
             }
             Pending::NotifyTakeover(notice) => self.takeover_notified(notice, &reply, out),
             Pending::Reap(..) | Pending::Notices { .. } => self.reaped(now, reply, out),
-            Pending::PeerMessage(shard, peer) => {
+            Pending::PeerMessage(shard, peer, charge) => {
                 self.peer_routes.answered(&peer);
-                self.peer_message_routed(now, shard, reply, out);
+                self.peer_message_routed(now, shard, charge, reply, out);
             }
-            Pending::SendPeerMessage(shard, peer_message) => {
-                self.peer_message_sent(now, shard, peer_message, &reply, out)
+            Pending::SendPeerMessage(shard, peer_message, charge) => {
+                self.peer_message_sent(now, shard, peer_message, charge, &reply, out)
             }
             Pending::Expire { realm, src, dst } => self.expired(now, realm, src, dst, reply, out),
             Pending::FindSender { realm, src, dst } => self.sender_found(realm, src, dst, reply, out),

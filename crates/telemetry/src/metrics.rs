@@ -235,7 +235,7 @@ impl Metrics {
                 registry,
                 IntCounterVec,
                 "peer_dropped_total",
-                "PeerServer messages dropped, by reason (overflow: no memory for queues; malformed: not JSON; fenced: the sender no longer holds its id; waits: the sender waits for too many absent peers).",
+                "PeerServer messages dropped, by reason (overflow: a queue or a mailbox is full, or the store was lost; malformed: not JSON; fenced: the sender no longer holds its id).",
                 ["reason"]
             ),
             bus_refused: declare!(
@@ -292,7 +292,7 @@ impl Metrics {
         let of_one_label: [(_, &[&str]); 3] = [
             (&self.evictions, &["slow_reader", "memory_budget"]),
             (&self.upgrades, &["completed", "failed", "not_transferable"]),
-            (&self.peer_dropped, &["overflow", "malformed", "fenced", "waits"]),
+            (&self.peer_dropped, &["overflow", "malformed", "fenced"]),
         ];
         for (metric, values) in of_one_label {
             for value in values {

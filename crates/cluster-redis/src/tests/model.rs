@@ -58,6 +58,11 @@ const COUNT: &str = "local all, indexed, users, ordered = 0, 0, 0, 0 \
         elseif kind == 'z' then ordered = ordered + redis.call('ZCARD', key) \
         elseif kind == 'i' then indexed = indexed + redis.call('SCARD', key) end \
     end return {all, indexed, users, ordered}";
+/// Leaves queues as nodes of the previous version write them.
+const FORGET_SHARES: &str = "for _, key in ipairs(redis.call('KEYS', '*}:w:*')) do \
+    redis.call('HDEL', key, 'candidates') \
+    for _, field in ipairs(redis.call('HKEYS', key)) do \
+        if string.sub(field, 1, 1) == 'x' then redis.call('HDEL', key, field) end end end";
 
 #[test]
 fn redis_does_what_the_model_does() {
@@ -83,6 +88,25 @@ fn redis_does_what_the_model_does() {
     if let Err(error) = outcome {
         panic!("{error}");
     }
+}
+
+#[test]
+fn redis_goes_on_with_the_queues_of_nodes_of_the_previous_version() {
+    let server = Server::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut redis = Redis::connect(&server).await;
+        let mut world = World::new(&mut redis).await.unwrap();
+        let (earlier, later) = any::about_a_queue();
+        for step in &earlier {
+            let (ours, theirs) = (step.calls(&world.given, 0), step.calls(&world.given, 1));
+            world.both(0, ours, theirs).await.unwrap();
+        }
+        let mut forget = cmd("EVAL");
+        forget.arg(FORGET_SHARES).arg(0);
+        world.redis.send(vec![forget]).await.unwrap();
+        world.run(&later).await.unwrap();
+    });
 }
 
 fn config() -> Config {
@@ -432,6 +456,12 @@ impl<'a> World<'a> {
         let (owner, at) = (names::owners()[0], PeerAt { shard: 0, key: 9, generation: 0 });
         let claim = |(realm, id)| Call::Claim { owner, at, realm, id, token: "".into(), full: false };
         self.asked(|| names::peers().map(claim).collect()).await?;
+        // The waits stay of senders of whom something was refused.
+        for wait in 0..self.given.waits.len() {
+            let end = Step::Expire { wait };
+            let (ours, theirs) = (end.calls(&self.given, 0), end.calls(&self.given, 1));
+            self.both(0, ours, theirs).await?;
+        }
         prop_assert!(self.given.notices.is_empty());
         self.asked(|| reap(owner).collect()).await?;
         let mut all = cmd("KEYS");

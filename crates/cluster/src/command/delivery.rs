@@ -42,6 +42,17 @@ pub enum Delivery {
         /// Names the wait.
         number: u64,
     },
+    /// A message of a peer that was under way ([`SendOutcome::UnderWay`](crate::SendOutcome::UnderWay)) is no longer.
+    PeerMessageSettled {
+        /// The sender's connection.
+        from: PeerAt,
+        /// The length of its payload.
+        bytes: usize,
+        /// It waits for its addressee.
+        waits: bool,
+    },
+    /// So many PeerServer messages were dropped. Their senders are told, if they can be.
+    PeerMessagesDropped(u64),
     /// Answers [`Command::Peers`](super::Command::Peers).
     Peers {
         /// Names the request.

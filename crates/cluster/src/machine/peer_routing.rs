@@ -19,6 +19,42 @@ const MAX_REMEMBERED: usize = 65_536;
 /// How often a message is sent on because its addressee was not where it was expected; then it is queued.
 const MAX_HOPS: u8 = 2;
 
+/// A message that is under way counts against its sender until it is settled.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    from: PeerAt,
+    realm: RealmId,
+    src: Arc<str>,
+    dst: Arc<str>,
+    /// Its kind waits for its addressee.
+    is_queued: bool,
+    bytes: usize,
+}
+
+impl Charge {
+    /// For a message that its sender's shard sends.
+    pub(crate) fn of(peer_message: &PeerMessage) -> Option<Box<Self>> {
+        let PeerMessage { from, realm, kind, src, dst, frame, hops, .. } = peer_message;
+        (*hops == 0).then(|| {
+            Box::new(Self {
+                from: *from,
+                realm: *realm,
+                src: src.clone(),
+                dst: dst.clone(),
+                is_queued: kind.is_queued(),
+                bytes: frame.payload().len(),
+            })
+        })
+    }
+}
+
+fn settle(charge: Option<Box<Charge>>, waits: bool, out: &mut Outputs) {
+    if let Some(charge) = charge {
+        let Charge { from, bytes, .. } = *charge;
+        out.push_back(Output::Settled { from, bytes, waits });
+    }
+}
+
 /// The nodes of peers, as far as they are remembered.
 #[derive(Debug, Default)]
 pub(super) struct PeerRoutes {
@@ -64,32 +100,36 @@ impl Machine {
     }
 
     /// Routes a message whose addressee is not known to be on this node. `shard` sends it (on), and holds the timer if it has to
-    /// wait.
+    /// wait. If there is a `charge`, [`Output::Settled`] follows when the message is no longer under way.
     pub(crate) fn route_peer_message(
         &mut self,
         now: Instant,
         shard: ShardId,
         peer_message: PeerMessage,
+        charge: Option<Box<Charge>>,
         out: &mut Outputs,
     ) {
         self.check_lease(now, out);
         let sender = peer_message.sender.as_ref().map(|sender| sender.token.clone());
         let own = || self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
-        let Some(token) = sender.or_else(own) else { return };
+        let Some(token) = sender.or_else(own) else {
+            settle(charge, false, out);
+            return;
+        };
         if !self.lease.is_valid(now) {
             let reply = self.own.queues.push(peer_message, &token, now);
-            self.peer_message_routed(now, shard, reply, out);
+            self.peer_message_routed(now, shard, charge, reply, out);
             return;
         }
         let peer = (peer_message.realm, peer_message.dst.clone());
         let is_sent = peer_message.hops == 0 && !self.peer_routes.asked.contains_key(&peer);
         match self.peer_routes.find(peer_message.realm, &peer_message.dst, now).filter(|_| is_sent) {
-            Some(holder) => self.send_peer_message(shard, holder, peer_message, out),
+            Some(holder) => self.send_peer_message(shard, holder, peer_message, charge, out),
             None => {
                 let forced = peer_message.hops >= MAX_HOPS;
                 let call = Call::DeliverOrQueue { peer_message, token, forced };
                 *self.peer_routes.asked.entry(peer.clone()).or_default() += 1;
-                out.push_back(Output::Call(call, Pending::PeerMessage(shard, peer)));
+                out.push_back(Output::Call(call, Pending::PeerMessage(shard, peer, charge)));
             }
         }
     }
@@ -99,7 +139,25 @@ impl Machine {
     pub(super) fn offer(&mut self, to: PeerAt, peer_message: PeerMessage, out: &mut Outputs) {
         match self.takeovers.waiting(to) {
             Some(waiting) => waiting.push(peer_message.frame),
+            None if peer_message.is_expiry(to) => {
+                out.push_back(Output::Deliver(to.shard, Delivery::PeerMessage { to, peer_message }))
+            }
             None => out.push_back(Output::Offer(to, peer_message)),
+        }
+    }
+
+    /// A message was dropped, for want of memory or of its addressee's node, before anybody waits for its addressee. Its sender is told
+    /// at once, wherever it is.
+    pub(crate) fn refuse_peer_message(&mut self, now: Instant, peer_message: PeerMessage, out: &mut Outputs) {
+        let PeerMessage { from, realm, kind, src, dst, sender, .. } = peer_message;
+        out.push_back(Output::Dropped(1));
+        if kind.is_queued() {
+            let own = || {
+                let own = self.own.claim(realm, &src).filter(|claim| claim.at.generation == from.generation);
+                own.map(|claim| claim.token.clone())
+            };
+            let token = sender.map(|sender| sender.token).or_else(own);
+            self.expired(now, realm, src, dst, Reply::Expired { token }, out);
         }
     }
 
@@ -109,6 +167,7 @@ impl Machine {
         shard: ShardId,
         holder: Holder,
         peer_message: PeerMessage,
+        charge: Option<Box<Charge>>,
         out: &mut Outputs,
     ) {
         let from = self.owner();
@@ -120,7 +179,7 @@ impl Machine {
         }
         let message = DirectMessage::PeerMessage { to: holder.at, peer_message: sent };
         let call = Call::SendDirect { from, to: holder.owner.tag, message };
-        out.push_back(Output::Call(call, Pending::SendPeerMessage(shard, peer_message)));
+        out.push_back(Output::Call(call, Pending::SendPeerMessage(shard, peer_message, charge)));
     }
 
     /// Nobody received the message: the node is gone, or has lost the bus. The message is routed again by the store; after two
@@ -130,6 +189,7 @@ impl Machine {
         now: Instant,
         shard: ShardId,
         mut peer_message: PeerMessage,
+        charge: Option<Box<Charge>>,
         reply: &Reply,
         out: &mut Outputs,
     ) {
@@ -138,13 +198,14 @@ impl Machine {
                 self.peer_routes.forget(peer_message.realm, &peer_message.dst);
                 peer_message.hops += 1;
                 if peer_message.kind == Kind::Expire || peer_message.hops > MAX_HOPS {
-                    out.push_back(Output::Overflow);
+                    settle(charge, false, out);
+                    self.refuse_peer_message(now, peer_message, out);
                 } else {
-                    self.route_peer_message(now, shard, peer_message, out);
+                    self.route_peer_message(now, shard, peer_message, charge, out);
                 }
             }
             // It was delivered, or may have been. It is not sent again: a message that arrives twice tears a connection down.
-            _ => {}
+            _ => settle(charge, false, out),
         }
     }
 
@@ -152,20 +213,24 @@ impl Machine {
         &mut self,
         now: Instant,
         shard: ShardId,
+        charge: Option<Box<Charge>>,
         reply: Reply,
         out: &mut Outputs,
     ) {
         match reply {
             Reply::Holder(holder, peer_message) if holder.owner.tag == self.owner().tag => {
+                settle(charge, false, out);
                 self.offer(holder.at, peer_message, out);
             }
             Reply::Holder(holder, peer_message) => {
                 self.peer_routes.keep(peer_message.realm, &peer_message.dst, holder, now);
-                self.send_peer_message(shard, holder, peer_message, out);
+                self.send_peer_message(shard, holder, peer_message, charge, out);
             }
-            Reply::Queued { peer_message, opened, kept } => {
-                if !kept {
-                    out.push_back(Output::Overflow);
+            Reply::Queued { peer_message, opened, is_kept, displaced } => {
+                settle(charge, is_kept, out);
+                let dropped = displaced + usize::from(!is_kept);
+                if dropped > 0 {
+                    out.push_back(Output::Dropped(dropped as u64));
                 }
                 if let Some(number) = opened {
                     let PeerMessage { from, realm, src, dst, .. } = peer_message;
@@ -173,8 +238,20 @@ impl Machine {
                     out.push_back(Output::Deliver(shard, waiting));
                 }
             }
-            Reply::Dropped { overflow: true } | Reply::Failed { .. } => out.push_back(Output::Overflow),
-            _ => {}
+            Reply::Failed { may_have_run } => {
+                out.push_back(Output::Dropped(1));
+                // If it may wait in the store, its sender may not be told: it could be delivered yet.
+                if let Some(Charge { from, realm, src, dst, is_queued: true, .. }) =
+                    charge.as_deref().filter(|_| !may_have_run)
+                {
+                    let own =
+                        self.own.claim(*realm, src).filter(|claim| claim.at.generation == from.generation);
+                    let token = own.map(|claim| claim.token.clone());
+                    self.expired(now, *realm, src.clone(), dst.clone(), Reply::Expired { token }, out);
+                }
+                settle(charge, false, out);
+            }
+            _ => settle(charge, false, out),
         }
     }
 
@@ -196,7 +273,7 @@ impl Machine {
             out.push_back(Output::Call(call, Pending::Expire { realm, src, dst }));
         } else {
             // The store drops the message in time. Its sender is not told, which is counted.
-            out.push_back(Output::Overflow);
+            out.push_back(Output::Dropped(1));
         }
     }
 
@@ -221,7 +298,7 @@ impl Machine {
                     out.push_back(Output::Call(call, Pending::FindSender { realm, src, dst }));
                 }
             }
-            Reply::Failed { .. } => out.push_back(Output::Overflow),
+            Reply::Failed { .. } => out.push_back(Output::Dropped(1)),
             _ => {}
         }
     }
@@ -260,8 +337,8 @@ impl Machine {
             sender: None,
         };
         match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
-            Some(holder) => self.send_peer_message(at.shard, holder, peer_message, out),
-            None => out.push_back(Output::Offer(at, peer_message)),
+            Some(holder) => self.send_peer_message(at.shard, holder, peer_message, None, out),
+            None => self.offer(at, peer_message, out),
         }
     }
 }

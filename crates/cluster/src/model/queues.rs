@@ -15,8 +15,6 @@ use crate::{
     store::Reply,
 };
 
-/// Most queues at once: each costs memory, and anybody may send to ids that do not exist.
-const MAX_QUEUES: usize = 65_536;
 /// Most bytes in all queues together.
 const MAX_QUEUED: usize = 64 << 20;
 /// After this many queued messages, expired waits are removed whose senders never came back for them.
@@ -41,7 +39,7 @@ impl Queues {
     /// Queues a message, if messages of its kind are queued and there is room.
     pub(crate) fn push(&mut self, peer_message: PeerMessage, token: &Arc<str>, now: Instant) -> Reply {
         if !peer_message.kind.is_queued() {
-            return Reply::Dropped { overflow: false };
+            return Reply::Dropped;
         }
         self.number += 1;
         if self.number.is_multiple_of(PURGE_EVERY) {
@@ -52,33 +50,30 @@ impl Queues {
             self.queued = self.queues.values().map(Queue::bytes).sum();
         }
         let key = (peer_message.realm, peer_message.dst.clone());
-        if self.queues.len() >= MAX_QUEUES && !self.queues.contains_key(&key) {
-            return Reply::Dropped { overflow: true };
-        }
         let room = MAX_QUEUED.saturating_sub(self.queued);
         let queue = self.queues.entry(key).or_default();
         let before = queue.bytes();
-        let (opened, kept) = match queue.push(
+        let Queued { opened, is_kept, displaced } = queue.push(
             (&peer_message.src, token),
+            peer_message.kind,
             peer_message.frame.clone(),
             self.number,
             (now, self.expire_timeout),
             room,
-        ) {
-            Queued::First(number) => (Some(number), true),
-            Queued::FirstFull(number) => (Some(number), false),
-            Queued::More => (None, true),
-            Queued::Full => (None, false),
-        };
-        self.queued += queue.bytes() - before;
-        Reply::Queued { peer_message, opened, kept }
+        );
+        self.queued = self.queued + queue.bytes() - before;
+        Reply::Queued { peer_message, opened, is_kept, displaced }
     }
 
-    /// Takes all messages that wait for an id, in order.
+    /// Takes all messages that wait for an id, in order. Senders that are told in any case go on waiting for that.
     pub(crate) fn take(&mut self, realm: RealmId, id: Arc<str>) -> Vec<Frame> {
-        let queue = self.queues.remove(&(realm, id)).unwrap_or_default();
-        self.queued -= queue.bytes();
-        queue.take().collect()
+        let Entry::Occupied(mut queue) = self.queues.entry((realm, id)) else { return Vec::new() };
+        self.queued -= queue.get().bytes();
+        let waiting = queue.get_mut().take().collect();
+        if queue.get().is_empty() {
+            queue.remove();
+        }
+        waiting
     }
 
     /// Ends a wait and drops its messages; returns the sender's token, if the wait was open.

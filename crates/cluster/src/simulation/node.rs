@@ -14,7 +14,7 @@ use crate::{
     Address, Config, Owner, Record, RoomName, Route,
     address::NodeTag,
     command::{Change, Claimed, Command, Delivery, PeerAt, PeerMessage, Ticket},
-    machine::{Machine, Output, Outputs, Pending},
+    machine::{Charge, Machine, Output, Outputs, Pending},
     store::{Call, DirectMessage, NodeInfo, Reply, RoomDelta},
 };
 
@@ -302,7 +302,11 @@ impl Node {
                     self.is_subscribed.remove(&room);
                 }
                 Output::Status(status) => world.trace(|| format!("node {} is {status:?}", self.tag)),
-                Output::Event(_) | Output::Overflow | Output::Nodes(_) | Output::WriteFormat(_) => {}
+                Output::Event(_)
+                | Output::Dropped(_)
+                | Output::Settled { .. }
+                | Output::Nodes(_)
+                | Output::WriteFormat(_) => {}
             }
         }
     }
@@ -429,7 +433,8 @@ impl Node {
         match self.directory.get(&peer_message.dst).filter(|_| peer_message.hops < 2).copied() {
             Some(to) => self.mailbox.push_back(Delivery::PeerMessage { to, peer_message }),
             None => {
-                self.machine.route_peer_message(world.now, 0, peer_message, &mut self.out);
+                let charge = Charge::of(&peer_message);
+                self.machine.route_peer_message(world.now, 0, peer_message, charge, &mut self.out);
                 self.outputs(world);
             }
         }

@@ -42,14 +42,13 @@ pub enum Reply {
         peer_message: PeerMessage,
         /// The number of the wait, if this message opened its sender's wait.
         opened: Option<u64>,
-        /// `false`: the queue is full, so only the wait was opened.
-        kept: bool,
+        /// `false`: the queue is full, and the message was dropped. Its sender's wait is open, or was.
+        is_kept: bool,
+        /// So many CANDIDATEs were dropped for it.
+        displaced: usize,
     },
-    /// The message was dropped: its kind is not queued, or too much waits already.
-    Dropped {
-        /// Too much waits.
-        overflow: bool,
-    },
+    /// The message was dropped: its kind is not queued.
+    Dropped,
     /// The wait was open if there is a token: its sender's.
     Expired {
         /// The token.

@@ -22,11 +22,15 @@ impl Shard {
                     self.room_changed(key, number, &change);
                 }
             }
-            Delivery::PeerMessage { to, peer_message } => self.peer_message_arrived(to, peer_message),
+            Delivery::PeerMessage { to, peer_message } => self.peer_message_arrived(now, to, peer_message),
             Delivery::Superseded(peer) => self.superseded(peer),
             Delivery::Waiting { from, realm, src, dst, number } => {
                 self.peer_message_waits(now, from, realm, src, dst, number);
             }
+            Delivery::PeerMessageSettled { from, bytes, waits } => {
+                self.peer_message_settled(from, bytes, waits);
+            }
+            Delivery::PeerMessagesDropped(count) => self.peer_messages_dropped(count),
             Delivery::SentToNode { ticket, is_received } => self.signal_told(now, ticket, is_received),
             Delivery::SocketLocated { ticket, node } => self.located(now, ticket, node),
             Delivery::Joined { ticket, .. }

@@ -204,7 +204,7 @@ impl Shard {
             match timer {
                 Timer::Session { key, number } => self.session_timer(now, due, key, number),
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
-                Timer::Wait { key } => self.wait_is_over(key),
+                Timer::Wait { key } => self.wait_is_over(now, key),
                 Timer::Acks { key, number, socket } => self.acks_timed_out(now, due, key, number, socket),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Transfer { sid } => self.transfer_timer(now, due, sid),

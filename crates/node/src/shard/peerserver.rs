@@ -1,6 +1,10 @@
 //! PeerServer clients: claims, relays, liveness.
 
-use std::{rc::Rc, sync::Arc, time::Instant};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome};
 use signalbox_peerserver::{
@@ -15,8 +19,6 @@ use super::{
 };
 use crate::{routing::Reply, transport::Conn};
 
-/// Most absent addressees that one client's messages wait for at a time.
-const MAX_WAITS: u32 = 256;
 /// How often a message is sent on because its addressee was not where it was said to be.
 const MAX_HOPS: u8 = 2;
 
@@ -26,16 +28,7 @@ impl Shard {
         let number = self.next_number();
         let PeerClaim { realm, id, token } = claim;
         let liveness = Liveness::new(now, self.context.config.peer.alive_timeout);
-        let peer = Peer {
-            conn: conn.clone(),
-            number,
-            realm,
-            id: id.clone(),
-            claim: None,
-            liveness,
-            waits: 0,
-            is_counted: false,
-        };
+        let peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
         let key = self.peers.insert(peer);
         conn.pause();
         let ticket = self.next_number();
@@ -116,14 +109,14 @@ impl Shard {
         };
         self.context.metrics.peer_messages.with_label_values(&[kind]).inc();
         match incoming {
-            Incoming::Relay(relay) => self.relay(now, key, &relay),
+            Incoming::Relay(relay) => self.relay(key, &relay),
             Incoming::ReleaseId => self.release_id(key),
             Incoming::Malformed => self.drop_message("malformed"),
             Incoming::Heartbeat | Incoming::Ignored => {}
         }
     }
 
-    fn relay(&mut self, now: Instant, key: u32, relay: &message::Relay<'_>) {
+    fn relay(&mut self, key: u32, relay: &message::Relay<'_>) {
         let shard = self.context.id;
         let Some(peer) = self.peers.get_mut(key) else { return };
         let Some(generation) = peer.claim else {
@@ -140,29 +133,38 @@ impl Shard {
             hops: 0,
             sender: None,
         };
-        let may_wait = !relay.kind.is_queued()
-            || peer.waits < MAX_WAITS
-            || self.context.cluster.is_held(now, message.realm, &message.dst);
-        if may_wait {
-            self.effects.push(Effect::SendPeerMessage(message));
-        } else {
-            self.drop_message("waits");
+        self.effects.push(Effect::SendPeerMessage(message));
+    }
+
+    /// The cluster has taken a message of this length, or not.
+    pub(crate) fn peer_message_sent(&mut self, from: PeerAt, bytes: usize, outcome: SendOutcome) {
+        match outcome {
+            SendOutcome::Taken => {}
+            SendOutcome::Waits => {
+                if let Some(peer) = self.peers.holder(from) {
+                    peer.message_waits(bytes);
+                }
+            }
+            SendOutcome::UnderWay => {
+                if let Some(peer) = self.peers.holder(from) {
+                    peer.message_begins(bytes);
+                }
+            }
+            SendOutcome::Fenced => self.drop_message("fenced"),
         }
     }
 
-    /// The cluster has taken a message, or not. With a shared store it turns out later whether it waits; that is counted then.
-    pub(crate) fn peer_message_sent(&mut self, from: PeerAt, outcome: SendOutcome) {
-        match outcome {
-            SendOutcome::Taken => {}
-            SendOutcome::Waits if self.context.cluster.is_shared() => {}
-            SendOutcome::Waits => {
-                if let Some(peer) = self.peers.holder(from) {
-                    peer.waits += 1;
-                }
-            }
-            SendOutcome::Overflow => self.drop_message("overflow"),
-            SendOutcome::Fenced => self.drop_message("fenced"),
+    /// A message is no longer under way.
+    pub(super) fn peer_message_settled(&mut self, from: PeerAt, bytes: usize, waits: bool) {
+        let Some(peer) = self.peers.holder(from) else { return };
+        peer.message_settled(bytes);
+        if waits {
+            peer.message_waits(bytes);
         }
+    }
+
+    pub(super) fn peer_messages_dropped(&self, count: u64) {
+        self.context.metrics.peer_dropped.with_label_values(&["overflow"]).inc_by(count);
     }
 
     fn drop_message(&self, reason: &str) {
@@ -170,7 +172,10 @@ impl Shard {
     }
 
     /// A message for a client of this shard. Who is gone meanwhile may have come back elsewhere.
-    pub(super) fn peer_message_arrived(&mut self, to: PeerAt, mut message: PeerMessage) {
+    pub(super) fn peer_message_arrived(&mut self, now: Instant, to: PeerAt, mut message: PeerMessage) {
+        if message.is_expiry(to) && !self.is_to_be_told(now, to, &message.src) {
+            return;
+        }
         match self.peers.holder(to).map(|peer| peer.conn.clone()) {
             Some(conn) => {
                 self.outboxes.count_sent();
@@ -184,6 +189,19 @@ impl Shard {
         }
     }
 
+    /// Whether a client is to be told that a peer is absent. All messages of one call end in one EXPIRE, also when some of them were
+    /// refused and others waited.
+    fn is_to_be_told(&mut self, now: Instant, at: PeerAt, absent: &Arc<str>) -> bool {
+        let period = self.expiry_period();
+        self.peers.was_told(at, absent);
+        self.peers.holder(at).is_none_or(|peer| peer.is_to_be_told(now, absent, period))
+    }
+
+    /// Shorter than the time from one wait's end to the next one's.
+    fn expiry_period(&self) -> Duration {
+        self.context.config.peer.expire_timeout / 2
+    }
+
     /// A message of a client of this shard waits for its addressee.
     pub(super) fn peer_message_waits(
         &mut self,
@@ -194,22 +212,27 @@ impl Shard {
         dst: Arc<str>,
         number: u64,
     ) {
-        let is_shared = self.context.cluster.is_shared();
-        if let Some(peer) = self.peers.holder(from).filter(|_| is_shared) {
-            peer.waits += 1;
-        }
         // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
-        let key = self.peers.wait(PeerWait { from, realm, src, dst, number });
+        let key = self.peers.wait(PeerWait { from, realm, src, dst, number, is_told: false });
         self.timers.add_after(now, self.context.config.peer.expire_timeout, Timer::Wait { key });
     }
 
-    pub(super) fn wait_is_over(&mut self, key: u32) {
-        let Some(PeerWait { realm, src, dst, number, .. }) = self.peers.end_wait(key) else { return };
+    pub(super) fn wait_is_over(&mut self, now: Instant, key: u32) {
+        let Some(wait) = self.peers.end_wait(key) else { return };
+        let period = self.expiry_period();
+        let PeerWait { from, realm, src, dst, number, is_told } = wait;
+        if let Some(peer) = self.peers.holder(from).filter(|_| is_told) {
+            peer.is_to_be_told(now, &dst, period);
+        }
         self.effects.submit(Command::Expire { realm, src, dst, number });
     }
 
     pub(super) fn peer_timer(&mut self, now: Instant, key: u32, number: u64) {
         let Some(peer) = self.peers.checked(key, number) else { return };
+        if peer.is_held_back() {
+            // It is not silent, but not listened to.
+            peer.liveness.record_activity(now);
+        }
         match peer.liveness.tick(now) {
             LivenessCheck::TimedOut => {
                 self.end_peer(key, "alive timeout", &Frame::close(None));
@@ -232,7 +255,7 @@ impl Shard {
     /// The client gives its id up, and stays.
     fn release_id(&mut self, key: u32) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if let Some(generation) = peer.claim.take() {
+        if let Some(generation) = peer.release() {
             let (realm, id) = (peer.realm, peer.id.clone());
             self.effects.submit(Command::Release { realm, id, generation });
         }

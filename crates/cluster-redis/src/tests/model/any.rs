@@ -1,7 +1,10 @@
 //! Any steps.
 
 use proptest::prelude::*;
-use signalbox_peerserver::{Kind, queue::MAX_BYTES};
+use signalbox_peerserver::{
+    Kind,
+    queue::{MAX_BYTES, MAX_SENDER_BYTES},
+};
 
 use super::{
     names::{EARLY, IDS, LATE, NAMESPACES, OWNERS, PROFILES, REALMS, ROOMS, TAGS, TOKENS, sockets},
@@ -25,9 +28,13 @@ fn generation() -> impl Strategy<Value = Generation> {
 }
 
 fn text(large_ones: u32) -> impl Strategy<Value = Text> {
-    let kind = prop_oneof![6 => Just(Kind::Offer), 1 => Just(Kind::Leave)];
+    let kind = prop_oneof![6 => Just(Kind::Offer), 6 => Just(Kind::Candidate), 1 => Just(Kind::Leave)];
     // Around what fits into a queue.
-    let large = prop_oneof![Just(MAX_BYTES / 2), MAX_BYTES - 12..=MAX_BYTES, Just(MAX_BYTES + 1)];
+    let large = prop_oneof![
+        Just(MAX_SENDER_BYTES / 2),
+        MAX_SENDER_BYTES - 40..=MAX_SENDER_BYTES,
+        Just(MAX_SENDER_BYTES + 1)
+    ];
     let len = prop_oneof![20 => 0..3_usize, large_ones => large];
     // Some messages are no text.
     let filler = prop_oneof![3 => Just(b'x'), 1 => Just(0), 1 => Just(0xFF)];
@@ -44,7 +51,7 @@ fn about_peers() -> impl Strategy<Value = Step> {
     let rank = prop::sample::select(vec![ClaimRank::Granted, ClaimRank::Expired, ClaimRank::Offline]);
     let full = prop::bool::weighted(0.1);
     // Now and then more messages than wait for one id.
-    let peer_messages = (text(1), prop_oneof![30 => Just(1_usize), 1 => Just(150)])
+    let peer_messages = (text(1), prop_oneof![30 => Just(1_usize), 1 => Just(150), 1 => Just(400)])
         .prop_map(|(text, times)| (text, if text.len < 3 { times } else { 1 }));
     prop_oneof![
         4 => (0..OWNERS, key(), peer(), token(), full)
@@ -144,12 +151,32 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     ]
 }
 
+/// Steps that leave two senders' messages in a queue, and steps that go on with it.
+pub(super) fn about_a_queue() -> (Vec<Step>, Vec<Step>) {
+    let send = |src, kind, len, times| {
+        let peer_message = Text { kind, is_binary: false, len, filler: b'x' };
+        Step::DeliverOrQueue { src, dst: (0, 0), token: 0, forced: false, peer_message, times }
+    };
+    let earlier =
+        vec![send(0, Kind::Offer, 1, 1), send(0, Kind::Candidate, 1, 20), send(1, Kind::Candidate, 2, 30)];
+    let later = vec![
+        send(0, Kind::Candidate, 1, 240),
+        send(0, Kind::Offer, 1, 30),
+        send(1, Kind::Candidate, 2, 1),
+        Step::Expire { wait: 0 },
+        Step::Claim { owner: 0, key: 1, peer: (0, 0), token: 0, full: false },
+    ];
+    (earlier, later)
+}
+
 /// Where the two once differed, and what is seldom met.
 pub(super) fn found() -> Vec<Vec<Step>> {
-    let peer_message = |src, len| {
-        let peer_message = Text { kind: Kind::Offer, is_binary: false, len, filler: b'x' };
-        Step::DeliverOrQueue { src, dst: (0, 0), token: 0, forced: false, peer_message, times: 1 }
+    let of_kind = |kind, src, len, times| {
+        let peer_message = Text { kind, is_binary: false, len, filler: b'x' };
+        Step::DeliverOrQueue { src, dst: (0, 0), token: 0, forced: false, peer_message, times }
     };
+    let peer_message = |src, len| of_kind(Kind::Offer, src, len, 1);
+    let claim = Step::Claim { owner: 0, key: 1, peer: (0, 0), token: 0, full: false };
     let expire = |wait: usize| Step::Expire { wait };
     let heartbeat = Step::Heartbeat { owner: 0, joins: true, draining: false, claims: 1, reaps: true };
     let (peer, rank, generation) = ((0, 0), ClaimRank::Granted, Generation::Other(LATE.start));
@@ -163,11 +190,35 @@ pub(super) fn found() -> Vec<Vec<Step>> {
         vec![peer_message(0, MAX_BYTES + 1), peer_message(1, MAX_BYTES + 1), expire(0), expire(1)],
         // As much as may wait, and a little more.
         vec![
-            peer_message(0, MAX_BYTES - 1),
-            peer_message(1, 1),
+            peer_message(0, MAX_SENDER_BYTES - 1),
+            peer_message(0, 1),
+            peer_message(0, 1),
             peer_message(1, 1),
             expire(0),
-            peer_message(1, MAX_BYTES - 1),
+            peer_message(1, MAX_SENDER_BYTES - 1),
+            claim.clone(),
+        ],
+        // CANDIDATEs give way to OFFERs: those of the same sender, then anybody's. Who is told in any case is so after a claim.
+        vec![
+            of_kind(Kind::Candidate, 0, 1, 200),
+            of_kind(Kind::Offer, 0, 1, 100),
+            of_kind(Kind::Candidate, 1, 1, 3),
+            of_kind(Kind::Offer, 1, 1, 256),
+            claim.clone(),
+            of_kind(Kind::Offer, 1, 1, 1),
+            expire(0),
+            expire(1),
+        ],
+        vec![
+            of_kind(Kind::Candidate, 0, MAX_SENDER_BYTES / 4, 2),
+            of_kind(Kind::Offer, 1, MAX_SENDER_BYTES / 2, 2),
+            of_kind(Kind::Candidate, 2, MAX_SENDER_BYTES / 4, 4),
+            of_kind(Kind::Offer, 0, MAX_SENDER_BYTES / 2, 3),
+            expire(1),
+            of_kind(Kind::Candidate, 2, 1, 1),
+            claim,
+            expire(0),
+            expire(2),
         ],
         // More die at once than one heartbeat buries; nobody is there to reap for more than a minute.
         vec![

@@ -189,7 +189,11 @@ pub(super) struct Text {
 
 impl Text {
     fn frame(self) -> Frame {
-        let payload = vec![self.filler; self.len];
+        let mut payload = vec![self.filler; self.len];
+        if self.kind == Kind::Candidate {
+            // As whatever is relayed begins.
+            payload.splice(0..0, *b"{\"type\":\"CANDIDATE\"");
+        }
         match String::from_utf8(payload) {
             Ok(text) if !self.is_binary => Frame::text(&text),
             Ok(text) => Frame::binary(text.as_bytes()),

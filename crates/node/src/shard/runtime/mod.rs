@@ -255,10 +255,10 @@ impl ShardRuntime {
             }
             Effect::Submit(command) => cluster.submit(now(), command),
             Effect::SendPeerMessage(message) => {
-                let from = message.from;
+                let (from, bytes) = (message.from, message.frame.payload().len());
                 let outcome = cluster.send(now(), self.id, message);
                 if outcome != SendOutcome::Taken {
-                    self.shard.borrow_mut().peer_message_sent(from, outcome);
+                    self.shard.borrow_mut().peer_message_sent(from, bytes, outcome);
                 }
             }
             Effect::ReleaseRoute { room, route } => cluster.release_route(now(), &room, route, self.id),

@@ -1,13 +1,28 @@
 //! PeerServer clients, and messages that wait for their addressees.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use ahash::AHashMap;
 use signalbox_cluster::{PeerAt, RealmId};
 use signalbox_peerserver::Liveness;
 use slab::Slab;
 
 use super::shrink::Shrink;
 use crate::transport::{Conn, Role};
+
+/// Absent addressees that one client's messages may wait for at a time, their bytes, and the bytes of what is under way to the store
+/// or to another node. A client with more is not read on until there is less.
+const MAX_WAITS: u32 = 1024;
+const MAX_WAITING: usize = 4 << 20;
+const MAX_UNDER_WAY: usize = 1 << 20;
+/// What a message under way costs beside its payload.
+const MESSAGE_OVERHEAD: usize = 256;
+/// EXPIREs that are remembered before old ones are looked for.
+const MANY_TOLD: usize = 256;
 
 /// A client.
 pub(in crate::shard) struct Peer {
@@ -20,9 +35,98 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) claim: Option<u64>,
     pub(in crate::shard) liveness: Liveness,
     /// Absent addressees that its messages wait for.
-    pub(in crate::shard) waits: u32,
+    waits: u32,
+    /// The latest wait for each of them.
+    open_waits: AHashMap<Arc<str>, u32>,
+    /// Bytes of them, about.
+    waiting: usize,
+    /// Bytes of its messages that are under way to the store or to another node.
+    under_way: usize,
+    /// Whose absence it was told of, and until when it is not told again: one EXPIRE for all of one call.
+    told: AHashMap<Arc<str>, Instant>,
     /// Counted among the connections: it was let in.
     pub(in crate::shard) is_counted: bool,
+}
+
+impl Peer {
+    pub(in crate::shard) fn new(
+        conn: Rc<Conn>,
+        number: u64,
+        (realm, id): (RealmId, Arc<str>),
+        liveness: Liveness,
+    ) -> Self {
+        Self {
+            conn,
+            number,
+            realm,
+            id,
+            claim: None,
+            liveness,
+            waits: 0,
+            open_waits: AHashMap::new(),
+            waiting: 0,
+            under_way: 0,
+            told: AHashMap::new(),
+            is_counted: false,
+        }
+    }
+
+    /// It is not read on: too much of it waits, or is under way.
+    pub(in crate::shard) fn is_held_back(&self) -> bool {
+        let waits_too_much = self.waits >= MAX_WAITS || self.waits > 0 && self.waiting > MAX_WAITING;
+        waits_too_much || self.under_way > MAX_UNDER_WAY
+    }
+
+    fn read_if_allowed(&self) {
+        if self.is_held_back() {
+            self.conn.pause();
+        } else {
+            self.conn.resume();
+        }
+    }
+
+    /// A message of this length is under way.
+    pub(in crate::shard) fn message_begins(&mut self, bytes: usize) {
+        self.under_way += bytes + MESSAGE_OVERHEAD;
+        self.read_if_allowed();
+    }
+
+    /// It is no longer.
+    pub(in crate::shard) fn message_settled(&mut self, bytes: usize) {
+        self.under_way = self.under_way.saturating_sub(bytes + MESSAGE_OVERHEAD);
+        self.read_if_allowed();
+    }
+
+    /// A message of this length waits for its addressee.
+    pub(in crate::shard) fn message_waits(&mut self, bytes: usize) {
+        self.waiting += bytes;
+        self.read_if_allowed();
+    }
+
+    /// It gives its id up: nothing that is under way, or waits, is its own any more.
+    pub(in crate::shard) fn release(&mut self) -> Option<u64> {
+        (self.waits, self.waiting, self.under_way) = (0, 0, 0);
+        self.open_waits.clear();
+        self.conn.resume();
+        self.claim.take()
+    }
+
+    /// Whether it is to be told that this peer is absent: not again within `period`.
+    pub(in crate::shard) fn is_to_be_told(
+        &mut self,
+        now: Instant,
+        absent: &Arc<str>,
+        period: Duration,
+    ) -> bool {
+        if self.told.len() >= MANY_TOLD {
+            self.told.retain(|_, until| now < *until);
+        }
+        let is_due = self.told.get(absent).is_none_or(|until| *until <= now);
+        if is_due {
+            self.told.insert(absent.clone(), now + period);
+        }
+        is_due
+    }
 }
 
 /// A message's wait for its addressee.
@@ -32,6 +136,8 @@ pub(in crate::shard) struct PeerWait {
     pub(in crate::shard) src: Arc<str>,
     pub(in crate::shard) dst: Arc<str>,
     pub(in crate::shard) number: u64,
+    /// The sender was told meanwhile, of something that was refused.
+    pub(in crate::shard) is_told: bool,
 }
 
 /// The PeerServer clients of a shard.
@@ -74,16 +180,37 @@ impl Peers {
 
     /// A message waits from now on.
     pub(in crate::shard) fn wait(&mut self, wait: PeerWait) -> u32 {
-        self.waits.insert(wait) as u32
+        let (from, dst) = (wait.from, wait.dst.clone());
+        let key = self.waits.insert(wait) as u32;
+        if let Some(sender) = self.holder(from) {
+            sender.waits += 1;
+            sender.open_waits.insert(dst, key);
+            sender.read_if_allowed();
+        }
+        key
     }
 
     /// A message's wait is over; its sender, if still there, has one less.
     pub(in crate::shard) fn end_wait(&mut self, key: u32) -> Option<PeerWait> {
         let wait = self.waits.try_remove(key as usize)?;
-        if let Some(sender) = self.holder(wait.from) {
-            sender.waits = sender.waits.saturating_sub(1);
+        if let Some(sender) = self.holder(wait.from).filter(|sender| sender.waits > 0) {
+            // Which part of the bytes was this one's is not known here.
+            sender.waiting -= sender.waiting / sender.waits as usize;
+            sender.waits -= 1;
+            if sender.open_waits.get(&wait.dst) == Some(&key) {
+                sender.open_waits.remove(&wait.dst);
+            }
+            sender.read_if_allowed();
         }
         Some(wait)
+    }
+
+    /// A client is told that a peer is absent: it is not told again when its wait for that peer ends.
+    pub(in crate::shard) fn was_told(&mut self, at: PeerAt, absent: &Arc<str>) {
+        let open = self.holder(at).and_then(|peer| peer.open_waits.get(absent).copied());
+        if let Some(wait) = open.and_then(|key| self.waits.get_mut(key as usize)) {
+            wait.is_told = true;
+        }
     }
 
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
@@ -94,21 +221,19 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     fn peer(number: u64) -> Peer {
-        Peer {
-            conn: Conn::pending(),
-            number,
-            realm: 0,
-            id: "a".into(),
-            claim: Some(number),
-            liveness: Liveness::new(Instant::now(), Duration::from_secs(60)),
-            waits: 1,
-            is_counted: true,
-        }
+        let liveness = Liveness::new(Instant::now(), MINUTE);
+        let mut peer = Peer::new(Conn::pending(), number, (0, "a".into()), liveness);
+        peer.claim = Some(number);
+        peer
+    }
+
+    fn wait(from: PeerAt, dst: &str) -> PeerWait {
+        PeerWait { from, realm: 0, src: "a".into(), dst: dst.into(), number: 1, is_told: false }
     }
 
     #[test]
@@ -116,15 +241,60 @@ mod tests {
         let mut peers = Peers::default();
         let key = peers.insert(peer(1));
         let from = PeerAt { shard: 0, key, generation: 1 };
-        let wait = || PeerWait { from, realm: 0, src: "a".into(), dst: "b".into(), number: 1 };
-        let first = peers.wait(wait());
+        let first = peers.wait(wait(from, "b"));
         assert!(peers.end_wait(first).is_some() && peers.end_wait(first).is_none());
         assert_eq!(peers.holder(from).unwrap().waits, 0);
-        let late = peers.wait(wait());
+        let late = peers.wait(wait(from, "b"));
         peers.remove(key);
         assert_eq!(peers.insert(peer(2)), key);
+        peers.get_mut(key).unwrap().waits = 1;
         assert!(peers.end_wait(late).is_some());
         assert_eq!(peers.get_mut(key).unwrap().waits, 1);
-        assert!(peers.checked(key, 1).is_none() && peers.checked(key, 2).is_some());
+    }
+
+    #[test]
+    fn a_client_of_which_too_much_waits_is_not_read_on_until_less_does() {
+        let mut peers = Peers::default();
+        let key = peers.insert(peer(1));
+        let from = PeerAt { shard: 0, key, generation: 1 };
+        let waits: Vec<u32> =
+            (0..MAX_WAITS).map(|number| peers.wait(wait(from, &number.to_string()))).collect();
+        assert!(peers.holder(from).unwrap().is_held_back());
+        peers.end_wait(waits[0]);
+        assert!(!peers.holder(from).unwrap().is_held_back());
+        let sender = peers.holder(from).unwrap();
+        sender.message_waits(MAX_WAITING + 1);
+        assert!(sender.is_held_back());
+        for wait in &waits[1..] {
+            peers.end_wait(*wait);
+        }
+        let sender = peers.holder(from).unwrap();
+        assert!(!sender.is_held_back());
+        assert_eq!((sender.waits, sender.waiting), (0, 0));
+
+        sender.message_begins(MAX_UNDER_WAY);
+        assert!(sender.is_held_back());
+        sender.message_settled(MAX_UNDER_WAY);
+        assert!(!sender.is_held_back());
+        for _ in 0..=MAX_UNDER_WAY / MESSAGE_OVERHEAD {
+            sender.message_begins(0);
+        }
+        assert!(sender.is_held_back(), "small messages cost something too");
+        sender.release();
+        assert!(!sender.is_held_back());
+    }
+
+    #[test]
+    fn a_client_is_told_once_of_one_absence() {
+        let now = Instant::now();
+        let mut peer = peer(1);
+        assert!(peer.is_to_be_told(now, &"b".into(), MINUTE));
+        assert!(!peer.is_to_be_told(now, &"b".into(), MINUTE));
+        assert!(peer.is_to_be_told(now, &"c".into(), MINUTE));
+        assert!(peer.is_to_be_told(now + MINUTE, &"b".into(), MINUTE));
+        for number in 0..2 * MANY_TOLD {
+            assert!(peer.is_to_be_told(now + 3 * MINUTE, &number.to_string().into(), Duration::ZERO));
+        }
+        assert!(peer.told.len() <= MANY_TOLD);
     }
 }
