@@ -10,7 +10,6 @@ RUN --mount=type=cache,target=/npm-cache npm ci --cache /npm-cache --ignore-scri
     && cp node_modules/socket.io-client/dist/socket.io.js node_modules/socket.io-client/dist/socket.io.js.map \
         node_modules/socket.io-client/dist/socket.io.min.js node_modules/socket.io-client/dist/socket.io.min.js.map \
         node_modules/socket.io-client/dist/socket.io.esm.min.js node_modules/socket.io-client/dist/socket.io.esm.min.js.map \
-        node_modules/socket.io-client/dist/socket.io.msgpack.min.js node_modules/socket.io-client/dist/socket.io.msgpack.min.js.map \
         node_modules/peerjs/dist/peerjs.min.js /vendor/
 
 # What was compiled is kept in caches of the builder: a change of our own code compiles that code only.
