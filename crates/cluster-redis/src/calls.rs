@@ -19,7 +19,7 @@ use signalbox_cluster::{
     },
     partition::{self, PARTITIONS},
     record::{Record, RoomName},
-    store::{Call, ClaimRank, SnapshotRequest, TakeoverNotice},
+    store::{Call, ClaimRank, MAX_TAKEOVERS, SnapshotRequest, TAKEOVERS_COUNT, TakeoverNotice},
 };
 
 /// Entries that are reaped with one call.
@@ -82,7 +82,8 @@ impl Context {
             Call::Claim { owner, at, realm, id, token, full } => {
                 let realm = self.realm(*realm);
                 let claim = self.claim(&scripts.claim, *owner, realm, id);
-                one(claim.arg(claim_head(*owner, *at)).arg(&**token).switch(*full))
+                let claim = claim.key(keys.takeovers(realm, id)).arg(claim_head(*owner, *at)).arg(&**token);
+                one(claim.switch(*full).number(MAX_TAKEOVERS))
             }
             Call::Reclaim { owner, at, realm, id, token, rank } => {
                 let realm = self.realm(*realm);
@@ -106,6 +107,9 @@ impl Context {
                     .arg(generation.to_be_bytes())
                     .arg(owner.tag.0.to_be_bytes()))
             }
+            Call::CountTakeover { realm, id } => one(Invocation::of(&scripts.count_takeover)
+                .key(keys.takeovers(self.realm(*realm), id))
+                .number(TAKEOVERS_COUNT.as_millis())),
             Call::DeliverOrQueue { peer_message, token, forced } => {
                 let realm = self.realm(peer_message.realm);
                 let partition = partition::of_peer(realm, &peer_message.dst);

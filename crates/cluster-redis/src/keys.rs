@@ -107,6 +107,12 @@ impl Keys {
         self.key(partition, &[b"w:", realm.as_bytes(), b"\0", id.as_bytes()])
     }
 
+    /// STRING: takeovers of an id whose holders were alive.
+    pub(super) fn takeovers(&self, realm: &str, id: &str) -> Bytes {
+        let partition = partition::of_peer(realm, id);
+        self.key(partition, &[b"d:", realm.as_bytes(), b"\0", id.as_bytes()])
+    }
+
     /// STRING: the last number of a wait.
     pub(super) fn numbers(&self, partition: u8) -> Bytes {
         self.key(partition, &[b"n"])

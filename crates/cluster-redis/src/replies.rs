@@ -137,6 +137,7 @@ impl Context {
                 _ => Reply::Receivers(0),
             },
             Call::Release { .. }
+            | Call::CountTakeover { .. }
             | Call::Rehome { .. }
             | Call::Remove { .. }
             | Call::PutUsers { .. }

@@ -37,7 +37,20 @@ macro_rules! scripts {
 }
 
 scripts!(
-    claim, reclaim, release, deliver, expire, put, remove, users, page, heartbeat, leave, reap, mark_dead
+    claim,
+    reclaim,
+    release,
+    count_takeover,
+    deliver,
+    expire,
+    put,
+    remove,
+    users,
+    page,
+    heartbeat,
+    leave,
+    reap,
+    mark_dead
 );
 
 /// A call of a script, keys first.

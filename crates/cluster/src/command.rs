@@ -86,6 +86,14 @@ pub enum Command {
         /// The wait, as [`Delivery::Waiting`] named it.
         number: u64,
     },
+    /// A client that has lost its id to another connection with the same token was alive, and said so. After a few of them, the id is
+    /// not taken over any more for a while. Not answered.
+    CountTakeover {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
+    },
     /// List the ids of a realm. Answered by [`Delivery::Peers`].
     Peers {
         /// The shard that asks.

@@ -324,6 +324,12 @@ impl Machine {
                 self.claim(now, at, ticket, (realm, id, token), out);
             }
             Command::Release { realm, id, generation } => self.release(now, realm, id, generation, out),
+            Command::CountTakeover { realm, id } => {
+                // While the store is away nobody counts: ids are not taken over from other nodes then.
+                if self.lease.is_valid(now) {
+                    out.push_back(Output::Call(Call::CountTakeover { realm, id }, Pending::None));
+                }
+            }
             Command::Expire { realm, src, dst, number } => self.expire(now, realm, src, dst, number, out),
             Command::Peers { shard, ticket, realm } => self.peers(now, shard, ticket, realm, out),
             Command::Join { shard, ticket, room, record, list } => {

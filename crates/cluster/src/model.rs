@@ -79,7 +79,7 @@ impl Model {
         let mut published = Vec::new();
         let reply = match call {
             Call::Claim { owner, at, realm, id, token, full } => {
-                self.peers.claim(clock, (owner, at), realm, id, token, full)
+                self.peers.claim((now, clock), (owner, at), realm, id, token, full)
             }
             Call::Reclaim { owner, at, realm, id, token, rank } => {
                 self.peers.reclaim((owner, at), realm, id, token, rank)
@@ -87,6 +87,7 @@ impl Model {
             Call::Release { owner, realm, id, generation } => {
                 self.peers.release(owner, realm, &id, generation)
             }
+            Call::CountTakeover { realm, id } => self.peers.count_takeover(now, realm, id),
             Call::DeliverOrQueue { peer_message, token, forced } => {
                 self.peers.deliver_or_queue(peer_message, &token, forced, now)
             }

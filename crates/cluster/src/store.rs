@@ -3,7 +3,7 @@
 
 mod reply;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use self::reply::{HeartbeatReply, Reply};
 use crate::{
@@ -33,6 +33,11 @@ pub enum ClaimRank {
     /// The node granted it on its own while the store was away.
     Offline,
 }
+
+/// Takeovers of one id from holders that were alive before two clients count as fighting for it.
+pub const MAX_TAKEOVERS: u32 = 5;
+/// How long such a takeover counts after the latest of them.
+pub const TAKEOVERS_COUNT: Duration = Duration::from_secs(15);
 
 /// Sums that a node reports with each heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +90,14 @@ pub enum Call {
         id: Arc<str>,
         /// The claim's generation.
         generation: u64,
+    },
+    /// Count a takeover of an id whose former holder was alive. After [`MAX_TAKEOVERS`] of them, each within [`TAKEOVERS_COUNT`] of the
+    /// one before, claims of the id are [`Reply::Taken`] while somebody holds it, until that time has passed.
+    CountTakeover {
+        /// The realm.
+        realm: RealmId,
+        /// The id.
+        id: Arc<str>,
     },
     /// Find the holder of the addressee's id; when nobody holds it, queue the message if messages of its kind are queued.
     /// [`Reply::Holder`], [`Reply::Queued`] or [`Reply::Dropped`].

@@ -1,6 +1,6 @@
 -- Claims an id, or takes it over from a holder with the same token. Returns the messages that wait for the id.
--- KEYS claims, index of the owner, owners, takeover notices of the owner, queue, waits
--- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full
+-- KEYS claims, index of the owner, owners, takeover notices of the owner, queue, waits, takeovers
+-- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full, most takeovers
 -- A claim is owner (12) shard (1) key (4) generation (8) rank (1) token.
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local time = redis.call('TIME')
@@ -8,6 +8,8 @@ local generation = time[1] * 1000000 + time[2]
 local superseded = ''
 if old then
   if string.sub(old, 27) ~= ARGV[5] then return {'taken'} end
+  -- Two clients fight for the id: it stays whose it is for a while.
+  if tonumber(redis.call('GET', KEYS[7]) or '0') >= tonumber(ARGV[7]) then return {'taken'} end
   generation = math.max(generation, struct.unpack('>I8', string.sub(old, 18, 25)) + 1)
   superseded = string.sub(old, 1, 25)
   redis.call('SREM', ARGV[1] .. 'i:' .. string.sub(old, 1, 12), ARGV[3])

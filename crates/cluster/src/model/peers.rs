@@ -11,8 +11,11 @@ use crate::{
     address::Owner,
     command::{Holder, PeerAt, PeerMessage, RealmId, is_same_token},
     partition,
-    store::{ClaimRank, Reply, TakeoverNotice},
+    store::{ClaimRank, MAX_TAKEOVERS, Reply, TAKEOVERS_COUNT, TakeoverNotice},
 };
+
+/// Ids that were taken over from holders that were alive, before those are looked for of which that no longer counts.
+const MANY_TAKEOVERS: usize = 1024;
 
 #[derive(Debug)]
 struct Claim {
@@ -47,6 +50,8 @@ pub(super) struct Peers {
     queues: Queues,
     notices: Vec<TakeoverNotice>,
     held: usize,
+    /// Takeovers of ids whose holders were alive, and until when they count.
+    takeovers: AHashMap<(RealmId, Arc<str>), (u32, Instant)>,
 }
 
 impl Peers {
@@ -58,12 +63,13 @@ impl Peers {
             queues: Queues::new(config.expire_timeout, 0),
             notices: Vec::new(),
             held: 0,
+            takeovers: AHashMap::new(),
         }
     }
 
     pub(super) fn claim(
         &mut self,
-        clock: u64,
+        (now, clock): (Instant, u64),
         (owner, at): (Owner, PeerAt),
         realm: RealmId,
         id: Arc<str>,
@@ -72,6 +78,10 @@ impl Peers {
     ) -> Reply {
         let Some(claims) = self.claims.get_mut(usize::from(realm)) else { return Reply::Taken };
         let is_full = full || self.limit.is_some_and(|limit| self.held >= limit);
+        let is_fought_for = self
+            .takeovers
+            .get(&(realm, id.clone()))
+            .is_some_and(|(count, until)| *count >= MAX_TAKEOVERS && now < *until);
         let claim = |generation| Claim {
             owner,
             at: PeerAt { generation, ..at },
@@ -80,7 +90,7 @@ impl Peers {
         };
         let (generation, superseded) = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
-                if !is_same_token(&held.get().token, &token) {
+                if !is_same_token(&held.get().token, &token) || is_fought_for {
                     return Reply::Taken;
                 }
                 let generation = clock.max(held.get().at.generation + 1);
@@ -95,6 +105,16 @@ impl Peers {
         };
         self.record_takeover(owner, realm, &id, superseded);
         Reply::Granted { generation, superseded, waiting: self.queues.take(realm, id) }
+    }
+
+    pub(super) fn count_takeover(&mut self, now: Instant, realm: RealmId, id: Arc<str>) -> Reply {
+        if self.takeovers.len() >= MANY_TAKEOVERS {
+            self.takeovers.retain(|_, (_, until)| now < *until);
+        }
+        let takeovers = self.takeovers.entry((realm, id)).or_insert((0, now));
+        let count = if now < takeovers.1 { takeovers.0 } else { 0 };
+        *takeovers = (count + 1, now + TAKEOVERS_COUNT);
+        Reply::Done
     }
 
     pub(super) fn reclaim(

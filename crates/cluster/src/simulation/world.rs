@@ -270,7 +270,11 @@ impl World {
         }
         let is_listed = matches!(
             call,
-            Call::Claim { .. } | Call::Reclaim { .. } | Call::Release { .. } | Call::PutUsers { .. }
+            Call::Claim { .. }
+                | Call::Reclaim { .. }
+                | Call::Release { .. }
+                | Call::CountTakeover { .. }
+                | Call::PutUsers { .. }
         );
         let what = (self.traces && is_listed).then(|| format!("{call:?}"));
         let (reply, published) = self.model.execute(call, self.now);

@@ -31,6 +31,11 @@ impl Shard {
             Role::Session(key) => self.session_message(now, key, message),
             Role::Probe(key) => self.probe_message(key, message),
             Role::Peer(key) => self.peer_message(now, key, message),
+            Role::Superseded(key) if matches!(message, Message::Close(_)) => {
+                conn.role.set(Role::Nobody);
+                self.superseded_peer_answered(key);
+            }
+            Role::Superseded(_) => {}
             Role::Nobody => {}
         }
     }
@@ -46,6 +51,7 @@ impl Shard {
             Role::Session(key) => self.end(now, key, CloseCommand::Lost(reason)),
             Role::Probe(key) => self.probe_lost(key),
             Role::Peer(key) => self.end_peer(key, &reason.to_string(), &Frame::close(None)),
+            Role::Superseded(key) => drop(self.peers.remove_superseded(key)),
             Role::Nobody => {}
         }
     }

@@ -247,8 +247,16 @@ impl Shard {
 
     /// Another connection took the id over: this one is closed, and nothing it does counts any more.
     pub(super) fn superseded(&mut self, at: PeerAt) {
-        if self.peers.holder(at).is_some() {
-            self.end_peer(at.key, "superseded", &Frame::close(None));
+        let Some(peer) = self.peers.holder(at) else { return };
+        let (conn, realm, id) = (peer.conn.clone(), peer.realm, peer.id.clone());
+        self.end_peer(at.key, "superseded", &Frame::close(None));
+        self.peers.insert_superseded(&conn, realm, id);
+    }
+
+    /// A client that has lost its id was alive: if that happens again and again, two clients fight for the id.
+    pub(super) fn superseded_peer_answered(&mut self, key: u32) {
+        if let Some((realm, id)) = self.peers.remove_superseded(key) {
+            self.effects.submit(Command::CountTakeover { realm, id });
         }
     }
 

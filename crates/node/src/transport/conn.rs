@@ -32,6 +32,9 @@ pub(crate) enum Role {
     Probe(u32),
     /// A PeerServer client.
     Peer(u32),
+    /// A PeerServer client that has lost its id to another connection. It is being closed, and whether it answers tells whether it
+    /// was alive.
+    Superseded(u32),
     /// Nobody's: being closed.
     Nobody,
 }

@@ -16,7 +16,7 @@ use std::{
 use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
-use super::{Conn, ConnectionEvents, Wait, conn::Phase};
+use super::{Conn, ConnectionEvents, Role, Wait, conn::Phase};
 use crate::ledger::OVERHEAD;
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
@@ -83,7 +83,11 @@ impl Reader {
             match self.conn.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) if self.conn.phase.get() == Phase::Closing => {
-                    return self.poll_hang_up(cx);
+                    return match self.poll_close_answer(cx) {
+                        Poll::Ready(true) => self.poll_hang_up(cx),
+                        Poll::Ready(false) => Poll::Ready(()),
+                        Poll::Pending => Poll::Pending,
+                    };
                 }
                 _ => {}
             }
@@ -177,6 +181,46 @@ impl Reader {
         }
         let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         linger.as_mut().poll(cx).is_ready()
+    }
+
+    /// Waits for the answer to the close frame where somebody wants to know of it. A proxy would not pass it on once the socket is
+    /// shut down. `false`: the connection is lost.
+    fn poll_close_answer(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        for _ in 0..READS_A_TURN {
+            if !matches!(self.conn.role.get(), Role::Superseded(_)) {
+                return Poll::Ready(true);
+            }
+            if self.rest.is_empty() {
+                self.rest_at = 0;
+                let read = READ_BUFFER.with_borrow_mut(|scratch| {
+                    self.conn
+                        .poll_read(cx, scratch)
+                        .map_ok(|read| self.rest.extend_from_slice(&scratch[..read]))
+                });
+                match read {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Ok(())) if self.rest.is_empty() => return Poll::Ready(false),
+                    Poll::Ready(Ok(())) => {}
+                }
+            }
+            let mut rest = std::mem::take(&mut self.rest);
+            let mut input = &mut rest[self.rest_at..];
+            loop {
+                match self.parser.next(&mut input) {
+                    Ok(Some(close @ Message::Close(_))) => {
+                        self.events.message(&self.conn, close);
+                        self.events.flush();
+                        return Poll::Ready(true);
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => return Poll::Ready(true),
+                }
+            }
+        }
+        yield_to_reactor(cx);
+        Poll::Pending
     }
 
     /// Says goodbye to the socket and waits a little for the other side, so that what was written last is not lost to a reset.

@@ -28,6 +28,8 @@ import { request } from "./lib/peer-http.mjs";
 import { frame, socketUrl } from "./lib/peer-socket.mjs";
 
 const CLAIMS = Number(process.env.CLAIMS ?? 50);
+/** For how long clients fight for an id. */
+const FIGHT_MS = Number(process.env.FIGHT_MS ?? 3_000);
 
 behaviour(`of twelve parallel claims of one id exactly one is let in, ${CLAIMS} times`, async () => {
   for (let round = 0; round < CLAIMS; round += 1) {
@@ -98,6 +100,49 @@ behaviour("a takeover with the same token closes the old socket, and nothing it 
   const heard = payloads(witness);
   assert.deepEqual(heard.filter((payload) => payload.startsWith("late")), []);
   assert.equal(heard.length, 20);
+});
+
+/** A page that reconnects with its id and token whenever it is closed. `endures`: also when it is told ID-TAKEN, as no peerjs does. */
+async function reconnects(id, endures, until) {
+  const outcomes = { OPEN: 0, "ID-TAKEN": 0 };
+  while (Date.now() < until) {
+    const socket = dial(DEFAULT, { id });
+    const outcome = await first(socket);
+    outcomes[outcome] += 1;
+    await socket.until(() => socket.closed, Math.max(until - Date.now(), 1));
+    if (outcome === "ID-TAKEN" && !endures) break;
+    if (outcome === "ID-TAKEN") await sleep(50);
+  }
+  return outcomes;
+}
+
+behaviour("of a duplicated page one stays connected and the other is told ID-TAKEN, after a few takeovers", async () => {
+  const [id, until] = [newId("twice"), Date.now() + FIGHT_MS];
+  const both = await Promise.all([reconnects(id, false, until), reconnects(id, false, until)]);
+  assert.equal(both[0]["ID-TAKEN"] + both[1]["ID-TAKEN"], 1, JSON.stringify(both));
+  // Five takeovers of somebody who answered, and those of which the answer was under way.
+  assert.ok(both[0].OPEN + both[1].OPEN <= 12, JSON.stringify(both));
+});
+
+behaviour("clients that fight for an id without end take it over a few times in fifteen seconds", async () => {
+  const [id, until] = [newId("fought-for"), Date.now() + FIGHT_MS];
+  const both = await Promise.all([reconnects(id, true, until), reconnects(id, true, until)]);
+  const takeovers = both[0].OPEN + both[1].OPEN;
+  assert.ok(takeovers >= 5, JSON.stringify(both));
+  assert.ok(takeovers <= 12 * Math.ceil(FIGHT_MS / 15_000), JSON.stringify(both));
+  assert.ok(both[0]["ID-TAKEN"] + both[1]["ID-TAKEN"] > 10, JSON.stringify(both));
+});
+
+behaviour("an id is taken over at once from holders that do not answer, however often", async () => {
+  const id = newId("half-open");
+  const all = [];
+  for (let round = 0; round < 15; round += 1) {
+    const holder = await connect(DEFAULT, { id });
+    // Whatever the server sends from now on is not read.
+    holder.socket.pause();
+    all.push(holder);
+  }
+  assert.equal(await first(dial(DEFAULT, { id, token: "a stranger's" })), "ID-TAKEN");
 });
 
 behaviour("a frame that comes with the handshake waits for OPEN and is relayed after it", async () => {

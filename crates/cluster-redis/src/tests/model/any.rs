@@ -63,6 +63,7 @@ fn about_peers() -> impl Strategy<Value = Step> {
         ),
         3 => (0..OWNERS, peer(), generation())
             .prop_map(|(owner, peer, generation)| Step::Release { owner, peer, generation }),
+        1 => (peer(), 1..6_usize).prop_map(|(peer, times)| Step::CountTakeover { peer, times }),
         2 => (0..MANY).prop_map(|notice| Step::Acknowledge { notice }),
         6 => (0..IDS.len(), peer(), token(), any::<bool>(), peer_messages).prop_map(
             |(src, dst, token, forced, (peer_message, times))| Step::DeliverOrQueue { src, dst, token, forced, peer_message, times }

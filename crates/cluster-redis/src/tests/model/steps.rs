@@ -83,6 +83,10 @@ pub(super) enum Step {
         peer: Peer,
         generation: Generation,
     },
+    CountTakeover {
+        peer: Peer,
+        times: usize,
+    },
     DeliverOrQueue {
         src: usize,
         dst: Peer,
@@ -236,6 +240,13 @@ impl Step {
             Self::Release { owner: by, peer, generation } => {
                 let (realm, id) = id(peer);
                 Call::Release { owner: owner(*by), realm, id, generation: generation.on(given, side) }
+            }
+            Self::CountTakeover { peer, times } => {
+                let call = || {
+                    let (realm, id) = id(peer);
+                    Call::CountTakeover { realm, id }
+                };
+                return std::iter::repeat_with(call).take(*times).collect();
             }
             Self::DeliverOrQueue { src, dst, token, forced, peer_message: text, times } => {
                 let call = || {

@@ -145,6 +145,8 @@ pub(in crate::shard) struct PeerWait {
 pub(in crate::shard) struct Peers {
     peers: Slab<Peer>,
     waits: Slab<PeerWait>,
+    /// Ids that connections have lost which are being closed.
+    superseded: Slab<(RealmId, Arc<str>)>,
 }
 
 impl Peers {
@@ -176,6 +178,16 @@ impl Peers {
 
     pub(in crate::shard) fn iter(&self) -> impl Iterator<Item = (u32, &Peer)> {
         self.peers.iter().map(|(key, peer)| (key as u32, peer))
+    }
+
+    /// Remembers what id a connection has lost, until it has answered its close frame or is gone.
+    pub(in crate::shard) fn insert_superseded(&mut self, conn: &Conn, realm: RealmId, id: Arc<str>) {
+        let key = self.superseded.insert((realm, id)) as u32;
+        conn.role.set(Role::Superseded(key));
+    }
+
+    pub(in crate::shard) fn remove_superseded(&mut self, key: u32) -> Option<(RealmId, Arc<str>)> {
+        self.superseded.try_remove(key as usize)
     }
 
     /// A message waits from now on.
@@ -216,6 +228,7 @@ impl Peers {
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.peers.shrink_if_sparse();
         self.waits.shrink_if_sparse();
+        self.superseded.shrink_if_sparse();
     }
 }
 
