@@ -107,6 +107,9 @@ impl Context {
                     .arg(generation.to_be_bytes())
                     .arg(owner.tag.0.to_be_bytes()))
             }
+            Call::Admit { owner, claims, limit } => {
+                one(self.nodes(&scripts.admit).arg(owner_bytes(*owner)).number(claims).number(limit))
+            }
             Call::CountTakeover { realm, id } => one(Invocation::of(&scripts.count_takeover)
                 .key(keys.takeovers(self.realm(*realm), id))
                 .number(TAKEOVERS_COUNT.as_millis())),

@@ -76,6 +76,7 @@ impl Context {
                 }
             }
             Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },
+            Call::Admit { .. } => Reply::Admitted(matches!(first(), Value::Int(1))),
             Call::FindPeer { token, .. } => {
                 let claim = bytes(first()).filter(|claim| {
                     claim.get(26..).is_some_and(|known| known.ct_eq(token.as_bytes()).into())

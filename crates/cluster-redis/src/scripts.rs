@@ -50,7 +50,8 @@ scripts!(
     heartbeat,
     leave,
     reap,
-    mark_dead
+    mark_dead,
+    admit
 );
 
 /// A call of a script, keys first.

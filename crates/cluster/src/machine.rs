@@ -5,6 +5,7 @@
 //! was ever reached) the node answers from its local state; when the store is back, it begins a new epoch and writes everything
 //! again.
 
+mod admission;
 mod claims;
 mod lease;
 mod local_state;
@@ -42,6 +43,8 @@ pub(crate) enum Pending {
         token: Arc<str>,
         /// The owner under which it was claimed, and how often the bus had been lost or restored by then.
         asked: (Owner, u64),
+        /// The store has admitted one more id of this node for it.
+        is_admitted: bool,
     },
     Reclaim {
         owner: Owner,
@@ -71,6 +74,8 @@ pub(crate) enum Pending {
     Acknowledge(TakeoverNotice),
     /// A peer message was sent to another node.
     SendPeerMessage(ShardId, PeerMessage, Option<Box<Charge>>),
+    /// A claim needs room for one more id.
+    Admit(admission::Claimant),
     Expire {
         realm: RealmId,
         src: Arc<str>,
@@ -231,6 +236,7 @@ pub(crate) struct Machine {
     user_reads: users::UserReads,
     repairs: repairs::Repairs,
     takeovers: takeovers::Takeovers,
+    admission: admission::Admission,
     /// How often the bus was lost or restored.
     bus_changes: u64,
     /// The format that is written.
@@ -266,6 +272,7 @@ impl Machine {
             user_reads: users::UserReads::default(),
             repairs: repairs::Repairs::default(),
             takeovers: takeovers::Takeovers::default(),
+            admission: admission::Admission::default(),
             bus_changes: 0,
             has_contested_claims: false,
             left_offline: Vec::new(),
@@ -387,6 +394,9 @@ impl Machine {
     /// Takes the reply to a call.
     pub(crate) fn reply(&mut self, now: Instant, pending: Pending, reply: Reply, out: &mut Outputs) {
         let mut pending = pending;
+        if matches!(pending, Pending::Admit(_) | Pending::Claim { is_admitted: true, .. }) {
+            self.no_longer_in_flight();
+        }
         if let Reply::Failed { may_have_run } = reply {
             self.lease.probe(now);
             match self.repair_later(now, pending, may_have_run) {
@@ -396,7 +406,8 @@ impl Machine {
         }
         match pending {
             Pending::None | Pending::Put { .. } | Pending::PutUsers(_) | Pending::Acknowledge(_) => {}
-            Pending::Claim { at, ticket, realm, id, token, asked } => {
+            Pending::Admit(claimant) => self.admission_answered(now, claimant, &reply, out),
+            Pending::Claim { at, ticket, realm, id, token, asked, .. } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);
             }
             Pending::Reclaim { owner, realm, id, generation } => {

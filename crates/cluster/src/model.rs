@@ -87,6 +87,7 @@ impl Model {
             Call::Release { owner, realm, id, generation } => {
                 self.peers.release(owner, realm, &id, generation)
             }
+            Call::Admit { owner, claims, limit } => self.nodes.admit(owner, claims, limit, now),
             Call::CountTakeover { realm, id } => self.peers.count_takeover(now, realm, id),
             Call::DeliverOrQueue { peer_message, token, forced } => {
                 self.peers.deliver_or_queue(peer_message, &token, forced, now)

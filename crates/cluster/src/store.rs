@@ -80,6 +80,16 @@ pub enum Call {
         /// Decides between two claims.
         rank: ClaimRank,
     },
+    /// Report that a node holds `claims` ids, one more than before, unless all nodes together would then hold more than `limit`.
+    /// [`Reply::Admitted`].
+    Admit {
+        /// Who wants to hold one more.
+        owner: Owner,
+        /// How many it holds then.
+        claims: u64,
+        /// How many all may hold.
+        limit: u64,
+    },
     /// End the claim of this generation, if `owner`'s node made it: without the store, two nodes may grant the same generation.
     Release {
         /// Who ends it.

@@ -121,6 +121,11 @@ fn cluster_peerserver_behaves_as_one_node() {
 }
 
 #[test]
+fn cluster_peerserver_limit_is_exact_and_refuses_nobody_for_whom_there_is_room() {
+    Cluster::start(3, &["--concurrent_limit", "4"]).run_js("limit.test.mjs", &[]);
+}
+
+#[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
 }

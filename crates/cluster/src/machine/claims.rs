@@ -27,17 +27,35 @@ impl Machine {
             self.claim_offline(now, at, ticket, (realm, id, token), out);
             return;
         }
-        let full = self.is_full();
+        // A node that is alone has a store that knows the limit.
+        let full = self.limit.is_some() && self.lease.is_shared();
+        self.ask_for(at, ticket, (realm, id, token), full, false, out);
+    }
+
+    /// Claims a free id for which the store has admitted one more.
+    pub(super) fn claim_admitted(&mut self, at: PeerAt, ticket: Ticket, wanted: Wanted, out: &mut Outputs) {
+        self.ask_for(at, ticket, wanted, false, true, out);
+    }
+
+    fn ask_for(
+        &mut self,
+        at: PeerAt,
+        ticket: Ticket,
+        (realm, id, token): Wanted,
+        full: bool,
+        is_admitted: bool,
+        out: &mut Outputs,
+    ) {
         let owner = self.owner();
         let asked = (owner, self.bus_changes);
         let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
-        out.push_back(Output::Call(call, Pending::Claim { at, ticket, realm, id, token, asked }));
+        let pending = Pending::Claim { at, ticket, realm, id, token, asked, is_admitted };
+        out.push_back(Output::Call(call, pending));
     }
 
-    /// Whether the cluster holds as many ids as it may; exact to one heartbeat.
-    fn is_full(&self) -> bool {
-        let held = self.own.held() as u64 + self.lease.claims_elsewhere();
-        self.lease.is_shared() && self.limit.is_some_and(|limit| held >= limit as u64)
+    /// Whether the node holds as many ids as all nodes may: while the store is away, it does not know what others hold.
+    fn is_full_offline(&self) -> bool {
+        self.limit.is_some_and(|limit| self.own.held() >= limit)
     }
 
     pub(super) fn claim_answered(
@@ -88,6 +106,10 @@ impl Machine {
                         self.grant(at, ticket, (realm, id, token), waiting, out);
                     }
                 }
+                return;
+            }
+            Reply::LimitReached if self.lease.is_shared() => {
+                self.find_room(now, (at, ticket), (realm, id, token), out);
                 return;
             }
             Reply::LimitReached => Claimed::LimitReached,
@@ -164,7 +186,7 @@ impl Machine {
         let held = self.own.claim(realm, &id).map(|claim| (claim.at, is_same_token(&claim.token, &token)));
         let refused = match held {
             Some((_, false)) => Some(Claimed::Taken),
-            None if self.is_full() => Some(Claimed::LimitReached),
+            None if self.is_full_offline() => Some(Claimed::LimitReached),
             _ => None,
         };
         if let Some(claimed) = refused {
@@ -273,6 +295,9 @@ impl Machine {
         out: &mut Outputs,
     ) {
         self.own.released(realm, &id, generation);
+        if self.limit.is_some() {
+            self.lease.report_soon(now);
+        }
         if self.lease.is_valid(now) {
             let call = Call::Release { owner: self.owner(), realm, id: id.clone(), generation };
             out.push_back(Output::Call(call, Pending::Release { realm, id, generation }));

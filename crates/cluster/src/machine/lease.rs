@@ -13,6 +13,8 @@ use crate::{
 
 /// How often a lease is renewed.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How soon a heartbeat reports that ids were released, or asks whether others were.
+const REPORT: Duration = Duration::from_millis(100);
 /// How soon a heartbeat is sent again while the store is away.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// The node stops relying on its lease this long before the store lets it expire.
@@ -60,7 +62,6 @@ struct Shared {
     known: Vec<NodeInfo>,
     /// Nodes may be known that are gone: the list is asked for once more when the store has been there for a while.
     lists_again: bool,
-    claims_elsewhere: u64,
     dead: VecDeque<Owner>,
 }
 
@@ -90,7 +91,6 @@ impl Lease {
             membership: 0,
             known: Vec::new(),
             lists_again: false,
-            claims_elsewhere: 0,
             dead: VecDeque::new(),
         };
         Self { shared: Some(shared) }
@@ -132,8 +132,15 @@ impl Lease {
         shown + now.saturating_duration_since(*began).as_micros() as u64
     }
 
-    pub(super) fn claims_elsewhere(&self) -> u64 {
-        self.shared.as_ref().map_or(0, |shared| shared.claims_elsewhere)
+    pub(super) fn is_heartbeat_in_flight(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.heartbeat_in_flight)
+    }
+
+    /// What heartbeats report has changed, or what they tell is waited for.
+    pub(super) fn report_soon(&mut self, now: Instant) {
+        if let Some(shared) = &mut self.shared {
+            shared.next_heartbeat = shared.next_heartbeat.min(now + REPORT);
+        }
     }
 
     pub(super) fn is_dead(&self, from: Owner) -> bool {
@@ -198,6 +205,7 @@ impl Machine {
         out.push_back(Output::Status(Status::Degraded));
         out.push_back(Output::Event(ClusterEvent::Degraded(reason)));
         self.complete_all_takeovers(out);
+        self.claim_waiting_offline(now, out);
         self.join_all_offline(out);
         self.give_up_repairs(now, out);
     }
@@ -218,7 +226,7 @@ impl Machine {
     }
 
     pub(super) fn heartbeat_if_due(&mut self, now: Instant, out: &mut Outputs) {
-        let claims = self.own.held() as u64;
+        let claims = self.claims_reported();
         let Some(shared) = &mut self.lease.shared else { return };
         if shared.heartbeat_in_flight || now < shared.next_heartbeat {
             return;
@@ -246,7 +254,6 @@ impl Machine {
         reply: Reply,
         out: &mut Outputs,
     ) {
-        let held = self.own.held() as u64;
         let Some(shared) = &mut self.lease.shared else { return };
         shared.heartbeat_in_flight = false;
         let Reply::Heartbeat(pulse) = reply else {
@@ -308,7 +315,8 @@ impl Machine {
             shared.confirmed = Some(sent);
             self.lease_confirmed(now, out);
         }
-        self.apply_heartbeat_reply(&pulse, held, out);
+        self.apply_heartbeat_reply(&pulse, out);
+        self.admit_waiting(now, pulse.claims, out);
         if pulse.sweeps {
             out.push_back(Output::Call(Call::Owners, Pending::Owners(owner)));
         }
@@ -324,11 +332,10 @@ impl Machine {
         }
     }
 
-    /// Takes what the reply tells beside the lease: changed membership, claims of others, owners to reap.
-    fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, held: u64, out: &mut Outputs) {
+    /// Takes what the reply tells beside the lease: changed membership, owners to reap.
+    fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, out: &mut Outputs) {
         let is_stable = self.is_stable();
         let Some(shared) = &mut self.lease.shared else { return };
-        shared.claims_elsewhere = pulse.claims.saturating_sub(held);
         if shared.membership != pulse.membership {
             shared.membership = pulse.membership;
             out.push_back(Output::Call(Call::Nodes, Pending::Nodes));

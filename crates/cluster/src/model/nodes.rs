@@ -102,13 +102,25 @@ impl Nodes {
         }
         pulse.membership = self.membership;
         // A dead node's claims count until they are reaped.
-        pulse.claims = self
-            .leases
-            .values()
-            .filter(|lease| lease.dead.is_none())
-            .map(|lease| lease.counters.claims)
-            .sum();
+        pulse.claims = self.claims();
         Reply::Heartbeat(pulse)
+    }
+
+    fn claims(&self) -> u64 {
+        let live = self.leases.values().filter(|lease| lease.dead.is_none());
+        live.map(|lease| lease.counters.claims).sum()
+    }
+
+    pub(super) fn admit(&mut self, owner: Owner, claims: u64, limit: u64, now: Instant) -> Reply {
+        let all = self.claims();
+        let Some(lease) = self.leases.get_mut(&owner).filter(|lease| lease.until > now) else {
+            return Reply::Admitted(false);
+        };
+        let is_admitted = all - lease.counters.claims + claims <= limit;
+        if is_admitted {
+            lease.counters.claims = claims;
+        }
+        Reply::Admitted(is_admitted)
     }
 
     /// Forgets old dead leases, and marks expired ones dead.

@@ -27,6 +27,8 @@ pub enum Reply {
     Taken,
     /// As many ids are held as may be.
     LimitReached,
+    /// Whether a node may hold one more id. `false` also when it has no lease.
+    Admitted(bool),
     /// A claim was made again.
     Kept {
         /// The holder that has lost the id to it.

@@ -130,6 +130,8 @@ fn about_nodes() -> impl Strategy<Value = Step> {
                 Step::Heartbeat { owner, joins, draining, claims, reaps }
             }
         ),
+        3 => (0..OWNERS, 0..6_u64, 1..8_u64)
+            .prop_map(|(owner, claims, limit)| Step::Admit { owner, claims, limit }),
         1 => any::<bool>().prop_map(|reaps| Step::CrowdOfNodes { reaps }),
         1 => Just(Step::Nodes),
         2 => (0..OWNERS).prop_map(|owner| Step::Leave { owner }),

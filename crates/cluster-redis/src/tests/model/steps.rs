@@ -161,6 +161,11 @@ pub(super) enum Step {
     CrowdOfNodes {
         reaps: bool,
     },
+    Admit {
+        owner: u8,
+        claims: u64,
+        limit: u64,
+    },
     Nodes,
     Leave {
         owner: u8,
@@ -322,6 +327,9 @@ impl Step {
             }
             Self::Heartbeat { owner: by, joins, draining, claims, reaps } => {
                 heartbeat(owner(*by), *joins, *draining, *claims, *reaps)
+            }
+            Self::Admit { owner: by, claims, limit } => {
+                Call::Admit { owner: owner(*by), claims: *claims, limit: *limit }
             }
             Self::CrowdOfNodes { reaps } => {
                 return crowd_of_nodes().map(|owner| heartbeat(owner, true, false, 1, *reaps)).collect();
