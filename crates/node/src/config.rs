@@ -24,6 +24,17 @@ pub struct Config {
     /// Address ranges of the proxies whose `X-Forwarded-For` header is trusted; empty: the header is ignored. An IPv4 address that a
     /// dual-stack listener reports as IPv6 (`::ffff:10.0.0.1`) is compared as IPv4.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long the head of a request, or a TLS handshake, may take; default 20 s.
+    pub header_timeout: Duration,
+    /// How long a body, a message in several pieces, or the reading of an answer may take, unless it goes on at `min_body_rate`;
+    /// default 20 s.
+    pub body_timeout: Duration,
+    /// Bytes a second that are expected of them, on average over each `body_timeout`; default 1,000.
+    pub min_body_rate: usize,
+    /// Most bytes in the head of a request; default 16 KiB.
+    pub max_header_size: usize,
+    /// Most connections to the public listener; default any number.
+    pub max_connections: usize,
     /// Most bytes that are buffered for one client; default 4,000,000.
     pub outbox_limit: usize,
     /// Most bytes that are buffered for all clients together; default 256 MiB.
@@ -43,6 +54,11 @@ impl Default for Config {
             peer: PeerConfig::default(),
             origins: None,
             trusted_proxies: Vec::new(),
+            header_timeout: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(20),
+            min_body_rate: 1_000,
+            max_header_size: 16 * 1024,
+            max_connections: usize::MAX,
             outbox_limit: 4_000_000,
             memory_budget: 256 << 20,
             mailbox_limit: 65_536,

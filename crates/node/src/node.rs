@@ -146,6 +146,7 @@ impl Node {
             peering,
             lifecycle,
             metrics,
+            connection_slots: Arc::default(),
             requests: AtomicU64::new(0),
         };
         let workers = Workers { app: Arc::new(app), addresses, unclaimed: Mutex::new(unclaimed) };

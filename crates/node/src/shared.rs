@@ -4,7 +4,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -23,6 +23,7 @@ use crate::{
         mailbox::ShardMessage,
         runtime::{Mailboxes, ShardRuntime},
     },
+    transport::Pace,
 };
 
 /// A node, as its edge sees it.
@@ -36,11 +37,23 @@ pub(crate) struct NodeShared {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
+    /// Connections to the public listener that are open.
+    pub(crate) connection_slots: Arc<AtomicUsize>,
     /// Numbers requests.
     pub(crate) requests: AtomicU64,
 }
 
 impl NodeShared {
+    /// How slow a client may be with what it has begun.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::of(&self.config)
+    }
+
+    /// A connection is closed for what it did not do in time, or does too much.
+    pub(crate) fn count_dropped(&self, reason: &str) {
+        self.metrics.connections_dropped.with_label_values(&[reason]).inc();
+    }
+
     /// This thread's shard.
     pub(crate) fn shard(&self) -> Option<Rc<ShardRuntime>> {
         ShardRuntime::current()

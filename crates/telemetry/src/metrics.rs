@@ -33,6 +33,8 @@ pub struct Metrics {
     pub mailbox_dropped: IntCounter,
     /// `signalbox_mailbox_refused_total`
     pub mailbox_refused: IntCounter,
+    /// `signalbox_connections_dropped_total{reason}`
+    pub connections_dropped: IntCounterVec,
     /// `signalbox_reads_paused_total`
     pub reads_paused: IntCounter,
     /// `signalbox_polls_refused_total`
@@ -167,6 +169,13 @@ impl Metrics {
                 "mailbox_refused_total",
                 "Requests refused because the mailbox of a shard was full."
             ),
+            connections_dropped: declare!(
+                registry,
+                IntCounterVec,
+                "connections_dropped_total",
+                "Connections closed for what their clients did not do in time, or did too much, by reason (header_timeout, header_size, body_timeout, answer_timeout, message_timeout, tls_handshake, tls_crowded, max_connections).",
+                ["reason"]
+            ),
             reads_paused: declare!(
                 registry,
                 IntCounter,
@@ -289,7 +298,20 @@ impl Metrics {
         {
             self.connections.with_label_values(&[protocol, transport]);
         }
-        let of_one_label: [(_, &[&str]); 3] = [
+        let of_one_label: [(_, &[&str]); 4] = [
+            (
+                &self.connections_dropped,
+                &[
+                    "header_timeout",
+                    "header_size",
+                    "body_timeout",
+                    "answer_timeout",
+                    "message_timeout",
+                    "tls_handshake",
+                    "tls_crowded",
+                    "max_connections",
+                ],
+            ),
             (&self.evictions, &["slow_reader", "memory_budget"]),
             (&self.upgrades, &["completed", "failed", "not_transferable"]),
             (&self.peer_dropped, &["overflow", "malformed", "fenced"]),

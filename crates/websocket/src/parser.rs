@@ -138,6 +138,12 @@ impl Parser {
         self.message.capacity() + self.control.capacity()
     }
 
+    /// Whether nothing has arrived of the next message, not even of its header. A message in fragments counts as under way between
+    /// them.
+    pub fn is_between_messages(&self) -> bool {
+        self.head_len == 0 && self.partial.is_none() && self.fragmented.is_none()
+    }
+
     /// Takes bytes off the front of `input` until a message is complete; `None` once `input` is used up. The input is
     /// unmasked in place.
     ///

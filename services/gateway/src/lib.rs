@@ -6,8 +6,10 @@
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`management`]: health and metrics.
 //! - [`tls`][]: certificates.
+//! - `files`: how many connections there may be.
 
 pub mod config;
+mod files;
 pub mod management;
 pub mod public;
 pub mod server;

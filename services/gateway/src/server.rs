@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
-    management, public, tls,
+    files, management, public, tls,
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
@@ -204,6 +204,11 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         },
         origins: (!listener.origins.is_empty()).then(|| listener.origins.clone()),
         trusted_proxies: listener.trusted_proxies.clone(),
+        header_timeout: listener.header_timeout,
+        body_timeout: listener.body_timeout,
+        min_body_rate: listener.min_body_rate,
+        max_header_size: listener.max_header_size,
+        max_connections: files::max_connections(listener.max_connections),
         outbox_limit: node.outbox_limit(socketio.max_payload),
         memory_budget: node.memory_budget,
         ..signalbox_node::Config::default()

@@ -6,12 +6,17 @@
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
 //! - [`memory`]: clients that would fill the node's.
+//! - [`deadlines`], [`connections`]: what clients leave unfinished, and how many there may be.
 //! - [`bundles`], [`settings`], [`proxies`]: what the flags change for clients.
 
 mod harness;
 
 #[path = "program/bundles.rs"]
 mod bundles;
+#[path = "program/connections.rs"]
+mod connections;
+#[path = "program/deadlines.rs"]
+mod deadlines;
 #[path = "program/listening.rs"]
 mod listening;
 #[path = "program/malformed.rs"]

@@ -5,6 +5,7 @@
 //! - `answers`: what holds for every answer.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `protocol`, `not_found`: which protocol a path belongs to, or none.
+//! - `accept`: new connections.
 //! - `http_stream`: the connection under the HTTP dispatcher.
 //! - `polling`: Engine.IO over HTTP.
 //! - `counted_body`: answers to polls that their clients have yet to read.
@@ -13,6 +14,7 @@
 //! - [`cors`]: who may read the answers.
 //! - `client`: what a request tells of its client.
 
+mod accept;
 pub(crate) mod answers;
 pub(crate) mod client;
 pub mod cors;

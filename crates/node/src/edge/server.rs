@@ -10,11 +10,16 @@ use std::{
 };
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Protocol, Request, h1};
+use actix_http::{HttpService, Protocol, Request, error::DispatchError, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{Server, ServerBuilder};
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_service::{
+    IntoServiceFactory, Service as _, ServiceFactoryExt, apply_fn_factory, fn_service, map_config,
+};
+use actix_tls::accept::{
+    max_concurrent_tls_connect,
+    rustls_0_23::{Acceptor, TlsStream},
+};
 use actix_web::{
     App,
     dev::AppConfig,
@@ -23,6 +28,7 @@ use actix_web::{
 };
 
 use super::{
+    accept::{self, Handshakes},
     answers,
     cors::{self, Cors},
     http,
@@ -32,8 +38,6 @@ use super::{
 };
 use crate::shared::NodeShared;
 
-/// How long the head of a request may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between requests; longer than a load balancer's usual minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a client may read nothing of what waits for it before the kernel gives the connection up. WebSockets have pings that
@@ -42,6 +46,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that wait to be accepted; the usual limit of the system.
 const BACKLOG: u32 = 4096;
+
+/// Connections that a worker may have accepted beyond its part, to refuse them.
+const MAX_UNADMITTED: usize = 16;
 
 /// How a node is served.
 pub struct Serve {
@@ -107,7 +114,8 @@ macro_rules! http_service {
             .wrap(from_fn(answers::middleware));
         HttpService::build()
             .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(REQUEST_TIMEOUT)
+            // It would bound the first head alone; `RequestStream` bounds each.
+            .client_request_timeout(Duration::ZERO)
             .h1_allow_half_closed(false)
             .on_connect_ext(|stream: &RequestStream<HttpStream<$stream>>, data| {
                 data.insert(stream.exchange().clone());
@@ -134,17 +142,25 @@ where
     F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
 {
     let Serve { listener, cors, tls } = serve;
+    // Handshakes are bounded by whoever begins them. With a bound of its own the acceptor would keep everybody out.
+    max_concurrent_tls_connect(usize::MAX / 2);
     let builder = Server::build()
         .workers(node.mailboxes.len())
         .backlog(BACKLOG)
-        // A worker holds as many connections as it is given files.
-        .max_concurrent_connections(usize::MAX / 2)
+        .max_concurrent_connections(max_http_connections(&node))
         .shutdown_timeout(1)
         .disable_signals();
     Ok(match tls {
         None => listen_tcp(builder, listener, node, enter, cors, configure)?.run(),
         Some(tls) => listen_tls(builder, listener, node, enter, cors, tls, configure)?.run(),
     })
+}
+
+/// How many connections one worker has accepted that are no WebSockets. Slots bound what there may be; this bounds those that have
+/// yet to be admitted or refused, since each is an open file.
+fn max_http_connections(node: &NodeShared) -> usize {
+    let part = node.config.max_connections.div_ceil(node.mailboxes.len());
+    part.saturating_add(MAX_UNADMITTED).min(usize::MAX / 2)
 }
 
 fn listen_tcp<E, F>(
@@ -161,9 +177,12 @@ where
 {
     builder.listen("public", listener, move || {
         let service = http_service!(node, enter, cors, configure, TcpStream);
-        let accept = |stream: TcpStream| {
-            let peer = prepare(&stream);
-            ready(Ok((RequestStream::new(HttpStream::new(stream), false), Protocol::Http1, peer)))
+        let node = node.clone();
+        let accept = move |stream: TcpStream| {
+            ready(accept::admit(&node, &stream, false).map_err(DispatchError::Io).map(|(slot, peer)| {
+                let stream = HttpStream::new(stream, node.clone(), slot);
+                (RequestStream::new(stream, false, node.clone()), Protocol::Http1, peer)
+            }))
         };
         fn_service(accept).and_then(service)
     })
@@ -186,20 +205,30 @@ where
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     builder.listen("public", listener, move || {
         let service = http_service!(node, enter, cors, configure, TlsStream<TcpStream>);
-        let accept = Acceptor::new(tls.clone()).map_init_err(drop).map_err(drop);
-        let accept = accept.map(|stream: TlsStream<TcpStream>| {
-            let peer = prepare(stream.get_ref().0);
-            (RequestStream::new(HttpStream::new(stream), true), Protocol::Http1, peer)
+        let mut acceptor = Acceptor::new(tls.clone());
+        acceptor.set_handshake_timeout(node.config.header_timeout);
+        let acceptor = acceptor.map_init_err(drop).map_err(drop);
+        let (node, handshakes) = (node.clone(), Handshakes::default());
+        let accept = apply_fn_factory(acceptor, move |stream: TcpStream, acceptor| {
+            let admitted = accept::admit(&node, &stream, true);
+            let address = stream.peer_addr().ok().map(|peer| peer.ip());
+            let (node, mut handshake) = (node.clone(), handshakes.begin(address));
+            let accepted = acceptor.call(stream);
+            async move {
+                let (slot, peer) = admitted.map_err(drop)?;
+                let stream: TlsStream<TcpStream> = tokio::select! {
+                    accepted = accepted => accepted.map_err(|()| node.count_dropped("tls_handshake"))?,
+                    Ok(()) = &mut handshake.gives_way => {
+                        node.count_dropped("tls_crowded");
+                        return Err(());
+                    }
+                };
+                let stream = HttpStream::new(stream, node.clone(), slot);
+                Ok((RequestStream::new(stream, true, node), Protocol::Http1, peer))
+            }
         });
         accept.and_then(service.map_err(drop))
     })
-}
-
-/// Prepares a connection; gives back whose it is.
-fn prepare(stream: &TcpStream) -> Option<SocketAddr> {
-    // What is written is to leave at once. One that cannot be set is closed already.
-    let _ = stream.set_nodelay(true);
-    stream.peer_addr().ok()
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -14,6 +14,7 @@ use signalbox_websocket::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{
+    accept::Slot,
     client,
     http_stream::HttpStream,
     http1::RequestStream,
@@ -31,7 +32,7 @@ use crate::{
         runtime::{Busy, ShardRuntime},
     },
     shared::NodeShared,
-    transport::{ByteStream, Conn, ConnectionEvents},
+    transport::{ByteStream, Conn, ConnectionEvents, ReaderLimits},
 };
 
 /// How long a client may take to read the answer to its handshake.
@@ -67,7 +68,8 @@ pub(crate) async fn serve<T>(
     let parts = framed.into_parts();
     let (io, unread) = parts.io.into_parts();
     let rest = [&*parts.read_buf, &*unread].concat();
-    let mut upgrade = Upgrade { node, request, io: io.into_inner(), rest };
+    let (io, slot) = io.into_inner();
+    let mut upgrade = Upgrade { node, request, io, slot, rest };
     let answer = match upgrade.check() {
         Err(refused) => Err(refused),
         Ok(()) => match protocol(upgrade.request.path(), &upgrade.node.config) {
@@ -108,6 +110,7 @@ struct Upgrade<T> {
     node: Arc<NodeShared>,
     request: HttpRequest,
     io: T,
+    slot: Slot,
     rest: Vec<u8>,
 }
 
@@ -337,7 +340,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             shard.lost(&conn, signalbox_engineio::CloseReason::TransportError);
             conn.abort();
         }
-        shard.serve(conn, max_payload, self.rest);
+        let limits = ReaderLimits { max_payload, pace: self.node.pace() };
+        shard.serve(conn, limits, self.rest, Box::new(self.slot));
     }
 
     async fn refuse(mut self, refused: &Refused) {

@@ -15,7 +15,7 @@ use crate::{
     policy::{Handshake, Principal},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
-    transport::Conn,
+    transport::{Conn, Progress},
 };
 
 /// Key of a room within a shard.
@@ -84,10 +84,14 @@ pub(crate) struct ShardLocal {
     pub(crate) is_moving: bool,
     /// What would change the session's rooms, and so waits for the end of the move.
     pub(crate) deferred: Vec<SocketCommand>,
+    /// Signals of the client that are not answered yet.
+    pub(crate) signals: u32,
     /// The earliest timer that is queued for it.
     pub(crate) timer_at: Option<Instant>,
     /// On the list of sessions whose pending GET may have a body.
     pub(crate) is_dirty: bool,
+    /// A binary event that has not arrived whole.
+    pub(crate) half_event: Option<Box<HalfEvent>>,
     /// The client's account, charged for what waits for a poll, or for the rest of an event.
     pub(crate) charge: Option<Charge>,
 }
@@ -98,6 +102,13 @@ pub(crate) struct HeldPost {
     pub(crate) body: Bytes,
     pub(crate) offset: usize,
     pub(crate) reply: Reply<()>,
+}
+
+/// An event whose attachments have not all arrived.
+pub(crate) struct HalfEvent {
+    pub(crate) progress: Progress,
+    /// Bytes of it that are here.
+    pub(crate) bytes: usize,
 }
 
 /// A session's socket in one namespace.
@@ -166,7 +177,8 @@ impl Session {
     /// When something is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let engine = self.engine.deadline()?;
-        Some(self.connection.deadline().map_or(engine, |connect| connect.min(engine)))
+        let event = self.local.half_event.as_ref().map(|half| half.progress.until());
+        [self.connection.deadline(), event, Some(engine)].into_iter().flatten().min()
     }
 }
 

@@ -237,6 +237,7 @@ impl Shard {
             message,
             tried: None,
             is_located: false,
+            is_blocking: false,
         };
         self.signal(now, signal)
     }

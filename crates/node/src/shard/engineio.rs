@@ -24,8 +24,8 @@ use crate::{
     ledger::{Account, Charge, Home},
     policy::{Handshake, Principal},
     protocol::RequestRefused,
-    session::{Session, SessionState, ShardLocal, Socket},
-    transport::{Conn, Role},
+    session::{HalfEvent, Session, SessionState, ShardLocal, Socket},
+    transport::{Conn, Pace, Progress, Role},
 };
 
 impl Shard {
@@ -164,6 +164,11 @@ impl Shard {
             self.end(now, key, CloseCommand::Lost(reason));
             return true;
         }
+        if session.local.half_event.as_ref().is_some_and(|half| half.progress.until() <= now) {
+            self.context.metrics.connections_dropped.with_label_values(&["message_timeout"]).inc();
+            self.end(now, key, CloseCommand::Lost(CloseReason::TransportError));
+            return true;
+        }
         if session.connection.deadline().is_some_and(|connect_by| connect_by <= now) {
             self.end(now, key, CloseCommand::Close);
             return self.sessions.get_mut(key).is_none();
@@ -186,7 +191,24 @@ impl Shard {
             }
             Received::Nothing => {}
         }
+        self.watch_half_event(now, key);
         self.after_engine(now, key);
+    }
+
+    /// An event whose attachments have not all arrived has a deadline, which moves as they arrive.
+    pub(super) fn watch_half_event(&mut self, now: Instant, key: u32) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let bytes = session.connection.buffered();
+        if bytes == 0 {
+            session.local.half_event = None;
+            return;
+        }
+        let pace = Pace::of(&self.context.config);
+        let begin = || Box::new(HalfEvent { progress: Progress::begin(now, &pace), bytes });
+        let half = session.local.half_event.get_or_insert_with(begin);
+        half.progress.advance(now, bytes.saturating_sub(half.bytes), &pace);
+        half.bytes = bytes;
+        self.arm(now, key);
     }
 
     /// Notes that the session's pending GET may have a body, and ends the session if the engine closed it.

@@ -19,6 +19,10 @@ use crate::{
 /// How long another node may take to answer for a socket.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Signals of one client that may be unanswered. When there are so many, what the client sends next waits, since each is held for it
+/// until its answer comes, and a socket that does not exist answers late.
+const MAX_UNANSWERED: u32 = 64;
+
 /// The shard of the addressed socket is too far behind.
 const BUSY: Refused = ("busy", "the server is overloaded, try again in a moment");
 
@@ -34,7 +38,11 @@ impl Shard {
             return Err(Self::not_found());
         }
         signal.tried = Some(to.node());
-        self.request_begins(signal.key, false);
+        if let Some(session) = self.sessions.get_mut(signal.key) {
+            session.local.signals += 1;
+            signal.is_blocking = session.local.signals >= MAX_UNANSWERED;
+        }
+        self.request_begins(signal.key, signal.is_blocking);
         let ticket = self.next_number();
         let (namespace, message) = (signal.namespace.clone(), signal.message.clone());
         self.pending.insert(ticket, PendingRequest::Signal(Box::new(signal)));
@@ -119,10 +127,9 @@ impl Shard {
             return;
         }
         let Some(PendingRequest::Signal(signal)) = self.pending.remove(ticket) else { return };
-        let Signal { key, number, namespace, name, id, .. } = *signal;
-        if self.sessions.checked(key, number).is_none() {
-            return;
-        }
+        let Signal { key, number, namespace, name, id, is_blocking, .. } = *signal;
+        let Some(session) = self.sessions.checked(key, number) else { return };
+        session.local.signals = session.local.signals.saturating_sub(1);
         match (found, id) {
             (Ok(()), Some(id)) => self.answer(key, &namespace, id, "{\"ok\":true}"),
             (Ok(()), None) => {}
@@ -133,6 +140,6 @@ impl Shard {
                 self.send(key, &message, false);
             }
         }
-        self.request_done(now, key, false);
+        self.request_done(now, key, is_blocking);
     }
 }

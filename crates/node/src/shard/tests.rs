@@ -18,6 +18,7 @@ use super::{
     effects::Effect,
     mailbox::{Request, ShardMessage},
     runtime::Mailboxes,
+    tasks::TaskResult,
 };
 use crate::{
     app::{App, vocabulary},
@@ -122,6 +123,13 @@ impl Node {
                         if let Some(otherwise) = otherwise.filter(|_| is_lost) {
                             self.shards[shard].borrow_mut().answer_is_lost(self.now, otherwise);
                         }
+                    }
+                    Effect::Signal { shard, command, .. } => {
+                        self.mailboxes.push(shard, ShardMessage::SocketCommand(command));
+                    }
+                    Effect::Signalled { to, found } => {
+                        let result = ShardMessage::TaskDone(to.ticket, TaskResult::Signalled(found));
+                        self.mailboxes.push(to.shard, result);
                     }
                     _ => panic!("nothing else is wanted here"),
                 }
@@ -297,4 +305,29 @@ fn a_client_that_does_not_read_is_cut_off_and_its_neighbour_is_not() {
     assert!(!slow.is_open() && quick.is_open() && sender.is_open());
     let left = texts(&sender);
     assert_eq!(left.iter().filter(|text| text.starts_with("42[\"left\"")).count(), 1, "{left:?}");
+}
+
+#[test]
+fn a_client_with_many_signals_on_their_way_is_not_read_on_until_one_is_answered() {
+    let mut node = Node::new(2, Config::default());
+    let sender = node.open_websocket(0, "red");
+    // An address of the other shard that nobody has: it is that shard which says so.
+    let nobody = Address::random(NodeTag(1), 1).to_string();
+    let signal = format!("42[\"signal\",\"{nobody}\",1]");
+    let send = |node: &mut Node| {
+        node.with(0, |shard, now| shard.connection_message(now, &sender, Input::Text(&signal)));
+    };
+    for _ in 0..63 {
+        send(&mut node);
+    }
+    assert!(!sender.is_paused());
+    send(&mut node);
+    assert!(sender.is_paused(), "64 are unanswered");
+    node.run();
+    assert!(!sender.is_paused(), "all are answered");
+    assert_eq!(texts(&sender).len(), 64);
+    for _ in 0..63 {
+        send(&mut node);
+    }
+    assert!(!sender.is_paused(), "they do not count any more");
 }

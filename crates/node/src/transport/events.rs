@@ -26,6 +26,8 @@ pub(crate) trait ConnectionEvents {
     fn ended(&self, conn: &Rc<Conn>);
     /// So many bytes were read.
     fn received_bytes(&self, count: usize);
+    /// A message has not arrived whole in its time; [`ConnectionEvents::closing`] follows.
+    fn message_overdue(&self);
     /// Whether a mailbox is crowded into which this thread puts something: who fills it is to have short turns.
     fn is_crowded(&self) -> bool;
     /// A connection has its turn.

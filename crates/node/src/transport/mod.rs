@@ -2,15 +2,18 @@
 //!
 //! - [`conn`]: the outbox, and the stream behind a trait.
 //! - [`events`]: what a connection tells whoever serves it.
+//! - [`pace`]: how slow a client may be.
 //! - [`reader`]: the small task that reads.
 //! - [`stream`]: TCP and TLS.
 
 pub(crate) mod conn;
 pub(crate) mod events;
+pub(crate) mod pace;
 pub(crate) mod reader;
 pub(crate) mod stream;
 
 pub(crate) use conn::{Conn, Role};
 pub(crate) use events::{ConnectionEvents, Wait};
-pub(crate) use reader::Reader;
+pub(crate) use pace::{Alarm, Pace, Progress};
+pub(crate) use reader::{Reader, ReaderLimits};
 pub(crate) use stream::ByteStream;

@@ -10,13 +10,13 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
-use super::{Conn, ConnectionEvents, Role, Wait, conn::Phase};
+use super::{Alarm, Conn, ConnectionEvents, Pace, Progress, Role, Wait, conn::Phase};
 use crate::ledger::OVERHEAD;
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
@@ -32,8 +32,19 @@ pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
 /// How long a connection that was closed from this side may take to hang up.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// The code of the close frame for a message that does not arrive in its time.
+const POLICY_VIOLATION: u16 = 1008;
+
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// What a client may send, and how slowly.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReaderLimits {
+    /// Largest message in bytes.
+    pub(crate) max_payload: usize,
+    pub(crate) pace: Pace,
 }
 
 /// The task of one connection.
@@ -44,6 +55,10 @@ pub(crate) struct Reader {
     /// Bytes that were read and wait for their turn, from `rest_at` on.
     rest: Vec<u8>,
     rest_at: usize,
+    pace: Pace,
+    /// A message that has not arrived whole.
+    partial: Option<Progress>,
+    alarm: Alarm,
     /// What it waits for before it reads on.
     wait: Option<Arc<dyn Wait>>,
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -55,11 +70,23 @@ impl Reader {
     pub(crate) fn new(
         conn: Rc<Conn>,
         events: Rc<dyn ConnectionEvents>,
-        max_payload: usize,
+        limits: ReaderLimits,
         rest: Vec<u8>,
     ) -> Self {
-        let parser = Parser::new(max_payload);
-        Self { conn, events, parser, rest, rest_at: 0, wait: None, linger: None, has_shut_down: false }
+        let parser = Parser::new(limits.max_payload);
+        Self {
+            conn,
+            events,
+            parser,
+            rest,
+            rest_at: 0,
+            pace: limits.pace,
+            partial: None,
+            alarm: Alarm::default(),
+            wait: None,
+            linger: None,
+            has_shut_down: false,
+        }
     }
 
     /// Serves the connection until it is over.
@@ -120,6 +147,11 @@ impl Reader {
                 }
             });
             match read {
+                Poll::Pending if self.is_overdue(cx) => {
+                    self.events.message_overdue();
+                    let close = Frame::close(Some(POLICY_VIOLATION));
+                    self.events.closing(&self.conn, CloseReason::TransportError, &close);
+                }
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(false) => return Poll::Ready(()),
                 Poll::Ready(true) => self.wait = self.events.wait_after_turn(cx),
@@ -134,6 +166,7 @@ impl Reader {
     fn process(&mut self, mut input: &mut [u8]) -> usize {
         let len = input.len();
         let sent = self.events.deliveries();
+        let mut has_ended = false;
         let turn = if self.events.is_crowded() { MESSAGES_A_SHORT_TURN } else { MESSAGES_A_TURN };
         for _ in 0..turn {
             if self.conn.phase.get() != Phase::Open {
@@ -152,7 +185,10 @@ impl Reader {
                     let echo = Frame::close(code);
                     self.events.closing(&self.conn, CloseReason::TransportClose, &echo);
                 }
-                Ok(Some(message)) => self.events.message(&self.conn, message),
+                Ok(Some(message)) => {
+                    has_ended = true;
+                    self.events.message(&self.conn, message);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     let close = Frame::close(Some(error.close_code()));
@@ -162,9 +198,29 @@ impl Reader {
         }
         if self.conn.phase.get() == Phase::Open {
             self.hold(input.len());
+            self.note_partial(len - input.len(), has_ended);
         }
         self.events.flush();
         len - input.len()
+    }
+
+    /// Whether a message has been on its way for too long.
+    fn is_overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_open = self.conn.phase.get() == Phase::Open;
+        let Some(partial) = self.partial.filter(|_| is_open) else { return false };
+        self.alarm.poll(partial.until(), cx)
+    }
+
+    /// Notes how much of a message has arrived; `has_ended` if another one has ended meanwhile.
+    fn note_partial(&mut self, bytes: usize, has_ended: bool) {
+        if self.parser.is_between_messages() {
+            self.partial = None;
+            return;
+        }
+        match &mut self.partial {
+            Some(partial) if !has_ended => partial.advance(Instant::now(), bytes, &self.pace),
+            partial => *partial = Some(Progress::begin(Instant::now(), &self.pace)),
+        }
     }
 
     /// Charges the client for what has not arrived whole, and for what waits for its turn.

@@ -36,6 +36,10 @@ pub(super) fn bytes(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usi
     move |text| number(text, &range, "bytes")
 }
 
+pub(super) fn count(range: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> + Clone {
+    move |text| number(text, &range, "")
+}
+
 /// None is no limit that anybody means.
 pub(super) fn concurrent_limit(text: &str) -> Parsed<usize> {
     match number(text, &(0..=u32::MAX as usize), "")? {

@@ -93,6 +93,30 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
     pub trusted_proxies: Vec<IpNet>,
 
+    /// How long the head of a request, or a TLS handshake, may take, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "20000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub header_timeout: Duration,
+
+    /// How long a request's body, a message in several pieces, or the reading of an answer may take, in milliseconds; longer if
+    /// it goes on at --min-body-rate.
+    #[arg(long, value_name = "MS", default_value = "20000", value_parser = parse::millis(1..=parse::DAY))]
+    #[serde(serialize_with = "as_millis")]
+    pub body_timeout: Duration,
+
+    /// Bytes a second that a client must send of a body or a message, or read of an answer, on average over each --body-timeout.
+    #[arg(long, value_name = "BYTES", default_value = "1000", value_parser = parse::bytes(1..=parse::GIB))]
+    pub min_body_rate: usize,
+
+    /// Largest head of a request, in bytes: its first line and its headers.
+    #[arg(long, value_name = "BYTES", default_value = "16384", value_parser = parse::bytes(1024..=131_072))]
+    pub max_header_size: usize,
+
+    /// Maximum number of connections to the public listener; more are refused. Without it as many as the process may have open
+    /// files, but for a reserve.
+    #[arg(long, value_name = "COUNT", value_parser = parse::count(1..=u32::MAX as usize))]
+    pub max_connections: Option<usize>,
+
     /// Directory with the browser bundles of socket.io-client and peerjs, or with some of them; the others are not found. Without it
     /// their addresses redirect to a public CDN.
     #[arg(long, value_name = "DIR", value_parser = parse::file_name)]

@@ -50,6 +50,15 @@ impl Server {
         Self::start(gateway(flags))
     }
 
+    /// The gateway with these flags, in a process that may have so many open files.
+    pub(crate) fn with_files(limit: u32, flags: &[&str]) -> Self {
+        let gateway = gateway(flags);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(gateway.get_program());
+        command.args(gateway.get_args());
+        Self::start(command)
+    }
+
     /// The fixture on the handler API.
     pub(crate) fn fixture() -> Self {
         let program = target().join("debug/examples/handlers");

@@ -7,8 +7,12 @@ use std::{
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
-use super::refusals::line;
-use crate::harness::{Server, http::get, refused, scratch};
+use super::{metrics::sample, refusals::line};
+use crate::harness::{
+    Server,
+    http::{DEADLINE, connect, get},
+    refused, scratch, until,
+};
 
 /// The files of an authority, and of a server at 127.0.0.1 that it vouches for.
 struct Files {
@@ -109,4 +113,22 @@ fn a_file_that_holds_no_certificate_is_named() {
         let line = line(&refused(&["--sslkey", &files.path("key.pem"), "--sslcert", &cert]), 1);
         assert!(line.starts_with(&format!("--sslcert: {cert} ")), "{line}");
     }
+}
+
+#[test]
+fn handshakes_that_do_not_end_give_way_and_have_their_time() {
+    let files = Files::make("tls-handshakes");
+    let (key, cert) = (files.path("key.pem"), files.path("cert.pem"));
+    let flags = ["--workers", "1", "--header-timeout", "5000", "--cookie"];
+    let server = Server::bare(&[["--sslkey", &key, "--sslcert", &cert].as_slice(), &flags].concat());
+    let dropped = |reason: &str| {
+        sample(&server, &format!("signalbox_connections_dropped_total{{reason=\"{reason}\"}}"))
+    };
+    // More than one worker has under way at a time.
+    let silent: Vec<_> = (0..1_034).map(|_| connect(server.public())).collect();
+    until(DEADLINE, || (dropped("tls_crowded") >= 10.0).then_some(())).expect("the oldest give way");
+    server.run_js_with("tls.test.mjs", &[("CA_FILE", Path::new(&files.path("ca.pem")))]);
+    until(DEADLINE, || (dropped("tls_handshake") >= 1_020.0).then_some(()))
+        .expect("the others have their time");
+    drop(silent);
 }

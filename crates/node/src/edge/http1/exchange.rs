@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     answered: Cell<u64>,
     /// The one that is refused, with its status; it is the connection's last.
     refused: Cell<Option<(u64, StatusCode)>>,
+    /// The body of the last request that was given has had its time.
+    is_overdue: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// The connection is encrypted.
     is_secure: bool,
@@ -41,6 +43,15 @@ impl Exchange {
         if let Passed::Refused(status) = passed {
             self.refused.set(Some((self.given.get(), status)));
         }
+        self.wake();
+    }
+
+    pub(super) fn body_overdue(&self) {
+        self.is_overdue.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -60,11 +71,21 @@ impl Exchange {
     /// Waits until there is a request behind the one that is being answered.
     pub(crate) async fn next_arrived(request: &HttpRequest) {
         let Some(exchange) = request.conn_data::<Rc<Self>>() else { return std::future::pending().await };
+        exchange.wait(|exchange| exchange.given.get() > exchange.answered.get() + 1).await;
+    }
+
+    /// Waits until the body of the request has had its time.
+    pub(crate) async fn overdue(request: &HttpRequest) {
+        let Some(exchange) = request.conn_data::<Rc<Self>>() else { return std::future::pending().await };
+        exchange.wait(|exchange| exchange.is_overdue.get()).await;
+    }
+
+    async fn wait(&self, is_so: impl Fn(&Self) -> bool) {
         poll_fn(|cx| {
-            if exchange.given.get() > exchange.answered.get() + 1 {
+            if is_so(self) {
                 return Poll::Ready(());
             }
-            *exchange.waker.borrow_mut() = Some(cx.waker().clone());
+            *self.waker.borrow_mut() = Some(cx.waker().clone());
             Poll::Pending
         })
         .await;

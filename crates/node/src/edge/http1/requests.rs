@@ -8,9 +8,6 @@ use super::{
     head::{Follows, judge},
 };
 
-/// A head that is larger is left to the dispatcher, which refuses it.
-const LARGEST_HEAD: usize = 128 * 1024;
-
 /// Stands for a head that is refused; whoever answers is told so by another way, see [`super::Exchange`].
 const REFUSED: &[u8] = b"GET / HTTP/1.1\r\nHost: -\r\nConnection: close\r\n\r\n";
 
@@ -25,10 +22,21 @@ enum Stage {
     Ended,
 }
 
+/// What a connection is in the midst of sending, with a number that tells it from the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    Head(u64),
+    Body(u64),
+}
+
 /// What the bytes of a connection are.
 #[derive(Debug)]
 pub(super) struct Requests {
+    /// Most bytes in a head.
+    max_head: usize,
     stage: Stage,
+    /// Heads that have ended so far.
+    heads: u64,
     /// Of a head that has not arrived whole.
     partial: BytesMut,
     /// How much of it cannot hold the head's end.
@@ -46,8 +54,26 @@ pub(super) enum Passed {
 }
 
 impl Requests {
-    pub(super) fn new() -> Self {
-        Self { stage: Stage::Head, partial: BytesMut::new(), searched: 0, is_last: false }
+    pub(super) fn new(max_head: usize) -> Self {
+        Self { max_head, stage: Stage::Head, heads: 0, partial: BytesMut::new(), searched: 0, is_last: false }
+    }
+
+    /// What has begun and has not ended. The first head begins with the connection.
+    pub(super) fn unfinished(&self) -> Option<Unfinished> {
+        match self.stage {
+            Stage::Head if self.heads > 0 && self.partial.is_empty() => None,
+            Stage::Head => Some(Unfinished::Head(self.heads)),
+            Stage::Body(_) | Stage::Chunked(_) => Some(Unfinished::Body(self.heads)),
+            Stage::Opaque | Stage::Ended => None,
+        }
+    }
+
+    /// Has the connection answered with this, and reads nothing more of it.
+    pub(super) fn refuse(&mut self, status: StatusCode, out: &mut BytesMut, mut on_head: impl FnMut(Passed)) {
+        out.extend_from_slice(REFUSED);
+        self.stage = Stage::Ended;
+        self.partial = BytesMut::new();
+        on_head(Passed::Refused(status));
     }
 
     /// Whether bytes go through without being looked at, and how many of them at most.
@@ -72,6 +98,9 @@ impl Requests {
             match self.stage {
                 Stage::Head => {
                     let Some(end) = head_end(rest, 0).filter(|_| !is_blank(rest[0])) else { break };
+                    if end > self.max_head {
+                        break;
+                    }
                     match judge(&rest[..end]) {
                         Ok(judged) if judged.rewritten.is_none() => {
                             self.enter(judged.follows, judged.is_last);
@@ -103,13 +132,16 @@ impl Requests {
                     self.partial.advance(blank);
                     let Some(end) = head_end(&self.partial, self.searched) else {
                         self.searched = self.partial.len().saturating_sub(3);
-                        if self.partial.len() > LARGEST_HEAD {
-                            self.stage = Stage::Opaque;
-                            continue;
+                        if self.partial.len() > self.max_head {
+                            self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, out, &mut on_head);
                         }
                         break;
                     };
                     self.searched = 0;
+                    if end > self.max_head {
+                        self.refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, out, &mut on_head);
+                        break;
+                    }
                     let head = self.partial.split_to(end);
                     match judge(&head) {
                         Ok(judged) => {
@@ -117,11 +149,7 @@ impl Requests {
                             self.enter(judged.follows, judged.is_last);
                             on_head(Passed::Head);
                         }
-                        Err(status) => {
-                            out.extend_from_slice(REFUSED);
-                            self.stage = Stage::Ended;
-                            on_head(Passed::Refused(status));
-                        }
+                        Err(status) => self.refuse(status, out, &mut on_head),
                     }
                 }
                 Stage::Body(_) | Stage::Chunked(_) => {
@@ -144,6 +172,7 @@ impl Requests {
     }
 
     fn enter(&mut self, follows: Follows, is_last: bool) {
+        self.heads += 1;
         self.is_last = is_last;
         match follows {
             Follows::Body(0) => self.end_request(),
@@ -209,7 +238,7 @@ mod tests {
 
     /// What the dispatcher gets for `input`, in pieces of `size`, and how many heads that are.
     fn through(input: &str, size: usize) -> (String, Vec<Passed>, bool) {
-        let mut requests = Requests::new();
+        let mut requests = Requests::new(1_000);
         let (mut text, mut heads) = (Vec::new(), Vec::new());
         for piece in input.as_bytes().chunks(size) {
             let passed = requests.pass(piece, |head| heads.push(head));
@@ -271,6 +300,37 @@ mod tests {
         let (text, heads, _) = all(&[GET, "GET / HTTP/1.1\r\n\r\n", GET].concat());
         assert_eq!(text.as_bytes(), [GET.as_bytes(), REFUSED].concat());
         assert_eq!(heads, [Passed::Head, Passed::Refused(StatusCode::BAD_REQUEST)]);
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_refused() {
+        let head = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(length));
+        let whole = GET.len() - "a".len();
+        let (text, heads, _) = all(&[&head(1_000 - whole), GET].concat());
+        assert_eq!((text.len(), heads.len()), (1_000 + GET.len(), 2));
+        for input in [&*head(1_001 - whole), &head(5_000), &"a".repeat(1_001)] {
+            let (text, heads, _) = all(&[GET, input].concat());
+            assert_eq!(text.as_bytes(), [GET.as_bytes(), REFUSED].concat());
+            assert_eq!(heads, [Passed::Head, Passed::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)]);
+        }
+    }
+
+    #[test]
+    fn it_is_known_what_is_unfinished() {
+        let mut requests = Requests::new(1_000);
+        let mut at = |bytes: &str| {
+            let passed = requests.pass(bytes.as_bytes(), |_| {});
+            requests.push(&bytes.as_bytes()[passed..], &mut BytesMut::new(), |_| {});
+            requests.unfinished()
+        };
+        assert_eq!(at(""), Some(Unfinished::Head(0)));
+        assert_eq!(at("GET"), Some(Unfinished::Head(0)));
+        assert_eq!(at(&GET[3..]), None);
+        assert_eq!(at("\r\n"), None);
+        assert_eq!(at(&POST[..POST.len() - 1]), Some(Unfinished::Body(2)));
+        assert_eq!(at(" GET"), Some(Unfinished::Head(2)));
+        assert_eq!(at(&[&GET[3..], &CHUNKED[..CHUNKED.len() - 2]].concat()), Some(Unfinished::Body(4)));
+        assert_eq!(at("\r\n"), None);
     }
 
     #[test]

@@ -4,13 +4,20 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
+use actix_http::StatusCode;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{exchange::Exchange, requests::Requests};
+use super::{
+    deadline::{Deadline, Limits, Overdue},
+    exchange::Exchange,
+    requests::{Passed, Requests},
+};
+use crate::shared::NodeShared;
 
 /// Reads that lead to nothing before others have their turn.
 const MOST_IDLE_READS: usize = 16;
@@ -22,12 +29,21 @@ pub(crate) struct RequestStream<S> {
     /// What the dispatcher is to read next.
     ready: BytesMut,
     exchange: Rc<Exchange>,
+    deadline: Deadline,
+    node: Arc<NodeShared>,
 }
 
 impl<S> RequestStream<S> {
-    pub(crate) fn new(io: S, is_secure: bool) -> Self {
-        let exchange = Rc::new(Exchange::new(is_secure));
-        Self { io, requests: Requests::new(), ready: BytesMut::new(), exchange }
+    pub(crate) fn new(io: S, is_secure: bool, node: Arc<NodeShared>) -> Self {
+        let limits = Limits { head_timeout: node.config.header_timeout, body_pace: node.pace() };
+        Self {
+            io,
+            requests: Requests::new(node.config.max_header_size),
+            ready: BytesMut::new(),
+            exchange: Rc::new(Exchange::new(is_secure)),
+            deadline: Deadline::new(limits),
+            node,
+        }
     }
 
     /// What is told those who answer the connection's requests.
@@ -43,6 +59,27 @@ impl<S> RequestStream<S> {
     /// The connection leaves HTTP, with what the dispatcher has yet to read.
     pub(crate) fn into_parts(self) -> (S, BytesMut) {
         (self.io, self.ready)
+    }
+
+    /// Whether something has had its time and there is something to say about it; else the task is woken then.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.deadline.poll(cx)) {
+            Overdue::Head => {
+                self.node.count_dropped("header_timeout");
+                let exchange = &self.exchange;
+                let on_head = |head| exchange.head_passed(head);
+                self.requests.refuse(StatusCode::REQUEST_TIMEOUT, &mut self.ready, on_head);
+                self.deadline.received(0, None);
+                Poll::Ready(Ok(()))
+            }
+            Overdue::Body => {
+                self.node.count_dropped("body_timeout");
+                self.exchange.body_overdue();
+                Poll::Pending
+            }
+            // Nobody has answered that.
+            Overdue::Answer => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
     }
 
     fn take_ready(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -68,14 +105,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestStream<S> {
                 return Poll::Ready(Ok(()));
             }
             let start = buffer.filled().len();
-            ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
+            if Pin::new(&mut this.io).poll_read(cx, buffer)?.is_pending() {
+                ready!(this.poll_overdue(cx))?;
+                continue;
+            }
             let read = &buffer.filled()[start..];
             if read.is_empty() || this.requests.is_transparent() {
                 return Poll::Ready(Ok(()));
             }
-            let exchange = &this.exchange;
-            let passed = this.requests.pass(read, |head| exchange.head_passed(head));
-            this.requests.push(&read[passed..], &mut this.ready, |head| exchange.head_passed(head));
+            let (exchange, node) = (&this.exchange, &this.node);
+            let on_head = |head: Passed| {
+                if head == Passed::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) {
+                    node.count_dropped("header_size");
+                }
+                exchange.head_passed(head);
+            };
+            let passed = this.requests.pass(read, on_head);
+            this.requests.push(&read[passed..], &mut this.ready, on_head);
+            this.deadline.received(read.len(), this.requests.unfinished());
             buffer.set_filled(start + passed);
             if passed > 0 {
                 return Poll::Ready(Ok(()));

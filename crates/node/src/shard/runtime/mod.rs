@@ -7,6 +7,7 @@ pub(crate) mod mailboxes;
 mod tasks;
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     future::poll_fn,
     rc::Rc,
@@ -32,7 +33,7 @@ use super::{
 use crate::{
     panics::EndsProcess,
     routing::{ConnectionRef, Location, SignalReply, SocketCommand},
-    transport::{Conn, ConnectionEvents, Reader, Role, Wait},
+    transport::{Conn, ConnectionEvents, Reader, ReaderLimits, Role, Wait},
 };
 
 /// Messages taken out of the mailbox before connections have their turn.
@@ -146,10 +147,20 @@ impl ShardRuntime {
         None
     }
 
-    /// Begins to serve a connection; `rest` is what arrived with its handshake.
-    pub(crate) fn serve(self: &Rc<Self>, conn: Rc<Conn>, max_payload: usize, rest: Vec<u8>) {
+    /// Begins to serve a connection; `rest` is what arrived with its handshake, and `slot` is dropped with the connection.
+    pub(crate) fn serve(
+        self: &Rc<Self>,
+        conn: Rc<Conn>,
+        limits: ReaderLimits,
+        rest: Vec<u8>,
+        slot: Box<dyn Any>,
+    ) {
         self.context.lifecycle.connection_opened();
-        actix_rt::spawn(Reader::new(conn, self.clone(), max_payload, rest).run());
+        let reader = Reader::new(conn, self.clone(), limits, rest);
+        actix_rt::spawn(async move {
+            reader.run().await;
+            drop(slot);
+        });
     }
 
     async fn run(self: Rc<Self>) {
@@ -337,6 +348,10 @@ impl ConnectionEvents for ShardRuntime {
 
     fn received_bytes(&self, count: usize) {
         self.shard.borrow_mut().received_bytes(count);
+    }
+
+    fn message_overdue(&self) {
+        self.context.metrics.connections_dropped.with_label_values(&["message_timeout"]).inc();
     }
 
     fn is_crowded(&self) -> bool {

@@ -54,6 +54,8 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) tried: Option<NodeTag>,
     /// The store has said where the socket is.
     pub(in crate::shard) is_located: bool,
+    /// So many are unanswered that the client's frames wait for this one.
+    pub(in crate::shard) is_blocking: bool,
 }
 
 /// A question that is not answered yet, and what its answer is for.
@@ -142,6 +144,7 @@ mod tests {
             message: Message::disconnect("/"),
             tried: None,
             is_located: false,
+            is_blocking: false,
         };
         pending.insert(1, PendingRequest::Signal(Box::new(signal)));
         pending.insert(2, PendingRequest::Yield { key: 1, number: 1 });

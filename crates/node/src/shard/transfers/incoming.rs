@@ -189,6 +189,7 @@ impl Shard {
             // The timers for it were the source's.
             self.arm_first_ack(key, slot);
         }
+        self.watch_half_event(now, key);
         self.context.metrics.session_transfers.inc();
         let transfer = self.end_incoming(sid);
         self.attach(now, key, connection, frames);

@@ -1,0 +1,146 @@
+//! New connections: how many there may be, and how long a TLS handshake may take.
+
+use std::{
+    cell::RefCell,
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use actix_rt::net::TcpStream;
+use ahash::AHashMap;
+use indexmap::IndexMap;
+use tokio::sync::oneshot;
+
+use crate::shared::NodeShared;
+
+/// TLS handshakes that one worker has under way at a time. One costs some 20 KiB.
+const MAX_HANDSHAKES: usize = 1024;
+
+/// A connection's place among those that there may be.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// `None` when there are as many as there may be.
+    fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+        let slot = Self(open.clone());
+        (open.fetch_add(1, Relaxed) < limit).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The answer to a connection beyond those that there may be.
+const CROWDED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
+
+/// A connection was accepted. An error closes it, and says so where that costs nothing: not in TLS.
+pub(super) fn admit(
+    node: &NodeShared,
+    stream: &TcpStream,
+    is_tls: bool,
+) -> io::Result<(Slot, Option<SocketAddr>)> {
+    let Some(slot) = Slot::take(&node.connection_slots, node.config.max_connections) else {
+        node.count_dropped("max_connections");
+        if !is_tls {
+            // One that does not take even this has gone.
+            let _ = socket2::SockRef::from(stream).send(CROWDED);
+        }
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    };
+    // What is written is to leave at once. One that cannot be set is closed already.
+    let _ = stream.set_nodelay(true);
+    Ok((slot, stream.peer_addr().ok()))
+}
+
+/// The TLS handshakes of a worker. When there are too many, the oldest gives way of the address that has most.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Handshakes(Rc<RefCell<List>>);
+
+#[derive(Debug, Default)]
+struct List {
+    last: u64,
+    /// Oldest first.
+    handshakes: IndexMap<u64, (Option<IpAddr>, oneshot::Sender<()>)>,
+}
+
+/// A handshake that is under way.
+pub(super) struct Handshake {
+    list: Handshakes,
+    number: u64,
+    /// Resolves when it has to give way.
+    pub(super) gives_way: oneshot::Receiver<()>,
+}
+
+impl Handshakes {
+    pub(super) fn begin(&self, address: Option<IpAddr>) -> Handshake {
+        let (sender, gives_way) = oneshot::channel();
+        let mut list = self.0.borrow_mut();
+        if list.handshakes.len() >= MAX_HANDSHAKES
+            && let Some(oldest) = list.oldest_of_most()
+            && let Some((_, sender)) = list.handshakes.shift_remove(&oldest)
+        {
+            let _ = sender.send(());
+        }
+        list.last += 1;
+        let number = list.last;
+        list.handshakes.insert(number, (address, sender));
+        Handshake { list: self.clone(), number, gives_way }
+    }
+}
+
+impl List {
+    fn oldest_of_most(&self) -> Option<u64> {
+        let mut counts = AHashMap::<Option<IpAddr>, usize>::new();
+        for (address, _) in self.handshakes.values() {
+            *counts.entry(*address).or_default() += 1;
+        }
+        let most = counts.values().max()?;
+        let of_most = |address| counts.get(address) == Some(most);
+        self.handshakes.iter().find(|(_, (address, _))| of_most(address)).map(|(number, _)| *number)
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.list.0.borrow_mut().handshakes.shift_remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_handshake_of_the_address_that_has_most_gives_way() {
+        let list = Handshakes::default();
+        let begin = |last: u8| list.begin(Some(IpAddr::from([10, 0, 0, last])));
+        let mut honest = begin(1);
+        let mut greedy: Vec<_> = (1..MAX_HANDSHAKES).map(|_| begin(2)).collect();
+        let mut late = begin(3);
+        assert_eq!(greedy[0].gives_way.try_recv(), Ok(()));
+        for handshake in [&mut honest, &mut greedy[1], &mut late] {
+            assert_eq!(handshake.gives_way.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        }
+        drop((honest, greedy, late));
+        assert!(list.0.borrow().handshakes.is_empty());
+    }
+
+    #[test]
+    fn slots_are_given_back() {
+        let open = Arc::default();
+        let slots: Vec<_> = (0..3).filter_map(|_| Slot::take(&open, 2)).collect();
+        assert_eq!((slots.len(), open.load(Relaxed)), (2, 2));
+        drop(slots);
+        assert_eq!(open.load(Relaxed), 0);
+    }
+}
