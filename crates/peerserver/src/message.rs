@@ -6,6 +6,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use signalbox_websocket::Frame;
 
+use crate::handshake::MAX_ID;
+
 /// The types that are relayed to another peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -88,7 +90,7 @@ pub enum Incoming<'a> {
     ReleaseId,
     /// A JSON object that is no message of the protocol. The reference ignores it.
     Ignored,
-    /// Not a JSON object; ignored and counted.
+    /// Not a JSON object, or for a peer that cannot be; ignored and counted.
     Malformed,
 }
 
@@ -102,6 +104,8 @@ pub fn read(json: &[u8]) -> Incoming<'_> {
     let Some(kind) = Kind::of_name(&kind) else { return Incoming::Ignored };
     let dst = fields.dst.and_then(string).filter(|dst| !dst.is_empty());
     match (dst, kind) {
+        // Nobody can have such an id.
+        (Some(dst), _) if dst.len() > MAX_ID => Incoming::Malformed,
         (Some(dst), _) => Incoming::Relay(Relay { kind, dst, payload: fields.payload.map(RawValue::get) }),
         // Only without `dst` is it a release; a `dst` that is not a string names no peer.
         (None, Kind::Leave) if is_absent(fields.dst) => Incoming::ReleaseId,
@@ -172,6 +176,13 @@ mod tests {
             Incoming::Relay(relay) => String::from_utf8(relay.frame("me").payload().to_vec()).unwrap(),
             other => format!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn an_id_that_nobody_can_have_is_no_address() {
+        let message = |length: usize| format!(r#"{{"type":"OFFER","dst":"{}"}}"#, "a".repeat(length));
+        assert!(matches!(read(message(MAX_ID).as_bytes()), Incoming::Relay(_)));
+        assert_eq!(read(message(MAX_ID + 1).as_bytes()), Incoming::Malformed);
     }
 
     #[test]
