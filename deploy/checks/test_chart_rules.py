@@ -14,6 +14,12 @@ from support import (
 
 REDIS = ("--set", "redis.mode=standalone,redis.addresses={redis:6379}")
 
+# Files that `ci/every-setting.yaml` names; the key is that of RFC 8037, appendix A.2.
+MOUNTED = {
+    "/run/secrets/jwt": "a secret that is longer than 32 bytes",
+    "/etc/keys/jwt.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n",
+}
+
 
 def ci(name):
     return render(*with_values(CHART / f"ci/{name}.yaml"))
@@ -48,7 +54,13 @@ def test_every_setting_arrives_in_the_file_with_its_type():
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
 def test_the_program_takes_the_file(values, tmp_path):
     file = tmp_path / "signalbox.toml"
-    file.write_text(toml(render(*with_values(values))))
+    text = toml(render(*with_values(values)))
+    # The program reads them at once.
+    for path, content in MOUNTED.items():
+        mounted = tmp_path / path.replace("/", "-")
+        mounted.write_text(content)
+        text = text.replace(path, str(mounted))
+    file.write_text(text)
     printed = succeed(gateway_program(), "--config", file, "--print-config", env={})
     given, printed = tomllib.loads(file.read_text()), tomllib.loads(printed)
     # What the program shows in another form: cores is a number by then, and a path lacks the slash that may be left out.

@@ -179,6 +179,11 @@ impl Authenticator {
         self.mode
     }
 
+    /// What clients may do that have no token.
+    pub fn anonymous(&self) -> &Arc<Grants> {
+        &self.anonymous
+    }
+
     /// How far clocks may be off, in seconds.
     pub fn leeway(&self) -> u64 {
         self.rules.leeway

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     grants::{Grants, GrantsSpec},
@@ -40,6 +43,17 @@ impl Principal {
     /// Whether the other may take over what this one holds, such as a peer id: the same subject, in the same session.
     pub fn is_same_holder(&self, other: &Self) -> bool {
         self.is_same_subject(other) && self.session == other.session
+    }
+
+    /// The same text for the same holder and for nobody else, on every node: a hash, so that it tells nothing.
+    pub fn holder_digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [self.issuer.as_deref(), Some(&*self.subject), self.session.as_deref()] {
+            // Lengths keep parts apart; one that is absent is unlike one that is empty.
+            hash.update(part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+            hash.update(part.unwrap_or_default());
+        }
+        URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 
     /// Whether a new token may take the place of the one in use: it must be of the same subject. From then on it alone counts,
@@ -160,6 +174,10 @@ mod tests {
         assert_eq!(alice.check_refresh(&elsewhere), Err(Refusal::SubjectChanged));
         assert!(alice.is_same_holder(&alice.clone()));
         assert!(principal("alice", None).is_same_holder(&principal("alice", None)));
+        for (other, is_same) in [(&alice.clone(), true), (&other_tab, false), (&elsewhere, false)] {
+            assert_eq!(alice.holder_digest() == other.holder_digest(), is_same);
+        }
+        assert_ne!(principal("alice", None).holder_digest(), principal("alice", Some("")).holder_digest());
         assert!(!alice.is_same_holder(&other_tab) && !alice.is_same_holder(&principal("alice", None)));
     }
 }

@@ -65,6 +65,9 @@ const BACKOFF: std::ops::Range<u64> = 50..400;
 /// How often the cluster is told that time has passed.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Told the secret that all nodes of a cluster share.
+pub type OnSecret = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Where the store is, and how other nodes reach this one.
 #[derive(Clone)]
 pub struct Settings {
@@ -78,6 +81,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// The cluster's secret; `None`: made once, and shared through Redis.
     pub secret: Option<String>,
+    /// Told the secret, once it is known and whenever it changes. It must not block.
+    pub on_secret: Option<OnSecret>,
     /// Most bytes that a client may send at once, or have waiting. What crosses the node link for a client is at most three times
     /// that: binary data is a third longer in a poll, and one message may come on top of what waits.
     pub largest: usize,
@@ -137,6 +142,7 @@ pub fn connect(
         listener,
         tag,
         secret: settings.secret.clone(),
+        on_secret: settings.on_secret.clone(),
         limits: limits(settings.largest),
         handler,
         handle: LinkHandle::default(),

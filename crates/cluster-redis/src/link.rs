@@ -10,7 +10,7 @@ use bytes::Bytes;
 use signalbox_cluster::NodeTag;
 use signalbox_node_link::{Handler, Limits, Link, LinkHandle, Secret};
 
-use super::{CannotConnect, RESPONSE, backend::Backend, calls::Context, commands::Commands};
+use super::{CannotConnect, OnSecret, RESPONSE, backend::Backend, calls::Context, commands::Commands};
 
 /// How soon Redis is asked again for the cluster's secret.
 const RETRY: Duration = Duration::from_millis(250);
@@ -48,6 +48,7 @@ pub(super) struct Service {
     pub(super) listener: TcpListener,
     pub(super) tag: NodeTag,
     pub(super) secret: Option<String>,
+    pub(super) on_secret: Option<OnSecret>,
     pub(super) limits: Limits,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) handle: LinkHandle,
@@ -56,17 +57,19 @@ pub(super) struct Service {
 impl Service {
     /// Serves the link once the cluster's secret is known, until the node ends.
     pub(super) async fn run(self, backend: &Backend, context: &Arc<Context>) {
-        let Self { listener, tag, secret, limits, handler, handle } = self;
+        let Self { listener, tag, secret, on_secret, limits, handler, handle } = self;
         let mut shared = SharedSecret::new(backend, context);
         let text = match &secret {
             Some(secret) => secret.clone(),
             None => shared.first().await,
         };
+        let known = |secret: &str| on_secret.iter().for_each(|told| told(secret));
+        known(&text);
         match Link::serve(listener, tag, Secret::new(&text), limits, handler) {
             Ok(link) => {
                 handle.set(link.clone());
                 if secret.is_none() {
-                    shared.keep(text, &link).await;
+                    shared.keep(text, &link, known).await;
                 }
             }
             Err(error) => tracing::error!(%error, "the node link cannot be served"),
@@ -99,12 +102,13 @@ impl SharedSecret {
     }
 
     /// Writes the secret again where Redis has lost it. Where another node was faster with a new one, all nodes take that.
-    async fn keep(&mut self, mut secret: String, link: &Link) {
+    async fn keep(&mut self, mut secret: String, link: &Link, known: impl Fn(&str)) {
         loop {
             tokio::time::sleep(CHECK).await;
             if let Some(agreed) = self.agree(&secret).await {
                 if link.set_secret(Secret::new(&agreed)) {
                     tracing::info!("the nodes have agreed on another secret for the node link");
+                    known(&agreed);
                 }
                 secret = agreed;
             }

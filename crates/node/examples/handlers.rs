@@ -86,7 +86,7 @@ fn check_token(auth: Option<String>) -> Result<(), ConnectRefused> {
 struct Panics;
 
 impl Policy for Panics {
-    fn decide(&self, _: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict {
+    fn decide(&self, _: Option<&Arc<Principal>>, ask: AccessRequest<'_>) -> Verdict {
         match ask {
             AccessRequest::Emit { event: "panic-policy-later", .. } => {
                 Verdict::Later(Box::pin(async { panic!("the policy panics") }))

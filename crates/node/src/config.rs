@@ -35,6 +35,8 @@ pub struct Config {
     pub max_header_size: usize,
     /// Most connections to the public listener; default any number.
     pub max_connections: usize,
+    /// Whether clients may list the users of a namespace, if their grants allow it; default yes.
+    pub list_users: bool,
     /// Most bytes that are buffered for one client; default 4,000,000.
     pub outbox_limit: usize,
     /// Most bytes that are buffered for all clients together; default 256 MiB.
@@ -59,6 +61,7 @@ impl Default for Config {
             min_body_rate: 1_000,
             max_header_size: 16 * 1024,
             max_connections: usize::MAX,
+            list_users: true,
             outbox_limit: 4_000_000,
             memory_budget: 256 << 20,
             mailbox_limit: 65_536,

@@ -79,6 +79,7 @@ impl Node {
         policy: Arc<dyn Policy>,
     ) -> Result<Self, CannotConnect> {
         let mut failed = None;
+        let known = policy.clone();
         let largest = config.outbox_limit.max(config.engine.max_payload);
         let node = Self::build(config, app, metrics, policy, |config, tag, events| {
             let owner = Owner { tag, epoch: 0 };
@@ -89,6 +90,7 @@ impl Node {
                 prefix: cluster.redis_prefix.clone(),
                 listen: cluster.listen,
                 secret: cluster.secret.clone(),
+                on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
                 largest,
             };
             match connect(config, &settings, info, events.clone(), events.clone()) {

@@ -1,18 +1,17 @@
-//! Who may: one verdict guards handshake, namespace, claim, join and emit.
+//! Who may: one verdict guards whatever a client asks for.
+//!
+//! - [`tokens`]: the policy that judges JSON Web Tokens.
+
+pub mod tokens;
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+pub use signalbox_auth::Principal;
 use signalbox_telemetry::Metrics;
 
 use crate::panics::{Panicked, guarded, guarded_future, report};
-
-/// Who a client is, as the policy knows it. It stays with the session, wherever that moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Principal {
-    /// The subject's name.
-    pub subject: Arc<str>,
-}
+pub use tokens::TokenPolicy;
 
 /// A client's HTTP request, as far as a verdict may depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +56,36 @@ pub enum AccessRequest<'a> {
         /// Its token.
         token: &'a str,
     },
+    /// May it list the peers of a realm?
+    Discover {
+        /// The client's request.
+        handshake: &'a Handshake,
+        /// The realm's key.
+        key: &'a str,
+    },
     /// May it join this room?
     Join {
         /// The namespace.
         namespace: &'a str,
         /// The room.
         room: &'a str,
+    },
+    /// May it send something to this room? Asked for each message, like the next two: `Later` is a refusal.
+    Send {
+        /// The namespace.
+        namespace: &'a str,
+        /// The room.
+        room: &'a str,
+    },
+    /// May it send something to one socket?
+    Signal {
+        /// The namespace.
+        namespace: &'a str,
+    },
+    /// May it list the users of this namespace?
+    Users {
+        /// The namespace.
+        namespace: &'a str,
     },
     /// May it send this event?
     Emit {
@@ -80,7 +103,11 @@ impl AccessRequest<'_> {
             Self::Handshake(_) => "handshake",
             Self::Namespace { .. } => "namespace",
             Self::Claim { .. } => "claim",
+            Self::Discover { .. } => "discover",
             Self::Join { .. } => "join",
+            Self::Send { .. } => "send",
+            Self::Signal { .. } => "signal",
+            Self::Users { .. } => "users",
             Self::Emit { .. } => "emit",
         }
     }
@@ -93,11 +120,23 @@ pub struct Denial {
     pub code: &'static str,
     /// For people.
     pub message: String,
-    /// JSON for the client, in a CONNECT_ERROR.
+    /// JSON for the client, in a CONNECT_ERROR. `None`: an object with the code.
     pub data: Option<String>,
+    /// The same may well be allowed a moment later: a PeerServer client is not told that it is over.
+    pub is_transient: bool,
 }
 
 impl Denial {
+    /// A refusal that is final.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None, is_transient: false }
+    }
+
+    /// What a CONNECT_ERROR carries as `data`.
+    pub(crate) fn connect_data(&self) -> String {
+        self.data.clone().unwrap_or_else(|| format!("{{\"code\":\"{}\"}}", self.code))
+    }
+
     /// The code of the refusal that a policy gives by a panic.
     pub(crate) const FAILED: &'static str = "internal-error";
 
@@ -112,7 +151,7 @@ pub enum Verdict {
     /// Yes.
     Allow,
     /// Yes, and this is who it is.
-    AllowAs(Principal),
+    AllowAs(Arc<Principal>),
     /// No.
     Deny(Denial),
     /// It takes a while; what the client sends meanwhile waits. A verdict of `Later` in it is taken as a refusal.
@@ -122,8 +161,9 @@ pub enum Verdict {
 /// Decides. Called on every event, so a verdict that can be given at once should be. A panic refuses, and closes the session of the
 /// client in question.
 pub trait Policy: Send + Sync + 'static {
-    /// Answers a question about the client that is `principal`, once it is known.
-    fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict;
+    /// Answers a question about the client that is `principal`: in a namespace who its verdict there said, before that who the verdict on
+    /// the handshake said.
+    fn decide(&self, principal: Option<&Arc<Principal>>, ask: AccessRequest<'_>) -> Verdict;
 
     /// Whether its verdicts on namespaces need this header (in lower case) of the request that opened the session. All others are
     /// forgotten when the session opens.
@@ -135,6 +175,17 @@ pub trait Policy: Send + Sync + 'static {
     /// The same for the query.
     fn keeps_query(&self) -> bool {
         false
+    }
+
+    /// An id for a peer of this realm, by which the policy knows later that it was issued here. `None`: any id will do.
+    fn generate_id(&self, key: &str) -> Option<String> {
+        let _ = key;
+        None
+    }
+
+    /// The secret that all nodes of the cluster share, and nobody else; it may change. A node that is alone has none.
+    fn cluster_secret(&self, secret: &str) {
+        let _ = secret;
     }
 }
 
@@ -150,7 +201,7 @@ impl GuardedPolicy {
     }
 
     /// The policy's answer.
-    pub(crate) fn decide(&self, principal: Option<&Principal>, ask: AccessRequest<'_>) -> Verdict {
+    pub(crate) fn decide(&self, principal: Option<&Arc<Principal>>, ask: AccessRequest<'_>) -> Verdict {
         let asked = ask.name();
         match guarded(|| self.policy.decide(principal, ask)) {
             Ok(Verdict::Later(later)) => {
@@ -175,18 +226,23 @@ impl GuardedPolicy {
         guarded(|| self.policy.keeps_query()).unwrap_or(false)
     }
 
+    /// An id that the policy knows again, if it wants to.
+    pub(crate) fn generate_id(&self, key: &str) -> Option<String> {
+        guarded(|| self.policy.generate_id(key)).unwrap_or(None)
+    }
+
     fn failed(metrics: &Metrics, asked: &'static str) -> Verdict {
         report(metrics, "policy", asked);
-        Verdict::Deny(Denial { code: Denial::FAILED, message: "internal error".to_owned(), data: None })
+        Verdict::Deny(Denial::new(Denial::FAILED, "internal error"))
     }
 }
 
-/// Allows everything: what there is until somebody asks for authentication.
+/// Allows everything: what there is unless somebody asks for authentication.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AllowAll;
 
 impl Policy for AllowAll {
-    fn decide(&self, _: Option<&Principal>, _: AccessRequest<'_>) -> Verdict {
+    fn decide(&self, _: Option<&Arc<Principal>>, _: AccessRequest<'_>) -> Verdict {
         Verdict::Allow
     }
 }
@@ -194,7 +250,7 @@ impl Policy for AllowAll {
 /// A verdict that is not `Later`.
 #[derive(Debug)]
 pub(crate) enum Decided {
-    Allow(Option<Principal>),
+    Allow(Option<Arc<Principal>>),
     Deny(Denial),
 }
 
@@ -211,10 +267,7 @@ impl Verdict {
 
     /// The decision, however long it takes.
     pub(crate) async fn decided(self) -> Decided {
-        let undecided = || {
-            let message = "the policy could not decide".to_owned();
-            Decided::Deny(Denial { code: "forbidden", message, data: None })
-        };
+        let undecided = || Decided::Deny(Denial::new("forbidden", "the policy could not decide"));
         match self.now() {
             Ok(decided) => decided,
             Err(later) => later.await.now().unwrap_or_else(|_| undecided()),

@@ -3,11 +3,13 @@
 //!
 //! - [`config`]: what can be set, and from where.
 //! - [`server`]: the program's life: bind, listen, serve, stop.
+//! - [`auth`]: keys of tokens, fetched and read again.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`management`]: health and metrics.
 //! - [`tls`][]: certificates.
 //! - `files`: how many connections there may be.
 
+pub mod auth;
 pub mod config;
 mod files;
 pub mod management;

@@ -10,12 +10,17 @@ use std::{
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_node::{
-    ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve, app::vocabulary, engineio, policy::AllowAll,
+    ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
+    app::vocabulary,
+    engineio,
+    policy::{AllowAll, Policy},
 };
 use signalbox_telemetry::{LogFormat, init_logs};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    auth::Auth,
+    config::auth::AuthMode,
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
     files, management, public, tls,
 };
@@ -44,10 +49,15 @@ async fn serve(settings: &Settings) -> Result<()> {
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let app = signalbox_node::App::new().namespace(vocabulary::namespace());
+    let auth = Auth::start(&settings.auth)?.map(Arc::new);
+    let policy: Arc<dyn Policy> = match &auth {
+        Some(auth) => Arc::new(auth.policy().clone()),
+        None => Arc::new(AllowAll),
+    };
     let node = match cluster_config(settings) {
-        Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, Arc::new(AllowAll))
+        Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, policy)
             .context("cannot join the cluster")?,
-        None => Node::new(node_config(settings), app, metrics),
+        None => Node::with_policy(node_config(settings), app, metrics, policy),
     };
 
     let listener = &settings.listener;
@@ -92,9 +102,13 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    actix_rt::spawn(reload(auth, signal(SignalKind::hangup())?));
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
+    if settings.auth.auth == AuthMode::Off {
+        tracing::info!("authentication is off: whoever reaches the public listener may do anything (--auth)");
+    }
     tracing::info!(node = name, workers = settings.node.workers, "ready");
 
     tokio::select! {
@@ -140,6 +154,15 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads keys and grants again on each SIGHUP, which does nothing where there are none.
+async fn reload(auth: Option<Arc<Auth>>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        let Some(auth) = auth.clone() else { continue };
+        // They may be on a network that hangs.
+        let _ = tokio::task::spawn_blocking(move || auth.reload()).await;
+    }
 }
 
 fn bind(flag: &str, host: &str, port: u16) -> Result<TcpListener> {
@@ -209,6 +232,7 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         min_body_rate: listener.min_body_rate,
         max_header_size: listener.max_header_size,
         max_connections: files::max_connections(listener.max_connections),
+        list_users: !settings.auth.no_users,
         outbox_limit: node.outbox_limit(socketio.max_payload),
         memory_budget: node.memory_budget,
         ..signalbox_node::Config::default()

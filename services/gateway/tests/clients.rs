@@ -81,6 +81,11 @@ fn peerserver_keeps_its_promises() {
 }
 
 #[test]
+fn auth_tokens_and_what_they_grant() {
+    Server::run_js_alone("auth.test.mjs");
+}
+
+#[test]
 fn python_socketio_async() {
     Server::gateway(&[]).run_python("test_async.py");
 }

@@ -8,7 +8,16 @@ use super::values::{Content, Value};
 pub(super) const REFERENCE: &str = "docs/configuration.md";
 
 /// Settings that the chart takes from elsewhere: a Secret, or the pod itself.
-const ELSEWHERE: [&str; 5] = ["redis-url", "cluster-secret", "sslkey", "sslcert", "node-id"];
+const ELSEWHERE: [&str; 8] = [
+    "redis-url",
+    "redis-url-file",
+    "cluster-secret",
+    "cluster-secret-file",
+    "jwt-secret",
+    "sslkey",
+    "sslcert",
+    "node-id",
+];
 
 /// One sentence for each setting that is missing in the values, and for each value that is no setting.
 pub(super) fn problems(values: &[Value], reference: &str) -> Vec<String> {

@@ -188,8 +188,14 @@ impl Node {
             concurrent_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
-        let settings =
-            Settings { url: url.to_owned(), prefix: prefix.into(), listen: None, secret: None, largest: 0 };
+        let settings = Settings {
+            url: url.to_owned(),
+            prefix: prefix.into(),
+            listen: None,
+            secret: None,
+            on_secret: None,
+            largest: 0,
+        };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
         let Connected { cluster, link } =

@@ -5,8 +5,12 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
 use signalbox_peerserver::key_of_path;
 
-use super::not_found::not_found;
-use crate::{routing::Reply, shared::NodeShared};
+use super::{client, not_found::not_found};
+use crate::{
+    policy::{AccessRequest, Decided},
+    routing::Reply,
+    shared::NodeShared,
+};
 
 /// What the reference answers to `GET {path}`; health checks compare it.
 const INFO: &str = concat!(
@@ -41,7 +45,7 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str)
     } else if resource.eq_ignore_ascii_case("id") {
         id(node, key)
     } else if resource.eq_ignore_ascii_case("peers") {
-        peers(node, key).await
+        peers(node, request, key).await
     } else {
         not_found(request)
     }
@@ -57,7 +61,8 @@ fn realm(node: &NodeShared, key: &str) -> Option<u16> {
 fn id(node: &NodeShared, key: &str) -> HttpResponse {
     let realm = realm(node, key);
     let id = loop {
-        let id = uuid::Uuid::new_v4().to_string();
+        let id = node.policy.generate_id(&key_of_path(key));
+        let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         if !realm.is_some_and(|realm| node.cluster.is_held(Instant::now(), realm, &id)) {
             break id;
         }
@@ -69,11 +74,21 @@ fn id(node: &NodeShared, key: &str) -> HttpResponse {
         .body(id)
 }
 
-async fn peers(node: &NodeShared, key: &str) -> HttpResponse {
+async fn peers(node: &NodeShared, request: &HttpRequest, key: &str) -> HttpResponse {
     if !node.config.peer.allow_discovery {
         return HttpResponse::Unauthorized()
             .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
             .body("Unauthorized");
+    }
+    let handshake =
+        client::handshake(request.headers(), request.query_string(), request.peer_addr(), &node.config);
+    let realm_key = key_of_path(key);
+    let ask = AccessRequest::Discover { handshake: &handshake, key: &realm_key };
+    if let Decided::Deny(denial) = node.policy.decide(None, ask).decided().await {
+        node.metrics.refusals.with_label_values(&[denial.code]).inc();
+        return HttpResponse::Unauthorized()
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .body(denial.message);
     }
     let ids = match (realm(node, key), node.shard()) {
         (Some(realm), Some(shard)) => {

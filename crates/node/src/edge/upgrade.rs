@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     ledger::Home,
-    policy::{AccessRequest, Decided},
+    policy::{AccessRequest, Decided, Principal},
     protocol::RequestRefused,
     routing::Reply,
     shard::{
@@ -92,10 +92,21 @@ fn is_websocket_key(key: &[u8]) -> bool {
     matches!(key.split_at_checked(22), Some((digits, b"==")) if digits.iter().all(is_base64))
 }
 
+/// What tells the holder of a peer id from others, who may take it over: a principal's subject and session, whatever tokens they are shown
+/// with; else the client's own token. Neither can be mistaken for the other.
+fn holder(principal: Option<&Principal>, token: String) -> String {
+    const OURS: &str = "signalbox:";
+    match principal {
+        Some(principal) => format!("{OURS}principal:{}", principal.holder_digest()),
+        None if token.starts_with(OURS) => format!("{OURS}token:{token}"),
+        None => token,
+    }
+}
+
 /// What an upgrade leads to.
 enum Accepted {
     Open {
-        principal: Option<crate::policy::Principal>,
+        principal: Option<Arc<Principal>>,
         handshake: crate::policy::Handshake,
     },
     TakeOver {
@@ -275,12 +286,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             id: &params.id,
             token: &params.token,
         };
-        if let Decided::Deny(denial) = self.node.policy.decide(None, ask).decided().await {
-            self.count("peerserver", "forbidden");
-            return Ok(Accepted::CloseAfterHandshake(Some(Refusal::Policy(denial.message).frame())));
-        }
+        let principal = match self.node.policy.decide(None, ask).decided().await {
+            Decided::Allow(principal) => principal,
+            Decided::Deny(denial) => {
+                self.count("peerserver", "forbidden");
+                self.node.metrics.refusals.with_label_values(&[denial.code]).inc();
+                // An ERROR ends the client's Peer object for good; after a plain close it tries again.
+                let word = (!denial.is_transient).then(|| Refusal::Policy(denial.message).frame());
+                return Ok(Accepted::CloseAfterHandshake(word));
+            }
+        };
         let realm = config.peer.keys.iter().position(|key| *key == params.key).unwrap_or_default();
-        let claim = PeerClaim { realm: realm as u16, id: params.id.into(), token: params.token.into() };
+        let token = holder(principal.as_deref(), params.token);
+        let claim = PeerClaim { realm: realm as u16, id: params.id.into(), token: token.into(), principal };
         Ok(Accepted::Peer(claim))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use signalbox_cluster::{Address, RoomName, SessionRecords};
 use signalbox_engineio as engineio;
 use signalbox_socketio::connection;
@@ -27,6 +27,7 @@ pub(crate) struct SessionTransfer {
     pub(crate) cursor: DeliveryCursor,
     /// Its records in the shared state.
     pub(crate) records: SessionRecords,
+    pub(crate) principals: SavedPrincipals,
 }
 
 impl SessionTransfer {
@@ -44,8 +45,28 @@ pub(crate) struct SavedSession {
     pub(crate) engine: engineio::session::SavedSession,
     pub(crate) connection: connection::SavedConnection,
     pub(crate) sockets: Vec<SavedSocket>,
-    pub(crate) principal: Option<Principal>,
+    /// Nothing: it keeps its place for nodes that read no [`SavedPrincipals`].
+    pub(crate) subject: Option<Arc<str>>,
     pub(crate) handshake: Option<Handshake>,
+}
+
+/// Who the client of a session is. It stands last in what goes to another node, whose version may not know it: that one reads no further,
+/// and what an older node has sent ends before it, which reads as nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SavedPrincipals {
+    /// By the request that opened the session.
+    pub(crate) of_handshake: Option<Arc<Principal>>,
+    /// In each namespace, in the order of its sockets.
+    pub(crate) in_namespaces: Vec<Option<Arc<Principal>>>,
+}
+
+impl<'de> Deserialize<'de> for SavedPrincipals {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Fields = (Option<Arc<Principal>>, Vec<Option<Arc<Principal>>>);
+        // Whoever is nobody may do nothing where tokens are required, so what cannot be read is no way in.
+        let (of_handshake, in_namespaces) = Fields::deserialize(deserializer).unwrap_or_default();
+        Ok(Self { of_handshake, in_namespaces })
+    }
 }
 
 /// One of its sockets.

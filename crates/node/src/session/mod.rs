@@ -47,8 +47,8 @@ pub(crate) struct SessionState {
     pub(crate) sid: Address,
     pub(crate) engine: signalbox_engineio::Session,
     pub(crate) connection: Connection<Socket>,
-    /// Who the client is, and what it asked with; the latter is forgotten with the first namespace.
-    pub(crate) principal: Option<Principal>,
+    /// Who the client's request said it is, and what it asked with; the latter is forgotten with the first namespace.
+    pub(crate) principal: Option<Arc<Principal>>,
     pub(crate) handshake: Option<Box<Handshake>>,
     /// Effects whose answers the client's next frames must wait for.
     pub(crate) blocking: u32,
@@ -115,6 +115,8 @@ pub(crate) struct HalfEvent {
 pub(crate) struct Socket {
     pub(crate) id: Address,
     pub(crate) app: Arc<Namespace>,
+    /// Who the client is in this namespace.
+    pub(crate) principal: Option<Arc<Principal>>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
     /// What it joined rooms with as in the tutorials: their names, and the records. After a move from another node, the store has them.
     pub(crate) records: Vec<(Arc<str>, Record)>,
@@ -137,6 +139,12 @@ impl Session {
     /// The slot of a socket.
     pub(crate) fn slot_of(&self, socket: Address) -> Option<usize> {
         self.connection.sockets().iter().position(|joined| joined.socket.id == socket)
+    }
+
+    /// Who the client is in the namespace of a socket.
+    pub(crate) fn principal_of(&self, socket: Address) -> Option<&Arc<Principal>> {
+        let slot = self.slot_of(socket)?;
+        self.connection.sockets()[slot].socket.principal.as_ref()
     }
 
     /// Whether the client's frames must wait.

@@ -9,7 +9,7 @@ use super::{SessionState, Socket};
 use crate::{
     app::App,
     policy::Handshake,
-    protocol::{SavedSession, SavedSocket},
+    protocol::{SavedPrincipals, SavedSession, SavedSocket},
 };
 
 /// Headers that let whoever reads them be the client.
@@ -38,14 +38,27 @@ impl SessionState {
             engine: self.engine.save(now)?,
             connection: self.connection.save(now),
             sockets: sockets.collect(),
-            principal: self.principal.clone(),
+            subject: None,
             handshake: self.handshake.as_deref().map(without_credentials),
         })
     }
 
+    /// Who its client is.
+    pub(crate) fn principals(&self) -> SavedPrincipals {
+        let sockets = self.connection.sockets().iter();
+        let in_namespaces = sockets.map(|joined| joined.socket.principal.clone()).collect();
+        SavedPrincipals { of_handshake: self.principal.clone(), in_namespaces }
+    }
+
     /// The session again; `None` when a namespace it has joined is unknown here, or no session can have been saved like this.
-    pub(crate) fn restore(now: Instant, saved: SavedSession, app: &App) -> Option<Self> {
+    pub(crate) fn restore(
+        now: Instant,
+        saved: SavedSession,
+        principals: SavedPrincipals,
+        app: &App,
+    ) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
+        let mut in_namespaces = principals.in_namespaces.into_iter();
         for SavedSocket { namespace, id, next_ack } in saved.sockets {
             let app = app.find(&namespace).ok()??;
             if connection.slot(&namespace).is_some() {
@@ -54,6 +67,7 @@ impl SessionState {
             let socket = Socket {
                 id,
                 app,
+                principal: in_namespaces.next().flatten(),
                 rooms: Default::default(),
                 records: Vec::new(),
                 pending_acks: VecDeque::new(),
@@ -66,7 +80,7 @@ impl SessionState {
             sid: saved.sid,
             engine: engineio::Session::restore(now, &saved.engine),
             connection,
-            principal: saved.principal,
+            principal: principals.of_handshake,
             handshake: saved.handshake.map(Box::new),
             blocking: 0,
             in_flight: 0,

@@ -9,6 +9,7 @@ use signalbox_socketio::Message;
 
 use super::{
     Shard,
+    mailbox::CloseCommand,
     socketio::Incoming,
     tables::{
         PendingRequest,
@@ -21,7 +22,7 @@ use crate::{
         Action,
         action::{Chat, EventTemplate, Join, Profile, TemplateArgs},
     },
-    policy::AccessRequest,
+    policy::{AccessRequest, Decided, Denial},
     routing::Audience,
 };
 
@@ -41,6 +42,9 @@ const BAD_PROFILE: Refused = (
 );
 const NOT_A_MEMBER: Refused = ("not-a-member", "join the room first");
 const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
+const NO_USERS: Refused = ("users-forbidden", "this server does not list its users");
+/// The hint for what the policy refuses.
+const NOT_GRANTED: &str = "what your token grants does not include it";
 const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with a callback");
 
 impl Shard {
@@ -66,13 +70,28 @@ impl Shard {
             Action::Members => self.act_members(&event),
             Action::Users => self.act_users(&event),
             Action::Broadcast { event: name, chat } => match chat {
-                Some(chat) if event.args.len() == 1 && self.act_chat(chat, &event) => Ok(()),
+                Some(chat) if event.args.len() == 1 => match self.act_chat(chat, &event) {
+                    Ok(false) => self.act_broadcast(name, &event),
+                    said => said.map(drop),
+                },
                 _ => self.act_broadcast(name, &event),
             },
             Action::SendTo { event: name } => self.act_send_to(now, name, &event),
         };
-        if let Err((code, hint)) = done {
-            self.refuse(&event, code, hint);
+        match done {
+            Ok(()) => {}
+            Err((Denial::FAILED, _)) => self.end(now, event.key, CloseCommand::Close),
+            Err((code, hint)) => self.refuse(&event, code, hint),
+        }
+    }
+
+    /// Whether the policy allows what an event is to do. It is asked for each message, so a verdict that takes a while is a refusal.
+    fn permit(&self, event: &Incoming<'_>, ask: AccessRequest<'_>) -> Result<(), Refused> {
+        let principal = self.sessions[event.key].principal_of(event.socket);
+        match self.context.policy.decide(principal, ask).now() {
+            Ok(Decided::Allow(_)) => Ok(()),
+            Ok(Decided::Deny(denial)) => Err((denial.code, NOT_GRANTED)),
+            Err(_) => Err(("forbidden", NOT_GRANTED)),
         }
     }
 
@@ -99,9 +118,10 @@ impl Shard {
         let replaces = matches!(join.profile, Profile::Field(_));
         let joining = JoinRequest { socket: event.socket, room, record, reply_to, replaces };
         let session = &self.sessions[event.key];
+        let principal = session.principal_of(event.socket);
         let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
         let context = self.context.clone();
-        match context.policy.decide(session.principal.as_ref(), ask).now() {
+        match context.policy.decide(principal, ask).now() {
             Ok(decided) => self.join_decided(now, event.key, joining, decided),
             Err(verdict) => {
                 let number = session.local.number;
@@ -143,6 +163,10 @@ impl Shard {
             Some(after) => Some(parse_address(after).ok_or(NOT_FOUND)?),
         };
         let namespace = event.namespace.clone();
+        if !self.context.config.list_users {
+            return Err(NO_USERS);
+        }
+        self.permit(event, AccessRequest::Users { namespace: &namespace })?;
         let ticket = self.ask_for(event, id, None);
         self.effects.submit(Command::Users { shard: self.context.id, ticket, namespace, after });
         Ok(())
@@ -162,6 +186,7 @@ impl Shard {
         let room_name = room_name(event)?;
         let slot = self.slot(event)?;
         let key = self.room_of(event.key, slot, &room_name).ok_or(NOT_A_MEMBER)?;
+        self.permit(event, AccessRequest::Send { namespace: &event.namespace, room: &room_name })?;
         let data = event.args.get(1).map_or("null", |data| data.get());
         let room_json = json_string(&room_name);
         let from = event.socket.written();
@@ -185,11 +210,12 @@ impl Shard {
         Ok(())
     }
 
-    /// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none.
-    fn act_chat(&mut self, chat: &Chat, event: &Incoming<'_>) -> bool {
-        let Ok(slot) = self.slot(event) else { return false };
+    /// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none. It may be allowed in some of
+    /// them only, and is refused if it is allowed in none.
+    fn act_chat(&mut self, chat: &Chat, event: &Incoming<'_>) -> Result<bool, Refused> {
+        let slot = self.slot(event)?;
         let rooms = self.sessions[event.key].connection.sockets()[slot].socket.rooms.clone();
-        let mut said = false;
+        let (mut said, mut refused) = (false, None);
         for room in rooms
             .iter()
             .filter_map(|room| self.rooms.get(*room))
@@ -198,6 +224,11 @@ impl Shard {
         {
             let Some(record) = self.own_record(event.key, slot, &room) else { continue };
             let Some(joined) = record.joined.filter(|joined| joined.event == chat.joined) else { continue };
+            let ask = AccessRequest::Send { namespace: &event.namespace, room: &room.name };
+            if let Err(why) = self.permit(event, ask) {
+                refused = Some(why);
+                continue;
+            }
             let name = joined.args.render(&record.profile);
             let list = format!("[{name}]");
             let rest = signalbox_socketio::args::split(&list).unwrap_or_default();
@@ -214,14 +245,18 @@ impl Shard {
             self.begin_broadcast(Some(event.key), audience, message, false);
             said = true;
         }
+        if let Some(refused) = refused.filter(|_| !said) {
+            return Err(refused);
+        }
         if let Some(id) = event.id.filter(|_| said) {
             self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
         }
-        said
+        Ok(said)
     }
 
     fn act_send_to(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
         let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
+        self.permit(event, AccessRequest::Signal { namespace: &event.namespace })?;
         let data = event.args.get(1).map_or("null", |data| data.get());
         let from = event.socket.written();
         let args = [data, ",{\"from\":\"", &from, "\"}"];

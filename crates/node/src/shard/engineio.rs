@@ -33,7 +33,7 @@ impl Shard {
         &mut self,
         now: Instant,
         transport: Transport,
-        principal: Option<Principal>,
+        principal: Option<Arc<Principal>>,
         mut handshake: Handshake,
         account: Arc<Account>,
     ) -> (u32, Frame) {
@@ -86,7 +86,7 @@ impl Shard {
     pub(crate) fn open_polling(
         &mut self,
         now: Instant,
-        principal: Option<Principal>,
+        principal: Option<Arc<Principal>>,
         handshake: Handshake,
     ) -> (Address, String) {
         let account = self.context.ledger.account(handshake.address, Home::Shard(self.context.id));
@@ -101,7 +101,7 @@ impl Shard {
         &mut self,
         now: Instant,
         conn: &Rc<Conn>,
-        principal: Option<Principal>,
+        principal: Option<Arc<Principal>>,
         handshake: Handshake,
     ) {
         conn.is_text_only.set(Query::parse(&handshake.query).b64);

@@ -65,7 +65,7 @@ use crate::{
     config::Config,
     ledger::{Home, Ledger},
     lifecycle::Lifecycle,
-    policy::GuardedPolicy,
+    policy::{GuardedPolicy, Principal},
     routing::{LocalAddresses, Location, VersionVector},
     transport::Conn,
 };
@@ -108,6 +108,8 @@ pub(crate) struct PeerClaim {
     pub(crate) realm: RealmId,
     pub(crate) id: Arc<str>,
     pub(crate) token: Arc<str>,
+    /// Who the client is.
+    pub(crate) principal: Option<Arc<Principal>>,
 }
 
 /// Everything a shard owns.

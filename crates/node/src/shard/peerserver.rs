@@ -26,9 +26,10 @@ impl Shard {
     /// A client has connected and claims an id. Until that is decided, what it sends waits.
     pub(crate) fn open_peer(&mut self, now: Instant, conn: &Rc<Conn>, claim: PeerClaim) {
         let number = self.next_number();
-        let PeerClaim { realm, id, token } = claim;
+        let PeerClaim { realm, id, token, principal } = claim;
         let liveness = Liveness::new(now, self.context.config.peer.alive_timeout);
-        let peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
+        let mut peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
+        peer.principal = principal;
         let key = self.peers.insert(peer);
         conn.pause();
         let ticket = self.next_number();
@@ -60,6 +61,15 @@ impl Shard {
             Claimed::Granted { generation, waiting } => {
                 peer.is_counted = true;
                 peer.claim = Some(generation);
+                if let Some(principal) = &peer.principal {
+                    let address = peer.conn.address().map(tracing::field::display);
+                    tracing::debug!(
+                        address,
+                        subject = &*principal.subject,
+                        protocol = "peerserver",
+                        "client let in"
+                    );
+                }
                 peer.liveness.record_activity(now);
                 let deadline = peer.liveness.deadline();
                 self.timers.add(deadline, Timer::Peer { key, number });

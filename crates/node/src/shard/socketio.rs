@@ -9,7 +9,10 @@ use signalbox_socketio::{Args, Event, Message, args::Split};
 use super::{
     Shard,
     mailbox::CloseCommand,
-    tables::{PendingRequest, pending::HeldEvent},
+    tables::{
+        PendingRequest,
+        pending::{Entry, HeldEvent},
+    },
     tasks::{Task, TaskResult},
 };
 use crate::{
@@ -122,22 +125,23 @@ impl Shard {
         match decided {
             Decided::Deny(denial) if denial.is_failure() => self.end(now, key, CloseCommand::Close),
             Decided::Deny(denial) => {
-                let message = Message::connect_error(&name, &denial.message, denial.data.as_deref());
+                self.context.metrics.refusals.with_label_values(&[denial.code]).inc();
+                let message = Message::connect_error(&name, &denial.message, Some(&denial.connect_data()));
                 self.send(key, &message, false);
             }
             Decided::Allow(principal) => {
-                if principal.is_some() {
-                    self.sessions[key].principal = principal;
-                }
                 let id = self.new_address();
-                if app.middlewares.is_empty() {
-                    self.connected(key, id, name, app, auth);
+                let entry = Entry { name, app, auth, principal };
+                if entry.app.middlewares.is_empty() {
+                    self.connected(key, id, entry);
                     return;
                 }
+                let Entry { name, app, auth, principal } = entry;
                 let socket = app::Socket { router: self.context.router.clone(), namespace: name.clone(), id };
                 let middlewares = app.middlewares.clone();
                 let number = self.sessions[key].local.number;
-                let pending = PendingRequest::Middleware { key, number, id, name, app, auth: auth.clone() };
+                let entry = Entry { name, app, auth: auth.clone(), principal };
+                let pending = PendingRequest::Middleware { key, number, id, entry };
                 let ticket = self.hold(key, pending);
                 self.start(Task::Middlewares { ticket, middlewares, socket, auth });
             }
@@ -148,33 +152,32 @@ impl Shard {
         &mut self,
         key: u32,
         id: Address,
-        (name, app, auth): (Arc<str>, Arc<Namespace>, Option<String>),
+        entry: Entry,
         result: Result<(), ConnectRefused>,
     ) {
         match result {
-            Ok(()) => self.connected(key, id, name, app, auth),
+            Ok(()) => self.connected(key, id, entry),
             Err(ConnectRefused { message, data }) => {
-                self.send(key, &Message::connect_error(&name, &message, data.as_deref()), false);
+                self.send(key, &Message::connect_error(&entry.name, &message, data.as_deref()), false);
             }
         }
     }
 
     /// The client is let into the namespace.
-    fn connected(
-        &mut self,
-        key: u32,
-        id: Address,
-        name: Arc<str>,
-        app: Arc<Namespace>,
-        auth: Option<String>,
-    ) {
+    fn connected(&mut self, key: u32, id: Address, entry: Entry) {
+        let Entry { name, app, auth, principal } = entry;
         let session = &mut self.sessions[key];
         if !session.engine.is_open() || session.connection.slot(&name).is_some() {
             return;
         }
+        if let Some(principal) = &principal {
+            let address = session.address().map(tracing::field::display);
+            tracing::debug!(address, subject = &*principal.subject, namespace = &*name, "client let in");
+        }
         let socket = Socket {
             id,
             app: app.clone(),
+            principal,
             rooms: Default::default(),
             records: Vec::new(),
             pending_acks: Default::default(),
@@ -211,7 +214,7 @@ impl Shard {
         let (socket, namespace) = (joined.socket.id, joined.namespace.clone());
         let context = self.context.clone();
         let ask = AccessRequest::Emit { namespace: &namespace, event: &name };
-        match context.policy.decide(session.principal.as_ref(), ask).now() {
+        match context.policy.decide(joined.socket.principal.as_ref(), ask).now() {
             Ok(decided) => {
                 let args = elements.get(1..).unwrap_or_default();
                 let incoming = Incoming { key, socket, namespace, name, id, args, attachments };
@@ -321,8 +324,8 @@ impl Shard {
             (PendingRequest::Connect { name, app, auth, .. }, TaskResult::Decided(decided)) => {
                 self.connect_decided(now, key, (name, app, auth), decided);
             }
-            (PendingRequest::Middleware { id, name, app, auth, .. }, TaskResult::Middlewares(result)) => {
-                self.middlewares_done(key, id, (name, app, auth), result);
+            (PendingRequest::Middleware { id, entry, .. }, TaskResult::Middlewares(result)) => {
+                self.middlewares_done(key, id, entry, result);
             }
             (PendingRequest::Emit { event, .. }, TaskResult::Decided(decided)) => {
                 self.held_event_decided(now, key, &event, decided);

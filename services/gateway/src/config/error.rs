@@ -92,6 +92,11 @@ fn example(arg: &Arg) -> String {
         "URL" => "redis://127.0.0.1:6379",
         "ADDRESS" => "127.0.0.1:9005",
         "SECRET" => "16-bytes-or-more",
+        "MODE" => "required",
+        "JWKS" => "https://id.example.com/.well-known/jwks.json",
+        "ISSUER" => "https://id.example.com/",
+        "AUDIENCE" => "my-service",
+        "GRANTS" => "grants.json",
         other => other,
     };
     example.to_owned()

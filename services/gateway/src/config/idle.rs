@@ -2,6 +2,7 @@
 //! them should know.
 
 use super::{
+    auth::AuthMode,
     error::SettingSource,
     layers::SettingSources,
     settings::{LONGEST_STANDALONE_STOP, Settings, Transport},
@@ -9,7 +10,9 @@ use super::{
 
 /// One sentence for each.
 pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
-    let Settings { listener, socketio, cluster, node, .. } = settings;
+    let Settings { listener, socketio, cluster, node, auth, .. } = settings;
+    let is_open = auth.auth == AuthMode::Off;
+    let without_auth = "has no effect with --auth off";
     let is_alone = cluster.redis_url.is_none();
     let has = |transport| socketio.transports.contains(&transport);
     let never_upgrades = !(has(Transport::Polling) && has(Transport::WebSocket));
@@ -20,6 +23,7 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("redis-prefix", is_alone, without_redis),
         ("cluster-addr", is_alone, without_redis),
         ("cluster-secret", is_alone, without_redis),
+        ("cluster-secret-file", is_alone, without_redis),
         ("drain-delay", is_alone, without_redis),
         ("drain-timeout", is_cut, &cut),
         ("upgrade-timeout", never_upgrades, "has no effect without both --transports"),
@@ -28,6 +32,19 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
             socketio.cookie.is_some() && !has(Transport::Polling),
             "has no effect without polling among --transports",
         ),
+        ("jwt-secret", is_open, without_auth),
+        ("jwt-secret-file", is_open, without_auth),
+        ("jwt-public-key", is_open, without_auth),
+        ("jwks", is_open, without_auth),
+        ("jwt-issuer", is_open, without_auth),
+        ("jwt-audience", is_open, without_auth),
+        ("jwt-leeway", is_open, without_auth),
+        ("jwt-max-lifetime", is_open, without_auth),
+        ("jwt-grants-claim", is_open, without_auth),
+        ("jwt-session-claim", is_open, without_auth),
+        ("jwt-cookie", is_open, without_auth),
+        ("default-grants", is_open, without_auth),
+        ("anonymous-grants", auth.auth != AuthMode::Optional, "has no effect without --auth optional"),
         ("vendor-dir", !listener.serve_client, "has no effect with --serve-client false"),
     ]
     .into_iter()

@@ -10,14 +10,17 @@
 //! - `parse`: one parser for each kind of value.
 //! - `validate`: the checks that concern several settings.
 //! - `idle`: settings that were given and have no effect.
+//! - [`auth`], [`keys`]: the settings of authentication, and what they come to.
 //! - `error`, `suggest`: errors of one line, with the remedy and the name that was probably meant.
 //! - `print`, `reference`: `--print-config`, and the page `docs/configuration.md`.
 
+pub mod auth;
 mod command;
 mod environment;
 mod error;
 mod file;
 mod idle;
+pub mod keys;
 mod layers;
 mod parse;
 mod peerjs;

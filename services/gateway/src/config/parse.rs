@@ -9,11 +9,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+use super::auth::AuthMode;
 use super::error::quote;
 use super::settings::{LogFormat, OrOff, Transport};
 
-/// One day in milliseconds, the longest time any setting takes.
+/// One day in milliseconds, the longest time that most settings take.
 pub(super) const DAY: u64 = 24 * 60 * 60 * 1000;
+/// One hour in milliseconds.
+pub(super) const HOUR: u64 = 60 * 60 * 1000;
+/// A leap year in milliseconds.
+pub(super) const YEAR: u64 = 366 * DAY;
 /// One gibibyte.
 pub(super) const GIB: usize = 1 << 30;
 /// A session id has eight bits for its shard, and a worker is a shard.
@@ -226,6 +231,35 @@ pub(super) fn cidr(text: &str) -> Parsed<IpNet> {
         return Err(format!("{} has address bits set beyond its prefix; the range is {range}", quote(text)));
     }
     Ok(range)
+}
+
+pub(super) fn auth_mode(text: &str) -> Parsed<AuthMode> {
+    match text.trim() {
+        "off" => Ok(AuthMode::Off),
+        "optional" => Ok(AuthMode::Optional),
+        "required" => Ok(AuthMode::Required),
+        _ => Err(format!("{} is neither off, optional nor required", quote(text))),
+    }
+}
+
+/// What is too short is refused with the remedy when the secrets are used; here only what is no value at all.
+pub(super) fn jwt_secret(text: &str) -> Parsed<String> {
+    if text.is_empty() {
+        return Err("the value is empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Any text but none.
+pub(super) fn text(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() {
+        return Err("the value is empty".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn cookie_name(text: &str) -> Parsed<String> {
+    cookie(text)?.ok_or_else(|| format!("{} is not a cookie name", quote(text)))
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Transport> {

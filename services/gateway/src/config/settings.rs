@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
+use super::auth::AuthSettings;
 use super::parse;
 
 /// The longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other
@@ -34,6 +35,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub socketio: SocketIoSettings,
+    /// Who may do what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub auth: AuthSettings,
     /// The cluster that the node belongs to.
     #[command(flatten)]
     #[serde(flatten)]
@@ -298,6 +303,10 @@ pub struct ClusterSettings {
     )]
     pub redis_url: Option<String>,
 
+    /// File with that URL, instead. It is read at the start.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub redis_url_file: Option<PathBuf>,
+
     /// Prefix of all keys and channels in Redis; nodes with the same prefix form a cluster.
     #[arg(long, value_name = "PREFIX", default_value = "signalbox", value_parser = parse::redis_prefix)]
     pub redis_prefix: String,
@@ -311,6 +320,10 @@ pub struct ClusterSettings {
     /// and shared through Redis.
     #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = parse::cluster_secret)]
     pub cluster_secret: Option<String>,
+
+    /// File with that secret, instead. A line ending at its end is not part of it. It is read at the start.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub cluster_secret_file: Option<PathBuf>,
 }
 
 impl NodeSettings {
@@ -354,12 +367,15 @@ pub struct LoggingSettings {
     pub log_format: LogFormat,
 }
 
-fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     serializer.serialize_u64(millis)
 }
 
-fn maybe_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn maybe_millis<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) => as_millis(duration, serializer),
         None => serializer.serialize_none(),

@@ -2,15 +2,17 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Command;
+use signalbox_auth::jwks::{Intervals, SharedJwks};
 
 use super::command::find;
 use super::error::{ConfigError, SettingSource, quote};
 use super::file::reason;
+use super::keys;
 use super::layers::SettingSources;
-use super::parse::ANY_ORIGIN;
+use super::parse::{self, ANY_ORIGIN};
 use super::settings::Settings;
 
 /// Default of `--concurrent_limit` without Redis, as in the reference.
@@ -29,6 +31,7 @@ pub(super) fn validate(
     command: &Command,
 ) -> Result<(), ConfigError> {
     let check = Check { sources, command };
+    check.secret_files(settings)?;
     normalise(settings);
     check.tls(settings)?;
     check.vendor_dir(settings)?;
@@ -36,7 +39,8 @@ pub(super) fn validate(
     check.ports(settings)?;
     check.paths(settings)?;
     check.transports(settings)?;
-    check.memory(settings)
+    check.memory(settings)?;
+    check.auth(settings)
 }
 
 fn normalise(settings: &mut Settings) {
@@ -109,6 +113,61 @@ impl Check<'_> {
             Err(error) => reason(&error),
         };
         Err(self.unreadable(name, path, &problem, "name a readable PEM file"))
+    }
+
+    /// Secrets that stand in files of their own, as container images give them.
+    fn secret_files(&self, settings: &mut Settings) -> Result<(), ConfigError> {
+        let cluster = &mut settings.cluster;
+        let url = cluster.redis_url_file.as_deref();
+        if let Some(url) = self.secret_file("redis-url", &cluster.redis_url, url, parse::redis_url)? {
+            cluster.redis_url = Some(url);
+        }
+        let secret = cluster.cluster_secret_file.as_deref();
+        let parser = parse::cluster_secret;
+        if let Some(secret) = self.secret_file("cluster-secret", &cluster.cluster_secret, secret, parser)? {
+            cluster.cluster_secret = Some(secret);
+        }
+        Ok(())
+    }
+
+    fn secret_file(
+        &self,
+        name: &str,
+        given: &Option<String>,
+        file: Option<&Path>,
+        parse: fn(&str) -> Result<String, String>,
+    ) -> Result<Option<String>, ConfigError> {
+        let Some(path) = file else { return Ok(None) };
+        let file_setting = format!("{name}-file");
+        let place = self.sources.of(&file_setting).place(&file_setting);
+        if given.is_some() {
+            let other = self.sources.of(name).place(name);
+            return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| self.unreadable(&file_setting, path, &reason(&error), "name a readable file"))?;
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let value = parse(line.strip_suffix('\r').unwrap_or(line));
+        value.map(Some).map_err(|problem| {
+            let remedy = format!("write the value of --{name} into that file");
+            ConfigError::new(place, problem, remedy)
+        })
+    }
+
+    /// Keys and grants are read, though nothing is fetched, so that a mistake shows before anything runs.
+    fn auth(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let auth = &settings.auth;
+        if auth.jwt_cookie.is_some() && settings.listener.origins.is_empty() {
+            // Any page could have its visitors' browsers show their tokens.
+            return Err(self.missing_partner("jwt-cookie", "origins", "https://app.example.com"));
+        }
+        let checked = keys::jwks_url(auth).and_then(|url| {
+            let fetched = url.map(|_| SharedJwks::new(Intervals::default(), Instant::now()));
+            keys::authenticator(auth, fetched.as_ref()).map(drop)
+        });
+        checked.map_err(|error| {
+            ConfigError::new(self.sources.of(error.setting).place(error.setting), error.problem, error.remedy)
+        })
     }
 
     fn vendor_dir(&self, settings: &Settings) -> Result<(), ConfigError> {

@@ -12,7 +12,10 @@ use signalbox_peerserver::Liveness;
 use slab::Slab;
 
 use super::shrink::Shrink;
-use crate::transport::{Conn, Role};
+use crate::{
+    policy::Principal,
+    transport::{Conn, Role},
+};
 
 /// Absent addressees that one client's messages may wait for at a time, their bytes, and the bytes of what is under way to the store
 /// or to another node. A client with more is not read on until there is less.
@@ -46,6 +49,8 @@ pub(in crate::shard) struct Peer {
     told: AHashMap<Arc<str>, Instant>,
     /// Counted among the connections: it was let in.
     pub(in crate::shard) is_counted: bool,
+    /// Who it is.
+    pub(in crate::shard) principal: Option<Arc<Principal>>,
 }
 
 impl Peer {
@@ -68,6 +73,7 @@ impl Peer {
             under_way: 0,
             told: AHashMap::new(),
             is_counted: false,
+            principal: None,
         }
     }
 

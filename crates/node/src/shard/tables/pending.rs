@@ -10,6 +10,7 @@ use signalbox_socketio::Message;
 use super::shrink::Shrink;
 use crate::{
     app::Namespace,
+    policy::Principal,
     routing::{ConnectionRef, Location, Reply},
     session::RoomKey,
 };
@@ -58,19 +59,20 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) is_blocking: bool,
 }
 
+/// A namespace that a client is let into, and as whom.
+pub(in crate::shard) struct Entry {
+    pub(in crate::shard) name: Arc<str>,
+    pub(in crate::shard) app: Arc<Namespace>,
+    pub(in crate::shard) auth: Option<String>,
+    pub(in crate::shard) principal: Option<Arc<Principal>>,
+}
+
 /// A question that is not answered yet, and what its answer is for.
 pub(in crate::shard) enum PendingRequest {
     /// A slow verdict on a namespace.
     Connect { key: u32, number: u64, name: Arc<str>, app: Arc<Namespace>, auth: Option<String> },
     /// Middlewares.
-    Middleware {
-        key: u32,
-        number: u64,
-        id: Address,
-        name: Arc<str>,
-        app: Arc<Namespace>,
-        auth: Option<String>,
-    },
+    Middleware { key: u32, number: u64, id: Address, entry: Entry },
     /// A slow verdict on an event.
     Emit { key: u32, number: u64, event: Box<HeldEvent> },
     /// A slow verdict on a join.

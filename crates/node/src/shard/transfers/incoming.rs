@@ -125,12 +125,13 @@ impl Shard {
 
     /// A session of another node has come. Its records are this node's from now on; the source is told when the store knows.
     pub(super) fn adopt_session(&mut self, now: Instant, source: Location, transfer: SessionTransfer) {
-        let SessionTransfer { connection, session, frames, rooms, cursor, records, .. } = transfer;
+        let SessionTransfer { connection, session, frames, rooms, cursor, records, principals } = transfer;
         let sid = session.sid;
         let has_probe = self.probes.get(connection).is_some();
         let is_expected = self.transfers.incoming_to(sid, connection).is_some() && has_probe;
         let frames = frames.into_iter().map(Frame::from_bytes).collect();
-        let state = SessionState::restore(now, session, &self.context.app).filter(|_| is_expected);
+        let state =
+            SessionState::restore(now, session, principals, &self.context.app).filter(|_| is_expected);
         let (Some(state), Some(frames)) = (state, frames) else {
             self.cancel_incoming(sid, connection);
             let refused = TransferMessage::Confirmed { sid, connection, confirmation: Confirmation::Refused };

@@ -225,7 +225,16 @@ impl Shard {
                 self.transfers.unconfirmed.insert(sid, unconfirmed);
                 let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
                 let deferred = std::mem::take(&mut session.local.deferred);
-                let saved = SessionTransfer { connection, session: saved, frames, rooms, cursor, records };
+                let principals = session.principals();
+                let saved = SessionTransfer {
+                    connection,
+                    session: saved,
+                    frames,
+                    rooms,
+                    cursor,
+                    records,
+                    principals,
+                };
                 (MovingSession::Saved(saved), deferred)
             }
             _ => {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::super::Settings;
-use super::{Scratch, error_of, settings_of};
+use super::{Scratch, error_of, printed, settings_of};
 
 #[test]
 fn a_wrong_flag_is_one_line_with_the_remedy() {
@@ -126,6 +126,50 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             "--memory-budget: the memory budget (5 bytes) is less than one outbox (4000000 bytes) (set \
              --memory-budget to 4000000 or more, or lower --outbox-limit)",
         ),
+        (
+            vec!["--auth", "on"],
+            "--auth: \"on\" is neither off, optional nor required (use e.g. --auth required)",
+        ),
+        (
+            vec!["--auth", "required"],
+            "--auth: auth is on, but there is no key to check tokens with (set --jwt-secret, --jwt-public-key or --jwks)",
+        ),
+        (
+            vec!["--jwt-secret", "short"],
+            "--jwt-secret: jwt secret has 5 bytes, fewer than 32 (make one with: openssl rand -base64 48)",
+        ),
+        (
+            vec!["--jwt-secret-file", "missing"],
+            "--jwt-secret-file: cannot read \"missing\": no such file (name a readable file)",
+        ),
+        (
+            vec!["--jwt-public-key", "missing.pem"],
+            "--jwt-public-key: cannot read \"missing.pem\": no such file (name a readable file)",
+        ),
+        (
+            vec!["--jwks", "http://id.example.com/jwks"],
+            "--jwks: jwks url is plain http, so that anybody on the way could put keys in (use https; http is for loopback only)",
+        ),
+        (
+            vec!["--jwks", "https://user@id.example.com/jwks"],
+            "--jwks: jwks url has credentials in it (a key set is public: leave them out)",
+        ),
+        (
+            vec!["--default-grants", "{\"rooms\": {\"join\": [\"\"]}}"],
+            "--default-grants: rooms.join[0]: the pattern is empty, so it can never match (docs/auth.md lists the grants)",
+        ),
+        (
+            vec!["--anonymous-grants", "{\"rooms\": {\"join\": [\"of-{sub}\"]}}"],
+            "--anonymous-grants: rooms.join[0]: the pattern has {sub}, but an anonymous client has no subject, so it can never match (docs/auth.md lists the grants)",
+        ),
+        (
+            vec!["--jwt-cookie", "token"],
+            "--jwt-cookie: needs --origins too (set --origins https://app.example.com too)",
+        ),
+        (
+            vec!["--redis-url-file", "missing"],
+            "--redis-url-file: cannot read \"missing\": no such file (name a readable file)",
+        ),
         (vec!["--sslkey", "key.pem"], "--sslkey: needs --sslcert too (set --sslcert cert.pem too)"),
         (
             vec!["--config", "missing.toml"],
@@ -238,4 +282,50 @@ fn certificates_must_be_readable_files() {
         let expected = format!("--sslcert: cannot read {name:?}: {problem} (name a readable PEM file)");
         assert_eq!(error_of(&["--sslkey", &key, "--sslcert", name], &[]), expected);
     }
+}
+
+#[test]
+fn what_a_secret_file_holds_is_never_shown() {
+    let scratch = Scratch::new();
+    let short = scratch.file("secret", "hush\n");
+    assert_eq!(
+        error_of(&["--cluster-secret-file", &short], &[]),
+        "--cluster-secret-file: the value is shorter than 16 bytes, or longer than 1024 (write the value of --cluster-secret into that file)"
+    );
+    assert_eq!(
+        error_of(&["--redis-url-file", &short], &[]),
+        "--redis-url-file: the value does not begin with redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS) (write the value of --redis-url into that file)"
+    );
+    assert_eq!(
+        error_of(&["--jwt-secret-file", &short], &[]),
+        "--jwt-secret-file: jwt secret has 4 bytes, fewer than 32 (make one with: openssl rand -base64 48)"
+    );
+    assert_eq!(
+        error_of(&["--redis-url-file", &short, "--redis-url", "redis://h"], &[]),
+        "--redis-url-file: --redis-url is given too (give one of the two)"
+    );
+    let private = scratch.file("key.pem", "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n");
+    assert_eq!(
+        error_of(&["--jwt-public-key", &private], &[]),
+        "--jwt-public-key: jwt public key is a private key (give the public one: openssl pkey -in KEY -pubout)"
+    );
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let scratch = Scratch::new();
+    let url = scratch.file("url", "redis://:hush@cache:6379\n");
+    let secret = scratch.file("secret", "sixteen bytes or more\r\n");
+    let jwt = scratch.file("jwt", format!("{}\n", "j".repeat(32)));
+    let environment = [
+        ("SIGNALBOX_REDIS_URL_FILE", url.as_str()),
+        ("SIGNALBOX_CLUSTER_SECRET_FILE", secret.as_str()),
+        ("SIGNALBOX_JWT_SECRET_FILE", jwt.as_str()),
+        ("SIGNALBOX_AUTH", "required"),
+    ];
+    let settings = settings_of(&[], &environment);
+    assert_eq!(settings.cluster.redis_url.as_deref(), Some("redis://:hush@cache:6379"));
+    assert_eq!(settings.cluster.cluster_secret.as_deref(), Some("sixteen bytes or more"));
+    let shown = format!("{settings:?}{}", printed(&["--print-config"], &environment));
+    assert!(!shown.contains("hush") && !shown.contains("sixteen") && !shown.contains("jjj"), "{shown}");
 }

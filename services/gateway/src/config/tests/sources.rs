@@ -229,6 +229,7 @@ fn help_lists_every_setting_with_its_variable() {
         "Public listener:",
         "PeerServer:",
         "Socket.IO:",
+        "Authentication:",
         "Cluster:",
         "Management listener:",
         "Node:",
@@ -239,10 +240,16 @@ fn help_lists_every_setting_with_its_variable() {
     assert!(printed(&["--version"], &[]).starts_with("signalbox-gateway "));
 }
 
+/// That of RFC 8037, appendix A.2.
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+
 #[test]
 fn every_setting_can_be_set_from_every_source() {
     let scratch = Scratch::new();
     let pem = scratch.file("file.pem", "");
+    let redis_url = scratch.file("url", "redis://cache.example/3");
+    let secret = scratch.file("secret", "x".repeat(32));
+    let public_key = scratch.file("public.pem", PUBLIC_KEY);
     let directory = scratch.0.to_str().unwrap().to_owned();
     // A value for each kind that is not the default.
     let value_of = |name: &str| match name {
@@ -253,7 +260,8 @@ fn every_setting_can_be_set_from_every_source() {
         "trusted-proxies" => "10.0.0.0/8".to_owned(),
         "path" | "socketio-path" => "/other".to_owned(),
         "transports" => "websocket".to_owned(),
-        "key" | "cookie" | "node-id" => "other".to_owned(),
+        "key" | "cookie" | "node-id" | "jwt-issuer" | "jwt-audience" | "jwt-cookie" | "jwt-grants-claim"
+        | "jwt-session-claim" => "other".to_owned(),
         "log" => "debug".to_owned(),
         "log-format" => "json".to_owned(),
         "serve-client" => "false".to_owned(),
@@ -265,12 +273,22 @@ fn every_setting_can_be_set_from_every_source() {
         "redis-prefix" => "other".to_owned(),
         "cluster-addr" => "127.0.0.2:9005".to_owned(),
         "cluster-secret" => "0123456789abcdef".to_owned(),
+        "redis-url-file" => redis_url.clone(),
+        "cluster-secret-file" | "jwt-secret-file" => secret.clone(),
+        "jwt-secret" => "s".repeat(32),
+        "auth" => "required".to_owned(),
+        "jwt-public-key" => public_key.clone(),
+        "jwks" => "https://id.example/keys".to_owned(),
+        "default-grants" | "anonymous-grants" => "{\"users\": true}".to_owned(),
+        "no-users" => "true".to_owned(),
         _ => "1234".to_owned(),
     };
     let partner_of = |name: &str| match name {
         "sslkey" => Some(format!("--sslcert={pem}")),
         "sslcert" => Some(format!("--sslkey={pem}")),
         "trusted-proxies" => Some("--proxied".to_owned()),
+        "auth" => Some("--jwks=https://id.example/keys".to_owned()),
+        "jwt-cookie" => Some("--origins=https://a.example".to_owned()),
         "proxied" => Some("--trusted-proxies=10.0.0.0/8".to_owned()),
         _ => None,
     };

@@ -1,0 +1,69 @@
+//! Authentication while the program runs: key sets are fetched, and files read again.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use signalbox_auth::jwks::{FetchSettings, Fetcher, Intervals, SharedJwks};
+use signalbox_node::policy::TokenPolicy;
+
+use crate::config::{
+    auth::{AuthMode, AuthSettings},
+    keys,
+};
+
+/// The policy that judges tokens, and what keeps its keys fresh.
+#[derive(Debug)]
+pub struct Auth {
+    settings: AuthSettings,
+    fetched: Option<SharedJwks>,
+    policy: TokenPolicy,
+    /// Fetches for as long as it is here.
+    _fetcher: Option<Fetcher>,
+}
+
+impl Auth {
+    /// Starts to fetch keys where there is a URL of them; `None` with `--auth off`.
+    ///
+    /// # Errors
+    /// A setting that cannot be used any more, or no thread to fetch with.
+    pub fn start(settings: &AuthSettings) -> Result<Option<Self>> {
+        if settings.auth == AuthMode::Off {
+            return Ok(None);
+        }
+        let url = keys::jwks_url(settings)?;
+        let fetched = url.as_ref().map(|_| SharedJwks::new(Intervals::default(), Instant::now()));
+        let authenticator = keys::authenticator(settings, fetched.as_ref())?;
+        let policy = TokenPolicy::new(authenticator, settings.jwt_cookie.clone());
+        let mut fetcher = None;
+        if let (Some(url), Some(set)) = (url, &fetched) {
+            let (policy, shared) = (policy.clone(), set.clone());
+            let on_update = move || {
+                if let Some(error) = shared.with(|cache| cache.status().last_error) {
+                    tracing::warn!(%error, "the key set could not be fetched; the last good one stays in use");
+                }
+                policy.keys_fetched();
+            };
+            let started = Fetcher::start(url, set.clone(), &FetchSettings::default(), on_update);
+            fetcher = Some(started.context("--jwks")?);
+        }
+        Ok(Some(Self { settings: settings.clone(), fetched, policy, _fetcher: fetcher }))
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &TokenPolicy {
+        &self.policy
+    }
+
+    /// Reads all files again. If one cannot be used, everything stays as it was.
+    pub fn reload(&self) {
+        match keys::authenticator(&self.settings, self.fetched.as_ref()) {
+            Ok(authenticator) => {
+                self.policy.replace(authenticator);
+                tracing::info!("keys and grants were read again");
+            }
+            Err(error) => {
+                tracing::error!(%error, "keys and grants cannot be read again; those in use stay");
+            }
+        }
+    }
+}
