@@ -160,6 +160,12 @@ impl Node {
         self.shared.cluster.status()
     }
 
+    /// Whether the other nodes know this one; always in a cluster of one. Before that they cannot answer what it asks them for its
+    /// clients, so it should be sent none.
+    pub fn is_introduced(&self) -> bool {
+        self.shared.peering.is_introduced()
+    }
+
     /// The metrics it counts in, those that show a present state brought up to date.
     pub fn metrics_now(&self) -> &Metrics {
         let metrics = &self.shared.metrics;

@@ -35,6 +35,7 @@ async fn readyz(node: web::Data<Node>) -> HttpResponse {
         _ if node.is_draining() => "draining",
         _ if node.is_stopping() => "stopping",
         Status::Joining => "joining",
+        _ if !node.is_introduced() => "joining",
         Status::Online | Status::Degraded => return HttpResponse::Ok().json(health("ready", &node)),
     };
     HttpResponse::ServiceUnavailable().json(health(status, &node))

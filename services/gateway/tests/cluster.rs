@@ -9,6 +9,7 @@ use harness::{Server, redis::Redis};
 /// Nodes of a cluster, on a Redis of their own.
 struct Cluster {
     nodes: Vec<Server>,
+    flags: Vec<String>,
     _redis: Redis,
 }
 
@@ -18,14 +19,25 @@ impl Cluster {
         let url = redis.url();
         let flags = [&["--redis-url", &url], flags].concat();
         let nodes = (0..nodes).map(|_| Server::gateway(&flags)).collect();
-        let cluster = Self { nodes, _redis: redis };
-        for node in &cluster.nodes {
-            harness::until(harness::DEADLINE, || {
-                (harness::http::get(node.management(), "/readyz").status == 200).then_some(())
-            })
-            .expect("the node joins its cluster");
-        }
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let cluster = Self { nodes, flags, _redis: redis };
+        cluster.nodes.iter().for_each(Self::await_ready);
         cluster
+    }
+
+    /// One more node, which is ready.
+    fn add(&mut self) {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let node = Server::gateway(&flags);
+        Self::await_ready(&node);
+        self.nodes.push(node);
+    }
+
+    fn await_ready(node: &Server) {
+        harness::until(harness::DEADLINE, || {
+            (harness::http::get(node.management(), "/readyz").status == 200).then_some(())
+        })
+        .expect("the node joins its cluster");
     }
 
     /// Runs a file of `tests/js`, whose clients go to the nodes in turns.
@@ -128,6 +140,30 @@ fn cluster_peerserver_limit_is_exact_and_refuses_nobody_for_whom_there_is_room()
 #[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
+}
+
+#[test]
+fn cluster_node_is_known_to_the_others_before_it_is_ready() {
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let mut cluster = Cluster::start(1, &[]);
+    for _ in 0..3 {
+        // The others hear of it with their next heartbeat, which may be a second away.
+        cluster.add();
+        let [home, newcomer] = [0, cluster.nodes.len() - 1].map(|index| cluster.nodes[index].public());
+        let handshake = harness::http::get(home, POLLING);
+        let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+        assert_eq!(harness::http::request(newcomer, "POST", &target, &[], "40").body, "ok");
+        assert!(harness::http::get(newcomer, &target).body.starts_with("40{"));
+        // One that has to wait: the owner must tell the newcomer that it has it.
+        let poll = std::thread::scope(|threads| {
+            let poll = threads.spawn(|| harness::http::get(newcomer, &target));
+            std::thread::sleep(Duration::from_millis(200));
+            let join = r#"420["join","room",{}]"#;
+            assert_eq!(harness::http::request(home, "POST", &target, &[], join).body, "ok");
+            poll.join().expect("the poll is answered")
+        });
+        assert!(poll.body.starts_with("430["), "{poll:?}");
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use signalbox_cluster::{BusDelivery, ClusterEvent, Delivery, DeliverySink, NodeTag, Owner, ShardId};
 use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
+use tokio::runtime::Handle;
 
-use super::{Peering, SESSIONS};
+use super::{Peering, SESSIONS, introduction::INTRODUCTION};
 use crate::{
     ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
@@ -29,7 +30,7 @@ pub(crate) struct ClusterEvents {
     mailboxes: Arc<Mailboxes>,
     ledger: Arc<Ledger>,
     metrics: Metrics,
-    peering: OnceLock<Weak<Peering>>,
+    peering: Arc<OnceLock<Weak<Peering>>>,
     /// When one of the events was logged last that come in numbers.
     last_logged: Mutex<Option<Instant>>,
 }
@@ -41,7 +42,7 @@ impl ClusterEvents {
         ledger: Arc<Ledger>,
         metrics: Metrics,
     ) -> Self {
-        Self { node, mailboxes, ledger, metrics, peering: OnceLock::new(), last_logged: Mutex::default() }
+        Self { node, mailboxes, ledger, metrics, peering: Arc::default(), last_logged: Mutex::default() }
     }
 
     /// The node is there.
@@ -51,6 +52,17 @@ impl ClusterEvents {
 
     fn peering(&self) -> Option<Arc<Peering>> {
         self.peering.get()?.upgrade()
+    }
+}
+
+/// Makes the node known to the others, as soon as there is one: the cluster is there before it.
+async fn introduce(peering: Arc<OnceLock<Weak<Peering>>>) {
+    loop {
+        match peering.get().map(Weak::upgrade) {
+            Some(Some(peering)) => return peering.introduce().await,
+            Some(None) => return,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
     }
 }
 
@@ -98,6 +110,10 @@ impl DeliverySink for ClusterEvents {
 
     fn observe(&self, event: ClusterEvent) {
         self.metrics.cluster_events.with_label_values(&[event.name()]).inc();
+        // Heartbeats are answered on the thread of the cluster's driver, which has a runtime.
+        if let (ClusterEvent::Online { .. }, Ok(runtime)) = (&event, Handle::try_current()) {
+            runtime.spawn(introduce(self.peering.clone()));
+        }
         match event {
             ClusterEvent::Degraded(reason) => {
                 tracing::warn!(?reason, "the node is degraded: it serves from what it knows");
@@ -125,7 +141,12 @@ impl DeliverySink for ClusterEvents {
 
 impl Handler for ClusterEvents {
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, answer: Responder) {
-        let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
+        let Some(peering) = self.peering() else { return };
+        match kind {
+            SESSIONS => {}
+            INTRODUCTION => return peering.serve_introduction(from, answer),
+            _ => return,
+        }
         match protocol::decode::<LinkRequest<'_>>(&body) {
             Ok(request) => peering.serve(from, &body, request, answer),
             Err(error) => {

@@ -7,11 +7,13 @@
 //! - `router`: how handlers reach sockets, wherever these are.
 //! - `acceptance`: early signs that an owner has taken a request that has to wait. An owner that does not even accept a request is
 //!   taken for gone.
+//! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
 
 mod acceptance;
 pub(crate) mod bus;
+mod introduction;
 mod node_lookup;
 mod relayed_polls;
 mod requests;
@@ -36,10 +38,8 @@ use signalbox_node_link::{LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
 use self::{
-    acceptance::Acceptances,
-    node_lookup::{Lookup, NodeLookup},
-    relayed_polls::RelayedPolls,
-    transfer_answers::TransferAnswers,
+    acceptance::Acceptances, introduction::Introduction, node_lookup::NodeLookup,
+    relayed_polls::RelayedPolls, transfer_answers::TransferAnswers,
 };
 use crate::{
     lifecycle::Lifecycle,
@@ -73,6 +73,7 @@ pub(crate) struct Peering {
     acceptances: Acceptances,
     relayed_polls: RelayedPolls,
     node_lookup: NodeLookup,
+    introduction: Introduction,
     transfer_answers: TransferAnswers,
 }
 
@@ -96,6 +97,7 @@ impl Peering {
             acceptances: Acceptances::default(),
             relayed_polls: RelayedPolls::default(),
             node_lookup: NodeLookup::default(),
+            introduction: Introduction::default(),
             transfer_answers: TransferAnswers::default(),
         }
     }
@@ -115,21 +117,7 @@ impl Peering {
 
     /// The same; a node that nobody here knows is looked up in the list of nodes once more.
     pub(crate) async fn find(&self, location: Location) -> bool {
-        if self.is_known(location) || location.node == self.node || !self.cluster.is_shared() {
-            return self.is_known(location);
-        }
-        match self.node_lookup.check(location.node, LOOKUP_INTERVAL * LOOKUPS) {
-            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
-            Lookup::Wait => {}
-            Lookup::Unknown => return false,
-        }
-        for _ in 0..LOOKUPS {
-            tokio::time::sleep(LOOKUP_INTERVAL).await;
-            if self.is_known(location) {
-                return true;
-            }
-        }
-        false
+        self.is_known(location) || location.node != self.node && self.look_up(location.node).await
     }
 
     /// Whether a session of another node can come here, now or as soon as the cluster is stable.

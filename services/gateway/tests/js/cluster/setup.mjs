@@ -26,13 +26,21 @@ export async function freePort() {
   return (await freePorts(1))[0];
 }
 
-/** As many ports that nobody listens on, all different. */
+/**
+ * As many ports that nobody listens on, all different, and below those that the kernel gives to connections and to who listens on port 0:
+ * whoever wants one of these may take its time.
+ */
 export async function freePorts(count) {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => server.listening || once(server, "listening")));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
+  const ports = new Set();
+  while (ports.size < count) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const server = net.createServer().listen(port, "127.0.0.1");
+    const isFree = await new Promise((resolve) => server.once("listening", () => resolve(true)).once("error", () => resolve(false)));
+    if (!isFree) continue;
+    await once(server.close(), "close");
+    ports.add(port);
+  }
+  return [...ports];
 }
 
 /** A redis-server without persistence, on a port that it keeps when it comes back. */
