@@ -5,10 +5,7 @@
 //! is known there, and is not ready before they have answered, or had the time to. Who does not know it yet looks it up.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -23,14 +20,10 @@ use super::{ANSWER_WITHIN, LOOKUP_INTERVAL, LOOKUPS, Peering, node_lookup::Looku
 /// kind refuses it.
 pub(super) const INTRODUCTION: u8 = 2;
 
-/// Whether this node has made itself known.
-#[derive(Debug, Default)]
-pub(super) struct Introduction(AtomicBool);
-
 impl Peering {
     /// Whether the other nodes know this one, as far as it could do something about it.
     pub(crate) fn is_introduced(&self) -> bool {
-        self.introduction.0.load(Ordering::Acquire) || !self.cluster.is_shared()
+        self.is_introduced.load(Ordering::Acquire) || !self.cluster.is_shared()
     }
 
     /// Makes the node known; called whenever it has joined. Takes as long as others need for an answer, at most two seconds.
@@ -40,12 +33,11 @@ impl Peering {
         while !self.can_introduce() && Instant::now() < until {
             tokio::time::sleep(LOOKUP_INTERVAL / 10).await;
         }
-        let answers: Vec<_> =
-            self.others().into_iter().filter_map(|to| self.ask_whether_known(to)).collect();
+        let answers: Vec<_> = self.others().into_iter().filter_map(|to| self.ask_whether_known(to)).collect();
         for answer in answers {
             let _ = answer.await;
         }
-        self.introduction.0.store(true, Ordering::Release);
+        self.is_introduced.store(true, Ordering::Release);
     }
 
     fn can_introduce(&self) -> bool {

@@ -24,7 +24,7 @@ mod transfers;
 
 use std::{
     future::Future,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -38,8 +38,8 @@ use signalbox_node_link::{LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
 use self::{
-    acceptance::Acceptances, introduction::Introduction, node_lookup::NodeLookup,
-    relayed_polls::RelayedPolls, transfer_answers::TransferAnswers,
+    acceptance::Acceptances, node_lookup::NodeLookup, relayed_polls::RelayedPolls,
+    transfer_answers::TransferAnswers,
 };
 use crate::{
     lifecycle::Lifecycle,
@@ -73,7 +73,8 @@ pub(crate) struct Peering {
     acceptances: Acceptances,
     relayed_polls: RelayedPolls,
     node_lookup: NodeLookup,
-    introduction: Introduction,
+    /// Whether this node has made itself known to the others.
+    is_introduced: AtomicBool,
     transfer_answers: TransferAnswers,
 }
 
@@ -97,7 +98,7 @@ impl Peering {
             acceptances: Acceptances::default(),
             relayed_polls: RelayedPolls::default(),
             node_lookup: NodeLookup::default(),
-            introduction: Introduction::default(),
+            is_introduced: AtomicBool::default(),
             transfer_answers: TransferAnswers::default(),
         }
     }

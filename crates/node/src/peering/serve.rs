@@ -55,7 +55,7 @@ impl Peering {
                 let (reply, applied) = Reply::channel();
                 let body = whole.slice_ref(body);
                 let request = Request::Post { sid, number, body, reply };
-                self.notify(from, &LinkNotice::Accepted { number });
+                self.clone().accept(from, number);
                 self.answer(from, request, answer, async {
                     applied.await.ok().map(|()| LinkResponse::Applied)
                 });
@@ -95,7 +95,10 @@ impl Peering {
         let given_up = answer.cancelled();
         let (reply, replied) = Reply::channel();
         let peering = self.clone();
-        let accepted = Reply::new(move |()| peering.notify(from, &LinkNotice::Accepted { number }));
+        let accepted = Reply::new(move |()| {
+            peering.accept(from, number);
+            true
+        });
         let request = Request::Poll { sid, number, accepted: Some(accepted), reply };
         if self.request_here(request).is_err() {
             answer.send(self.encode_for(from, &LinkResponse::Refused(RequestRefused::Busy)));
@@ -111,6 +114,20 @@ impl Peering {
                 }
             };
             answer.send(self.encode_for(from, &body.map_or_else(LinkResponse::Refused, LinkResponse::Body)));
+        });
+    }
+
+    /// Tells a node that its request was taken.
+    fn accept(self: Arc<Self>, node: NodeTag, number: u64) {
+        if self.notify(node, &LinkNotice::Accepted { number }) {
+            return;
+        }
+        // A node of an earlier version does not introduce itself, and may have joined this very moment. One that is gone for this node
+        // only is not told, and gives its request up.
+        tokio::spawn(async move {
+            if self.look_up(node).await {
+                self.notify(node, &LinkNotice::Accepted { number });
+            }
         });
     }
 
