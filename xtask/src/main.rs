@@ -38,7 +38,11 @@ enum Task {
         filter: Option<String>,
     },
     /// Run every check that does not run the code.
-    Check,
+    Check {
+        /// Only what needs nothing but the toolchain: it takes seconds.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Run the long tests, which are ignored otherwise.
     Soak {
         /// Part of the names of the tests to run.
@@ -75,7 +79,8 @@ fn main() -> ExitCode {
     let task = Task::parse();
     let outcome = Workspace::locate().and_then(|workspace| match task {
         Task::Test { filter } => test::run(&workspace, filter.as_deref()),
-        Task::Check => check::run(&workspace),
+        Task::Check { quick: true } => check::quick(&workspace),
+        Task::Check { quick: false } => check::run(&workspace),
         Task::Soak { name } => soak::run(&workspace, name.as_deref()),
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
         Task::Bench { accept } => bench::run(&workspace, accept),
