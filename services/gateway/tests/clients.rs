@@ -24,6 +24,28 @@ fn engineio_answers_as_the_reference_does() {
     Server::gateway(&[]).run_js("engineio.test.mjs");
 }
 
+/// Runs files against the npm server instead: what they expect is what it does.
+fn run_reference(files: &[&str]) {
+    for file in files {
+        Server::run_js_alone_within(harness::DEADLINE, file, &[("REFERENCE", "1")]);
+    }
+}
+
+#[test]
+fn socketio_reference_speaks_as_the_tests_expect() {
+    run_reference(&["engineio.test.mjs", "http.test.mjs", "malformed.test.mjs", "fixture.test.mjs"]);
+}
+
+#[test]
+fn socketio_reference_keeps_time_as_the_tests_expect() {
+    run_reference(&["timers.test.mjs", "heartbeats.test.mjs", "deadlines.test.mjs", "nginx.test.mjs"]);
+}
+
+#[test]
+fn socketio_differences_from_the_reference_are_those_of_the_page() {
+    Server::run_js_alone("differences.test.mjs");
+}
+
 #[test]
 fn http_requests_are_taken_as_the_reference_takes_them() {
     Server::gateway(&[]).run_js("http.test.mjs");

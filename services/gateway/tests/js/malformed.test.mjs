@@ -67,7 +67,7 @@ const KEPT = [
   ["0"], ["3"], ["5"], ["6"],
 ];
 
-// Accepted by one server and refused by the other, see lib/differences.mjs.
+// Accepted by one server and refused by the other, see docs/socketio.md.
 const DIFFERENT = [
   ["a space in an acknowledgement id", ['42 1["a"]']],
   ["an attachment count that is no plain number", ['451e0-["a"]', BYTES]],
