@@ -1,8 +1,12 @@
 //! Health and metrics, on a listener of their own.
 
 use actix_web::{
-    HttpResponse, Route, guard,
-    http::header,
+    Error, HttpResponse, Route,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    guard,
+    http::{ConnectionType, header},
+    middleware::Next,
     web::{self, ServiceConfig},
 };
 use signalbox_node::{Node, Status};
@@ -16,6 +20,20 @@ pub fn routes(routes: &mut ServiceConfig) {
         .default_service(web::to(async || {
             HttpResponse::NotFound().body("this listener serves /livez, /readyz and /metrics\n")
         }));
+}
+
+/// Middleware. What follows a request with `Connection: upgrade`, as proxies send it with everything, counts as another protocol's: the
+/// connection ends with the answer, which has to say so.
+pub async fn announce_close<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let ends = request.head().upgrade();
+    let mut response = next.call(request).await?;
+    if ends {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
 }
 
 /// Some health checks ask with HEAD.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_node::{
     ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
@@ -88,7 +88,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     let mut handles = Vec::new();
     for socket in [Some(admin_socket), metrics_socket].into_iter().flatten() {
         let node = web::Data::new(node.clone());
-        let server = HttpServer::new(move || App::new().app_data(node.clone()).configure(management::routes))
+        let app = move || {
+            let app = App::new().app_data(node.clone()).configure(management::routes);
+            app.wrap(from_fn(management::announce_close))
+        };
+        let server = HttpServer::new(app)
             .workers(1)
             .shutdown_timeout(1)
             .disable_signals()

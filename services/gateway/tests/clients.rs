@@ -118,8 +118,8 @@ fn python_socketio_sync() {
 }
 
 #[test]
-fn chromium_tutorial_page_works_unchanged() {
-    Server::gateway(&[]).run_js("tutorial.test.mjs");
+fn chromium_tutorial_pages_work_unchanged() {
+    Server::gateway(&["--path", "/peerjs"]).run_js("tutorial.test.mjs");
 }
 
 #[test]

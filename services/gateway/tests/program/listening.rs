@@ -4,7 +4,7 @@ use std::{io::Read as _, time::Duration};
 
 use crate::harness::{
     Server,
-    http::{connect, get, request, send},
+    http::{answer, connect, get, request, send},
     websocket::WebSocket,
 };
 
@@ -53,6 +53,21 @@ fn the_management_listener_serves_no_clients() {
     let server = Server::bare(&[]);
     for path in ["/socket.io/?EIO=4&transport=polling", "/peerjs/id", "/demo/", "/"] {
         assert_eq!(get(server.management(), path).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn a_management_connection_that_ends_says_so() {
+    let server = Server::bare(&[]);
+    // As proxies send it that ask for upgrades with everything, behind requests that do not.
+    for last in [("Connection", "upgrade"), ("Connection", "close")] {
+        let mut connection = connect(server.management());
+        for (header, says) in [(("Connection", "keep-alive"), None), (last, Some("close"))] {
+            send(&mut connection, server.management(), "GET", "/livez", &[header], "");
+            let response = answer(&mut connection).expect("an answer");
+            assert_eq!((response.status, response.header("Connection")), (200, says));
+        }
+        assert_eq!(connection.read(&mut [0]).expect("the end"), 0);
     }
 }
 
