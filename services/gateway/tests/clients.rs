@@ -123,6 +123,22 @@ fn chromium_tutorial_pages_work_unchanged() {
 }
 
 #[test]
+fn chromium_duplicated_tab_keeps_one_connection() {
+    Server::gateway(&[]).run_js("duplicated-tab.test.mjs");
+}
+
+#[test]
+#[ignore = "takes a minute: cargo xtask soak"]
+fn soak_chromium_duplicated_tab_for_a_minute() {
+    let minute = [("WATCHED_MS", std::path::Path::new("60000"))];
+    Server::gateway(&[]).run_js_within(
+        std::time::Duration::from_secs(180),
+        "duplicated-tab.test.mjs",
+        &minute,
+    );
+}
+
+#[test]
 fn chromium_demo_works_for_two_and_six() {
     Server::gateway(&["--allow_discovery"]).run_js("demo.test.mjs");
 }
