@@ -81,7 +81,7 @@ describe("behind nginx", { concurrency: true }, () => {
         await pause(50);
       }
       assert.deepEqual(gone, []);
-      assert.ok(sent > 10 * CLIENTS, `only ${sent} messages`);
+      assert.ok(sent >= 3 * CLIENTS, `only ${sent} messages`);
     });
   }
 
