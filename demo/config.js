@@ -1,8 +1,7 @@
 // Where the gateway is and what this browser may do.
 
-const { peerPath = "/", peerKey = "peerjs", socketioPath = "/socket.io/", transports = "polling,websocket", iceServers = "[]" } = document.documentElement.dataset;
+const { peerPath = "/", peerKey = "peerjs", socketioPath = "/socket.io/", transports = "polling,websocket" } = document.documentElement.dataset;
 const secure = location.protocol === "https:";
-const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
 
 export const config = {
   socketioPath,
@@ -14,8 +13,8 @@ export const config = {
     path: peerPath,
     key: peerKey,
     secure,
-    // On a loopback address everybody is on this machine: no STUN server needs to hear of it.
-    config: { iceServers: loopback ? [] : JSON.parse(iceServers) },
+    // Until the gateway has told of others; PeerJS would ask somebody else's.
+    config: { iceServers: [] },
   },
   /** Browsers hand out cameras and microphones to secure contexts only. */
   mediaAllowed: window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia),

@@ -40,6 +40,7 @@ const media = new Media();
 const room = new Room(signaling, peering, media);
 const lobby = new Lobby(signaling, enterRoom);
 answerEchoes(peering);
+signaling.addEventListener("ice-servers", ({ detail }) => peering.useIceServers(detail.iceServers));
 
 const signals = {}; // what each lamp shows
 let outageTimer = null;

@@ -39,6 +39,14 @@ export class Peering extends EventTarget {
     peer.on("error", (error) => this.#failed(error));
   }
 
+  /** For connections to come, and for those that are there, whose credentials would end otherwise. */
+  useIceServers(iceServers) {
+    this.#options.config.iceServers = iceServers;
+    for (const { peerConnection } of Object.values(this.peer?.connections ?? {}).flat()) {
+      if (peerConnection && peerConnection.signalingState !== "closed") peerConnection.setConfiguration({ iceServers });
+    }
+  }
+
   /** The gateway seems to be back: do not wait for the next try. */
   hurry() {
     if (this.#timer !== null) this.#retry(0);

@@ -1,7 +1,8 @@
 // The Socket.IO side: one socket, the rooms this client wants to be in, and who else is in them.
 //
 // Events: "status" {state}, "members" {room, members} after every join or rejoin,
-// "joined" | "updated" | "left" {room, member, previous}, "signal" {from, data}, "refused" {event, error, hint}.
+// "joined" | "updated" | "left" {room, member, previous}, "signal" {from, data}, "refused" {event, error, hint},
+// "ice-servers" {iceServers} after every connect, and again before their credentials end.
 
 import { record, state, expose } from "./state.js";
 
@@ -22,6 +23,7 @@ export class Signaling extends EventTarget {
     this.socket.on("updated", (member) => this.#changed("updated", member));
     this.socket.on("left", (member) => this.#changed("left", member));
     this.socket.on("signal", (data, { from }) => this.#emit("signal", { data, from }));
+    this.socket.on("ice-servers", ({ iceServers }) => this.#emit("ice-servers", { iceServers }));
     this.socket.on("error", (refusal) => this.#emit("refused", refusal ?? {}));
   }
 
@@ -76,6 +78,18 @@ export class Signaling extends EventTarget {
     this.#emit("status", { state: "on", transport: this.socket.io.engine.transport.name });
     this.socket.io.engine.once("upgrade", ({ name }) => this.#emit("status", { state: "on", transport: name }));
     for (const room of this.#wanted.keys()) this.#join(room);
+    this.#askForIceServers();
+  }
+
+  /** Without an answer the known ones stay: between two browsers on one network they are not needed. */
+  async #askForIceServers() {
+    try {
+      const answer = await this.socket.timeout(JOIN_TIMEOUT_MS).emitWithAck("ice-servers");
+      if (answer.ok) this.#emit("ice-servers", { iceServers: answer.iceServers });
+      else record("ice-servers-refused", { error: answer.error });
+    } catch {
+      record("ice-servers-refused", { error: "no answer" });
+    }
   }
 
   #disconnected(reason) {

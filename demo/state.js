@@ -19,7 +19,7 @@
 //   checks      {peerId: {serialization: milliseconds | "failed"}}, the result of a link check
 //   notices     [{level, text}] what the user was told
 //   events      [{type, ...}] what happened, in order: peer-open, peer-disconnected, socket-connected,
-//               socket-disconnected, member-joined, member-left
+//               socket-disconnected, ice-servers-refused, member-joined, member-left
 //   peer, socket, peerOptions   the live PeerJS and Socket.IO objects (not enumerable)
 
 const MAX_EVENTS = 500;

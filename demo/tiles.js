@@ -8,11 +8,19 @@ const SPEAKING_LEVEL = 0.02;
 const SPEAKING_POLL_MS = 250;
 
 const LINK_TEXT = {
-  waiting: "Connecting …",
-  dialing: "Connecting …",
-  lost: "Connecting again …",
-  failed: "No direct path. A TURN server may be needed.",
+  waiting: () => "Connecting …",
+  dialing: () => "Connecting …",
+  lost: () => "Connecting again …",
+  failed: whyFailed,
 };
+
+/** Why there is no link to somebody, and what would help. */
+function whyFailed() {
+  const hasRelay = config.peer.config.iceServers.flatMap(({ urls }) => urls).some((url) => url.startsWith("turn"));
+  return hasRelay
+    ? "No path to this browser, not even through the TURN server."
+    : "No direct path to this browser: one of the two networks does not let it through. A TURN server would help (the gateway's --turn-url).";
+}
 
 export class Tiles {
   #grid = byId("tiles");
@@ -56,7 +64,7 @@ export class Tiles {
       this.#layout();
     }
     tile.root.dataset.link = link.state;
-    const trouble = link.state === "open" && link.present === false ? "Reconnecting to the gateway …" : LINK_TEXT[link.state];
+    const trouble = link.state === "open" && link.present === false ? "Reconnecting to the gateway …" : LINK_TEXT[link.state]?.();
     tile.state.textContent = trouble ?? "";
     tile.state.hidden = !trouble;
     this.#show(tile, link.stream, link.remote);

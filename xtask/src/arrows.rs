@@ -38,12 +38,16 @@ const RULES: &[Rule] = &[
     Rule { name: "signalbox-peerserver", may_use: FRAMES, must_not_reach: PROTOCOL },
     // Its one fetcher has a thread of its own.
     Rule { name: "signalbox-auth", may_use: &[], must_not_reach: PROTOCOL },
+    Rule { name: "signalbox-turn", may_use: &[], must_not_reach: PROTOCOL },
+    // The settings of tokens are the same in all programs.
+    Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
     Rule { name: "signalbox-node-link", may_use: &["signalbox-cluster"], must_not_reach: NO_STORE },
     Rule { name: "signalbox-cluster-redis", may_use: CLUSTER_CRATES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
     Rule { name: "signalbox-gateway", may_use: ALL_CRATES, must_not_reach: ANYTHING },
+    Rule { name: "signalbox-turn-credentials", may_use: TURN_CRATES, must_not_reach: ANYTHING },
     // It measures the node from outside, as others would.
     Rule { name: "signalbox-loadtest", may_use: FRAMES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-benches", may_use: PROTOCOL_CRATES, must_not_reach: PROTOCOL },
@@ -89,8 +93,12 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-cluster",
     "signalbox-cluster-redis",
     "signalbox-node-link",
+    "signalbox-config",
     "signalbox-node",
 ];
+
+/// What the TURN service is made of: it holds no session, so it is no node.
+const TURN_CRATES: &[&str] = &["signalbox-auth", "signalbox-config", "signalbox-telemetry", "signalbox-turn"];
 
 /// Checks the workspace as it is.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {

@@ -1,7 +1,9 @@
-//! Metrics and logs. Every metric of every service is declared in [`metrics`], with its description; nothing else creates one.
+//! Metrics and logs. Every metric of every service is declared in [`metrics`] or [`turn_metrics`], with its description; nothing else creates one.
 
 pub mod logs;
 pub mod metrics;
+pub mod turn_metrics;
 
 pub use logs::{LogFormat, init_logs, take_http_errors};
 pub use metrics::Metrics;
+pub use turn_metrics::TurnMetrics;

@@ -6,10 +6,9 @@ use anyhow::{Context, Result};
 use signalbox_auth::jwks::{FetchSettings, Fetcher, Intervals, SharedJwks};
 use signalbox_node::policy::TokenPolicy;
 
-use crate::config::{
-    auth::{AuthMode, AuthSettings},
-    keys,
-};
+use signalbox_config::{auth::AuthMode, keys};
+
+use crate::config::auth::AuthSettings;
 
 /// The policy that judges tokens, and what keeps its keys fresh.
 #[derive(Debug)]
@@ -27,12 +26,12 @@ impl Auth {
     /// # Errors
     /// A setting that cannot be used any more, or no thread to fetch with.
     pub fn start(settings: &AuthSettings) -> Result<Option<Self>> {
-        if settings.auth == AuthMode::Off {
+        if settings.tokens.auth == AuthMode::Off {
             return Ok(None);
         }
-        let url = keys::jwks_url(settings)?;
+        let url = keys::jwks_url(&settings.tokens)?;
         let fetched = url.as_ref().map(|_| SharedJwks::new(Intervals::default(), Instant::now()));
-        let authenticator = keys::authenticator(settings, fetched.as_ref())?;
+        let authenticator = keys::authenticator(&settings.tokens, fetched.as_ref())?;
         let policy = TokenPolicy::new(authenticator, settings.jwt_cookie.clone());
         let mut fetcher = None;
         if let (Some(url), Some(set)) = (url, &fetched) {
@@ -56,7 +55,7 @@ impl Auth {
 
     /// Reads all files again. If one cannot be used, everything stays as it was.
     pub fn reload(&self) {
-        match keys::authenticator(&self.settings, self.fetched.as_ref()) {
+        match keys::authenticator(&self.settings.tokens, self.fetched.as_ref()) {
             Ok(authenticator) => {
                 self.policy.replace(authenticator);
                 tracing::info!("keys and grants were read again");

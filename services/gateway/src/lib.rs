@@ -5,6 +5,7 @@
 //! - [`server`]: the program's life: bind, listen, serve, stop.
 //! - [`auth`]: keys of tokens, fetched and read again.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
+//! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
 //! - [`tls`][]: certificates.
 //! - `files`: how many connections there may be.
@@ -12,6 +13,7 @@
 pub mod auth;
 pub mod config;
 mod files;
+pub mod ice;
 pub mod management;
 pub mod public;
 pub mod server;

@@ -9,6 +9,7 @@ use std::{
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
+use signalbox_config::auth::AuthMode;
 use signalbox_node::{
     ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
     app::vocabulary,
@@ -20,9 +21,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     auth::Auth,
-    config::auth::AuthMode,
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
-    files, management, public, tls,
+    files,
+    ice::Ice,
+    management, public, tls,
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
@@ -48,7 +50,8 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
 async fn serve(settings: &Settings) -> Result<()> {
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-    let app = signalbox_node::App::new().namespace(vocabulary::namespace());
+    let ice = Ice::new(&settings.ice)?;
+    let app = signalbox_node::App::new().namespace(ice.event(vocabulary::namespace()));
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
     let policy: Arc<dyn Policy> = match &auth {
         Some(auth) => Arc::new(auth.policy().clone()),
@@ -78,7 +81,10 @@ async fn serve(settings: &Settings) -> Result<()> {
 
     let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(listener.cors.clone()) };
     let public_server = node
-        .serve(Serve { listener: public_socket, cors, tls }, move |routes| site.routes(routes))
+        .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
+            site.routes(routes);
+            ice.routes(routes);
+        })
         .context("the public listener failed")?;
     let public_handle = public_server.handle();
     if let Some(renewal) = renewal {
@@ -110,7 +116,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
-    if settings.auth.auth == AuthMode::Off {
+    if settings.auth.tokens.auth == AuthMode::Off {
         tracing::info!("authentication is off: whoever reaches the public listener may do anything (--auth)");
     }
     tracing::info!(node = name, workers = settings.node.workers, "ready");

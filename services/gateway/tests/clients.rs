@@ -10,6 +10,11 @@ fn socketio_client_speaks_the_vocabulary() {
 }
 
 #[test]
+fn clients_are_told_of_ice_servers() {
+    Server::run_js_alone("ice-servers.test.mjs");
+}
+
+#[test]
 fn socketio_a_thousand_clients_share_a_room() {
     Server::gateway(&[]).run_js("crowd.test.mjs");
 }

@@ -8,7 +8,8 @@ use super::values::{Content, Value};
 pub(super) const REFERENCE: &str = "docs/configuration.md";
 
 /// Settings that the chart takes from elsewhere: a Secret, or the pod itself.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
+    "turn-key",
     "redis-url",
     "redis-url-file",
     "cluster-secret",

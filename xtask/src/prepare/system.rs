@@ -22,7 +22,7 @@ struct Tool {
     is_there: fn(&Workspace) -> bool,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 9] = [
     Tool {
         name: "Node.js 20 or newer",
         packages: &["nodejs"],
@@ -53,6 +53,14 @@ const TOOLS: [Tool; 8] = [
         name: "HAProxy",
         packages: &["haproxy"],
         is_there: |workspace| succeeds(workspace.program("haproxy").arg("-v")),
+    },
+    Tool {
+        name: "coturn",
+        packages: &["coturn"],
+        // It has no flag that does nothing but answer.
+        is_there: |workspace| {
+            succeeds(workspace.program("sh").args(["-c", "command -v turnserver turnutils_uclient"]))
+        },
     },
     Tool {
         name: "nginx",

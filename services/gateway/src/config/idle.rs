@@ -1,17 +1,17 @@
 //! Settings that were given and have no effect. They are no errors, since one file may serve several kinds of nodes; but whoever gave
 //! them should know.
 
-use super::{
-    auth::AuthMode,
-    error::SettingSource,
-    layers::SettingSources,
-    settings::{LONGEST_STANDALONE_STOP, Settings, Transport},
-};
+use signalbox_config::auth::AuthMode;
+use signalbox_config::{SettingSource, SettingSources};
+
+use super::settings::{LONGEST_STANDALONE_STOP, Settings, Transport};
 
 /// One sentence for each.
 pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
-    let Settings { listener, socketio, cluster, node, auth, .. } = settings;
-    let is_open = auth.auth == AuthMode::Off;
+    let Settings { listener, socketio, cluster, node, auth, ice, .. } = settings;
+    let has_service = ice.turn_url.is_some();
+    let without_service = "has no effect without --turn-url";
+    let is_open = auth.tokens.auth == AuthMode::Off;
     let without_auth = "has no effect with --auth off";
     let is_alone = cluster.redis_url.is_none();
     let has = |transport| socketio.transports.contains(&transport);
@@ -44,7 +44,10 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("jwt-session-claim", is_open, without_auth),
         ("jwt-cookie", is_open, without_auth),
         ("default-grants", is_open, without_auth),
-        ("anonymous-grants", auth.auth != AuthMode::Optional, "has no effect without --auth optional"),
+        ("anonymous-grants", auth.tokens.auth != AuthMode::Optional, "has no effect without --auth optional"),
+        ("turn-key", !has_service, without_service),
+        ("turn-key-file", !has_service, without_service),
+        ("turn-anonymous", !has_service, without_service),
         ("vendor-dir", !listener.serve_client, "has no effect with --serve-client false"),
     ]
     .into_iter()

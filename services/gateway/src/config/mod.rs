@@ -1,50 +1,57 @@
-//! The gateway's configuration: one typed struct, read from flags, environment variables and a TOML file.
-//!
-//! In the order in which a value passes through them:
+//! The gateway's configuration: one typed struct, read from flags, environment variables and a TOML file. The machinery
+//! is [`signalbox_config`]'s.
 //!
 //! - [`settings`]: the struct itself, with defaults, units and documentation. Start here.
-//! - `command`: the command line that follows from it, and the names in the environment and the file.
 //! - `peerjs`: command lines of PeerServer's program, as ours.
-//! - `environment`, `file`: the two other sources.
-//! - `layers`: which source wins, and all values through one parser.
-//! - `parse`: one parser for each kind of value.
+//! - `parse`: one parser for each kind of value that only the gateway has.
 //! - `validate`: the checks that concern several settings.
+//! - [`auth`]: the settings of authentication.
+//! - [`ice`]: the settings of ICE servers.
 //! - `idle`: settings that were given and have no effect.
-//! - [`auth`], [`keys`]: the settings of authentication, and what they come to.
-//! - `error`, `suggest`: errors of one line, with the remedy and the name that was probably meant.
-//! - `print`, `reference`: `--print-config`, and the page `docs/configuration.md`.
+//! - `reference`: what the page `docs/configuration.md` begins with.
 
 pub mod auth;
-mod command;
-mod environment;
-mod error;
-mod file;
+pub mod ice;
 mod idle;
-pub mod keys;
-mod layers;
 mod parse;
 mod peerjs;
-mod print;
 mod reference;
 pub mod settings;
-mod suggest;
 #[cfg(test)]
 mod tests;
 mod validate;
 
-pub use error::ConfigError;
-pub use settings::{LogFormat, OrOff, Settings, Transport};
+use std::ffi::OsString;
+
+pub use settings::{Settings, Transport};
+use signalbox_config::Program;
+pub use signalbox_config::{ConfigError, LogFormat, OrOff};
 
 /// What the program is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Loaded {
-    /// Start with these settings.
-    Run {
-        /// Checked and normalised.
-        settings: Box<Settings>,
-        /// Possible mistakes that are no errors; each is worth one line in the log.
-        warnings: Vec<String>,
-    },
-    /// Write this to stdout and exit with code 0: the help, the version, or the effective configuration.
-    Print(String),
+pub type Loaded = signalbox_config::Loaded<Settings>;
+
+const PROGRAM: Program<Settings> = Program {
+    name: "signalbox-gateway",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "A signaling node: Socket.IO and PeerServer, for unmodified clients, on one port.",
+    unprefixed_variables: &[("port", "PORT"), ("path", "PEERSERVER_PATH")],
+    defaults: &[],
+    introduction: reference::INTRODUCTION,
+    translate: peerjs::translate,
+    validate: validate::validate,
+    idle: idle::warnings,
+};
+
+impl Settings {
+    /// Reads the flags in `arguments` (the program's name first), the variables in `environment`, and the file that
+    /// either of them names, and checks everything. Nothing but the named files is touched.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used; see [`Program::load`].
+    pub fn load(
+        arguments: impl IntoIterator<Item = OsString>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        PROGRAM.load(arguments, environment)
+    }
 }

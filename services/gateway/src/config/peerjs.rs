@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Command;
-
-use super::command::{find, is_setting, is_switch, long_name};
+use signalbox_config::arguments::{find, is_setting, is_switch, long_name};
 
 /// Flags of `peerjs` that are taken and mean nothing: name, whether a value follows, what to use.
 const MEANINGLESS: [(&str, bool, &str); 2] = [

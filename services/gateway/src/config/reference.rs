@@ -1,12 +1,6 @@
-//! The reference page `docs/configuration.md`, made from the settings themselves. `cargo xtask docs` writes it.
+//! What the reference page `docs/configuration.md` begins with. `cargo xtask docs` writes it.
 
-use std::fmt::Write as _;
-
-use clap::Arg;
-
-use super::command::{long_name, parser, settings, variables};
-
-const INTRODUCTION: &str = "\
+pub(super) const INTRODUCTION: &str = "\
 # Configuration of the gateway
 
 <!-- Written by `cargo xtask docs` from the settings in services/gateway/src/config. Change them there. -->
@@ -27,68 +21,27 @@ merged. `signalbox-gateway --print-config` shows the outcome, and where each val
 `PORT` and `PEERSERVER_PATH` are read as well, where the variable with our prefix is absent.
 ";
 
-/// The whole page.
-pub(super) fn page() -> String {
-    let command = parser();
-    let mut page = INTRODUCTION.to_owned();
-    let mut group = None;
-    for arg in settings(&command) {
-        if arg.get_help_heading() != group {
-            group = arg.get_help_heading();
-            let heading = group.unwrap_or_default();
-            // Writing to a string cannot fail.
-            let _ = write!(
-                page,
-                "\n## {heading}\n\n| setting | variable | default | meaning |\n|---|---|---|---|\n"
-            );
-        }
-        let _ = writeln!(page, "| {} | {} | {} | {} |", flag(arg), variable(arg), default(arg), meaning(arg));
-    }
-    page
-}
-
-fn flag(arg: &Arg) -> String {
-    let value_name = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name.as_str());
-    let long = format!("`--{} {value_name}`", long_name(arg));
-    match arg.get_short() {
-        Some(short) => format!("{long}, `-{short}`"),
-        None => long,
-    }
-}
-
-fn variable(arg: &Arg) -> String {
-    let names: Vec<String> = variables(arg).into_iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
-}
-
-fn default(arg: &Arg) -> String {
-    match arg.get_default_values().first().and_then(|value| value.to_str()) {
-        Some(value) => format!("`{value}`"),
-        None => "none".to_owned(),
-    }
-}
-
-fn meaning(arg: &Arg) -> String {
-    let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    let one_line = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let escaped = one_line.replace('|', "\\|");
-    if escaped.ends_with('.') { escaped } else { format!("{escaped}.") }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use signalbox_config::arguments::{long_name, settings};
+    use signalbox_config::command::parser;
+    use signalbox_config::reference::{meaning, page};
+
+    use super::super::PROGRAM;
 
     #[test]
     fn the_reference_page_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == page(), "docs/configuration.md differs from the settings; run cargo xtask docs");
+        assert!(
+            written == page(&PROGRAM),
+            "docs/configuration.md differs from the settings; run cargo xtask docs"
+        );
     }
 
     #[test]
     fn every_setting_says_what_it_is_for_and_in_which_unit() {
-        for arg in settings(&parser()) {
+        for arg in settings(&parser(&PROGRAM)) {
             let name = long_name(arg);
             let meaning = meaning(arg);
             assert!(meaning.len() > 20, "{name}: {meaning}");

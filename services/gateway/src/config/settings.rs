@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use signalbox_config::serialize::{as_millis, maybe_millis, or_off};
+pub use signalbox_config::{LogFormat, LoggingSettings, OrOff};
 
 use super::auth::AuthSettings;
+use super::ice::IceSettings;
 use super::parse;
 
 /// The longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other
 /// node could serve them.
 pub const LONGEST_STANDALONE_STOP: Duration = Duration::from_secs(8);
-
-/// A setting that can be switched off; `None` is off.
-pub type OrOff<T> = Option<T>;
 
 /// Everything that can be configured, checked and normalised.
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
@@ -39,6 +39,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub auth: AuthSettings,
+    /// Which STUN and TURN servers clients are told of.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub ice: IceSettings,
     /// The cluster that the node belongs to.
     #[command(flatten)]
     #[serde(flatten)]
@@ -341,50 +345,5 @@ impl fmt::Debug for ClusterSettings {
             .field("redis_prefix", &self.redis_prefix)
             .field("cluster_addr", &self.cluster_addr)
             .finish_non_exhaustive()
-    }
-}
-
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Logs, which go to stdout.
-#[derive(Debug, Clone, PartialEq, Args, Serialize)]
-#[command(next_help_heading = "Logs")]
-pub struct LoggingSettings {
-    /// What is logged: a level (error, warn, info, debug, trace), or a list of target=level.
-    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = parse::log_filter)]
-    pub log: String,
-
-    /// How a log line looks: text or json.
-    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = parse::log_format)]
-    pub log_format: LogFormat,
-}
-
-pub(super) fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    serializer.serialize_u64(millis)
-}
-
-pub(super) fn maybe_millis<S: Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => as_millis(duration, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn or_off<T: Serialize, S: Serializer>(value: &OrOff<T>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => value.serialize(serializer),
-        None => serializer.serialize_str("off"),
     }
 }

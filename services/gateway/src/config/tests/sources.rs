@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::super::command::{find, is_list, is_switch, long_name, own_variable, parser, settings};
-use super::super::{Loaded, LogFormat, Transport};
+use signalbox_config::arguments::{find, is_list, is_switch, long_name, own_variable, settings};
+use signalbox_config::command::parser;
+
+use super::super::{Loaded, LogFormat, PROGRAM, Transport};
 use super::{Scratch, load, printed, settings_of};
 
 #[test]
@@ -218,7 +220,7 @@ fn print_config_is_a_file_that_gives_the_same_again() {
 fn help_lists_every_setting_with_its_variable() {
     let short = printed(&["-h"], &[]);
     let long = printed(&["--help"], &[]);
-    for arg in settings(&parser()) {
+    for arg in settings(&parser(&PROGRAM)) {
         let name = long_name(arg);
         for help in [&short, &long] {
             assert!(help.contains(&format!("--{name} ")), "{name}");
@@ -281,6 +283,11 @@ fn every_setting_can_be_set_from_every_source() {
         "jwks" => "https://id.example/keys".to_owned(),
         "default-grants" | "anonymous-grants" => "{\"users\": true}".to_owned(),
         "no-users" => "true".to_owned(),
+        "ice-servers" => r#"[{"urls": "stun:stun.example"}]"#.to_owned(),
+        "turn-url" => "http://turn.example:9002".to_owned(),
+        "turn-key" => "sbt_other".to_owned(),
+        "turn-key-file" => pem.clone(),
+        "turn-anonymous" => "true".to_owned(),
         _ => "1234".to_owned(),
     };
     let partner_of = |name: &str| match name {
@@ -289,10 +296,11 @@ fn every_setting_can_be_set_from_every_source() {
         "trusted-proxies" => Some("--proxied".to_owned()),
         "auth" => Some("--jwks=https://id.example/keys".to_owned()),
         "jwt-cookie" => Some("--origins=https://a.example".to_owned()),
+        "turn-url" => Some("--turn-key=sbt_a".to_owned()),
         "proxied" => Some("--trusted-proxies=10.0.0.0/8".to_owned()),
         _ => None,
     };
-    let command = parser();
+    let command = parser(&PROGRAM);
     let mut names = HashSet::new();
     for arg in settings(&command) {
         let name = long_name(arg);

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use super::command::{is_list, is_number, is_secret, is_switch, long_name, settings};
-use super::error::{ConfigError, SettingSource, quote};
-use super::suggest::suggest;
+use crate::arguments::{is_list, is_number, is_secret, is_switch, long_name, settings};
+use crate::error::{ConfigError, SettingSource, quote};
+use crate::suggest::suggest;
 
 /// The settings that a file gives, as text; lists have several values.
 #[derive(Debug, Default)]
-pub(super) struct FileLayer {
+pub(crate) struct FileLayer {
     path: PathBuf,
     values: BTreeMap<String, Vec<String>>,
 }
 
 impl FileLayer {
     /// Reads the file. `named_at` is the flag or the variable that named it.
-    pub(super) fn read(path: &Path, named_at: &str, command: &Command) -> Result<Self, ConfigError> {
+    pub(crate) fn read(path: &Path, named_at: &str, command: &Command) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let problem = format!("cannot read {}: {}", quote(&path.to_string_lossy()), reason(&error));
             ConfigError::new(named_at, problem, "name a readable TOML file")
@@ -41,14 +41,14 @@ impl FileLayer {
     }
 
     /// The values of the setting, and where they stood.
-    pub(super) fn get(&self, arg: &Arg) -> Option<(Vec<String>, SettingSource)> {
+    pub(crate) fn get(&self, arg: &Arg) -> Option<(Vec<String>, SettingSource)> {
         let values = self.values.get(long_name(arg))?;
         Some((values.clone(), SettingSource::File(self.path.clone())))
     }
 }
 
 /// What the operating system said, without the error number.
-pub(super) fn reason(error: &std::io::Error) -> String {
+pub fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -3,25 +3,25 @@
 use std::fmt::Write as _;
 
 use clap::Command;
+use serde::Serialize;
 use toml::{Table, Value};
 
-use super::command::{is_secret, long_name, settings};
-use super::error::SettingSource;
-use super::layers::SettingSources;
-use super::settings::Settings;
+use crate::arguments::{is_secret, long_name, settings};
+use crate::error::SettingSource;
+use crate::sources::SettingSources;
 
 /// Shown instead of a secret.
 const HIDDEN: &str = "***";
 
 /// The settings in groups, each with where its value came from.
-pub(super) fn effective(values: &Settings, sources: &SettingSources, command: &Command) -> String {
+pub(crate) fn effective(values: &impl Serialize, sources: &SettingSources, command: &Command) -> String {
     // Serialising numbers, strings, booleans and lists of them into a table cannot fail.
     let table = Table::try_from(values).unwrap_or_default();
     render(&table, sources, command)
 }
 
 fn render(table: &Table, sources: &SettingSources, command: &Command) -> String {
-    let mut page = String::from("# The effective configuration of signalbox-gateway.\n");
+    let mut page = format!("# The effective configuration of {}.\n", command.get_name());
     let mut group = None;
     for arg in settings(command) {
         if arg.get_help_heading() != group {

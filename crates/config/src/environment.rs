@@ -5,31 +5,36 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-use super::command::{CONFIG_VARIABLE, is_list, own_variable, settings, variables};
-use super::error::{ConfigError, SettingSource};
-use super::suggest::suggest;
+use crate::arguments::{CONFIG_VARIABLE, is_list, own_variable, settings, variables};
+use crate::error::{ConfigError, SettingSource};
+use crate::suggest::suggest;
 
 const PREFIX: &str = "SIGNALBOX_";
 
 /// A snapshot of the environment. An empty variable counts as absent, as compose files and charts write an unset one.
-pub(super) struct EnvironmentLayer {
+pub(crate) struct EnvironmentLayer {
     variables: BTreeMap<String, OsString>,
+    /// [`Program::unprefixed_variables`](crate::Program::unprefixed_variables)
+    unprefixed: &'static [(&'static str, &'static str)],
 }
 
 impl EnvironmentLayer {
     /// Ignores variables that are empty, made by Kubernetes, or whose *name* is not UTF-8, so that it cannot be ours.
-    pub(super) fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+    pub(crate) fn new(
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        unprefixed: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let variables = environment
             .into_iter()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .filter(|(name, value)| !value.is_empty() && !is_service_link(name, value))
             .collect();
-        Self { variables }
+        Self { variables, unprefixed }
     }
 
     /// The values of the setting, and the variable that gives them. Lists are separated by commas.
-    pub(super) fn get(&self, arg: &Arg) -> Result<Option<(Vec<String>, SettingSource)>, ConfigError> {
-        for name in variables(arg) {
+    pub(crate) fn get(&self, arg: &Arg) -> Result<Option<(Vec<String>, SettingSource)>, ConfigError> {
+        for name in variables(arg, self.unprefixed) {
             let Some(value) = self.variables.get(&name) else { continue };
             let source = SettingSource::Env(name);
             let Some(text) = value.to_str() else {
@@ -46,13 +51,13 @@ impl EnvironmentLayer {
     }
 
     /// The file that the environment names.
-    pub(super) fn config_file(&self) -> Option<&OsString> {
+    pub(crate) fn config_file(&self) -> Option<&OsString> {
         self.variables.get(CONFIG_VARIABLE)
     }
 
     /// One sentence for each variable with our prefix that means nothing. They are no errors: an environment may be
     /// shared with other programs, and Kubernetes adds variables of its own.
-    pub(super) fn warnings(&self, command: &Command) -> Vec<String> {
+    pub(crate) fn warnings(&self, command: &Command) -> Vec<String> {
         let known: Vec<String> = settings(command).map(own_variable).collect();
         let is_unknown = |name: &&String| {
             name.starts_with(PREFIX)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
-use super::command::{find, long_name};
-use super::suggest::suggest;
+use crate::arguments::{find, long_name};
+use crate::suggest::suggest;
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,18 +18,15 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn new(
-        place: impl Into<String>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
+    /// What stood where, the problem, the remedy.
+    pub fn new(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { place: place.into(), problem: problem.into(), remedy: remedy.into() }
     }
 }
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SettingSource {
+pub enum SettingSource {
     /// No source gives it.
     Default,
     /// The command line.
@@ -42,7 +39,7 @@ pub(super) enum SettingSource {
 
 impl SettingSource {
     /// How an error calls the place where the value of this setting stood.
-    pub(super) fn place(&self, name: &str) -> String {
+    pub fn place(&self, name: &str) -> String {
         match self {
             Self::Default | Self::Flag => format!("--{name}"),
             Self::Env(variable) => variable.clone(),
@@ -51,7 +48,7 @@ impl SettingSource {
     }
 
     /// How the setting is given another value at the same place.
-    pub(super) fn assignment(&self, name: &str, value: &str) -> String {
+    pub fn assignment(&self, name: &str, value: &str) -> String {
         match self {
             Self::Default | Self::Flag => format!("--{name} {value}"),
             Self::Env(variable) => format!("{variable}={value}"),
@@ -63,7 +60,7 @@ impl SettingSource {
     }
 
     /// The error of a value that this place gave to the setting.
-    pub(super) fn error(&self, arg: &Arg, problem: impl Into<String>) -> ConfigError {
+    pub fn error(&self, arg: &Arg, problem: impl Into<String>) -> ConfigError {
         let name = long_name(arg);
         let remedy = format!("use e.g. {}", self.assignment(name, &example(arg)));
         ConfigError::new(self.place(name), problem, remedy)
@@ -97,13 +94,17 @@ fn example(arg: &Arg) -> String {
         "ISSUER" => "https://id.example.com/",
         "AUDIENCE" => "my-service",
         "GRANTS" => "grants.json",
+        "JSON" => r#"[{"urls": "stun:stun.example.com"}]"#,
+        "HTTP_URL" => "http://127.0.0.1:9002",
+        "URI" => "turn:turn.example.com:3478",
+        "API_KEY" => "app:issue:HASH",
         other => other,
     };
     example.to_owned()
 }
 
 /// A value as it is shown in an error: quoted, on one line, and cut where it is long.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     const LONGEST: usize = 80;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
@@ -112,7 +113,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// Turns clap's error, which spans several lines, into ours. The value that clap refused came from `source`.
-pub(super) fn from_clap(error: &clap::Error, command: &Command, source: &SettingSource) -> ConfigError {
+pub(crate) fn from_clap(error: &clap::Error, command: &Command, source: &SettingSource) -> ConfigError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",

@@ -1,7 +1,7 @@
 //! "Did you mean": the known name nearest to a mistyped one.
 
 /// The candidate that is few enough slips away from `name`; hyphens and underscores count as the same.
-pub(super) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let spelled = |text: &str| text.replace('_', "-").to_ascii_lowercase();
     let name = spelled(name);
     let most_slips = (name.len() / 3).max(1);

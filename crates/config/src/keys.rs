@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use signalbox_auth::jwks::{JwksUrl, SharedJwks};
 use signalbox_auth::{
-    Authenticator, GrantsSpec, HmacSecret, Issuer, Key, KeySet, Mode, Settings as TokenSettings, SetupError,
+    Authenticator, GrantsSpec, HmacSecret, Issuer, Key, KeySet, Mode, Settings as AuthenticatorSettings,
+    SetupError,
 };
 
-use super::auth::{AuthMode, AuthSettings};
-use super::error::quote;
-use super::file::reason;
+use crate::auth::{AuthMode, TokenSettings};
+use crate::error::quote;
+use crate::file::reason;
 
 /// Largest file that is read: a key set may have 256 KiB.
 const MAX_FILE: u64 = 1 << 20;
@@ -62,7 +63,7 @@ fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, KeyError> {
 ///
 /// # Errors
 /// There is none, or its file cannot be read.
-pub fn signing_secret(settings: &AuthSettings) -> Result<HmacSecret, KeyError> {
+pub fn signing_secret(settings: &TokenSettings) -> Result<HmacSecret, KeyError> {
     secrets(settings)?.into_iter().next().ok_or_else(|| KeyError {
         setting: "jwt-secret",
         problem: "there is none to sign with".to_owned(),
@@ -70,7 +71,7 @@ pub fn signing_secret(settings: &AuthSettings) -> Result<HmacSecret, KeyError> {
     })
 }
 
-fn secrets(settings: &AuthSettings) -> Result<Vec<HmacSecret>, KeyError> {
+fn secrets(settings: &TokenSettings) -> Result<Vec<HmacSecret>, KeyError> {
     let mut secrets = Vec::new();
     for secret in &settings.jwt_secret {
         let secret = HmacSecret::new(secret.as_str());
@@ -87,7 +88,7 @@ fn secrets(settings: &AuthSettings) -> Result<Vec<HmacSecret>, KeyError> {
 ///
 /// # Errors
 /// It is no URL that may be fetched.
-pub fn jwks_url(settings: &AuthSettings) -> Result<Option<JwksUrl>, KeyError> {
+pub fn jwks_url(settings: &TokenSettings) -> Result<Option<JwksUrl>, KeyError> {
     let Some(url) = settings.jwks.as_deref().filter(|text| JwksUrl::is_one(text)) else { return Ok(None) };
     let url = JwksUrl::new(url);
     Ok(Some(url.map_err(|error| KeyError::of_setup("jwks", &SetupError::from(error)))?))
@@ -98,7 +99,7 @@ pub fn jwks_url(settings: &AuthSettings) -> Result<Option<JwksUrl>, KeyError> {
 /// # Errors
 /// The first setting that cannot be used.
 pub fn authenticator(
-    settings: &AuthSettings,
+    settings: &TokenSettings,
     fetched: Option<&SharedJwks>,
 ) -> Result<Authenticator, KeyError> {
     let mut keys = Vec::new();
@@ -127,7 +128,7 @@ pub fn authenticator(
         AuthMode::Optional => Mode::Optional,
         AuthMode::Required => Mode::Required,
     };
-    let token_settings = TokenSettings {
+    let token_settings = AuthenticatorSettings {
         mode,
         issuers: vec![Issuer { name: settings.jwt_issuer.clone(), keys, set }],
         audiences: settings.jwt_audience.clone(),

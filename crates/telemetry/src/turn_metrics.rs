@@ -1,0 +1,131 @@
+//! The metrics of the TURN credentials service.
+
+use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+/// The metrics of one process of the TURN credentials service.
+#[derive(Debug, Clone)]
+pub struct TurnMetrics {
+    registry: Registry,
+    /// `signalbox_turn_build_info{version}`
+    pub build_info: IntGaugeVec,
+    /// `signalbox_turn_issued_total{caller}`
+    pub issued: IntCounterVec,
+    /// `signalbox_turn_refused_total{reason}`
+    pub refused: IntCounterVec,
+    /// `signalbox_turn_server_up{server,transport}`
+    pub server_up: IntGaugeVec,
+    /// `signalbox_turn_probes_total{server,transport,outcome}`
+    pub probes: IntCounterVec,
+    /// `signalbox_turn_probe_seconds{server,transport}`
+    pub probe_seconds: GaugeVec,
+    /// `signalbox_turn_allocations`
+    pub allocations: IntGauge,
+    /// `signalbox_turn_relayed_bytes_total{direction}`
+    pub relayed_bytes: IntCounterVec,
+    /// `signalbox_turn_top_user_bytes{user}`
+    pub top_users: IntGaugeVec,
+}
+
+impl Default for TurnMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TurnMetrics {
+    /// All metrics at zero, and what the operating system knows of the process.
+    ///
+    /// # Panics
+    /// Never: the names below are valid, and each is registered once; a test makes them all.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a valid name");
+            registry.register(Box::new(metric.clone())).expect("a name of its own");
+            metric
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("a valid name");
+            registry.register(Box::new(metric.clone())).expect("a name of its own");
+            metric
+        };
+        let probe_seconds = GaugeVec::new(
+            Opts::new(
+                "signalbox_turn_probe_seconds",
+                "Round trip of the last probe that relayed, in seconds, by server and transport.",
+            ),
+            &["server", "transport"],
+        )
+        .expect("a valid name");
+        registry.register(Box::new(probe_seconds.clone())).expect("a name of its own");
+        let allocations = IntGauge::new(
+            "signalbox_turn_allocations",
+            "Allocations open at the TURN servers, as coturn said. The same in all instances: take the maximum.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(allocations.clone())).expect("a name of its own");
+        #[cfg(target_os = "linux")]
+        let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        let metrics = Self {
+            build_info: gauge(
+                "signalbox_turn_build_info",
+                "Always 1; the label says which version runs.",
+                &["version"],
+            ),
+            issued: counter(
+                "signalbox_turn_issued_total",
+                "Credentials issued, by who asked: a token, an API key, or nobody in particular.",
+                &["caller"],
+            ),
+            refused: counter(
+                "signalbox_turn_refused_total",
+                "Requests refused, by the code of the refusal.",
+                &["reason"],
+            ),
+            server_up: gauge(
+                "signalbox_turn_server_up",
+                "Whether the last probe of a TURN server relayed, by server and transport (udp, tcp, tls, stun).",
+                &["server", "transport"],
+            ),
+            probes: counter(
+                "signalbox_turn_probes_total",
+                "Probes of TURN servers, by server, transport and outcome.",
+                &["server", "transport", "outcome"],
+            ),
+            probe_seconds,
+            allocations,
+            relayed_bytes: counter(
+                "signalbox_turn_relayed_bytes_total",
+                "Bytes between clients and TURN servers, by direction (from_client, to_client), as coturn said. One instance at a time \
+                 counts: sum over all.",
+                &["direction"],
+            ),
+            top_users: gauge(
+                "signalbox_turn_top_user_bytes",
+                "Bytes relayed today (UTC) for each of the ten users with the most. The same in all instances: take the maximum.",
+                &["user"],
+            ),
+            registry,
+        };
+        for caller in ["token", "key", "anonymous"] {
+            metrics.issued.with_label_values(&[caller]);
+        }
+        metrics
+    }
+
+    /// In the text format of Prometheus.
+    pub fn encode(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_metrics_are_there_from_the_start() {
+        let text = TurnMetrics::new().encode();
+        assert!(text.contains(r#"signalbox_turn_issued_total{caller="token"} 0"#), "{text}");
+    }
+}

@@ -1,0 +1,299 @@
+//! ICE servers for clients: the event `ice-servers`, `GET /turn/ice-servers`, and where both get them.
+//!
+//! Credentials end. Whoever has asked once by the event is told of new ones in time, for as long as the socket is there.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{self, ServiceConfig},
+};
+use anyhow::{Context as _, Result, anyhow};
+use parking_lot::Mutex;
+use rustls::crypto::aws_lc_rs;
+use serde_json::{Value, json};
+use signalbox_node::{AckError, Args, Namespace, Socket};
+use tokio::sync::Semaphore;
+use ureq::{
+    Agent,
+    tls::{Certificate, RootCerts, TlsConfig},
+};
+
+use crate::config::ice::IceSettings;
+
+/// The event, both ways.
+pub const EVENT: &str = "ice-servers";
+/// How long the service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Requests to the service at a time; others wait for one to end.
+const AT_A_TIME: usize = 16;
+/// Largest answer of the service in bytes.
+const MAX_ANSWER: u64 = 64 * 1024;
+/// How long a client may take to acknowledge new servers; it need not.
+const ACK: Duration = Duration::from_secs(5);
+/// How soon it is tried again when the service does not answer.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoServers {
+    /// The client is nobody in particular, and such clients get none.
+    Forbidden,
+    /// The subject has had too many.
+    TooMany,
+    /// The service does not answer.
+    Unavailable,
+}
+
+impl NoServers {
+    /// As an acknowledgement has it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Forbidden => "turn-forbidden",
+            Self::TooMany => "turn-limit",
+            Self::Unavailable => "turn-unavailable",
+        }
+    }
+}
+
+/// ICE servers, and for how long they are good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Servers {
+    list: Value,
+    /// `None`: for ever.
+    ttl: Option<Duration>,
+}
+
+impl Servers {
+    fn to_json(&self) -> Value {
+        match self.ttl {
+            Some(ttl) => json!({"iceServers": self.list, "ttl": ttl.as_secs()}),
+            None => json!({"iceServers": self.list}),
+        }
+    }
+}
+
+/// The service that gives each client credentials of its own.
+struct Service {
+    agent: Agent,
+    url: String,
+    key: String,
+    turns: Semaphore,
+    is_for_anybody: bool,
+}
+
+enum Source {
+    Fixed(Servers),
+    Service(Box<Service>),
+}
+
+/// Where ICE servers come from. Cheap to clone.
+#[derive(Clone)]
+pub struct Ice {
+    source: Arc<Source>,
+    /// The sockets that are told of new servers, each by one task.
+    told: Arc<Mutex<HashSet<String>>>,
+}
+
+impl std::fmt::Debug for Ice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ice")
+    }
+}
+
+impl From<Source> for Ice {
+    fn from(source: Source) -> Self {
+        Self { source: Arc::new(source), told: Arc::default() }
+    }
+}
+
+impl Ice {
+    /// With these settings, which were checked. Without any, clients are told of no server at all.
+    ///
+    /// # Errors
+    /// The file of the key cannot be read.
+    pub fn new(settings: &IceSettings) -> Result<Self> {
+        let Some(url) = &settings.turn_url else {
+            let list = settings.ice_servers.as_deref().map(serde_json::from_str).transpose()?;
+            let list = list.unwrap_or_else(|| json!([]));
+            return Ok(Self::from(Source::Fixed(Servers { list, ttl: None })));
+        };
+        let key = match (&settings.turn_key, &settings.turn_key_file) {
+            (Some(key), _) => key.clone(),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file).context("--turn-key-file: it cannot be read")?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+            (None, None) => {
+                return Err(anyhow!("--turn-url: needs --turn-key too (signalbox-turn new-key makes one)"));
+            }
+        };
+        Ok(Self::from(Source::Service(Box::new(Service {
+            agent: agent(),
+            url: format!("{url}/v1/ice-servers"),
+            key,
+            turns: Semaphore::new(AT_A_TIME),
+            is_for_anybody: settings.turn_anonymous,
+        }))))
+    }
+
+    /// The servers for a subject; `anonymous` is what is known of a client that has none.
+    async fn get(&self, anonymous: &str) -> Result<Servers, NoServers> {
+        match &*self.source {
+            Source::Fixed(servers) => Ok(servers.clone()),
+            Source::Service(service) if !service.is_for_anybody => Err(NoServers::Forbidden),
+            Source::Service(service) => service.get(anonymous).await,
+        }
+    }
+
+    /// Adds the event to a namespace.
+    #[must_use]
+    pub fn event(&self, namespace: Namespace) -> Namespace {
+        let ice = self.clone();
+        namespace.on(EVENT, move |socket, event| {
+            let ice = ice.clone();
+            async move {
+                let outcome = ice.get(&socket.id()).await;
+                let ttl = outcome.as_ref().ok().and_then(|servers| servers.ttl);
+                let answer = match outcome {
+                    Ok(servers) => with(servers.to_json(), "ok", true),
+                    Err(problem) => json!({"ok": false, "error": problem.code()}),
+                };
+                let Ok(args) = Args::new((answer,)) else { return };
+                match event.wants_ack() {
+                    true => event.ack(args),
+                    false => socket.emit(EVENT, args),
+                }
+                if let Some(ttl) = ttl
+                    && ice.told.lock().insert(socket.id())
+                {
+                    tokio::spawn(ice.keep(socket, ttl));
+                }
+            }
+        })
+    }
+
+    /// Tells a client of new servers in time, for as long as it is there.
+    async fn keep(self, socket: Socket, ttl: Duration) {
+        self.tell(&socket, ttl).await;
+        self.told.lock().remove(&socket.id());
+    }
+
+    /// Sends new servers before the old ones end, until the client has gone. The socket is followed where it moves.
+    async fn tell(&self, socket: &Socket, ttl: Duration) {
+        let mut wait = ttl.mul_f64(0.8);
+        loop {
+            tokio::time::sleep(wait).await;
+            let servers = match self.get(&socket.id()).await {
+                Ok(servers) => servers,
+                Err(NoServers::Forbidden) => return,
+                Err(_) => {
+                    wait = RETRY;
+                    continue;
+                }
+            };
+            let Some(ttl) = servers.ttl else { return };
+            wait = ttl.mul_f64(0.8);
+            let Ok(args) = Args::new((servers.to_json(),)) else { return };
+            if socket.emit_with_ack(EVENT, args, ACK).await == Err(AckError::Disconnected) {
+                return;
+            }
+        }
+    }
+
+    /// Adds the route.
+    pub fn routes(&self, routes: &mut ServiceConfig) {
+        let ice = self.clone();
+        let serve = move |request: HttpRequest| {
+            let ice = ice.clone();
+            async move {
+                let address = request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string());
+                match ice.get(&address).await {
+                    Ok(servers) => HttpResponse::Ok()
+                        .insert_header((header::CACHE_CONTROL, "no-store"))
+                        .json(servers.to_json()),
+                    Err(problem) => refusal(problem),
+                }
+            }
+        };
+        routes.route("/turn/ice-servers", web::get().to(serve));
+    }
+}
+
+fn refusal(problem: NoServers) -> HttpResponse {
+    let mut response = match problem {
+        NoServers::Forbidden => HttpResponse::Forbidden(),
+        NoServers::TooMany => HttpResponse::TooManyRequests(),
+        NoServers::Unavailable => HttpResponse::ServiceUnavailable(),
+    };
+    if problem != NoServers::Forbidden {
+        response.insert_header((header::RETRY_AFTER, RETRY.as_secs().to_string()));
+    }
+    response.insert_header((header::CACHE_CONTROL, "no-store")).json(json!({"error": problem.code()}))
+}
+
+fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
+    object[name] = value.into();
+    object
+}
+
+impl Service {
+    async fn get(&self, subject: &str) -> Result<Servers, NoServers> {
+        let _turn = self.turns.acquire().await.map_err(|_| NoServers::Unavailable)?;
+        let (agent, url, key) = (self.agent.clone(), self.url.clone(), self.key.clone());
+        let subject = subject.to_owned();
+        // It blocks; there are threads for that.
+        let asked = tokio::task::spawn_blocking(move || ask(&agent, &url, &key, &subject)).await;
+        asked.unwrap_or(Err(NoServers::Unavailable))
+    }
+}
+
+fn ask(agent: &Agent, url: &str, key: &str, subject: &str) -> Result<Servers, NoServers> {
+    let request = agent
+        .get(url)
+        .header("X-Api-Key", key)
+        .query("issuer", "signalbox-gateway")
+        .query("subject", subject);
+    let unavailable = |error: ureq::Error| {
+        tracing::warn!(%error, "the TURN credentials service does not answer");
+        NoServers::Unavailable
+    };
+    let mut response = request.call().map_err(unavailable)?;
+    match response.status().as_u16() {
+        200 => {}
+        403 => return Err(NoServers::Forbidden),
+        429 => return Err(NoServers::TooMany),
+        status => {
+            tracing::warn!(status, "the TURN credentials service refuses (is --turn-key right?)");
+            return Err(NoServers::Unavailable);
+        }
+    }
+    let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(unavailable)?;
+    let answer: Value = serde_json::from_slice(&body).map_err(|_| NoServers::Unavailable)?;
+    let ttl = answer["ttl"].as_u64().filter(|ttl| *ttl > 0).ok_or(NoServers::Unavailable)?;
+    match &answer["iceServers"] {
+        list @ Value::Array(_) => Ok(Servers { list: list.clone(), ttl: Some(Duration::from_secs(ttl)) }),
+        _ => Err(NoServers::Unavailable),
+    }
+}
+
+fn agent() -> Agent {
+    let system = rustls_native_certs::load_native_certs().certs;
+    let certificates: Vec<_> =
+        system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    let roots = if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::from(certificates) };
+    let tls = TlsConfig::builder()
+        .root_certs(roots)
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .build();
+    // The service stands beside the gateway: no proxy of the environment is meant for it.
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .user_agent("signalbox");
+    config.build().new_agent()
+}

@@ -1,0 +1,105 @@
+// The STUN and TURN servers that the gateway tells clients of. The TURN credentials service is a stand-in here; it is driven by
+// signalbox-turn's own tests.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { createInterface } from "node:readline";
+import { after, test } from "node:test";
+import { closeAll, onEnd } from "./lib/cleanup.mjs";
+import { ask, connected, record } from "./lib/clients.mjs";
+import { within } from "./lib/wait.mjs";
+
+after(closeAll);
+
+/** A gateway with these flags; its public address. */
+async function gateway(...flags) {
+  const child = spawn(process.env.GATEWAY_BIN, ["--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", "2", ...flags], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onEnd(() => child.kill("SIGKILL"));
+  for await (const line of createInterface({ input: child.stdout })) {
+    const [, url] = / public=(\S+)/.exec(line) ?? [];
+    if (url) {
+      child.stdout.resume();
+      return url;
+    }
+  }
+  throw new Error("the gateway did not start");
+}
+
+/** A stand-in for signalbox-turn; `answer` is called with the query of each request. */
+async function turnService(answer) {
+  const seen = [];
+  const server = createServer((request, response) => {
+    const query = new URL(request.url, "http://x").searchParams;
+    seen.push({ path: request.url.split("?")[0], key: request.headers["x-api-key"], subject: query.get("subject") });
+    const { status = 200, body } = answer(seen.length);
+    response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onEnd(() => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); }));
+  return { url: `http://127.0.0.1:${server.address().port}`, seen };
+}
+
+const listed = (number) => [{ urls: ["turn:turn.example"], username: `${number}:user`, credential: "secret" }];
+
+test("without a setting nobody is sent to anybody", async () => {
+  const url = await gateway();
+  const socket = await connected(url);
+  assert.deepEqual(await ask(socket, "ice-servers"), { ok: true, iceServers: [] });
+  assert.deepEqual(await (await fetch(`${url}/turn/ice-servers`)).json(), { iceServers: [] });
+  assert.doesNotMatch(await (await fetch(`${url}/demo/`)).text(), /stun:/);
+});
+
+test("a fixed list reaches everybody", async () => {
+  const list = [{ urls: "stun:stun.example" }, { urls: ["turn:turn.example"], username: "u", credential: "c" }];
+  const url = await gateway("--ice-servers", JSON.stringify(list));
+  const socket = await connected(url, { transports: ["websocket"] });
+  assert.deepEqual(await ask(socket, "ice-servers"), { ok: true, iceServers: list });
+  const pushed = record(socket, "ice-servers");
+  socket.emit("ice-servers");
+  await within((async () => { while (pushed.length === 0) await new Promise((resolve) => setTimeout(resolve, 10)); })(), "the list as an event");
+  assert.deepEqual(pushed[0][0], { ok: true, iceServers: list });
+  assert.deepEqual(await (await fetch(`${url}/turn/ice-servers`)).json(), { iceServers: list });
+});
+
+test("credentials are renewed before they end, for as long as the client is there", async () => {
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 1 } }));
+  const url = await gateway("--turn-url", service.url, "--turn-key", "sbt_test", "--turn-anonymous");
+  const socket = await connected(url);
+  const pushed = record(socket, "ice-servers");
+  const first = await ask(socket, "ice-servers");
+  assert.deepEqual(first, { ok: true, iceServers: listed(1), ttl: 1 });
+  // A second question is no reason to be told twice.
+  assert.equal((await ask(socket, "ice-servers")).ok, true);
+  await within((async () => { while (pushed.length < 3) await new Promise((resolve) => setTimeout(resolve, 10)); })(), "three renewals");
+  assert.deepEqual(pushed.slice(0, 3).map(([{ ttl }]) => ttl), [1, 1, 1]);
+  assert.ok(pushed[2][0].iceServers[0].username !== pushed[1][0].iceServers[0].username);
+  assert.deepEqual([...new Set(service.seen.map(({ path, key }) => `${path} ${key}`))], ["/v1/ice-servers sbt_test"]);
+  assert.deepEqual([...new Set(service.seen.map(({ subject }) => subject))], [socket.id]);
+  socket.disconnect();
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  const asked = service.seen.length;
+  await new Promise((resolve) => setTimeout(resolve, 2000));
+  assert.equal(service.seen.length, asked, "nobody asks for a client that has gone");
+});
+
+test("there are none for strangers unless they are wanted, and a silent service is no hang", async () => {
+  const service = await turnService(() => ({ body: { iceServers: listed(1), ttl: 60 } }));
+  const url = await gateway("--turn-url", service.url, "--turn-key", "sbt_test");
+  const socket = await connected(url);
+  assert.deepEqual(await ask(socket, "ice-servers"), { ok: false, error: "turn-forbidden" });
+  const refused = await fetch(`${url}/turn/ice-servers`);
+  assert.deepEqual([refused.status, await refused.json()], [403, { error: "turn-forbidden" }]);
+  assert.equal(service.seen.length, 0);
+
+  const full = await turnService(() => ({ status: 429, body: {} }));
+  const limited = await gateway("--turn-url", full.url, "--turn-key", "sbt_test", "--turn-anonymous");
+  assert.deepEqual(await ask(await connected(limited), "ice-servers"), { ok: false, error: "turn-limit" });
+  const gone = await gateway("--turn-url", "http://127.0.0.1:9", "--turn-key", "sbt_test", "--turn-anonymous");
+  assert.deepEqual(await ask(await connected(gone), "ice-servers"), { ok: false, error: "turn-unavailable" });
+  const unavailable = await fetch(`${gone}/turn/ice-servers`);
+  assert.deepEqual([unavailable.status, unavailable.headers.get("retry-after")], [503, "5"]);
+});

@@ -1,0 +1,205 @@
+//! One try: a STUN binding, an allocation with an issued credential, a permission, and data through the relay and back.
+//!
+//! The peer is the allocation itself: what is sent through the relay to the relay's own address comes back through it.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant as StdInstant},
+};
+
+use signalbox_turn::{Credential, TurnUri};
+use turn_client_proto::{
+    api::{Transmit, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet},
+    prelude::*,
+    stun::{
+        Instant,
+        types::{
+            TransportType,
+            message::{BINDING, Message, MessageWrite as _, MessageWriteVec},
+        },
+    },
+    tcp::TurnClientTcp,
+    types::TurnCredentials,
+    udp::TurnClientUdp,
+};
+
+use super::{
+    Depth,
+    wire::{Tls, Wire},
+};
+
+/// Pause before the same is sent again over UDP.
+const RESEND: Duration = Duration::from_millis(300);
+/// What is relayed.
+const PAYLOAD: &[u8] = b"signalbox probe";
+
+/// Why a try failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It took too long.
+    #[error("no answer in time")]
+    Timeout,
+    /// Nobody listens there, or it went away.
+    #[error("cannot be reached: {0}")]
+    Unreachable(#[from] io::Error),
+    /// It does not answer STUN.
+    #[error("it does not answer STUN")]
+    Binding,
+    /// The credential was refused, or there is no room.
+    #[error("it refuses an allocation: does it have the secret, and room?")]
+    Allocation,
+    /// It does not relay to itself.
+    #[error("it refuses to relay to its own address (set external-ip, or --probe allocate)")]
+    Permission,
+    /// The allocation ended meanwhile.
+    #[error("the allocation ended")]
+    Closed,
+}
+
+impl ProbeError {
+    /// As metrics call it.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Binding => "no-binding",
+            Self::Allocation => "allocation-refused",
+            Self::Permission => "permission-refused",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Tries, and says how long the last round trip took.
+pub(super) async fn run(
+    uri: &TurnUri,
+    credential: &Credential,
+    depth: Depth,
+    tls: &Tls,
+) -> Result<Duration, ProbeError> {
+    let mut wire = Wire::connect(uri, tls).await?;
+    let binding = bind(&mut wire).await?;
+    if uri.relay().is_none() {
+        return Ok(binding);
+    }
+    let credentials = TurnCredentials::new(&credential.username, &credential.password);
+    let mut config = TurnConfig::new(credentials);
+    config.set_request_retransmits(RESEND, RESEND * 2, 5, RESEND);
+    if wire.remote.is_ipv6() {
+        config.add_address_family(turn_client_proto::types::AddressFamily::IPV4);
+    }
+    let (local, remote) = (wire.local, wire.remote);
+    match wire.is_datagram() {
+        true => allocate(wire, TurnClientUdp::allocate(local, remote, config), depth, binding).await,
+        false => allocate(wire, TurnClientTcp::allocate(local, remote, config), depth, binding).await,
+    }
+}
+
+/// A STUN binding.
+async fn bind(wire: &mut Wire) -> Result<Duration, ProbeError> {
+    let begin = StdInstant::now();
+    let request = Message::builder_request(BINDING, MessageWriteVec::new()).finish();
+    let mut received = Vec::new();
+    loop {
+        wire.send(&request).await?;
+        let answer = tokio::time::timeout(RESEND, wire.receive()).await;
+        match answer {
+            Ok(bytes) => received.extend(bytes?),
+            // Lost, or late; a stream loses nothing.
+            Err(_) if wire.is_datagram() => continue,
+            Err(_) => received.extend(wire.receive().await?),
+        }
+        return match Message::from_bytes(&received) {
+            Ok(answer)
+                if answer.is_response()
+                    && !answer.has_class(turn_client_proto::stun::types::message::MessageClass::Error) =>
+            {
+                Ok(begin.elapsed())
+            }
+            _ => Err(ProbeError::Binding),
+        };
+    }
+}
+
+async fn allocate(
+    mut wire: Wire,
+    mut client: impl TurnClientApi,
+    depth: Depth,
+    binding: Duration,
+) -> Result<Duration, ProbeError> {
+    let base = StdInstant::now();
+    let now = || Instant::from_std(base);
+    let transport = client.transport();
+    let mut relayed: Option<SocketAddr> = None;
+    let mut sent: Option<StdInstant> = None;
+    let outcome = 'outcome: loop {
+        while let Some(event) = client.poll_event() {
+            match event {
+                TurnEvent::AllocationCreated(_, address) if depth == Depth::Relay => {
+                    relayed = Some(address);
+                    let _ = client.create_permission(TransportType::Udp, address.ip(), now());
+                }
+                TurnEvent::AllocationCreated(..) => break 'outcome Ok(binding),
+                TurnEvent::AllocationCreateFailed(_) => break 'outcome Err(ProbeError::Allocation),
+                TurnEvent::PermissionCreateFailed(..) => break 'outcome Err(ProbeError::Permission),
+                TurnEvent::PermissionCreated(..) => {
+                    let Some(address) = relayed else { continue };
+                    sent = Some(StdInstant::now());
+                    send(&mut wire, &mut client, address, now()).await?;
+                }
+                _ => {}
+            }
+        }
+        let wait = match client.poll(now()) {
+            TurnPollRet::WaitUntil(at) => at.saturating_duration_since(now()).min(RESEND),
+            TurnPollRet::Closed => break Err(ProbeError::Closed),
+            _ => Duration::ZERO,
+        };
+        while let Some(transmit) = client.poll_transmit(now()) {
+            wire.send(&transmit.data).await?;
+        }
+        match tokio::time::timeout(wait.max(Duration::from_millis(1)), wire.receive()).await {
+            Ok(bytes) => {
+                let arrived = Transmit::new(bytes?, transport, wire.remote, wire.local);
+                if let TurnRecvRet::PeerData(data) = client.recv(arrived, now())
+                    && data.data() == PAYLOAD
+                {
+                    break Ok(sent.map_or(binding, |at| at.elapsed()));
+                }
+                while let Some(data) = client.poll_recv(now()) {
+                    if data.data() == PAYLOAD {
+                        break 'outcome Ok(sent.map_or(binding, |at| at.elapsed()));
+                    }
+                }
+            }
+            // Datagrams between the relay and itself can be lost too.
+            Err(_) => {
+                if let (Some(address), Some(at)) = (relayed, sent)
+                    && at.elapsed() >= RESEND
+                {
+                    send(&mut wire, &mut client, address, now()).await?;
+                }
+            }
+        }
+    };
+    // The server forgets it in any case, but later.
+    if client.delete(now()).is_ok() {
+        while let Some(transmit) = client.poll_transmit(now()) {
+            let _ = wire.send(&transmit.data).await;
+        }
+    }
+    outcome
+}
+
+async fn send(
+    wire: &mut Wire,
+    client: &mut impl TurnClientApi,
+    to: SocketAddr,
+    now: Instant,
+) -> Result<(), ProbeError> {
+    if let Ok(Some(transmit)) = client.send_to(TransportType::Udp, to, PAYLOAD, now) {
+        wire.send(&transmit.build().data).await?;
+    }
+    Ok(())
+}
