@@ -4,7 +4,7 @@
 //!
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
-//! - `reads`: pages of users, beside the ordered calls.
+//! - `reads`, `reaps`: pages of users, and the records of dead nodes, beside the ordered calls.
 //! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
@@ -30,6 +30,7 @@ mod keys;
 mod link;
 mod pipeline;
 mod reads;
+mod reaps;
 mod replies;
 mod router;
 mod scripts;
@@ -160,12 +161,15 @@ pub fn connect(
                 subscriber::run(&backend, context.clone(), tag, of_thread.clone(), subscriptions);
             let (reads, asked) = unbounded_channel();
             let readers = reads::run(&backend, context.clone(), of_thread.clone(), asked);
-            let pipeline =
-                pipeline::run(&backend, context.clone(), of_thread.clone(), commands, changes, reads);
+            let (reaps, to_reap) = unbounded_channel();
+            let reaper = reaps::run(&backend, context.clone(), of_thread.clone(), to_reap);
+            let beside = pipeline::Beside { subscriptions: changes, reads, reaps };
+            let pipeline = pipeline::run(&backend, context.clone(), tag, of_thread.clone(), commands, beside);
             tokio::select! {
                 () = pipeline => {}
                 () = subscriber => {}
                 () = readers => {}
+                () = reaper => {}
                 () = tick(&of_thread) => {}
                 () = links => {}
             }

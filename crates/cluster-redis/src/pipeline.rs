@@ -16,11 +16,12 @@ use super::{
     connection::code,
     driver::DriverCommand,
     reads::Reads,
+    reaps::Reaps,
     replies,
     subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
-    Cluster, Status,
+    Cluster, NodeTag, Status,
     driver::{CallToken, DriverEnded},
     model::LEASE,
     store::{Call, Reply},
@@ -39,14 +40,21 @@ struct Item {
     commands: usize,
 }
 
+/// Where that goes which is not to be done in order.
+pub(super) struct Beside {
+    pub(super) subscriptions: UnboundedSender<SubscriptionChange>,
+    pub(super) reads: Reads,
+    pub(super) reaps: Reaps,
+}
+
 /// Makes calls until the node ends.
 pub(super) async fn run(
     backend: &Backend,
     context: Arc<Context>,
+    tag: NodeTag,
     cluster: Arc<Cluster>,
     mut calls: UnboundedReceiver<DriverCommand>,
-    subscriptions: UnboundedSender<SubscriptionChange>,
-    reads: Reads,
+    beside: Beside,
 ) {
     let heartbeat_connection = Commands::new(backend, context.clone(), HEARTBEAT);
     let mut pipeline = CommandPipeline {
@@ -54,9 +62,9 @@ pub(super) async fn run(
         heartbeat_connection: Arc::new(tokio::sync::Mutex::new(heartbeat_connection)),
         degraded: Arc::default(),
         context,
+        tag,
         cluster,
-        subscriptions,
-        reads,
+        beside,
     };
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
@@ -74,9 +82,9 @@ struct CommandPipeline {
     /// Notified when a heartbeat has found the store away: a batch on its way is given up.
     degraded: Arc<Notify>,
     context: Arc<Context>,
+    tag: NodeTag,
     cluster: Arc<Cluster>,
-    subscriptions: UnboundedSender<SubscriptionChange>,
-    reads: Reads,
+    beside: Beside,
 }
 
 impl CommandPipeline {
@@ -91,6 +99,10 @@ impl CommandPipeline {
                 DriverCommand::Call(call) => match &call.0 {
                     Call::Heartbeat { .. } => self.send_heartbeat(*call),
                     Call::Users { .. } => listings.push(*call),
+                    // The node's own records go before its lease, in order.
+                    Call::Reap { owner, .. } if owner.tag != self.tag => {
+                        drop(self.beside.reaps.send(*call));
+                    }
                     _ => {
                         let made = self.context.commands(&call.0, format);
                         items.push(Item { commands: made.len(), call: Some(call) });
@@ -106,10 +118,10 @@ impl CommandPipeline {
                     items.push(Item { commands: 1, call: None });
                 }
                 DriverCommand::Subscribe(room) => {
-                    drop(self.subscriptions.send(SubscriptionChange::Subscribe(room)))
+                    drop(self.beside.subscriptions.send(SubscriptionChange::Subscribe(room)))
                 }
                 DriverCommand::Unsubscribe(room) => {
-                    drop(self.subscriptions.send(SubscriptionChange::Unsubscribe(room)))
+                    drop(self.beside.subscriptions.send(SubscriptionChange::Unsubscribe(room)))
                 }
                 DriverCommand::End(end) => ended = Some(end),
             }
@@ -120,7 +132,7 @@ impl CommandPipeline {
         }
         // Listings come last: everything that was asked for before them is done, and they see it.
         for read in listings {
-            let _ = self.reads.send(read);
+            let _ = self.beside.reads.send(read);
         }
         ended
     }

@@ -397,6 +397,9 @@ impl Machine {
         if matches!(pending, Pending::Admit(_) | Pending::Claim { is_admitted: true, .. }) {
             self.no_longer_in_flight();
         }
+        if matches!(pending, Pending::Compare { .. }) {
+            self.rooms.compare_answered(out);
+        }
         if let Reply::Failed { may_have_run } = reply {
             self.lease.probe(now);
             match self.repair_later(now, pending, may_have_run) {

@@ -65,6 +65,14 @@ struct Shared {
     dead: VecDeque<Owner>,
 }
 
+impl Shared {
+    /// The pause before the next attempt. Nodes that lost the store together have different ones, so that they do not come back in the
+    /// same moment, all writing everything again.
+    fn retry(&self) -> Duration {
+        RETRY + RETRY * (self.node.owner.tag.0 % 256) / 256
+    }
+}
+
 impl Lease {
     pub(super) fn standalone() -> Self {
         Self { shared: None }
@@ -150,7 +158,7 @@ impl Lease {
     /// A call failed: the next heartbeat, which shows whether the store is there, comes soon.
     pub(super) fn probe(&mut self, now: Instant) {
         if let Some(shared) = &mut self.shared {
-            shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+            shared.next_heartbeat = shared.next_heartbeat.min(now + shared.retry());
         }
     }
 
@@ -200,13 +208,14 @@ impl Machine {
         }
         shared.status = Status::Degraded;
         shared.past.push(shared.node.owner.epoch);
-        shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+        shared.next_heartbeat = shared.next_heartbeat.min(now + shared.retry());
         shared.degraded_since = Some(now);
         out.push_back(Output::Status(Status::Degraded));
         out.push_back(Output::Event(ClusterEvent::Degraded(reason)));
         self.complete_all_takeovers(out);
         self.claim_waiting_offline(now, out);
         self.join_all_offline(out);
+        self.rooms.give_up_compares();
         self.give_up_repairs(now, out);
     }
 
@@ -257,7 +266,7 @@ impl Machine {
         let Some(shared) = &mut self.lease.shared else { return };
         shared.heartbeat_in_flight = false;
         let Reply::Heartbeat(pulse) = reply else {
-            shared.next_heartbeat = shared.next_heartbeat.min(now + RETRY);
+            shared.next_heartbeat = shared.next_heartbeat.min(now + shared.retry());
             (shared.stable_since, shared.was_whole) = (None, false);
             shared.failed += 1;
             if joins && matches!(reply, Reply::Failed { may_have_run: true }) {

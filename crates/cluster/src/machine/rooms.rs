@@ -1,11 +1,19 @@
 //! Replicas of rooms: the members of each room as this node's clients were told of them.
 
 mod joins;
+#[cfg(test)]
+mod tests;
 mod transfers;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+    time::Instant,
+};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
+use indexmap::IndexSet;
 
 pub(super) use self::transfers::SessionMoves;
 use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_state::LocalState};
@@ -27,6 +35,10 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a join waits for changes that the room had before it. Then they have been missed, and the records are read.
 const GAP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Rooms whose records are read at once to compare replicas with them. After an outage these are all rooms, and what clients ask for
+/// meanwhile is not to wait behind all of them.
+const MAX_COMPARING: usize = 256;
 
 /// How long a session transfer waits for a room's subscription: its source waits no longer.
 const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -203,7 +215,11 @@ pub(super) struct Replicas {
     /// Unused rooms, which are forgotten after a while.
     unused: Vec<RoomName>,
     /// Rooms to look at with each tick: a join or a transfer waits, or the records are to be read again.
-    scheduled: Vec<RoomName>,
+    scheduled: IndexSet<RoomName, RandomState>,
+    /// Rooms that are to be compared, and whether finally.
+    compares: VecDeque<(RoomName, bool)>,
+    /// Comparisons that have no answer yet.
+    comparing: usize,
 }
 
 impl Replicas {
@@ -249,7 +265,35 @@ impl Replicas {
 
     fn schedule(&mut self, room: &RoomName) {
         if !self.scheduled.contains(room) {
-            self.scheduled.push(room.clone());
+            self.scheduled.insert(room.clone());
+        }
+    }
+
+    /// A comparison was answered, or has failed.
+    pub(super) fn compare_answered(&mut self, out: &mut Outputs) {
+        self.comparing = self.comparing.saturating_sub(1);
+        self.read_compared(out);
+    }
+
+    /// Reads the records of rooms that are to be compared, as many at once as may be.
+    fn read_compared(&mut self, out: &mut Outputs) {
+        while self.comparing < MAX_COMPARING
+            && let Some((room, is_final)) = self.compares.pop_front()
+        {
+            if self.rooms.get(&room).is_some_and(|replica| replica.comparing.is_some()) {
+                self.comparing += 1;
+                let pending = Pending::Compare { room: room.clone(), is_final };
+                out.push_back(Output::Call(Call::Records { room }, pending));
+            }
+        }
+    }
+
+    /// The store was lost: what was not read yet is compared when it is back.
+    pub(super) fn give_up_compares(&mut self) {
+        for (room, _) in std::mem::take(&mut self.compares) {
+            if let Some(replica) = self.rooms.get_mut(&room) {
+                replica.comparing = None;
+            }
         }
     }
 
@@ -263,18 +307,19 @@ impl Replicas {
     }
 }
 
-/// Reads the records of a room to compare the replica with them.
-fn compare(replica: &mut Replica, room: &RoomName, is_final: bool, out: &mut Outputs) {
-    if replica.comparing.is_some() {
-        replica.compares_again = true;
-    } else if replica.state.is_some() {
-        replica.comparing = Some(Vec::new());
-        let pending = Pending::Compare { room: room.clone(), is_final };
-        out.push_back(Output::Call(Call::Records { room: room.clone() }, pending));
-    }
-}
-
 impl Machine {
+    /// Reads the records of a room to compare the replica with them, when it is its turn.
+    fn compare(&mut self, room: &RoomName, is_final: bool, out: &mut Outputs) {
+        let Some(replica) = self.rooms.rooms.get_mut(room) else { return };
+        if replica.comparing.is_some() {
+            replica.compares_again = true;
+        } else if replica.state.is_some() {
+            replica.comparing = Some(Vec::new());
+            self.rooms.compares.push_back((room.clone(), is_final));
+            self.rooms.read_compared(out);
+        }
+    }
+
     /// Takes a change from the bus: the next version is applied, an older one is ignored, and after a gap the records are read.
     pub(crate) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
         let is_stable = self.lease.is_stable(REWRITE_GRACE);
@@ -309,7 +354,7 @@ impl Machine {
             // A room that was made anew has lost its records, which their nodes will write again.
             let is_anew = room_version.epoch != state.room_version.epoch || replica.recheck_at.is_some();
             let is_final = is_stable && !is_anew;
-            compare(replica, &room, is_final, out);
+            self.compare(&room, is_final, out);
         }
     }
 
@@ -324,7 +369,7 @@ impl Machine {
             && replica.comparing.is_none()
             && std::mem::take(&mut replica.compares_again)
         {
-            compare(replica, room, false, out);
+            self.compare(room, false, out);
         }
     }
 
@@ -341,8 +386,8 @@ impl Machine {
     pub(super) fn compare_again(&mut self, room: &RoomName, is_final: bool, out: &mut Outputs) {
         if let Some(replica) = self.rooms.rooms.get_mut(room) {
             replica.comparing = None;
-            compare(replica, room, is_final, out);
         }
+        self.compare(room, is_final, out);
     }
 
     /// Compares the replica with the records. Members that are missing are gone, unless they are this node's own (it has written
@@ -378,7 +423,7 @@ impl Machine {
         if let Some(replica) = self.rooms.rooms.get_mut(room)
             && std::mem::take(&mut replica.compares_again)
         {
-            compare(replica, room, false, out);
+            self.compare(room, false, out);
         }
         self.complete_joins(room, out);
         self.advance_transfers(now, room, out);
@@ -397,7 +442,7 @@ impl Machine {
         let joins = std::mem::take(&mut replica.joins);
         replica.waits_since = None;
         if is_online {
-            compare(replica, room, false, out);
+            self.compare(room, false, out);
             for join in joins {
                 self.put(join, out);
             }
@@ -448,11 +493,12 @@ impl Machine {
 
     /// The store is back: every room is compared once it is subscribed.
     pub(super) fn rooms_online(&mut self, out: &mut Outputs) {
-        let mut rooms: Vec<_> = self.rooms.rooms.iter_mut().collect();
-        rooms.sort_unstable_by_key(|(room, _)| *room);
-        for (room, replica) in rooms {
+        let mut rooms: Vec<_> = self.rooms.rooms.keys().cloned().collect();
+        rooms.sort_unstable();
+        for room in &rooms {
+            let Some(replica) = self.rooms.rooms.get_mut(room) else { continue };
             match replica.subscription {
-                Subscription::Active => compare(replica, room, false, out),
+                Subscription::Active => self.compare(room, false, out),
                 Subscription::Requested => {}
                 Subscription::Inactive => {
                     replica.subscription = Subscription::Requested;
@@ -467,17 +513,15 @@ impl Machine {
         // After another outage, nodes need as long again to write their members.
         let is_final = is_online && self.lease.is_stable(REWRITE_GRACE);
         for room in std::mem::take(&mut self.rooms.scheduled) {
-            let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
-            if replica.recheck_at.is_some_and(|at| at <= now) && is_final {
-                compare(replica, &room, true, out);
-            }
+            let Some(replica) = self.rooms.rooms.get(&room) else { continue };
             let oldest = replica.answers.first().map(|(_, _, since)| *since);
-            if is_online
-                && oldest.is_some_and(|since| since + GAP_TIMEOUT <= now)
-                && replica.comparing.is_none()
-            {
-                compare(replica, &room, false, out);
+            let is_missing = is_online && oldest.is_some_and(|since| since + GAP_TIMEOUT <= now);
+            if replica.recheck_at.is_some_and(|at| at <= now) && is_final {
+                self.compare(&room, true, out);
+            } else if is_missing && replica.comparing.is_none() {
+                self.compare(&room, false, out);
             }
+            let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
             let (overdue, waiting) = std::mem::take(&mut replica.answers)
                 .into_iter()
                 .partition(|(_, _, since)| *since + SUBSCRIBE_TIMEOUT <= now);
@@ -499,7 +543,7 @@ impl Machine {
                 && replica.answers.is_empty()
                 && replica.transfer_subscriptions.is_empty();
             if !is_done {
-                self.rooms.scheduled.push(room.clone());
+                self.rooms.scheduled.insert(room.clone());
             }
             for (join, ..) in overdue {
                 self.answer_join(&join, out);
@@ -510,6 +554,7 @@ impl Machine {
             self.abandon_transfer_subscriptions(late, out);
         }
         let Self { rooms, own, .. } = self;
+        rooms.read_compared(out);
         rooms.forget_unused(now, own, out);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription, compare};
+use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Refused, Ticket},
@@ -114,10 +114,11 @@ impl Machine {
                 out.push_back(Output::Call(call, Pending::TransferSnapshot { room: room.clone() }));
             }
             Some(state) if state.room_version.epoch < room_version.epoch && !replica.is_fetching => {
-                compare(replica, &room, false, out);
+                self.compare(&room, false, out);
             }
             _ => {}
         }
+        let Some(replica) = self.rooms.rooms.get_mut(&room) else { return };
         replica.answers.push((join, room_version, now));
         self.complete_joins(&room, out);
         if self.rooms.rooms.get(&room).is_some_and(|replica| !replica.answers.is_empty()) {
@@ -157,7 +158,7 @@ impl Machine {
 
     /// The store was lost: joins that wait for a subscription go on without it.
     pub(in crate::machine) fn join_all_offline(&mut self, out: &mut Outputs) {
-        let rooms = self.rooms.scheduled.clone();
+        let rooms: Vec<_> = self.rooms.scheduled.iter().cloned().collect();
         for room in rooms {
             let Some(replica) = self.rooms.rooms.get_mut(&room) else { continue };
             replica.waits_since = None;
