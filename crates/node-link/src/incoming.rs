@@ -10,7 +10,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{
-        Semaphore,
         mpsc::{UnboundedSender, unbounded_channel},
         oneshot,
     },
@@ -21,10 +20,9 @@ use super::{
     Handler, Shared,
     frame::{Frame, FrameType},
     handshake,
+    strangers::Strangers,
 };
 
-/// Connections that may be in their handshake at once.
-const MAX_UNAUTHENTICATED: usize = 64;
 /// Requests of one node that may be without a response at once: each may be a client's poll.
 const MAX_IN_FLIGHT: usize = 65_536;
 /// Frames written at once.
@@ -74,25 +72,29 @@ impl Drop for Responder {
 }
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
-    let unauthenticated = Arc::new(Semaphore::new(MAX_UNAUTHENTICATED));
+    let strangers = Strangers::default();
     loop {
         let Ok((mut stream, addr)) = listener.accept().await else {
             // The process has no file descriptors left; some may be closed meanwhile.
             tokio::time::sleep(shared.limits.connect).await;
             continue;
         };
-        let Ok(permit) = unauthenticated.clone().try_acquire_owned() else { continue };
+        let mut stranger = strangers.enter(addr.ip());
         let (shared, handler) = (shared.clone(), handler.clone());
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let secret = shared.secret();
             let handshake = handshake::accept(&mut stream, &secret, shared.tag);
-            let Ok(Some(from)) = timeout(2 * shared.limits.connect, handshake).await else {
+            let authenticated = tokio::select! {
+                from = timeout(2 * shared.limits.connect, handshake) => from.ok().flatten(),
+                () = stranger.gives_way() => None,
+            };
+            let Some(from) = authenticated else {
                 shared
                     .log_refusal(addr, "a connection to the node link was refused: no node of this cluster");
                 return;
             };
-            drop(permit);
+            stranger.authenticated();
             if !serve(stream, &shared, &*handler, from).await {
                 handler.node_lost(from);
             }

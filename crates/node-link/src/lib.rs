@@ -4,7 +4,7 @@
 //! - `frame`: length-prefixed frames.
 //! - `handshake`: both ends prove that they know the cluster's secret, and say which node they are.
 //! - `outgoing`: a connection to another node, opened when it is needed: requests, notices, and the responses that come back.
-//! - `incoming`: a connection of another node to this one.
+//! - `incoming`: a connection of another node to this one. `strangers`: those that have not proved yet that they are.
 //!
 //! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated, but not
 //! encrypted: nodes of a cluster are meant to share a network that nobody else writes to.
@@ -13,6 +13,7 @@ mod frame;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod strangers;
 #[cfg(test)]
 mod tests;
 

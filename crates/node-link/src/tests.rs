@@ -197,6 +197,17 @@ async fn strangers_and_garbage_harm_nobody() {
     assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"y")).await, Ok(Bytes::from_static(b"y")));
 }
 
+#[tokio::test]
+async fn silent_connections_keep_no_node_out() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, _, peer) = node(2, "secret");
+    let mut silent = Vec::new();
+    for _ in 0..2 * strangers::MAX_STRANGERS {
+        silent.push(TcpStream::connect(peer.addr).await.unwrap());
+    }
+    assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"x")).await, Ok(Bytes::from_static(b"x")));
+}
+
 async fn timeout_read(stream: &mut TcpStream, into: &mut Vec<u8>) -> bool {
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(into)).await.is_ok()
 }
