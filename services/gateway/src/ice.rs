@@ -2,7 +2,12 @@
 //!
 //! Credentials end. Whoever has asked once by the event is told of new ones in time, for as long as the socket is there.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,7 +18,8 @@ use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use signalbox_node::{AckError, Args, Namespace, Socket};
+use signalbox_auth::{Action, Identity, Principal, Refusal};
+use signalbox_node::{AckError, Args, Namespace, Socket, policy::TokenPolicy};
 use tokio::sync::Semaphore;
 use ureq::{
     Agent,
@@ -24,6 +30,8 @@ use crate::config::ice::IceSettings;
 
 /// The event, both ways.
 pub const EVENT: &str = "ice-servers";
+/// Who names the subjects that are addresses.
+const STRANGERS: &str = "address";
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Requests to the service at a time; others wait for one to end.
@@ -71,6 +79,26 @@ impl Servers {
             Some(ttl) => json!({"iceServers": self.list, "ttl": ttl.as_secs()}),
             None => json!({"iceServers": self.list}),
         }
+    }
+}
+
+/// Who wants to know.
+#[derive(Debug, Clone)]
+enum Client {
+    /// The holder of a token.
+    Known(Arc<Principal>),
+    /// Somebody of whom only this is known: an address.
+    Stranger(String),
+}
+
+/// An address as limits count it: the holder of one IPv6 address has 64 bits of them.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        address => address.to_string(),
     }
 }
 
@@ -138,12 +166,19 @@ impl Ice {
         }))))
     }
 
-    /// The servers for a subject; `anonymous` is what is known of a client that has none.
-    async fn get(&self, anonymous: &str) -> Result<Servers, NoServers> {
-        match &*self.source {
-            Source::Fixed(servers) => Ok(servers.clone()),
-            Source::Service(service) if !service.is_for_anybody => Err(NoServers::Forbidden),
-            Source::Service(service) => service.get(anonymous).await,
+    /// The servers for a client.
+    async fn get(&self, client: &Client) -> Result<Servers, NoServers> {
+        let service = match &*self.source {
+            Source::Fixed(servers) => return Ok(servers.clone()),
+            Source::Service(service) => service,
+        };
+        match client {
+            Client::Known(principal) if !principal.grants.allows(&Action::Turn) => Err(NoServers::Forbidden),
+            Client::Known(principal) => {
+                service.get(principal.issuer.as_deref().unwrap_or_default(), &principal.subject).await
+            }
+            Client::Stranger(_) if !service.is_for_anybody => Err(NoServers::Forbidden),
+            Client::Stranger(address) => service.get(STRANGERS, address).await,
         }
     }
 
@@ -154,7 +189,12 @@ impl Ice {
         namespace.on(EVENT, move |socket, event| {
             let ice = ice.clone();
             async move {
-                let outcome = ice.get(&socket.id()).await;
+                let address = || event.address().map_or_else(|| socket.id(), network);
+                let client = match event.principal() {
+                    Some(principal) => Client::Known(principal.clone()),
+                    None => Client::Stranger(address()),
+                };
+                let outcome = ice.get(&client).await;
                 let ttl = outcome.as_ref().ok().and_then(|servers| servers.ttl);
                 let answer = match outcome {
                     Ok(servers) => with(servers.to_json(), "ok", true),
@@ -168,24 +208,24 @@ impl Ice {
                 if let Some(ttl) = ttl
                     && ice.told.lock().insert(socket.id())
                 {
-                    tokio::spawn(ice.keep(socket, ttl));
+                    tokio::spawn(ice.keep(socket, client, ttl));
                 }
             }
         })
     }
 
     /// Tells a client of new servers in time, for as long as it is there.
-    async fn keep(self, socket: Socket, ttl: Duration) {
-        self.tell(&socket, ttl).await;
+    async fn keep(self, socket: Socket, client: Client, ttl: Duration) {
+        self.tell(&socket, &client, ttl).await;
         self.told.lock().remove(&socket.id());
     }
 
     /// Sends new servers before the old ones end, until the client has gone. The socket is followed where it moves.
-    async fn tell(&self, socket: &Socket, ttl: Duration) {
+    async fn tell(&self, socket: &Socket, client: &Client, ttl: Duration) {
         let mut wait = ttl.mul_f64(0.8);
         loop {
             tokio::time::sleep(wait).await;
-            let servers = match self.get(&socket.id()).await {
+            let servers = match self.get(client).await {
                 Ok(servers) => servers,
                 Err(NoServers::Forbidden) => return,
                 Err(_) => {
@@ -202,14 +242,17 @@ impl Ice {
         }
     }
 
-    /// Adds the route.
-    pub fn routes(&self, routes: &mut ServiceConfig) {
-        let ice = self.clone();
+    /// Adds the route. `policy` judges tokens, where they are asked for.
+    pub fn routes(&self, policy: Option<&TokenPolicy>, routes: &mut ServiceConfig) {
+        let (ice, policy) = (self.clone(), policy.cloned());
         let serve = move |request: HttpRequest| {
-            let ice = ice.clone();
+            let (ice, policy) = (ice.clone(), policy.clone());
             async move {
-                let address = request.peer_addr().map_or_else(String::new, |peer| peer.ip().to_string());
-                match ice.get(&address).await {
+                let client = match client_of(&request, policy.as_ref()) {
+                    Ok(client) => client,
+                    Err(refusal) => return unauthorized(&refusal),
+                };
+                match ice.get(&client).await {
                     Ok(servers) => HttpResponse::Ok()
                         .insert_header((header::CACHE_CONTROL, "no-store"))
                         .json(servers.to_json()),
@@ -219,6 +262,30 @@ impl Ice {
         };
         routes.route("/turn/ice-servers", web::get().to(serve));
     }
+}
+
+/// Who sends a request: whose token is in its `Authorization`, or in the parameter `token`.
+fn client_of(request: &HttpRequest, policy: Option<&TokenPolicy>) -> Result<Client, Refusal> {
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = header.and_then(|value| value.split_once(' '));
+    let bearer =
+        bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+    let query = web::Query::<HashMap<String, String>>::from_query(request.query_string());
+    let parameter = query.ok().and_then(|query| query.get("token").cloned());
+    match policy.map(|policy| policy.identify(bearer.or(parameter.as_deref()))) {
+        Some(Ok(Identity::Known(principal))) => Ok(Client::Known(principal)),
+        Some(Err(refusal)) => Err(refusal),
+        Some(Ok(Identity::Anonymous(_))) | None => {
+            Ok(Client::Stranger(request.peer_addr().map_or_else(String::new, |peer| network(peer.ip()))))
+        }
+    }
+}
+
+fn unauthorized(refusal: &Refusal) -> HttpResponse {
+    HttpResponse::Unauthorized()
+        .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({"error": refusal.code()}))
 }
 
 fn refusal(problem: NoServers) -> HttpResponse {
@@ -239,22 +306,21 @@ fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
 }
 
 impl Service {
-    async fn get(&self, subject: &str) -> Result<Servers, NoServers> {
+    async fn get(&self, issuer: &str, subject: &str) -> Result<Servers, NoServers> {
         let _turn = self.turns.acquire().await.map_err(|_| NoServers::Unavailable)?;
         let (agent, url, key) = (self.agent.clone(), self.url.clone(), self.key.clone());
-        let subject = subject.to_owned();
+        let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
         // It blocks; there are threads for that.
-        let asked = tokio::task::spawn_blocking(move || ask(&agent, &url, &key, &subject)).await;
+        let asked = tokio::task::spawn_blocking(move || ask(&agent, &url, &key, &issuer, &subject)).await;
         asked.unwrap_or(Err(NoServers::Unavailable))
     }
 }
 
-fn ask(agent: &Agent, url: &str, key: &str, subject: &str) -> Result<Servers, NoServers> {
-    let request = agent
-        .get(url)
-        .header("X-Api-Key", key)
-        .query("issuer", "signalbox-gateway")
-        .query("subject", subject);
+fn ask(agent: &Agent, url: &str, key: &str, issuer: &str, subject: &str) -> Result<Servers, NoServers> {
+    let mut request = agent.get(url).header("X-Api-Key", key).query("subject", subject);
+    if !issuer.is_empty() {
+        request = request.query("issuer", issuer);
+    }
     let unavailable = |error: ureq::Error| {
         tracing::warn!(%error, "the TURN credentials service does not answer");
         NoServers::Unavailable

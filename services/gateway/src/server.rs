@@ -53,6 +53,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     let ice = Ice::new(&settings.ice)?;
     let app = signalbox_node::App::new().namespace(ice.event(vocabulary::namespace()));
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
+    let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
     let policy: Arc<dyn Policy> = match &auth {
         Some(auth) => Arc::new(auth.policy().clone()),
         None => Arc::new(AllowAll),
@@ -83,7 +84,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     let public_server = node
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
             site.routes(routes);
-            ice.routes(routes);
+            ice.routes(policy_of_tokens.as_ref(), routes);
         })
         .context("the public listener failed")?;
     let public_handle = public_server.handle();

@@ -1,7 +1,8 @@
 //! A client's socket, as handlers see it: an address that can be used from anywhere, wherever the session lives.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use signalbox_auth::Principal;
 use signalbox_cluster::{Address, Record};
 use signalbox_socketio::{Args, args::is_reserved};
 
@@ -131,6 +132,8 @@ pub struct Event {
     pub(crate) name: String,
     pub(crate) args: Args,
     pub(crate) ack: Option<(Socket, u64)>,
+    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl std::fmt::Debug for Event {
@@ -148,6 +151,16 @@ impl Event {
     /// Its arguments, behind the name.
     pub fn args(&self) -> &Args {
         &self.args
+    }
+
+    /// Who the client is, where a token says so.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// The client's address, behind the proxies that are trusted.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Whether the client waits for an answer.

@@ -64,6 +64,16 @@ impl TokenPolicy {
         *self.0.authenticator.write() = Arc::new(authenticator);
     }
 
+    /// Who shows this token, where nobody can wait for keys.
+    ///
+    /// # Errors
+    /// Why the token is no good, or that there is none.
+    pub fn identify(&self, token: Option<&str>) -> Result<Identity, Refusal> {
+        let authenticator = self.0.authenticator.read().clone();
+        let revocations = self.0.revocations.read().clone();
+        authenticator.authenticate(token, &revocations, Now::read()).now()
+    }
+
     /// Keys were fetched, or could not be: whoever waits for them asks again.
     pub fn keys_fetched(&self) {
         self.0.keys.notify_waiters();

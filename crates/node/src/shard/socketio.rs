@@ -267,7 +267,9 @@ impl Shard {
                 let json = format!("[{}]", joined.join(","));
                 let args = Args::from_raw(&json, event.attachments.to_vec()).unwrap_or_default();
                 let ack = event.id.map(|id| (socket.clone(), id));
-                let event = socket::Event { name: event.name, args, ack };
+                let principal = session.principal_of(event.socket).cloned();
+                let address = session.address();
+                let event = socket::Event { name: event.name, args, ack, principal, address };
                 self.start(Task::Event { handler: handler.clone(), socket, event });
             }
             None => self.refuse(&event, "unknown-event", "nothing is defined for this event"),

@@ -187,6 +187,13 @@ impl Server {
     }
 }
 
+/// The TURN credentials service, which the tests of the workspace build.
+pub(crate) fn turn_program() -> String {
+    let program = target().join("debug/signalbox-turn");
+    assert!(program.exists(), "{} is missing (cargo build -p signalbox-turn-credentials)", program.display());
+    program.display().to_string()
+}
+
 /// Runs a client program to its end, which must be a good one and come in time.
 fn run_client(limit: Duration, mut command: Command, what: &str) {
     let mut child = command

@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { after, test } from "node:test";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
 import { ask, connected, record } from "./lib/clients.mjs";
+import { claims, hs256 } from "./lib/jwt.mjs";
 import { within } from "./lib/wait.mjs";
 
 after(closeAll);
@@ -33,7 +34,7 @@ async function turnService(answer) {
   const seen = [];
   const server = createServer((request, response) => {
     const query = new URL(request.url, "http://x").searchParams;
-    seen.push({ path: request.url.split("?")[0], key: request.headers["x-api-key"], subject: query.get("subject") });
+    seen.push({ path: request.url.split("?")[0], key: request.headers["x-api-key"], subject: query.get("subject"), issuer: query.get("issuer") });
     const { status = 200, body } = answer(seen.length);
     response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
   });
@@ -78,12 +79,33 @@ test("credentials are renewed before they end, for as long as the client is ther
   assert.deepEqual(pushed.slice(0, 3).map(([{ ttl }]) => ttl), [1, 1, 1]);
   assert.ok(pushed[2][0].iceServers[0].username !== pushed[1][0].iceServers[0].username);
   assert.deepEqual([...new Set(service.seen.map(({ path, key }) => `${path} ${key}`))], ["/v1/ice-servers sbt_test"]);
-  assert.deepEqual([...new Set(service.seen.map(({ subject }) => subject))], [socket.id]);
+  assert.deepEqual([...new Set(service.seen.map(({ issuer, subject }) => `${issuer} ${subject}`))], ["address 127.0.0.1"]);
   socket.disconnect();
   await new Promise((resolve) => setTimeout(resolve, 2000));
   const asked = service.seen.length;
   await new Promise((resolve) => setTimeout(resolve, 2000));
   assert.equal(service.seen.length, asked, "nobody asks for a client that has gone");
+});
+
+test("the holder of a token is the subject, where the token grants it", async () => {
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 60 } }));
+  const secret = "tokens are signed with this in tests";
+  const url = await gateway("--turn-url", service.url, "--turn-key", "sbt_test", "--auth", "optional", "--jwt-secret", secret);
+  const alice = hs256(secret, claims({ sub: "alice", signalbox: { turn: true } }));
+  const bob = hs256(secret, claims({ sub: "bob", signalbox: {} }));
+  assert.deepEqual(await ask(await connected(url, { auth: { token: alice } }), "ice-servers"), { ok: true, iceServers: listed(1), ttl: 60 });
+  assert.deepEqual(service.seen.at(-1), { path: "/v1/ice-servers", key: "sbt_test", subject: "alice", issuer: null });
+  assert.deepEqual(await ask(await connected(url, { auth: { token: bob } }), "ice-servers"), { ok: false, error: "turn-forbidden" });
+  assert.deepEqual(await ask(await connected(url), "ice-servers"), { ok: false, error: "turn-forbidden" });
+
+  const get = (headers) => fetch(`${url}/turn/ice-servers`, { headers });
+  const answered = await get({ authorization: `Bearer ${alice}` });
+  assert.deepEqual([answered.status, answered.headers.get("cache-control")], [200, "no-store"]);
+  assert.equal((await fetch(`${url}/turn/ice-servers?token=${alice}`)).status, 200);
+  assert.equal((await get({ authorization: `Bearer ${bob}` })).status, 403);
+  assert.equal((await get({ authorization: `Bearer ${alice}x` })).status, 401);
+  assert.equal((await get({})).status, 403);
+  assert.deepEqual([...new Set(service.seen.map(({ subject }) => subject))], ["alice"]);
 });
 
 test("there are none for strangers unless they are wanted, and a silent service is no hang", async () => {
