@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The gateway's image: the program, the libraries it is linked with, and the bundles that browsers load. No shell, no package manager.
+# The image of both programs, the gateway and `signalbox-turn`: with the libraries they are linked with, and the bundles that browsers
+# load. No shell, no package manager.
 
 # The clients for browsers, at the versions and with the hashes of the lock file that the tests run with.
 FROM node:22-bookworm-slim AS bundles
@@ -18,12 +19,13 @@ WORKDIR /build
 COPY . .
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --locked --release --package signalbox-gateway --bin signalbox-gateway \
-    && install -D target/release/signalbox-gateway /image/usr/bin/signalbox-gateway
+    cargo build --locked --release --package signalbox-gateway --package signalbox-turn-credentials --bins \
+    && install -D target/release/signalbox-gateway /image/usr/bin/signalbox-gateway \
+    && install -D target/release/signalbox-turn /image/usr/bin/signalbox-turn
 COPY --from=bundles /vendor /image/usr/share/signalbox/vendor
-# What the program is linked with, at the places where it looks for them; names are resolved by files and DNS. It is run once in that tree
-# alone, so that a missing library fails here and not in production.
-RUN ldd /image/usr/bin/signalbox-gateway | grep -o '/[^ ]*' | sort -u | while read -r library; do \
+# What the programs are linked with, at the places where they look for them; names are resolved by files and DNS. Each is run once in that
+# tree alone, so that a missing library fails here and not in production.
+RUN ldd /image/usr/bin/signalbox-gateway /image/usr/bin/signalbox-turn | grep -o '/[^ ]*[^ :]' | grep -v '^/image' | sort -u | while read -r library; do \
         install -D "$(realpath "$library")" "/image$library"; \
     done \
     && install -D /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt \
@@ -31,7 +33,8 @@ RUN ldd /image/usr/bin/signalbox-gateway | grep -o '/[^ ]*' | sort -u | while re
     && echo 'signalbox:x:65532:65532:signalbox:/nonexistent:/nonexistent' > /image/etc/passwd \
     && echo 'signalbox:x:65532:' > /image/etc/group \
     && cp LICENSE-MIT LICENSE-APACHE /image/usr/share/signalbox/ \
-    && chroot /image /usr/bin/signalbox-gateway --version
+    && chroot /image /usr/bin/signalbox-gateway --version \
+    && chroot /image /usr/bin/signalbox-turn --version
 
 FROM scratch
 ARG VERSION=0.1.0

@@ -37,7 +37,7 @@ def test_every_variable_of_the_compose_file_stands_in_the_env_file_and_none_is_l
     assert used == environment().keys()
 
 
-@pytest.mark.parametrize("name", ["balancer", "gateway", "redis"])
+@pytest.mark.parametrize("name", ["balancer", "gateway", "redis", "turn"])
 def test_services_are_confined(name):
     service = compose()["services"][name]
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
@@ -45,8 +45,8 @@ def test_services_are_confined(name):
     assert service["restart"] == "unless-stopped"
     limits = service["deploy"]["resources"]["limits"]
     assert limits["memory"] and limits["cpus"]
-    # The image of the gateway has nothing that a health check could run.
-    assert ("healthcheck" in service) == (name != "gateway")
+    # The image of our programs has nothing that a health check could run.
+    assert ("healthcheck" in service) == (name not in ("gateway", "turn"))
 
 
 def test_redis_is_reached_by_gateways_only():
@@ -68,6 +68,12 @@ def test_variables_of_the_gateway_are_settings():
     for variable in compose()["services"]["gateway"]["environment"]:
         assert f"`{variable}`" in reference, variable
     for variable in re.findall(r"^ENV (\w+)", DOCKERFILE.read_text(), re.MULTILINE):
+        assert f"`{variable}`" in reference, variable
+
+
+def test_variables_of_the_turn_service_are_settings():
+    reference = (ROOT / "docs/turn-configuration.md").read_text()
+    for variable in compose()["services"]["turn"]["environment"]:
         assert f"`{variable}`" in reference, variable
 
 
