@@ -130,7 +130,7 @@ fn accepts(_: &Coturn, redis: &Redis, (username, password): (&str, &str)) -> boo
 }
 
 #[test]
-fn instances_keep_one_limit_and_one_list_of_the_revoked() {
+fn instances_keep_one_limit() {
     let redis = Redis::start();
     let flags = ["--subject-limit", "5", "--secret", SECRET];
     let services = [instance(&redis, "turn:a.example", &flags), instance(&redis, "turn:a.example", &flags)];
@@ -139,7 +139,14 @@ fn instances_keep_one_limit_and_one_list_of_the_revoked() {
     // A minute may end meanwhile, once.
     let issued = (0..12).take_while(|at| get(*at, "alice") == 200).count();
     assert!((5..=10).contains(&issued), "{issued}");
+}
 
+#[test]
+fn instances_keep_one_list_of_the_revoked() {
+    let redis = Redis::start();
+    let flags = ["--subject-limit", "0", "--address-limit", "0", "--secret", SECRET];
+    let services = [instance(&redis, "turn:a.example", &flags), instance(&redis, "turn:a.example", &flags)];
+    let get = |at: usize, subject: &str| services[at].get("/v1/ice-servers", &token(subject, true)).status;
     let call = |at: usize, method: &str, target: &str, key: &str| {
         http::request(&services[at].public, method, target, &[("X-Api-Key", key)], "")
     };
@@ -209,8 +216,9 @@ fn usage_is_counted_for_the_right_subject_and_the_quota_holds_everywhere() {
 #[test]
 fn without_redis_static_secrets_sign_and_the_rest_waits() {
     let mut redis = Redis::start();
-    let with_static = instance(&redis, "turn:a.example", &["--secret", SECRET]);
-    let without = instance(&redis, "turn:a.example", &[]);
+    let unlimited = ["--subject-limit", "0", "--address-limit", "0"];
+    let with_static = instance(&redis, "turn:a.example", &[&unlimited[..], &["--secret", SECRET]].concat());
+    let without = instance(&redis, "turn:a.example", &unlimited);
     let status = |service: &Service| service.get("/v1/ice-servers", &token("alice", true)).status;
     assert_eq!((status(&with_static), status(&without)), (200, 200));
     redis.stop();
