@@ -6,22 +6,24 @@ use crate::deploy;
 use crate::step::{Outcome, run_quietly, step};
 use crate::workspace::Workspace;
 
-/// The pages, each with the program that prints it.
-const REFERENCES: [(&str, &str, &str); 2] = [
-    ("docs/configuration.md", "signalbox-gateway", "signalbox-gateway"),
-    ("docs/turn-configuration.md", "signalbox-turn-credentials", "signalbox-turn"),
+/// The pages, and the programs that print them.
+const PAGES: [(&str, &[&str]); 3] = [
+    ("docs/configuration.md", &["--package", "signalbox-gateway", "--", "--print-reference"]),
+    (
+        "docs/turn-configuration.md",
+        &["--package", "signalbox-turn-credentials", "--bin", "signalbox-turn", "--", "--print-reference"],
+    ),
+    ("docs/metrics.md", &["--package", "signalbox-telemetry", "--example", "metrics-page"]),
 ];
 
 /// Writes all pages.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step("the chart's schema and README", "correct helm/signalbox/values.yaml", || deploy::write(workspace))?;
-    for (page, package, program) in REFERENCES {
+    PAGES.iter().try_for_each(|(page, program)| {
         step(page, "correct what does not compile", || {
-            let print = ["run", "--quiet", "--package", package, "--bin", program, "--", "--print-reference"];
-            let text = run_quietly(&mut workspace.cargo(&print))?;
+            let text = run_quietly(workspace.cargo(&["run", "--quiet"]).args(*program))?;
             std::fs::write(workspace.path(page), text).with_context(|| format!("cannot write {page}"))?;
             Ok(Outcome::Done)
-        })?;
-    }
-    Ok(())
+        })
+    })
 }

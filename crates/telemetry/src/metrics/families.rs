@@ -1,0 +1,160 @@
+//! The metrics themselves.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::declaration::{Declaration, Family, Section, Series, families};
+use Series::{Bounded, Known};
+
+const CONNECTIONS: Series =
+    Known(&[&["socketio", "polling"], &["socketio", "websocket"], &["peerserver", "websocket"]]);
+
+const HANDSHAKES: Series = Known(&[
+    &["socketio", "accepted"],
+    &["socketio", "forbidden"],
+    &["socketio", "unknown_transport"],
+    &["socketio", "unknown_sid"],
+    &["socketio", "bad_method"],
+    &["socketio", "bad_request"],
+    &["socketio", "unsupported_version"],
+    &["peerserver", "accepted"],
+    &["peerserver", "forbidden"],
+    &["peerserver", "refused"],
+    &["peerserver", "id_taken"],
+    &["peerserver", "limit_reached"],
+]);
+
+const DISCONNECTS: Series = Known(&[
+    &["socketio", "transport close"],
+    &["socketio", "transport error"],
+    &["socketio", "ping timeout"],
+    &["socketio", "parse error"],
+    &["socketio", "forced close"],
+    &["socketio", "server shutting down"],
+    &["peerserver", "transport close"],
+    &["peerserver", "transport error"],
+    &["peerserver", "parse error"],
+    &["peerserver", "alive timeout"],
+    &["peerserver", "superseded"],
+    &["peerserver", "server shutting down"],
+]);
+
+const CONNECTIONS_DROPPED: Series = Known(&[
+    &["header_timeout"],
+    &["header_size"],
+    &["body_timeout"],
+    &["answer_timeout"],
+    &["message_timeout"],
+    &["tls_handshake"],
+    &["tls_crowded"],
+    &["max_connections"],
+]);
+
+const REFUSALS: Series = Known(&[
+    &["unknown-event"],
+    &["bad-room"],
+    &["bad-profile"],
+    &["not-a-member"],
+    &["not-found"],
+    &["ack-required"],
+    &["too-many-rooms"],
+    &["busy"],
+    &["degraded"],
+    &["internal-error"],
+]);
+
+const PEER_MESSAGES: Series =
+    Known(&[&["OFFER"], &["ANSWER"], &["CANDIDATE"], &["LEAVE"], &["EXPIRE"], &["HEARTBEAT"], &["ignored"]]);
+
+const CLUSTER_EVENTS: Series = Known(&[
+    &["degraded_no_answer"],
+    &["degraded_lease_expired"],
+    &["degraded_lease_lost"],
+    &["degraded_store_replaced"],
+    &["online"],
+    &["subscriptions_lost"],
+    &["subscriptions_restored"],
+    &["room_subscription_lost"],
+    &["broadcast_failed"],
+    &["unreadable_message"],
+    &["unknown_format"],
+]);
+
+families! {
+    "Clients" {
+        connections: IntGaugeVec = "connections", unit "clients", ["protocol", "transport"] of CONNECTIONS,
+            "Clients connected now.";
+        handshakes: IntCounterVec = "handshakes_total", unit "handshakes", ["protocol", "outcome"] of HANDSHAKES,
+            "Handshakes: accepted, or the reason of the refusal.";
+        upgrades: IntCounterVec = "upgrades_total", unit "upgrades",
+            ["outcome"] of Known(&[&["completed"], &["failed"], &["not_transferable"]]),
+            "Upgrades from polling to WebSocket; not_transferable: another node has the session and cannot transfer it to this one.";
+        disconnects: IntCounterVec = "disconnects_total", unit "clients", ["protocol", "reason"] of DISCONNECTS,
+            "Clients that are gone, and why.";
+        refusals: IntCounterVec = "refusals_total", unit "events", ["code"] of REFUSALS,
+            "Events of Socket.IO clients that were refused; policies of an application may add codes of their own.";
+        connections_dropped: IntCounterVec = "connections_dropped_total", unit "connections",
+            ["reason"] of CONNECTIONS_DROPPED,
+            "Connections closed for what their clients did not do in time, or did too much.";
+        http_errors: IntCounter = "http_errors_total", unit "requests",
+            "Requests that could not be read, for whatever reason: they are answered with 400 or not at all.";
+        panics: IntCounterVec = "panics_total", unit "panics",
+            ["part"] of Known(&[&["handler"], &["middleware"], &["matcher"], &["policy"]]),
+            "Panics of an application's code. The client that caused one is disconnected.";
+    }
+    "Messages" {
+        received_messages: IntCounter = "received_messages_total", unit "messages",
+            "Messages received from clients.";
+        received_bytes: IntCounter = "received_bytes_total", unit "bytes",
+            "Bytes of messages received from clients.";
+        sent_messages: IntCounter = "sent_messages_total", unit "messages",
+            "Messages sent to clients; a broadcast counts once per receiver.";
+        sent_bytes: IntCounter = "sent_bytes_total", unit "bytes",
+            "Bytes of messages sent to clients.";
+        volatile_dropped: IntCounter = "volatile_dropped_total", unit "messages",
+            "Volatile events dropped because their receiver was not ready.";
+    }
+    "PeerServer" {
+        peer_messages: IntCounterVec = "peer_messages_total", unit "messages", ["type"] of PEER_MESSAGES,
+            "PeerServer messages received; ignored: of another type, or malformed.";
+        peer_dropped: IntCounterVec = "peer_dropped_total", unit "messages",
+            ["reason"] of Known(&[&["overflow"], &["malformed"], &["fenced"]]),
+            "PeerServer messages dropped. overflow: a queue or a mailbox is full, or the store was lost; malformed: not JSON; fenced: the sender no longer holds its id.";
+    }
+    "Memory and load" {
+        outbox_bytes: IntGauge = "outbox_bytes", unit "bytes",
+            "Bytes that wait for clients to read them, and of requests, messages and binary events that have not arrived completely; those that many clients share count for each of them.";
+        held_bytes: IntGauge = "held_bytes", unit "bytes",
+            "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these.";
+        evictions: IntCounterVec = "evictions_total", unit "clients",
+            ["reason"] of Known(&[&["slow_reader"], &["memory_budget"]]),
+            "Clients disconnected because of their buffered bytes.";
+        polls_refused: IntCounter = "polls_refused_total", unit "requests",
+            "Polls refused because the node held more than its memory budget; what there was to say waits for the next one.";
+        reads_paused: IntCounter = "reads_paused_total", unit "pauses",
+            "Times that a client was not read on because it filled the mailbox of a shard that was behind.";
+        mailbox_dropped: IntCounter = "mailbox_dropped_total", unit "messages",
+            "Messages dropped because the mailbox of a shard was full.";
+        mailbox_refused: IntCounter = "mailbox_refused_total", unit "requests",
+            "Requests refused because the mailbox of a shard was full.";
+    }
+    "Cluster" {
+        degraded: IntGauge = "degraded", unit "state",
+            "1 while Redis cannot be reached and the node serves its clients without it.";
+        cluster_nodes: IntGauge = "cluster_nodes", unit "nodes",
+            "Nodes of the cluster that this one knows, itself included; 0 without Redis.";
+        cluster_events: IntCounterVec = "cluster_events_total", unit "events", ["event"] of CLUSTER_EVENTS,
+            "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; the others: what of other nodes may have been missed.";
+        bus_refused: IntCounter = "bus_refused_total", unit "messages",
+            "Messages and requests of other nodes that could not be decoded, such as those of an unknown format version.";
+        session_transfers: IntCounter = "session_transfers_total", unit "sessions",
+            "Sessions transferred to the shard of their WebSocket, from another shard or another node.";
+        relayed_requests: IntCounter = "relayed_requests_total", unit "requests",
+            "Requests forwarded to another node, because it has the session they belong to.";
+        draining: IntGauge = "draining", unit "state",
+            "1 while the node drains: it is not ready, and disconnects its clients one after the other.";
+    }
+    "Process" {
+        build_info: IntGaugeVec = "build_info", unit "state", ["version"] of Bounded("the version of the program"),
+            "Always 1; the version is a label.";
+    }
+}
