@@ -63,8 +63,13 @@ const FRAMES: &[&str] = &["signalbox-websocket"];
 const PEERS: &[&str] = &["signalbox-websocket", "signalbox-peerserver"];
 
 /// What a driver of the cluster is made of.
-const CLUSTER_CRATES: &[&str] =
-    &["signalbox-websocket", "signalbox-peerserver", "signalbox-cluster", "signalbox-node-link"];
+const CLUSTER_CRATES: &[&str] = &[
+    "signalbox-websocket",
+    "signalbox-peerserver",
+    "signalbox-telemetry",
+    "signalbox-cluster",
+    "signalbox-node-link",
+];
 
 const PROTOCOL_CRATES: &[&str] =
     &["signalbox-websocket", "signalbox-engineio", "signalbox-socketio", "signalbox-peerserver"];

@@ -1,11 +1,15 @@
 //! Calls as Redis commands.
 
-use redis::{Cmd, cmd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redis::{Cmd, Value, cmd};
 use signalbox_peerserver::{Kind, queue};
+use signalbox_telemetry::Metrics;
 use signalbox_websocket::Frame;
 
 use super::{
     keys::{Keys, owner_bytes},
+    replies,
     scripts::{Invocation, Scripts},
     wire,
 };
@@ -35,6 +39,12 @@ pub(super) struct Context {
     pub(super) expire_timeout_ms: u128,
     /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
     pub(super) publish: &'static str,
+    pub(super) metrics: Metrics,
+}
+
+/// What the machine's clock shows.
+pub(super) fn micros_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
 /// The first 17 bytes of a claim: owner, shard, key.
@@ -69,6 +79,28 @@ fn peer_message_bytes(frame: &Frame) -> Vec<u8> {
 }
 
 impl Context {
+    /// A call was answered, or given up, after this time.
+    pub(super) fn observe(&self, kind: &'static str, took: Duration) {
+        self.metrics.redis_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
+    }
+
+    /// Counts the records that a call has removed; returns whether it has left some.
+    pub(super) fn reaped(&self, values: &[Value]) -> bool {
+        let (removed, left) = replies::reaped(values);
+        self.metrics.reaped_records.inc_by(removed);
+        left > 0
+    }
+
+    /// Something went wrong at Redis.
+    pub(super) fn failed(&self, kind: &'static str) {
+        self.metrics.redis_errors.with_label_values(&[kind]).inc();
+    }
+
+    /// A connection was opened.
+    pub(super) fn connected(&self, purpose: &'static str) {
+        self.metrics.redis_connections.with_label_values(&[purpose]).inc();
+    }
+
     fn realm(&self, realm: RealmId) -> &str {
         self.realms.get(usize::from(realm)).map_or("", String::as_str)
     }
@@ -330,7 +362,12 @@ impl Context {
         payload: &[u8],
     ) -> Cmd {
         let mut publish = Cmd::with_capacity(3, 64 + channel.len() + payload.len());
-        publish.arg(self.publish).arg(channel).arg(wire::Broadcast { format, from, payload });
+        publish.arg(self.publish).arg(channel).arg(wire::Broadcast {
+            format,
+            from,
+            sent_at: micros_since_1970(),
+            payload,
+        });
         publish
     }
 

@@ -114,12 +114,14 @@ impl RedisConnection {
                 Target::Master(topology, address) => topology.connection(address).await,
             };
             let mut connection = connection.map_err(|error| {
+                self.context.failed("unreachable");
                 tracing::debug!(%error, "Redis cannot be reached");
                 CommandError { may_have_run: false }
             })?;
             connection.set_response_timeout(self.patience);
             self.connection = Some(connection);
             self.begin().await.map_err(|_| CommandError { may_have_run: false })?;
+            self.context.connected("commands");
         }
         Ok(())
     }
@@ -155,6 +157,7 @@ impl RedisConnection {
                 Err(CommandError { may_have_run: true })
             }
             Err(error) => {
+                self.context.failed("no_answer");
                 tracing::debug!(%error, "Redis does not answer");
                 self.close();
                 Err(CommandError { may_have_run: true })

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{
-    calls::Context,
+    calls::{Context, micros_since_1970},
     keys::Channel,
     wire::{self, ChannelMessage},
 };
@@ -17,13 +17,15 @@ pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, p
     match channel {
         Channel::Room(room) => match wire::decode_channel_message(Some(&room), payload) {
             Some(ChannelMessage::Change(delta)) => cluster.room_changed(now, delta),
-            Some(ChannelMessage::Broadcast(from, payload)) => {
+            Some(ChannelMessage::Broadcast { from, payload, sent_at }) => {
+                observe_lag(context, sent_at);
                 cluster.received_broadcast(from, Some(room), payload);
             }
             None => cluster.received_unreadable(wire::is_format_in_channel_unknown(payload)),
         },
         Channel::Everywhere => match wire::decode_channel_message(None, payload) {
-            Some(ChannelMessage::Broadcast(from, payload)) => {
+            Some(ChannelMessage::Broadcast { from, payload, sent_at }) => {
+                observe_lag(context, sent_at);
                 cluster.received_broadcast(from, None, payload);
             }
             _ => cluster.received_unreadable(wire::is_format_in_channel_unknown(payload)),
@@ -33,4 +35,11 @@ pub(super) fn dispatch(context: &Context, cluster: &Cluster, channel: Channel, p
             None => cluster.received_unreadable(wire::is_format_unknown(payload)),
         },
     }
+}
+
+/// Where the sender's clock is ahead of this one, a message seems to arrive before it was sent: that counts as no lag.
+fn observe_lag(context: &Context, sent_at: Option<u64>) {
+    let Some(sent_at) = sent_at else { return };
+    let lag = micros_since_1970().saturating_sub(sent_at);
+    context.metrics.bus_lag_seconds.observe(lag as f64 / 1e6);
 }

@@ -5,7 +5,8 @@
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
 //! - `reads`, `reaps`: pages of users, and the records of dead nodes, beside the ordered calls.
-//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `scripts`: the Lua scripts, each a step that the
+//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `call_kind`: their names in metrics;
+//!   `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
 //! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
@@ -19,6 +20,7 @@
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
 
 mod backend;
+mod call_kind;
 mod calls;
 mod cluster;
 mod command_error;
@@ -50,6 +52,7 @@ use std::{
 
 use signalbox_cluster::{Cluster, Config, DeliverySink, NodeInfo};
 use signalbox_node_link::{Handler, Limits, LinkHandle};
+use signalbox_telemetry::Metrics;
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
@@ -117,7 +120,7 @@ pub struct Connected {
 }
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
-/// succeeded. Deliveries go to `sink`, requests of other nodes to `handler`.
+/// succeeded. Deliveries go to `sink`, requests of other nodes to `handler`; what Redis takes and breaks is counted in `metrics`.
 ///
 /// # Errors
 /// The URL cannot be used, or the node link cannot listen.
@@ -127,6 +130,7 @@ pub fn connect(
     mut node: NodeInfo,
     sink: Arc<dyn DeliverySink>,
     handler: Arc<dyn Handler>,
+    metrics: Metrics,
 ) -> Result<Connected, CannotConnect> {
     let backend = Arc::new(Backend::new(&settings.url)?);
     let (listener, reached) = link::listen(&backend, settings.listen)?;
@@ -137,6 +141,7 @@ pub fn connect(
         realms: config.realms.clone(),
         expire_timeout_ms: config.expire_timeout.as_millis(),
         publish: backend.publish(),
+        metrics,
     });
     let tag = node.owner.tag;
     let service = link::Service {

@@ -10,6 +10,7 @@ use tokio::sync::{
 
 use super::{
     backend::Backend,
+    call_kind::{self, PUBLISH},
     calls::Context,
     command_error::CommandError,
     commands::{Commands, all},
@@ -17,7 +18,6 @@ use super::{
     driver::DriverCommand,
     reads::Reads,
     reaps::Reaps,
-    replies,
     subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
@@ -127,8 +127,9 @@ impl CommandPipeline {
             }
         }
         if !commands.is_empty() {
+            let sent = Instant::now();
             let answers = self.send(commands).await;
-            self.answer(items, answers).await;
+            self.answer(items, answers, sent.elapsed()).await;
         }
         // Listings come last: everything that was asked for before them is done, and they see it.
         for read in listings {
@@ -148,9 +149,11 @@ impl CommandPipeline {
         given_up
     }
 
-    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, CommandError>>) {
+    async fn answer(&mut self, items: Vec<Item>, answers: Vec<Result<Value, CommandError>>, took: Duration) {
         let mut answers = answers.into_iter();
         for item in items {
+            let kind = item.call.as_ref().map_or(PUBLISH, |call| call_kind::of(&call.0));
+            self.context.observe(kind, took);
             let values = all(answers.by_ref().take(item.commands).collect());
             let Some(call) = item.call else {
                 if !matches!(values.as_deref(), Ok([Value::Int(_)])) {
@@ -165,6 +168,7 @@ impl CommandPipeline {
             let reply = match values {
                 Ok(values) => match values.iter().find(|value| matches!(value, Value::ServerError(_))) {
                     Some(error) => {
+                        self.context.failed("refused");
                         tracing::warn!(?error, "Redis refuses a command");
                         // A script may fail after it has done a part; other errors come before anything is done.
                         Reply::Failed { may_have_run: code(error) == Some("ERR") }
@@ -179,11 +183,11 @@ impl CommandPipeline {
 
     /// Each call removes only some records; the rest is removed here.
     async fn reap_rest(&mut self, call: &Call, values: &[Value]) {
-        let mut is_left = replies::has_more_to_reap(values);
+        let mut is_left = self.context.reaped(values);
         while is_left {
             let commands = self.context.commands(call, self.cluster.write_format());
             let answer = all(self.send(commands).await);
-            is_left = answer.is_ok_and(|values| replies::has_more_to_reap(&values));
+            is_left = answer.is_ok_and(|values| self.context.reaped(&values));
         }
     }
 
@@ -192,12 +196,12 @@ impl CommandPipeline {
             (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
         let degraded = self.degraded.clone();
         tokio::spawn(async move {
-            let reply = match all(heartbeat_connection
-                .lock()
-                .await
-                .send(context.commands(&call, cluster.write_format()))
-                .await)
-            {
+            let mut connection = heartbeat_connection.lock().await;
+            let sent = Instant::now();
+            let answers = connection.send(context.commands(&call, cluster.write_format())).await;
+            drop(connection);
+            context.observe(call_kind::of(&call), sent.elapsed());
+            let reply = match all(answers) {
                 Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
                     context.reply(call, values)
                 }

@@ -9,10 +9,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use super::{
     RESPONSE,
     backend::Backend,
+    call_kind,
     calls::Context,
     command_error::CommandError,
     commands::{Commands, all},
-    replies,
 };
 use signalbox_cluster::{
     Cluster, Status,
@@ -41,7 +41,10 @@ pub(super) async fn run(
         let format = cluster.write_format();
         let firsts = if cluster.status() == Status::Online {
             let made = batch.iter().flat_map(|(call, _)| context.commands(call, format)).collect();
-            commands.send(made).await
+            let sent = Instant::now();
+            let firsts = commands.send(made).await;
+            batch.iter().for_each(|(call, _)| context.observe(call_kind::of(call), sent.elapsed()));
+            firsts
         } else {
             // Whoever is online reaps.
             vec![Err(CommandError { may_have_run: false }); batch.len()]
@@ -49,10 +52,10 @@ pub(super) async fn run(
         for ((call, token), first) in batch.drain(..).zip(firsts) {
             let mut values = first.map(|value| vec![value]);
             // Each call removes only some records, and the first tells what is to be told of them.
-            let mut is_left = values.as_deref().is_ok_and(replies::has_more_to_reap);
+            let mut is_left = values.as_deref().is_ok_and(|values| context.reaped(values));
             while is_left {
                 let rest = all(commands.send(context.commands(&call, format)).await);
-                is_left = rest.as_deref().is_ok_and(replies::has_more_to_reap);
+                is_left = rest.as_deref().is_ok_and(|values| context.reaped(values));
                 if let Err(error) = rest {
                     values = Err(error);
                 }

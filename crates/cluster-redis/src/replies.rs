@@ -151,10 +151,14 @@ impl Context {
     }
 }
 
-/// Whether a call that reaps has left some records, which the next one removes.
-pub(super) fn has_more_to_reap(values: &[Value]) -> bool {
-    let Some(Value::Array(parts)) = values.first() else { return false };
-    matches!(parts.first(), Some(Value::Int(left)) if *left > 0)
+/// How many records a call that reaps has removed, and how many it has left to the next one.
+pub(super) fn reaped(values: &[Value]) -> (u64, u64) {
+    let Some(Value::Array(parts)) = values.first() else { return (0, 0) };
+    let number = |at: usize| match parts.get(at) {
+        Some(Value::Int(number)) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    };
+    (number(2), number(0))
 }
 
 fn list(value: Value) -> Vec<Value> {

@@ -76,6 +76,7 @@ impl Subscriber<'_> {
         let keys = &self.context.keys;
         let fixed = [keys.everywhere().to_vec(), keys.node_channel(tag).to_vec()];
         timely(self.sink.subscribe(&fixed)).await?;
+        self.context.connected("subscriber");
         self.cluster.bus_restored(Instant::now());
         let rooms: Vec<RoomName> = self.rooms.iter().cloned().collect();
         for rooms in rooms.chunks(BATCH) {

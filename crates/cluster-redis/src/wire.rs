@@ -109,13 +109,16 @@ pub(super) fn change_head(format: Format) -> Vec<u8> {
 pub(super) struct Broadcast<'a> {
     pub(super) format: Format,
     pub(super) from: Owner,
+    /// In microseconds since 1970.
+    pub(super) sent_at: u64,
     pub(super) payload: &'a [u8],
 }
 
 impl Broadcast<'_> {
     fn write(&self, mut to: impl std::io::Write) -> std::io::Result<()> {
         to.write_all(&[BROADCAST])?;
-        to.write_all(&envelope::head(self.format, &Metadata::default()))?;
+        let metadata = Metadata::default().with(MetadataKey::SentAt, self.sent_at.to_be_bytes());
+        to.write_all(&envelope::head(self.format, &metadata))?;
         to.write_all(&owner_bytes(self.from))?;
         to.write_all(self.payload)
     }
@@ -134,7 +137,12 @@ impl redis::ToSingleRedisArg for Broadcast<'_> {}
 #[derive(Debug)]
 pub(super) enum ChannelMessage {
     Change(RoomDelta),
-    Broadcast(Owner, Bytes),
+    Broadcast {
+        from: Owner,
+        payload: Bytes,
+        /// In microseconds since 1970, where the sender says so.
+        sent_at: Option<u64>,
+    },
 }
 
 /// Reads a message that came through a channel. Changes come only through a room's.
@@ -144,9 +152,11 @@ pub(super) fn decode_channel_message(room: Option<&RoomName>, bytes: &Bytes) -> 
         CHANGE_V1 => decode_change(room?, rest),
         CHANGE => decode_change(room?, envelope::split(rest).ok()?.1),
         BROADCAST => {
-            let (_, rest) = envelope::split(rest).ok()?;
+            let (metadata, rest) = envelope::split(rest).ok()?;
+            let sent_at = metadata.get(MetadataKey::SentAt).and_then(|at| at.try_into().ok());
+            let sent_at = sent_at.map(u64::from_be_bytes);
             let from = read_owner(rest)?;
-            Some(ChannelMessage::Broadcast(from, bytes.slice_ref(&rest[12..])))
+            Some(ChannelMessage::Broadcast { from, payload: bytes.slice_ref(&rest[12..]), sent_at })
         }
         _ => None,
     }
@@ -276,7 +286,7 @@ mod tests {
 
     fn encode_broadcast(format: Format, from: Owner, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        Broadcast { format, from, payload }.write(&mut bytes).unwrap();
+        Broadcast { format, from, sent_at: 7, payload }.write(&mut bytes).unwrap();
         bytes
     }
 
@@ -328,7 +338,11 @@ mod tests {
         for format in Format::ALL {
             let mut bytes = encode_broadcast(format, FROM, b"x");
             let read = decode_channel_message(None, &bytes.clone().into());
-            assert!(matches!(read, Some(ChannelMessage::Broadcast(FROM, x)) if x == "x"));
+            assert!(
+                matches!(&read, Some(ChannelMessage::Broadcast { from: FROM, payload, .. }) if payload == "x")
+            );
+            let Some(ChannelMessage::Broadcast { sent_at, .. }) = read else { panic!("not a broadcast") };
+            assert_eq!(sent_at, (format == Format::V2).then_some(7));
             bytes[1] = Format::V2.byte() + 1;
             assert!(decode_channel_message(None, &bytes.into()).is_none());
 

@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use ahash::{AHashMap, RandomState};
@@ -249,6 +249,12 @@ impl Cluster {
     /// Whether there may be other nodes.
     pub fn is_shared(&self) -> bool {
         self.status.load(Ordering::Relaxed) & SHARED != 0
+    }
+
+    /// How long ago the last renewal of the lease was sent that the store confirmed; `None` when there was none yet, or the node is
+    /// alone.
+    pub fn lease_age(&self, now: Instant) -> Option<Duration> {
+        self.core.lock().machine.lease_age(now)
     }
 
     /// Whether the shared store can be relied on; always when the node is alone.

@@ -81,11 +81,15 @@ pub enum MetadataKey {
     Offset = 2,
     /// The formats that a node reads: the lowest and the highest, a byte each.
     ReadsFormats = 3,
+    /// When the message was sent by the clock of its node's machine: microseconds since 1970, 8 bytes, big-endian.
+    SentAt = 4,
 }
 
 impl MetadataKey {
     fn of_byte(byte: u8) -> Option<Self> {
-        [Self::TraceContext, Self::Offset, Self::ReadsFormats].into_iter().find(|key| *key as u8 == byte)
+        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt]
+            .into_iter()
+            .find(|key| *key as u8 == byte)
     }
 }
 

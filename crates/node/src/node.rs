@@ -25,7 +25,7 @@ use crate::{
     shard::{
         ShardContext,
         mailbox::ShardMessage,
-        runtime::{Mailboxes, ShardRuntime},
+        runtime::{Mailboxes, ShardRuntime, load::Loads},
     },
     shared::NodeShared,
 };
@@ -81,6 +81,7 @@ impl Node {
         let mut failed = None;
         let known = policy.clone();
         let largest = config.outbox_limit.max(config.engine.max_payload);
+        let of_redis = metrics.clone();
         let node = Self::build(config, app, metrics, policy, |config, tag, events| {
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
@@ -93,7 +94,7 @@ impl Node {
                 on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
                 largest,
             };
-            match connect(config, &settings, info, events.clone(), events.clone()) {
+            match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
                 Ok(Connected { cluster, link }) => (cluster, link),
                 Err(error) => {
                     failed = Some(error);
@@ -149,6 +150,8 @@ impl Node {
             lifecycle,
             metrics,
             connection_slots: Arc::default(),
+            loads: Loads::new(shards),
+            events,
             requests: AtomicU64::new(0),
         };
         let workers = Workers { app: Arc::new(app), addresses, unclaimed: Mutex::new(unclaimed) };
@@ -168,11 +171,19 @@ impl Node {
 
     /// The metrics it counts in, those that show a present state brought up to date.
     pub fn metrics_now(&self) -> &Metrics {
-        let metrics = &self.shared.metrics;
+        let NodeShared { metrics, cluster, ledger, mailboxes, .. } = &*self.shared;
         metrics.degraded.set(i64::from(self.status() == Status::Degraded));
-        metrics.cluster_nodes.set(self.shared.cluster.nodes().len() as i64);
-        metrics.outbox_bytes.set(self.shared.ledger.waiting() as i64);
-        metrics.held_bytes.set(self.shared.ledger.held() as i64);
+        self.shared.events.count_degraded_time();
+        let lease_age = cluster.lease_age(Instant::now()).unwrap_or_default();
+        metrics.lease_age_seconds.set(lease_age.as_secs_f64());
+        metrics.cluster_nodes.set(cluster.nodes().len() as i64);
+        metrics.outbox_bytes.set(ledger.waiting() as i64);
+        metrics.held_bytes.set(ledger.held() as i64);
+        for shard in mailboxes.shards() {
+            let depth = mailboxes.depth(shard).unwrap_or_default();
+            metrics.shard_mailbox_messages.with_label_values(&[&shard.to_string()]).set(depth as i64);
+        }
+        self.shared.loads.update(metrics);
         metrics.http_errors.inc_by(take_http_errors());
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
@@ -221,6 +232,7 @@ impl Node {
             router: shared.peering.clone(),
             new_address: Address::random,
         };
+        shared.loads.started(id);
         ShardRuntime::start(context, shared.mailboxes.clone(), shared.peering.clone(), mailbox);
         true
     }

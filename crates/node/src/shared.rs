@@ -16,12 +16,12 @@ use crate::{
     config::Config,
     ledger::{Home, Ledger},
     lifecycle::Lifecycle,
-    peering::Peering,
+    peering::{Peering, bus::ClusterEvents},
     policy::GuardedPolicy,
     routing::location::request_number,
     shard::{
         mailbox::ShardMessage,
-        runtime::{Mailboxes, ShardRuntime},
+        runtime::{Mailboxes, ShardRuntime, load::Loads},
     },
     transport::Pace,
 };
@@ -39,6 +39,8 @@ pub(crate) struct NodeShared {
     pub(crate) metrics: Metrics,
     /// Connections to the public listener that are open.
     pub(crate) connection_slots: Arc<AtomicUsize>,
+    pub(crate) loads: Arc<Loads>,
+    pub(crate) events: Arc<ClusterEvents>,
     /// Numbers requests.
     pub(crate) requests: AtomicU64,
 }

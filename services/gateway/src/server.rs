@@ -52,6 +52,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let ice = Ice::new(&settings.ice)?;
     let app = signalbox_node::App::new().namespace(ice.event(vocabulary::namespace()));
+    metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
     let policy: Arc<dyn Policy> = match &auth {
@@ -65,7 +66,9 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
 
     let listener = &settings.listener;
-    let (tls, renewal) = listener.tls().map(|(key, chain)| tls::load(key, chain)).transpose()?.unzip();
+    let expiry = node.metrics().certificate_expiry.clone();
+    let (tls, renewal) =
+        listener.tls().map(|(key, chain)| tls::load(key, chain, expiry)).transpose()?.unzip();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let site = public::Site::load(settings)?;
 

@@ -14,22 +14,26 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use signalbox_telemetry::metrics::Gauge;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How often the files are looked at. Certificates are renewed days before they expire.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// TLS with the key and the certificate chain of these PEM files, and the watch over them.
+/// TLS with the key and the certificate chain of these PEM files, and the watch over them. `expiry` shows when the certificate expires.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn load(key: &Path, chain: &Path) -> Result<(ServerConfig, Renewal)> {
+pub fn load(key: &Path, chain: &Path, expiry: Gauge) -> Result<(ServerConfig, Renewal)> {
     let builder = ServerConfig::builder().with_no_client_auth();
     let files = Files { key: key.to_owned(), chain: chain.to_owned() };
     let provider = builder.crypto_provider().clone();
     let contents = files.read()?;
-    let current = Arc::new(Current(RwLock::new(Arc::new(files.parse(&contents, &provider)?))));
+    let first = files.parse(&contents, &provider)?;
+    expiry.set(expires_at(&first));
+    let current = Arc::new(Current(RwLock::new(Arc::new(first))));
     let config = builder.with_cert_resolver(current.clone());
-    Ok((config, Renewal { files: Arc::new(files), contents, provider, current }))
+    Ok((config, Renewal { files: Arc::new(files), contents, provider, current, expiry }))
 }
 
 /// What new connections are shown.
@@ -50,6 +54,7 @@ pub struct Renewal {
     contents: Contents,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
+    expiry: Gauge,
 }
 
 impl Renewal {
@@ -66,6 +71,7 @@ impl Renewal {
             }
             match self.files.parse(&contents, &self.provider) {
                 Ok(renewed) => {
+                    self.expiry.set(expires_at(&renewed));
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
                     tracing::info!("the certificate was renewed");
                 }
@@ -74,6 +80,12 @@ impl Renewal {
             self.contents = contents;
         }
     }
+}
+
+/// When the server's own certificate expires, in seconds since 1970; 0 where that cannot be read, which keeps nobody from using it.
+fn expires_at(key: &CertifiedKey) -> f64 {
+    let own = key.cert.first().and_then(|der| X509Certificate::from_der(der).ok());
+    own.map_or(0.0, |(_, certificate)| certificate.validity().not_after.timestamp() as f64)
 }
 
 /// The PEM files.

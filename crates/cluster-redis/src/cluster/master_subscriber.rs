@@ -10,6 +10,7 @@ use redis::{
     Cmd, Pipeline, PushInfo, PushKind, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
+use signalbox_telemetry::Metrics;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::MissedTickBehavior,
@@ -54,6 +55,7 @@ impl MasterSubscriber {
         topology: Arc<Topology>,
         address: Address,
         events: UnboundedSender<(u32, SubscriberEvent)>,
+        metrics: Metrics,
     ) -> Self {
         let (commands, receiver) = unbounded_channel();
         let at = address.clone();
@@ -66,6 +68,7 @@ impl MasterSubscriber {
             };
             match topology.subscriber(&at, on_push).await {
                 Ok(connection) => {
+                    metrics.redis_connections.with_label_values(&["subscriber"]).inc();
                     serve(connection, receiver, |event| drop(events.send((number, event)))).await;
                 }
                 Err(error) => tracing::debug!(%error, master = %at, "cannot subscribe at the master"),

@@ -168,7 +168,13 @@ impl SubscriptionManager<'_> {
             None => {
                 self.last += 1;
                 let (topology, address) = (self.topology.clone(), master.address.clone());
-                let subscriber = MasterSubscriber::open(self.last, topology, address, self.events.clone());
+                let subscriber = MasterSubscriber::open(
+                    self.last,
+                    topology,
+                    address,
+                    self.events.clone(),
+                    self.context.metrics.clone(),
+                );
                 self.subscribers.push(subscriber);
                 self.subscribers.len() - 1
             }

@@ -1,5 +1,5 @@
--- Removes some of what a dead owner left in one partition. Returns how much is left, and its takeover notices, which stay until they
--- are acknowledged.
+-- Removes some of what a dead owner left in one partition. Returns how much is left, its takeover notices, which stay until they
+-- are acknowledged, and how much was removed.
 -- KEYS index of the owner, owners, takeover notices of the owner
 -- ARGV base, publish command, owner (12 bytes), how much at most, beginning of what is published
 -- The index entry is removed last, so that nothing is forgotten if the script fails (a key may have migrated to another server).
@@ -37,4 +37,4 @@ if #entries > 0 then redis.call('SREM', KEYS[1], unpack(entries)) end
 local left = redis.call('SCARD', KEYS[1])
 local notices = redis.call('SMEMBERS', KEYS[3])
 if left == 0 and #notices == 0 then redis.call('SREM', KEYS[2], owner) end
-return {left, notices}
+return {left, notices, #entries}

@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use signalbox_peerserver::Kind;
+use signalbox_telemetry::Metrics;
 use signalbox_websocket::Frame;
 
 use signalbox_cluster::{
@@ -199,7 +200,7 @@ impl Node {
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
         let Connected { cluster, link } =
-            connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo)).unwrap();
+            connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo), Metrics::new()).unwrap();
         let node = Self { cluster, link, mailboxes, tag };
         node.wait_until(Status::Online);
         node

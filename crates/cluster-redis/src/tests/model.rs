@@ -141,6 +141,7 @@ impl Redis {
             realms: config().realms,
             expire_timeout_ms: names::PATIENCE.as_millis(),
             publish: "PUBLISH",
+            metrics: Metrics::new(),
         });
         let mut published = single_server.client().await.unwrap().get_async_pubsub().await.unwrap();
         published.subscribe(MARK).await.unwrap();
@@ -198,7 +199,7 @@ impl Redis {
             }
             Call::Reap { .. } => {
                 let mut left = values.clone();
-                while replies::has_more_to_reap(&left) {
+                while replies::reaped(&left).1 > 0 {
                     left = self.send(self.context.commands(&call, self.format)).await?;
                 }
             }

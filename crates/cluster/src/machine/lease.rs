@@ -191,6 +191,12 @@ impl Lease {
 }
 
 impl Machine {
+    /// How long ago the last renewal was sent that the store confirmed.
+    pub(crate) fn lease_age(&self, now: Instant) -> Option<Duration> {
+        let confirmed = self.lease.shared.as_ref()?.confirmed?;
+        Some(now.saturating_duration_since(confirmed))
+    }
+
     /// Checks whether the lease has expired without being renewed.
     pub(super) fn check_lease(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.shared.as_ref().is_some_and(|shared| shared.status == Status::Online);

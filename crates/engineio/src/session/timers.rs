@@ -46,6 +46,15 @@ impl Session {
         }
     }
 
+    /// When the ping was sent that the client has yet to answer; `None` also where something else of the client has come since, since
+    /// what comes next is then no measure of its round trip.
+    pub fn pinged(&self, config: &Config) -> Option<Instant> {
+        match self.heartbeat {
+            Heartbeat::Pong { by, extended: false } => by.checked_sub(config.ping_timeout),
+            _ => None,
+        }
+    }
+
     /// When [`Session::tick`] is next due; `None` when the session is over. What arrives may move it ahead, but never to less than
     /// [`Config::ping_interval`] from then: whoever calls it at least that often misses nothing.
     pub fn deadline(&self) -> Option<Instant> {

@@ -33,6 +33,8 @@ pub(crate) struct ClusterEvents {
     peering: Arc<OnceLock<Weak<Peering>>>,
     /// When one of the events was logged last that come in numbers.
     last_logged: Mutex<Option<Instant>>,
+    /// Since when the node is degraded, or until when that time was counted.
+    degraded_since: Mutex<Option<Instant>>,
 }
 
 impl ClusterEvents {
@@ -42,12 +44,34 @@ impl ClusterEvents {
         ledger: Arc<Ledger>,
         metrics: Metrics,
     ) -> Self {
-        Self { node, mailboxes, ledger, metrics, peering: Arc::default(), last_logged: Mutex::default() }
+        Self {
+            node,
+            mailboxes,
+            ledger,
+            metrics,
+            peering: Arc::default(),
+            last_logged: Mutex::default(),
+            degraded_since: Mutex::default(),
+        }
     }
 
     /// The node is there.
     pub(crate) fn connect(&self, peering: &Arc<Peering>) {
         let _ = self.peering.set(Arc::downgrade(peering));
+    }
+
+    /// Counts the time since the node was degraded that was not counted yet.
+    pub(crate) fn count_degraded_time(&self) {
+        self.note_degraded(|since| since.map(|_| Instant::now()));
+    }
+
+    /// Counts the time up to now, and has it counted from `next` on.
+    fn note_degraded(&self, next: impl FnOnce(Option<Instant>) -> Option<Instant>) {
+        let since = &mut *self.degraded_since.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = since {
+            self.metrics.degraded_seconds.inc_by(since.elapsed().as_secs_f64());
+        }
+        *since = next(*since);
     }
 
     fn peering(&self) -> Option<Arc<Peering>> {
@@ -116,9 +140,11 @@ impl DeliverySink for ClusterEvents {
         }
         match event {
             ClusterEvent::Degraded(reason) => {
+                self.note_degraded(|_| Some(Instant::now()));
                 tracing::warn!(?reason, "the node is degraded: it serves from what it knows");
             }
             ClusterEvent::Online { epoch, degraded_for: Some(degraded_for) } => {
+                self.note_degraded(|_| None);
                 let degraded_for_ms = degraded_for.as_millis() as u64;
                 tracing::info!(epoch, degraded_for_ms, "the node is online again");
             }

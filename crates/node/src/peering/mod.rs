@@ -34,7 +34,7 @@ use signalbox_cluster::{
     Cluster, NodeTag, Status,
     envelope::{Format, FormatRange, common_format},
 };
-use signalbox_node_link::{LinkHandle, RemoteNode};
+use signalbox_node_link::{LinkError, LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
 use self::{
@@ -162,12 +162,41 @@ impl Peering {
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
         let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode_for(to, request)));
-        async move { protocol::decode(&answer?.await.ok()?).ok() }
+        // Those wait at the other end until there is something to say.
+        let is_timed = !matches!(request, LinkRequest::Poll { .. });
+        let metrics = self.metrics.clone();
+        async move {
+            let asked = Instant::now();
+            let (outcome, response) = match answer {
+                Some(answer) => match answer.await.map(|bytes| protocol::decode(&bytes)) {
+                    Ok(Ok(response)) => ("answered", Some(response)),
+                    Ok(Err(_)) => ("unreadable", None),
+                    Err(error) => (name_of(error), None),
+                },
+                None => ("unknown_node", None),
+            };
+            metrics.link_requests.with_label_values(&[outcome]).inc();
+            if is_timed && response.is_some() {
+                metrics.link_seconds.observe(asked.elapsed().as_secs_f64());
+            }
+            response
+        }
     }
 
     /// Sends a message to one node through the store, at most once; `false` if that cannot be done now.
     fn send_node_message(&self, node: NodeTag, message: &NodeMessage) -> bool {
         let format = self.format_for(node);
         self.cluster.send_to_node(Instant::now(), node, message.encode(format))
+    }
+}
+
+/// A failed request's outcome, as the label of a metric.
+fn name_of(error: LinkError) -> &'static str {
+    match error {
+        LinkError::Unreachable => "unreachable",
+        LinkError::WrongNode => "wrong_node",
+        LinkError::Full => "full",
+        LinkError::Refused => "refused",
+        LinkError::Broken => "broken",
     }
 }

@@ -180,6 +180,11 @@ impl Shard {
     pub(super) fn receive(&mut self, now: Instant, key: u32, packet: Packet<'_>) {
         let context = self.context.clone();
         let Some(session) = self.sessions.get_mut(key) else { return };
+        if let Packet::Pong(_) = packet
+            && let Some(pinged) = session.engine.pinged(&context.config.engine)
+        {
+            context.metrics.ping_seconds.observe(now.saturating_duration_since(pinged).as_secs_f64());
+        }
         match session.engine.receive(now, &context.config.engine, packet) {
             Received::Message(text) => {
                 self.outboxes.count_received();

@@ -1,7 +1,7 @@
 //! What a metric says of itself, and how it is made from that.
 
 use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector,
 };
 
@@ -128,7 +128,7 @@ family!(Gauge, Gauge, opts);
 family!(Histogram, Histogram, histogram_opts);
 family!(IntCounterVec, Counter, opts, labels);
 family!(IntGaugeVec, Gauge, opts, labels);
-family!(GaugeVec, Gauge, opts, labels);
+family!(CounterVec, Counter, opts, labels);
 family!(HistogramVec, Histogram, histogram_opts, labels);
 
 /// Makes the struct of all metrics, their registration and their declarations, so that each is written once:

@@ -13,6 +13,7 @@ pub mod page;
 
 use std::{ops::Deref, sync::Arc};
 
+pub use prometheus::Gauge;
 use prometheus::{Registry, TextEncoder};
 
 use self::families::Families;

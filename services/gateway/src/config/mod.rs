@@ -8,9 +8,11 @@
 //! - [`auth`]: the settings of authentication.
 //! - [`ice`]: the settings of ICE servers.
 //! - `idle`: settings that were given and have no effect.
+//! - `fingerprint`: the hash in a metric.
 //! - `reference`: what the page `docs/configuration.md` begins with.
 
 pub mod auth;
+mod fingerprint;
 pub mod ice;
 mod idle;
 mod parse;

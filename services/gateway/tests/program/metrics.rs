@@ -5,7 +5,13 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Server, http::get, until, websocket::WebSocket};
+use crate::harness::{
+    Server,
+    http::{get, request},
+    redis::Redis,
+    until,
+    websocket::WebSocket,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -132,4 +138,65 @@ fn a_polling_client_counts_as_one() {
     let polling = r#"signalbox_connections{protocol="socketio",transport="polling"}"#;
     assert_eq!(get(server.public(), "/socket.io/?EIO=4&transport=polling").status, 200);
     becomes(&server, polling, 1.0);
+}
+
+#[track_caller]
+fn grows(server: &Server, series: &str, from: f64) {
+    let reached = until(DEADLINE, || (sample(server, series) > from).then_some(()));
+    assert!(reached.is_some(), "{series} is still {}", sample(server, series));
+}
+
+#[test]
+fn redis_the_lease_and_the_bus_are_measured() {
+    let redis = Redis::start();
+    let nodes: Vec<Server> = (0..2).map(|_| Server::bare(&["--redis-url", &redis.url()])).collect();
+    for node in &nodes {
+        becomes(node, "signalbox_cluster_nodes", 2.0);
+        grows(node, r#"signalbox_redis_command_seconds_count{kind="heartbeat"}"#, 1.0);
+        grows(node, "signalbox_lease_age_seconds", 0.0);
+        grows(node, r#"signalbox_redis_connections_opened_total{purpose="subscriber"}"#, 0.0);
+        grows(node, "signalbox_event_loop_lag_seconds_count", 1.0);
+        grows(node, r#"signalbox_shard_busy_seconds_total{shard="0"}"#, 0.0);
+    }
+    let mut clients: Vec<WebSocket> = nodes.iter().map(|node| WebSocket::socketio(node.public())).collect();
+    for client in &mut clients {
+        client.send(r#"421["join","room"]"#);
+        assert!(client.text().starts_with("431["));
+    }
+    clients[0].send(r#"42["message","room","hello"]"#);
+    grows(&nodes[1], "signalbox_bus_lag_seconds_count", 0.0);
+    assert!(sample(&nodes[1], r#"signalbox_bus_lag_seconds_bucket{le="5"}"#) > 0.0);
+    grows(&nodes[0], r#"signalbox_redis_command_seconds_count{kind="publish"}"#, 0.0);
+    grows(&nodes[0], r#"signalbox_redis_command_seconds_count{kind="room"}"#, 0.0);
+
+    drop(redis);
+    becomes(&nodes[0], "signalbox_degraded", 1.0);
+    grows(&nodes[0], "signalbox_degraded_seconds_total", 0.0);
+    grows(&nodes[0], r#"signalbox_redis_errors_total{kind="unreachable"}"#, 0.0);
+    assert_eq!(sample(&nodes[0], "signalbox_cluster_nodes"), 2.0, "those that were known");
+}
+
+#[test]
+fn what_a_dead_node_left_is_counted_by_whoever_removes_it() {
+    let redis = Redis::start();
+    let nodes: Vec<Server> = (0..2).map(|_| Server::bare(&["--redis-url", &redis.url()])).collect();
+    nodes.iter().for_each(|node| becomes(node, "signalbox_cluster_nodes", 2.0));
+    let _client = WebSocket::peer(nodes[1].public(), "one");
+    grows(&nodes[1], r#"signalbox_redis_command_seconds_count{kind="claim"}"#, 0.0);
+    nodes[1].signal("KILL");
+    grows(&nodes[0], "signalbox_reaped_records_total", 0.0);
+}
+
+#[test]
+fn a_request_for_a_session_of_another_node_counts_on_the_link() {
+    let redis = Redis::start();
+    let nodes: Vec<Server> = (0..2).map(|_| Server::bare(&["--redis-url", &redis.url()])).collect();
+    nodes.iter().for_each(|node| becomes(node, "signalbox_cluster_nodes", 2.0));
+    let open = get(nodes[0].public(), "/socket.io/?EIO=4&transport=polling").body;
+    let sid = open.split('"').nth(3).expect("a sid");
+    let poll = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let post = request(nodes[1].public(), "POST", &poll, &[], "40");
+    assert_eq!((post.status, post.body.as_str()), (200, "ok"));
+    grows(&nodes[1], r#"signalbox_link_requests_total{outcome="answered"}"#, 0.0);
+    grows(&nodes[1], "signalbox_link_request_seconds_count", 0.0);
 }

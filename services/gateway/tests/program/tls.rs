@@ -68,6 +68,8 @@ fn a_renewed_certificate_is_shown_without_a_restart() {
     let _next = Files::make("tls-renewed/next");
     let mut server =
         Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    let expiry = sample(&server, "signalbox_certificate_expiry_timestamp_seconds");
+    assert!(expiry > 1.7e9, "{expiry}");
     server.run_js_with("tls-renewal.test.mjs", &[("TLS_DIR", &files.directory)]);
     // What the test puts there in turn: a certificate without its key, and then its key.
     server.signal("TERM");

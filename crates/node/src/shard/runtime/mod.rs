@@ -1,8 +1,10 @@
 //! The event loop of a shard on its worker thread: it takes inputs, and executes the effects when the shard comes to rest.
 //!
 //! - [`mailboxes`]: how anything reaches the one thread that owns a session.
+//! - [`load`]: how busy a worker is, and how late.
 //! - [`tasks`]: what runs beside the shard.
 
+pub(crate) mod load;
 pub(crate) mod mailboxes;
 mod tasks;
 
@@ -103,6 +105,7 @@ impl ShardRuntime {
             is_crowded: Cell::new(false),
             next_wakeup: Cell::new(None),
         });
+        actix_rt::spawn(load::observe_lag(runtime.context.metrics.clone()));
         actix_rt::spawn(runtime.clone().run());
         CURRENT.set(Some(runtime));
     }
