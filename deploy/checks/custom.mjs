@@ -9,6 +9,8 @@ const VALIDATORS = {
     "prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1ServiceMonitor.js",
   "monitoring.coreos.com/v1/PodMonitor":
     "prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PodMonitor.js",
+  "monitoring.coreos.com/v1/PrometheusRule":
+    "prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1PrometheusRule.js",
   "cloud.google.com/v1/BackendConfig": "gke/_schemas/CloudGoogleComV1BackendConfig.mjs",
 };
 

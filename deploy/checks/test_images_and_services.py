@@ -37,7 +37,7 @@ def test_every_variable_of_the_compose_file_stands_in_the_env_file_and_none_is_l
     assert used == environment().keys()
 
 
-@pytest.mark.parametrize("name", ["balancer", "gateway", "redis", "turn"])
+@pytest.mark.parametrize("name", ["balancer", "gateway", "redis", "turn", "prometheus", "grafana"])
 def test_services_are_confined(name):
     service = compose()["services"][name]
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
@@ -53,7 +53,8 @@ def test_redis_is_reached_by_gateways_only():
     services = compose()["services"]
     assert services["redis"]["networks"] == ["back"] and services["balancer"]["networks"] == ["front"]
     assert compose()["networks"]["back"] == {"internal": True}
-    assert [name for name, service in services.items() if "ports" in service] == ["balancer"]
+    assert [name for name, service in services.items() if "ports" in service] == ["balancer", "grafana"]
+    assert services["prometheus"]["networks"] == services["grafana"]["networks"] == ["front"]
 
 
 def test_three_gateways_are_drained_before_they_are_killed():

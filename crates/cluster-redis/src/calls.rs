@@ -1,15 +1,14 @@
 //! Calls as Redis commands.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, cmd};
 use signalbox_peerserver::{Kind, queue};
 use signalbox_telemetry::Metrics;
 use signalbox_websocket::Frame;
 
 use super::{
     keys::{Keys, owner_bytes},
-    replies,
     scripts::{Invocation, Scripts},
     wire,
 };
@@ -79,28 +78,6 @@ fn peer_message_bytes(frame: &Frame) -> Vec<u8> {
 }
 
 impl Context {
-    /// A call was answered, or given up, after this time.
-    pub(super) fn observe(&self, kind: &'static str, took: Duration) {
-        self.metrics.redis_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
-    }
-
-    /// Counts the records that a call has removed; returns whether it has left some.
-    pub(super) fn reaped(&self, values: &[Value]) -> bool {
-        let (removed, left) = replies::reaped(values);
-        self.metrics.reaped_records.inc_by(removed);
-        left > 0
-    }
-
-    /// Something went wrong at Redis.
-    pub(super) fn failed(&self, kind: &'static str) {
-        self.metrics.redis_errors.with_label_values(&[kind]).inc();
-    }
-
-    /// A connection was opened.
-    pub(super) fn connected(&self, purpose: &'static str) {
-        self.metrics.redis_connections.with_label_values(&[purpose]).inc();
-    }
-
     fn realm(&self, realm: RealmId) -> &str {
         self.realms.get(usize::from(realm)).map_or("", String::as_str)
     }

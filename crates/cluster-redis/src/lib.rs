@@ -5,7 +5,7 @@
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
 //! - `reads`, `reaps`: pages of users, and the records of dead nodes, beside the ordered calls.
-//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `call_kind`: their names in metrics;
+//! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `call_kind`, `measures`: what is measured of them;
 //!   `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
@@ -30,6 +30,7 @@ mod dispatch;
 mod driver;
 mod keys;
 mod link;
+mod measures;
 mod pipeline;
 mod reads;
 mod reaps;

@@ -179,6 +179,7 @@ impl Node {
         metrics.cluster_nodes.set(cluster.nodes().len() as i64);
         metrics.outbox_bytes.set(ledger.waiting() as i64);
         metrics.held_bytes.set(ledger.held() as i64);
+        metrics.memory_budget_bytes.set(self.shared.config.memory_budget as i64);
         for shard in mailboxes.shards() {
             let depth = mailboxes.depth(shard).unwrap_or_default();
             metrics.shard_mailbox_messages.with_label_values(&[&shard.to_string()]).set(depth as i64);

@@ -22,7 +22,7 @@ struct Tool {
     is_there: fn(&Workspace) -> bool,
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     Tool {
         name: "Node.js 20 or newer",
         packages: &["nodejs"],
@@ -66,6 +66,11 @@ const TOOLS: [Tool; 9] = [
         name: "nginx",
         packages: &["nginx-light"],
         is_there: |workspace| succeeds(workspace.program("nginx").arg("-v")),
+    },
+    Tool {
+        name: "Prometheus",
+        packages: &["prometheus"],
+        is_there: |workspace| succeeds(workspace.program("promtool").arg("--version")),
     },
     Tool {
         name: "valgrind",

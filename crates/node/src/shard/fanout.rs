@@ -101,6 +101,13 @@ impl Shard {
 
     /// A broadcast reaches this shard: every member of the audience here gets it.
     fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
+        let before = self.outboxes.deliveries();
+        self.deliver_to_members(broadcast);
+        let receivers = self.outboxes.deliveries() - before;
+        self.context.metrics.fanout_receivers.observe(receivers as f64);
+    }
+
+    fn deliver_to_members(&mut self, broadcast: &Broadcast) {
         let to = &*broadcast.to;
         let room = to.channel().map(|name| self.rooms.find(&name));
         self.note_received(broadcast, room);

@@ -157,6 +157,8 @@ families! {
             "Bytes that wait for clients to read them, and of requests, messages and binary events that have not arrived completely; those that many clients share count for each of them.";
         held_bytes: IntGauge = "held_bytes", unit "bytes",
             "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these.";
+        memory_budget_bytes: IntGauge = "memory_budget_bytes", unit "bytes",
+            "What the node may hold for all clients together.";
         evictions: IntCounterVec = "evictions_total", unit "clients",
             ["reason"] of Known(&[&["slow_reader"], &["memory_budget"]]),
             "Clients disconnected because of their buffered bytes.";

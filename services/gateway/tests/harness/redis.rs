@@ -14,7 +14,11 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) fn start() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        Self::start_on(free.expect("a free port").port())
+    }
+
+    /// At this port, where there may have been another.
+    pub(crate) fn start_on(port: u16) -> Self {
         let number = port.to_string();
         let child = Command::new("redis-server")
             .args(["--port", &number, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
@@ -24,6 +28,10 @@ impl Redis {
         let redis = Self { child, port };
         super::until(super::DEADLINE, || TcpStream::connect(("127.0.0.1", port)).ok()).expect("it listens");
         redis
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
