@@ -21,8 +21,10 @@ pub struct Mint {
     pub issuer: Option<String>,
     /// For whom it is.
     pub audience: Option<String>,
-    /// By what two sessions of the subject are told apart, in the claim `session`.
+    /// By what two sessions of the subject are told apart.
     pub session: Option<String>,
+    /// The name of the claim for that.
+    pub session_claim: String,
 }
 
 /// The token could not be made.
@@ -50,6 +52,7 @@ impl Mint {
             issuer: None,
             audience: None,
             session: None,
+            session_claim: "session".to_owned(),
         }
     }
 
@@ -68,7 +71,8 @@ impl Mint {
         set("iat", json!(now));
         set("exp", json!(now.saturating_add(self.lifetime)));
         set("jti", json!(id));
-        let texts = [("iss", &self.issuer), ("aud", &self.audience), ("session", &self.session)];
+        let texts =
+            [("iss", &self.issuer), ("aud", &self.audience), (self.session_claim.as_str(), &self.session)];
         for (name, value) in texts {
             if let Some(value) = value {
                 set(name, json!(value));

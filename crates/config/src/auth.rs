@@ -32,7 +32,7 @@ pub struct TokenSettings {
     pub auth: AuthMode,
 
     /// Secret that checks tokens signed with HS256, HS384 or HS512, 32 bytes or more, used as it is written; repeatable, so that it
-    /// can be rotated. In the variable separated by commas.
+    /// can be rotated. The variable has one.
     #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = jwt_secret)]
     pub jwt_secret: Vec<String>,
 

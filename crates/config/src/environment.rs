@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-use crate::arguments::{CONFIG_VARIABLE, is_list, own_variable, settings, variables};
+use crate::arguments::{CONFIG_VARIABLE, is_list, is_secret, own_variable, settings, variables};
 use crate::error::{ConfigError, SettingSource};
 use crate::suggest::suggest;
 
@@ -32,7 +32,8 @@ impl EnvironmentLayer {
         Self { variables, unprefixed }
     }
 
-    /// The values of the setting, and the variable that gives them. Lists are separated by commas.
+    /// The values of the setting, and the variable that gives them. Lists are separated by commas, but for secrets, which may contain
+    /// some.
     pub(crate) fn get(&self, arg: &Arg) -> Result<Option<(Vec<String>, SettingSource)>, ConfigError> {
         for name in variables(arg, self.unprefixed) {
             let Some(value) = self.variables.get(&name) else { continue };
@@ -40,7 +41,7 @@ impl EnvironmentLayer {
             let Some(text) = value.to_str() else {
                 return Err(source.error(arg, "the value is not UTF-8 text"));
             };
-            let values = if is_list(arg) {
+            let values = if is_list(arg) && !is_secret(arg) {
                 text.split(',').map(|item| item.trim().to_owned()).collect()
             } else {
                 vec![text.to_owned()]

@@ -11,6 +11,7 @@
 //! - [`parse`]: one parser for each kind of value.
 //! - [`check`]: checks that concern several settings, or files, and that several programs make.
 //! - [`error`], `suggest`: errors of one line, with the remedy and the name that was probably meant.
+//! - [`split`]: the settings among the arguments of a subcommand.
 //! - `print`, [`mod@reference`], [`serialize`]: `--print-config`, and the reference page.
 //! - [`logging`], [`auth`]: groups of settings that several programs have; [`keys`]: what those of authentication come to.
 
@@ -30,6 +31,7 @@ pub mod program;
 pub mod reference;
 pub mod serialize;
 pub mod sources;
+pub mod split;
 mod suggest;
 
 pub use error::{ConfigError, SettingSource};

@@ -8,6 +8,7 @@
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
 //! - [`tls`][]: certificates.
+//! - [`token`]: the subcommand that makes and explains tokens.
 //! - `files`: how many connections there may be.
 
 pub mod auth;
@@ -18,3 +19,4 @@ pub mod management;
 pub mod public;
 pub mod server;
 pub mod tls;
+pub mod token;

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use signalbox_gateway::config::{Loaded, Settings};
-use signalbox_gateway::server;
+use signalbox_gateway::{server, token};
 
 /// Chosen by measurement: it gives memory back after a storm of connections (docs/architecture.md, section 4).
 #[cfg(not(target_env = "msvc"))]
@@ -15,6 +15,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const EXIT_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == "token") {
+        return token(&arguments);
+    }
     match Settings::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Loaded::Run { settings, warnings }) => match server::run(&settings, &warnings) {
             Ok(()) => ExitCode::SUCCESS,
@@ -30,6 +34,20 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let _ = writeln!(io::stderr(), "signalbox-gateway: {error}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+/// `token ...`, which prints and ends.
+fn token(arguments: &[std::ffi::OsString]) -> ExitCode {
+    match token::run(arguments, std::env::vars_os()) {
+        Ok(printed) => {
+            let _ = io::stdout().write_all(printed.text.as_bytes());
+            if printed.allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
             ExitCode::from(EXIT_CONFIGURATION)
         }
     }

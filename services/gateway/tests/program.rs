@@ -2,6 +2,7 @@
 //!
 //! - [`listening`], [`metrics`]: addresses, health and numbers.
 //! - [`refusals`]: what keeps it from starting.
+//! - [`token`]: the subcommand.
 //! - [`tls`]: certificates, and real clients behind them.
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
@@ -35,3 +36,5 @@ mod settings;
 mod stopping;
 #[path = "program/tls.rs"]
 mod tls;
+#[path = "program/token.rs"]
+mod token;

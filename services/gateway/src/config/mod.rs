@@ -44,6 +44,17 @@ const PROGRAM: Program<Settings> = Program {
     idle: idle::warnings,
 };
 
+/// The arguments as a subcommand reads them, and the settings among them: [`signalbox_config::split::split_settings`].
+///
+/// # Errors
+/// An argument that is neither the subcommand's nor a setting.
+pub fn split_settings(
+    own: clap::Command,
+    arguments: &[OsString],
+) -> Result<Result<(clap::ArgMatches, Vec<OsString>), String>, ConfigError> {
+    signalbox_config::split::split_settings(&PROGRAM, own, arguments)
+}
+
 impl Settings {
     /// Reads the flags in `arguments` (the program's name first), the variables in `environment`, and the file that
     /// either of them names, and checks everything. Nothing but the named files is touched.

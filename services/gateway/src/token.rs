@@ -1,0 +1,297 @@
+//! `signalbox-gateway token`: makes a token, and explains one with the same code that judges it in the server.
+
+use std::ffi::OsString;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::{ArgAction, Args, FromArgMatches as _};
+use signalbox_auth::{
+    Action, Authenticator, GrantsSpec, Identity, Mint, Now, Outcome, Revocations,
+    jwks::{FetchSettings, Fetcher, Intervals, SharedJwks},
+};
+
+use signalbox_config::{
+    auth::{AuthMode, TokenSettings},
+    keys,
+};
+
+use crate::config::{Loaded, Settings, split_settings};
+
+/// How long a key set may take to be fetched.
+const KEYS_WAIT: Duration = Duration::from_secs(15);
+
+/// What came of it: the text for stdout, and whether what was asked is allowed.
+#[derive(Debug)]
+pub struct Printed {
+    /// What to print.
+    pub text: String,
+    /// Whether everything that was asked is allowed.
+    pub allowed: bool,
+}
+
+/// Makes a token, signed with the first --jwt-secret. Without grants in it, its holder may do what --default-grants say.
+#[derive(Debug, Args)]
+struct MintArgs {
+    /// Whose it is: the claim sub.
+    #[arg(long, value_name = "SUBJECT")]
+    sub: String,
+    /// How long it lives: a number with s, m, h or d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lifetime)]
+    ttl: u64,
+    /// Rooms that it may join and send to: a pattern; repeatable.
+    #[arg(long, value_name = "PATTERN")]
+    room: Vec<String>,
+    /// Namespaces: a pattern; repeatable.
+    #[arg(long, value_name = "PATTERN")]
+    namespace: Vec<String>,
+    /// Ids of peers: a pattern; repeatable.
+    #[arg(long, value_name = "PATTERN")]
+    peer_id: Vec<String>,
+    /// May claim ids that the server issued.
+    #[arg(long, action = ArgAction::SetTrue)]
+    generated: bool,
+    /// May list the peers of a realm.
+    #[arg(long, action = ArgAction::SetTrue)]
+    discover: bool,
+    /// May list users.
+    #[arg(long, action = ArgAction::SetTrue)]
+    users: bool,
+    /// May have TURN credentials.
+    #[arg(long, action = ArgAction::SetTrue)]
+    turn: bool,
+    /// All its grants, as JSON, instead of the flags above.
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["room", "namespace", "peer_id", "generated", "discover", "users", "turn"])]
+    grants: Option<String>,
+    /// Tells two sessions of one subject apart: the claim session.
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+}
+
+/// Says what a token allows, or why not. Ends with 0 if everything that is asked is allowed, else with 1.
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The token; `-` reads it from standard input, where nobody else can see it.
+    token: String,
+    /// A namespace to join.
+    #[arg(long, value_name = "NAMESPACE")]
+    connect: Vec<String>,
+    /// A room to join.
+    #[arg(long, value_name = "ROOM")]
+    join: Vec<String>,
+    /// A room to send to.
+    #[arg(long, value_name = "ROOM")]
+    send: Vec<String>,
+    /// An id of a peer to claim, as if the server had not issued it.
+    #[arg(long, value_name = "ID")]
+    claim: Vec<String>,
+    /// To claim an id that the server has issued.
+    #[arg(long, action = ArgAction::SetTrue)]
+    claim_generated: bool,
+    /// To list the peers of a realm.
+    #[arg(long, action = ArgAction::SetTrue)]
+    discover: bool,
+    /// To list users.
+    #[arg(long, action = ArgAction::SetTrue)]
+    users: bool,
+    /// To have TURN credentials.
+    #[arg(long, action = ArgAction::SetTrue)]
+    turn: bool,
+}
+
+/// Runs `token ...`; `arguments` are those behind the program's name. Settings are read from the same places as the server's.
+///
+/// # Errors
+/// A mistake in the arguments or settings.
+pub fn run(
+    arguments: &[OsString],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Printed> {
+    let explains = arguments.get(1).is_some_and(|word| word == "explain");
+    let (name, rest) = if explains {
+        ("signalbox-gateway token explain", &arguments[2..])
+    } else {
+        ("signalbox-gateway token", &arguments[1..])
+    };
+    let own = if explains {
+        ExplainArgs::augment_args(clap::Command::new(name))
+    } else {
+        MintArgs::augment_args(clap::Command::new(name))
+    };
+    let (matches, settings) = match split_settings(own, rest)? {
+        Ok(split) => split,
+        Err(help) => return Ok(Printed { text: help, allowed: true }),
+    };
+    let Loaded::Run { settings, .. } = Settings::load(settings, environment)? else {
+        bail!("--print-config goes without token");
+    };
+    if explains {
+        explain(&ExplainArgs::from_arg_matches(&matches)?, &settings.auth.tokens)
+    } else {
+        let text = mint(&MintArgs::from_arg_matches(&matches)?, &settings.auth.tokens)?;
+        Ok(Printed { text, allowed: true })
+    }
+}
+
+fn lifetime(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a number with s, m, h or d");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let (number, seconds) = match unit {
+        's' => (&text[..text.len() - 1], 1),
+        'm' => (&text[..text.len() - 1], 60),
+        'h' => (&text[..text.len() - 1], 3600),
+        'd' => (&text[..text.len() - 1], 86_400),
+        _ => (text, 1),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+fn mint(args: &MintArgs, settings: &TokenSettings) -> Result<String> {
+    let secret = keys::signing_secret(settings)?;
+    let grants = match &args.grants {
+        Some(json) => Some(GrantsSpec::from_setting(json).context("--grants")?),
+        None => grants_of(args),
+    };
+    if let Some(grants) = &grants {
+        // The flags are patterns of a person, and a mistake in one would be found only when the token is shown.
+        GrantsSpec::from_setting(&grants.to_json())?;
+    }
+    let mut mint = Mint::new(args.sub.clone());
+    mint.lifetime = args.ttl;
+    mint.grants = grants;
+    mint.grants_claim = settings.jwt_grants_claim.clone();
+    mint.issuer = settings.jwt_issuer.clone();
+    mint.audience = settings.jwt_audience.first().cloned();
+    mint.session_claim = settings.jwt_session_claim.clone();
+    mint.session = args.session.clone();
+    Ok(format!("{}\n", mint.sign(&secret, Now::read().unix)?))
+}
+
+/// What the flags grant; `None` where there is none of them.
+fn grants_of(args: &MintArgs) -> Option<GrantsSpec> {
+    let lists = [&args.room, &args.namespace, &args.peer_id];
+    let is_any = lists.iter().any(|list| !list.is_empty());
+    if !(is_any || args.generated || args.discover || args.users || args.turn) {
+        return None;
+    }
+    let mut spec = GrantsSpec::default();
+    if !args.namespace.is_empty() {
+        spec.namespaces = args.namespace.clone();
+    }
+    spec.rooms.join = args.room.clone();
+    spec.rooms.send = args.room.clone();
+    spec.peer.ids = args.peer_id.clone();
+    spec.peer.generated = args.generated;
+    spec.peer.discover = args.discover;
+    spec.users = args.users;
+    spec.turn = args.turn;
+    Some(spec)
+}
+
+fn explain(args: &ExplainArgs, settings: &TokenSettings) -> Result<Printed> {
+    let token = match args.token.as_str() {
+        "-" => std::io::read_to_string(std::io::stdin()).context("standard input")?,
+        token => token.to_owned(),
+    };
+    let token = Some(token.trim());
+    // With authentication off the server looks at no token; what is asked is what it would say.
+    let mut settings = settings.clone();
+    if settings.auth == AuthMode::Off {
+        settings.auth = AuthMode::Required;
+    }
+    let (authenticator, fetching) = authenticator(&settings)?;
+    if let Some(fetching) = &fetching {
+        fetching.wait(&authenticator, token);
+    }
+    let none = Revocations::default();
+    let mut text = String::new();
+    let identity = match authenticator.authenticate(token, &none, Now::read()) {
+        Outcome::Accepted(identity) => identity,
+        Outcome::Refused(refusal) | Outcome::AwaitKeys(refusal) => {
+            return Ok(Printed {
+                text: format!("refused: {refusal} ({})\n", refusal.code()),
+                allowed: false,
+            });
+        }
+    };
+    match &identity {
+        Identity::Anonymous(_) => text.push_str("anonymous: this is no token\n"),
+        Identity::Known(principal) => {
+            let left = principal.expires_at.saturating_sub(Now::read().unix);
+            text.push_str(&format!("good: subject {:?}, expires in {left} s\n", principal.subject));
+        }
+    }
+    let actions = actions(args);
+    if actions.is_empty() {
+        text.push_str(&format!("grants: {}\n", identity.grants().spec().to_json()));
+    }
+    let mut allowed = true;
+    for (name, action) in &actions {
+        let explanation = authenticator.explain(token, action, &none, Now::read());
+        allowed &= explanation.allowed;
+        let code = explanation.code.map(|code| format!(" ({code})")).unwrap_or_default();
+        text.push_str(&format!("{name}: {explanation}{code}\n"));
+    }
+    Ok(Printed { text, allowed })
+}
+
+fn actions(args: &ExplainArgs) -> Vec<(String, Action<'_>)> {
+    let mut actions = Vec::new();
+    actions
+        .extend(args.connect.iter().map(|it| (format!("connect {it}"), Action::Connect { namespace: it })));
+    actions.extend(args.join.iter().map(|room| (format!("join {room}"), Action::Join { room })));
+    actions.extend(args.send.iter().map(|room| (format!("send {room}"), Action::Send { room })));
+    actions.extend(
+        args.claim.iter().map(|id| (format!("claim {id}"), Action::Claim { id, is_generated: false })),
+    );
+    if args.claim_generated {
+        let action = Action::Claim { id: "", is_generated: true };
+        actions.push(("claim an id of the server".to_owned(), action));
+    }
+    for (is_asked, name, action) in [
+        (args.discover, "discover", Action::Discover),
+        (args.users, "users", Action::ListUsers),
+        (args.turn, "turn", Action::Turn),
+    ] {
+        if is_asked {
+            actions.push((name.to_owned(), action));
+        }
+    }
+    actions
+}
+
+/// A key set that is being fetched.
+struct Fetching {
+    news: Receiver<()>,
+    _fetcher: Fetcher,
+}
+
+impl Fetching {
+    /// Waits until the keys are there that the token needs, or will not come.
+    fn wait(&self, authenticator: &Authenticator, token: Option<&str>) {
+        let until = Instant::now() + KEYS_WAIT;
+        while let Outcome::AwaitKeys(_) =
+            authenticator.authenticate(token, &Revocations::default(), Now::read())
+        {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.news.recv_timeout(left).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn authenticator(settings: &TokenSettings) -> Result<(Authenticator, Option<Fetching>)> {
+    let Some(url) = keys::jwks_url(settings)? else {
+        return Ok((keys::authenticator(settings, None)?, None));
+    };
+    let set = SharedJwks::new(Intervals::default(), Instant::now());
+    let (told, news) = channel();
+    let fetcher = Fetcher::start(url, set.clone(), &FetchSettings::default(), move || {
+        // Nobody waits any more.
+        let _ = told.send(());
+    })?;
+    let authenticator = keys::authenticator(settings, Some(&set))?;
+    Ok((authenticator, Some(Fetching { news, _fetcher: fetcher })))
+}
