@@ -12,9 +12,9 @@ const SENT_AWAY_MS = 2000;
 export class Signaling extends EventTarget {
   #wanted = new Map(); // room -> {profile, members: Map(socket id -> member)}
 
-  constructor({ socketioPath, transports }) {
+  constructor({ socketioPath, transports, auth }) {
     super();
-    this.socket = io({ path: socketioPath, transports });
+    this.socket = io({ path: socketioPath, transports, auth });
     expose("socket", () => this.socket);
     this.socket.on("connect", () => this.#connected());
     this.socket.on("disconnect", (reason) => this.#disconnected(reason));

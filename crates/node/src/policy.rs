@@ -7,7 +7,7 @@ pub mod tokens;
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-pub use signalbox_auth::Principal;
+pub use signalbox_auth::{Expiry, Principal};
 use signalbox_telemetry::Metrics;
 
 use crate::panics::{Panicked, guarded, guarded_future, report};
@@ -87,6 +87,13 @@ pub enum AccessRequest<'a> {
         /// The namespace.
         namespace: &'a str,
     },
+    /// May it go on with this token in place of the one in use?
+    Refresh {
+        /// The namespace.
+        namespace: &'a str,
+        /// The new token.
+        token: &'a str,
+    },
     /// May it send this event?
     Emit {
         /// The namespace.
@@ -108,6 +115,7 @@ impl AccessRequest<'_> {
             Self::Send { .. } => "send",
             Self::Signal { .. } => "signal",
             Self::Users { .. } => "users",
+            Self::Refresh { .. } => "refresh",
             Self::Emit { .. } => "emit",
         }
     }
@@ -183,6 +191,12 @@ pub trait Policy: Send + Sync + 'static {
         None
     }
 
+    /// When somebody is warned, and when they have to go. `None`: never.
+    fn expiry(&self, principal: &Principal) -> Option<Expiry> {
+        let _ = principal;
+        None
+    }
+
     /// The secret that all nodes of the cluster share, and nobody else; it may change. A node that is alone has none.
     fn cluster_secret(&self, secret: &str) {
         let _ = secret;
@@ -224,6 +238,11 @@ impl GuardedPolicy {
     /// The same for the query.
     pub(crate) fn keeps_query(&self) -> bool {
         guarded(|| self.policy.keeps_query()).unwrap_or(false)
+    }
+
+    /// When somebody is warned, and has to go; without an answer, never.
+    pub(crate) fn expiry(&self, principal: &Principal) -> Option<Expiry> {
+        guarded(|| self.policy.expiry(principal)).unwrap_or(None)
     }
 
     /// An id that the policy knows again, if it wants to.

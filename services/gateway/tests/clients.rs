@@ -161,6 +161,12 @@ fn chromium_demo_is_safe_from_strangers() {
 }
 
 #[test]
+fn chromium_demo_runs_with_auth_on() {
+    let secret = "a secret of the tests, of more than 32 bytes";
+    Server::gateway(&["--auth", "required", "--jwt-secret", secret]).run_js("demo-auth.test.mjs");
+}
+
+#[test]
 fn chromium_bundles_come_from_the_cdn_without_a_vendor_directory() {
     Server::bare(&[]).run_js("cdn.test.mjs");
 }

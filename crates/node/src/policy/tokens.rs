@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use signalbox_auth::{
-    Action, Authenticator, Decision, GeneratedIds, Identity, Mode, Now, Outcome, Principal, Refusal,
+    Action, Authenticator, Decision, Expiry, GeneratedIds, Identity, Mode, Now, Outcome, Principal, Refusal,
     Revocations,
 };
 use tokio::{sync::Notify, time::timeout};
@@ -170,6 +170,13 @@ impl State {
                     self.ids().is_some_and(|ids| ids.verify(key, id, Now::read().unix).is_ok());
                 Some(identity.grants().decide(&Action::Claim { id, is_generated }))
             }
+            OwnedAction::Refresh { namespace, holder } => {
+                let new = identity.principal().ok_or(Refusal::TokenMalformed);
+                if let Err(refusal) = new.and_then(|new| holder.check_refresh(new)) {
+                    return Verdict::Deny(refused(&refusal));
+                }
+                Some(identity.grants().decide(&Action::Connect { namespace }))
+            }
             OwnedAction::Discover => Some(identity.grants().decide(&Action::Discover)),
         };
         match decision.as_ref().map(verdict) {
@@ -216,11 +223,27 @@ impl State {
     }
 }
 
+impl State {
+    /// May a client go on with this token?
+    fn refresh(
+        self: &Arc<Self>,
+        principal: Option<&Arc<Principal>>,
+        namespace: &str,
+        token: &str,
+    ) -> Verdict {
+        // Whoever has shown none has nothing to refresh; with a token a client begins anew.
+        let Some(principal) = principal else { return Verdict::Deny(refused(&Refusal::SubjectChanged)) };
+        let (namespace, holder) = (namespace.into(), principal.clone());
+        self.admit(Some(token), OwnedAction::Refresh { namespace, holder })
+    }
+}
+
 /// What is to be decided once it is known who asks.
 enum OwnedAction {
     Nothing,
     Connect(Box<str>),
     Claim { key: Box<str>, id: Box<str> },
+    Refresh { namespace: Box<str>, holder: Arc<Principal> },
     Discover,
 }
 
@@ -233,6 +256,7 @@ impl Policy for TokenPolicy {
             AccessRequest::Send { room, .. } => state.decide(principal, &Action::Send { room }),
             AccessRequest::Join { room, .. } => state.decide(principal, &Action::Join { room }),
             AccessRequest::Users { .. } => state.decide(principal, &Action::ListUsers),
+            AccessRequest::Refresh { namespace, token } => state.refresh(principal, namespace, token),
             AccessRequest::Handshake(handshake) => match state.token_of_headers(handshake) {
                 // A bad one is judged again where it counts: the client may show another for its namespace.
                 Some(token) => match state.authenticate(Some(token), Now::read()) {
@@ -258,6 +282,10 @@ impl Policy for TokenPolicy {
 
     fn generate_id(&self, key: &str) -> Option<String> {
         self.0.ids().map(|ids| ids.issue(key, Now::read().unix))
+    }
+
+    fn expiry(&self, principal: &Principal) -> Option<Expiry> {
+        Some(Expiry::new(principal, self.0.authenticator().leeway(), Now::read().unix))
     }
 
     fn cluster_secret(&self, secret: &str) {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::{
     app::Namespace,
     ledger::{Account, Charge, OVERHEAD},
-    policy::{Handshake, Principal},
+    policy::{Expiry, Handshake, Principal},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
     transport::{Conn, Progress},
@@ -111,12 +111,21 @@ pub(crate) struct HalfEvent {
     pub(crate) bytes: usize,
 }
 
+/// The end of a token, and the earliest timer that is queued for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TokenExpiry {
+    pub(crate) expiry: Expiry,
+    pub(crate) timer_at: Option<Instant>,
+}
+
 /// A session's socket in one namespace.
 pub(crate) struct Socket {
     pub(crate) id: Address,
     pub(crate) app: Arc<Namespace>,
     /// Who the client is in this namespace.
     pub(crate) principal: Option<Arc<Principal>>,
+    /// When its token ends.
+    pub(crate) expiry: Option<TokenExpiry>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
     /// What it joined rooms with as in the tutorials: their names, and the records. After a move from another node, the store has them.
     pub(crate) records: Vec<(Arc<str>, Record)>,

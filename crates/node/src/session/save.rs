@@ -68,6 +68,7 @@ impl SessionState {
                 id,
                 app,
                 principal: in_namespaces.next().flatten(),
+                expiry: None,
                 rooms: Default::default(),
                 records: Vec::new(),
                 pending_acks: VecDeque::new(),

@@ -10,6 +10,7 @@ use signalbox_socketio::Message;
 use super::{tasks::TaskResult, transfer::message::TransferMessage};
 use crate::{
     ledger::Account,
+    policy::Principal,
     protocol::RequestRefused,
     routing::{Audience, Broadcast, ConnectionRef, Reply, SocketCommand},
     session::PollReply,
@@ -42,6 +43,8 @@ pub(crate) enum ShardMessage {
     EvictForBudget(Arc<Account>),
     /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
     Drain { sessions: usize, peers: usize, turns: usize },
+    /// Somebody has shown a new token: it counts for their PeerServer clients, too.
+    Refreshed(Arc<Principal>),
     /// The node stops: close every client's transport.
     Stop,
 }

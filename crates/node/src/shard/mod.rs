@@ -10,6 +10,7 @@
 //! - `engineio`, `requests`: the life of a session; polls, POSTs and upgrades from wherever they landed.
 //! - `socketio`, `actions`, `membership`, `signals`: packets and events.
 //! - `peerserver`: PeerServer clients.
+//! - `expiry`: tokens that end, and those that take their place.
 //! - `socket_commands`: operations on one socket from anywhere.
 //! - `fanout`: broadcasts and outboxes; a broadcast leaves the node as an [`Effect::Publish`] of `begin_broadcast`.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
@@ -24,6 +25,7 @@ mod cluster_events;
 mod conns;
 pub(crate) mod effects;
 mod engineio;
+mod expiry;
 mod fanout;
 #[cfg(test)]
 mod inspect;
@@ -191,6 +193,7 @@ impl Shard {
             ShardMessage::TaskDone(ticket, result) => self.task_done(now, ticket, result),
             ShardMessage::EvictForBudget(account) => self.evict_for_budget(now, &account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(now, sessions, peers, turns),
+            ShardMessage::Refreshed(principal) => self.peers_refreshed(now, &principal),
             ShardMessage::Stop => self.stop(now),
         }
     }
@@ -208,6 +211,8 @@ impl Shard {
                 Timer::Peer { key, number } => self.peer_timer(now, key, number),
                 Timer::Wait { key } => self.wait_is_over(now, key),
                 Timer::Acks { key, number, socket } => self.acks_timed_out(now, due, key, number, socket),
+                Timer::Expiry { key, number, socket } => self.expiry_is_due(now, due, (key, number, socket)),
+                Timer::PeerExpiry { key, number } => self.peer_expiry_is_due(now, due, key, number),
                 Timer::Signal { ticket } => self.signal_timed_out(now, ticket),
                 Timer::Transfer { sid } => self.transfer_timer(now, due, sid),
                 Timer::Probe { key, number } => self.probe_timed_out(key, number),

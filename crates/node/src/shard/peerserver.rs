@@ -76,6 +76,7 @@ impl Shard {
                 outcome("accepted");
                 metrics.connections.with_label_values(&["peerserver", "websocket"]).inc();
                 self.outboxes.push(&conn, &open_frame());
+                self.begin_peer_expiry(now, key);
                 for frame in &waiting {
                     // What waited is bounded by itself, and no fault of the client that it waited for.
                     self.outboxes.push_unbounded(&conn, frame);

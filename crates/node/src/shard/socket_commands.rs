@@ -111,7 +111,7 @@ impl Shard {
     }
 
     /// Takes a client out of a namespace, and tells it: it will not come back by itself.
-    fn disconnect(&mut self, key: u32, slot: usize) {
+    pub(super) fn disconnect(&mut self, key: u32, slot: usize) {
         if let Some(joined) = self.sessions[key].connection.leave(slot) {
             self.send(key, &Message::disconnect(&joined.namespace), false);
             self.socket_gone(joined, "server namespace disconnect");

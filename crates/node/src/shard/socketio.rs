@@ -22,6 +22,9 @@ use crate::{
     session::{PendingAck, Socket},
 };
 
+/// The event by which a client shows a new token.
+pub(super) const REFRESH: &str = "auth:refresh";
+
 /// An event, split.
 pub(super) struct Incoming<'a> {
     pub(super) key: u32,
@@ -133,7 +136,7 @@ impl Shard {
                 let id = self.new_address();
                 let entry = Entry { name, app, auth, principal };
                 if entry.app.middlewares.is_empty() {
-                    self.connected(key, id, entry);
+                    self.connected(now, key, id, entry);
                     return;
                 }
                 let Entry { name, app, auth, principal } = entry;
@@ -150,13 +153,14 @@ impl Shard {
 
     pub(super) fn middlewares_done(
         &mut self,
+        now: Instant,
         key: u32,
         id: Address,
         entry: Entry,
         result: Result<(), ConnectRefused>,
     ) {
         match result {
-            Ok(()) => self.connected(key, id, entry),
+            Ok(()) => self.connected(now, key, id, entry),
             Err(ConnectRefused { message, data }) => {
                 self.send(key, &Message::connect_error(&entry.name, &message, data.as_deref()), false);
             }
@@ -164,7 +168,7 @@ impl Shard {
     }
 
     /// The client is let into the namespace.
-    fn connected(&mut self, key: u32, id: Address, entry: Entry) {
+    fn connected(&mut self, now: Instant, key: u32, id: Address, entry: Entry) {
         let Entry { name, app, auth, principal } = entry;
         let session = &mut self.sessions[key];
         if !session.engine.is_open() || session.connection.slot(&name).is_some() {
@@ -178,6 +182,7 @@ impl Shard {
             id,
             app: app.clone(),
             principal,
+            expiry: None,
             rooms: Default::default(),
             records: Vec::new(),
             pending_acks: Default::default(),
@@ -190,6 +195,7 @@ impl Shard {
         self.sessions.add_socket(id, key);
         self.effects.submit(Command::Connected { namespace: name.clone(), socket: id });
         self.send(key, &Message::connect(&name, &id.written()), false);
+        self.begin_expiry(now, key, id);
         for handler in &app.on_connect {
             let socket = app::Socket { router: self.context.router.clone(), namespace: name.clone(), id };
             self.start(Task::Connected { handler: handler.clone(), socket, auth: auth.clone() });
@@ -272,6 +278,7 @@ impl Shard {
                 let event = socket::Event { name: event.name, args, ack, principal, address };
                 self.start(Task::Event { handler: handler.clone(), socket, event });
             }
+            None if event.name == REFRESH => self.refresh(now, &event),
             None => self.refuse(&event, "unknown-event", "nothing is defined for this event"),
         }
     }
@@ -313,6 +320,7 @@ impl Shard {
         let (key, number) = match &pending {
             PendingRequest::Connect { key, number, .. }
             | PendingRequest::Middleware { key, number, .. }
+            | PendingRequest::Refresh { key, number, .. }
             | PendingRequest::Emit { key, number, .. }
             | PendingRequest::JoinVerdict { key, number, .. }
             | PendingRequest::Yield { key, number } => (*key, *number),
@@ -327,7 +335,10 @@ impl Shard {
                 self.connect_decided(now, key, (name, app, auth), decided);
             }
             (PendingRequest::Middleware { id, entry, .. }, TaskResult::Middlewares(result)) => {
-                self.middlewares_done(key, id, entry, result);
+                self.middlewares_done(now, key, id, entry, result);
+            }
+            (PendingRequest::Refresh { socket, namespace, id, .. }, TaskResult::Decided(decided)) => {
+                self.refresh_decided(now, key, (socket, &namespace, id), decided);
             }
             (PendingRequest::Emit { event, .. }, TaskResult::Decided(decided)) => {
                 self.held_event_decided(now, key, &event, decided);

@@ -14,6 +14,7 @@ use slab::Slab;
 use super::shrink::Shrink;
 use crate::{
     policy::Principal,
+    session::TokenExpiry,
     transport::{Conn, Role},
 };
 
@@ -51,6 +52,8 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) is_counted: bool,
     /// Who it is.
     pub(in crate::shard) principal: Option<Arc<Principal>>,
+    /// When it has to go.
+    pub(in crate::shard) expiry: Option<TokenExpiry>,
 }
 
 impl Peer {
@@ -74,6 +77,7 @@ impl Peer {
             told: AHashMap::new(),
             is_counted: false,
             principal: None,
+            expiry: None,
         }
     }
 

@@ -71,6 +71,8 @@ pub(in crate::shard) struct Entry {
 pub(in crate::shard) enum PendingRequest {
     /// A slow verdict on a namespace.
     Connect { key: u32, number: u64, name: Arc<str>, app: Arc<Namespace>, auth: Option<String> },
+    /// A slow verdict on a new token for a socket.
+    Refresh { key: u32, number: u64, socket: Address, namespace: Arc<str>, id: Option<u64> },
     /// Middlewares.
     Middleware { key: u32, number: u64, id: Address, entry: Entry },
     /// A slow verdict on an event.

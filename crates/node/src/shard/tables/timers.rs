@@ -31,6 +31,17 @@ pub(in crate::shard) enum Timer {
         number: u64,
         socket: Address,
     },
+    /// A token's expiry, for a socket that shows it.
+    Expiry {
+        key: u32,
+        number: u64,
+        socket: Address,
+    },
+    /// The same for a PeerServer client.
+    PeerExpiry {
+        key: u32,
+        number: u64,
+    },
     /// Another node's answer for a socket.
     Signal {
         ticket: u64,

@@ -189,6 +189,8 @@ impl Shard {
         for slot in 0..self.sessions[key].connection.sockets().len() {
             // The timers for it were the source's.
             self.arm_first_ack(key, slot);
+            let socket = self.sessions[key].connection.sockets()[slot].socket.id;
+            self.begin_expiry(now, key, socket);
         }
         self.watch_half_event(now, key);
         self.context.metrics.session_transfers.inc();
