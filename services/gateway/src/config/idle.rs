@@ -45,6 +45,7 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("jwt-cookie", is_open, without_auth),
         ("default-grants", is_open, without_auth),
         ("anonymous-grants", auth.tokens.auth != AuthMode::Optional, "has no effect without --auth optional"),
+        ("ice-servers", has_service, "has no effect with --turn-url"),
         ("turn-key", !has_service, without_service),
         ("turn-key-file", !has_service, without_service),
         ("turn-anonymous", !has_service, without_service),

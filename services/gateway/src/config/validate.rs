@@ -131,23 +131,15 @@ fn vendor_dir(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError>
 
 fn ice(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let ice = &settings.ice;
-    let twice = |name: &str, other: &str| {
-        let place = check.source(name).place(name);
-        Err(ConfigError::new(place, format!("--{other} is given too"), "give one of the two"))
-    };
-    if ice.ice_servers.is_some() && ice.turn_url.is_some() {
-        return twice("ice-servers", "turn-url");
-    }
     if ice.turn_key.is_some() && ice.turn_key_file.is_some() {
-        return twice("turn-key-file", "turn-key");
+        let place = check.source("turn-key-file").place("turn-key-file");
+        return Err(ConfigError::new(place, "--turn-key is given too", "give one of the two"));
     }
     if ice.turn_url.is_some() && ice.turn_key.is_none() && ice.turn_key_file.is_none() {
         return Err(check.missing_partner("turn-url", "turn-key", "sbt_..."));
     }
-    match &ice.turn_key_file {
-        Some(path) => check.readable_file("turn-key-file", path, "name a readable file"),
-        None => Ok(()),
-    }
+    // The file of the key is read at the start.
+    Ok(())
 }
 
 fn ports(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
