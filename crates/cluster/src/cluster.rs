@@ -29,6 +29,7 @@ use crate::{
     command::{Command, Delivery, DeliverySink, PeerAt, PeerMessage, RealmId},
     driver::{CallToken, Driver, UntilEnded, ending},
     envelope::Format,
+    event::ClusterEvent,
     machine::{Charge, Machine, Output, Outputs, Pending, Status},
     model::Model,
     record::{RoomName, SessionRecords},
@@ -443,8 +444,18 @@ impl Cluster {
                     }
                 }
                 Output::Nodes(nodes) => {
-                    let nodes = nodes.into_iter().map(|node| (node.owner.tag, node)).collect();
-                    *self.nodes.write() = Arc::new(nodes);
+                    let nodes: Arc<AHashMap<NodeTag, NodeInfo>> =
+                        Arc::new(nodes.into_iter().map(|node| (node.owner.tag, node)).collect());
+                    let known = std::mem::replace(&mut *self.nodes.write(), nodes.clone());
+                    let own = core.machine.owner().tag;
+                    let not_in =
+                        |other: &AHashMap<_, _>, tag: &NodeTag| *tag != own && !other.contains_key(tag);
+                    for tag in nodes.keys().filter(|tag| not_in(&known, tag)) {
+                        self.sink.observe(ClusterEvent::NodeSeen(*tag));
+                    }
+                    for tag in known.keys().filter(|tag| not_in(&nodes, tag)) {
+                        self.sink.observe(ClusterEvent::NodeGone(*tag));
+                    }
                 }
                 Output::WriteFormat(format) => self.write_format.store(format.byte(), Ordering::Release),
                 Output::Event(event) => self.sink.observe(event),

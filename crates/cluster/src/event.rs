@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::address::NodeTag;
+
 /// Why a node is degraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DegradedReason {
@@ -28,6 +30,10 @@ pub enum ClusterEvent {
         /// How long it was degraded; `None` when it joins for the first time.
         degraded_for: Option<Duration>,
     },
+    /// Another node has joined, or is seen for the first time.
+    NodeSeen(NodeTag),
+    /// Another node is not part of the cluster any more: it has left, or its lease has ended.
+    NodeGone(NodeTag),
     /// Messages of other nodes are not received any more.
     SubscriptionsLost,
     /// They are received again.
@@ -51,6 +57,8 @@ impl ClusterEvent {
             Self::Degraded(DegradedReason::LeaseLost) => "degraded_lease_lost",
             Self::Degraded(DegradedReason::StoreReplaced) => "degraded_store_replaced",
             Self::Online { .. } => "online",
+            Self::NodeSeen(_) => "node_seen",
+            Self::NodeGone(_) => "node_gone",
             Self::SubscriptionsLost => "subscriptions_lost",
             Self::SubscriptionsRestored => "subscriptions_restored",
             Self::RoomSubscriptionLost => "room_subscription_lost",

@@ -10,7 +10,7 @@ use actix_web::web::ServiceConfig;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
 use signalbox_node_link::LinkHandle;
-use signalbox_telemetry::{Metrics, take_http_errors};
+use signalbox_telemetry::{Metrics, take_http_errors, take_lines_left_out};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
@@ -186,6 +186,7 @@ impl Node {
         }
         self.shared.loads.update(metrics);
         metrics.http_errors.inc_by(take_http_errors());
+        metrics.log_lines_left_out.inc_by(take_lines_left_out());
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
     }

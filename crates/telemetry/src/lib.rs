@@ -4,6 +4,6 @@ pub mod logs;
 pub mod metrics;
 pub mod turn_metrics;
 
-pub use logs::{LogFormat, init_logs, take_http_errors};
+pub use logs::{CLIENT_EVENTS, LogFormat, init_logs, take_http_errors, take_lines_left_out};
 pub use metrics::Metrics;
 pub use turn_metrics::TurnMetrics;

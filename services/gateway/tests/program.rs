@@ -6,6 +6,7 @@
 //! - [`tls`]: certificates, and real clients behind them.
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
+//! - [`logs`]: what it tells, and what it does not.
 //! - [`memory`]: clients that would fill the node's.
 //! - [`deadlines`], [`connections`]: what clients leave unfinished, and how many there may be.
 //! - [`bundles`], [`settings`], [`proxies`]: what the flags change for clients.
@@ -20,6 +21,8 @@ mod connections;
 mod deadlines;
 #[path = "program/listening.rs"]
 mod listening;
+#[path = "program/logs.rs"]
+mod logs;
 #[path = "program/malformed.rs"]
 mod malformed;
 #[path = "program/memory.rs"]

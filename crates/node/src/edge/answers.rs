@@ -11,6 +11,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{client, http1::Exchange};
 use crate::shared::NodeShared;
@@ -40,7 +41,7 @@ pub(crate) async fn middleware<B: MessageBody>(
     if response.status().is_client_error() || response.status().is_server_error() {
         let (request, status) = (response.request(), response.status().as_u16());
         let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
-        tracing::debug!(address = address.map(tracing::field::display), status, "request refused");
+        tracing::debug!(target: CLIENT_EVENTS, address = address.map(tracing::field::display), status, "request refused");
     }
     if node.lifecycle.is_stopping() {
         // A proxy that keeps its connections would send the next request to nobody.

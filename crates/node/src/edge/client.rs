@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use actix_http::header::HeaderMap;
 use actix_web::HttpRequest;
 use ipnet::IpNet;
+use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::http1::Exchange;
 use crate::{config::Config, policy::Handshake};
@@ -22,7 +23,7 @@ pub(crate) fn handshake(
     let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let handshake = Handshake { address, query: query.to_owned(), headers };
     if let Some(address) = handshake.address {
-        tracing::debug!(%address, "handshake");
+        tracing::debug!(target: CLIENT_EVENTS, %address, "handshake");
     }
     handshake
 }

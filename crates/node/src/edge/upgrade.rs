@@ -10,6 +10,7 @@ use signalbox_engineio::{
     handshake::{Query, RequestKind, check_request},
 };
 use signalbox_peerserver::{Params, Refusal};
+use signalbox_telemetry::CLIENT_EVENTS;
 use signalbox_websocket::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -347,7 +348,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             Accepted::Peer(claim) => shard.with(|shard, now| shard.open_peer(now, &conn, claim)),
             Accepted::CloseAfterHandshake(frame) => {
                 let address = address.map(tracing::field::display);
-                tracing::debug!(address, "client turned away after its handshake");
+                tracing::debug!(target: CLIENT_EVENTS, address, "client turned away after its handshake");
                 if let Some(frame) = frame {
                     conn.push(&frame);
                 }
@@ -365,7 +366,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
     async fn refuse(mut self, refused: &Refused) {
         let Refused { status, message, header } = refused;
         let address = self.address().map(tracing::field::display);
-        tracing::debug!(address, status, message, "upgrade refused");
+        tracing::debug!(target: CLIENT_EVENTS, address, status, message, "upgrade refused");
         let answer = format!(
             "HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\n{header}Content-Length: {}\r\n\r\n{message}",
             message.len()

@@ -149,6 +149,8 @@ impl DeliverySink for ClusterEvents {
                 tracing::info!(epoch, degraded_for_ms, "the node is online again");
             }
             ClusterEvent::Online { epoch, .. } => tracing::info!(epoch, "the node has joined the cluster"),
+            ClusterEvent::NodeSeen(node) => tracing::info!(%node, "another node is there"),
+            ClusterEvent::NodeGone(node) => tracing::info!(%node, "another node is gone"),
             ClusterEvent::SubscriptionsLost => {
                 tracing::warn!("the subscriptions are lost: nothing of other nodes is received");
             }

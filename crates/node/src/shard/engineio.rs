@@ -10,6 +10,7 @@ use signalbox_engineio::{
     session::Received,
 };
 use signalbox_socketio::Connection;
+use signalbox_telemetry::CLIENT_EVENTS;
 use signalbox_websocket::Frame;
 
 use super::{
@@ -290,7 +291,7 @@ impl Shard {
         self.count_session(session.engine.transport(), -1);
         self.context.metrics.disconnects.with_label_values(&["socketio", &reason.to_string()]).inc();
         let address = session.address().map(tracing::field::display);
-        tracing::debug!(address, protocol = "socketio", %reason, "client disconnected");
+        tracing::debug!(target: CLIENT_EVENTS, address, protocol = "socketio", %reason, "client disconnected");
         if let (Some(poll), Some(body)) = (session.local.poll.take(), session.engine.reply()) {
             self.effects.answer(poll, Ok(body));
         }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use signalbox_cluster::{Address, RoomName, ShardId, command::Change};
 use signalbox_engineio::CloseReason;
 use signalbox_socketio::Message;
+use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{
     Shard,
@@ -216,7 +217,7 @@ impl Shard {
                 Ok(conn) => conn.address(),
                 Err(key) => self.sessions.get_mut(*key).and_then(|session| session.address()),
             };
-            tracing::debug!(address = address.map(tracing::field::display), reason, "client cut off");
+            tracing::debug!(target: CLIENT_EVENTS, address = address.map(tracing::field::display), reason, "client cut off");
             match conn {
                 Ok(conn) => {
                     let role = conn.role.get();

@@ -10,6 +10,7 @@ use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutc
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
+use signalbox_telemetry::CLIENT_EVENTS;
 use signalbox_websocket::{Frame, Message};
 
 use super::{
@@ -63,7 +64,7 @@ impl Shard {
                 peer.claim = Some(generation);
                 if let Some(principal) = &peer.principal {
                     let address = peer.conn.address().map(tracing::field::display);
-                    tracing::debug!(
+                    tracing::debug!(target: CLIENT_EVENTS,
                         address,
                         subject = &*principal.subject,
                         protocol = "peerserver",
@@ -288,7 +289,7 @@ impl Shard {
             self.effects.submit(Command::Release { realm: peer.realm, id: peer.id, generation });
         }
         let address = peer.conn.address().map(tracing::field::display);
-        tracing::debug!(address, protocol = "peerserver", reason, "client disconnected");
+        tracing::debug!(target: CLIENT_EVENTS, address, protocol = "peerserver", reason, "client disconnected");
         let metrics = &self.context.metrics;
         if peer.is_counted {
             metrics.disconnects.with_label_values(&["peerserver", reason]).inc();

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
 use signalbox_socketio::{Args, Event, Message, args::Split};
+use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{
     Shard,
@@ -176,7 +177,7 @@ impl Shard {
         }
         if let Some(principal) = &principal {
             let address = session.address().map(tracing::field::display);
-            tracing::debug!(address, subject = &*principal.subject, namespace = &*name, "client let in");
+            tracing::debug!(target: CLIENT_EVENTS, address, subject = &*principal.subject, namespace = &*name, "client let in");
         }
         let socket = Socket {
             id,

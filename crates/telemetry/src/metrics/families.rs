@@ -74,6 +74,8 @@ const CLUSTER_EVENTS: Series = Known(&[
     &["degraded_lease_lost"],
     &["degraded_store_replaced"],
     &["online"],
+    &["node_seen"],
+    &["node_gone"],
     &["subscriptions_lost"],
     &["subscriptions_restored"],
     &["room_subscription_lost"],
@@ -187,7 +189,7 @@ families! {
         cluster_nodes: IntGauge = "cluster_nodes", unit "nodes",
             "Nodes of the cluster that this one knows, itself included; 0 without Redis.";
         cluster_events: IntCounterVec = "cluster_events_total", unit "events", ["event"] of CLUSTER_EVENTS,
-            "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; the others: what of other nodes may have been missed.";
+            "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; node_seen, node_gone: another node; the others: what of other nodes may have been missed.";
         bus_lag_seconds: Histogram = "bus_lag_seconds", unit "seconds", buckets SHORT,
             "From when a broadcast was sent to Redis, by another node or this one, to its arrival here: as far as the clocks of the machines agree.";
         reaped_records: IntCounter = "reaped_records_total", unit "records",
@@ -217,6 +219,8 @@ families! {
             "Connections to Redis that were opened: a few at the start, and again whenever one broke.";
     }
     "Process" {
+        log_lines_left_out: IntCounter = "log_lines_left_out_total", unit "lines",
+            "Log lines that were left out because one place in the code logged more than 100 a second.";
         config_info: IntGaugeVec = "config_info", unit "state", ["hash"] of Bounded("one: the configuration does not change while the program runs"),
             "Always 1; the label is a hash of the configuration without its secrets, so that nodes that should have the same one can be compared.";
         certificate_expiry: Gauge = "certificate_expiry_timestamp_seconds", unit "seconds",

@@ -15,7 +15,7 @@ const PEER: &str = "/peerjs?key=peerjs&id=one&token=t";
 
 /// The address that the node takes a handshake with this header to come from, whichever way it is made.
 fn address(flags: &[&str], forwarded: &str) -> String {
-    let mut server = Server::bare(&[flags, &["--log", "signalbox_node::edge=debug"]].concat());
+    let mut server = Server::bare(&[flags, &["--log", "signalbox_node::client=debug"]].concat());
     let headers = [("X-Forwarded-For", forwarded)];
     assert_eq!(request(server.public(), "GET", POLLING, &headers, "").status, 200);
     for target in [SOCKETIO, PEER] {

@@ -1,4 +1,10 @@
 //! Logs go to stdout; stderr is for what stops a program.
+//!
+//! - [`limit`]: no place in the code logs more than 100 lines a second.
+//! - [`lines`]: each event is one line, whatever is in it.
+
+mod limit;
+mod lines;
 
 use std::{
     io::IsTerminal as _,
@@ -8,12 +14,16 @@ use std::{
 use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::Targets,
+    filter::{FilterExt as _, Targets},
     fmt,
     layer::{Context, SubscriberExt as _},
     registry,
     util::SubscriberInitExt as _,
 };
+
+use limit::RateLimit;
+pub use limit::take_lines_left_out;
+use lines::Lines;
 
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +57,9 @@ pub enum LogError {
 /// that it cannot read: clients do not choose how much is logged. A filter that names the target overrides it.
 const DEFAULT_DIRECTIVES: &str = "actix_server=warn,actix_http=off";
 
+/// The target of what happens to one client: its handshake, a refusal, its end. `--log info,signalbox_node::client=debug` shows it.
+pub const CLIENT_EVENTS: &str = "signalbox_node::client";
+
 /// What the HTTP library logs as errors since they were last taken.
 static HTTP_ERRORS: AtomicU64 = AtomicU64::new(0);
 
@@ -72,10 +85,11 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
     let parsed = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVES},{filter}"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let is_terminal = std::io::stdout().is_terminal();
-    let lines = fmt::layer().with_ansi(is_terminal).with_writer(std::io::stdout);
+    let lines = fmt::layer().with_ansi(is_terminal).with_writer(Lines { format, is_terminal });
+    let filter = parsed.and(RateLimit::default());
     let lines = match format {
-        LogFormat::Text => lines.with_filter(parsed).boxed(),
-        LogFormat::Json => lines.json().with_filter(parsed).boxed(),
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => lines.with_ansi(false).json().with_filter(filter).boxed(),
     };
     let http_errors = Targets::new().with_target("actix_http", LevelFilter::ERROR);
     let installed = registry().with(lines).with(CountHttpErrors.with_filter(http_errors)).try_init();

@@ -1,0 +1,140 @@
+//! What the log says, and what never stands in it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::metrics::sample;
+use crate::harness::{
+    Server,
+    http::{get, request},
+    redis::Redis,
+    until,
+    websocket::WebSocket,
+};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Ends a server, and gives its log.
+fn log_of(mut server: Server) -> Vec<String> {
+    server.signal("TERM");
+    assert_eq!(server.wait(DEADLINE), Some(0));
+    server.log()
+}
+
+/// Has a client say something wherever it can.
+fn say_everywhere(server: &Server, text: &str) {
+    let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let base = server.public();
+    for target in [
+        format!("/{encoded}"),
+        format!("/socket.io/?EIO=4&transport={encoded}"),
+        format!("/socket.io/?EIO=4&transport=polling&sid={encoded}"),
+        format!("/socket.io/?EIO=4&transport=polling&token={encoded}"),
+        format!("/peerjs/{encoded}/id"),
+    ] {
+        get(base, &target);
+    }
+    let printable = text.replace(['\n', '\r', '\u{2028}'], "");
+    let headers = [("Origin", printable.as_str()), ("User-Agent", &printable), ("Authorization", &printable)];
+    request(base, "GET", "/socket.io/?EIO=4&transport=polling", &headers, "");
+    let refused = format!("/peerjs?key=peerjs&id={encoded}&token={encoded}");
+    drop(WebSocket::connect(base, &refused, &[]));
+    drop(WebSocket::connect(base, &format!("/socket.io/?EIO=4&transport=websocket&sid={encoded}"), &[]));
+    let mut client = WebSocket::socketio(base);
+    let json = serde_json::to_string(text).expect("JSON");
+    client.send(&format!("421[{json},{json}]"));
+    assert!(client.text().starts_with("431["));
+    client.send(&format!("422[\"join\",{json},{{\"name\":{json}}}]"));
+    assert!(client.text().starts_with("432["));
+    client.send(&format!("40/{json},{{\"token\":{json}}}"));
+    client.text();
+    let mut peer = WebSocket::peer(base, "one");
+    peer.send(&format!("{{\"type\":{json},\"dst\":{json},\"payload\":{json}}}"));
+    peer.send(&format!("{{\"type\":\"OFFER\",\"dst\":{json},\"payload\":{json}}}"));
+}
+
+#[test]
+fn nothing_that_a_client_says_begins_a_line_or_shows_a_secret() {
+    let planted = "swordfish\nFORGED line\r\u{2028}FORGED";
+    for format in ["text", "json"] {
+        let redis = Redis::start();
+        let secret = "swordfish-of-the-cluster";
+        let flags = ["--log", "trace", "--log-format", format, "--redis-url", &redis.url()];
+        let server = Server::bare(
+            &[&flags[..], &["--cluster-secret", secret, "--drain-delay", "0", "--drain-timeout", "1500"]]
+                .concat(),
+        );
+        until(DEADLINE, || (get(server.management(), "/readyz").status == 200).then_some(()))
+            .expect("it joins");
+        say_everywhere(&server, planted);
+        let metrics = get(server.management(), "/metrics").body;
+        assert!(!metrics.contains("swordfish") && !metrics.contains("FORGED"), "{metrics}");
+        let log = log_of(server);
+        assert!(log.len() > 10, "{log:#?}");
+        for line in log.iter().filter(|line| !line.contains(" listening public=")) {
+            let time = match format {
+                "json" => {
+                    let event: Value =
+                        serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                    event["timestamp"].as_str().unwrap_or_default().to_owned()
+                }
+                _ => line.split(' ').next().unwrap_or_default().to_owned(),
+            };
+            assert!(time.starts_with("20") && time.ends_with('Z'), "a line without its time: {line:?}");
+            assert!(!line.contains("swordfish-of"), "{line}");
+            let is_ours = line.contains("signalbox");
+            assert!(!is_ours || !line.contains("swordfish"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_outage_and_the_death_of_a_node_are_told_with_how_long() {
+    let redis = Redis::start();
+    let flags = ["--redis-url", &redis.url(), "--drain-delay", "0"];
+    let (server, other) = (Server::bare(&flags), Server::bare(&flags));
+    let becomes = |series: &str, expected: f64| {
+        let reached = until(DEADLINE, || (sample(&server, series) == expected).then_some(()));
+        assert!(reached.is_some(), "{series} is {}", sample(&server, series));
+    };
+    becomes("signalbox_cluster_nodes", 2.0);
+    other.signal("KILL");
+    becomes("signalbox_cluster_nodes", 1.0);
+    let port = redis.port();
+    drop(redis);
+    becomes("signalbox_degraded", 1.0);
+    let _redis = Redis::start_on(port);
+    becomes("signalbox_degraded", 0.0);
+    let log = log_of(server).join("\n");
+    for part in [
+        "the node has joined the cluster epoch=",
+        "another node is there node=",
+        "another node is gone node=",
+        "the node is degraded: it serves from what it knows reason=",
+        "the node is online again epoch=",
+        "degraded_for_ms=",
+        "draining; a second signal ends it at once",
+        "stopped",
+    ] {
+        assert!(log.contains(part), "{part} is missing from:\n{log}");
+    }
+}
+
+#[test]
+fn what_a_client_does_is_told_once_and_not_without_end() {
+    let server = Server::bare(&["--log", "info,signalbox_node::client=debug"]);
+    for _ in 0..150 {
+        get(server.public(), "/socket.io/?EIO=4&transport=nonsense");
+        get(server.public(), "/socket.io/?EIO=4&transport=polling");
+    }
+    drop(WebSocket::socketio(server.public()));
+    let left_out = until(DEADLINE, || {
+        Some(sample(&server, "signalbox_log_lines_left_out_total")).filter(|it| *it > 0.0)
+    });
+    assert!(left_out.is_some(), "nothing was left out");
+    let log = log_of(server);
+    let count = |part: &str| log.iter().filter(|line| line.contains(part)).count();
+    assert!(count(" handshake ") >= 100, "{log:#?}");
+    assert!(count("client disconnected") >= 1);
+}
