@@ -156,7 +156,8 @@ function enter(url, number, onlyPolls) {
     one.view.add(id);
   });
   socket.on("left", ({ id }) => {
-    if (one.joinedAt !== undefined && !one.view.delete(id)) one.trouble.push(`left without having been there: ${id}`);
+    // Whoever may have missed that somebody came is told all the same when that one goes.
+    if (one.joinedAt !== undefined && !one.view.delete(id) && SETTLE === 0) one.trouble.push(`left without having been there: ${id}`);
   });
   socket.on("message", (name, { room }) => {
     if (room !== one.room) one.trouble.push(`heard another room: ${room}`);
@@ -181,8 +182,17 @@ async function talk(one) {
   }
 }
 
-/** Everybody's view is the truth. */
+/**
+ * Everybody's view is the truth. Whoever may have missed that somebody came or went asks for it, as a page would that missed something.
+ */
 async function complete(crowd) {
+  if (SETTLE > 0) {
+    const refresh = async (one) => {
+      const { ok, members } = await ask(one.socket, "members", one.room);
+      if (ok) one.view = new Set(members.map(({ id }) => id).filter((id) => id !== one.socket.id));
+    };
+    await Promise.all(crowd.filter(({ joinedAt }) => joinedAt !== undefined).map(refresh));
+  }
   const rooms = Array.from({ length: Math.ceil(crowd.length / ROOM) }, (_, n) => crowd.slice(n * ROOM, (n + 1) * ROOM));
   const isRight = (one, room) => [...one.view].sort().join() === room.filter((other) => other !== one).map(({ socket }) => socket.id).sort().join();
   const wrong = () => rooms.flatMap((room) => room.filter((one) => one.joinedAt === undefined || !isRight(one, room)));

@@ -60,7 +60,6 @@ const routes = [
   get("/metrics"),
   get("/admin/"),
   get("/admin/v1/openapi.json"),
-  get("/turn/ice-servers"),
 ];
 
 const methods = [
