@@ -28,8 +28,8 @@ use crate::{
     protocol::RequestRefused,
     routing::Reply,
     shard::{
-        PeerClaim,
         mailbox::Request,
+        peerserver::PeerClaim,
         runtime::{Busy, ShardRuntime},
     },
     shared::NodeShared,

@@ -161,6 +161,33 @@ impl Session {
         self.blocking > 0
     }
 
+    /// A request of the session begins. With `blocking`, the client's next frames wait for its answer.
+    pub(crate) fn begin_request(&mut self, blocking: bool) {
+        self.in_flight += 1;
+        if blocking {
+            self.blocking += 1;
+            if let Some(conn) = &self.local.conn {
+                conn.pause();
+            }
+        }
+    }
+
+    /// A request of the session was answered; `blocking` if the client's frames waited for it. When none do any more, gives back the
+    /// POST that is to go on.
+    pub(crate) fn end_request(&mut self, blocking: bool) -> Option<HeldPost> {
+        self.in_flight -= 1;
+        if blocking {
+            self.blocking -= 1;
+        }
+        if self.is_held() {
+            return None;
+        }
+        if let Some(conn) = &self.local.conn {
+            conn.resume();
+        }
+        self.held_post.take().map(|post| *post)
+    }
+
     /// Where the client is: of a session that moved here, where its WebSocket is.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)

@@ -34,7 +34,7 @@ impl Shard {
 
     /// Where something that was born here is said to have gone.
     pub(crate) fn forwarded(&self, address: Address) -> Option<Location> {
-        self.forwarding.get(&address).copied()
+        self.transfers.forwarding.get(&address).copied()
     }
 
     /// What is left of things that are over; nothing once everything has come to rest.
