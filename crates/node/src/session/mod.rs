@@ -179,13 +179,7 @@ impl Session {
         if blocking {
             self.blocking -= 1;
         }
-        if self.is_held() {
-            return None;
-        }
-        if let Some(conn) = &self.local.conn {
-            conn.resume();
-        }
-        self.held_post.take().map(|post| *post)
+        if self.is_held() { None } else { self.held_post.take().map(|post| *post) }
     }
 
     /// Where the client is: of a session that moved here, where its WebSocket is.

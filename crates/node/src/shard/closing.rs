@@ -130,8 +130,7 @@ fn close_session(
     }
     if let Some(conn) = session.local.conn.take() {
         let code = (reason == CloseReason::ServerShuttingDown).then_some(1001);
-        conn.close(&Frame::close(code));
-        step.outboxes.mark_dirty(&conn);
+        step.outboxes.close(&conn, &Frame::close(code));
     }
     if let Some(at) = session.local.probe.take() {
         step.effects.push(Effect::CloseProbe(at));

@@ -73,7 +73,7 @@ fn shards_of(context: &ShardContext, rooms: &Rooms, to: &Audience) -> (Vec<Shard
         let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
         let known = rooms.find(&name).and_then(|key| rooms.get(key));
         members += known.map_or(0, |room| room.members.len() + room.incoming_transfers.len());
-        let known = known.map(|room| room.route.clone());
+        let known = known.and_then(|room| room.route.clone());
         if let Some(route) = known.or_else(|| context.cluster.find_route(&name)) {
             shards.extend(route.shards());
         }

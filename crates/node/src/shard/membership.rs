@@ -6,6 +6,7 @@ use signalbox_cluster::{Address, Command, Delivery, Record, RoomName};
 
 use super::{
     context::ShardContext,
+    effects::Effect,
     replies::{self, Refusal, members_json},
     step::Step,
     tables::{
@@ -171,12 +172,11 @@ pub(super) fn leave_room(step: &mut Step, rooms: &mut Rooms, key: RoomKey, socke
     step.effects.submit(Command::Leave { room: name, socket });
 }
 
-/// Opens a room, and puts this shard on its route.
+/// Opens a room, and has this shard put on its route.
 pub(super) fn open_room(step: &mut Step, rooms: &mut Rooms, name: &RoomName) -> RoomKey {
-    let context = &step.context;
-    let key = rooms.open(name, || context.cluster.route(name));
-    if let Some(room) = rooms.get_mut(key) {
-        room.route.add(context.id);
+    let (key, is_new) = rooms.open(name);
+    if is_new {
+        step.effects.push(Effect::OpenRoute { key, room: name.clone() });
     }
     key
 }

@@ -93,7 +93,7 @@ pub(super) fn claimed(
                 // What waited is bounded by itself, and no fault of the client that it waited for.
                 step.outboxes.push_unbounded(&conn, frame);
             }
-            conn.resume();
+            step.outboxes.resume(&conn);
         }
         Claimed::Taken => {
             outcome("id_taken");
@@ -109,8 +109,7 @@ pub(super) fn claimed(
 fn refuse(step: &mut Step, peers: &mut Peers, key: u32, refusal: &Refusal) {
     let Some(peer) = peers.remove(key) else { return };
     step.outboxes.push(&peer.conn, &refusal.frame());
-    peer.conn.close(&Frame::close(None));
-    step.outboxes.mark_dirty(&peer.conn);
+    step.outboxes.close(&peer.conn, &Frame::close(None));
 }
 
 /// A message has arrived.
@@ -160,17 +159,25 @@ fn relay_message(step: &mut Step, peers: &mut Peers, key: u32, relay: &message::
 }
 
 /// The cluster has taken a message of this length, or not.
-pub(super) fn message_sent(step: &Step, peers: &mut Peers, from: PeerAt, bytes: usize, outcome: SendOutcome) {
+pub(super) fn message_sent(
+    step: &mut Step,
+    peers: &mut Peers,
+    from: PeerAt,
+    bytes: usize,
+    outcome: SendOutcome,
+) {
     match outcome {
         SendOutcome::Taken => {}
         SendOutcome::Waits => {
             if let Some(peer) = peers.holder(from) {
                 peer.message_waits(bytes);
+                step.outboxes.list_resumed(&peer.conn);
             }
         }
         SendOutcome::UnderWay => {
             if let Some(peer) = peers.holder(from) {
                 peer.message_begins(bytes);
+                step.outboxes.list_resumed(&peer.conn);
             }
         }
         SendOutcome::Fenced => count_dropped(&step.context, "fenced"),
@@ -178,12 +185,13 @@ pub(super) fn message_sent(step: &Step, peers: &mut Peers, from: PeerAt, bytes: 
 }
 
 /// A message is no longer under way.
-pub(super) fn message_settled(peers: &mut Peers, from: PeerAt, bytes: usize, waits: bool) {
+pub(super) fn message_settled(step: &mut Step, peers: &mut Peers, from: PeerAt, bytes: usize, waits: bool) {
     let Some(peer) = peers.holder(from) else { return };
     peer.message_settled(bytes);
     if waits {
         peer.message_waits(bytes);
     }
+    step.outboxes.list_resumed(&peer.conn);
 }
 
 /// Messages were dropped because a queue was full.
@@ -229,7 +237,11 @@ fn expiry_period(context: &ShardContext) -> Duration {
 /// A message of a client of this shard waits for its addressee.
 pub(super) fn message_waits(step: &mut Step, peers: &mut Peers, wait: PeerWait) {
     // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
+    let from = wait.from;
     let key = peers.wait(wait);
+    if let Some(peer) = peers.holder(from) {
+        step.outboxes.list_resumed(&peer.conn);
+    }
     step.timers.add_after(step.now, step.context.config.peer.expire_timeout, Timer::Wait { key });
 }
 
@@ -238,8 +250,11 @@ pub(super) fn wait_is_over(step: &mut Step, peers: &mut Peers, key: u32) {
     let Some(wait) = peers.end_wait(key) else { return };
     let period = expiry_period(&step.context);
     let PeerWait { from, realm, src, dst, number, is_told } = wait;
-    if let Some(peer) = peers.holder(from).filter(|_| is_told) {
-        peer.is_to_be_told(step.now, &dst, period);
+    if let Some(peer) = peers.holder(from) {
+        step.outboxes.list_resumed(&peer.conn);
+        if is_told {
+            peer.is_to_be_told(step.now, &dst, period);
+        }
     }
     step.effects.submit(Command::Expire { realm, src, dst, number });
 }
@@ -281,7 +296,9 @@ pub(super) fn superseded_answered(step: &mut Step, peers: &mut Peers, key: u32) 
 /// The client gives its id up, and stays.
 fn release_id(step: &mut Step, peers: &mut Peers, key: u32) {
     let Some(peer) = peers.get_mut(key) else { return };
-    if let Some(generation) = peer.release() {
+    let generation = peer.release();
+    step.outboxes.list_resumed(&peer.conn);
+    if let Some(generation) = generation {
         let (realm, id) = (peer.realm, peer.id.clone());
         step.effects.submit(Command::Release { realm, id, generation });
     }
@@ -301,9 +318,8 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
         metrics.disconnects.with_label_values(&["peerserver", reason]).inc();
         metrics.connections.with_label_values(&["peerserver", "websocket"]).dec();
     }
-    peer.conn.resume();
-    peer.conn.close(close);
-    step.outboxes.mark_dirty(&peer.conn);
+    step.outboxes.resume(&peer.conn);
+    step.outboxes.close(&peer.conn, close);
 }
 
 /// Lists the ids of a realm.

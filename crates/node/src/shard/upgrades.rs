@@ -105,10 +105,9 @@ pub(super) fn close_probe(step: &mut Step, probes: &mut Probes, connection: Conn
     let Some(probe) = probes.remove(connection) else { return };
     if !probe.conn.is_connected() {
         // Its handshake is not answered, and will be refused.
-        probe.conn.abort();
+        step.outboxes.abort(&probe.conn);
         return;
     }
-    probe.conn.resume();
-    probe.conn.close(&Frame::close(None));
-    step.outboxes.mark_dirty(&probe.conn);
+    step.outboxes.resume(&probe.conn);
+    step.outboxes.close(&probe.conn, &Frame::close(None));
 }

@@ -35,7 +35,7 @@ impl Shard {
                 peerserver::message_waits(step, peers, wait);
             }
             Delivery::PeerMessageSettled { from, bytes, waits } => {
-                peerserver::message_settled(peers, from, bytes, waits);
+                peerserver::message_settled(step, peers, from, bytes, waits);
             }
             Delivery::PeerMessagesDropped(count) => peerserver::messages_dropped(&step.context, count),
             Delivery::SentToNode { is_received: true, .. } => {}

@@ -45,7 +45,7 @@ impl Shard {
             match conn {
                 Ok(conn) => {
                     let role = conn.role.get();
-                    conn.abort();
+                    self.step.outboxes.abort(&conn);
                     self.connection_lost(role, CloseReason::TransportError);
                 }
                 Err(key) => self.end(key, CloseCommand::Lost(CloseReason::TransportError)),

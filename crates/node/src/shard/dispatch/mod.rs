@@ -15,7 +15,7 @@ mod transfers;
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
-use signalbox_cluster::{Address, PeerAt, RealmId, SendOutcome};
+use signalbox_cluster::{Address, PeerAt, RealmId, Route, SendOutcome};
 use signalbox_websocket::Frame;
 
 use super::{
@@ -36,7 +36,7 @@ use super::{
 use crate::{
     policy::{Handshake, Principal},
     routing::{ConnectionRef, Reply, SocketCommand},
-    session::HeldPost,
+    session::{HeldPost, RoomKey},
     transport::Conn,
 };
 
@@ -139,13 +139,18 @@ impl Shard {
 
     /// The cluster has taken a client's message of this length, or not.
     pub(crate) fn peer_message_sent(&mut self, from: PeerAt, bytes: usize, outcome: SendOutcome) {
-        peerserver::message_sent(&self.step, &mut self.peers, from, bytes, outcome);
+        peerserver::message_sent(&mut self.step, &mut self.peers, from, bytes, outcome);
     }
 
     /// A WebSocket wants to take a session over; it is known here before the session's owner is asked.
     pub(crate) fn open_probe(&mut self, now: Instant, conn: &Rc<Conn>, sid: Address) -> ConnectionRef {
         self.step.now = now;
         upgrades::open_probe(&mut self.step, &mut self.probes, conn, sid)
+    }
+
+    /// The shard is on the route of a room that it asked for.
+    pub(crate) fn route_opened(&mut self, key: RoomKey, route: Arc<Route>) {
+        self.rooms.set_route(key, route);
     }
 
     /// Closes a WebSocket that is not to take a session over.

@@ -427,7 +427,11 @@ impl Shard {
     /// A request of the session was answered; `blocking` if the client's frames waited for it. Goes on with what waited.
     pub(in crate::shard) fn request_done(&mut self, key: u32, blocking: bool) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if let Some(post) = session.end_request(blocking) {
+        let post = session.end_request(blocking);
+        if let Some(conn) = session.local.conn.as_ref().filter(|_| !session.is_held()) {
+            self.step.outboxes.resume(conn);
+        }
+        if let Some(post) = post {
             self.take_post(key, post);
         }
         self.continue_upgrade(key);

@@ -31,7 +31,9 @@ impl Shard {
         requests::answer_polls(&mut self.step, &mut self.sessions);
         self.evict();
         for room in self.rooms.close_unused() {
-            self.step.effects.push(Effect::ReleaseRoute { room: room.name, route: room.route });
+            if let Some(route) = room.route {
+                self.step.effects.push(Effect::ReleaseRoute { room: room.name, route });
+            }
         }
         self.step.effects.take(empty)
     }

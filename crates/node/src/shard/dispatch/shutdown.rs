@@ -46,8 +46,7 @@ impl Shard {
             self.end_peer(key, "server shutting down", Some(1001));
         }
         for probe in self.probes.drain() {
-            probe.conn.close(&Frame::close(Some(1001)));
-            self.step.outboxes.mark_dirty(&probe.conn);
+            self.step.outboxes.close(&probe.conn, &Frame::close(Some(1001)));
         }
     }
 }

@@ -141,8 +141,7 @@ mod tests {
     #[test]
     fn a_transfer_buffers_what_is_for_its_rooms_or_for_all() {
         let (mut transfers, mut rooms) = (Transfers::default(), Rooms::default());
-        let (inside, _) =
-            (rooms.open(&room("inside"), Arc::default), rooms.open(&room("outside"), Arc::default));
+        let (inside, _) = (rooms.open(&room("inside")).0, rooms.open(&room("outside")).0);
         let sid = Address::random(NodeTag(1), 0);
         let transfer = DestinationTransfer::from_shard(Instant::now(), SOURCE, connection(1), vec![inside]);
         transfers.incoming.insert(sid, transfer);

@@ -69,7 +69,7 @@ pub(in crate::shard) fn prepare(
             let transfer = DestinationTransfer::from_shard(step.now, source, connection, keys);
             transfers.incoming.insert(sid, transfer);
             // From here on this shard receives what other nodes publish in these rooms; what came before is in the source's mailbox.
-            step.context.cluster.barrier();
+            step.effects.push(Effect::AwaitDeliveries);
             request_markers(step, sid, source.shard, connection);
             let received_on_all = Default::default();
             step.send_transfer(source, TransferMessage::Ready { sid, connection, received_on_all });

@@ -73,7 +73,7 @@ fn attach(
         session.settle();
     }
     if session.engine.is_open() {
-        conn.resume();
+        step.outboxes.resume(&conn);
         closing::arm(step, key, session);
     } else {
         // The server had closed the session while the client was still polling.
