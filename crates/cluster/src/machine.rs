@@ -82,7 +82,7 @@ pub(crate) struct Machine {
     limit: Option<usize>,
     own: local_state::LocalState,
     rooms: rooms::Replicas,
-    session_moves: rooms::SessionMoves,
+    session_transfers: rooms::SessionTransfers,
     peer_routes: peer_routing::PeerRoutes,
     lease: lease::Lease,
     users: users::PendingUserWrites,
@@ -119,7 +119,7 @@ impl Machine {
             limit: config.concurrent_limit,
             own: local_state::LocalState::new(config, lease.is_shared()),
             rooms: rooms::Replicas::default(),
-            session_moves: rooms::SessionMoves::default(),
+            session_transfers: rooms::SessionTransfers::default(),
             peer_routes: peer_routing::PeerRoutes::default(),
             users: users::PendingUserWrites::default(),
             user_reads: users::UserReads::default(),
@@ -328,7 +328,7 @@ impl Machine {
                 {
                     self.unadopted.push(membership);
                 }
-                self.session_moves.answered(shard, ticket, out);
+                self.session_transfers.answered(shard, ticket, out);
             }
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);

@@ -16,7 +16,7 @@ use ahash::{AHashMap, RandomState};
 use indexmap::IndexSet;
 
 use self::replica::{Replica, RoomState, Subscription, TransferSubscription, version_of};
-pub(super) use self::transfers::SessionMoves;
+pub(super) use self::transfers::SessionTransfers;
 use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},

@@ -81,7 +81,7 @@ pub(crate) struct ShardLocal {
     /// The upgrade packet came from another shard: the session is to move there.
     pub(crate) upgrade_to: Option<ConnectionRef>,
     /// The move has begun.
-    pub(crate) is_moving: bool,
+    pub(crate) is_transferring: bool,
     /// What would change the session's rooms, and so waits for the end of the move.
     pub(crate) deferred: Vec<SocketCommand>,
     /// Signals of the client that are not answered yet.
@@ -200,7 +200,7 @@ impl Session {
 
     /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, and what is kept of
     /// its handshake. Its WebSocket has a charge of its own.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn update_charge(&self) {
         let Some(charge) = &self.local.charge else { return };
         let shared = self.engine.buffered_shared();
         let waiting = self.engine.buffered() - shared + OVERHEAD * self.engine.buffered_packets();

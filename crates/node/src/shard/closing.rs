@@ -185,7 +185,7 @@ fn stop_transfer(step: &mut Step, session: &mut Session, transfers: &mut Transfe
     let sid = session.sid;
     let Some(connection) = session.local.upgrade_to.take() else { return };
     let deferred = std::mem::take(&mut session.local.deferred);
-    if std::mem::take(&mut session.local.is_moving) {
+    if std::mem::take(&mut session.local.is_transferring) {
         transfers.outgoing.remove(&sid);
         step.send_transfer(connection.location(), TransferMessage::Cancelled { sid, connection });
     }

@@ -94,7 +94,7 @@ fn open(
     };
     let charge = Some(Charge::new(account));
     let session = Session { state, local: ShardLocal { number, address, charge, ..ShardLocal::default() } };
-    session.settle();
+    session.update_charge();
     let key = sessions.insert(session);
     context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
     closing::count_session(&context, transport, 1);

@@ -108,10 +108,10 @@ fn deliver_to_members(
 ) {
     let to = &*broadcast.to;
     let room = to.channel().map(|name| rooms.find(&name));
-    if sequences.saw(broadcast, room.is_some())
+    if sequences.record(broadcast, room.is_some())
         && let Some(room) = room.flatten().and_then(|key| rooms.get_mut(key))
     {
-        room.received.saw(broadcast.origin, broadcast.sequence);
+        room.received.record(broadcast.origin, broadcast.sequence);
     }
     transfers.buffer_broadcast(broadcast, rooms);
     let outboxes = &mut step.outboxes;

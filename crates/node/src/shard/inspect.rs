@@ -60,7 +60,7 @@ impl Shard {
         for (_, session) in self.sessions.iter() {
             let local = &session.local;
             let waits = session.in_flight > 0 || session.blocking > 0 || session.held_post.is_some();
-            let moves = local.is_moving || local.upgrade_to.is_some() || !local.deferred.is_empty();
+            let moves = local.is_transferring || local.upgrade_to.is_some() || !local.deferred.is_empty();
             if waits || moves {
                 found.push(format!("session {}: waits: {waits}, moves: {moves}", session.sid));
             }

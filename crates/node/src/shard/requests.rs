@@ -54,7 +54,7 @@ pub(super) fn poll(
     if let Some(answer) = poll_answer(&step.context, session) {
         // If whoever asked is gone, the packets are lost that the answer carries.
         step.effects.answer_or(reply, answer, lost);
-        session.settle();
+        session.update_charge();
         if let Some(reason) = session.engine.closed() {
             closing::end(step, sessions, rooms, transfers, key, CloseCommand::Lost(reason));
         }
@@ -81,7 +81,7 @@ pub(super) fn answer_polls(step: &mut Step, sessions: &mut Sessions) {
         if let Some(poll) = session.local.poll.take() {
             step.effects.answer_or(poll, body, lost);
         }
-        session.settle();
+        session.update_charge();
     }
 }
 

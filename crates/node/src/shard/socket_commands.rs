@@ -41,7 +41,7 @@ pub(super) fn socket_command(
     };
     let session = &mut sessions[key];
     let changes_rooms = matches!(command.op, SocketOp::Join { .. } | SocketOp::Leave { .. });
-    if session.local.is_moving && changes_rooms {
+    if session.local.is_transferring && changes_rooms {
         session.local.deferred.push(command);
         return None;
     }

@@ -126,7 +126,7 @@ fn join_namespace(
     };
     session.connection.join(name.clone(), socket);
     session.handshake = None;
-    session.settle();
+    session.update_charge();
     sessions.add_socket(id, key);
     step.effects.submit(Command::Connected { namespace: name.clone(), socket: id });
     step.send(sessions, key, &Message::connect(&name, &id.written()));

@@ -193,7 +193,7 @@ impl Conn {
     }
 
     /// Charges the client for what its connection holds by now: what waits to be written, and what has not arrived whole.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn update_charge(&self) {
         if let Some(charge) = &self.charge {
             charge.set(self.private.get() + self.partial.get(), self.shared.get());
         }
@@ -240,7 +240,7 @@ impl Conn {
         self.outbox.take();
         self.nothing_waits();
         self.partial.set(0);
-        self.settle();
+        self.update_charge();
         self.is_to_wake.set(true);
     }
 
@@ -402,7 +402,7 @@ mod tests {
         fn take(&self, conn: &Conn, bytes: usize) {
             self.takes.set(self.takes.get() + bytes);
             let _ = conn.poll_write(&mut Context::from_waker(Waker::noop()));
-            conn.settle();
+            conn.update_charge();
         }
     }
 
@@ -420,10 +420,10 @@ mod tests {
         conn.push(&Frame::text("before"));
         for number in 0..10_000_u32 {
             conn.push_pong(&Frame::pong(&number.to_be_bytes()));
-            conn.settle();
+            conn.update_charge();
         }
         conn.push(&Frame::text("after"));
-        conn.settle();
+        conn.update_charge();
         assert_eq!(ledger.held(), 3 * OVERHEAD + 8 + 6 + 7);
 
         // One that is being written is not touched; the next one comes behind what waits.
@@ -448,7 +448,7 @@ mod tests {
         let (ledger, conn) = charged();
         (0..100).for_each(|_| assert!(conn.push(&Frame::text("x"))));
         assert!(conn.exceeds(100 * OVERHEAD) && !conn.exceeds(100 * (OVERHEAD + 3)));
-        conn.settle();
+        conn.update_charge();
         assert_eq!(ledger.held(), 100 * (OVERHEAD + 3));
         drop(conn);
         assert_eq!(ledger.held(), 0);
@@ -461,7 +461,7 @@ mod tests {
         client.connect(&conn);
         conn.push(&Frame::text(&"x".repeat(1_000)).shared(()));
         conn.push(&Frame::text("own"));
-        conn.settle();
+        conn.update_charge();
         assert_eq!((ledger.held(), ledger.waiting()), (2 * OVERHEAD + 5, 2 * OVERHEAD + 5 + 1_004));
         client.take(&conn, 504);
         assert_eq!(ledger.waiting(), 2 * OVERHEAD + 5 + 500);

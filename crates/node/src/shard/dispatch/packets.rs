@@ -126,7 +126,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let arrived = session.connection.receive_attachment(bytes);
         let held = session.connection.buffered();
-        session.settle();
+        session.update_charge();
         match arrived {
             Ok(Some(packet)) => match session.connection.interpret_binary(&packet) {
                 Ok(event) => self.packet(key, event),
@@ -143,7 +143,7 @@ impl Shard {
         let Self { step, sessions, rooms, .. } = self;
         match event {
             // Such as the first part of a binary event.
-            Event::Nothing => sessions[key].settle(),
+            Event::Nothing => sessions[key].update_charge(),
             Event::Connect { namespace, auth } => self.connect(key, namespace, auth),
             Event::Disconnect { slot } => {
                 if let Some(joined) = sessions[key].connection.leave(slot) {

@@ -56,7 +56,7 @@ impl Shard {
 fn ready_to_leave(sessions: &Sessions, count: usize) -> Vec<u32> {
     let has_time = |session: &Session| {
         let is_between = session.engine.buffered() > 0 && session.local.poll.is_none();
-        !session.local.is_moving && !is_between
+        !session.local.is_transferring && !is_between
     };
     let ready = sessions.iter().filter(|(_, session)| has_time(session));
     ready.map(|(key, _)| key).take(count).collect()

@@ -11,7 +11,7 @@ use crate::{
         Shard, fanout,
         mailbox::ShardMessage,
         transfer::{
-            message::{MovingSession, TransferMessage},
+            message::{SessionInTransfer, TransferMessage},
             path::Path,
             source::{CATCH_UP_TIMEOUT, PREPARE_TIMEOUT},
         },
@@ -58,8 +58,8 @@ impl Shard {
             }
             TransferMessage::Session { source, connection, session } => {
                 let session = match *session {
-                    MovingSession::Whole(session) => Some(session),
-                    MovingSession::Saved(saved) => {
+                    SessionInTransfer::Whole(session) => Some(session),
+                    SessionInTransfer::Saved(saved) => {
                         incoming::adopt(step, rooms, transfers, probes, pending, source, saved)
                     }
                 };

@@ -351,7 +351,7 @@ impl ConnectionEvents for ShardRuntime {
     }
 
     fn ended(&self, conn: &Rc<Conn>) {
-        conn.settle();
+        conn.update_charge();
         self.context.lifecycle.connection_closed();
     }
 

@@ -134,7 +134,7 @@ impl Outboxes {
 
     /// A connection was written as far as it takes. Its client is cut off if it does not read.
     pub(in crate::shard) fn written(&mut self, conn: &Rc<Conn>) {
-        conn.settle();
+        conn.update_charge();
         if conn.exceeds(self.limit) {
             self.evict(Evicted::Conn(conn.clone()), "slow_reader");
         }
@@ -172,7 +172,7 @@ impl Outboxes {
             session.engine.send(frame.clone());
         }
         self.mark_poll_dirty(key, session);
-        session.settle();
+        session.update_charge();
     }
 
     /// Notes that a session's pending GET may have a body.

@@ -29,7 +29,7 @@ impl Sequences {
     /// A broadcast has reached this shard, `in_room` or on the channel of all. Whether it is one of another node's in a room, whose
     /// number the room is to keep.
     #[must_use]
-    pub(in crate::shard) fn saw(&mut self, broadcast: &Broadcast, in_room: bool) -> bool {
+    pub(in crate::shard) fn record(&mut self, broadcast: &Broadcast, in_room: bool) -> bool {
         let Broadcast { origin, sequence, .. } = *broadcast;
         let is_of_here = origin.node == self.here.node;
         if is_of_here && let Some(received) = self.of_shards.get_mut(usize::from(origin.shard)) {
@@ -37,7 +37,7 @@ impl Sequences {
         }
         if !in_room {
             // One of this node goes on the channel of all too, where the source of a session that moves here has yet to receive it.
-            self.on_all.saw(origin, sequence);
+            self.on_all.record(origin, sequence);
         }
         in_room && !is_of_here
     }
@@ -72,10 +72,10 @@ mod tests {
     fn a_room_keeps_the_numbers_of_other_nodes_and_the_shard_all_others() {
         let mut sequences = Sequences::new(HERE, 2);
         assert_eq!((sequences.next(), sequences.next()), ((HERE, 1), (HERE, 2)));
-        assert!(!sequences.saw(&broadcast(NEIGHBOUR, 5), true));
-        assert!(!sequences.saw(&broadcast(HERE, 2), false));
-        assert!(sequences.saw(&broadcast(ELSEWHERE, 7), true));
-        assert!(!sequences.saw(&broadcast(ELSEWHERE, 8), false));
+        assert!(!sequences.record(&broadcast(NEIGHBOUR, 5), true));
+        assert!(!sequences.record(&broadcast(HERE, 2), false));
+        assert!(sequences.record(&broadcast(ELSEWHERE, 7), true));
+        assert!(!sequences.record(&broadcast(ELSEWHERE, 8), false));
         assert_eq!(*sequences.of_shards, [5, 2]);
         assert!(sequences.on_all.has_seen(HERE, 2) && sequences.on_all.has_seen(ELSEWHERE, 8));
         assert!(!sequences.on_all.has_seen(NEIGHBOUR, 1) && !sequences.on_all.has_seen(ELSEWHERE, 9));

@@ -39,7 +39,7 @@ fn leave_polling(step: &mut Step, session: &mut Session) -> Option<VecDeque<Fram
         step.effects.answer(poll, Ok(body));
     }
     session.local.probe = None;
-    session.settle();
+    session.update_charge();
     Some(frames)
 }
 
@@ -70,7 +70,7 @@ fn attach(
     session.local.conn = Some(conn.clone());
     if session.local.charge.is_none() {
         session.local.charge = conn.account().cloned().map(Charge::new);
-        session.settle();
+        session.update_charge();
     }
     if session.engine.is_open() {
         step.outboxes.resume(&conn);

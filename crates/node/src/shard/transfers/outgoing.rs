@@ -16,7 +16,7 @@ use crate::{
         step::Step,
         tables::{PendingRequest, PendingRequests, Probes, Rooms, Sequences, Sessions, Timer},
         transfer::{
-            message::{Confirmation, MovingSession, TransferMessage, TransferredSession},
+            message::{Confirmation, SessionInTransfer, TransferMessage, TransferredSession},
             path::Path,
             source::{CATCH_UP_TIMEOUT, PREPARE_TIMEOUT, SourceStep, SourceTransfer, UnconfirmedTransfer},
             table::Transfers,
@@ -53,7 +53,7 @@ pub(in crate::shard) fn continue_upgrade(
 ) {
     let Some(session) = sessions.get_mut(key) else { return };
     let Some(connection) = session.local.upgrade_to else { return };
-    if session.in_flight > 0 || session.local.post.is_some() || session.local.is_moving {
+    if session.in_flight > 0 || session.local.post.is_some() || session.local.is_transferring {
         return;
     }
     if connection.location() == step.context.location() {
@@ -65,7 +65,7 @@ pub(in crate::shard) fn continue_upgrade(
             None => close_probe(step, probes, connection),
         }
     } else {
-        session.local.is_moving = true;
+        session.local.is_transferring = true;
         prepare(step, session, rooms, transfers, connection);
     }
 }
@@ -199,9 +199,9 @@ pub(in crate::shard) fn send_session(
         (Path::SameNode, Some(frames), _) => {
             let (mut session, joined) = detach(sessions, rooms, transfers, key, to);
             let deferred = std::mem::take(&mut session.local.deferred);
-            let (joined, cursor) = told(step, sequences, joined);
+            let (joined, cursor) = delivered(step, sequences, joined);
             let session = TransferredSession { session: session.state, frames, rooms: joined, cursor };
-            (MovingSession::Whole(session), deferred)
+            (SessionInTransfer::Whole(session), deferred)
         }
         (Path::OtherNode, Some(frames), Some(saved)) => {
             let changes: Vec<_> = transfer
@@ -212,7 +212,7 @@ pub(in crate::shard) fn send_session(
             step.clients_gone += 1;
             closing::count_session(&step.context, Transport::Polling, -1);
             let (mut session, joined) = detach(sessions, rooms, transfers, key, to);
-            let (joined, mut cursor) = told(step, sequences, joined);
+            let (joined, mut cursor) = delivered(step, sequences, joined);
             for room_cursor in &mut cursor.rooms {
                 let of_room = changes.iter().filter(|(room, ..)| *room == room_cursor.room);
                 room_cursor.changes = of_room.map(|(_, subject, digest)| (*subject, *digest)).collect();
@@ -236,7 +236,7 @@ pub(in crate::shard) fn send_session(
                 records,
                 principals,
             };
-            (MovingSession::Saved(saved), deferred)
+            (SessionInTransfer::Saved(saved), deferred)
         }
         _ => {
             // The server has closed the session meanwhile, or the upgrade was given up.
@@ -289,8 +289,8 @@ fn leave(rooms: &mut Rooms, key: RoomKey, socket: Address) -> Option<RoomCursor>
     Some(cursor)
 }
 
-/// What a session that goes was told: its rooms, and the cursor of all that was received.
-fn told(
+/// What a session that goes has received: the rooms of its sockets, and the cursor.
+fn delivered(
     step: &Step,
     sequences: &Sequences,
     joined: Vec<(Address, RoomCursor)>,
