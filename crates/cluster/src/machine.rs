@@ -18,8 +18,7 @@ mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-pub(crate) use peer_routing::Charge;
-pub(crate) use pending::{Adopted, Join, Pending, Unadopted};
+pub(crate) use pending::{Adopted, Charge, Join, Pending, Unadopted};
 
 use crate::{
     Config,

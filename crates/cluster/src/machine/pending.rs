@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{admission, peer_routing::Charge, users};
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
     command::{PeerAt, PeerMessage, RealmId, Ticket},
@@ -55,7 +54,7 @@ pub(crate) enum Pending {
     /// A peer message was sent to another node.
     SendPeerMessage(ShardId, PeerMessage, Option<Box<Charge>>),
     /// A claim needs room for one more id.
-    Admit(admission::Claimant),
+    Admit(Claimant),
     Expire {
         realm: RealmId,
         src: Arc<str>,
@@ -99,7 +98,7 @@ pub(crate) enum Pending {
         ticket: Ticket,
         room: RoomName,
     },
-    ListUsers(users::Page),
+    ListUsers(Page),
     LocateSocket {
         shard: ShardId,
         ticket: Ticket,
@@ -158,3 +157,46 @@ pub(crate) struct Unadopted {
     pub(crate) room: RoomName,
     pub(crate) record: Arc<Record>,
 }
+
+/// Who claims an id, and when it need not wait for room any more.
+#[derive(Debug)]
+pub(crate) struct Claimant {
+    pub(super) at: PeerAt,
+    pub(super) ticket: Ticket,
+    pub(super) realm: RealmId,
+    pub(super) id: Arc<str>,
+    pub(super) token: Arc<str>,
+    pub(super) until: Instant,
+}
+
+/// A message that is under way counts against its sender until it is settled.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    pub(super) from: PeerAt,
+    pub(super) realm: RealmId,
+    pub(super) src: Arc<str>,
+    pub(super) dst: Arc<str>,
+    /// Its kind waits for its addressee.
+    pub(super) is_queued: bool,
+    pub(super) bytes: usize,
+}
+
+impl Charge {
+    /// For a message that its sender's shard sends.
+    pub(crate) fn of(peer_message: &PeerMessage) -> Option<Box<Self>> {
+        let PeerMessage { from, realm, kind, src, dst, frame, hops, .. } = peer_message;
+        (*hops == 0).then(|| {
+            Box::new(Self {
+                from: *from,
+                realm: *realm,
+                src: src.clone(),
+                dst: dst.clone(),
+                is_queued: kind.is_queued(),
+                bytes: frame.payload().len(),
+            })
+        })
+    }
+}
+
+/// A page of users: the namespace, and the socket behind which it begins.
+pub(crate) type Page = (Arc<str>, Option<Address>);
