@@ -43,6 +43,8 @@ const RULES: &[Rule] = &[
     Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
+    // For tests only. It is in the `may_use` of those whose tests need it, also of the cluster, which it stands upon.
+    Rule { name: "signalbox-test-support", may_use: &["signalbox-cluster"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-node-link", may_use: &["signalbox-cluster"], must_not_reach: NO_STORE },
     Rule { name: "signalbox-cluster-redis", may_use: CLUSTER_CRATES, must_not_reach: NO_WEB },
     Rule { name: "signalbox-node", may_use: LOWER_CRATES, must_not_reach: ANYTHING },
@@ -60,7 +62,7 @@ const RULES: &[Rule] = &[
 const FRAMES: &[&str] = &["signalbox-websocket"];
 
 /// What crosses the cluster for a peer: frames and kinds of messages.
-const PEERS: &[&str] = &["signalbox-websocket", "signalbox-peerserver"];
+const PEERS: &[&str] = &["signalbox-websocket", "signalbox-peerserver", "signalbox-test-support"];
 
 /// What a driver of the cluster is made of.
 const CLUSTER_CRATES: &[&str] = &[
@@ -69,6 +71,7 @@ const CLUSTER_CRATES: &[&str] = &[
     "signalbox-telemetry",
     "signalbox-cluster",
     "signalbox-node-link",
+    "signalbox-test-support",
 ];
 
 const PROTOCOL_CRATES: &[&str] =
@@ -85,6 +88,7 @@ const LOWER_CRATES: &[&str] = &[
     "signalbox-cluster",
     "signalbox-cluster-redis",
     "signalbox-node-link",
+    "signalbox-test-support",
 ];
 
 /// What is below the services.

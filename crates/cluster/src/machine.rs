@@ -10,6 +10,7 @@ mod claims;
 mod lease;
 mod local_state;
 mod peer_routing;
+mod pending;
 mod repairs;
 mod rooms;
 mod takeovers;
@@ -17,167 +18,18 @@ mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-pub(crate) use peer_routing::Charge;
+pub(crate) use pending::{Adopted, Charge, Join, Pending, Unadopted};
 
 use crate::{
     Config,
-    address::{Address, NodeTag, Owner, ShardId},
-    command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
+    address::{Address, Owner, ShardId},
+    command::{Command, Delivery, PeerAt, PeerMessage, RealmId},
     envelope::{self, Format},
     event::ClusterEvent,
-    record::{Record, RoomName},
+    record::RoomName,
     route::Route,
-    store::{Call, DirectMessage, NodeInfo, Reply, TakeoverNotice},
+    store::{Call, DirectMessage, NodeInfo, Reply},
 };
-
-/// What a call was made for; it is given back with the reply.
-#[derive(Debug)]
-pub(crate) enum Pending {
-    /// Nothing depends on the reply.
-    None,
-    Claim {
-        at: PeerAt,
-        ticket: Ticket,
-        realm: RealmId,
-        id: Arc<str>,
-        token: Arc<str>,
-        /// The owner under which it was claimed, and how often the bus had been lost or restored by then.
-        asked: (Owner, u64),
-        /// The store has admitted one more id of this node for it.
-        is_admitted: bool,
-    },
-    Reclaim {
-        owner: Owner,
-        realm: RealmId,
-        id: Arc<str>,
-        generation: u64,
-    },
-    Release {
-        realm: RealmId,
-        id: Arc<str>,
-        generation: u64,
-    },
-    /// The shard that sends the message (on), its addressee, and its charge to its sender.
-    PeerMessage(ShardId, (RealmId, Arc<str>), Option<Box<Charge>>),
-    /// A node was asked to revoke a claim; the number names the takeover.
-    Revoke(u64, TakeoverNotice),
-    /// A node was told that one of its peers has lost its id.
-    NotifyTakeover(TakeoverNotice),
-    Reap(Owner, u8),
-    /// The takeover notices of a claim that may have been made unseen.
-    Notices {
-        owner: Owner,
-        realm: RealmId,
-        id: Arc<str>,
-    },
-    /// The holder that lost its id was told.
-    Acknowledge(TakeoverNotice),
-    /// A peer message was sent to another node.
-    SendPeerMessage(ShardId, PeerMessage, Option<Box<Charge>>),
-    /// A claim needs room for one more id.
-    Admit(admission::Claimant),
-    Expire {
-        realm: RealmId,
-        src: Arc<str>,
-        dst: Arc<str>,
-    },
-    /// The sender of an expired message is looked up.
-    FindSender {
-        realm: RealmId,
-        src: Arc<str>,
-        dst: Arc<str>,
-    },
-    ListPeers {
-        shard: ShardId,
-        ticket: Ticket,
-        realm: RealmId,
-    },
-    Join(Join),
-    Leave {
-        room: RoomName,
-        socket: Address,
-    },
-    /// A record was written again.
-    Put {
-        room: RoomName,
-        socket: Address,
-    },
-    /// Users were written, or removed.
-    PutUsers(Vec<(Arc<str>, Address)>),
-    /// The first snapshot of a room, for a session that is to move here.
-    TransferSnapshot {
-        room: RoomName,
-    },
-    /// The replica is compared with the records. `is_final`: every node has had the time to write its records again, so members
-    /// that are missing are gone.
-    Compare {
-        room: RoomName,
-        is_final: bool,
-    },
-    ListMembers {
-        shard: ShardId,
-        ticket: Ticket,
-        room: RoomName,
-    },
-    ListUsers(users::Page),
-    LocateSocket {
-        shard: ShardId,
-        ticket: Ticket,
-    },
-    SendToNode {
-        shard: ShardId,
-        ticket: Ticket,
-    },
-    FlushOutgoing {
-        shard: ShardId,
-        ticket: Ticket,
-    },
-    /// One of the calls that adopt a session; for a membership also whose it was.
-    AdoptSession {
-        shard: ShardId,
-        ticket: Ticket,
-        adopted: Adopted,
-    },
-    Heartbeat {
-        sent: Instant,
-        owner: Owner,
-        joins: bool,
-    },
-    Nodes,
-    /// The owners that have records; asked for under this owner.
-    Owners(Owner),
-    /// The lease of an earlier epoch of this node was ended.
-    EndEpoch(u64),
-}
-
-/// What one of the calls that adopt a session writes.
-#[derive(Debug)]
-pub(crate) enum Adopted {
-    /// A membership.
-    Member(Unadopted),
-    /// A socket of a namespace.
-    User(Arc<str>, Address),
-}
-
-/// A join that is not answered yet.
-#[derive(Debug)]
-pub(crate) struct Join {
-    pub(crate) shard: ShardId,
-    pub(crate) ticket: Ticket,
-    pub(crate) room: RoomName,
-    pub(crate) record: Arc<Record>,
-    pub(crate) list: bool,
-    /// Its call fetches the room's records, if they are not known. Other joins wait for these.
-    pub(crate) fetches: bool,
-}
-
-/// A membership of a session that has moved here, whose record is still its former node's.
-#[derive(Debug, Clone)]
-pub(crate) struct Unadopted {
-    pub(crate) from: NodeTag,
-    pub(crate) room: RoomName,
-    pub(crate) record: Arc<Record>,
-}
 
 /// An effect of a step. Effects are executed in order.
 #[derive(Debug)]
@@ -229,7 +81,7 @@ pub(crate) struct Machine {
     limit: Option<usize>,
     own: local_state::LocalState,
     rooms: rooms::Replicas,
-    session_moves: rooms::SessionMoves,
+    session_transfers: rooms::SessionTransfers,
     peer_routes: peer_routing::PeerRoutes,
     lease: lease::Lease,
     users: users::PendingUserWrites,
@@ -266,7 +118,7 @@ impl Machine {
             limit: config.concurrent_limit,
             own: local_state::LocalState::new(config, lease.is_shared()),
             rooms: rooms::Replicas::default(),
-            session_moves: rooms::SessionMoves::default(),
+            session_transfers: rooms::SessionTransfers::default(),
             peer_routes: peer_routing::PeerRoutes::default(),
             users: users::PendingUserWrites::default(),
             user_reads: users::UserReads::default(),
@@ -475,7 +327,7 @@ impl Machine {
                 {
                     self.unadopted.push(membership);
                 }
-                self.session_moves.answered(shard, ticket, out);
+                self.session_transfers.answered(shard, ticket, out);
             }
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);

@@ -8,13 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use signalbox_cluster::{
-    Address, BusDelivery, Cluster, Command, Config, Delivery, DeliverySink, NodeInfo, NodeTag, Owner, Record,
-    RoomName, Scope, ShardId, Status,
+    Address, Cluster, Command, Config, Delivery, NodeInfo, NodeTag, Owner, Record, RoomName, Scope, Status,
     driver::{CallToken, Driver, DriverEnded},
     envelope::{Format, FormatRange},
     model::Model,
     store::{Call, DirectMessage, Reply, RoomDelta},
 };
+use signalbox_test_support::Mailboxes;
 
 /// What the clusters of these tests ask their drivers for.
 enum Asked {
@@ -49,32 +49,6 @@ impl Driver for Queue {
     }
     fn end(&self, ended: DriverEnded) {
         drop(ended);
-    }
-}
-
-#[derive(Default)]
-struct Mailboxes {
-    deliveries: Mutex<Vec<Delivery>>,
-    broadcasts: Mutex<Vec<Bytes>>,
-    node_messages: Mutex<Vec<Bytes>>,
-}
-
-impl DeliverySink for Mailboxes {
-    fn deliver(&self, _: ShardId, delivery: Delivery) {
-        self.deliveries.lock().unwrap().push(delivery);
-    }
-    fn offer(&self, shard: ShardId, delivery: Delivery) -> bool {
-        self.deliver(shard, delivery);
-        true
-    }
-    fn is_congested(&self, _: ShardId) -> bool {
-        false
-    }
-    fn deliver_broadcast(&self, broadcast: BusDelivery) {
-        self.broadcasts.lock().unwrap().push(broadcast.payload);
-    }
-    fn deliver_node_message(&self, _: Owner, payload: Bytes) {
-        self.node_messages.lock().unwrap().push(payload);
     }
 }
 
@@ -209,7 +183,7 @@ fn nodes_meet_over_a_driver_of_ones_own() {
     let first = world.join(0, 1);
     let second = world.join(1, 2);
     let members: Option<BTreeSet<Address>> =
-        world.nodes[1].mailboxes.deliveries.lock().unwrap().iter().find_map(|delivery| match delivery {
+        world.nodes[1].mailboxes.deliveries.lock().iter().find_map(|delivery| match delivery {
             Delivery::Joined { ticket: 2, members, .. } => {
                 Some(members.iter().map(|member| member.socket).collect())
             }
@@ -219,9 +193,9 @@ fn nodes_meet_over_a_driver_of_ones_own() {
     world.nodes[0].cluster.broadcast(world.now, Scope::Room(&room()), Bytes::from_static(b"hello"));
     world.nodes[0].cluster.send_to_node(world.now, NodeTag(2), Bytes::from_static(b"you"));
     world.settle();
-    assert_eq!(*world.nodes[1].mailboxes.broadcasts.lock().unwrap(), ["hello"]);
-    assert_eq!(*world.nodes[1].mailboxes.node_messages.lock().unwrap(), ["you"]);
-    assert!(world.nodes[0].mailboxes.broadcasts.lock().unwrap().is_empty());
+    assert_eq!(*world.nodes[1].mailboxes.broadcasts.lock(), ["hello"]);
+    assert_eq!(*world.nodes[1].mailboxes.node_messages.lock(), ["you"]);
+    assert!(world.nodes[0].mailboxes.broadcasts.lock().is_empty());
 }
 
 #[test]

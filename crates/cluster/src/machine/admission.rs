@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Machine, Output, Outputs, Pending};
+use super::{Machine, Output, Outputs, Pending, pending::Claimant};
 use crate::{
     command::{Claimed, Delivery, PeerAt, RealmId, Ticket},
     store::{Call, Reply},
@@ -18,17 +18,6 @@ use crate::{
 
 /// How long a claim waits for room at least: two heartbeats of every node.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Who claims an id, and when it need not wait for room any more.
-#[derive(Debug)]
-pub(crate) struct Claimant {
-    pub(super) at: PeerAt,
-    pub(super) ticket: Ticket,
-    pub(super) realm: RealmId,
-    pub(super) id: Arc<str>,
-    pub(super) token: Arc<str>,
-    until: Instant,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Admission {

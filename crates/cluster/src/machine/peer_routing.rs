@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration, time::Instant};
 use ahash::AHashMap;
 use signalbox_peerserver::{Kind, message};
 
-use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS};
+use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS, pending::Charge};
 use crate::{
     address::ShardId,
     command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender, is_same_token},
@@ -18,35 +18,6 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const MAX_REMEMBERED: usize = 65_536;
 /// How often a message is sent on because its addressee was not where it was expected; then it is queued.
 const MAX_HOPS: u8 = 2;
-
-/// A message that is under way counts against its sender until it is settled.
-#[derive(Debug)]
-pub(crate) struct Charge {
-    from: PeerAt,
-    realm: RealmId,
-    src: Arc<str>,
-    dst: Arc<str>,
-    /// Its kind waits for its addressee.
-    is_queued: bool,
-    bytes: usize,
-}
-
-impl Charge {
-    /// For a message that its sender's shard sends.
-    pub(crate) fn of(peer_message: &PeerMessage) -> Option<Box<Self>> {
-        let PeerMessage { from, realm, kind, src, dst, frame, hops, .. } = peer_message;
-        (*hops == 0).then(|| {
-            Box::new(Self {
-                from: *from,
-                realm: *realm,
-                src: src.clone(),
-                dst: dst.clone(),
-                is_queued: kind.is_queued(),
-                bytes: frame.payload().len(),
-            })
-        })
-    }
-}
 
 fn settle(charge: Option<Box<Charge>>, waits: bool, out: &mut Outputs) {
     if let Some(charge) = charge {

@@ -1,25 +1,26 @@
 //! Replicas of rooms: the members of each room as this node's clients were told of them.
 
 mod joins;
+mod replica;
 #[cfg(test)]
 mod tests;
 mod transfers;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
-    time::Duration,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ahash::{AHashMap, RandomState};
 use indexmap::IndexSet;
 
-pub(super) use self::transfers::SessionMoves;
+use self::replica::{Replica, RoomState, Subscription, TransferSubscription, version_of};
+pub(super) use self::transfers::SessionTransfers;
 use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
-    command::{Change, Delivery, Ticket},
+    command::Change,
     record::{Record, RoomName},
     route::Route,
     store::{Call, Reply, RoomDelta, RoomVersion, SnapshotRequest},
@@ -42,172 +43,6 @@ const MAX_COMPARING: usize = 256;
 
 /// How long a session transfer waits for a room's subscription: its source waits no longer.
 const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The state of the subscription of a room's channel.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Subscription {
-    #[default]
-    Inactive,
-    Requested,
-    Active,
-}
-
-#[derive(Debug, Default)]
-struct Replica {
-    route: Arc<Route>,
-    subscription: Subscription,
-    /// `None` until the first snapshot.
-    state: Option<RoomState>,
-    /// Changes that arrived before the first snapshot. The snapshot includes some of them: the bus may be faster than the store's
-    /// reply.
-    early: Vec<RoomDelta>,
-    /// The last change that the shards were told.
-    last_change: u128,
-    /// A join, or a call of its own, fetches the records; others wait for them.
-    is_fetching: bool,
-    /// Joins whose records are put, and that wait until the replica has the version at which that was done.
-    answers: Vec<(Join, RoomVersion, Instant)>,
-    /// Joins that wait for the subscription, and since when.
-    joins: Vec<Join>,
-    waits_since: Option<Instant>,
-    /// Session transfers that wait for the subscription and a snapshot.
-    transfer_subscriptions: Vec<TransferSubscription>,
-    /// While the replica is compared with the records: the changes that arrive meanwhile, to be applied after.
-    comparing: Option<Vec<RoomDelta>>,
-    /// Compare once more after that: changes may have been missed since the records were read.
-    compares_again: bool,
-    /// When the records are read again to find out which missing members are gone for good.
-    recheck_at: Option<Instant>,
-    unused_since: Option<Instant>,
-}
-
-/// A session transfer that waits until a room is subscribed, and its replica has at least this version.
-#[derive(Debug, Clone, Copy)]
-struct TransferSubscription {
-    shard: ShardId,
-    ticket: Ticket,
-    room_version: RoomVersion,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct RoomState {
-    room_version: RoomVersion,
-    records: BTreeMap<Address, Arc<Record>>,
-    /// The records as they were told last, while they are the same.
-    listed: Option<Arc<[Arc<Record>]>>,
-}
-
-impl RoomState {
-    fn new(room_version: RoomVersion, records: impl IntoIterator<Item = Arc<Record>>) -> Self {
-        let records = records.into_iter().map(|record| (record.socket, record)).collect();
-        Self { room_version, records, listed: None }
-    }
-
-    /// The members, in the order of their addresses: collected once, however many ask before they change.
-    fn members(&mut self) -> Arc<[Arc<Record>]> {
-        let records = &self.records;
-        self.listed.get_or_insert_with(|| records.values().cloned().collect()).clone()
-    }
-
-    fn records_mut(&mut self) -> &mut BTreeMap<Address, Arc<Record>> {
-        self.listed = None;
-        &mut self.records
-    }
-}
-
-/// The id of the change that leads to a version. Every node that receives the change in order computes the same.
-fn change_id_of(room_version: RoomVersion) -> u128 {
-    u128::from(room_version.epoch) << 64 | u128::from(room_version.version) << 16
-}
-
-/// The version of a change. Differences found in a snapshot have ids that follow that of its version.
-fn version_of(number: u128) -> RoomVersion {
-    RoomVersion { epoch: (number >> 64) as u64, version: number as u64 >> 16 }
-}
-
-impl Replica {
-    /// Applies a change, and tells it to the shards unless the replica had it already.
-    fn apply_change(&mut self, room: &RoomName, change: Change, out: &mut Outputs) {
-        let Some(state) = self.state.as_mut() else { return };
-        let change = match change {
-            Change::Joined(record) | Change::Updated(record) => {
-                match state.records_mut().insert(record.socket, record.clone()) {
-                    Some(known) if *known == *record => return,
-                    Some(_) => Change::Updated(record),
-                    None => Change::Joined(record),
-                }
-            }
-            Change::Left(record) => {
-                if state.records_mut().remove(&record.socket).is_none() {
-                    return;
-                }
-                Change::Left(record)
-            }
-        };
-        self.last_change = (self.last_change + 1).max(change_id_of(state.room_version));
-        for shard in self.route.shards() {
-            let changed = Delivery::RoomChanged {
-                room: room.clone(),
-                change_id: self.last_change,
-                change: change.clone(),
-            };
-            out.push_back(Output::Deliver(shard, changed));
-        }
-    }
-
-    /// Replaces the replica by a snapshot, and tells the shards what differs. Missing members for which `keeps` holds stay;
-    /// returns whether there are any.
-    fn replace(
-        &mut self,
-        room: &RoomName,
-        room_version: RoomVersion,
-        records: Vec<Arc<Record>>,
-        keeps: &dyn Fn(Address) -> bool,
-        out: &mut Outputs,
-    ) -> bool {
-        let Some(state) = self.state.as_mut() else {
-            self.state = Some(RoomState::new(room_version, records));
-            self.last_change = self.last_change.max(change_id_of(room_version));
-            return false;
-        };
-        state.room_version = room_version;
-        let mut gone = state.records.clone();
-        for record in &records {
-            gone.remove(&record.socket);
-        }
-        let missing = gone.len();
-        gone.retain(|socket, _| !keeps(*socket));
-        let has_kept = gone.len() < missing;
-        for change in gone.into_values().map(Change::Left).chain(records.into_iter().map(Change::Joined)) {
-            self.apply_change(room, change, out);
-        }
-        has_kept
-    }
-
-    /// Changes may be missed from now on. A first snapshot that is on its way may be older than that: it is compared when it has
-    /// arrived.
-    fn subscription_lost(&mut self) {
-        self.subscription = Subscription::Requested;
-        self.compares_again |= self.state.is_none();
-    }
-
-    /// The shards have been told every change that has arrived, and none was missed as far as is known.
-    fn is_current(&self) -> bool {
-        self.subscription == Subscription::Active
-            && self.state.is_some()
-            && self.comparing.is_none()
-            && self.recheck_at.is_none()
-    }
-
-    fn is_unused(&self) -> bool {
-        Arc::strong_count(&self.route) == 1
-            && self.route.is_empty()
-            && self.joins.is_empty()
-            && self.answers.is_empty()
-            && self.transfer_subscriptions.is_empty()
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Replicas {

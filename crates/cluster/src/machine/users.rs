@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 
-use super::{Machine, Output, Outputs, Pending, lease::RETRY};
+use super::{Machine, Output, Outputs, Pending, lease::RETRY, pending::Page};
 use crate::{
     address::{Address, Owner, ShardId},
     command::{Delivery, Refused, Ticket},
@@ -25,9 +25,6 @@ pub(super) struct PendingUserWrites {
 
 /// The namespace, and the profile; `None`: the user is gone.
 type Changed = (Arc<str>, Option<Arc<str>>);
-
-/// A page of users: the namespace, and the socket behind which it begins.
-pub(crate) type Page = (Arc<str>, Option<Address>);
 
 /// Pages that are read at once. There are as many as clients ask for different ones; the first page is one.
 const MAX_READS: usize = 64;

@@ -195,7 +195,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// Hands a request to the session's owner.
     fn ask(&self, request: Request) -> Result<(), Busy> {
-        hand_over(self.node, self.place, request)
+        dispatch(self.node, self.place, request)
     }
 
     async fn exists(&self) -> Result<bool, Busy> {
@@ -243,7 +243,7 @@ impl Session<'_> {
             Ok(body) => {
                 // The session would go on without the packets that the answer carries.
                 let (peering, place, sid) = (self.node.peering.clone(), self.place, self.sid);
-                let lost = move || peering.hand_over(place, Request::PollLost { sid, number });
+                let lost = move || peering.dispatch(place, Request::PollLost { sid, number });
                 reply(self.node, request, body, Some(Box::new(lost)))
             }
             Err(refused) => self.refused(refused),
@@ -333,7 +333,7 @@ impl Session<'_> {
 }
 
 /// Hands a request to a session's owner: at once if that is this thread, else through its inbox, or over the node link.
-pub(crate) fn hand_over(node: &NodeShared, place: Location, request: Request) -> Result<(), Busy> {
+pub(crate) fn dispatch(node: &NodeShared, place: Location, request: Request) -> Result<(), Busy> {
     if place.node != node.tag {
         node.peering.relay_request(place.node, request);
         return Ok(());
@@ -375,7 +375,7 @@ impl Drop for CancelGuard<'_> {
                 None => Some(request),
             };
             if let Some(request) = left {
-                self.node.peering.hand_over(self.place, request);
+                self.node.peering.dispatch(self.place, request);
             }
         }
     }

@@ -19,7 +19,7 @@ use super::{
     client,
     http_stream::HttpStream,
     http1::RequestStream,
-    polling::{hand_over, outcome, owner},
+    polling::{dispatch, outcome, owner},
     protocol::{Protocol, protocol},
 };
 use crate::{
@@ -28,8 +28,8 @@ use crate::{
     protocol::RequestRefused,
     routing::Reply,
     shard::{
-        PeerClaim,
         mailbox::Request,
+        peerserver::PeerClaim,
         runtime::{Busy, ShardRuntime},
     },
     shared::NodeShared,
@@ -237,7 +237,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                 let connection = own.with(|shard, now| shard.open_probe(now, &conn, sid));
                 let (reply, began) = Reply::channel();
                 let request = Request::BeginUpgrade { sid, connection, reply };
-                let began = match hand_over(&self.node, place, request) {
+                let began = match dispatch(&self.node, place, request) {
                     Ok(()) => began.await.unwrap_or(Err(RequestRefused::UnknownSid)),
                     Err(Busy) => Err(RequestRefused::Busy),
                 };

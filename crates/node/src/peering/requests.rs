@@ -46,7 +46,7 @@ impl OtherNodes for Peering {
 
 impl Peering {
     /// Hands a request that may not be refused to the session's owner.
-    pub(crate) fn hand_over(self: &Arc<Self>, to: Location, request: Request) {
+    pub(crate) fn dispatch(self: &Arc<Self>, to: Location, request: Request) {
         if to.node == self.node {
             self.mailboxes.push(to.shard, ShardMessage::Request(request));
         } else {

@@ -109,7 +109,7 @@ impl Peering {
             let body = tokio::select! {
                 body = body => body,
                 () = given_up => {
-                    self.hand_over_here(Request::PollLost { sid, number });
+                    self.dispatch_here(Request::PollLost { sid, number });
                     return;
                 }
             };
@@ -132,7 +132,7 @@ impl Peering {
     }
 
     /// Hands something over that may not be refused.
-    fn hand_over_here(&self, request: Request) {
+    fn dispatch_here(&self, request: Request) {
         if let Some(shard) = self.addresses.shard_of(request.sid()) {
             self.mailboxes.push(shard, ShardMessage::Request(request));
         }
@@ -142,14 +142,12 @@ impl Peering {
     pub(super) fn handle_notice(&self, whole: &Bytes, notice: LinkNotice<'_>) {
         match notice {
             LinkNotice::Accepted { number } => self.acceptances.accepted(number),
-            LinkNotice::PollLost { sid, number } => self.hand_over_here(Request::PollLost { sid, number }),
+            LinkNotice::PollLost { sid, number } => self.dispatch_here(Request::PollLost { sid, number }),
             LinkNotice::ReleasePoll { sid, number } => {
-                self.hand_over_here(Request::ReleasePoll { sid, number })
+                self.dispatch_here(Request::ReleasePoll { sid, number })
             }
-            LinkNotice::PostLost { sid, number } => self.hand_over_here(Request::PostLost { sid, number }),
-            LinkNotice::Probed { sid, connection } => {
-                self.hand_over_here(Request::Probed { sid, connection })
-            }
+            LinkNotice::PostLost { sid, number } => self.dispatch_here(Request::PostLost { sid, number }),
+            LinkNotice::Probed { sid, connection } => self.dispatch_here(Request::Probed { sid, connection }),
             LinkNotice::Upgrade { sid, connection } => match self.addresses.shard_of(sid) {
                 Some(shard) => {
                     self.mailboxes.push(shard, ShardMessage::Request(Request::Upgrade { sid, connection }))
@@ -157,7 +155,7 @@ impl Peering {
                 None => self.close_probe_anywhere(connection),
             },
             LinkNotice::AbandonUpgrade { sid, connection } => {
-                self.hand_over_here(Request::AbandonUpgrade { sid, connection })
+                self.dispatch_here(Request::AbandonUpgrade { sid, connection })
             }
             LinkNotice::CloseProbe(connection) => self.close_probe_here(connection),
             LinkNotice::Cancelled { sid, connection } => self.cancel_transfer_here(sid, connection),

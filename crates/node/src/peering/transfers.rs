@@ -12,7 +12,7 @@ use crate::{
     routing::{ConnectionRef, Location},
     shard::{
         mailbox::ShardMessage,
-        transfer::message::{Confirmation, MovingSession, TransferMessage},
+        transfer::message::{Confirmation, SessionInTransfer, TransferMessage},
     },
 };
 
@@ -34,7 +34,7 @@ impl Peering {
                 });
             }
             TransferMessage::Session { source, connection, session } => {
-                let MovingSession::Saved(saved) = *session else { return };
+                let SessionInTransfer::Saved(saved) = *session else { return };
                 let sid = saved.session.sid;
                 let answer = self.ask(to.node, &LinkRequest::Take(Box::new(saved)));
                 tokio::spawn(async move {
@@ -108,7 +108,7 @@ impl Peering {
                 }
                 // The answer goes to the node; which shard waits for it, the node knows.
                 let source = Location { node: from, shard: sid.shard() };
-                let session = Box::new(MovingSession::Saved(*saved));
+                let session = Box::new(SessionInTransfer::Saved(*saved));
                 (sid, connection, addresses, TransferMessage::Session { source, connection, session })
             }
             _ => return,

@@ -14,7 +14,7 @@ pub(crate) struct VersionVector(Vec<(Origin, u64)>);
 
 impl VersionVector {
     /// A broadcast has come.
-    pub(crate) fn saw(&mut self, origin: Origin, sequence: u64) {
+    pub(crate) fn record(&mut self, origin: Origin, sequence: u64) {
         match self.0.binary_search_by_key(&origin, |(origin, _)| *origin) {
             Ok(index) => self.0[index].1 = sequence,
             Err(index) => self.0.insert(index, (origin, sequence)),
@@ -46,7 +46,7 @@ mod tests {
         let origin = |node, shard| Origin { node: NodeTag(node), shard };
         let mut lasts = VersionVector::default();
         for (node, shard, sequence) in [(2, 0, 5), (1, 1, 3), (1, 0, 9), (1, 1, 4)] {
-            lasts.saw(origin(node, shard), sequence);
+            lasts.record(origin(node, shard), sequence);
         }
         assert!(lasts.has_seen(origin(1, 1), 4) && !lasts.has_seen(origin(1, 1), 5));
         assert!(lasts.has_seen(origin(2, 0), 1) && !lasts.has_seen(origin(2, 1), 1));

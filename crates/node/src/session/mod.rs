@@ -81,7 +81,7 @@ pub(crate) struct ShardLocal {
     /// The upgrade packet came from another shard: the session is to move there.
     pub(crate) upgrade_to: Option<ConnectionRef>,
     /// The move has begun.
-    pub(crate) is_moving: bool,
+    pub(crate) is_transferring: bool,
     /// What would change the session's rooms, and so waits for the end of the move.
     pub(crate) deferred: Vec<SocketCommand>,
     /// Signals of the client that are not answered yet.
@@ -161,6 +161,27 @@ impl Session {
         self.blocking > 0
     }
 
+    /// A request of the session begins. With `blocking`, the client's next frames wait for its answer.
+    pub(crate) fn begin_request(&mut self, blocking: bool) {
+        self.in_flight += 1;
+        if blocking {
+            self.blocking += 1;
+            if let Some(conn) = &self.local.conn {
+                conn.pause();
+            }
+        }
+    }
+
+    /// A request of the session was answered; `blocking` if the client's frames waited for it. When none do any more, gives back the
+    /// POST that is to go on.
+    pub(crate) fn end_request(&mut self, blocking: bool) -> Option<HeldPost> {
+        self.in_flight -= 1;
+        if blocking {
+            self.blocking -= 1;
+        }
+        if self.is_held() { None } else { self.held_post.take().map(|post| *post) }
+    }
+
     /// Where the client is: of a session that moved here, where its WebSocket is.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.local.conn.as_ref().and_then(|conn| conn.address()).or(self.local.address)
@@ -179,7 +200,7 @@ impl Session {
 
     /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, and what is kept of
     /// its handshake. Its WebSocket has a charge of its own.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn update_charge(&self) {
         let Some(charge) = &self.local.charge else { return };
         let shared = self.engine.buffered_shared();
         let waiting = self.engine.buffered() - shared + OVERHEAD * self.engine.buffered_packets();

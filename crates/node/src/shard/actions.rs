@@ -1,6 +1,6 @@
 //! The typed actions, done on events.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
@@ -8,31 +8,30 @@ use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomNa
 use signalbox_socketio::Message;
 
 use super::{
-    Shard,
-    mailbox::CloseCommand,
+    context::ShardContext,
+    fanout::{self, Outgoing},
+    membership,
+    replies::{self, NOT_FOUND, Refused, json_string, spread},
+    requests, signals,
     socketio::Incoming,
+    step::Step,
     tables::{
-        PendingRequest,
+        PendingRequest, PendingRequests, Rooms, Sequences, Sessions,
         pending::{JoinRequest, ReplyTo, Signal},
     },
-    tasks::Task,
+    transfer::table::Transfers,
 };
 use crate::{
-    app::{
-        Action,
-        action::{Chat, EventTemplate, Join, Profile, TemplateArgs},
-    },
-    policy::{AccessRequest, Decided, Denial},
-    routing::Audience,
+    app::action::{Chat, EventTemplate, Join, Profile, TemplateArgs},
+    policy::{AccessRequest, Decided},
+    routing::{Audience, SocketCommand},
+    session::Session,
 };
 
 /// Longest room name in bytes.
 const MAX_ROOM_NAME: usize = 255;
 /// Largest profile in bytes.
 const MAX_PROFILE: usize = 4096;
-
-/// Why an event is refused: a code, and a hint for people.
-pub(super) type Refused = (&'static str, &'static str);
 
 const BAD_ROOM: Refused =
     ("bad-room", "a room is named by a number, or a string of 1 to 255 bytes that is not the id of a socket");
@@ -41,249 +40,245 @@ const BAD_PROFILE: Refused = (
     "what follows the room is at most 4096 bytes, and a profile is a JSON object without binary",
 );
 const NOT_A_MEMBER: Refused = ("not-a-member", "join the room first");
-const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
 const NO_USERS: Refused = ("users-forbidden", "this server does not list its users");
 /// The hint for what the policy refuses.
 const NOT_GRANTED: &str = "what your token grants does not include it";
 const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with a callback");
 
-impl Shard {
-    /// Does an action on an event.
-    pub(super) fn act(&mut self, now: Instant, action: &Action, event: Incoming<'_>) {
-        let done = match action {
-            Action::Join(join) => match (&join.profile, object_args(&event)) {
-                (Profile::Field(_), Some(args)) => args.and_then(|args| {
-                    self.act_join(
-                        now,
-                        join,
-                        &Incoming {
-                            args: &args,
-                            name: event.name.clone(),
-                            namespace: event.namespace.clone(),
-                            ..event
-                        },
-                    )
-                }),
-                _ => self.act_join(now, join, &event),
-            },
-            Action::Leave => self.act_leave(&event),
-            Action::Members => self.act_members(&event),
-            Action::Users => self.act_users(&event),
-            Action::Broadcast { event: name, chat } => match chat {
-                Some(chat) if event.args.len() == 1 => match self.act_chat(chat, &event) {
-                    Ok(false) => self.act_broadcast(name, &event),
-                    said => said.map(drop),
-                },
-                _ => self.act_broadcast(name, &event),
-            },
-            Action::SendTo { event: name } => self.act_send_to(now, name, &event),
-        };
-        match done {
-            Ok(()) => {}
-            Err((Denial::FAILED, _)) => self.end(now, event.key, CloseCommand::Close),
-            Err((code, hint)) => self.refuse(&event, code, hint),
-        }
+/// What a client's join asks for. An object instead of a room's name stands for all arguments.
+pub(super) fn join_request(
+    context: &ShardContext,
+    join: &Join,
+    event: &Incoming<'_>,
+) -> Result<JoinRequest, Refused> {
+    let of_object = match &join.profile {
+        Profile::Field(_) => object_args(event).transpose()?,
+        Profile::Object => None,
+    };
+    let args = of_object.as_deref().unwrap_or(event.args);
+    let name = room_name(args)?;
+    if Address::parse(&name).is_some_and(|address| context.addresses.is_known(address, &context.cluster)) {
+        // Nobody listens in on what is sent to a socket by its id.
+        return Err(BAD_ROOM);
     }
+    let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
+    let record = record(join, &room, event, args)?;
+    let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
+    let replaces = matches!(join.profile, Profile::Field(_));
+    Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces })
+}
 
-    /// Whether the policy allows what an event is to do. It is asked for each message, so a verdict that takes a while is a refusal.
-    fn permit(&self, event: &Incoming<'_>, ask: AccessRequest<'_>) -> Result<(), Refused> {
-        let principal = self.sessions[event.key].principal_of(event.socket);
-        match self.context.policy.decide(principal, ask).now() {
-            Ok(Decided::Allow(_)) => Ok(()),
-            Ok(Decided::Deny(denial)) => Err((denial.code, NOT_GRANTED)),
-            Err(_) => Err(("forbidden", NOT_GRANTED)),
-        }
-    }
+/// The slot of the event's socket.
+fn slot(session: &Session, event: &Incoming<'_>) -> Result<usize, Refused> {
+    session.slot_of(event.socket).ok_or(NOT_FOUND)
+}
 
-    /// Answers an event with one argument.
-    pub(super) fn answer(&mut self, key: u32, namespace: &str, id: u64, json: &str) {
-        self.send(key, &Message::ack(namespace, id, &[json], &[]), false);
-    }
-
-    fn slot(&self, event: &Incoming<'_>) -> Result<usize, Refused> {
-        self.sessions[event.key].slot_of(event.socket).ok_or(NOT_FOUND)
-    }
-
-    fn act_join(&mut self, now: Instant, join: &Join, event: &Incoming<'_>) -> Result<(), Refused> {
-        let name = room_name(event)?;
-        if Address::parse(&name)
-            .is_some_and(|address| self.context.addresses.is_known(address, &self.context.cluster))
-        {
-            // Nobody listens in on what is sent to a socket by its id.
-            return Err(BAD_ROOM);
-        }
-        let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
-        let record = record(join, &room, event)?;
-        let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
-        let replaces = matches!(join.profile, Profile::Field(_));
-        let joining = JoinRequest { socket: event.socket, room, record, reply_to, replaces };
-        let session = &self.sessions[event.key];
-        let principal = session.principal_of(event.socket);
-        let ask = AccessRequest::Join { namespace: &joining.room.namespace, room: &joining.room.name };
-        let context = self.context.clone();
-        match context.policy.decide(principal, ask).now() {
-            Ok(decided) => self.join_decided(now, event.key, joining, decided),
-            Err(verdict) => {
-                let number = session.local.number;
-                let pending = PendingRequest::JoinVerdict { key: event.key, number, join: Box::new(joining) };
-                let ticket = self.hold(event.key, pending);
-                self.start(Task::Verdict { ticket, verdict });
-            }
-        }
-        Ok(())
-    }
-
-    fn act_leave(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
-        let name = room_name(event)?;
-        let slot = self.slot(event)?;
-        let room = self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
-        self.leave(event.key, slot, room, event.socket);
-        if let Some(id) = event.id {
-            let answer = format!("{{\"ok\":true,\"room\":{}}}", json_string(&name));
-            self.answer(event.key, &event.namespace, id, &answer);
-        }
-        Ok(())
-    }
-
-    fn act_members(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
-        let name = room_name(event)?;
-        let slot = self.slot(event)?;
-        self.room_of(event.key, slot, &name).ok_or(NOT_A_MEMBER)?;
-        let id = event.id.ok_or(ACK_REQUIRED)?;
-        let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
-        let ticket = self.ask_for(event, id, Some(room.name.clone()));
-        self.effects.submit(Command::Members { shard: self.context.id, ticket, room });
-        Ok(())
-    }
-
-    fn act_users(&mut self, event: &Incoming<'_>) -> Result<(), Refused> {
-        let id = event.id.ok_or(ACK_REQUIRED)?;
-        let after = match event.args.first().map(|after| after.get()) {
-            None | Some("null") => None,
-            Some(after) => Some(parse_address(after).ok_or(NOT_FOUND)?),
-        };
-        let namespace = event.namespace.clone();
-        if !self.context.config.list_users {
-            return Err(NO_USERS);
-        }
-        self.permit(event, AccessRequest::Users { namespace: &namespace })?;
-        let ticket = self.ask_for(event, id, None);
-        self.effects.submit(Command::Users { shard: self.context.id, ticket, namespace, after });
-        Ok(())
-    }
-
-    /// Remembers an event that the cluster's answer will answer.
-    fn ask_for(&mut self, event: &Incoming<'_>, id: u64, room: Option<Arc<str>>) -> u64 {
-        let number = self.sessions[event.key].local.number;
-        self.request_begins(event.key, true);
-        let ticket = self.next_number();
-        let namespace = event.namespace.clone();
-        self.pending.insert(ticket, PendingRequest::List { key: event.key, number, namespace, id, room });
-        ticket
-    }
-
-    fn act_broadcast(&mut self, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
-        let room_name = room_name(event)?;
-        let slot = self.slot(event)?;
-        let key = self.room_of(event.key, slot, &room_name).ok_or(NOT_A_MEMBER)?;
-        self.permit(event, AccessRequest::Send { namespace: &event.namespace, room: &room_name })?;
-        let data = event.args.get(1).map_or("null", |data| data.get());
-        let room_json = json_string(&room_name);
-        let from = event.socket.written();
-        let args = [data, ",{\"room\":", &room_json, ",\"from\":\"", &from, "\"}"];
-        let message = Message::event(&event.namespace, None, name, &args, event.attachments);
-        if let Some(room) = self.rooms.get(key) {
-            let audience = Audience {
-                namespace: event.namespace.clone(),
-                rooms: vec![room.name.name.clone()],
-                except: vec![event.socket],
-                except_rooms: Vec::new(),
-            };
-            self.begin_broadcast(Some(event.key), audience, message, false);
-        }
-        if let Some(id) = event.id {
-            // The members here have been told all the same.
-            let is_told = self.context.cluster.can_publish();
-            let answer = if is_told { "{\"ok\":true}" } else { "{\"ok\":false,\"error\":\"degraded\"}" };
-            self.answer(event.key, &event.namespace, id, answer);
-        }
-        Ok(())
-    }
-
-    /// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none. It may be allowed in some of
-    /// them only, and is refused if it is allowed in none.
-    fn act_chat(&mut self, chat: &Chat, event: &Incoming<'_>) -> Result<bool, Refused> {
-        let slot = self.slot(event)?;
-        let rooms = self.sessions[event.key].connection.sockets()[slot].socket.rooms.clone();
-        let (mut said, mut refused) = (false, None);
-        for room in rooms
-            .iter()
-            .filter_map(|room| self.rooms.get(*room))
-            .map(|room| room.name.clone())
-            .collect::<Vec<_>>()
-        {
-            let Some(record) = self.own_record(event.key, slot, &room) else { continue };
-            let Some(joined) = record.joined.filter(|joined| joined.event == chat.joined) else { continue };
-            let ask = AccessRequest::Send { namespace: &event.namespace, room: &room.name };
-            if let Err(why) = self.permit(event, ask) {
-                refused = Some(why);
-                continue;
-            }
-            let name = joined.args.render(&record.profile);
-            let list = format!("[{name}]");
-            let rest = signalbox_socketio::args::split(&list).unwrap_or_default();
-            // Binary in it would be counted with the binary of the message.
-            let name = rest.get(1).map(|name| name.get()).filter(|_| joined.attachments.is_empty());
-            let args = [event.args[0].get(), ",", name.unwrap_or("null")];
-            let message = Message::event(&event.namespace, None, &chat.event, &args, event.attachments);
-            let audience = Audience {
-                namespace: event.namespace.clone(),
-                rooms: vec![room.name],
-                except: Vec::new(),
-                except_rooms: Vec::new(),
-            };
-            self.begin_broadcast(Some(event.key), audience, message, false);
-            said = true;
-        }
-        if let Some(refused) = refused.filter(|_| !said) {
-            return Err(refused);
-        }
-        if let Some(id) = event.id.filter(|_| said) {
-            self.answer(event.key, &event.namespace, id, "{\"ok\":true}");
-        }
-        Ok(said)
-    }
-
-    fn act_send_to(&mut self, now: Instant, name: &Arc<str>, event: &Incoming<'_>) -> Result<(), Refused> {
-        let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
-        self.permit(event, AccessRequest::Signal { namespace: &event.namespace })?;
-        let data = event.args.get(1).map_or("null", |data| data.get());
-        let from = event.socket.written();
-        let args = [data, ",{\"from\":\"", &from, "\"}"];
-        let message = Message::event(&event.namespace, None, name, &args, event.attachments);
-        let number = self.sessions[event.key].local.number;
-        let signal = Signal {
-            key: event.key,
-            number,
-            namespace: event.namespace.clone(),
-            name: event.name.clone(),
-            id: event.id,
-            to,
-            message,
-            tried: None,
-            is_located: false,
-            is_blocking: false,
-        };
-        self.signal(now, signal)
-    }
-
-    pub(super) fn not_found() -> Refused {
-        NOT_FOUND
+/// Whether the policy allows what an event is to do. It is asked for each message, so a verdict that takes a while is a refusal.
+fn permit(
+    context: &ShardContext,
+    session: &Session,
+    event: &Incoming<'_>,
+    ask: AccessRequest<'_>,
+) -> Result<(), Refused> {
+    match context.policy.decide(session.principal_of(event.socket), ask).now() {
+        Ok(Decided::Allow(_)) => Ok(()),
+        Ok(Decided::Deny(denial)) => Err((denial.code, NOT_GRANTED)),
+        Err(_) => Err(("forbidden", NOT_GRANTED)),
     }
 }
 
-fn json_string(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
+/// The socket leaves a room.
+pub(super) fn leave(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    event: &Incoming<'_>,
+) -> Result<(), Refused> {
+    let name = room_name(event.args)?;
+    let session = &mut sessions[event.key];
+    let slot = slot(session, event)?;
+    let room = membership::room_of(session, rooms, slot, &name).ok_or(NOT_A_MEMBER)?;
+    membership::leave(step, session, rooms, slot, room);
+    if let Some(id) = event.id {
+        let answer = format!("{{\"ok\":true,\"room\":{}}}", json_string(&name));
+        replies::answer(step, sessions, event.key, (&event.namespace, id), &answer);
+    }
+    Ok(())
+}
+
+/// Asks for the members of a room.
+pub(super) fn members(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &Rooms,
+    pending: &mut PendingRequests,
+    event: &Incoming<'_>,
+) -> Result<(), Refused> {
+    let name = room_name(event.args)?;
+    let session = &mut sessions[event.key];
+    let slot = slot(session, event)?;
+    membership::room_of(session, rooms, slot, &name).ok_or(NOT_A_MEMBER)?;
+    let id = event.id.ok_or(ACK_REQUIRED)?;
+    let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
+    let ticket = ask_for(step, session, pending, event, (id, Some(room.name.clone())));
+    step.effects.submit(Command::Members { shard: step.context.id, ticket, room });
+    Ok(())
+}
+
+/// Asks for the users of the namespace.
+pub(super) fn users(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    pending: &mut PendingRequests,
+    event: &Incoming<'_>,
+) -> Result<(), Refused> {
+    let id = event.id.ok_or(ACK_REQUIRED)?;
+    let after = match event.args.first().map(|after| after.get()) {
+        None | Some("null") => None,
+        Some(after) => Some(parse_address(after).ok_or(NOT_FOUND)?),
+    };
+    if !step.context.config.list_users {
+        return Err(NO_USERS);
+    }
+    let session = &mut sessions[event.key];
+    let namespace = event.namespace.clone();
+    permit(&step.context, session, event, AccessRequest::Users { namespace: &namespace })?;
+    let ticket = ask_for(step, session, pending, event, (id, None));
+    step.effects.submit(Command::Users { shard: step.context.id, ticket, namespace, after });
+    Ok(())
+}
+
+/// Remembers an event that the cluster's answer will answer, by its id; the answer names the room, if there is one.
+fn ask_for(
+    step: &mut Step,
+    session: &mut Session,
+    pending: &mut PendingRequests,
+    event: &Incoming<'_>,
+    (id, room): (u64, Option<Arc<str>>),
+) -> u64 {
+    let (key, number) = (event.key, session.local.number);
+    let namespace = event.namespace.clone();
+    requests::hold(step, session, pending, PendingRequest::List { key, number, namespace, id, room })
+}
+
+/// Sends the event to the other members of a room.
+pub(super) fn broadcast(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    sequences: &mut Sequences,
+    name: &Arc<str>,
+    event: &Incoming<'_>,
+) -> Result<(), Refused> {
+    let room_name = room_name(event.args)?;
+    let session = &sessions[event.key];
+    let slot = slot(session, event)?;
+    let key = membership::room_of(session, rooms, slot, &room_name).ok_or(NOT_A_MEMBER)?;
+    let ask = AccessRequest::Send { namespace: &event.namespace, room: &room_name };
+    permit(&step.context, session, event, ask)?;
+    let data = event.args.get(1).map_or("null", |data| data.get());
+    let room_json = json_string(&room_name);
+    let from = event.socket.written();
+    let args = [data, ",{\"room\":", &room_json, ",\"from\":\"", &from, "\"}"];
+    let message = Message::event(&event.namespace, None, name, &args, event.attachments);
+    if let Some(room) = rooms.get(key) {
+        let to = Audience {
+            namespace: event.namespace.clone(),
+            rooms: vec![room.name.name.clone()],
+            except: vec![event.socket],
+            except_rooms: Vec::new(),
+        };
+        let outgoing = Outgoing { sender: Some(event.key), to, message, volatile: false };
+        fanout::begin_broadcast(step, sessions, rooms, transfers, sequences, outgoing);
+    }
+    if let Some(id) = event.id {
+        // The members here have been told all the same.
+        let is_told = step.context.cluster.can_publish();
+        let answer = if is_told { "{\"ok\":true}" } else { "{\"ok\":false,\"error\":\"degraded\"}" };
+        replies::answer(step, sessions, event.key, (&event.namespace, id), answer);
+    }
+    Ok(())
+}
+
+/// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none. It may be allowed in some of
+/// them only, and is refused if it is allowed in none.
+pub(super) fn chat(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    sequences: &mut Sequences,
+    chat: &Chat,
+    event: &Incoming<'_>,
+) -> Result<bool, Refused> {
+    let slot = slot(&sessions[event.key], event)?;
+    let joined = sessions[event.key].connection.sockets()[slot].socket.rooms.iter();
+    let joined: Vec<_> = joined.filter_map(|room| rooms.get(*room)).map(|room| room.name.clone()).collect();
+    let (mut said, mut refused) = (false, None);
+    for room in joined {
+        let record = membership::own_record(&step.context, &sessions[event.key], slot, &room);
+        let Some(record) = record else { continue };
+        let Some(joined) = record.joined.filter(|joined| joined.event == chat.joined) else { continue };
+        let ask = AccessRequest::Send { namespace: &event.namespace, room: &room.name };
+        if let Err(why) = permit(&step.context, &sessions[event.key], event, ask) {
+            refused = Some(why);
+            continue;
+        }
+        let name = joined.args.render(&record.profile);
+        let list = format!("[{name}]");
+        let rest = signalbox_socketio::args::split(&list).unwrap_or_default();
+        // Binary in it would be counted with the binary of the message.
+        let name = rest.get(1).map(|name| name.get()).filter(|_| joined.attachments.is_empty());
+        let args = [event.args[0].get(), ",", name.unwrap_or("null")];
+        let message = Message::event(&event.namespace, None, &chat.event, &args, event.attachments);
+        let to = Audience {
+            namespace: event.namespace.clone(),
+            rooms: vec![room.name],
+            except: Vec::new(),
+            except_rooms: Vec::new(),
+        };
+        let outgoing = Outgoing { sender: Some(event.key), to, message, volatile: false };
+        fanout::begin_broadcast(step, sessions, rooms, transfers, sequences, outgoing);
+        said = true;
+    }
+    if let Some(refused) = refused.filter(|_| !said) {
+        return Err(refused);
+    }
+    if let Some(id) = event.id.filter(|_| said) {
+        replies::answer(step, sessions, event.key, (&event.namespace, id), "{\"ok\":true}");
+    }
+    Ok(said)
+}
+
+/// Sends the event to one socket. Gives back what is for a socket of this shard.
+pub(super) fn send_to(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    pending: &mut PendingRequests,
+    name: &Arc<str>,
+    event: &Incoming<'_>,
+) -> Result<Option<SocketCommand>, Refused> {
+    let to = event.args.first().and_then(|to| parse_address(to.get())).ok_or(NOT_FOUND)?;
+    let ask = AccessRequest::Signal { namespace: &event.namespace };
+    permit(&step.context, &sessions[event.key], event, ask)?;
+    let data = event.args.get(1).map_or("null", |data| data.get());
+    let from = event.socket.written();
+    let args = [data, ",{\"from\":\"", &from, "\"}"];
+    let message = Message::event(&event.namespace, None, name, &args, event.attachments);
+    let signal = Signal {
+        key: event.key,
+        number: sessions[event.key].local.number,
+        namespace: event.namespace.clone(),
+        name: event.name.clone(),
+        id: event.id,
+        to,
+        message,
+        tried: None,
+        is_located: false,
+        is_blocking: false,
+    };
+    signals::begin(step, sessions, pending, signal)
 }
 
 fn parse_address(json: &str) -> Option<Address> {
@@ -291,8 +286,8 @@ fn parse_address(json: &str) -> Option<Address> {
 }
 
 /// The room that argument 0 names: a string, or the text of a number.
-fn room_name(event: &Incoming<'_>) -> Result<String, Refused> {
-    let room = event.args.first().ok_or(BAD_ROOM)?.get();
+fn room_name(args: &[&RawValue]) -> Result<String, Refused> {
+    let room = args.first().ok_or(BAD_ROOM)?.get();
     let is_number = room.starts_with(|first: char| first.is_ascii_digit() || first == '-');
     let name = if is_number { room.to_owned() } else { serde_json::from_str(room).map_err(|_| BAD_ROOM)? };
     let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME;
@@ -318,10 +313,10 @@ fn object_args<'a>(event: &Incoming<'a>) -> Option<Result<Vec<&'a RawValue>, Ref
 }
 
 /// The membership that a join asks for.
-fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, Refused> {
+fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]) -> Result<Record, Refused> {
     let profile = match &join.profile {
         Profile::Object => {
-            let profile = event.args.get(1).map_or("{}", |profile| profile.get());
+            let profile = args.get(1).map_or("{}", |profile| profile.get());
             let is_absent =
                 profile == "null" || profile.contains("\"_placeholder\"") && !event.attachments.is_empty();
             match (profile, is_absent) {
@@ -331,7 +326,7 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
             }
         }
         Profile::Field(field) => {
-            let value = event.args.get(1).map_or("null", |value| value.get());
+            let value = args.get(1).map_or("null", |value| value.get());
             if value.contains("\"_placeholder\"") && !event.attachments.is_empty() {
                 return Err(BAD_PROFILE);
             }
@@ -349,7 +344,7 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>) -> Result<Record, 
         format!("{{\"id\":\"{}\",\"room\":{}{comma}{rest}}}", &*id, json_string(&room.name)).into()
     };
     let rest: Arc<str> = {
-        let rest: Vec<&str> = event.args.iter().skip(1).map(|arg| arg.get()).collect();
+        let rest: Vec<&str> = args.iter().skip(1).map(|arg| arg.get()).collect();
         rest.join(",").into()
     };
     let attached: usize = event.attachments.iter().map(bytes::Bytes::len).sum();
@@ -391,44 +386,6 @@ fn without(profile: &str, field: &str) -> Result<String, Refused> {
     Ok(format!("{{{}}}", fields.join(",")))
 }
 
-/// What stands between an object's braces, and the comma that belongs before it.
-fn spread(object: &str) -> (&'static str, &str) {
-    let inner = object.trim();
-    let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or_default().trim();
-    if inner.is_empty() { ("", "") } else { (",", inner) }
-}
-
-fn push_member(json: &mut String, socket: Address, profile: &str) {
-    let (comma, rest) = spread(profile);
-    json.extend(["{\"id\":\"", &socket.written(), "\"", comma, rest, "}"]);
-}
-
-/// `{ok:true, room, members:[{id, ...profile}]}`
-pub(super) fn members_json<'a>(room: &str, members: impl Iterator<Item = &'a Arc<Record>>) -> String {
-    let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
-    for (index, record) in members.enumerate() {
-        json.push_str(if index > 0 { "," } else { "" });
-        push_member(&mut json, record.socket, &record.profile);
-    }
-    json.push_str("]}");
-    json
-}
-
-/// `{ok:true, users:[{id, ...profile}], next?}`
-pub(super) fn users_json(users: &[(Address, Arc<str>)], more: bool) -> String {
-    let mut json = "{\"ok\":true,\"users\":[".to_owned();
-    for (index, (socket, profile)) in users.iter().enumerate() {
-        json.push_str(if index > 0 { "," } else { "" });
-        push_member(&mut json, *socket, profile);
-    }
-    json.push(']');
-    if let Some((last, _)) = users.last().filter(|_| more) {
-        json.extend([",\"next\":\"", &last.written(), "\""]);
-    }
-    json.push('}');
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,15 +401,5 @@ mod tests {
         for profile in ["[]", "1", "\"x\"", "{"] {
             assert!(without(profile, "id").is_err(), "{profile}");
         }
-    }
-
-    #[test]
-    fn lists_are_valid_json() {
-        let socket = Address::random(signalbox_cluster::NodeTag(1), 0);
-        let json = users_json(&[(socket, "{}".into()), (socket, r#"{"name":"é"}"#.into())], true);
-        let value: std::collections::BTreeMap<String, serde_json::Value> =
-            serde_json::from_str(&json).unwrap();
-        assert_eq!(value["next"], socket.to_string());
-        assert_eq!(value["users"][1]["name"], "é");
     }
 }

@@ -4,15 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command, PeerMessage, RoomName, Route, ShardId};
+use signalbox_socketio::Args;
 
 use super::{
     mailbox::{Request, ShardMessage},
     tasks::Task,
     transfer::message::TransferMessage,
 };
-use crate::routing::{Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand};
+use crate::{
+    protocol::RequestRefused,
+    routing::{AckError, Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand},
+    session::{PollReply, RoomKey},
+};
 
-/// One thing to do. Writing has none: the runtime writes the connections that [`Outboxes`](super::tables::Outboxes) lists.
+/// One thing to do. Writing has none, nor has reading on: [`Outboxes`](super::tables::Outboxes) lists the connections that the runtime
+/// writes, and whose tasks it wakes.
 pub(crate) enum Effect {
     /// Send a message to a shard of this node. Never refused: what causes it was admitted, and is bounded by that.
     Send { shard: ShardId, message: ShardMessage },
@@ -24,6 +30,11 @@ pub(crate) enum Effect {
     Submit(Command),
     /// Send a PeerServer message to whoever holds its addressee's id.
     SendPeerMessage(PeerMessage),
+    /// The shard is about to have members of a room: put it on the room's route, and give it the route.
+    OpenRoute { key: RoomKey, room: RoomName },
+    /// Wait until every broadcast of another node that has arrived is in the mailboxes: what arrives from now on goes to the shards
+    /// that are on its route now.
+    AwaitDeliveries,
     /// The shard has no members of a room any more.
     ReleaseRoute { room: RoomName, route: Arc<Route> },
     /// What belonged to a session is another node's from now on.
@@ -43,9 +54,68 @@ pub(crate) enum Effect {
     /// A session or socket is over, or was never received: the shard where it was born need not forward to it any more.
     Forget { birth: Location, address: Address },
     /// Answer a request. If nobody waits for the answer any more, the request that says so is taken instead.
-    Answer { answer: Box<dyn FnOnce() -> bool>, otherwise: Option<Request> },
+    Answer { answer: Answer, otherwise: Option<Request> },
     /// Start something that runs beside the shard.
     Start(Task),
+}
+
+/// An answer to a request, with the way back to whoever asked.
+pub(crate) enum Answer {
+    /// Whether there is such a session, or a socket is in a room now.
+    YesNo(Reply<bool>, bool),
+    /// A GET waits, or a POST was applied.
+    Done(Reply<()>, ()),
+    /// The body for a GET.
+    Poll(PollReply, Result<String, RequestRefused>),
+    /// Whether a POST may be read.
+    BeginPost(Reply<Result<(), RequestRefused>>, Result<(), RequestRefused>),
+    /// Whether a WebSocket may take a session over.
+    BeginUpgrade(Reply<Result<bool, RequestRefused>>, Result<bool, RequestRefused>),
+    /// What a client has answered to a handler's event.
+    Ack(Reply<Result<Args, AckError>>, Result<Args, AckError>),
+    /// Names of rooms, or peer ids.
+    Names(Reply<Vec<Arc<str>>>, Vec<Arc<str>>),
+}
+
+impl Answer {
+    /// Sends it; `false` when nobody waits for it any more.
+    pub(crate) fn send(self) -> bool {
+        match self {
+            Self::YesNo(reply, value) => reply.send(value),
+            Self::Done(reply, value) => reply.send(value),
+            Self::Poll(reply, value) => reply.send(value),
+            Self::BeginPost(reply, value) => reply.send(value),
+            Self::BeginUpgrade(reply, value) => reply.send(value),
+            Self::Ack(reply, value) => reply.send(value),
+            Self::Names(reply, value) => reply.send(value),
+        }
+    }
+}
+
+/// A value that requests are answered with.
+pub(crate) trait AnswerValue: Sized {
+    /// The answer with this value.
+    fn answer(self, reply: Reply<Self>) -> Answer;
+}
+
+macro_rules! answer_values {
+    ($($value:ty => $answer:ident),* $(,)?) => {
+        $(impl AnswerValue for $value {
+            fn answer(self, reply: Reply<Self>) -> Answer {
+                Answer::$answer(reply, self)
+            }
+        })*
+    };
+}
+
+answer_values! {
+    bool => YesNo,
+    () => Done,
+    Result<String, RequestRefused> => Poll,
+    Result<(), RequestRefused> => BeginPost,
+    Result<bool, RequestRefused> => BeginUpgrade,
+    Result<Args, AckError> => Ack,
+    Vec<Arc<str>> => Names,
 }
 
 /// What a shard wants done, in order.
@@ -58,13 +128,13 @@ impl Effects {
     }
 
     /// Answers a request; that nobody waits for the answer any more has no consequence.
-    pub(crate) fn answer<T: 'static>(&mut self, reply: Reply<T>, value: T) {
-        self.push(Effect::Answer { answer: Box::new(move || reply.send(value)), otherwise: None });
+    pub(crate) fn answer<T: AnswerValue>(&mut self, reply: Reply<T>, value: T) {
+        self.push(Effect::Answer { answer: value.answer(reply), otherwise: None });
     }
 
     /// Answers a request; if nobody waits any more, `otherwise` is taken instead.
-    pub(crate) fn answer_or<T: 'static>(&mut self, reply: Reply<T>, value: T, otherwise: Request) {
-        self.push(Effect::Answer { answer: Box::new(move || reply.send(value)), otherwise: Some(otherwise) });
+    pub(crate) fn answer_or<T: AnswerValue>(&mut self, reply: Reply<T>, value: T, otherwise: Request) {
+        self.push(Effect::Answer { answer: value.answer(reply), otherwise: Some(otherwise) });
     }
 
     pub(crate) fn submit(&mut self, command: Command) {

@@ -1,233 +1,194 @@
 //! Broadcasts: a message is encoded once, and every receiver's outbox shares its bytes.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use signalbox_cluster::{Address, RoomName, ShardId, command::Change};
-use signalbox_engineio::CloseReason;
 use signalbox_socketio::Message;
-use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{
-    Shard,
-    cluster_events::change_message,
+    context::ShardContext,
     effects::Effect,
-    mailbox::CloseCommand,
-    tables::{Evicted, Outboxes, Rooms, Sessions},
+    step::Step,
+    tables::{Outboxes, Rooms, Sequences, Sessions},
+    transfer::table::Transfers,
 };
 use crate::{
-    ledger::Account,
     protocol::BusMessage,
     routing::{Audience, Broadcast},
     session::{RoomKey, Session},
-    transport::Role,
 };
 
-impl Shard {
-    /// Sends a packet to a session.
-    pub(super) fn send(&mut self, key: u32, message: &Message, volatile: bool) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            self.outboxes.send(key, session, message, volatile);
+/// A message for many.
+pub(super) struct Outgoing {
+    /// The session that says it, if that is of this shard: the message's bytes are charged to it.
+    pub(super) sender: Option<u32>,
+    pub(super) to: Audience,
+    pub(super) message: Message,
+    pub(super) volatile: bool,
+}
+
+/// Begins a broadcast: to the members here, once to each other shard that has members, and to other nodes. The shards come first: a
+/// session that moves between nodes relies on it.
+pub(super) fn begin_broadcast(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    sequences: &mut Sequences,
+    outgoing: Outgoing,
+) {
+    let Outgoing { sender, to, message, volatile } = outgoing;
+    let context = &step.context;
+    let (origin, sequence) = sequences.next();
+    let (shards, members) = shards_of(context, rooms, &to);
+    let is_for_one = members <= 1 + to.except.len() && shards.iter().all(|shard| *shard == context.id);
+    // One that shares its bytes with nobody needs no counting of who does.
+    let message = if is_for_one {
+        message
+    } else {
+        let sender = sender.and_then(|key| sessions.get_mut(key)).and_then(|session| session.account());
+        step.outboxes.share(sender, message)
+    };
+    let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
+    for shard in shards {
+        if shard != context.id {
+            step.effects.push(Effect::Broadcast { shard, broadcast: broadcast.clone() });
         }
     }
+    if context.cluster.is_shared() {
+        let room = broadcast.to.channel();
+        let message = BusMessage::Broadcast(broadcast.clone()).encode(context.cluster.write_format());
+        step.effects.push(Effect::Publish { room, message });
+    }
+    deliver_broadcast(step, sessions, rooms, transfers, sequences, &broadcast);
+}
 
-    /// What waits for a session's poll, or for the rest of one of its events, has changed.
-    pub(super) fn account_session(&mut self, key: u32) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.settle();
+/// The shards with members of the audience, and how many there are here at most, those on their way here included.
+fn shards_of(context: &ShardContext, rooms: &Rooms, to: &Audience) -> (Vec<ShardId>, usize) {
+    if to.rooms.is_empty() {
+        return ((0..context.shards).map(|shard| shard as ShardId).collect(), usize::MAX);
+    }
+    let (mut shards, mut members) = (Vec::new(), 0);
+    for room in &to.rooms {
+        let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
+        let known = rooms.find(&name).and_then(|key| rooms.get(key));
+        members += known.map_or(0, |room| room.members.len() + room.incoming_transfers.len());
+        let known = known.and_then(|room| room.route.clone());
+        if let Some(route) = known.or_else(|| context.cluster.find_route(&name)) {
+            shards.extend(route.shards());
         }
     }
+    shards.sort_unstable();
+    shards.dedup();
+    (shards, members)
+}
 
-    /// Begins a broadcast: to the members here, once to each other shard that has members, and to other nodes. The shards come
-    /// first: a session that moves between nodes relies on it. Its bytes are charged to the sender, if that is a session of this shard.
-    pub(super) fn begin_broadcast(
-        &mut self,
-        sender: Option<u32>,
-        to: Audience,
-        message: Message,
-        volatile: bool,
-    ) {
-        self.sequence += 1;
-        let (shards, members) = self.shards_of(&to);
-        let is_for_one =
-            members <= 1 + to.except.len() && shards.iter().all(|shard| *shard == self.context.id);
-        // One that shares its bytes with nobody needs no counting of who does.
-        let message = if is_for_one {
-            message
-        } else {
-            let sender =
-                sender.and_then(|key| self.sessions.get_mut(key)).and_then(|session| session.account());
-            self.outboxes.share(sender, message)
+/// A broadcast reaches this shard: every member of the audience here gets it.
+pub(super) fn deliver_broadcast(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    sequences: &mut Sequences,
+    broadcast: &Broadcast,
+) {
+    let before = step.outboxes.deliveries();
+    deliver_to_members(step, sessions, rooms, transfers, sequences, broadcast);
+    let receivers = step.outboxes.deliveries() - before;
+    step.context.metrics.fanout_receivers.observe(receivers as f64);
+}
+
+fn deliver_to_members(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    sequences: &mut Sequences,
+    broadcast: &Broadcast,
+) {
+    let to = &*broadcast.to;
+    let room = to.channel().map(|name| rooms.find(&name));
+    if sequences.record(broadcast, room.is_some())
+        && let Some(room) = room.flatten().and_then(|key| rooms.get_mut(key))
+    {
+        room.received.record(broadcast.origin, broadcast.sequence);
+    }
+    transfers.buffer_broadcast(broadcast, rooms);
+    let outboxes = &mut step.outboxes;
+    if let Some(key) = room.filter(|_| to.except_rooms.is_empty()) {
+        if let Some(room) = key.and_then(|key| rooms.get(key)) {
+            for (socket, session) in &room.members {
+                if !to.except.contains(socket) {
+                    deliver(outboxes, sessions, *session, broadcast);
+                }
+            }
+        }
+        return;
+    }
+    for (_, key) in recipients(sessions, rooms, to) {
+        deliver(outboxes, sessions, key, broadcast);
+    }
+}
+
+/// A change of a room, with its number.
+pub(super) struct NumberedChange<'a> {
+    pub(super) number: u128,
+    pub(super) change: &'a Change,
+}
+
+/// A room has changed: every member here but its subject gets the event about it.
+pub(super) fn room_changed(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    transfers: &mut Transfers,
+    key: RoomKey,
+    NumberedChange { number, change }: NumberedChange<'_>,
+) {
+    let Some(room) = rooms.get_mut(key) else { return };
+    room.last_change = number;
+    transfers.note_change(key, change);
+    if room.members.is_empty() && room.incoming_transfers.is_empty() {
+        return;
+    }
+    let Some(message) = change_message(&room.name.namespace, change) else { return };
+    let Step { context, outboxes, .. } = step;
+    // Events about members are the server's: nobody in particular sent them.
+    let message = &match room.members.len() {
+        0 | 1 => message,
+        _ => outboxes.share(None, message),
+    };
+    transfers.buffer_change(room, number, change, message);
+    let subject = change.record().socket;
+    for (socket, session_key) in &room.members {
+        let Some(session) = sessions.get_mut(*session_key) else { continue };
+        let Some(known) = &mut session.dedup else {
+            if *socket != subject {
+                outboxes.send(*session_key, session, message, false);
+            }
+            continue;
         };
-        let (origin, sequence) = (self.context.location(), self.sequence);
-        let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
-        for shard in shards {
-            if shard != self.context.id {
-                self.effects.push(Effect::Broadcast { shard, broadcast: broadcast.clone() });
-            }
+        // It has moved here a moment ago.
+        let news = known.cursor.news(context.node, &room.name, number, change);
+        if let Some(news) = news.filter(|_| *socket != subject) {
+            let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
+            let other = if is_same { None } else { change_message(&room.name.namespace, &news) };
+            outboxes.send(*session_key, session, other.as_ref().unwrap_or(message), false);
         }
-        if self.context.cluster.is_shared() {
-            let room = broadcast.to.channel();
-            let message =
-                BusMessage::Broadcast(broadcast.clone()).encode(self.context.cluster.write_format());
-            self.effects.push(Effect::Publish { room, message });
-        }
-        self.deliver_broadcast(&broadcast);
     }
+}
 
-    /// A broadcast that began elsewhere has come.
-    pub(super) fn receive_broadcast(&mut self, now: Instant, broadcast: &Broadcast) {
-        self.deliver_broadcast(broadcast);
-        self.continue_transfers_after(now, broadcast);
-    }
-
-    /// The shards with members of the audience, and how many there are here at most, those on their way here included.
-    fn shards_of(&self, to: &Audience) -> (Vec<ShardId>, usize) {
-        if to.rooms.is_empty() {
-            return ((0..self.context.shards).map(|shard| shard as ShardId).collect(), usize::MAX);
-        }
-        let (mut shards, mut members) = (Vec::new(), 0);
-        for room in &to.rooms {
-            let name = RoomName { namespace: to.namespace.clone(), name: room.clone() };
-            let known = self.rooms.find(&name).and_then(|key| self.rooms.get(key));
-            members += known.map_or(0, |room| room.members.len() + room.incoming_transfers.len());
-            let known = known.map(|room| room.route.clone());
-            if let Some(route) = known.or_else(|| self.context.cluster.find_route(&name)) {
-                shards.extend(route.shards());
-            }
-        }
-        shards.sort_unstable();
-        shards.dedup();
-        (shards, members)
-    }
-
-    /// A broadcast reaches this shard: every member of the audience here gets it.
-    fn deliver_broadcast(&mut self, broadcast: &Broadcast) {
-        let before = self.outboxes.deliveries();
-        self.deliver_to_members(broadcast);
-        let receivers = self.outboxes.deliveries() - before;
-        self.context.metrics.fanout_receivers.observe(receivers as f64);
-    }
-
-    fn deliver_to_members(&mut self, broadcast: &Broadcast) {
-        let to = &*broadcast.to;
-        let room = to.channel().map(|name| self.rooms.find(&name));
-        self.note_received(broadcast, room);
-        self.transfers.buffer_broadcast(broadcast, &self.rooms);
-        let Self { sessions, rooms, outboxes, .. } = self;
-        if let Some(key) = room.filter(|_| to.except_rooms.is_empty()) {
-            if let Some(room) = key.and_then(|key| rooms.get(key)) {
-                for (socket, session) in &room.members {
-                    if !to.except.contains(socket) {
-                        deliver(outboxes, sessions, *session, broadcast);
-                    }
-                }
-            }
-            return;
-        }
-        for (_, key) in recipients(sessions, rooms, to) {
-            deliver(outboxes, sessions, key, broadcast);
-        }
-    }
-
-    /// Remembers that a broadcast has reached this shard: on the channel of a room (which may have no members here) or of all.
-    fn note_received(&mut self, broadcast: &Broadcast, room: Option<Option<RoomKey>>) {
-        let Broadcast { origin, sequence, .. } = *broadcast;
-        if origin.node == self.context.node {
-            if let Some(received) = self.received.get_mut(usize::from(origin.shard)) {
-                *received = sequence;
-            }
-            if room.is_none() {
-                // To other nodes it goes on the channel of all, where the source of a session that moves here has yet to receive it.
-                self.received_on_all.saw(origin, sequence);
-            }
-            return;
-        }
-        match room {
-            None => self.received_on_all.saw(origin, sequence),
-            Some(key) => {
-                if let Some(room) = key.and_then(|key| self.rooms.get_mut(key)) {
-                    room.received.saw(origin, sequence);
-                }
-            }
-        }
-    }
-
-    /// Every member of a room here but its subject gets an event about a change of the room.
-    pub(super) fn emit_change(&mut self, key: RoomKey, number: u128, change: &Change, message: &Message) {
-        let Self { sessions, rooms, outboxes, transfers, context, .. } = self;
-        let Some(room) = rooms.get(key) else { return };
-        // Events about members are the server's: nobody in particular sent them.
-        let message = &match room.members.len() {
-            0 | 1 => message.clone(),
-            _ => outboxes.share(None, message.clone()),
-        };
-        transfers.buffer_change(room, number, change, message);
-        let subject = change.record().socket;
-        for (socket, session_key) in &room.members {
-            let Some(session) = sessions.get_mut(*session_key) else { continue };
-            let Some(known) = &mut session.dedup else {
-                if *socket != subject {
-                    outboxes.send(*session_key, session, message, false);
-                }
-                continue;
-            };
-            // It has moved here a moment ago.
-            let news = known.cursor.news(context.node, &room.name, number, change);
-            if let Some(news) = news.filter(|_| *socket != subject) {
-                let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
-                let other = if is_same { None } else { change_message(&room.name.namespace, &news) };
-                outboxes.send(*session_key, session, other.as_ref().unwrap_or(message), false);
-            }
-        }
-    }
-
-    /// Cuts off the client that has this account.
-    pub(super) fn evict_for_budget(&mut self, now: Instant, account: &Arc<Account>) {
-        if let Some(who) = self.client_of(account) {
-            self.outboxes.evict(who, "memory_budget");
-        }
-        self.evict(now);
-        self.context.ledger.evicted();
-    }
-
-    /// The client that has an account. Looking through all is fine: it happens once per client that is cut off.
-    fn client_of(&self, account: &Arc<Account>) -> Option<Evicted> {
-        let mut sessions = self.sessions.iter().filter(|(_, session)| session.is_of(account));
-        if let Some((key, session)) = sessions.next() {
-            return Some(Evicted::Session { key, number: session.local.number });
-        }
-        let peers = self.peers.iter().map(|(_, peer)| &peer.conn);
-        let conn = peers.chain(self.probes.conns()).find(|conn| conn.is_of(account))?;
-        Some(Evicted::Conn(conn.clone()))
-    }
-
-    /// Cuts off who is to be cut off.
-    pub(super) fn evict(&mut self, now: Instant) {
-        for (who, reason) in self.outboxes.take_evicted() {
-            let conn = match who {
-                Evicted::Session { key, number } => match self.sessions.checked(key, number) {
-                    Some(session) => session.local.conn.clone().ok_or(key),
-                    None => continue,
-                },
-                Evicted::Conn(conn) if conn.role.get() == Role::Nobody => continue,
-                Evicted::Conn(conn) => Ok(conn),
-            };
-            self.context.metrics.evictions.with_label_values(&[reason]).inc();
-            let address = match &conn {
-                Ok(conn) => conn.address(),
-                Err(key) => self.sessions.get_mut(*key).and_then(|session| session.address()),
-            };
-            tracing::debug!(target: CLIENT_EVENTS, address = address.map(tracing::field::display), reason, "client cut off");
-            match conn {
-                Ok(conn) => {
-                    let role = conn.role.get();
-                    conn.abort();
-                    self.lost(now, role, CloseReason::TransportError);
-                }
-                Err(key) => self.end(now, key, CloseCommand::Lost(CloseReason::TransportError)),
-            }
-        }
-    }
+/// The event about a change of a room; `None` when there is none for such a change.
+pub(super) fn change_message(namespace: &str, change: &Change) -> Option<Message> {
+    let record = change.record();
+    let emission = match change {
+        Change::Joined(_) => &record.joined,
+        Change::Updated(_) => &record.updated,
+        Change::Left(_) => &record.left,
+    };
+    let emission = emission.as_ref()?;
+    let args = emission.args.render(&record.profile);
+    Some(Message::event(namespace, None, &emission.event, &[&args], &emission.attachments))
 }
 
 /// Sends a broadcast to a session, unless it received it before it moved here.

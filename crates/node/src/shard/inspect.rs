@@ -34,7 +34,7 @@ impl Shard {
 
     /// Where something that was born here is said to have gone.
     pub(crate) fn forwarded(&self, address: Address) -> Option<Location> {
-        self.forwarding.get(&address).copied()
+        self.transfers.forwarding.get(&address).copied()
     }
 
     /// What is left of things that are over; nothing once everything has come to rest.
@@ -60,7 +60,7 @@ impl Shard {
         for (_, session) in self.sessions.iter() {
             let local = &session.local;
             let waits = session.in_flight > 0 || session.blocking > 0 || session.held_post.is_some();
-            let moves = local.is_moving || local.upgrade_to.is_some() || !local.deferred.is_empty();
+            let moves = local.is_transferring || local.upgrade_to.is_some() || !local.deferred.is_empty();
             if waits || moves {
                 found.push(format!("session {}: waits: {waits}, moves: {moves}", session.sid));
             }

@@ -103,6 +103,12 @@ impl Node {
                         self.cluster.broadcast(self.now, scope, message);
                     }
                     Effect::Submit(command) => self.cluster.submit(self.now, command),
+                    Effect::OpenRoute { key, room } => {
+                        let route = self.cluster.route(&room);
+                        route.add(shard as ShardId);
+                        self.shards[shard].borrow_mut().route_opened(key, route);
+                    }
+                    Effect::AwaitDeliveries => self.cluster.barrier(),
                     Effect::ReleaseRoute { room, route } => {
                         self.cluster.release_route(self.now, &room, route, shard as ShardId);
                     }
@@ -119,7 +125,7 @@ impl Node {
                         self.mailboxes.push(birth.shard, ShardMessage::Forget(address));
                     }
                     Effect::Answer { answer, otherwise } => {
-                        let is_lost = !answer();
+                        let is_lost = !answer.send();
                         if let Some(otherwise) = otherwise.filter(|_| is_lost) {
                             self.shards[shard].borrow_mut().answer_is_lost(self.now, otherwise);
                         }

@@ -145,13 +145,13 @@ impl World {
             HttpKind::Poll => {
                 let (expected, reply) = self.answers.expect(Asker::Http(id), Answer::Body);
                 self.expect(id, expected);
-                self.hand_over(node, place, Request::Poll { sid, number, accepted: None, reply });
+                self.dispatch(node, place, Request::Poll { sid, number, accepted: None, reply });
             }
             HttpKind::Post(_) => {
                 let (expected, reply) = self.answers.expect(Asker::Http(id), Answer::Begun);
                 self.expect(id, expected);
                 let on_close = Reply::new(|()| true);
-                self.hand_over(node, place, Request::BeginPost { sid, number, on_close, reply });
+                self.dispatch(node, place, Request::BeginPost { sid, number, on_close, reply });
             }
             HttpKind::Upgrade { .. } => {
                 if place.node == self.nodes[node].tag {
@@ -169,8 +169,8 @@ impl World {
         }
     }
 
-    /// As `edge::polling::hand_over`; a request that lands on the session's own shard takes no short cut.
-    fn hand_over(&mut self, node: NodeId, place: Location, request: Request) {
+    /// As `edge::polling::dispatch`; a request that lands on the session's own shard takes no short cut.
+    fn dispatch(&mut self, node: NodeId, place: Location, request: Request) {
         if place.node == self.nodes[node].tag {
             self.nodes[node].mailboxes.push(place.shard, ShardMessage::Request(request));
         } else {
@@ -206,7 +206,7 @@ impl World {
         }
         let (expected, reply) = self.answers.expect(Asker::Http(id), Answer::Upgrade);
         self.expect(id, expected);
-        self.hand_over(node, Location::birth(sid), Request::BeginUpgrade { sid, connection, reply });
+        self.dispatch(node, Location::birth(sid), Request::BeginUpgrade { sid, connection, reply });
     }
 
     /// A shard has answered a client's request.
@@ -222,7 +222,7 @@ impl World {
                 let (expected, reply) = self.answers.expect(Asker::Http(id), |()| Answer::Applied);
                 self.expect(id, expected);
                 let place = Location::birth(sid);
-                self.hand_over(node, place, Request::Post { sid, number, body, reply });
+                self.dispatch(node, place, Request::Post { sid, number, body, reply });
             }
             (HttpKind::Post(_), Some(Answer::Applied)) => self.finish_http(id, Ok(String::new())),
             // The session was closed by what its POST has said.
@@ -268,7 +268,7 @@ impl World {
             HttpKind::Post(_) if number > 0 => Request::PostLost { sid, number },
             _ => return,
         };
-        self.hand_over(node, Location::birth(sid), lost);
+        self.dispatch(node, Location::birth(sid), lost);
     }
 
     // WebSockets.

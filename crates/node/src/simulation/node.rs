@@ -196,6 +196,12 @@ impl World {
                 cluster.broadcast(now, scope, message);
             }
             Effect::Submit(command) => cluster.submit(now, command),
+            Effect::OpenRoute { key, room } => {
+                let route = cluster.route(&room);
+                route.add(shard as ShardId);
+                self.nodes[node].shards[shard].shard.route_opened(key, route);
+            }
+            Effect::AwaitDeliveries => cluster.barrier(),
             Effect::ReleaseRoute { room, route } => {
                 cluster.release_route(now, &room, route, shard as ShardId)
             }
@@ -224,7 +230,7 @@ impl World {
                 self.forget_address(node, birth.node, address);
             }
             Effect::Answer { answer, otherwise } => {
-                let is_lost = !answer();
+                let is_lost = !answer.send();
                 if let Some(otherwise) = otherwise.filter(|_| is_lost) {
                     self.nodes[node].shards[shard].shard.answer_is_lost(now, otherwise);
                 }

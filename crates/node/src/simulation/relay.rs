@@ -15,7 +15,7 @@ use crate::{
     session::PollReply,
     shard::{
         mailbox::{Request, ShardMessage},
-        transfer::message::{Confirmation, MovingSession, TransferMessage},
+        transfer::message::{Confirmation, SessionInTransfer, TransferMessage},
     },
 };
 
@@ -274,7 +274,7 @@ impl World {
                 self.ask(node, to, question, Waiter::Prepare { sid, source: source.shard, connection });
             }
             TransferMessage::Session { source, connection, session } => {
-                let MovingSession::Saved(saved) = *session else { return };
+                let SessionInTransfer::Saved(saved) = *session else { return };
                 let sid = saved.session.sid;
                 let bytes = postcard::to_stdvec(&saved).expect("a session can be written");
                 let waiter = Waiter::Take { sid, source: source.shard, connection };

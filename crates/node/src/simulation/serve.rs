@@ -13,7 +13,7 @@ use crate::{
     routing::{ConnectionRef, Location, Reply},
     shard::{
         mailbox::{Request, ShardMessage},
-        transfer::message::{MovingSession, TransferMessage},
+        transfer::message::{SessionInTransfer, TransferMessage},
     },
 };
 
@@ -62,7 +62,7 @@ impl World {
                     self.nodes[node].addresses.move_in(*address, to.shard);
                 }
                 let source = Location { node: self.nodes[from].tag, shard: sid.shard() };
-                let session = Box::new(MovingSession::Saved(saved));
+                let session = Box::new(SessionInTransfer::Saved(saved));
                 let message = TransferMessage::Session { source, connection: to, session };
                 self.take_transfer(node, (connection, number), (sid, to), addresses, message);
                 return;
@@ -116,12 +116,12 @@ impl World {
         let Some(expected) = expected else { return };
         if let Some((sid, number)) = self.answers.poll_of(expected) {
             self.answers.give_up(expected);
-            self.hand_over_here(node, Request::PollLost { sid, number });
+            self.dispatch_here(node, Request::PollLost { sid, number });
         }
     }
 
-    /// `Peering::hand_over_here`.
-    pub(super) fn hand_over_here(&mut self, node: NodeId, request: Request) {
+    /// `Peering::dispatch_here`.
+    pub(super) fn dispatch_here(&mut self, node: NodeId, request: Request) {
         if let Some(shard) = self.nodes[node].addresses.shard_of(request.sid()) {
             self.nodes[node].mailboxes.push(shard, ShardMessage::Request(request));
             self.touched(node);
@@ -159,11 +159,11 @@ impl World {
             }
             Notice::Request(Request::Upgrade { sid, connection }) => {
                 match self.nodes[node].addresses.shard_of(sid) {
-                    Some(_) => self.hand_over_here(node, Request::Upgrade { sid, connection }),
+                    Some(_) => self.dispatch_here(node, Request::Upgrade { sid, connection }),
                     None => self.close_probe_anywhere(node, connection),
                 }
             }
-            Notice::Request(request) => self.hand_over_here(node, request),
+            Notice::Request(request) => self.dispatch_here(node, request),
             Notice::CloseProbe(connection) => {
                 let message = ShardMessage::CloseProbe(connection);
                 self.nodes[node].mailboxes.push(connection.shard, message);

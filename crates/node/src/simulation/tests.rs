@@ -1,8 +1,9 @@
 //! Every fault at every step of a transfer, and faults at random.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use signalbox_telemetry::Metrics;
+use signalbox_test_support::seeds::caught;
 
 use super::{
     check::Closure,
@@ -21,14 +22,6 @@ const SOURCE: usize = 0;
 const DESTINATION: usize = 1;
 const THIRD: usize = 2;
 
-/// What goes wrong in a run.
-pub(super) fn failure<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
-    })
-}
-
 /// Every step of a transfer along each path, with each of these faults before it.
 #[expect(clippy::print_stderr, reason = "how many runs there were is part of the result")]
 fn enumerate(faults: impl Fn(Path) -> Vec<Fault>) {
@@ -41,7 +34,7 @@ fn enumerate(faults: impl Fn(Path) -> Vec<Fault>) {
         }
     }
     let results = jobs.iter().map(|(path, step, fault)| {
-        let closure = failure(|| run(SEED, *path, Some((*step, *fault)), false, &metrics).closure);
+        let closure = caught(|| run(SEED, *path, Some((*step, *fault)), false, &metrics).closure);
         (*path, *step, *fault, closure)
     });
     let mut closures: BTreeMap<String, BTreeMap<Option<Closure>, usize>> = BTreeMap::new();

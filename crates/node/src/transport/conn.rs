@@ -77,6 +77,8 @@ pub(crate) struct Conn {
     pub(super) phase: Cell<Phase>,
     /// Frames wait unread while an effect they must come after is under way.
     pub(super) paused: Cell<bool>,
+    /// Its task has something to do that it does not know of: to read on, or to hang up.
+    is_to_wake: Cell<bool>,
     /// Its client asked for binary as base64 text.
     pub(crate) is_text_only: Cell<bool>,
     /// On the shard's list of connections to be written.
@@ -111,6 +113,7 @@ impl Conn {
             waker: RefCell::new(None),
             phase: Cell::new(Phase::Open),
             paused: Cell::new(false),
+            is_to_wake: Cell::new(false),
             is_text_only: Cell::new(false),
             is_dirty: Cell::new(false),
             role: Cell::new(Role::Nobody),
@@ -190,7 +193,7 @@ impl Conn {
     }
 
     /// Charges the client for what its connection holds by now: what waits to be written, and what has not arrived whole.
-    pub(crate) fn settle(&self) {
+    pub(crate) fn update_charge(&self) {
         if let Some(charge) = &self.charge {
             charge.set(self.private.get() + self.partial.get(), self.shared.get());
         }
@@ -219,36 +222,43 @@ impl Conn {
         self.phase.get() == Phase::Open
     }
 
-    /// Writes what is queued, then the close frame, then hangs up.
+    /// Has what is queued written, then the close frame, then hangs up. As with all that is queued, the caller lists the connection for
+    /// writing.
     pub(crate) fn close(&self, frame: &Frame) {
         if self.push(frame) {
             self.phase.set(Phase::Closing);
-            self.wake();
+            self.is_to_wake.set(true);
         }
         // Also of one that is dead: its task has yet to find that out, and the owner's key may be another's by then.
         self.role.set(Role::Nobody);
     }
 
-    /// Hangs up at once, whatever is queued.
+    /// Hangs up at once, whatever is queued; its task does when the connection is written.
     pub(crate) fn abort(&self) {
         self.phase.set(Phase::Dead);
         self.role.set(Role::Nobody);
         self.outbox.take();
         self.nothing_waits();
         self.partial.set(0);
-        self.settle();
-        self.wake();
+        self.update_charge();
+        self.is_to_wake.set(true);
     }
 
-    /// Stops reading until [`Conn::resume`].
+    /// Stops reading until [`Conn::resume`]: at once, so that the next message of what was read already waits too.
     pub(crate) fn pause(&self) {
         self.paused.set(true);
     }
 
+    /// Reads on, once the connection is written.
     pub(crate) fn resume(&self) {
         if self.paused.replace(false) {
-            self.wake();
+            self.is_to_wake.set(true);
         }
+    }
+
+    /// Whether its task is to be woken by the next write.
+    pub(crate) fn is_to_wake(&self) -> bool {
+        self.is_to_wake.get()
     }
 
     fn nothing_waits(&self) {
@@ -258,20 +268,17 @@ impl Conn {
         self.pong_at.set(None);
     }
 
-    fn wake(&self) {
-        if let Some(waker) = self.waker.borrow().as_ref() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Writes what is queued, as much as the socket takes. What it does not take, the connection's task writes when it can.
+    /// Writes what is queued, as much as the socket takes. What it does not take, the connection's task writes when it can. Wakes the task
+    /// if it has to read on, or to hang up.
     pub(crate) fn write(&self) {
         let waker = self.waker.borrow();
-        // Before its first poll the task has left no waker, and will write by itself.
-        if let Some(waker) = waker.as_ref()
-            && let Poll::Ready(Err(_)) = self.poll_write(&mut Context::from_waker(waker))
-        {
+        // Before its first poll the task has left no waker, and will do it all by itself.
+        let Some(waker) = waker.as_ref() else { return };
+        let has_failed = matches!(self.poll_write(&mut Context::from_waker(waker)), Poll::Ready(Err(_)));
+        if has_failed {
             self.phase.set(Phase::Dead);
+        }
+        if self.is_to_wake.replace(false) || has_failed {
             waker.wake_by_ref();
         }
     }
@@ -395,7 +402,7 @@ mod tests {
         fn take(&self, conn: &Conn, bytes: usize) {
             self.takes.set(self.takes.get() + bytes);
             let _ = conn.poll_write(&mut Context::from_waker(Waker::noop()));
-            conn.settle();
+            conn.update_charge();
         }
     }
 
@@ -413,10 +420,10 @@ mod tests {
         conn.push(&Frame::text("before"));
         for number in 0..10_000_u32 {
             conn.push_pong(&Frame::pong(&number.to_be_bytes()));
-            conn.settle();
+            conn.update_charge();
         }
         conn.push(&Frame::text("after"));
-        conn.settle();
+        conn.update_charge();
         assert_eq!(ledger.held(), 3 * OVERHEAD + 8 + 6 + 7);
 
         // One that is being written is not touched; the next one comes behind what waits.
@@ -441,7 +448,7 @@ mod tests {
         let (ledger, conn) = charged();
         (0..100).for_each(|_| assert!(conn.push(&Frame::text("x"))));
         assert!(conn.exceeds(100 * OVERHEAD) && !conn.exceeds(100 * (OVERHEAD + 3)));
-        conn.settle();
+        conn.update_charge();
         assert_eq!(ledger.held(), 100 * (OVERHEAD + 3));
         drop(conn);
         assert_eq!(ledger.held(), 0);
@@ -454,7 +461,7 @@ mod tests {
         client.connect(&conn);
         conn.push(&Frame::text(&"x".repeat(1_000)).shared(()));
         conn.push(&Frame::text("own"));
-        conn.settle();
+        conn.update_charge();
         assert_eq!((ledger.held(), ledger.waiting()), (2 * OVERHEAD + 5, 2 * OVERHEAD + 5 + 1_004));
         client.take(&conn, 504);
         assert_eq!(ledger.waiting(), 2 * OVERHEAD + 5 + 500);

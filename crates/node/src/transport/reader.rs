@@ -118,7 +118,7 @@ impl Reader {
                 }
                 _ => {}
             }
-            self.conn.settle();
+            self.conn.update_charge();
             if self.conn.paused.get() || self.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
                 return Poll::Pending;
             }
@@ -227,7 +227,7 @@ impl Reader {
     fn hold(&self, rest: usize) {
         let parts = self.parser.buffered() + rest;
         self.conn.partial.set(if parts > 0 { parts + OVERHEAD } else { 0 });
-        self.conn.settle();
+        self.conn.update_charge();
     }
 
     /// Whether a connection that closes has had its time, even if it does not take what is queued.

@@ -19,7 +19,7 @@ use crate::{
 
 /// Requests that take several calls, and how many of their calls have no reply yet.
 #[derive(Debug, Default)]
-pub(in crate::machine) struct SessionMoves {
+pub(in crate::machine) struct SessionTransfers {
     subscriptions: AHashMap<(ShardId, Ticket), RoomsOfTransfer>,
     adoptions: AHashMap<(ShardId, Ticket), usize>,
 }
@@ -33,7 +33,7 @@ struct RoomsOfTransfer {
     since: Instant,
 }
 
-impl SessionMoves {
+impl SessionTransfers {
     /// One of the calls that adopt a session was answered.
     pub(in crate::machine) fn answered(&mut self, shard: ShardId, ticket: Ticket, out: &mut Outputs) {
         let Some(missing) = self.adoptions.get_mut(&(shard, ticket)) else { return };
@@ -62,7 +62,7 @@ impl Machine {
         }
         let rooms: Vec<_> = rooms.into_iter().map(|(room, number)| (room, version_of(number))).collect();
         let waiting = RoomsOfTransfer { rooms: rooms.clone(), missing: rooms.len(), since: now };
-        self.session_moves.subscriptions.insert((shard, ticket), waiting);
+        self.session_transfers.subscriptions.insert((shard, ticket), waiting);
         for (room, room_version) in rooms {
             let replica = self.rooms.rooms.entry(room.clone()).or_default();
             let subscription = TransferSubscription { shard, ticket, room_version, since: now };
@@ -142,7 +142,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         for TransferSubscription { shard, ticket, .. } in transfer_subscriptions {
-            if self.session_moves.subscriptions.remove(&(shard, ticket)).is_some() {
+            if self.session_transfers.subscriptions.remove(&(shard, ticket)).is_some() {
                 out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: false }));
             }
         }
@@ -162,7 +162,9 @@ impl Machine {
         replica.transfer_subscriptions = waiting;
         let ready: Vec<TransferSubscription> = ready;
         for TransferSubscription { shard, ticket, .. } in ready {
-            let Some(waiting) = self.session_moves.subscriptions.get_mut(&(shard, ticket)) else { continue };
+            let Some(waiting) = self.session_transfers.subscriptions.get_mut(&(shard, ticket)) else {
+                continue;
+            };
             waiting.missing -= 1;
             if waiting.missing > 0 {
                 continue;
@@ -173,7 +175,7 @@ impl Machine {
             waiting.missing = stale.len();
             let since = waiting.since;
             if stale.is_empty() {
-                self.session_moves.subscriptions.remove(&(shard, ticket));
+                self.session_transfers.subscriptions.remove(&(shard, ticket));
                 out.push_back(Output::Deliver(shard, Delivery::RoomsSubscribed { ticket, is_live: true }));
             }
             for (room, room_version) in stale {
@@ -216,7 +218,7 @@ impl Machine {
             out.push_back(Output::Deliver(shard, Delivery::SessionAdopted { ticket }));
             return;
         }
-        self.session_moves.adoptions.insert((shard, ticket), calls);
+        self.session_transfers.adoptions.insert((shard, ticket), calls);
         let owner = self.owner();
         for (room, record) in memberships {
             let adopted = Adopted::Member(Unadopted { from, room: room.clone(), record: record.clone() });

@@ -275,6 +275,12 @@ impl ShardRuntime {
                     self.shard.borrow_mut().peer_message_sent(from, bytes, outcome);
                 }
             }
+            Effect::OpenRoute { key, room } => {
+                let route = cluster.route(&room);
+                route.add(self.id);
+                self.shard.borrow_mut().route_opened(key, route);
+            }
+            Effect::AwaitDeliveries => cluster.barrier(),
             Effect::ReleaseRoute { room, route } => cluster.release_route(now(), &room, route, self.id),
             Effect::Disown { memberships, sockets } => cluster.release_session(now(), &memberships, &sockets),
             Effect::Relay { to, request } if to.node == here => {
@@ -313,7 +319,7 @@ impl ShardRuntime {
                 self.other_nodes.forget(birth.node, address);
             }
             Effect::Answer { answer, otherwise } => {
-                let is_lost = !answer();
+                let is_lost = !answer.send();
                 if let Some(otherwise) = otherwise.filter(|_| is_lost) {
                     self.shard.borrow_mut().answer_is_lost(now(), otherwise);
                 }
@@ -345,7 +351,7 @@ impl ConnectionEvents for ShardRuntime {
     }
 
     fn ended(&self, conn: &Rc<Conn>) {
-        conn.settle();
+        conn.update_charge();
         self.context.lifecycle.connection_closed();
     }
 

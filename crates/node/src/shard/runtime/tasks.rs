@@ -9,7 +9,7 @@ use crate::{
     app::Socket,
     panics::{Panicked, guarded, guarded_future, report},
     shard::{
-        ShardContext,
+        context::ShardContext,
         mailbox::ShardMessage,
         tasks::{Task, TaskResult},
     },

@@ -5,6 +5,7 @@
 //! - [`peers`]: PeerServer clients, and messages that wait for their addressees.
 //! - [`probes`]: WebSockets that want to take a session over.
 //! - [`pending`]: requests to the cluster, to tasks and to other nodes that are not answered yet.
+//! - [`sequences`]: the numbers of broadcasts.
 //! - [`outboxes`]: what waits to be written, and which clients to evict.
 //! - [`timers`]: one queue for all deadlines.
 //! - [`shrink`]: giving memory back after many clients have gone.
@@ -14,6 +15,7 @@ pub(super) mod peers;
 pub(super) mod pending;
 pub(super) mod probes;
 pub(super) mod rooms;
+pub(super) mod sequences;
 pub(super) mod sessions;
 pub(super) mod shrink;
 pub(super) mod timers;
@@ -23,5 +25,6 @@ pub(super) use peers::{Peer, PeerWait, Peers};
 pub(super) use pending::{PendingRequest, PendingRequests};
 pub(super) use probes::Probes;
 pub(super) use rooms::Rooms;
+pub(super) use sequences::Sequences;
 pub(super) use sessions::Sessions;
 pub(super) use timers::{Timer, Timers};

@@ -101,6 +101,31 @@ impl Outboxes {
         share(&self.ledger, sender, message)
     }
 
+    /// Has a connection closed, once this frame and what waits before it is written.
+    pub(in crate::shard) fn close(&mut self, conn: &Rc<Conn>, frame: &Frame) {
+        conn.close(frame);
+        self.mark_dirty(conn);
+    }
+
+    /// Has a connection cut off, whatever waits for it.
+    pub(in crate::shard) fn abort(&mut self, conn: &Rc<Conn>) {
+        conn.abort();
+        self.mark_dirty(conn);
+    }
+
+    /// Has a connection read on.
+    pub(in crate::shard) fn resume(&mut self, conn: &Rc<Conn>) {
+        conn.resume();
+        self.list_resumed(conn);
+    }
+
+    /// Lists a connection if it is to be read on since a moment ago.
+    pub(in crate::shard) fn list_resumed(&mut self, conn: &Rc<Conn>) {
+        if conn.is_to_wake() {
+            self.mark_dirty(conn);
+        }
+    }
+
     /// Puts a frame into a connection's outbox that does not count against its limit.
     pub(in crate::shard) fn push_unbounded(&mut self, conn: &Rc<Conn>, frame: &Frame) {
         conn.allow(frame.len() + OVERHEAD);
@@ -109,7 +134,7 @@ impl Outboxes {
 
     /// A connection was written as far as it takes. Its client is cut off if it does not read.
     pub(in crate::shard) fn written(&mut self, conn: &Rc<Conn>) {
-        conn.settle();
+        conn.update_charge();
         if conn.exceeds(self.limit) {
             self.evict(Evicted::Conn(conn.clone()), "slow_reader");
         }
@@ -147,7 +172,7 @@ impl Outboxes {
             session.engine.send(frame.clone());
         }
         self.mark_poll_dirty(key, session);
-        session.settle();
+        session.update_charge();
     }
 
     /// Notes that a session's pending GET may have a body.

@@ -15,6 +15,16 @@ use crate::{
     session::RoomKey,
 };
 
+/// A namespace that a client asks to join, and what it said for that.
+pub(in crate::shard) struct Connecting {
+    pub(in crate::shard) name: Arc<str>,
+    pub(in crate::shard) app: Arc<Namespace>,
+    /// JSON.
+    pub(in crate::shard) auth: Option<String>,
+    /// Who it is there, once the policy has said so.
+    pub(in crate::shard) principal: Option<Arc<Principal>>,
+}
+
 /// An event that waits for a slow verdict, with all it needs to go on.
 pub(in crate::shard) struct HeldEvent {
     pub(in crate::shard) socket: Address,
@@ -59,22 +69,14 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) is_blocking: bool,
 }
 
-/// A namespace that a client is let into, and as whom.
-pub(in crate::shard) struct Entry {
-    pub(in crate::shard) name: Arc<str>,
-    pub(in crate::shard) app: Arc<Namespace>,
-    pub(in crate::shard) auth: Option<String>,
-    pub(in crate::shard) principal: Option<Arc<Principal>>,
-}
-
 /// A question that is not answered yet, and what its answer is for.
 pub(in crate::shard) enum PendingRequest {
     /// A slow verdict on a namespace.
-    Connect { key: u32, number: u64, name: Arc<str>, app: Arc<Namespace>, auth: Option<String> },
+    Connect { key: u32, number: u64, connecting: Connecting },
     /// A slow verdict on a new token for a socket.
     Refresh { key: u32, number: u64, socket: Address, namespace: Arc<str>, id: Option<u64> },
     /// Middlewares.
-    Middleware { key: u32, number: u64, id: Address, entry: Entry },
+    Middleware { key: u32, number: u64, id: Address, connecting: Connecting },
     /// A slow verdict on an event.
     Emit { key: u32, number: u64, event: Box<HeldEvent> },
     /// A slow verdict on a join.
@@ -99,6 +101,21 @@ pub(in crate::shard) enum PendingRequest {
     Peers { reply: Reply<Vec<Arc<str>>> },
 }
 
+impl PendingRequest {
+    /// The key and number of the session whose frames wait for a task; `None` where it is not a task that is waited for.
+    pub(in crate::shard) fn session_of_task(&self) -> Option<(u32, u64)> {
+        match self {
+            Self::Connect { key, number, .. }
+            | Self::Middleware { key, number, .. }
+            | Self::Refresh { key, number, .. }
+            | Self::Emit { key, number, .. }
+            | Self::JoinVerdict { key, number, .. }
+            | Self::Yield { key, number } => Some((*key, *number)),
+            _ => None,
+        }
+    }
+}
+
 /// The requests of a shard that are not answered yet, by their tickets.
 #[derive(Default)]
 pub(in crate::shard) struct PendingRequests(AHashMap<u64, PendingRequest>);
@@ -117,6 +134,15 @@ impl PendingRequests {
     pub(in crate::shard) fn signal_mut(&mut self, ticket: u64) -> Option<&mut Signal> {
         match self.0.get_mut(&ticket)? {
             PendingRequest::Signal(signal) => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// A signal is answered.
+    pub(in crate::shard) fn remove_signal(&mut self, ticket: u64) -> Option<Signal> {
+        self.signal_mut(ticket)?;
+        match self.0.remove(&ticket)? {
+            PendingRequest::Signal(signal) => Some(*signal),
             _ => None,
         }
     }
@@ -154,8 +180,9 @@ mod tests {
         pending.insert(2, PendingRequest::Yield { key: 1, number: 1 });
         assert!(pending.signal_mut(1).is_some_and(|signal| signal.id == Some(7)));
         assert!(pending.signal_mut(2).is_none() && pending.signal_mut(3).is_none());
+        assert!(pending.remove_signal(2).is_none());
         assert!(matches!(pending.remove(2), Some(PendingRequest::Yield { .. })));
         assert!(pending.remove(2).is_none());
-        assert!(pending.remove(1).is_some() && pending.signal_mut(1).is_none());
+        assert!(pending.remove_signal(1).is_some() && pending.remove_signal(1).is_none());
     }
 }

@@ -13,7 +13,8 @@ use crate::{routing::VersionVector, session::RoomKey};
 /// The local members of a room.
 pub(in crate::shard) struct Room {
     pub(in crate::shard) name: RoomName,
-    pub(in crate::shard) route: Arc<Route>,
+    /// Its route, once this shard is on it.
+    pub(in crate::shard) route: Option<Arc<Route>>,
     /// Sockets and the keys of their sessions.
     pub(in crate::shard) members: IndexMap<Address, u32, RandomState>,
     /// Joins that were asked for and not answered yet, and sessions on their way here: they keep the shard on the route.
@@ -28,7 +29,7 @@ pub(in crate::shard) struct Room {
 
 impl Room {
     fn is_unused(&self) -> bool {
-        self.members.is_empty() && self.expected == 0
+        self.members.is_empty() && self.expected == 0 && self.route.is_some()
     }
 }
 
@@ -54,22 +55,30 @@ impl Rooms {
         self.by_name.get(name).copied()
     }
 
-    /// The room, made if there is none; `route` asks for its route then.
-    pub(in crate::shard) fn open(&mut self, name: &RoomName, route: impl FnOnce() -> Arc<Route>) -> RoomKey {
+    /// The room, and whether it was made just now: its route has to be asked for then.
+    pub(in crate::shard) fn open(&mut self, name: &RoomName) -> (RoomKey, bool) {
         match self.by_name.entry(name.clone()) {
-            Entry::Occupied(known) => *known.get(),
+            Entry::Occupied(known) => (*known.get(), false),
             Entry::Vacant(free) => {
                 let key = self.rooms.insert(Room {
                     name: name.clone(),
-                    route: route(),
+                    route: None,
                     members: IndexMap::default(),
                     expected: 0,
                     last_change: 0,
                     received: VersionVector::default(),
                     incoming_transfers: Vec::new(),
                 }) as RoomKey;
-                *free.insert(key)
+                (*free.insert(key), true)
             }
+        }
+    }
+
+    /// This shard is on the room's route. A room is not closed before.
+    pub(in crate::shard) fn set_route(&mut self, key: RoomKey, route: Arc<Route>) {
+        if let Some(room) = self.get_mut(key) {
+            room.route = Some(route);
+            self.check_later(key);
         }
     }
 
@@ -117,10 +126,11 @@ mod tests {
     #[test]
     fn a_room_is_closed_once_it_is_unused_and_not_before() {
         let mut rooms = Rooms::default();
-        let key = rooms.open(&name("a"), Arc::default);
+        let (key, is_new) = rooms.open(&name("a"));
+        assert!(is_new);
         let socket = Address::random(NodeTag(1), 0);
         rooms.get_mut(key).unwrap().members.insert(socket, 7);
-        rooms.check_later(key);
+        rooms.set_route(key, Arc::default());
         assert!(rooms.close_unused().is_empty());
         rooms.get_mut(key).unwrap().members.swap_remove(&socket);
         rooms.get_mut(key).unwrap().expected = 1;
@@ -130,8 +140,18 @@ mod tests {
         rooms.check_later(key);
         rooms.check_later(key);
         // Whoever opens it meanwhile keeps it.
-        assert_eq!(rooms.open(&name("a"), Arc::default), key);
+        assert_eq!(rooms.open(&name("a")), (key, false));
         assert_eq!(rooms.close_unused().len(), 1);
         assert!(rooms.find(&name("a")).is_none() && rooms.get(key).is_none());
+    }
+
+    #[test]
+    fn a_room_whose_route_is_on_its_way_is_closed_once_it_has_come() {
+        let mut rooms = Rooms::default();
+        let (key, _) = rooms.open(&name("a"));
+        rooms.check_later(key);
+        assert!(rooms.close_unused().is_empty());
+        rooms.set_route(key, Arc::default());
+        assert_eq!(rooms.close_unused().len(), 1);
     }
 }

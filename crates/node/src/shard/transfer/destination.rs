@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn it_is_ready_once_with_all_markers_and_subscriptions() {
         let mut received = VersionVector::default();
-        received.saw(Origin { node: NodeTag(3), shard: 0 }, 5);
+        received.record(Origin { node: NodeTag(3), shard: 0 }, 5);
         for subscribed_first in [true, false] {
             let mut transfer = DestinationTransfer::from_node(
                 Instant::now(),

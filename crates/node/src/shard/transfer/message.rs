@@ -29,7 +29,7 @@ pub(crate) enum TransferMessage {
     /// Destination to source: the session cannot come.
     Refused { sid: Address, connection: ConnectionRef },
     /// Source to destination: here it is.
-    Session { source: Location, connection: ConnectionRef, session: Box<MovingSession> },
+    Session { source: Location, connection: ConnectionRef, session: Box<SessionInTransfer> },
     /// Destination to source: what became of the session.
     Confirmed { sid: Address, connection: ConnectionRef, confirmation: Confirmation },
     /// Source to destination: the session will not come.
@@ -49,7 +49,7 @@ pub(crate) enum Confirmation {
 
 /// A session on its way.
 #[derive(Debug)]
-pub(crate) enum MovingSession {
+pub(crate) enum SessionInTransfer {
     /// To another shard of the same node, as it is.
     Whole(TransferredSession),
     /// To another node, as bytes can hold it.

@@ -134,7 +134,7 @@ mod tests {
     fn received(broadcasts: &[(NodeTag, u64)]) -> VersionVector {
         let mut vector = VersionVector::default();
         for (node, sequence) in broadcasts {
-            vector.saw(Origin { node: *node, shard: 0 }, *sequence);
+            vector.record(Origin { node: *node, shard: 0 }, *sequence);
         }
         vector
     }

@@ -11,24 +11,31 @@ use super::{
     source::{SourceTransfer, UnconfirmedTransfer},
 };
 use crate::{
-    routing::{Broadcast, ConnectionRef, cursor::digest},
+    routing::{Broadcast, ConnectionRef, Location, cursor::digest},
     session::RoomKey,
-    shard::tables::{Rooms, rooms::Room},
+    shard::tables::{Rooms, rooms::Room, shrink::Shrink},
 };
 
 /// How often a shard forgets what it kept for nodes that are gone.
 pub(in crate::shard) const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The transfers under way, by the sids of their sessions.
+/// The transfers under way, by the sids of their sessions, and where those that are over have gone.
 #[derive(Default)]
 pub(in crate::shard) struct Transfers {
     pub(in crate::shard) outgoing: AHashMap<Address, SourceTransfer>,
     pub(in crate::shard) unconfirmed: AHashMap<Address, UnconfirmedTransfer>,
     pub(in crate::shard) incoming: AHashMap<Address, DestinationTransfer>,
     pub(in crate::shard) catching_up: AHashMap<Address, CatchingUp>,
+    /// Sessions and sockets that were born here and live on another shard.
+    pub(in crate::shard) forwarding: AHashMap<Address, Location>,
 }
 
 impl Transfers {
+    /// Gives memory back after many clients have gone.
+    pub(in crate::shard) fn shrink_if_sparse(&mut self) {
+        self.forwarding.shrink_if_sparse();
+    }
+
     /// The transfer of a session to this connection.
     pub(in crate::shard) fn outgoing_to(
         &mut self,
@@ -101,7 +108,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::routing::{Audience, Location};
+    use crate::routing::Audience;
 
     const SOURCE: Location = Location { node: NodeTag(1), shard: 0 };
 
@@ -134,8 +141,7 @@ mod tests {
     #[test]
     fn a_transfer_buffers_what_is_for_its_rooms_or_for_all() {
         let (mut transfers, mut rooms) = (Transfers::default(), Rooms::default());
-        let (inside, _) =
-            (rooms.open(&room("inside"), Arc::default), rooms.open(&room("outside"), Arc::default));
+        let (inside, _) = (rooms.open(&room("inside")).0, rooms.open(&room("outside")).0);
         let sid = Address::random(NodeTag(1), 0);
         let transfer = DestinationTransfer::from_shard(Instant::now(), SOURCE, connection(1), vec![inside]);
         transfers.incoming.insert(sid, transfer);

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Config, Owner,
     command::Command,
-    machine::rooms::change_id_of,
+    machine::rooms::replica::change_id_of,
     model::Model,
     store::{NodeInfo, RoomDelta, RoomVersion},
 };

@@ -1,0 +1,116 @@
+//! What a client's events are answered with.
+
+use std::sync::Arc;
+
+use signalbox_cluster::{Address, Record};
+use signalbox_socketio::Message;
+
+use super::{step::Step, tables::Sessions};
+
+/// Why an event is refused: a code, and a hint for people.
+pub(super) type Refused = (&'static str, &'static str);
+
+pub(super) const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
+
+/// Answers an event with one argument: the ack that the client wants, by the event's namespace and id.
+pub(super) fn answer(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    key: u32,
+    (namespace, id): (&str, u64),
+    json: &str,
+) {
+    step.send(sessions, key, &Message::ack(namespace, id, &[json], &[]));
+}
+
+/// Tells a client that its event was refused, why (a code, and a hint for people), and counts it.
+pub(super) fn refuse(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    key: u32,
+    refusal: &Refusal<'_>,
+    (code, hint): (&str, &str),
+) {
+    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    step.send(sessions, key, &refusal.message(code, hint));
+}
+
+/// Where a refusal goes: by the ack if the client wants one, else by the event `error`.
+pub(super) struct Refusal<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) event: &'a str,
+    pub(super) id: Option<u64>,
+}
+
+impl Refusal<'_> {
+    fn message(&self, code: &str, hint: &str) -> Message {
+        match self.id {
+            Some(id) => {
+                Message::ack(self.namespace, id, &["{\"ok\":false,\"error\":", &json_string(code), "}"], &[])
+            }
+            None => {
+                let (event, code, hint) = (json_string(self.event), json_string(code), json_string(hint));
+                let args = ["{\"event\":", &event, ",\"error\":", &code, ",\"hint\":", &hint, "}"];
+                Message::event(self.namespace, None, "error", &args, &[])
+            }
+        }
+    }
+}
+
+/// A text as JSON.
+pub(super) fn json_string(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// What stands between an object's braces, and the comma that belongs before it.
+pub(super) fn spread(object: &str) -> (&'static str, &str) {
+    let inner = object.trim();
+    let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or_default().trim();
+    if inner.is_empty() { ("", "") } else { (",", inner) }
+}
+
+fn push_member(json: &mut String, socket: Address, profile: &str) {
+    let (comma, rest) = spread(profile);
+    json.extend(["{\"id\":\"", &socket.written(), "\"", comma, rest, "}"]);
+}
+
+/// `{ok:true, room, members:[{id, ...profile}]}`
+pub(super) fn members_json<'a>(room: &str, members: impl Iterator<Item = &'a Arc<Record>>) -> String {
+    let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
+    for (index, record) in members.enumerate() {
+        json.push_str(if index > 0 { "," } else { "" });
+        push_member(&mut json, record.socket, &record.profile);
+    }
+    json.push_str("]}");
+    json
+}
+
+/// `{ok:true, users:[{id, ...profile}], next?}`
+pub(super) fn users_json(users: &[(Address, Arc<str>)], more: bool) -> String {
+    let mut json = "{\"ok\":true,\"users\":[".to_owned();
+    for (index, (socket, profile)) in users.iter().enumerate() {
+        json.push_str(if index > 0 { "," } else { "" });
+        push_member(&mut json, *socket, profile);
+    }
+    json.push(']');
+    if let Some((last, _)) = users.last().filter(|_| more) {
+        json.extend([",\"next\":\"", &last.written(), "\""]);
+    }
+    json.push('}');
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_valid_json() {
+        let socket = Address::random(signalbox_cluster::NodeTag(1), 0);
+        let json = users_json(&[(socket, "{}".into()), (socket, r#"{"name":"é"}"#.into())], true);
+        let value: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&json).unwrap();
+        assert_eq!(value["next"], socket.to_string());
+        assert_eq!(value["users"][1]["name"], "é");
+    }
+}

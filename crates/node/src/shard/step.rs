@@ -1,0 +1,73 @@
+//! What every handler has: the time, what the shard knows of its node, and where it puts what is to follow.
+
+use std::{rc::Rc, time::Instant};
+
+use signalbox_cluster::Address;
+use signalbox_socketio::Message;
+
+use super::{
+    context::ShardContext,
+    effects::{Effect, Effects},
+    tables::{Outboxes, Sessions, Timers},
+    tasks::Task,
+    transfer::message::TransferMessage,
+};
+use crate::routing::Location;
+
+/// One step of a shard: from an input until the shard waits for the next one. What a handler reads and changes besides, its signature
+/// names: the tables.
+pub(super) struct Step {
+    /// When the input came.
+    pub(super) now: Instant,
+    pub(super) context: Rc<ShardContext>,
+    pub(super) effects: Effects,
+    pub(super) outboxes: Outboxes,
+    pub(super) timers: Timers,
+    /// Clients that have gone since collections were shrunk.
+    pub(super) clients_gone: u32,
+    /// Numbers tickets, sessions, peers and probes.
+    last_number: u64,
+}
+
+impl Step {
+    pub(super) fn new(now: Instant, context: ShardContext) -> Self {
+        let (limit, ledger) = (context.config.outbox_limit, context.ledger.clone());
+        Self {
+            now,
+            effects: Effects::default(),
+            outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
+            timers: Timers::default(),
+            clients_gone: 0,
+            last_number: 0,
+            context: Rc::new(context),
+        }
+    }
+
+    /// A number that nothing of this shard has had before.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// The address of a new session or socket.
+    pub(super) fn new_address(&self) -> Address {
+        (self.context.new_address)(self.context.node, self.context.id)
+    }
+
+    /// Sends a packet to a session, if that is still there.
+    pub(super) fn send(&mut self, sessions: &mut Sessions, key: u32, message: &Message) {
+        if let Some(session) = sessions.get_mut(key) {
+            self.outboxes.send(key, session, message, false);
+        }
+    }
+
+    /// Sends a step of a transfer to the shard at its other end.
+    pub(super) fn send_transfer(&mut self, to: Location, message: TransferMessage) {
+        self.effects.push(Effect::Transfer { to, message });
+    }
+
+    /// Has something started beside the shard.
+    pub(super) fn start(&mut self, task: Task) {
+        self.effects.push(Effect::Start(task));
+    }
+}
