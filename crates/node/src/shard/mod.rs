@@ -1,6 +1,6 @@
 //! A shard: everything one worker thread owns, as logic without a socket, a clock or a runtime.
 //!
-//! An input (a packet, a message from the mailbox, a timer) and `now` go in; [`Effect`]s come out, which [`runtime`] executes when
+//! An input (a packet, a message from the mailbox, a timer) and `now` go in; [`effects`] come out, which [`runtime`] executes when
 //! the shard comes to rest. What a shard owns stands in [`tables`]: the members of a room are `tables::rooms::Room::members`. In the
 //! order that data flows:
 //!
@@ -14,7 +14,7 @@
 //! - `peerserver`: PeerServer clients.
 //! - `expiry`: tokens that end, and those that take their place.
 //! - `socket_commands`: operations on one socket from anywhere.
-//! - `fanout`: broadcasts; one leaves the node as an [`Effect::Publish`] of `begin_broadcast`.
+//! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
 //!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
 //! - `node_failure`: what another node's death leaves half done.

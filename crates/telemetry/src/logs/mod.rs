@@ -1,7 +1,7 @@
 //! Logs go to stdout; stderr is for what stops a program.
 //!
-//! - [`limit`]: no place in the code logs more than 100 lines a second.
-//! - [`lines`]: each event is one line, whatever is in it.
+//! - `limit`: no place in the code logs more than 100 lines a second.
+//! - `lines`: each event is one line, whatever is in it.
 
 mod limit;
 mod lines;
