@@ -13,9 +13,9 @@
 //! The crate does no I/O, and reads no clock.
 //!
 //! ```
-//! use signalbox_turn::{Answer, Secret, SubjectKey, sign};
+//! use signalbox_turn::{Secret, SubjectKey, sign};
 //!
-//! let secret = Secret::new("a secret that coturn has too")?;
+//! let secret = Secret::new("a-secret-that-coturn-has-too")?;
 //! let user = SubjectKey::new(b"another secret").user_part(None, "alice");
 //! let credential = sign(&secret, &user, 1_700_000_000 + 3600);
 //! assert!(credential.username.starts_with("1700003600:"));
