@@ -15,7 +15,7 @@ fn clients_are_told_of_ice_servers() {
 }
 
 #[test]
-fn browsers_that_may_only_be_relayed_connect_through_coturn() {
+fn chromium_pages_that_may_only_be_relayed_connect_through_coturn() {
     let turn = harness::turn_program();
     let environment = [("TURN_BIN", turn.as_str())];
     Server::run_js_alone_within(harness::DEADLINE, "relay.test.mjs", &environment);
