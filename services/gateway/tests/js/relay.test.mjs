@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -64,6 +64,11 @@ test("relayed alone, data and video arrive, are counted, and still connect after
     `--redis-statsdb=ip=127.0.0.1 port=${redisPort} dbname=0 connect_timeout=5`,
     "--userdb", path.join(folder, "users"), "--pidfile", path.join(folder, "pid"), "--log-file", path.join(folder, "log"),
   ]);
+  // A server that does not answer yet would be left out of the answers until it is tried again.
+  await until("coturn", () => new Promise((resolve) => {
+    const socket = connect(turnPort, "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
+    onEnd(() => socket.destroy());
+  }));
   const hash = createHash("sha256").update(KEY).digest("hex");
   const service = await start(process.env.TURN_BIN, [
     "--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", "1", "--secret", TURN_SECRET, "--ttl", String(TTL_MS),
