@@ -41,9 +41,7 @@ impl Peering {
     }
 
     fn can_introduce(&self) -> bool {
-        self.link.get().is_some()
-            && self.cluster.status() == Status::Online
-            && self.cluster.link_addr(self.node).is_some()
+        self.cluster.status() == Status::Online && self.can_reach(self.node)
     }
 
     fn others(&self) -> Vec<NodeTag> {
@@ -70,9 +68,8 @@ impl Peering {
 
     /// Whether a node is known; it is looked up in the list of nodes once more unless it is.
     pub(super) async fn look_up(&self, tag: NodeTag) -> bool {
-        let is_known = || self.link.get().is_some() && self.cluster.link_addr(tag).is_some();
-        if is_known() || !self.cluster.is_shared() {
-            return is_known();
+        if self.can_reach(tag) || !self.cluster.is_shared() {
+            return self.can_reach(tag);
         }
         match self.node_lookup.check(tag, LOOKUP_INTERVAL * LOOKUPS) {
             Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
@@ -81,7 +78,7 @@ impl Peering {
         }
         for _ in 0..LOOKUPS {
             tokio::time::sleep(LOOKUP_INTERVAL).await;
-            if is_known() {
+            if self.can_reach(tag) {
                 return true;
             }
         }

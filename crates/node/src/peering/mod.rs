@@ -112,8 +112,13 @@ impl Peering {
     fn is_known(&self, location: Location) -> bool {
         match location.node == self.node {
             true => usize::from(location.shard) < self.mailboxes.len(),
-            false => self.link.get().is_some() && self.cluster.link_addr(location.node).is_some(),
+            false => self.can_reach(location.node),
         }
+    }
+
+    /// Whether another node is known, and how to reach it.
+    fn can_reach(&self, node: NodeTag) -> bool {
+        self.link.get().is_some() && self.cluster.link_addr(node).is_some()
     }
 
     /// The same; a node that nobody here knows is looked up in the list of nodes once more.

@@ -1,16 +1,17 @@
 // Two browsers that may use a relay alone: real coturn, signalbox-turn and gateway. TURN_BIN names signalbox-turn.
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { after, test } from "node:test";
-import { promisify } from "node:util";
+import { freePort, Redis } from "./cluster/setup.mjs";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
 import { claims, hs256 } from "./lib/jwt.mjs";
+import { until } from "./lib/wait.mjs";
 
 const JWT_SECRET = "tokens are signed with this in tests";
 const TURN_SECRET = "a-secret-of-the-tests";
@@ -20,14 +21,6 @@ const TTL_MS = 10_000;
 const LIMIT = { timeout: 85_000 };
 
 after(closeAll);
-
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** Starts a program that goes on; with `ready`, waits for a line of its output, and gives back what it says. */
 async function start(program, args, ready) {
@@ -44,35 +37,26 @@ async function start(program, args, ready) {
   throw new Error(`${program} did not start`);
 }
 
-async function until(what, ask, patience = 20_000) {
-  for (const end = Date.now() + patience; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
-    const answer = await ask();
-    if (answer) return answer;
-  }
-  throw new Error(`waited in vain for ${what}`);
-}
-
 test("relayed alone, data and video arrive, are counted, and still connect after two lifetimes", LIMIT, async () => {
   const folder = await mkdtemp(path.join(tmpdir(), "signalbox-relay-"));
   onEnd(() => rm(folder, { recursive: true }));
-  const [redisPort, turnPort] = [await freePort(), await freePort()];
-  await start("redis-server", ["--port", String(redisPort), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"], /(Ready to accept)/);
-  const redis = `redis://127.0.0.1:${redisPort}`;
+  const redis = await Redis.start();
+  const turnPort = await freePort();
   await start("turnserver", [
     "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", String(turnPort), "--realm", "signalbox",
     "--use-auth-secret", `--static-auth-secret=${TURN_SECRET}`, "--allow-loopback-peers", "--no-cli", "--no-tls", "--no-dtls",
-    `--redis-statsdb=ip=127.0.0.1 port=${redisPort} dbname=0 connect_timeout=5`,
+    `--redis-statsdb=ip=127.0.0.1 port=${redis.port} dbname=0 connect_timeout=5`,
     "--userdb", path.join(folder, "users"), "--pidfile", path.join(folder, "pid"), "--log-file", path.join(folder, "log"),
   ]);
   // A server that does not answer yet would be left out of the answers until it is tried again.
-  await until("coturn", () => new Promise((resolve) => {
+  await until(() => new Promise((resolve) => {
     const socket = connect(turnPort, "127.0.0.1", () => resolve(true)).on("error", () => resolve(false));
     onEnd(() => socket.destroy());
-  }));
+  }), "coturn listens");
   const hash = createHash("sha256").update(KEY).digest("hex");
   const service = await start(process.env.TURN_BIN, [
     "--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", "1", "--secret", TURN_SECRET, "--ttl", String(TTL_MS),
-    "--uri", `turn:127.0.0.1:${turnPort}?transport=udp`, "--api-key", `gateway:issue+read:${hash}`, "--redis-url", redis, "--coturn-stats-url", redis,
+    "--uri", `turn:127.0.0.1:${turnPort}?transport=udp`, "--api-key", `gateway:issue+read:${hash}`, "--redis-url", redis.url, "--coturn-stats-url", redis.url,
   ], / public=(\S+)/);
   const gateway = await start(process.env.GATEWAY_BIN, [
     "--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", "2", "--auth", "required", "--jwt-secret", JWT_SECRET,
@@ -88,8 +72,7 @@ test("relayed alone, data and video arrive, are counted, and still connect after
     return (await answer.json()).bytes;
   };
   // Whoever is to listen to coturn does so by now.
-  const run = promisify(execFile);
-  await until("a collector", async () => (await run("redis-cli", ["-p", String(redisPort), "PUBSUB", "NUMPAT"])).stdout.includes("1"));
+  await until(async () => (await redis.ask("PUBSUB NUMPAT")).startsWith(":1"), "signalbox-turn listens to coturn");
 
   const open = async (name) => {
     const page = await browser.page();
@@ -145,11 +128,11 @@ test("relayed alone, data and video arrive, are counted, and still connect after
   assert.deepEqual(frames.pair, ["relay", "relay"]);
 
   // Two lifetimes later, in pages that were never loaded anew.
-  await until("three renewals", () => alice.evaluate((before) => window.renewals > before, 2), 4 * TTL_MS);
-  await until("three renewals", () => bob.evaluate((before) => window.renewals > before, 2), 4 * TTL_MS);
+  await until(() => alice.evaluate((before) => window.renewals > before, 2), "three renewals", 4 * TTL_MS);
+  await until(() => bob.evaluate((before) => window.renewals > before, 2), "three renewals", 4 * TTL_MS);
   assert.deepEqual(await exchange(alice, "bob"), { echo: 2005, pair: ["relay", "relay"] });
 
   for (const page of [alice, bob]) await page.evaluate(() => peer.destroy());
-  await until("the bytes of both", async () => (await usage("alice")) > 4000 && (await usage("bob")) > 4000);
+  await until(async () => (await usage("alice")) > 4000 && (await usage("bob")) > 4000, "the bytes of both are counted");
   assert.equal(await usage("carol"), 0);
 });
