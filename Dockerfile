@@ -41,6 +41,9 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="signalbox-gateway" \
     org.opencontainers.image.description="Signaling for Socket.IO and PeerJS clients" \
+    org.opencontainers.image.url="https://github.com/signalbox/signalbox" \
+    org.opencontainers.image.source="https://github.com/signalbox/signalbox" \
+    org.opencontainers.image.documentation="https://github.com/signalbox/signalbox/blob/main/docs/kubernetes.md" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
@@ -51,5 +54,6 @@ ENV SIGNALBOX_VENDOR_DIR=/usr/share/signalbox/vendor
 # Public; management is 9001, inside the container only; probes and metrics as SIGNALBOX_METRICS_PORT says.
 EXPOSE 9000
 STOPSIGNAL SIGTERM
-# No HEALTHCHECK: it would need a program in the image. Kubernetes asks /livez and /readyz itself; in compose, the load balancer does.
+# The program asks the one that runs, with the same settings. Kubernetes does not read this: its probes ask /livez and /readyz.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 CMD ["/usr/bin/signalbox-gateway", "health"]
 ENTRYPOINT ["/usr/bin/signalbox-gateway"]

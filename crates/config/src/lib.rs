@@ -11,7 +11,7 @@
 //! - [`parse`]: one parser for each kind of value.
 //! - [`check`]: checks that concern several settings, or files, and that several programs make.
 //! - [`error`], `suggest`: errors of one line, with the remedy and the name that was probably meant.
-//! - [`split`]: the settings among the arguments of a subcommand.
+//! - [`split`]: the settings among the arguments of a subcommand; [`health`]: the subcommand that all programs have.
 //! - `print`, [`mod@reference`], [`serialize`]: `--print-config`, and the reference page.
 //! - [`logging`], [`auth`]: groups of settings that several programs have; [`keys`]: what those of authentication come to.
 
@@ -22,6 +22,7 @@ pub mod command;
 mod environment;
 pub mod error;
 mod file;
+pub mod health;
 pub mod keys;
 mod layers;
 pub mod logging;

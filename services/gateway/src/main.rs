@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use signalbox_config::health;
 use signalbox_gateway::config::{Loaded, Settings};
 use signalbox_gateway::{server, token};
 
@@ -19,14 +20,24 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|word| word == "token") {
         return token(&arguments);
     }
-    match Settings::load(std::env::args_os(), std::env::vars_os()) {
-        Ok(Loaded::Run { settings, warnings }) => match server::run(&settings, &warnings) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
-                ExitCode::FAILURE
+    let mut arguments: Vec<_> = std::env::args_os().collect();
+    let probe = health::take_subcommand(&mut arguments);
+    match Settings::load(arguments, std::env::vars_os()) {
+        Ok(Loaded::Run { settings, warnings }) => {
+            let management = &settings.management;
+            let outcome = match probe {
+                Some(probe) => health::check(&management.admin_host, management.admin_port, probe)
+                    .map_err(anyhow::Error::from),
+                None => server::run(&settings, &warnings),
+            };
+            match outcome {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         Ok(Loaded::Print(text)) => {
             // A reader that has seen enough (`| head`) is no failure.
             let _ = io::stdout().write_all(text.as_bytes());

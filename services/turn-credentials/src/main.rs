@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use signalbox_config::Loaded;
+use signalbox_config::{Loaded, health};
 use signalbox_turn_credentials::{api_keys, config, server};
 
 /// The configuration cannot be used.
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     if rotates {
         arguments.remove(1);
     }
+    let probe = health::take_subcommand(&mut arguments);
     match config::load(arguments, std::env::vars_os()) {
         Ok(Loaded::Run { settings, .. }) if rotates => match server::rotate(&settings) {
             Ok(text) => {
@@ -35,13 +36,21 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Ok(Loaded::Run { settings, warnings }) => match server::run(&settings, &warnings) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                let _ = writeln!(io::stderr(), "signalbox-turn: {error:#}");
-                ExitCode::FAILURE
+        Ok(Loaded::Run { settings, warnings }) => {
+            let management = &settings.management;
+            let outcome = match probe {
+                Some(probe) => health::check(&management.admin_host, management.admin_port, probe)
+                    .map_err(anyhow::Error::from),
+                None => server::run(&settings, &warnings),
+            };
+            match outcome {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    let _ = writeln!(io::stderr(), "signalbox-turn: {error:#}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         Ok(Loaded::Print(text)) => {
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS

@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::process::Command;
+
 use harness::{
     KEY, SECRET, Service,
     coturn::metric,
@@ -26,6 +28,23 @@ fn problem(response: &Response) -> (u16, String) {
     let body: Value = serde_json::from_str(&response.body).expect("JSON");
     assert_eq!(body["status"], response.status);
     (response.status, body["code"].as_str().expect("a code").to_owned())
+}
+
+#[test]
+fn the_program_asks_one_that_runs_how_it_is() {
+    let service = start(&[]);
+    let port = service.management.rsplit(':').next().expect("a port").to_owned();
+    let health = |port: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox-turn"));
+        command.args(["health", "--ready", "--admin-port", port]).args(["--secret", SECRET]).args(URIS);
+        command
+            .env("SIGNALBOX_JWT_SECRET", "a secret that is longer than 32 bytes")
+            .output()
+            .expect("it runs")
+    };
+    let output = health(&port);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(health("0").status.code(), Some(1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Where the program listens, and what it serves where.
 
-use std::{io::Read as _, time::Duration};
+use std::{io::Read as _, process::Command, time::Duration};
 
 use crate::harness::{
     Server,
@@ -37,6 +37,28 @@ fn one_line_tells_the_addresses_and_they_work() {
     let log = server.log();
     let lines: Vec<&String> = log.iter().filter(|line| line.contains("listening")).collect();
     assert_eq!(lines, [&expected], "{log:#?}");
+}
+
+#[test]
+fn the_program_asks_one_that_runs_how_it_is() {
+    let mut server = Server::bare(&["--admin-host", "0.0.0.0"]);
+    let port = server.management().rsplit(':').next().expect("a port").to_owned();
+    let health = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway"));
+        let output = command.arg("health").args(arguments).env("SIGNALBOX_ADMIN_PORT", &port).output();
+        let output = output.expect("it runs");
+        assert!(output.stdout.is_empty());
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(health(&["--admin-host", "0.0.0.0"]), (Some(0), String::new()));
+    assert_eq!(health(&["--ready"]), (Some(0), String::new()));
+    let (code, error) = health(&["--no-such-setting"]);
+    assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
+    server.signal("TERM");
+    assert_eq!(server.wait(Duration::from_secs(30)), Some(0));
+    let (code, error) = health(&[]);
+    assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains(&format!("http://127.0.0.1:{port}/livez")), "{error}");
 }
 
 #[test]
