@@ -30,11 +30,15 @@ def tool(name):
     return found
 
 
-def gateway_program():
-    """The gateway, where it has been built; otherwise the check is skipped."""
-    places = [ROOT / f"target/{profile}/signalbox-gateway" for profile in ("release", "debug")]
+def our_program(name):
+    """One of the project's programs, where it has been built; otherwise the check is skipped."""
+    places = [ROOT / f"target/{profile}/{name}" for profile in ("release", "debug")]
     found = next((place for place in places if place.exists()), None)
-    return found or pytest.skip("the gateway has not been built here")
+    return found or pytest.skip(f"{name} has not been built here")
+
+
+def gateway_program():
+    return our_program("signalbox-gateway")
 
 
 def run(*command, **options):

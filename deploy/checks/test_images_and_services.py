@@ -1,15 +1,19 @@
 """The image, the compose file and the systemd unit, and what they share with the chart and with the tests."""
 
+import hashlib
+import os
 import re
 import tomllib
 
 import pytest
 import yaml
 
-from support import CHART, ROOT, objects, run, succeed, tool
+from support import CHART, ROOT, objects, our_program, run, succeed, tool
 
 COMPOSE = ROOT / "docker-compose.yml"
+SMALL = ROOT / "deploy/compose-small.yml"
 DOCKERFILE = ROOT / "Dockerfile"
+PARTS = ROOT / "deploy/compose"
 UNIT = ROOT / "deploy/systemd/signalbox-gateway.service"
 
 
@@ -24,12 +28,106 @@ def compose():
     return yaml.safe_load(text)
 
 
+def small():
+    return yaml.safe_load(SMALL.read_text())
+
+
+def services(*profiles):
+    """Those that start, in that order of the file; without profiles what `docker compose up` starts."""
+    return {
+        name: service
+        for name, service in compose()["services"].items()
+        if not service.get("profiles") or set(service["profiles"]) & set(profiles)
+    }
+
+
 def test_hadolint():
-    succeed(tool("hadolint"), DOCKERFILE)
+    succeed(tool("hadolint"), DOCKERFILE, ROOT / "loadtest/Dockerfile")
 
 
-def test_compose_schema():
-    succeed(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE)
+@pytest.mark.parametrize("file", [COMPOSE, SMALL], ids=lambda path: path.stem)
+def test_compose_schema(file):
+    succeed(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", file)
+
+
+@pytest.mark.parametrize("file", [COMPOSE, SMALL], ids=lambda path: path.stem)
+def test_mounted_files_exist_and_networks_and_volumes_are_declared(file):
+    project = yaml.safe_load(file.read_text())
+    for name, service in project["services"].items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            there = (file.parent / source).exists() if source.startswith(".") else source in project["volumes"]
+            assert there, f"{name}: {source}"
+        assert set(service.get("networks", [])) <= project["networks"].keys(), name
+        assert set(service.get("depends_on", {})) <= project["services"].keys(), name
+
+
+def test_what_starts():
+    usual = ["secrets", "balancer", "gateway", "turn", "coturn", "redis", "prometheus", "grafana"]
+    assert list(services()) == usual
+    assert [name for name in services("loadtest") if name not in usual] == ["loadtest"]
+    assert [name for name in services("sentinel") if name not in usual] == ["redis-replica", "sentinel"]
+    cluster = [name for name in services("redis-cluster") if name not in usual]
+    assert cluster == [*(f"redis-{number}" for number in range(1, 7)), "redis-cluster"]
+    for profile in ("sentinel", "redis-cluster"):
+        lines = dict(line.split("=", 1) for line in (PARTS / f"{profile}.env").read_text().splitlines() if line[:1] not in ("", "#"))
+        assert lines.keys() == {"COMPOSE_PROFILES", "REDIS_URL"} and lines["COMPOSE_PROFILES"] == profile
+        hosts = re.findall(r"[/,]([\w-]+):\d+", lines["REDIS_URL"])
+        assert hosts and set(hosts) <= services(profile).keys()
+
+
+def test_compose_takes_every_profile():
+    program = tool("docker-compose")
+    for variables in ([], [PARTS / "sentinel.env"], [PARTS / "redis-cluster.env"]):
+        files = [argument for file in (ROOT / ".env", *variables) for argument in ("--env-file", file)]
+        succeed(program, *files, "--profile", "loadtest", "config", "--quiet")
+    succeed(program, "--file", SMALL, "config", "--quiet", env={"DOMAIN": "a.example", "TURN_ADDRESS": "203.0.113.7"})
+
+
+def secrets(directory, **variables):
+    directory.mkdir(exist_ok=True)
+    conf = ROOT / "deploy/coturn/turnserver.conf"
+    environment = {"PATH": os.environ["PATH"], "SECRETS": str(directory), "TURNSERVER_CONF": str(conf), "TURN_ADDRESS": "127.0.0.1", **variables}
+    succeed("sh", "-eu", PARTS / "secrets.sh", env=environment)
+    return {file.name: file.read_text() for file in directory.iterdir()}
+
+
+def test_secrets_are_made_once_and_fit_together(tmp_path):
+    first = secrets(tmp_path / "one")
+    assert secrets(tmp_path / "one") == first
+    other = secrets(tmp_path / "other")
+    for name in ("cluster-secret", "jwt-secret", "turn-secret", "turn-key"):
+        assert re.fullmatch(r"(sbt_)?[\w-]{43}", first[name]) and first[name] != other[name], name
+    digest = hashlib.sha256(first["turn-key"].encode()).hexdigest()
+    assert tomllib.loads(first["turn.toml"]) == {"api-key": [f"gateway:issue:{digest}"]}
+    lines = first["turnserver.conf"].splitlines()
+    assert f"static-auth-secret={first['turn-secret']}" in lines and "use-auth-secret" in lines
+    assert "allow-loopback-peers" in lines and "denied-peer-ip=10.0.0.0-10.255.255.255" in lines
+    assert not [line for line in lines if line.startswith(("cert=", "tls-listening-port=", "external-ip="))]
+    behind = secrets(tmp_path / "nat", TURN_ADDRESS="203.0.113.7", TURN_LOCAL_ADDRESS="10.0.0.7")["turnserver.conf"].splitlines()
+    assert "external-ip=203.0.113.7/10.0.0.7" in behind and "listening-ip=10.0.0.7" in behind
+    assert "allow-loopback-peers" not in behind
+
+
+def test_the_programs_take_what_compose_gives_them(tmp_path):
+    secrets(tmp_path / "secrets")
+    for name, program in (("gateway", our_program("signalbox-gateway")), ("turn", our_program("signalbox-turn"))):
+        for project in (compose(), small()):
+            given = {key: str(value) for key, value in project["services"][name]["environment"].items()}
+            given = {key: value.replace("/run/secrets", str(tmp_path / "secrets")) for key, value in given.items()}
+            given = {key: re.sub(r"\$\{AUTH:-(\w+)\}", r"\1", value).replace("${TURN_ADDRESS}", "203.0.113.7") for key, value in given.items()}
+            succeed(program, "--print-config", env=given)
+
+
+def test_caddy_takes_the_configuration_of_the_small_project():
+    command = (tool("caddy"), "validate", "--config", PARTS / "Caddyfile", "--adapter", "caddyfile")
+    succeed(*command, env={"DOMAIN": "signal.example.org", "HOME": "/nonexistent", "PATH": os.environ["PATH"]})
+
+
+@pytest.mark.parametrize("script", sorted([*PARTS.glob("*.sh"), ROOT / ".ci/run", ROOT / ".ci/release-notes", CHART / "files/connect.sh"]), ids=lambda path: path.name)
+def test_scripts_are_valid(script):
+    shell = "bash" if script.read_text().startswith("#!/usr/bin/env bash") else "sh"
+    succeed(tool(shell), "-n", script)
 
 
 def test_every_variable_of_the_compose_file_stands_in_the_env_file_and_none_is_left_over():
@@ -37,24 +135,46 @@ def test_every_variable_of_the_compose_file_stands_in_the_env_file_and_none_is_l
     assert used == environment().keys()
 
 
-@pytest.mark.parametrize("name", ["balancer", "gateway", "redis", "turn", "prometheus", "grafana"])
-def test_services_are_confined(name):
-    service = compose()["services"][name]
+CONFINED = [(COMPOSE, name) for name in compose()["services"]] + [(SMALL, name) for name in small()["services"]]
+
+
+@pytest.mark.parametrize(("file", "name"), CONFINED, ids=lambda value: getattr(value, "stem", value))
+def test_services_are_confined(file, name):
+    service = (compose() if file == COMPOSE else small())["services"][name]
     assert service["read_only"] is True and service["cap_drop"] == ["ALL"]
+    # Only programs whose image has it in their file.
+    assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name in ("coturn", "caddy") else [])
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["restart"] == "unless-stopped"
+    runs_once = name in ("secrets", "loadtest", "redis-cluster")
+    assert service["restart"] == ("no" if runs_once else "unless-stopped")
     limits = service["deploy"]["resources"]["limits"]
     assert limits["memory"] and limits["cpus"]
-    # The image of our programs has nothing that a health check could run.
-    assert ("healthcheck" in service) == (name not in ("gateway", "turn"))
+    # The gateway's image has its own, which the small project uses.
+    assert runs_once or "healthcheck" in service or (file, name) == (SMALL, "gateway")
+    assert "test" in service.get("healthcheck", {"test": None}) or runs_once
+    assert service.get("user") != "0:0" or name == "secrets"
 
 
-def test_redis_is_reached_by_gateways_only():
-    services = compose()["services"]
-    assert services["redis"]["networks"] == ["back"] and services["balancer"]["networks"] == ["front"]
-    assert compose()["networks"]["back"] == {"internal": True}
-    assert [name for name, service in services.items() if "ports" in service] == ["balancer", "grafana"]
-    assert services["prometheus"]["networks"] == services["grafana"]["networks"] == ["front"]
+def test_no_secret_stands_in_a_compose_file():
+    for file in (COMPOSE, SMALL, ROOT / ".env"):
+        for line in file.read_text().splitlines():
+            named = re.search(r"(SECRET|PASSWORD|KEY)\w*[:=]", line)
+            assert not named or "_FILE: /run/secrets/" in line, line
+
+
+def test_networks_let_through_what_must_pass_and_nothing_else():
+    everything = compose()["services"]
+    assert everything["redis"]["networks"] == everything["turn"]["networks"] == ["back"]
+    assert compose()["networks"]["back"] == small()["networks"]["back"] == {"internal": True}
+    assert everything["balancer"]["networks"] == everything["prometheus"]["networks"] == everything["grafana"]["networks"] == ["front"]
+    assert [name for name, service in everything.items() if "ports" in service] == ["balancer", "grafana"]
+    assert [name for name, service in small()["services"].items() if "ports" in service] == ["caddy"]
+    for project in (compose(), small()):
+        assert {name for name, service in project["services"].items() if service.get("network_mode") == "host"} == {"coturn"}
+        assert project["services"]["secrets"]["network_mode"] == "none"
+        # Secrets are written by one service, and read by those that need one.
+        mounts = {name: volume for name, service in project["services"].items() for volume in service.get("volumes", []) if volume.startswith("secrets:")}
+        assert mounts == {"secrets": "secrets:/run/secrets", **{name: "secrets:/run/secrets:ro" for name in ("gateway", "turn", "coturn")}}
 
 
 def test_three_gateways_are_drained_before_they_are_killed():
@@ -66,7 +186,7 @@ def test_three_gateways_are_drained_before_they_are_killed():
 
 def test_variables_of_the_gateway_are_settings():
     reference = (ROOT / "docs/configuration.md").read_text()
-    for variable in compose()["services"]["gateway"]["environment"]:
+    for variable in compose()["services"]["gateway"]["environment"] | small()["services"]["gateway"]["environment"]:
         assert f"`{variable}`" in reference, variable
     for variable in re.findall(r"^ENV (\w+)", DOCKERFILE.read_text(), re.MULTILINE):
         assert f"`{variable}`" in reference, variable
@@ -74,7 +194,10 @@ def test_variables_of_the_gateway_are_settings():
 
 def test_variables_of_the_turn_service_are_settings():
     reference = (ROOT / "docs/turn-configuration.md").read_text()
-    for variable in compose()["services"]["turn"]["environment"]:
+    for variable in compose()["services"]["turn"]["environment"] | small()["services"]["turn"]["environment"]:
+        # Where settings are, and none itself.
+        if variable == "SIGNALBOX_CONFIG":
+            continue
         assert f"`{variable}`" in reference, variable
 
 
@@ -88,11 +211,16 @@ def test_chart_manifests_and_compose_use_one_image():
     redis = values["redis"]["builtin"]["image"]
     assert environment()["REDIS_IMAGE"] == f"{redis['repository']}:{redis['tag']}"
     assert f"ARG VERSION={version}\n" in DOCKERFILE.read_text()
+    for name in ("gateway", "turn"):
+        assert small()["services"][name]["image"] == image
+    for name in ("secrets", "coturn"):
+        assert small()["services"][name]["image"] == compose()["services"][name]["image"]
 
 
 def test_the_image_is_built_with_the_pinned_compiler_and_serves_the_bundles_of_the_tests():
     channel = tomllib.loads((ROOT / "rust-toolchain.toml").read_text())["toolchain"]["channel"]
     text = DOCKERFILE.read_text()
+    assert f"FROM rust:{'.'.join(channel.split('.')[:2])}-" in (ROOT / "loadtest/Dockerfile").read_text()
     assert f"FROM rust:{'.'.join(channel.split('.')[:2])}-" in text
     listed = re.findall(r'"([\w.-]+/dist/[\w.-]+)"', (ROOT / "xtask/src/prepare/javascript.rs").read_text())
     assert listed and set(re.findall(r"node_modules/([\w.-]+/dist/[\w.-]+)", text)) == set(listed)
@@ -104,7 +232,8 @@ def test_the_image_has_no_shell_and_an_unprivileged_user():
     assert last.startswith("scratch\n") and "\nUSER 65532:65532\n" in last
     assert 'ENTRYPOINT ["/usr/bin/signalbox-gateway"]' in last and "\nRUN " not in last
     label = "org.opencontainers.image"
-    assert all(f"{label}.{name}=" in last for name in ("title", "description", "licenses", "version", "revision"))
+    assert all(f"{label}.{name}=" in last for name in ("title", "description", "licenses", "version", "revision", "source", "url"))
+    assert 'CMD ["/usr/bin/signalbox-gateway", "health"]\n' in last
 
 
 def test_what_the_image_is_built_from_is_sent_to_the_builder():
