@@ -6,8 +6,18 @@
 
 use redis::{Cmd, Script, cmd};
 
+/// The text of a script: its own file, behind the files of what it shares with others.
+macro_rules! text {
+    ($name:ident $(with $common:ident)*) => {
+        concat!(
+            $(include_str!(concat!("scripts/", stringify!($common), ".lua")),)*
+            include_str!(concat!("scripts/", stringify!($name), ".lua"))
+        )
+    };
+}
+
 macro_rules! scripts {
-    ($($name:ident),+) => {
+    ($($name:ident $(with $common:ident)*),+) => {
         /// All scripts, ready to be called by their hashes.
         #[derive(Debug)]
         pub(super) struct Scripts {
@@ -16,15 +26,12 @@ macro_rules! scripts {
 
         impl Scripts {
             pub(super) fn new() -> Self {
-                Self { $($name: Script::new(include_str!(concat!("scripts/", stringify!($name), ".lua"))),)+ }
+                Self { $($name: Script::new(text!($name $(with $common)*)),)+ }
             }
 
             /// The commands that load them all.
             pub(super) fn load(&self) -> Vec<Cmd> {
-                [
-                    $(include_str!(concat!("scripts/", stringify!($name), ".lua")),)+
-                ]
-                .into_iter()
+                [$(text!($name $(with $common)*),)+].into_iter()
                 .map(|text| {
                     let mut load = cmd("SCRIPT");
                     load.arg("LOAD").arg(text);
@@ -37,8 +44,8 @@ macro_rules! scripts {
 }
 
 scripts!(
-    claim,
-    reclaim,
+    claim with take_queue,
+    reclaim with take_queue,
     release,
     count_takeover,
     deliver,

@@ -13,7 +13,7 @@ mod charge;
 mod hangup;
 mod holder;
 
-pub(crate) use accounts::{Account, Home, Ledger, OVERHEAD};
+pub(crate) use accounts::{Account, EvictAt, Ledger, OVERHEAD};
 pub(crate) use charge::{Charge, charged, share};
 pub(crate) use hangup::Hangup;
 

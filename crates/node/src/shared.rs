@@ -14,7 +14,7 @@ use signalbox_telemetry::Metrics;
 
 use crate::{
     config::Config,
-    ledger::{Home, Ledger},
+    ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     peering::{Peering, bus::ClusterEvents},
     policy::GuardedPolicy,
@@ -65,11 +65,11 @@ impl NodeShared {
     pub(crate) fn evict_for_budget(&self, now: Instant) {
         self.ledger.observe(now);
         let Some(victim) = self.ledger.next_victim() else { return };
-        match victim.home() {
-            Home::Shard(shard) => {
+        match victim.evict_at() {
+            EvictAt::Shard(shard) => {
                 self.mailboxes.push(*shard, ShardMessage::EvictForBudget(victim.clone()));
             }
-            Home::Connection(connection) => {
+            EvictAt::Connection(connection) => {
                 self.metrics.evictions.with_label_values(&["memory_budget"]).inc();
                 connection.hang_up();
             }

@@ -35,25 +35,5 @@ if old then
 end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
 if redis.call('SADD', KEYS[2], ARGV[3]) == 1 then redis.call('SADD', KEYS[3], string.sub(ARGV[4], 1, 12)) end
-local waiting = redis.call('LRANGE', KEYS[5], 0, -1)
-redis.call('DEL', KEYS[5])
--- Only the waits of senders stay that are told in any case: something of theirs was refused.
-local waits, refused = redis.call('HGETALL', KEYS[6]), {}
-for index = 1, #waits, 2 do
-  local field = waits[index]
-  if string.sub(field, 1, 1) == 'x' and string.byte(waits[index + 1], 13) >= 2 then refused[string.sub(field, 2)] = true end
-end
-if next(refused) then
-  for index = 1, #waits, 2 do
-    local kind, sender = string.sub(waits[index], 1, 1), string.sub(waits[index], 2)
-    if kind == 's' and not refused[sender] or kind == 'x' and not refused[sender] then
-      redis.call('HDEL', KEYS[6], waits[index])
-    elseif kind == 'x' then
-      redis.call('HSET', KEYS[6], waits[index], struct.pack('>I4I4I4B', 0, 0, 0, 2))
-    end
-  end
-  redis.call('HSET', KEYS[6], 'bytes', 0, 'candidates', 0)
-else
-  redis.call('DEL', KEYS[6])
-end
+local waiting = take_queue(KEYS[5], KEYS[6])
 return {'kept', superseded, waiting}

@@ -20,7 +20,7 @@ use tokio::sync::oneshot::error::RecvError;
 
 use super::{client, counted_body::CountedBody, http1::Exchange};
 use crate::{
-    ledger::{Charge, Hangup, Home, OVERHEAD, charged},
+    ledger::{Charge, Hangup, EvictAt, OVERHEAD, charged},
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
     routing::{Location, Reply},
@@ -125,7 +125,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
 fn charge(node: &NodeShared, request: &HttpRequest) -> Charge {
     let hangup = request.conn_data::<Arc<Hangup>>().cloned().unwrap_or_default();
     let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
-    Charge::new(node.ledger.account(address, Home::Connection(hangup)))
+    Charge::new(node.ledger.account(address, EvictAt::Connection(hangup)))
 }
 
 /// The answer to a GET.

@@ -23,7 +23,7 @@ use super::{
     protocol::{Protocol, protocol},
 };
 use crate::{
-    ledger::Home,
+    ledger::EvictAt,
     policy::{AccessRequest, Decided, Principal},
     protocol::RequestRefused,
     routing::Reply,
@@ -175,7 +175,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
     /// A connection for the client of this request.
     fn conn(&self, shard: &ShardRuntime) -> std::rc::Rc<Conn> {
         let address = self.address();
-        let conn = Conn::new(self.node.ledger.account(address, Home::Shard(shard.id())));
+        let conn = Conn::new(self.node.ledger.account(address, EvictAt::Shard(shard.id())));
         conn.set_address(address);
         conn
     }

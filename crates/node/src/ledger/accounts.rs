@@ -57,8 +57,8 @@ impl Ledger {
     }
 
     /// Opens the account of a client at this address.
-    pub(crate) fn account(self: &Arc<Self>, address: Option<IpAddr>, home: Home) -> Arc<Account> {
-        Account::open(self.clone(), self.holder(HolderKey::of_address(address)), home)
+    pub(crate) fn account(self: &Arc<Self>, address: Option<IpAddr>, evict_at: EvictAt) -> Arc<Account> {
+        Account::open(self.clone(), self.holder(HolderKey::of_address(address)), evict_at)
     }
 
     /// The holder of this key, made if there is none. An account of a principal will have one for its subject beside its address's.
@@ -202,7 +202,7 @@ impl Holder {
 
 /// Where a client is cut off.
 #[derive(Debug)]
-pub(crate) enum Home {
+pub(crate) enum EvictAt {
     /// On the shard that has its session or its WebSocket.
     Shard(ShardId),
     /// At the connection of its request.
@@ -215,7 +215,7 @@ pub(crate) struct Account {
     pub(super) ledger: Arc<Ledger>,
     address: Arc<Holder>,
     slot: usize,
-    home: Home,
+    evict_at: EvictAt,
     /// Bytes held for this client alone.
     pub(super) private: AtomicUsize,
     /// Bytes that wait for it and that it shares with others.
@@ -229,13 +229,13 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(super) fn open(ledger: Arc<Ledger>, address: Arc<Holder>, home: Home) -> Arc<Self> {
+    pub(super) fn open(ledger: Arc<Ledger>, address: Arc<Holder>, evict_at: EvictAt) -> Arc<Self> {
         let moved_at = AtomicU32::new(ledger.now.load(Relaxed));
         Arc::new_cyclic(|account| Self {
             slot: address.add(account.clone()),
             ledger,
             address,
-            home,
+            evict_at,
             private: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
@@ -244,8 +244,8 @@ impl Account {
         })
     }
 
-    pub(crate) fn home(&self) -> &Home {
-        &self.home
+    pub(crate) fn evict_at(&self) -> &EvictAt {
+        &self.evict_at
     }
 
     /// The client has taken or sent something.
@@ -282,7 +282,7 @@ impl Drop for Account {
         if Arc::strong_count(&self.address) == 1 {
             self.ledger.forget(&self.address);
         }
-        if matches!(self.home, Home::Connection(_)) && self.is_victim.load(Relaxed) {
+        if matches!(self.evict_at, EvictAt::Connection(_)) && self.is_victim.load(Relaxed) {
             self.ledger.evicted();
         }
     }

@@ -20,7 +20,7 @@ fn address(last: u8) -> Option<IpAddr> {
 /// A ledger, and its clients: two each of the addresses 1, 2 and 3.
 fn clients() -> (Arc<Ledger>, Vec<Charge>) {
     let ledger = Arc::new(Ledger::new(LIMIT));
-    let account = |number: u8| ledger.account(address(1 + number / 2), Home::Shard(0));
+    let account = |number: u8| ledger.account(address(1 + number / 2), EvictAt::Shard(0));
     let charges = (0..6).map(|number| Charge::new(account(number))).collect();
     (ledger, charges)
 }
@@ -88,7 +88,7 @@ fn shared_bytes_are_charged_once_and_never_to_honest_members() {
     // A crowd of members that have yet to read it.
     let members: Vec<_> = (0..200)
         .map(|number| {
-            let charge = Charge::new(ledger.account(address(50 + number), Home::Shard(0)));
+            let charge = Charge::new(ledger.account(address(50 + number), EvictAt::Shard(0)));
             charge.set(OVERHEAD, message.len());
             (charge, message.clone())
         })

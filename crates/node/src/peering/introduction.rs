@@ -14,7 +14,7 @@ use signalbox_cluster::{NodeTag, Status};
 use signalbox_node_link::{RemoteNode, Responder};
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::{ANSWER_WITHIN, LOOKUP_INTERVAL, LOOKUPS, Peering, node_lookup::Lookup};
+use super::{ANSWER_WITHIN, LOOKUP_INTERVAL, Peering};
 
 /// The kind of a request that asks whether the node it comes from is known. It and its answer are empty. A node that is older than this
 /// kind refuses it.
@@ -64,24 +64,5 @@ impl Peering {
                 answer.send(Bytes::new());
             }
         });
-    }
-
-    /// Whether a node is known; it is looked up in the list of nodes once more unless it is.
-    pub(super) async fn look_up(&self, tag: NodeTag) -> bool {
-        if self.can_reach(tag) || !self.cluster.is_shared() {
-            return self.can_reach(tag);
-        }
-        match self.node_lookup.check(tag, LOOKUP_INTERVAL * LOOKUPS) {
-            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
-            Lookup::Wait => {}
-            Lookup::Unknown => return false,
-        }
-        for _ in 0..LOOKUPS {
-            tokio::time::sleep(LOOKUP_INTERVAL).await;
-            if self.can_reach(tag) {
-                return true;
-            }
-        }
-        false
     }
 }

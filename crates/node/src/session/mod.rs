@@ -74,6 +74,8 @@ pub(crate) struct ShardLocal {
     /// The latest GET and POST by the edge's numbers, so that a late word about one does not hit another.
     pub(crate) polls: u64,
     pub(crate) posts: u64,
+    /// The ticket of a POST that lets a GET overtake it.
+    pub(crate) awaits_poll: Option<u64>,
     /// Dropped when the session closes, which ends the POST that is being read.
     pub(crate) post: Option<Reply<()>>,
     /// The WebSocket that wants to take over.

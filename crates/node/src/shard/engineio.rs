@@ -19,7 +19,7 @@ use super::{
     transfer::table::Transfers,
 };
 use crate::{
-    ledger::{Account, Charge, Home},
+    ledger::{Account, Charge, EvictAt},
     policy::{Handshake, Principal},
     session::{HalfEvent, Session, SessionState, ShardLocal},
     transport::{Conn, Pace, Progress, Role},
@@ -33,8 +33,8 @@ pub(super) struct Opening {
 
 /// Opens a session by a polling handshake; the body is its answer.
 pub(super) fn open_polling(step: &mut Step, sessions: &mut Sessions, opening: Opening) -> (Address, String) {
-    let home = Home::Shard(step.context.id);
-    let account = step.context.ledger.account(opening.handshake.address, home);
+    let evict_at = EvictAt::Shard(step.context.id);
+    let account = step.context.ledger.account(opening.handshake.address, evict_at);
     let (key, open) = open(step, sessions, Transport::Polling, opening, account);
     let session = &mut sessions[key];
     session.engine.send(open);
@@ -44,9 +44,9 @@ pub(super) fn open_polling(step: &mut Step, sessions: &mut Sessions, opening: Op
 /// Opens a session on a WebSocket.
 pub(super) fn open_websocket(step: &mut Step, sessions: &mut Sessions, conn: &Rc<Conn>, opening: Opening) {
     conn.is_text_only.set(Query::parse(&opening.handshake.query).b64);
-    let home = Home::Shard(step.context.id);
+    let evict_at = EvictAt::Shard(step.context.id);
     let account = conn.account().cloned();
-    let account = account.unwrap_or_else(|| step.context.ledger.account(opening.handshake.address, home));
+    let account = account.unwrap_or_else(|| step.context.ledger.account(opening.handshake.address, evict_at));
     let (key, open) = open(step, sessions, Transport::WebSocket, opening, account);
     conn.role.set(Role::Session(key));
     sessions[key].local.conn = Some(conn.clone());

@@ -205,7 +205,7 @@ fn count_dropped(context: &ShardContext, reason: &str) {
 
 /// A message for a client of this shard. Who is gone meanwhile may have come back elsewhere.
 pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mut message: PeerMessage) {
-    if message.is_expiry(to) && !is_to_be_told(step, peers, to, &message.src) {
+    if message.is_expiry(to) && !needs_notice(step, peers, to, &message.src) {
         return;
     }
     match peers.holder(to).map(|peer| peer.conn.clone()) {
@@ -223,10 +223,10 @@ pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mu
 
 /// Whether a client is to be told that a peer is absent. All messages of one call end in one EXPIRE, also when some of them were
 /// refused and others waited.
-fn is_to_be_told(step: &Step, peers: &mut Peers, at: PeerAt, absent: &Arc<str>) -> bool {
+fn needs_notice(step: &Step, peers: &mut Peers, at: PeerAt, absent: &Arc<str>) -> bool {
     let period = expiry_period(&step.context);
-    peers.was_told(at, absent);
-    peers.holder(at).is_none_or(|peer| peer.is_to_be_told(step.now, absent, period))
+    peers.mark_notified(at, absent);
+    peers.holder(at).is_none_or(|peer| peer.needs_notice(step.now, absent, period))
 }
 
 /// Shorter than the time from one wait's end to the next one's.
@@ -249,11 +249,11 @@ pub(super) fn message_waits(step: &mut Step, peers: &mut Peers, wait: PeerWait) 
 pub(super) fn wait_is_over(step: &mut Step, peers: &mut Peers, key: u32) {
     let Some(wait) = peers.end_wait(key) else { return };
     let period = expiry_period(&step.context);
-    let PeerWait { from, realm, src, dst, number, is_told } = wait;
+    let PeerWait { from, realm, src, dst, number, is_notified } = wait;
     if let Some(peer) = peers.holder(from) {
         step.outboxes.list_resumed(&peer.conn);
-        if is_told {
-            peer.is_to_be_told(step.now, &dst, period);
+        if is_notified {
+            peer.needs_notice(step.now, &dst, period);
         }
     }
     step.effects.submit(Command::Expire { realm, src, dst, number });

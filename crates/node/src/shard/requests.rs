@@ -1,5 +1,7 @@
 //! Requests for sessions, wherever they landed: polls, POSTs and upgrades.
 
+use std::time::Duration;
+
 use signalbox_cluster::Status;
 use signalbox_engineio::{CloseReason, Transport, session::Refused};
 
@@ -7,9 +9,10 @@ use super::{
     closing,
     context::ShardContext,
     effects::Effect,
-    mailbox::{CloseCommand, Request},
+    mailbox::{CloseCommand, Request, ShardMessage},
     step::Step,
-    tables::{PendingRequest, PendingRequests, Rooms, Sessions},
+    tables::{PendingRequest, PendingRequests, Rooms, Sessions, Timer},
+    tasks::TaskResult,
     transfer::table::Transfers,
 };
 use crate::{
@@ -17,6 +20,11 @@ use crate::{
     routing::{ConnectionRef, Reply},
     session::{HeldPost, PollReply, Session},
 };
+
+/// How long a POST waits for a GET that was sent before it, or with it. Clients always have a GET on its way, on a connection of its own:
+/// two workers may read the two the other way round. A POST that closes the session would have the GET refused as unknown then, where its
+/// client expects the answer that ends it.
+const POST_GRACE: Duration = Duration::from_millis(5);
 
 impl From<Refused> for RequestRefused {
     fn from(refused: Refused) -> Self {
@@ -50,6 +58,9 @@ pub(super) fn poll(
         return;
     }
     session.local.polls = number;
+    if let Some(ticket) = session.local.awaits_poll.take() {
+        step.effects.send(step.context.id, ShardMessage::TaskDone(ticket, TaskResult::Yield));
+    }
     let lost = Request::PollLost { sid: session.sid, number };
     if let Some(answer) = poll_answer(&step.context, session) {
         // If whoever asked is gone, the packets are lost that the answer carries.
@@ -155,6 +166,25 @@ pub(super) fn begin_post(
     session.local.post = Some(on_close);
     let lost = Request::PostLost { sid: session.sid, number };
     step.effects.answer_or(reply, Ok(()), lost);
+}
+
+/// Has a POST wait for its client's GET for a moment where none is here; gives it back where it need not wait.
+pub(super) fn wait_for_poll(
+    step: &mut Step,
+    session: &mut Session,
+    pending: &mut PendingRequests,
+    key: u32,
+    post: HeldPost,
+) -> Option<HeldPost> {
+    if session.local.poll.is_some() || session.engine.transport() != Transport::Polling {
+        return Some(post);
+    }
+    let number = session.local.number;
+    let ticket = hold(step, session, pending, PendingRequest::Yield { key, number });
+    step.timers.add(step.now + POST_GRACE, Timer::PostGrace { ticket });
+    session.local.awaits_poll = Some(ticket);
+    session.held_post = Some(Box::new(post));
+    None
 }
 
 /// A POST was applied.

@@ -272,7 +272,7 @@ impl World {
         self.injection.injected.iter().any(|(at, fault)| {
             let is_lossy = match fault {
                 Fault::StoreAway(..) | Fault::EmptyStore => true,
-                // What is published while a node does not hear is lost for it.
+                // What is published while a node is not subscribed is lost for it.
                 Fault::LoseBus(node) => receiver.homes.contains(node),
                 // A node whose lease is lost says nothing to others until it has another.
                 Fault::Pause(node, lasts) => *lasts >= LEASE && from.contains(node),

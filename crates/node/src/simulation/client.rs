@@ -28,7 +28,7 @@ pub(super) enum Transport {
 
 /// What a client does by itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Turn {
+pub(super) enum ClientAction {
     /// Says something in its rooms, now and then.
     Talk,
     /// Joins, leaves, or changes its profile.
@@ -145,26 +145,26 @@ impl World {
         self.emit(client, "40".to_owned());
     }
 
-    pub(super) fn client_turn(&mut self, client: ClientId, turn: Turn) {
+    pub(super) fn client_acts(&mut self, client: ClientId, action: ClientAction) {
         if !self.clients[client].is_there() {
             return;
         }
-        match turn {
-            Turn::Talk => {
+        match action {
+            ClientAction::Talk => {
                 if self.now < self.checks.talks_until {
                     self.talk(client);
                     let pause = self.pause_between_words();
-                    self.schedule_in(pause, Event::ClientTurn(client, turn));
+                    self.schedule_in(pause, Event::ClientActs(client, action));
                 }
             }
-            Turn::Churn => {
+            ClientAction::Churn => {
                 if self.now < self.checks.talks_until {
                     self.churn(client);
                     let pause = 2 * self.pause_between_words();
-                    self.schedule_in(pause, Event::ClientTurn(client, turn));
+                    self.schedule_in(pause, Event::ClientActs(client, action));
                 }
             }
-            Turn::Upgrade { node, shard } => {
+            ClientAction::Upgrade { node, shard } => {
                 if self.clients[client].transport == Transport::Polling
                     && let Some(sid) = self.clients[client].sid
                 {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use signalbox_cluster::{driver::CallToken, store::Reply};
 
 use super::{
-    client::Turn,
+    client::ClientAction,
     edge::{Input, Output},
     faults::Fault,
     links::{Direction, Frame},
@@ -22,7 +22,7 @@ pub(super) enum Event {
     /// A call or a publication arrives at the store, over the so many-th connection of its lane.
     AtStore(NodeId, Lane, u64, Operation),
     StoreReply(NodeId, CallToken, Reply),
-    /// A node hears something on the bus, over its so many-th connection.
+    /// A node receives something on the bus, over its so many-th connection.
     Bus(NodeId, u64, BusMessage),
     BusLost(NodeId),
     BusRetry(NodeId),
@@ -44,7 +44,7 @@ pub(super) enum Event {
     WebSocketIn(usize, Input),
     WebSocketRead(usize),
     WebSocketOut(usize, Output),
-    ClientTurn(ClientId, Turn),
+    ClientActs(ClientId, ClientAction),
     NamespaceBroadcast(NodeId),
     Inject(Fault),
     Heal(Fault),
@@ -54,7 +54,7 @@ pub(super) enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Node(NodeId),
-    /// The node, with something that it hears on the bus.
+    /// The node, with something that it receives on the bus.
     Bus(NodeId),
     Store,
     Client(ClientId),
@@ -92,7 +92,7 @@ impl Event {
                 Some(http) => Place::Client(http.client),
                 None => Place::Nowhere,
             },
-            Self::ClientTurn(client, _) => Place::Client(*client),
+            Self::ClientActs(client, _) => Place::Client(*client),
             Self::Bus(node, ..) => Place::Bus(*node),
             Self::AtStore(..) => Place::Store,
             Self::Inject(_) | Self::Heal(_) => Place::Nowhere,

@@ -9,7 +9,7 @@ use signalbox_telemetry::Metrics;
 use super::{
     ROOMS,
     check::Closure,
-    client::{Client, Sent, Turn},
+    client::{Client, Sent, ClientAction},
     event::Event,
     faults::{Fault, Step},
     world::{ClientId, NodeId, REST, World},
@@ -79,9 +79,9 @@ impl World {
         self.checks.talks_until = self.now + Duration::from_secs(3_600);
         self.checks.talks_fast_until = self.now + Duration::from_millis(700);
         for client in 0..4 {
-            self.schedule_in(Duration::from_millis(5 * client as u64), Event::ClientTurn(client, Turn::Talk));
+            self.schedule_in(Duration::from_millis(5 * client as u64), Event::ClientActs(client, ClientAction::Talk));
         }
-        self.schedule_in(Duration::from_millis(40), Event::ClientTurn(4, Turn::Churn));
+        self.schedule_in(Duration::from_millis(40), Event::ClientActs(4, ClientAction::Churn));
         for node in 0..self.nodes.len() {
             let delay = Duration::from_millis(10 + 10 * node as u64);
             self.schedule_in(delay, Event::NamespaceBroadcast(node));
@@ -185,7 +185,7 @@ pub(super) fn run_at_random(seed: u64, traces: bool, metrics: &Metrics) -> Optio
         let delay = Duration::from_micros(world.rng.random_range(millis.start * 1_000..millis.end * 1_000));
         world.schedule_in(delay, Event::Inject(fault));
     }
-    world.client_turn(MOVER, Turn::Upgrade { node, shard: 1 });
+    world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(Duration::from_secs(2));
     world.finish()
 }
@@ -206,7 +206,7 @@ pub(super) fn run(
     world.checks.movers.push((MOVER, node, 1));
     world.injection.fault = fault;
     world.injection.is_open = true;
-    world.client_turn(MOVER, Turn::Upgrade { node, shard: 1 });
+    world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(STEPS);
     world.injection.is_open = false;
     if let Some((step, fault)) = fault {

@@ -22,7 +22,7 @@ use super::{
 
 /// Microseconds that the store's clock shows at the beginning.
 pub(super) const ORIGIN: u64 = 1_000_000_000_000;
-/// How often a node tries to hear the bus again.
+/// How often a node tries to subscribe again.
 const BUS_RETRY: Duration = Duration::from_millis(200);
 
 pub(super) fn config() -> Config {
@@ -81,7 +81,7 @@ pub(super) enum Lane {
     Subscriptions,
 }
 
-/// What a node hears.
+/// What a node receives.
 #[derive(Debug)]
 pub(super) enum BusMessage {
     Subscribed(RoomName),
@@ -180,7 +180,7 @@ impl World {
                 let is_same = connection == self.nodes[node].connections.lanes[lane as usize].0;
                 if is_same && !self.store.is_away {
                     for to in 0..self.nodes.len() {
-                        if self.hears(to, room.as_ref()) {
+                        if self.is_subscribed(to, room.as_ref()) {
                             let message = BusMessage::Broadcast(from, room.clone(), payload.clone());
                             self.put_on_bus(to, room.is_some(), message);
                         }
@@ -201,7 +201,7 @@ impl World {
 
     fn execute(&mut self, call: Call) -> Reply {
         if let Call::SendDirect { from, to, message } = call {
-            let to = self.node_of(to).filter(|to| self.hears(*to, None));
+            let to = self.node_of(to).filter(|to| self.is_subscribed(*to, None));
             if let Some(to) = to {
                 self.put_on_bus(to, false, BusMessage::Direct(from, message));
             }
@@ -210,7 +210,7 @@ impl World {
         let (reply, published) = self.store.model.execute(call, self.now);
         for delta in published {
             for to in 0..self.nodes.len() {
-                if self.hears(to, Some(&delta.room)) {
+                if self.is_subscribed(to, Some(&delta.room)) {
                     self.put_on_bus(to, true, BusMessage::Changed(delta.clone()));
                 }
             }
@@ -218,7 +218,7 @@ impl World {
         reply
     }
 
-    fn hears(&self, node: NodeId, room: Option<&RoomName>) -> bool {
+    fn is_subscribed(&self, node: NodeId, room: Option<&RoomName>) -> bool {
         let node = &self.nodes[node];
         let is_there = !node.is_dead && node.connections.has_bus;
         is_there && room.is_none_or(|room| node.connections.subscribed.contains(room))
@@ -245,7 +245,7 @@ impl World {
             return;
         }
         let cluster = node_state.cluster.clone();
-        self.trace(|| format!("node {node} hears {message:?}"));
+        self.trace(|| format!("node {node} receives {message:?}"));
         match message {
             BusMessage::Subscribed(room) => cluster.subscribed(self.now, &room),
             BusMessage::Changed(delta) => cluster.room_changed(self.now, delta),
@@ -255,7 +255,7 @@ impl World {
         self.touched(node);
     }
 
-    /// The connection on which a node hears the bus breaks, with what is on it. The node notices soon.
+    /// The connection on which a node receives the bus breaks, with what is on it. The node notices soon.
     pub(super) fn break_bus(&mut self, node: NodeId) {
         let connections = &mut self.nodes[node].connections;
         if std::mem::take(&mut connections.has_bus) {
@@ -272,7 +272,7 @@ impl World {
         self.schedule_in(BUS_RETRY, Event::BusRetry(node));
     }
 
-    /// A node tries to hear the bus again, all of it.
+    /// A node tries to subscribe again to everything.
     pub(super) fn bus_retry(&mut self, node: NodeId) {
         if self.store.is_away {
             self.schedule_in(BUS_RETRY, Event::BusRetry(node));

@@ -203,7 +203,7 @@ impl World {
             Event::WebSocketIn(websocket, input) => self.websocket_input(websocket, input),
             Event::WebSocketRead(websocket) => self.read_websocket(websocket),
             Event::WebSocketOut(websocket, output) => self.websocket_output(websocket, output),
-            Event::ClientTurn(client, turn) => self.client_turn(client, turn),
+            Event::ClientActs(client, action) => self.client_acts(client, action),
             Event::NamespaceBroadcast(node) => self.namespace_broadcast(node),
             Event::Heal(fault) => self.heal(fault),
             Event::Inject(fault) => self.inject(fault),

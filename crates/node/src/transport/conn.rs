@@ -357,7 +357,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::ledger::{Home, Ledger};
+    use crate::ledger::{EvictAt, Ledger};
 
     /// Takes so many bytes, then no more for now.
     struct Slow {
@@ -408,7 +408,7 @@ mod tests {
 
     fn charged() -> (Arc<Ledger>, Rc<Conn>) {
         let ledger = Arc::new(Ledger::new(1_000_000));
-        let conn = Conn::new(ledger.account(None, Home::Shard(0)));
+        let conn = Conn::new(ledger.account(None, EvictAt::Shard(0)));
         (ledger, conn)
     }
 

@@ -31,7 +31,7 @@ impl Shard {
             }
             Delivery::Superseded(peer) => peerserver::superseded(step, peers, peer),
             Delivery::Waiting { from, realm, src, dst, number } => {
-                let wait = PeerWait { from, realm, src, dst, number, is_told: false };
+                let wait = PeerWait { from, realm, src, dst, number, is_notified: false };
                 peerserver::message_waits(step, peers, wait);
             }
             Delivery::PeerMessageSettled { from, bytes, waits } => {

@@ -30,6 +30,7 @@ use super::{
     requests::{self, BeginPost, Poll},
     socket_commands,
     tables::Timer,
+    tasks::TaskResult,
     transfers::{outgoing, sweep},
     upgrades,
 };
@@ -98,6 +99,7 @@ impl Shard {
                 Timer::PollGrace { key, number, polls } => {
                     node_failure::poll_grace_is_over(step, sessions, rooms, transfers, (key, number), polls);
                 }
+                Timer::PostGrace { ticket } => self.task_done(ticket, TaskResult::Yield),
                 Timer::Sweep => sweep(step, rooms, transfers, sequences),
             }
         }
@@ -161,7 +163,7 @@ impl Shard {
     /// Serves a request, or hands it to the shard the session moved to.
     pub(crate) fn request(&mut self, now: Instant, request: Request) {
         self.step.now = now;
-        let Self { step, sessions, rooms, transfers, .. } = self;
+        let Self { step, sessions, rooms, transfers, pending, .. } = self;
         let sid = request.sid();
         let known = sessions.find(sid);
         let Some(key) = known.filter(|key| !closing::expire(step, sessions, rooms, transfers, *key)) else {
@@ -187,8 +189,13 @@ impl Shard {
                 requests::begin_post(step, sessions, rooms, transfers, key, post);
             }
             Request::Post { number, body, reply, .. } => {
-                if sessions[key].local.posts == number {
-                    self.take_post(key, HeldPost { body, offset: 0, reply });
+                let session = &mut sessions[key];
+                if session.local.posts != number {
+                    return;
+                }
+                let post = HeldPost { body, offset: 0, reply };
+                if let Some(post) = requests::wait_for_poll(step, session, pending, key, post) {
+                    self.take_post(key, post);
                 }
             }
             Request::PostLost { number, .. } => {

@@ -8,7 +8,7 @@ use std::{
 use signalbox_websocket::Frame;
 
 use crate::{
-    ledger::Home,
+    ledger::EvictAt,
     shard::{Shard, effects::Effect, mailbox::ShardMessage, requests},
     transport::Conn,
 };
@@ -57,11 +57,11 @@ impl Shard {
             self.step.context.ledger.observe(now);
         }
         if let Some(victim) = self.step.context.ledger.next_victim() {
-            match victim.home() {
-                Home::Shard(shard) => {
+            match victim.evict_at() {
+                EvictAt::Shard(shard) => {
                     self.step.effects.send(*shard, ShardMessage::EvictForBudget(victim.clone()))
                 }
-                Home::Connection(connection) => {
+                EvictAt::Connection(connection) => {
                     self.step.context.metrics.evictions.with_label_values(&["memory_budget"]).inc();
                     connection.hang_up();
                 }

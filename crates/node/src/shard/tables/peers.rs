@@ -122,7 +122,7 @@ impl Peer {
     }
 
     /// Whether it is to be told that this peer is absent: not again within `period`.
-    pub(in crate::shard) fn is_to_be_told(
+    pub(in crate::shard) fn needs_notice(
         &mut self,
         now: Instant,
         absent: &Arc<str>,
@@ -147,7 +147,7 @@ pub(in crate::shard) struct PeerWait {
     pub(in crate::shard) dst: Arc<str>,
     pub(in crate::shard) number: u64,
     /// The sender was told meanwhile, of something that was refused.
-    pub(in crate::shard) is_told: bool,
+    pub(in crate::shard) is_notified: bool,
 }
 
 /// The PeerServer clients of a shard.
@@ -228,10 +228,10 @@ impl Peers {
     }
 
     /// A client is told that a peer is absent: it is not told again when its wait for that peer ends.
-    pub(in crate::shard) fn was_told(&mut self, at: PeerAt, absent: &Arc<str>) {
+    pub(in crate::shard) fn mark_notified(&mut self, at: PeerAt, absent: &Arc<str>) {
         let open = self.holder(at).and_then(|peer| peer.open_waits.get(absent).copied());
         if let Some(wait) = open.and_then(|key| self.waits.get_mut(key as usize)) {
-            wait.is_told = true;
+            wait.is_notified = true;
         }
     }
 
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn wait(from: PeerAt, dst: &str) -> PeerWait {
-        PeerWait { from, realm: 0, src: "a".into(), dst: dst.into(), number: 1, is_told: false }
+        PeerWait { from, realm: 0, src: "a".into(), dst: dst.into(), number: 1, is_notified: false }
     }
 
     #[test]
@@ -311,12 +311,12 @@ mod tests {
     fn a_client_is_told_once_of_one_absence() {
         let now = Instant::now();
         let mut peer = peer(1);
-        assert!(peer.is_to_be_told(now, &"b".into(), MINUTE));
-        assert!(!peer.is_to_be_told(now, &"b".into(), MINUTE));
-        assert!(peer.is_to_be_told(now, &"c".into(), MINUTE));
-        assert!(peer.is_to_be_told(now + MINUTE, &"b".into(), MINUTE));
+        assert!(peer.needs_notice(now, &"b".into(), MINUTE));
+        assert!(!peer.needs_notice(now, &"b".into(), MINUTE));
+        assert!(peer.needs_notice(now, &"c".into(), MINUTE));
+        assert!(peer.needs_notice(now + MINUTE, &"b".into(), MINUTE));
         for number in 0..2 * MANY_TOLD {
-            assert!(peer.is_to_be_told(now + 3 * MINUTE, &number.to_string().into(), Duration::ZERO));
+            assert!(peer.needs_notice(now + 3 * MINUTE, &number.to_string().into(), Duration::ZERO));
         }
         assert!(peer.told.len() <= MANY_TOLD);
     }

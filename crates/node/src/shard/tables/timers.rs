@@ -61,6 +61,10 @@ pub(in crate::shard) enum Timer {
         number: u64,
         polls: u64,
     },
+    /// No GET has come that was to overtake a POST.
+    PostGrace {
+        ticket: u64,
+    },
     /// What was kept for nodes that are gone.
     Sweep,
 }

@@ -1,5 +1,7 @@
 //! Shards driven by hand, in one thread and without a runtime: an input and the time go in, effects come out and are done here.
 
+mod handlers;
+
 use std::{
     cell::RefCell,
     rc::Rc,
@@ -32,19 +34,17 @@ use crate::{
     transport::{Conn, Role},
 };
 
-/// A node that is alone, its shards, and their mailboxes.
-struct Node {
-    now: Instant,
+/// What a node without a network gives to its shards.
+struct Parts {
     cluster: Arc<Cluster>,
     mailboxes: Arc<Mailboxes>,
     received: Vec<UnboundedReceiver<ShardMessage>>,
-    shards: Vec<RefCell<Shard>>,
-    requests: u64,
+    contexts: Vec<ShardContext>,
 }
 
-impl Node {
+impl Parts {
     fn new(shards: usize, config: Config) -> Self {
-        let (now, node, metrics) = (Instant::now(), NodeTag(1), Metrics::new());
+        let (node, metrics) = (NodeTag(1), Metrics::new());
         let config = Arc::new(Config { shards, ..config });
         let (mailboxes, received) = Mailboxes::new(shards, config.mailbox_limit, metrics.clone());
         let mailboxes = Arc::new(mailboxes);
@@ -57,25 +57,42 @@ impl Node {
         };
         let cluster = Arc::new(Cluster::standalone(&shared_state, events));
         let app = Arc::new(App::new().namespace(vocabulary::namespace()));
-        let shard = |id| {
-            let context = ShardContext {
-                id,
-                node,
-                shards,
-                config: config.clone(),
-                app: app.clone(),
-                policy: Arc::new(GuardedPolicy::new(Arc::new(AllowAll), metrics.clone())),
-                cluster: cluster.clone(),
-                addresses: Arc::new(LocalAddresses::new(node, shards)),
-                lifecycle: Arc::new(Lifecycle::default()),
-                ledger: ledger.clone(),
-                metrics: metrics.clone(),
-                router: Arc::new(NoHandlers),
-                new_address: Address::random,
-            };
-            RefCell::new(Shard::new(now, context))
+        let context = |id| ShardContext {
+            id,
+            node,
+            shards,
+            config: config.clone(),
+            app: app.clone(),
+            policy: Arc::new(GuardedPolicy::new(Arc::new(AllowAll), metrics.clone())),
+            cluster: cluster.clone(),
+            addresses: Arc::new(LocalAddresses::new(node, shards)),
+            lifecycle: Arc::new(Lifecycle::default()),
+            ledger: ledger.clone(),
+            metrics: metrics.clone(),
+            router: Arc::new(NoHandlers),
+            new_address: Address::random,
         };
-        let shards = (0..shards as ShardId).map(shard).collect();
+        let contexts = (0..shards as ShardId).map(context).collect();
+        Self { cluster, mailboxes, received, contexts }
+    }
+}
+
+/// A node that is alone, its shards, and their mailboxes.
+struct Node {
+    now: Instant,
+    cluster: Arc<Cluster>,
+    mailboxes: Arc<Mailboxes>,
+    received: Vec<UnboundedReceiver<ShardMessage>>,
+    shards: Vec<RefCell<Shard>>,
+    requests: u64,
+}
+
+impl Node {
+    fn new(shards: usize, config: Config) -> Self {
+        let now = Instant::now();
+        let Parts { cluster, mailboxes, received, contexts } = Parts::new(shards, config);
+        let shard = |context| RefCell::new(Shard::new(now, context));
+        let shards = contexts.into_iter().map(shard).collect();
         Self { now, cluster, mailboxes, received, shards, requests: 0 }
     }
 
@@ -171,18 +188,30 @@ impl Node {
         body
     }
 
-    /// A POST, and whether it was answered.
-    fn post(&mut self, sid: Address, body: &str) -> bool {
+    /// The beginning of a POST.
+    fn begin_post(&mut self, sid: Address) -> (Reply<()>, oneshot::Receiver<()>) {
         self.requests += 1;
         let (number, shard) = (self.requests, usize::from(sid.shard()));
         let (reply, mut begun) = Reply::channel();
         let begin = Request::BeginPost { sid, number, on_close: Reply::new(|()| true), reply };
         self.with(shard, |shard, now| shard.request(now, begin));
         assert!(matches!(begun.try_recv(), Ok(Ok(()))), "it begins");
-        let (reply, mut applied) = Reply::channel();
+        Reply::channel()
+    }
+
+    /// A POST, and whether it was answered.
+    fn post(&mut self, sid: Address, body: &str) -> bool {
+        let (reply, mut applied) = self.begin_post(sid);
+        let (number, shard) = (self.requests, usize::from(sid.shard()));
         let post = Request::Post { sid, number, body: body.to_owned().into(), reply };
         self.with(shard, |shard, now| shard.request(now, post));
         self.run();
+        if applied.is_empty() {
+            // It waits for a GET.
+            self.now += Duration::from_millis(5);
+            self.with(shard, Shard::fire_timers);
+            self.run();
+        }
         applied.try_recv().is_ok()
     }
 
@@ -221,6 +250,30 @@ fn a_poll_waits_for_what_a_post_causes() {
     assert!(node.post(sid, "40"));
     let body = body.try_recv().expect("an answer").expect("a body");
     assert!(body.starts_with("40{\"sid\":\""), "{body}");
+}
+
+#[test]
+fn a_get_that_another_worker_was_slower_to_read_is_not_overtaken_by_a_post() {
+    let mut node = Node::new(1, Config::default());
+    let sid = node.open_polling(0);
+    let (reply, mut applied) = node.begin_post(sid);
+    let close = Request::Post { sid, number: node.requests, body: "1".into(), reply };
+    node.with(0, |shard, now| shard.request(now, close));
+    node.run();
+    assert!(applied.is_empty(), "it waits for the GET");
+    let mut body = node.poll(sid);
+    assert!(applied.try_recv().is_ok());
+    assert_eq!(body.try_recv(), Ok(Ok("6".to_owned())), "the answer that ends it");
+    assert!(!node.shards[0].borrow().owns(sid));
+}
+
+#[test]
+fn a_post_whose_get_never_comes_is_applied_after_a_moment() {
+    let mut node = Node::new(1, Config::default());
+    let sid = node.open_polling(0);
+    assert!(node.post(sid, "40"));
+    assert!(matches!(node.poll(sid).try_recv(), Ok(Ok(body)) if body.starts_with("40{")));
+    assert!(node.shards[0].borrow_mut().leftovers().is_empty());
 }
 
 #[test]
