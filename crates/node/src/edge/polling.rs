@@ -20,7 +20,7 @@ use tokio::sync::oneshot::error::RecvError;
 
 use super::{client, counted_body::CountedBody, http1::Exchange};
 use crate::{
-    ledger::{Charge, Hangup, EvictAt, OVERHEAD, charged},
+    ledger::{Charge, EvictAt, Hangup, OVERHEAD, charged},
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
     routing::{Location, Reply},

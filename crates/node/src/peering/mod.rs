@@ -38,7 +38,9 @@ use signalbox_node_link::{LinkError, LinkHandle, RemoteNode};
 use signalbox_telemetry::Metrics;
 
 use self::{
-    acceptance::Acceptances, node_lookup::NodeLookup, relayed_polls::RelayedPolls,
+    acceptance::Acceptances,
+    node_lookup::{Lookup, NodeLookup},
+    relayed_polls::RelayedPolls,
     transfer_answers::TransferAnswers,
 };
 use crate::{
@@ -119,6 +121,25 @@ impl Peering {
     /// Whether another node is known, and how to reach it.
     fn can_reach(&self, node: NodeTag) -> bool {
         self.link.get().is_some() && self.cluster.link_addr(node).is_some()
+    }
+
+    /// Whether a node is known; it is looked up in the list of nodes once more unless it is.
+    async fn look_up(&self, tag: NodeTag) -> bool {
+        if self.can_reach(tag) || !self.cluster.is_shared() {
+            return self.can_reach(tag);
+        }
+        match self.node_lookup.check(tag, LOOKUP_INTERVAL * LOOKUPS) {
+            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
+            Lookup::Wait => {}
+            Lookup::Unknown => return false,
+        }
+        for _ in 0..LOOKUPS {
+            tokio::time::sleep(LOOKUP_INTERVAL).await;
+            if self.can_reach(tag) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The same; a node that nobody here knows is looked up in the list of nodes once more.

@@ -8,8 +8,6 @@ use std::{
 use ahash::AHashMap;
 use signalbox_cluster::NodeTag;
 
-use super::{LOOKUP_INTERVAL, LOOKUPS, Peering};
-
 /// How long it is remembered that a node is not there.
 const REMEMBERED: Duration = Duration::from_secs(5);
 /// Most that are remembered; beyond it nobody is looked for until these are forgotten.
@@ -47,27 +45,6 @@ impl NodeLookup {
                 Lookup::Start
             }
         }
-    }
-}
-
-impl Peering {
-    /// Whether a node is known; it is looked up in the list of nodes once more unless it is.
-    pub(super) async fn look_up(&self, tag: NodeTag) -> bool {
-        if self.can_reach(tag) || !self.cluster.is_shared() {
-            return self.can_reach(tag);
-        }
-        match self.node_lookup.check(tag, LOOKUP_INTERVAL * LOOKUPS) {
-            Lookup::Start => self.cluster.refresh_nodes(Instant::now()),
-            Lookup::Wait => {}
-            Lookup::Unknown => return false,
-        }
-        for _ in 0..LOOKUPS {
-            tokio::time::sleep(LOOKUP_INTERVAL).await;
-            if self.can_reach(tag) {
-                return true;
-            }
-        }
-        false
     }
 }
 

@@ -9,7 +9,7 @@ use signalbox_telemetry::Metrics;
 use super::{
     ROOMS,
     check::Closure,
-    client::{Client, Sent, ClientAction},
+    client::{Client, ClientAction, Sent},
     event::Event,
     faults::{Fault, Step},
     world::{ClientId, NodeId, REST, World},
@@ -79,7 +79,10 @@ impl World {
         self.checks.talks_until = self.now + Duration::from_secs(3_600);
         self.checks.talks_fast_until = self.now + Duration::from_millis(700);
         for client in 0..4 {
-            self.schedule_in(Duration::from_millis(5 * client as u64), Event::ClientActs(client, ClientAction::Talk));
+            self.schedule_in(
+                Duration::from_millis(5 * client as u64),
+                Event::ClientActs(client, ClientAction::Talk),
+            );
         }
         self.schedule_in(Duration::from_millis(40), Event::ClientActs(4, ClientAction::Churn));
         for node in 0..self.nodes.len() {

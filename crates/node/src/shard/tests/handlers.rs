@@ -37,8 +37,7 @@ fn a_probe_tells_the_sessions_owner_once_and_is_closed_when_its_time_is_over() {
     let mut probes = Probes::new(step.context.node, step.context.id);
     let conn = open_conn();
     let elsewhere = NodeTag(2);
-    let connection =
-        upgrades::open_probe(&mut step, &mut probes, &conn, Address::random(elsewhere, 0));
+    let connection = upgrades::open_probe(&mut step, &mut probes, &conn, Address::random(elsewhere, 0));
     for _ in 0..2 {
         upgrades::probe_message(&mut step, &mut probes, connection.key, Input::Text("2probe"));
     }
@@ -65,10 +64,13 @@ fn a_session_past_its_deadline_is_gone_and_one_before_it_is_not() {
     let mut transfers = Transfers::default();
     let (sid, _) = engineio::open_polling(&mut step, &mut sessions, anybody());
     let key = sessions.find(sid).expect("a session");
-    step.now += Duration::from_secs(20);
-    assert!(!closing::expire(&mut step, &mut sessions, &mut rooms, &mut transfers, key));
-    // It was never polled: its first ping is not fetched, and it connected to no namespace.
-    step.now += Duration::from_secs(60);
+    let number = sessions[key].local.number;
+    step.now += Duration::from_secs(25);
+    let due = step.now;
+    engineio::session_timer(&mut step, &mut sessions, &mut rooms, &mut transfers, (key, number), due);
+    step.now += Duration::from_secs(19);
+    assert!(!closing::expire(&mut step, &mut sessions, &mut rooms, &mut transfers, key), "its pong may come");
+    step.now += Duration::from_secs(2);
     assert!(closing::expire(&mut step, &mut sessions, &mut rooms, &mut transfers, key));
     assert!(sessions.find(sid).is_none());
 }
