@@ -218,6 +218,7 @@ pub(in crate::shard) fn send_session(
                 room_cursor.changes = of_room.map(|(_, subject, digest)| (*subject, *digest)).collect();
             }
             let memberships: Vec<_> = joined.iter().map(|(id, room)| (room.clone(), *id)).collect();
+            let principals = session.principals();
             let sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
             let ids: Vec<_> =
                 sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
@@ -226,7 +227,6 @@ pub(in crate::shard) fn send_session(
             transfers.unconfirmed.insert(sid, UnconfirmedTransfer { memberships, sockets });
             let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
             let deferred = std::mem::take(&mut session.local.deferred);
-            let principals = session.principals();
             let saved = SessionTransfer {
                 connection,
                 session: saved,
