@@ -6,7 +6,7 @@ use crate::{
     grants::{Grants, GrantsError, GrantsSpec},
     principal::Principal,
     refusal::Refusal,
-    revocation::Revocations,
+    revocation::{Lifetimes, Revocations},
     setup::SetupError,
     time::Now,
     token::{self, ClaimRules, Claims, Failure, Issuer, KeySet, looks_like_token},
@@ -187,6 +187,11 @@ impl Authenticator {
     /// How far clocks may be off, in seconds.
     pub fn leeway(&self) -> u64 {
         self.rules.leeway
+    }
+
+    /// How long tokens may live here, which says how long their revocations are kept.
+    pub fn lifetimes(&self) -> Lifetimes {
+        Lifetimes { longest: self.rules.max_lifetime, leeway: self.rules.leeway }
     }
 
     /// Judges a token, or its absence. An empty token is none.

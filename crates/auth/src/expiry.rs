@@ -42,6 +42,11 @@ impl Expiry {
         }
     }
 
+    /// The end of a token that counts no more, whatever it says itself.
+    pub fn over() -> Self {
+        Self { expires_at: 0, warn_at: 0, disconnect_at: 0, was_warned: false }
+    }
+
     /// What is due at `now`, if anything. The warning comes once.
     pub fn poll(&mut self, now: u64) -> Option<ExpiryEvent> {
         if now >= self.disconnect_at {
@@ -92,6 +97,12 @@ mod tests {
         assert_eq!(expiry.next_wakeup(), 3610);
         assert_eq!(expiry.poll(3609), None);
         assert_eq!(expiry.poll(3610), Some(ExpiryEvent::Disconnect));
+    }
+
+    #[test]
+    fn one_that_is_over_is_over_at_once() {
+        let mut over = Expiry::over();
+        assert_eq!((over.next_wakeup(), over.poll(0)), (0, Some(ExpiryEvent::Disconnect)));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub use keys::{HmacSecret, Key};
 pub use mint::Mint;
 pub use principal::Principal;
 pub use refusal::Refusal;
-pub use revocation::{Revocation, Revocations};
+pub use revocation::{Lifetimes, Revocation, Revocations, Revoked};
 pub use setup::SetupError;
 pub use time::Now;
 pub use token::{Issuer, KeySet};

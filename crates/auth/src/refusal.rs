@@ -75,6 +75,9 @@ pub enum Refusal {
     /// It was revoked.
     #[error("the token has been revoked")]
     Revoked,
+    /// Nobody can tell at present whether it was revoked, and who cannot be judged is to be refused.
+    #[error("nobody can tell at present whether the token has been revoked (try again)")]
+    RevocationsUnknown,
     /// A refresh with a token of somebody else.
     #[error("the new token is for another subject")]
     SubjectChanged,
@@ -105,12 +108,16 @@ impl Refusal {
             Self::SubjectMissing => "subject-missing",
             Self::GrantsMalformed(_) => "grants-malformed",
             Self::Revoked => "token-revoked",
+            Self::RevocationsUnknown => "revocations-unknown",
             Self::SubjectChanged => "subject-changed",
         }
     }
 
     /// Whether the same token may well be accepted a moment later: a client should try again, and not give up.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::KeysUnavailable | Self::KeyUnknown | Self::NotYetValid)
+        matches!(
+            self,
+            Self::KeysUnavailable | Self::KeyUnknown | Self::NotYetValid | Self::RevocationsUnknown
+        )
     }
 }

@@ -75,6 +75,34 @@ impl Revocation {
     }
 }
 
+/// How long tokens may live, in seconds: revocations are kept until what they revoke has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// How far away `exp` may be; `None`: any distance.
+    pub longest: Option<u64>,
+    /// How far clocks may be off.
+    pub leeway: u64,
+}
+
+impl Lifetimes {
+    /// Revokes one token. `expires_at`: when it expires, where that is known; else it follows from the longest lifetime.
+    pub fn of_token(&self, id: &str, expires_at: Option<u64>, now: u64) -> Revocation {
+        let longest = || self.longest.map(|longest| now.saturating_add(longest));
+        // Whoever issued it may have had a clock that is ahead, and it is accepted for the leeway.
+        Revocation::of_token(id, expires_at.or_else(longest), self.leeway.saturating_mul(2))
+    }
+
+    /// Revokes all tokens of a subject that were issued before a time, which is at least 1.
+    pub fn of_subject(&self, subject: &str, issued_before: u64) -> Revocation {
+        Revocation::of_subject(subject, self.longest, self.leeway, issued_before.saturating_sub(1))
+    }
+
+    /// Revokes all tokens that were issued before a time.
+    pub fn of_all(&self, issued_before: u64) -> Revocation {
+        Revocation::of_all(issued_before, self.longest, self.leeway)
+    }
+}
+
 /// A token issued just before the time lives this long. Its clock may have been ahead by the leeway, and it is accepted for as long.
 fn end(issued_before: u64, longest: Option<u64>, leeway: u64) -> Option<u64> {
     longest.map(|longest| issued_before.saturating_add(longest).saturating_add(leeway.saturating_mul(2)))
@@ -265,6 +293,17 @@ mod tests {
         set.expire(100 + 3600 + 20);
         assert_eq!(set.len(), 1, "for ever, where nobody says how long tokens live");
         assert_eq!(set.iter().next(), Some(Revocation::of_all(200, None, 10)));
+    }
+
+    #[test]
+    fn it_is_kept_for_as_long_as_tokens_may_live() {
+        let lifetimes = |longest| Lifetimes { longest, leeway: 10 };
+        let end = |revocation: Revocation| revocation.until;
+        assert_eq!(end(lifetimes(Some(100)).of_token("1", Some(50), 7)), Some(70));
+        assert_eq!(end(lifetimes(Some(100)).of_token("1", None, 7)), Some(127));
+        assert_eq!(end(lifetimes(None).of_token("1", None, 7)), None);
+        assert_eq!(lifetimes(Some(100)).of_subject("a", 7), Revocation::of_subject("a", Some(100), 10, 6));
+        assert_eq!(lifetimes(None).of_all(7), Revocation::of_all(7, None, 10));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //!   each to the one that owns its slot; `connection`: one connection to one server.
 //! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to
 //!   the cluster.
+//! - `revocations`: what is revoked, which all nodes know.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -35,6 +36,7 @@ mod pipeline;
 mod reads;
 mod reaps;
 mod replies;
+mod revocations;
 mod router;
 mod scripts;
 mod single_server;
@@ -56,6 +58,7 @@ use signalbox_node_link::{Handler, Limits, LinkHandle};
 use signalbox_telemetry::Metrics;
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
+pub use self::revocations::{CannotRevoke, RevocationList, Revoker, StoredRevocation, revoke_in};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
 
 /// How long a connection may take to open.
@@ -88,6 +91,8 @@ pub struct Settings {
     pub secret: Option<String>,
     /// Told the secret, once it is known and whenever it changes. It must not block.
     pub on_secret: Option<OnSecret>,
+    /// What the node knows to be revoked, kept like that of the other nodes; `None`: it does not care.
+    pub revocations: Option<Arc<dyn RevocationList>>,
     /// Most bytes that a client may send at once, or have waiting. What crosses the node link for a client is at most three times
     /// that: binary data is a third longer in a poll, and one message may come on top of what waits.
     pub largest: usize,
@@ -118,6 +123,8 @@ pub struct Connected {
     pub cluster: Arc<Cluster>,
     /// Its link to the other nodes; there once the cluster's secret is known.
     pub link: LinkHandle,
+    /// Revokes on all nodes.
+    pub revoker: Revoker,
 }
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
@@ -158,6 +165,8 @@ pub fn connect(
     let (driver, commands) = RedisDriver::new();
     let cluster = Arc::new(Cluster::shared(config, node, sink, Arc::new(driver)));
     let of_thread = cluster.clone();
+    let (revoker, to_revoke) = Revoker::new();
+    let known = settings.revocations.clone();
     let run = move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (changes, subscriptions) = unbounded_channel();
@@ -169,6 +178,8 @@ pub fn connect(
             let readers = reads::run(&backend, context.clone(), of_thread.clone(), asked);
             let (reaps, to_reap) = unbounded_channel();
             let reaper = reaps::run(&backend, context.clone(), of_thread.clone(), to_reap);
+            let revocations =
+                revocations::run(&backend, context.clone(), of_thread.clone(), known, to_revoke);
             let beside = pipeline::Beside { subscriptions: changes, reads, reaps };
             let pipeline = pipeline::run(&backend, context.clone(), tag, of_thread.clone(), commands, beside);
             tokio::select! {
@@ -178,12 +189,13 @@ pub fn connect(
                 () = reaper => {}
                 () = tick(&of_thread) => {}
                 () = links => {}
+                () = revocations => {}
             }
         });
     };
     // A node without this thread stays `Joining`; when threads cannot be made, its workers have failed before.
     let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
-    Ok(Connected { cluster, link })
+    Ok(Connected { cluster, link, revoker })
 }
 
 /// The link's limits, so that what clients may send or have waiting fits.

@@ -161,7 +161,7 @@ pub(super) fn reaped(values: &[Value]) -> (u64, u64) {
     (number(2), number(0))
 }
 
-fn list(value: Value) -> Vec<Value> {
+pub(super) fn list(value: Value) -> Vec<Value> {
     match value {
         Value::Array(values) | Value::Set(values) => values,
         Value::Map(pairs) => pairs.into_iter().flat_map(|(key, value)| [key, value]).collect(),
@@ -169,7 +169,7 @@ fn list(value: Value) -> Vec<Value> {
     }
 }
 
-fn bytes(value: Value) -> Option<Vec<u8>> {
+pub(super) fn bytes(value: Value) -> Option<Vec<u8>> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
         Value::SimpleString(text) => Some(text.into_bytes()),

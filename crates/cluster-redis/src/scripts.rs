@@ -58,7 +58,9 @@ scripts!(
     leave,
     reap,
     mark_dead,
-    admit
+    admit,
+    revoke,
+    revoked
 );
 
 /// A call of a script, keys first.

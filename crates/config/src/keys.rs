@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use signalbox_auth::jwks::{JwksUrl, SharedJwks};
 use signalbox_auth::{
-    Authenticator, GrantsSpec, HmacSecret, Issuer, Key, KeySet, Mode, Settings as AuthenticatorSettings,
-    SetupError,
+    Authenticator, GrantsSpec, HmacSecret, Issuer, Key, KeySet, Lifetimes, Mode,
+    Settings as AuthenticatorSettings, SetupError,
 };
 
 use crate::auth::{AuthMode, TokenSettings};
@@ -92,6 +92,14 @@ pub fn jwks_url(settings: &TokenSettings) -> Result<Option<JwksUrl>, KeyError> {
     let Some(url) = settings.jwks.as_deref().filter(|text| JwksUrl::is_one(text)) else { return Ok(None) };
     let url = JwksUrl::new(url);
     Ok(Some(url.map_err(|error| KeyError::of_setup("jwks", &SetupError::from(error)))?))
+}
+
+/// How long tokens may live by these settings.
+pub fn lifetimes(settings: &TokenSettings) -> Lifetimes {
+    Lifetimes {
+        longest: settings.jwt_max_lifetime.map(whole_seconds),
+        leeway: whole_seconds(settings.jwt_leeway),
+    }
 }
 
 /// Who judges tokens by these settings. `fetched`: the set that is fetched from [`jwks_url`], where there is one.

@@ -44,7 +44,10 @@ pub use edge::{
 };
 pub use node::Node;
 pub use panics::end_process_on_panic;
+pub use peering::revocations::revoke_in;
+pub use signalbox_auth::{Revocation, Revoked};
 pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
+pub use signalbox_cluster_redis::CannotRevoke;
 pub use signalbox_engineio as engineio;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

@@ -7,8 +7,11 @@ use std::{
 
 use actix_server::Server;
 use actix_web::web::ServiceConfig;
+use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
-use signalbox_cluster_redis::{CannotConnect, Connected, Settings, connect};
+use signalbox_cluster_redis::{
+    CannotConnect, CannotRevoke, Connected, RevocationList as _, Revoker, Settings, connect,
+};
 use signalbox_node_link::LinkHandle;
 use signalbox_telemetry::{Metrics, take_http_errors, take_lines_left_out};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -19,7 +22,11 @@ use crate::{
     edge::server::{Serve, serve},
     ledger::Ledger,
     lifecycle::Lifecycle,
-    peering::{Peering, bus::ClusterEvents},
+    peering::{
+        Peering,
+        bus::ClusterEvents,
+        revocations::{Revocations, stored},
+    },
     policy::{AllowAll, GuardedPolicy, Policy},
     routing::LocalAddresses,
     shard::{
@@ -62,8 +69,8 @@ impl Node {
 
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
-        Self::build(config, app, metrics, policy, |config, _, events| {
-            (Arc::new(Cluster::standalone(config, events)), LinkHandle::default())
+        Self::build(config, app, metrics, policy, |config, _, events, _| {
+            (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
         })
     }
 
@@ -82,7 +89,9 @@ impl Node {
         let known = policy.clone();
         let largest = config.outbox_limit.max(config.engine.max_payload);
         let of_redis = metrics.clone();
-        let node = Self::build(config, app, metrics, policy, |config, tag, events| {
+        let node = Self::build(config, app, metrics, policy, |config, tag, events, revocations| {
+            // Until Redis has told.
+            revocations.set_current(false);
             let owner = Owner { tag, epoch: 0 };
             let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
             let info = NodeInfo::new(owner, name);
@@ -92,13 +101,14 @@ impl Node {
                 listen: cluster.listen,
                 secret: cluster.secret.clone(),
                 on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
+                revocations: Some(revocations),
                 largest,
             };
             match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
-                Ok(Connected { cluster, link }) => (cluster, link),
+                Ok(Connected { cluster, link, revoker }) => (cluster, link, Some(revoker)),
                 Err(error) => {
                     failed = Some(error);
-                    (Arc::new(Cluster::standalone(config, events)), LinkHandle::default())
+                    (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
                 }
             }
         });
@@ -114,7 +124,8 @@ impl Node {
             &signalbox_cluster::Config,
             NodeTag,
             Arc<ClusterEvents>,
-        ) -> (Arc<Cluster>, LinkHandle),
+            Arc<Revocations>,
+        ) -> (Arc<Cluster>, LinkHandle, Option<Revoker>),
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
@@ -127,7 +138,9 @@ impl Node {
         };
         let ledger = Arc::new(Ledger::new(config.memory_budget));
         let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
-        let (cluster, link) = cluster(&shared_state, tag, events.clone());
+        let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
+        let revocations = Arc::new(Revocations::new(policy.clone(), mailboxes.clone(), metrics.clone()));
+        let (cluster, link, revoker) = cluster(&shared_state, tag, events.clone(), revocations.clone());
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
         let peering = Arc::new(Peering::new(
@@ -143,7 +156,9 @@ impl Node {
             tag,
             ledger,
             config: Arc::new(config),
-            policy: Arc::new(GuardedPolicy::new(policy, metrics.clone())),
+            policy,
+            revocations,
+            revoker,
             cluster,
             mailboxes,
             peering,
@@ -171,7 +186,7 @@ impl Node {
 
     /// The metrics it counts in, those that show a present state brought up to date.
     pub fn metrics_now(&self) -> &Metrics {
-        let NodeShared { metrics, cluster, ledger, mailboxes, .. } = &*self.shared;
+        let NodeShared { metrics, cluster, ledger, mailboxes, policy, .. } = &*self.shared;
         metrics.degraded.set(i64::from(self.status() == Status::Degraded));
         self.shared.events.count_degraded_time();
         let lease_age = cluster.lease_age(Instant::now()).unwrap_or_default();
@@ -186,6 +201,8 @@ impl Node {
         }
         self.shared.loads.update(metrics);
         metrics.http_errors.inc_by(take_http_errors());
+        metrics.tokens_unchecked.inc_by(policy.take_unchecked());
+        metrics.revocations.set(policy.revocations().len() as i64);
         metrics.log_lines_left_out.inc_by(take_lines_left_out());
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
@@ -194,6 +211,17 @@ impl Node {
     /// The metrics it counts in.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Revokes tokens on all nodes of the cluster: they are refused from now on, and their holders are disconnected. On this node at once,
+    /// on the others within a second; resolves when they are sure to learn of it.
+    ///
+    /// # Errors
+    /// Redis is away, and the other nodes learn of it when it is back and this node with it; or it has no room for more.
+    pub async fn revoke(&self, revocations: &[Revocation]) -> Result<(), CannotRevoke> {
+        self.shared.revocations.add(revocations);
+        let Some(revoker) = &self.shared.revoker else { return Ok(()) };
+        revoker.revoke(revocations.iter().filter_map(stored).collect()).await
     }
 
     /// What the cluster calls it where it has no other name; made at every start.

@@ -7,11 +7,11 @@ pub mod tokens;
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
-pub use signalbox_auth::{Expiry, Principal};
+pub use signalbox_auth::{Expiry, Principal, Revocation};
 use signalbox_telemetry::Metrics;
 
 use crate::panics::{Panicked, guarded, guarded_future, report};
-pub use tokens::TokenPolicy;
+pub use tokens::{TokenPolicy, WithoutRedis};
 
 /// A client's HTTP request, as far as a verdict may depend on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +197,33 @@ pub trait Policy: Send + Sync + 'static {
         None
     }
 
+    /// Refuses these tokens from now on. Returns those of them that are news.
+    fn revoke(&self, revocations: &[Revocation]) -> Vec<Revocation> {
+        let _ = revocations;
+        Vec::new()
+    }
+
+    /// All that it refuses as revoked.
+    fn revocations(&self) -> Vec<Revocation> {
+        Vec::new()
+    }
+
+    /// Whether a token that it found good is revoked by now.
+    fn is_revoked(&self, principal: &Principal) -> bool {
+        let _ = principal;
+        false
+    }
+
+    /// Whether the node knows what was revoked on other nodes. One that is alone always does, and is not told.
+    fn set_revocations_current(&self, is_current: bool) {
+        let _ = is_current;
+    }
+
+    /// How many tokens it has found good, since it was asked last, although the node could not know whether they were revoked.
+    fn take_unchecked(&self) -> u64 {
+        0
+    }
+
     /// The secret that all nodes of the cluster share, and nobody else; it may change. A node that is alone has none.
     fn cluster_secret(&self, secret: &str) {
         let _ = secret;
@@ -248,6 +275,31 @@ impl GuardedPolicy {
     /// An id that the policy knows again, if it wants to.
     pub(crate) fn generate_id(&self, key: &str) -> Option<String> {
         guarded(|| self.policy.generate_id(key)).unwrap_or(None)
+    }
+
+    /// Refuses these tokens; those that are news.
+    pub(crate) fn revoke(&self, revocations: &[Revocation]) -> Vec<Revocation> {
+        guarded(|| self.policy.revoke(revocations)).unwrap_or_default()
+    }
+
+    /// All that is revoked.
+    pub(crate) fn revocations(&self) -> Vec<Revocation> {
+        guarded(|| self.policy.revocations()).unwrap_or_default()
+    }
+
+    /// Whether a token is revoked; without an answer it is, since nobody would ask again.
+    pub(crate) fn is_revoked(&self, principal: &Principal) -> bool {
+        guarded(|| self.policy.is_revoked(principal)).unwrap_or(true)
+    }
+
+    /// Whether the node knows what was revoked on other nodes.
+    pub(crate) fn set_revocations_current(&self, is_current: bool) {
+        let _ = guarded(|| self.policy.set_revocations_current(is_current));
+    }
+
+    /// Tokens found good that may have been revoked, since the last call.
+    pub(crate) fn take_unchecked(&self) -> u64 {
+        guarded(|| self.policy.take_unchecked()).unwrap_or_default()
     }
 
     fn failed(metrics: &Metrics, asked: &'static str) -> Verdict {

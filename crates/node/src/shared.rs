@@ -10,13 +10,14 @@ use std::{
 };
 
 use signalbox_cluster::{Cluster, NodeTag};
+use signalbox_cluster_redis::Revoker;
 use signalbox_telemetry::Metrics;
 
 use crate::{
     config::Config,
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
-    peering::{Peering, bus::ClusterEvents},
+    peering::{Peering, bus::ClusterEvents, revocations::Revocations},
     policy::GuardedPolicy,
     routing::location::request_number,
     shard::{
@@ -31,6 +32,9 @@ pub(crate) struct NodeShared {
     pub(crate) tag: NodeTag,
     pub(crate) config: Arc<Config>,
     pub(crate) policy: Arc<GuardedPolicy>,
+    pub(crate) revocations: Arc<Revocations>,
+    /// Tells the other nodes; `None` where there are none.
+    pub(crate) revoker: Option<Revoker>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use signalbox_auth::{
     Action, Authenticator, GrantsSpec, HmacSecret, Issuer, Key, Mint, Mode, Now, Revocations, Settings,
 };
-use signalbox_node::policy::{AccessRequest, Handshake, Policy as _, TokenPolicy, Verdict};
+use signalbox_node::policy::{AccessRequest, Handshake, Policy as _, TokenPolicy, Verdict, WithoutRedis};
 
 const SECRET: &str = "a secret of the tests, of more than 32 bytes";
 
@@ -64,7 +64,7 @@ proptest! {
             let explanation = judge.explain(Some(&token), action, &Revocations::default(), now);
             (explanation.allowed, explanation.code)
         };
-        let policy = TokenPolicy::new(authenticator(), None);
+        let policy = TokenPolicy::new(authenticator(), None, WithoutRedis::Allow);
         let handshake = Handshake::default();
         let namespace = format!("/{room}");
         let auth = format!("{{\"token\":\"{token}\"}}");

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use signalbox_auth::jwks::{FetchSettings, Fetcher, Intervals, SharedJwks};
-use signalbox_node::policy::TokenPolicy;
+use signalbox_node::policy::{TokenPolicy, WithoutRedis};
 
 use signalbox_config::{auth::AuthMode, keys};
 
-use crate::config::auth::AuthSettings;
+use crate::config::{self, auth::AuthSettings};
 
 /// The policy that judges tokens, and what keeps its keys fresh.
 #[derive(Debug)]
@@ -32,7 +32,11 @@ impl Auth {
         let url = keys::jwks_url(&settings.tokens)?;
         let fetched = url.as_ref().map(|_| SharedJwks::new(Intervals::default(), Instant::now()));
         let authenticator = keys::authenticator(&settings.tokens, fetched.as_ref())?;
-        let policy = TokenPolicy::new(authenticator, settings.jwt_cookie.clone());
+        let without_redis = match settings.auth_without_redis {
+            config::auth::WithoutRedis::Allow => WithoutRedis::Allow,
+            config::auth::WithoutRedis::Refuse => WithoutRedis::Refuse,
+        };
+        let policy = TokenPolicy::new(authenticator, settings.jwt_cookie.clone(), without_redis);
         let mut fetcher = None;
         if let (Some(url), Some(set)) = (url, &fetched) {
             let (policy, shared) = (policy.clone(), set.clone());

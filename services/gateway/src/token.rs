@@ -1,4 +1,4 @@
-//! `signalbox-gateway token`: makes a token, and explains one with the same code that judges it in the server.
+//! `signalbox-gateway token`: makes a token, explains one with the same code that judges it in the server, and revokes.
 
 use std::ffi::OsString;
 use std::sync::mpsc::{Receiver, channel};
@@ -99,6 +99,25 @@ struct ExplainArgs {
     turn: bool,
 }
 
+/// Revokes tokens on all nodes of the cluster at --redis-url: those that are connected with one are disconnected within a second, and
+/// nobody is let in with it any more. Give exactly one of --jti, --subject and --issued-before, or both of the last.
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    /// One token, by its claim jti.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["subject", "issued_before"])]
+    jti: Option<String>,
+    /// When that token expires, in seconds since 1970 (its claim exp): so long the revocation is kept. Without it as long as
+    /// --jwt-max-lifetime lets tokens live, and without that for ever.
+    #[arg(long, value_name = "SECONDS", requires = "jti")]
+    expires: Option<u64>,
+    /// All tokens of a subject, whoever issued them: those issued so far, or before --issued-before.
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Option<String>,
+    /// All tokens issued before this time, in seconds since 1970, or now.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    issued_before: Option<u64>,
+}
+
 /// Runs `token ...`; `arguments` are those behind the program's name. Settings are read from the same places as the server's.
 ///
 /// # Errors
@@ -107,16 +126,13 @@ pub fn run(
     arguments: &[OsString],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Printed> {
-    let explains = arguments.get(1).is_some_and(|word| word == "explain");
-    let (name, rest) = if explains {
-        ("signalbox-gateway token explain", &arguments[2..])
-    } else {
-        ("signalbox-gateway token", &arguments[1..])
-    };
-    let own = if explains {
-        ExplainArgs::augment_args(clap::Command::new(name))
-    } else {
-        MintArgs::augment_args(clap::Command::new(name))
+    let what =
+        arguments.get(1).and_then(|word| word.to_str()).filter(|word| matches!(*word, "explain" | "revoke"));
+    let rest = &arguments[if what.is_some() { 2 } else { 1 }..];
+    let own = match what {
+        Some("explain") => ExplainArgs::augment_args(clap::Command::new("signalbox-gateway token explain")),
+        Some(_) => RevokeArgs::augment_args(clap::Command::new("signalbox-gateway token revoke")),
+        None => MintArgs::augment_args(clap::Command::new("signalbox-gateway token")),
     };
     let (matches, settings) = match split_settings(own, rest)? {
         Ok(split) => split,
@@ -125,12 +141,12 @@ pub fn run(
     let Loaded::Run { settings, .. } = Settings::load(settings, environment)? else {
         bail!("--print-config goes without token");
     };
-    if explains {
-        explain(&ExplainArgs::from_arg_matches(&matches)?, &settings.auth.tokens)
-    } else {
-        let text = mint(&MintArgs::from_arg_matches(&matches)?, &settings.auth.tokens)?;
-        Ok(Printed { text, allowed: true })
-    }
+    let text = match what {
+        Some("explain") => return explain(&ExplainArgs::from_arg_matches(&matches)?, &settings.auth.tokens),
+        Some(_) => revoke(&RevokeArgs::from_arg_matches(&matches)?, &settings)?,
+        None => mint(&MintArgs::from_arg_matches(&matches)?, &settings.auth.tokens)?,
+    };
+    Ok(Printed { text, allowed: true })
 }
 
 fn lifetime(text: &str) -> Result<u64, String> {
@@ -145,6 +161,37 @@ fn lifetime(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+fn time(text: &str) -> Result<u64, String> {
+    match text {
+        "now" => Ok(Now::read().unix),
+        _ => text.parse().map_err(|_| format!("{text:?} is neither a number of seconds since 1970 nor now")),
+    }
+}
+
+fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
+    let Some(url) = &settings.cluster.redis_url else {
+        bail!(
+            "--redis-url: is missing: a node that is alone is told by its admin API (set --redis-url redis://HOST:6379)"
+        );
+    };
+    let lifetimes = keys::lifetimes(&settings.auth.tokens);
+    let now = Now::read().unix;
+    let revocation = match (&args.jti, &args.subject, args.issued_before) {
+        (Some(id), ..) => lifetimes.of_token(id, args.expires, now),
+        // Times are whole seconds, so one that is issued in this very second goes as well.
+        (None, Some(subject), before) => lifetimes.of_subject(subject, before.unwrap_or(now + 1)),
+        (None, None, Some(before)) => lifetimes.of_all(before),
+        (None, None, None) => bail!("token revoke: says not what (give --jti, --subject or --issued-before)"),
+    };
+    let until = revocation.until;
+    signalbox_node::revoke_in(url, &settings.cluster.redis_prefix, &[revocation])??;
+    let until = match until {
+        Some(until) => format!("until {until} (seconds since 1970)"),
+        None => "for ever (set --jwt-max-lifetime, as for the nodes, or --expires)".to_owned(),
+    };
+    Ok(format!("revoked; kept {until}\n"))
 }
 
 fn mint(args: &MintArgs, settings: &TokenSettings) -> Result<String> {

@@ -61,6 +61,11 @@ fn cluster_is_one_whatever_happens() {
 }
 
 #[test]
+fn cluster_tokens_are_revoked_on_all_nodes() {
+    Server::run_js_alone("auth-cluster.test.mjs");
+}
+
+#[test]
 fn cluster_outlives_a_cut_between_one_node_and_redis() {
     Server::run_js_alone("cuts.test.mjs");
 }

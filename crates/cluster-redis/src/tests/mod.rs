@@ -2,6 +2,7 @@
 //!
 //! - `server`, `node`: what the tests start.
 //! - `sharing`: what nodes share; `outages`: what they do without Redis, and without each other.
+//! - `revocations`: what is revoked, whatever Redis forgets.
 //! - `cluster`: the same on a Redis Cluster. `crowd`: many at once.
 //! - `model`: any calls, made in Redis and in the model.
 
@@ -10,6 +11,7 @@ mod crowd;
 mod model;
 mod node;
 mod outages;
+mod revocations;
 mod server;
 mod sharing;
 

@@ -1,11 +1,16 @@
 //! A node on Redis, as far as its cluster goes.
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use signalbox_cluster::{
     Address, Cluster, Config, EventArgs, MemberEvent, NodeInfo, NodeTag, Owner, PeerAt, PeerMessage, Record,
     RoomName, Status,
@@ -18,7 +23,27 @@ use signalbox_test_support::Mailboxes;
 use signalbox_websocket::Frame;
 
 use super::server::{Server, until};
-use crate::{Connected, LinkHandle, Settings, connect};
+use crate::{Connected, LinkHandle, RevocationList, Revoker, Settings, StoredRevocation, connect};
+
+/// What a node knows to be revoked.
+#[derive(Default)]
+pub(super) struct Revoked {
+    pub(super) list: Mutex<HashMap<String, Option<u64>>>,
+    pub(super) is_current: AtomicBool,
+}
+
+impl RevocationList for Revoked {
+    fn all(&self) -> Vec<StoredRevocation> {
+        let list = self.list.lock();
+        list.iter().map(|(what, until)| StoredRevocation { what: what.clone(), until: *until }).collect()
+    }
+    fn add(&self, revocations: Vec<StoredRevocation>) {
+        self.list.lock().extend(revocations.into_iter().map(|it| (it.what, it.until)));
+    }
+    fn set_current(&self, is_current: bool) {
+        self.is_current.store(is_current, Ordering::Release);
+    }
+}
 
 /// Answers with what it was asked.
 struct Echo;
@@ -34,6 +59,8 @@ pub(super) struct Node {
     pub(super) cluster: Arc<Cluster>,
     pub(super) link: LinkHandle,
     pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) revoker: Revoker,
+    pub(super) revoked: Arc<Revoked>,
     pub(super) tag: NodeTag,
 }
 
@@ -55,19 +82,21 @@ impl Node {
             concurrent_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
+        let revoked = Arc::<Revoked>::default();
         let settings = Settings {
             url: url.to_owned(),
             prefix: prefix.into(),
             listen: None,
             secret: None,
             on_secret: None,
+            revocations: Some(revoked.clone()),
             largest: 0,
         };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
-        let Connected { cluster, link } =
+        let Connected { cluster, link, revoker } =
             connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo), Metrics::new()).unwrap();
-        let node = Self { cluster, link, mailboxes, tag };
+        let node = Self { cluster, link, mailboxes, revoker, revoked, tag };
         node.wait_until(Status::Online);
         node
     }

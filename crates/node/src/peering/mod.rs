@@ -10,6 +10,7 @@
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
+//! - `revocations`: what is revoked on all nodes.
 
 mod acceptance;
 pub(crate) mod bus;
@@ -17,6 +18,7 @@ mod introduction;
 mod node_lookup;
 mod relayed_polls;
 mod requests;
+pub(crate) mod revocations;
 mod router;
 mod serve;
 mod transfer_answers;

@@ -3,7 +3,14 @@
 //! A token is verified once for a namespace or a peer id; what is asked afterwards is answered from its grants, without allocating.
 //! Nothing here repeats anything of a token but its subject.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use serde::Deserialize;
@@ -11,7 +18,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use signalbox_auth::{
     Action, Authenticator, Decision, Expiry, GeneratedIds, Identity, Mode, Now, Outcome, Principal, Refusal,
-    Revocations,
+    Revocation, Revocations,
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -42,17 +49,36 @@ struct State {
     cookie: Option<String>,
     /// Told when keys were fetched, or could not be.
     keys: Notify,
+    /// The node knows what was revoked on other nodes.
+    knows_revocations: AtomicBool,
+    /// While it does not, tokens are refused.
+    needs_revocations: bool,
+    /// Tokens found good meanwhile all the same.
+    unchecked: AtomicU64,
+}
+
+/// What becomes of tokens while a node cannot know whether they were revoked, since Redis is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WithoutRedis {
+    /// They are judged by what the node knows, and counted.
+    #[default]
+    Allow,
+    /// They are refused for as long as that lasts. Who is connected stays.
+    Refuse,
 }
 
 impl TokenPolicy {
     /// `cookie`: the name of the cookie in which a browser may show its token.
-    pub fn new(authenticator: Authenticator, cookie: Option<String>) -> Self {
+    pub fn new(authenticator: Authenticator, cookie: Option<String>, without_redis: WithoutRedis) -> Self {
         let state = State {
             authenticator: RwLock::new(Arc::new(authenticator)),
             revocations: RwLock::default(),
             ids: RwLock::default(),
             cookie,
             keys: Notify::new(),
+            knows_revocations: AtomicBool::new(true),
+            needs_revocations: without_redis == WithoutRedis::Refuse,
+            unchecked: AtomicU64::new(0),
         };
         // Until there is a cluster that has one.
         state.set_ids(&rand::random::<[u8; MAC_KEY]>());
@@ -69,9 +95,12 @@ impl TokenPolicy {
     /// # Errors
     /// Why the token is no good, or that there is none.
     pub fn identify(&self, token: Option<&str>) -> Result<Identity, Refusal> {
-        let authenticator = self.0.authenticator.read().clone();
-        let revocations = self.0.revocations.read().clone();
-        authenticator.authenticate(token, &revocations, Now::read()).now()
+        self.0.authenticate(token, Now::read()).now()
+    }
+
+    /// Who judges its tokens.
+    pub fn authenticator(&self) -> Arc<Authenticator> {
+        self.0.authenticator()
     }
 
     /// Keys were fetched, or could not be: whoever waits for them asks again.
@@ -106,7 +135,25 @@ impl State {
 
     fn authenticate(&self, token: Option<&str>, now: Now) -> Outcome {
         let revocations = self.revocations.read().clone();
-        self.authenticator().authenticate(token, &revocations, now)
+        match self.authenticator().authenticate(token, &revocations, now) {
+            Outcome::Accepted(Identity::Known(principal)) => match self.check_currency() {
+                Ok(()) => Outcome::Accepted(Identity::Known(principal)),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// Whether a token may be found good now that may have been revoked without this node's knowing; counts those that are.
+    fn check_currency(&self) -> Result<(), Refusal> {
+        if self.knows_revocations.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if self.needs_revocations {
+            return Err(Refusal::RevocationsUnknown);
+        }
+        self.unchecked.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether a token that was good is good still.
@@ -114,7 +161,10 @@ impl State {
         if now.unix >= principal.expires_at.saturating_add(self.authenticator().leeway()) {
             return Err(Refusal::Expired);
         }
-        if self.revocations.read().revokes(principal) { Err(Refusal::Revoked) } else { Ok(()) }
+        if self.revocations.read().revokes(principal) {
+            return Err(Refusal::Revoked);
+        }
+        self.check_currency()
     }
 
     /// What the grants of a client say.
@@ -286,6 +336,29 @@ impl Policy for TokenPolicy {
 
     fn expiry(&self, principal: &Principal) -> Option<Expiry> {
         Some(Expiry::new(principal, self.0.authenticator().leeway(), Now::read().unix))
+    }
+
+    fn revoke(&self, revocations: &[Revocation]) -> Vec<Revocation> {
+        let mut set = self.0.revocations.write();
+        let known = Arc::make_mut(&mut set);
+        known.expire(Now::read().unix);
+        revocations.iter().filter(|revocation| known.add(revocation)).cloned().collect()
+    }
+
+    fn revocations(&self) -> Vec<Revocation> {
+        self.0.revocations.read().iter().collect()
+    }
+
+    fn is_revoked(&self, principal: &Principal) -> bool {
+        self.0.revocations.read().revokes(principal)
+    }
+
+    fn set_revocations_current(&self, is_current: bool) {
+        self.0.knows_revocations.store(is_current, Ordering::Release);
+    }
+
+    fn take_unchecked(&self) -> u64 {
+        self.0.unchecked.swap(0, Ordering::Relaxed)
     }
 
     fn cluster_secret(&self, secret: &str) {

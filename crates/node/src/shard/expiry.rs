@@ -8,6 +8,7 @@ use std::{
 use signalbox_auth::ExpiryEvent;
 use signalbox_cluster::{Address, ShardId};
 use signalbox_socketio::Message;
+use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{
     mailbox::ShardMessage,
@@ -27,6 +28,35 @@ const EXPIRING: &str = "auth:expiring";
 /// Timers fire this much later than a second begins, so that none is too early by the other clock.
 const MARGIN: Duration = Duration::from_millis(5);
 
+/// When a token ends: at once if it was revoked since it was judged, which whoever has just arrived was not told.
+fn end_of(step: &Step, principal: &Principal) -> Option<Expiry> {
+    let policy = &step.context.policy;
+    if policy.is_revoked(principal) { Some(Expiry::over()) } else { policy.expiry(principal) }
+}
+
+/// What is said of clients whose token was revoked.
+pub(super) const REVOKED: &str = "token revoked";
+
+/// Why whoever shows a token has to go.
+fn reason(step: &Step, principal: Option<&Arc<Principal>>) -> &'static str {
+    let is_revoked = principal.is_some_and(|principal| step.context.policy.is_revoked(principal));
+    if is_revoked { REVOKED } else { "token expired" }
+}
+
+/// Takes a client out of a namespace, since its token has ended.
+pub(super) fn disconnect_socket(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    (key, slot): (u32, usize),
+    reason: &str,
+) {
+    step.context.metrics.tokens_ended.with_label_values(&["socketio", reason]).inc();
+    let address = sessions[key].address().map(tracing::field::display);
+    tracing::debug!(target: CLIENT_EVENTS, address, protocol = "socketio", reason, "client disconnected");
+    disconnect(step, sessions, rooms, key, slot);
+}
+
 /// A socket has a token from now on, or another one.
 pub(super) fn begin_expiry(step: &mut Step, key: u32, session: &mut Session, socket: Address) {
     let number = session.local.number;
@@ -34,7 +64,7 @@ pub(super) fn begin_expiry(step: &mut Step, key: u32, session: &mut Session, soc
         return;
     };
     let socket = &mut joined.socket;
-    let new = socket.principal.as_deref().and_then(|principal| step.context.policy.expiry(principal));
+    let new = socket.principal.as_deref().and_then(|principal| end_of(step, principal));
     let timer = Timer::Expiry { key, number, socket: socket.id };
     replace(&mut socket.expiry, new, step.now, timer, &mut step.timers);
 }
@@ -54,8 +84,8 @@ pub(super) fn expiry_is_due(
     let timer = Timer::Expiry { key, number, socket };
     match poll(&mut joined.socket.expiry, step.now, due, timer, &mut step.timers) {
         Some(ExpiryEvent::Disconnect) => {
-            step.context.metrics.disconnects.with_label_values(&["socketio", "token expired"]).inc();
-            disconnect(step, sessions, rooms, key, slot);
+            let reason = reason(step, joined.socket.principal.as_ref());
+            disconnect_socket(step, sessions, rooms, (key, slot), reason);
         }
         Some(ExpiryEvent::Warn { expires_in }) => {
             let args = ["{\"in\":", &expires_in.to_string(), "}"];
@@ -85,23 +115,23 @@ pub(super) fn refreshed(
 
 /// A PeerServer client has a token from now on, or another one.
 pub(super) fn begin_peer_expiry(step: &mut Step, key: u32, peer: &mut Peer) {
-    let new = peer.principal.as_deref().and_then(|principal| step.context.policy.expiry(principal));
+    let new = peer.principal.as_deref().and_then(|principal| end_of(step, principal));
     let timer = Timer::PeerExpiry { key, number: peer.number };
     replace(&mut peer.expiry, new, step.now, timer, &mut step.timers);
 }
 
-/// Something may be due for the token of a PeerServer client, who cannot be warned; whether it has to go.
+/// Something may be due for the token of a PeerServer client, who cannot be warned; why it has to go, if so.
 pub(super) fn peer_has_to_go(
     step: &mut Step,
     peers: &mut Peers,
     due: Instant,
     key: u32,
     number: u64,
-) -> bool {
-    let Some(peer) = peers.checked(key, number) else { return false };
+) -> Option<&'static str> {
+    let peer = peers.checked(key, number)?;
     let timer = Timer::PeerExpiry { key, number };
     let event = poll(&mut peer.expiry, step.now, due, timer, &mut step.timers);
-    event == Some(ExpiryEvent::Disconnect)
+    (event == Some(ExpiryEvent::Disconnect)).then(|| reason(step, peer.principal.as_ref()))
 }
 
 /// Somebody has shown a new token; it counts for those of their PeerServer clients whose own ends earlier.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Delivery, NodeTag};
 use signalbox_engineio::CloseReason;
 use signalbox_socketio::Message;
@@ -45,6 +46,8 @@ pub(crate) enum ShardMessage {
     Drain { sessions: usize, peers: usize, turns: usize },
     /// Somebody has shown a new token: it counts for their PeerServer clients, too.
     Refreshed(Arc<Principal>),
+    /// Tokens were revoked: disconnect who shows one of them.
+    Revoked(Arc<[Revocation]>),
     /// The node stops: close every client's transport.
     Stop,
 }

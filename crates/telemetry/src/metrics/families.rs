@@ -38,6 +38,8 @@ const DISCONNECTS: Series = Known(&[
     &["peerserver", "parse error"],
     &["peerserver", "alive timeout"],
     &["peerserver", "superseded"],
+    &["peerserver", "token expired"],
+    &["peerserver", "token revoked"],
     &["peerserver", "server shutting down"],
 ]);
 
@@ -50,6 +52,13 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["tls_handshake"],
     &["tls_crowded"],
     &["max_connections"],
+]);
+
+const TOKENS_ENDED: Series = Known(&[
+    &["socketio", "token expired"],
+    &["socketio", "token revoked"],
+    &["peerserver", "token expired"],
+    &["peerserver", "token revoked"],
 ]);
 
 const REFUSALS: Series = Known(&[
@@ -127,6 +136,12 @@ families! {
         connections_dropped: IntCounterVec = "connections_dropped_total", unit "connections",
             ["reason"] of CONNECTIONS_DROPPED,
             "Connections closed for what their clients did not do in time, or did too much.";
+        tokens_ended: IntCounterVec = "tokens_ended_total", unit "clients", ["protocol", "reason"] of TOKENS_ENDED,
+            "Clients disconnected, from a namespace or as a peer, because their token has expired or was revoked.";
+        tokens_unchecked: IntCounter = "tokens_unchecked_total", unit "tokens",
+            "Tokens found good while the node could not know whether they had been revoked, because Redis was away.";
+        revocations: IntGauge = "revocations", unit "revocations",
+            "Revocations that the node knows and keeps.";
         http_errors: IntCounter = "http_errors_total", unit "requests",
             "Requests that could not be read, for whatever reason: they are answered with 400 or not at all.";
         panics: IntCounterVec = "panics_total", unit "panics",

@@ -43,6 +43,8 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("jwt-grants-claim", is_open, without_auth),
         ("jwt-session-claim", is_open, without_auth),
         ("jwt-cookie", is_open, without_auth),
+        ("auth-without-redis", is_open, without_auth),
+        ("auth-without-redis", is_alone && !is_open, without_redis),
         ("default-grants", is_open, without_auth),
         ("anonymous-grants", auth.tokens.auth != AuthMode::Optional, "has no effect without --auth optional"),
         ("ice-servers", has_service, "has no effect with --turn-url"),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use signalbox_config::error::quote;
 pub(super) use signalbox_config::parse::*;
 
+use super::auth::WithoutRedis;
 use super::settings::{OrOff, Transport};
 
 /// A session id has eight bits for its shard, and a worker is a shard.
@@ -61,6 +62,14 @@ pub(super) fn realm_key(text: &str) -> Parsed<String> {
 
 pub(super) fn cookie_name(text: &str) -> Parsed<String> {
     cookie(text)?.ok_or_else(|| format!("{} is not a cookie name", quote(text)))
+}
+
+pub(super) fn without_redis(text: &str) -> Parsed<WithoutRedis> {
+    match text.trim() {
+        "allow" => Ok(WithoutRedis::Allow),
+        "refuse" => Ok(WithoutRedis::Refuse),
+        _ => Err(format!("{} is neither allow nor refuse", quote(text))),
+    }
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Transport> {

@@ -3,13 +3,14 @@
 //! - `packets`: what a client sends: packets and events.
 //! - `answers`: answers of the cluster, of tasks and of other nodes.
 //! - `transfers`: sessions that move.
-//! - `eviction`, `shutdown`: clients that are cut off or sent away.
+//! - `eviction`, `revocation`, `shutdown`: clients that are cut off or sent away.
 //! - `rest`: the shard comes to rest.
 
 mod answers;
 mod eviction;
 mod packets;
 mod rest;
+mod revocation;
 mod shutdown;
 mod transfers;
 
@@ -65,6 +66,7 @@ impl Shard {
             ShardMessage::EvictForBudget(account) => self.evict_for_budget(&account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(sessions, peers, turns),
             ShardMessage::Refreshed(principal) => expiry::peers_refreshed(step, peers, &principal),
+            ShardMessage::Revoked(revocations) => self.revoked(&revocations),
             ShardMessage::Stop => self.stop(),
         }
     }
@@ -89,8 +91,8 @@ impl Shard {
                     }
                 }
                 Timer::PeerExpiry { key, number } => {
-                    if expiry::peer_has_to_go(step, peers, due, key, number) {
-                        self.end_peer(key, "token expired", None);
+                    if let Some(reason) = expiry::peer_has_to_go(step, peers, due, key, number) {
+                        self.peer_token_ended(key, reason);
                     }
                 }
                 Timer::Signal { ticket } => self.signal_timed_out(ticket),
