@@ -2,6 +2,7 @@
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`deploy`]: checks chart, manifests, images and proxies' configurations, and writes what follows from the chart's values.
+//! - [`containers`]: builds the image, runs the compose file's topology, and breaks it; [`up`]: the same topology as processes.
 //! - [`prepare`]: brings a machine to where the tests can run.
 //! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
@@ -9,6 +10,7 @@
 mod arrows;
 mod bench;
 mod check;
+mod containers;
 mod deny;
 mod dependencies;
 mod deploy;
@@ -21,6 +23,7 @@ mod prepare;
 mod soak;
 mod step;
 mod test;
+mod up;
 mod workspace;
 
 use std::process::ExitCode;
@@ -69,6 +72,8 @@ enum Task {
         /// Part of the names of the checks to run.
         filter: Option<String>,
     },
+    /// Start what docker-compose.yml starts as processes of this machine, until Ctrl-C.
+    Up,
     /// Show the modules of the node's crate floor by floor, and what each imports.
     Floors,
     /// Install and fetch what the tests need, and nothing else.
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
         Task::Deploy { filter } => deploy::run(&workspace, filter.as_deref()),
+        Task::Up => up::run(&workspace),
         Task::Floors => floors::print(&workspace),
         Task::Prepare => prepare::run_all(&workspace),
     });

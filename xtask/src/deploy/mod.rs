@@ -13,7 +13,7 @@ mod values;
 
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::checks::run;
+pub(crate) use self::checks::{install_checkers, python, run};
 use self::values::Value;
 use crate::step::Outcome;
 use crate::workspace::Workspace;

@@ -5,7 +5,7 @@
 mod javascript;
 mod previous;
 mod python;
-mod system;
+pub(crate) mod system;
 
 use std::fs;
 use std::path::Path;

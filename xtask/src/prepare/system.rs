@@ -9,7 +9,7 @@ use crate::step::{Outcome, run_quietly, say, succeeds};
 use crate::workspace::Workspace;
 
 /// What to do when this part fails.
-pub(super) const REMEDY: &str = "install what is named above, then run this again";
+pub(crate) const REMEDY: &str = "install what is named above, then run this again";
 
 /// The oldest Node.js that the tests run on.
 const OLDEST_NODE: u32 = 20;
@@ -79,9 +79,36 @@ const TOOLS: [Tool; 10] = [
     },
 ];
 
+/// What the container tests need beside [`TOOLS`].
+const CONTAINER_TOOLS: [Tool; 2] = [
+    Tool {
+        name: "podman with a network",
+        packages: &["podman", "runc", "netavark", "aardvark-dns", "iptables", "uidmap"],
+        is_there: |workspace| {
+            succeeds(workspace.program("podman").arg("--version"))
+                && succeeds(workspace.program("runc").arg("--version"))
+                && Path::new("/usr/lib/podman/netavark").exists()
+        },
+    },
+    Tool {
+        name: "mmdebstrap",
+        packages: &["mmdebstrap"],
+        is_there: |workspace| succeeds(workspace.program("mmdebstrap").arg("--version")),
+    },
+];
+
 /// Looks for each program, and installs what is missing where that is possible.
 pub(super) fn install(workspace: &Workspace) -> Result<Outcome> {
-    let missing = missing(workspace);
+    install_tools(workspace, &TOOLS)
+}
+
+/// The same for the container tests.
+pub(crate) fn install_for_containers(workspace: &Workspace) -> Result<Outcome> {
+    install_tools(workspace, &CONTAINER_TOOLS)
+}
+
+fn install_tools(workspace: &Workspace, tools: &'static [Tool]) -> Result<Outcome> {
+    let missing = missing(workspace, tools);
     if missing.is_empty() {
         return Ok(Outcome::Skipped("all are installed".to_owned()));
     }
@@ -100,15 +127,15 @@ pub(super) fn install(workspace: &Workspace) -> Result<Outcome> {
         run_quietly(&mut apt(workspace, &["update"]))?;
         run_quietly(&mut apt(workspace, &install_arguments(&packages)))?;
     }
-    let still_missing: Vec<&str> = self::missing(workspace).iter().map(|tool| tool.name).collect();
+    let still_missing: Vec<&str> = self::missing(workspace, tools).iter().map(|tool| tool.name).collect();
     if !still_missing.is_empty() {
         bail!("still missing after installing {}: {}", packages.join(" "), still_missing.join(", "));
     }
     Ok(Outcome::Done)
 }
 
-fn missing(workspace: &Workspace) -> Vec<&'static Tool> {
-    TOOLS.iter().filter(|tool| !(tool.is_there)(workspace)).collect()
+fn missing(workspace: &Workspace, tools: &'static [Tool]) -> Vec<&'static Tool> {
+    tools.iter().filter(|tool| !(tool.is_there)(workspace)).collect()
 }
 
 /// The major version, as in `v20.11.1`.
