@@ -88,6 +88,12 @@ def test_a_public_project_has(name):
     assert (ROOT / name).stat().st_size > 500
 
 
+def test_every_page_has_its_place_in_the_book():
+    named = re.findall(r"\]\((.+?)\)", (ROOT / "docs/SUMMARY.md").read_text())
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"SUMMARY.md"}
+    assert set(named) == pages and len(named) == len(pages)
+
+
 def test_links_in_the_documentation_lead_somewhere():
     pages = succeed(tool("git"), "ls-files", "--", "*.md").splitlines()
     # It becomes the head of the chart's README, and its links are right there.

@@ -10,6 +10,12 @@ fn socketio_client_speaks_the_vocabulary() {
 }
 
 #[test]
+fn socketio_chat_is_moved_as_the_page_says() {
+    run_reference(&["migrating.test.mjs"]);
+    Server::gateway(&[]).run_js("migrating.test.mjs");
+}
+
+#[test]
 fn clients_are_told_of_ice_servers() {
     Server::run_js_alone("ice-servers.test.mjs");
 }
