@@ -25,7 +25,7 @@ def test_pods_meet_the_restricted_standard(values):
         pod = spec["securityContext"]
         assert pod["runAsNonRoot"] is True and pod["seccompProfile"]["type"] == "RuntimeDefault"
         assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False
-        ours = [each for each in spec["containers"] if each["name"] in ("gateway", "redis", "connect")]
+        ours = [each for each in spec["containers"] if each["name"] in ("gateway", "redis", "connect", "turn")]
         assert ours
         for each in ours:
             context = each["securityContext"]

@@ -81,6 +81,11 @@ BY_TEMPLATE = [
     ("gateway.ingress.enabled=true,gateway.ingress.controller=alb,gateway.ingress.hosts[0].host=a.example", "networkPolicy.healthCheckFrom"),
     ("serviceMonitor.enabled=true,podMonitor.enabled=true", "enable one"),
     ("serviceMonitor.enabled=true,gateway.metrics.enabled=false", "serviceMonitor needs gateway.metrics.enabled"),
+    ("turn.enabled=true", "turn needs TURN servers"),
+    ("turn.enabled=true,turn.config.uri={turn:a}", "turn needs its secrets"),
+    ("turn.enabled=true,turn.config.uri={turn:a},turn.config.upstream=twilio", "give one of turn.config.uri"),
+    ("turn.enabled=true,turn.config.uri={turn:a},turn.existingSecret=s,turn.config.proxied=true", "turn.config.proxied needs"),
+    ("turn.gatewayKey=sbt_0123456789abcdef", "no effect without turn.enabled"),
 ]
 
 

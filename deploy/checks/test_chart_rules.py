@@ -1,5 +1,6 @@
 """What matters in the chart beyond being valid: what may pass, what changes when, and where secrets are."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -9,13 +10,16 @@ import pytest
 import yaml
 
 from support import (
-    CHART, CI_VALUES, KUBERNETES, ROOT, container, env, find, gateway_program, one, problems, render, run, succeed, tool, with_values,
+    CHART, CI_VALUES, KUBERNETES, ROOT, container, env, find, gateway_program, one, our_program, problems, render, run, succeed, tool, with_values,
 )
 
 REDIS = ("--set", "redis.mode=standalone,redis.addresses={redis:6379}")
 
 # Files that `ci/every-setting.yaml` names; the key is that of RFC 8037, appendix A.2.
 MOUNTED = {
+    "/run/secrets/turn": "a-secret-of-turn-servers",
+    "/run/secrets/upstream-key": "a-key",
+    "/etc/keys/ca.pem": "",
     "/run/secrets/jwt": "a secret that is longer than 32 bytes",
     "/etc/keys/jwt.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n",
 }
@@ -29,8 +33,8 @@ def deployment(items):
     return next(item for item in find(items, "Deployment") if item["metadata"]["name"].endswith("-gateway"))
 
 
-def toml(items):
-    config = next(item for item in find(items, "ConfigMap") if item["metadata"]["name"].endswith("-gateway"))
+def toml(items, program="gateway"):
+    config = next(item for item in find(items, "ConfigMap") if item["metadata"]["name"].endswith(f"-{program}"))
     return config["data"]["signalbox.toml"]
 
 
@@ -49,6 +53,61 @@ def test_every_setting_arrives_in_the_file_with_its_type():
     assert env(deployment(items))["SIGNALBOX_VENDOR_DIR"]["value"] == given.pop("vendor-dir")
     assert tomllib.loads(toml(items)) == given
     assert "SIGNALBOX_CLUSTER_ADDR" not in env(deployment(items))
+
+
+def test_every_setting_of_the_turn_service_arrives_in_its_file():
+    # A provider takes the place of servers, so that no file has both.
+    given = [yaml.safe_load((CHART / f"ci/{name}.yaml").read_text())["turn"]["config"] for name in ("every-setting", "turn-provider")]
+    known = yaml.safe_load((CHART / "values.yaml").read_text())["turn"]["config"]
+    assert given[0].keys() | given[1].keys() == known.keys(), "ci/every-setting.yaml and ci/turn-provider.yaml name every setting"
+    assert tomllib.loads(toml(ci("every-setting"), "turn")) == given[0]
+    assert given[1].items() <= tomllib.loads(toml(ci("turn-provider"), "turn")).items()
+
+
+def test_the_turn_service_takes_its_file(tmp_path):
+    program = our_program("signalbox-turn")
+    for name in ("turn", "turn-provider", "every-setting"):
+        text = toml(ci(name), "turn")
+        for path, content in MOUNTED.items():
+            mounted = tmp_path / path.replace("/", "-")
+            mounted.write_text(content)
+            text = text.replace(path, str(mounted))
+        file = tmp_path / f"{name}.toml"
+        file.write_text(text)
+        secrets = {"SIGNALBOX_SECRET": "a-secret-of-turn-servers"}
+        printed = tomllib.loads(succeed(program, "--config", file, "--print-config", env=secrets))
+        assert tomllib.loads(text).items() <= printed.items(), name
+
+
+def test_the_turn_service_is_reached_and_reaches_what_it_needs():
+    items = ci("turn")
+    spec = one(items, "NetworkPolicy", "signalbox-turn")["spec"]
+    assert rules(spec, "ingress", "public") is None
+    assert rules(spec, "ingress", "metrics") == [{"namespaceSelector": {}}]
+    # The TURN servers' ports, from their URIs.
+    assert all(rules(spec, "egress", port) is None for port in (53, 3478, 3479, 443))
+    assert rules(spec, "egress", 5349) == []
+    assert selects(rules(spec, "egress", 6379), "redis")
+    redis = one(items, "NetworkPolicy", "signalbox-redis")["spec"]
+    admitted = [each["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for each in rules(redis, "ingress", "redis")]
+    assert admitted == ["gateway", "turn"]
+    assert selects(rules(one(items, "NetworkPolicy", "signalbox-gateway")["spec"], "egress", 9002), "turn")
+    assert len(find(items, "ServiceMonitor")) == 2
+    assert one(items, "PodDisruptionBudget", "signalbox-turn")["spec"]["maxUnavailable"] == 1
+    assert not find(ci("turn-provider"), "PodDisruptionBudget", "signalbox-turn")
+
+
+def test_gateways_ask_the_turn_service_with_a_key_whose_hash_it_has():
+    items = ci("turn")
+    gateway = env(deployment(items))
+    assert gateway["SIGNALBOX_TURN_URL"]["value"] == "http://signalbox-turn:9002"
+    reference = gateway["SIGNALBOX_TURN_KEY"]["valueFrom"]["secretKeyRef"]
+    key = one(items, "Secret", reference["name"])["stringData"][reference["key"]]
+    assert tomllib.loads(toml(items, "turn"))["api-key"] == [f"gateway:issue:{hashlib.sha256(key.encode()).hexdigest()}"]
+    turn = container(one(items, "Deployment", "signalbox-turn"))
+    assert turn["command"] == ["/usr/bin/signalbox-turn"] and turn["envFrom"] == [{"secretRef": {"name": "signalbox-turn"}}]
+    assert "SIGNALBOX_TURN_URL" not in env(deployment(ci("turn-provider")))
+    assert not find(ci("default"), "Deployment", "signalbox-turn")
 
 
 @pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
@@ -75,7 +134,7 @@ def test_ports_follow_the_settings():
     items = ci("every-setting")
     ports = {port["name"]: port["containerPort"] for port in container(deployment(items))["ports"]}
     assert ports == {"public": 9100, "management": 9101, "metrics": 9102, "node-link": 9105}
-    policy = one(items, "NetworkPolicy")["spec"]
+    policy = one(items, "NetworkPolicy", "signalbox-gateway")["spec"]
     assert {"protocol": "TCP", "port": 9105} in [port for rule in policy["egress"] for port in rule["ports"]]
 
 
@@ -129,6 +188,8 @@ def test_checksums_change_with_what_they_are_for_and_only_then():
 def test_secrets_are_in_secrets_only(values):
     given = yaml.safe_load(values.read_text()) or {}
     secrets = [given.get("redis", {}).get("auth", {}).get("password"), given.get("gateway", {}).get("clusterSecret", {}).get("value")]
+    turn = given.get("turn", {})
+    secrets += [turn.get("gatewayKey"), *turn.get("secretEnv", {}).values()]
     for item in render(*with_values(values)):
         if item["kind"] != "Secret":
             text = yaml.safe_dump(item)

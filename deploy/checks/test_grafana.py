@@ -44,7 +44,8 @@ def filled(expression):
 
 
 def metrics():
-    return set(re.findall(r"^\| `(signalbox_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
+    of_nodes = re.findall(r"^\| `(signalbox_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    return set(of_nodes) | set(re.findall(r"^\| `(signalbox_turn_\w+)", (ROOT / "docs/turn.md").read_text(), re.MULTILINE))
 
 
 def used(text):
@@ -79,7 +80,7 @@ def test_dashboard_linter(path):
         assert variable["label"] == name.capitalize()
         assert variable["allValue"] == (".+" if name in ("job", "instance") else ".*")
         # template-label-promql-rule, template-on-time-change-reload-rule
-        assert re.fullmatch(r"label_values\(signalbox_build_info(\{[^}]*\})?, \w+\)", variable["query"]["query"])
+        assert re.fullmatch(r"label_values\(signalbox_(?:turn_)?build_info(\{[^}]*\})?, \w+\)", variable["query"]["query"])
         assert variable["refresh"] == 2
     for panel in panels(dashboard):
         title = panel["title"]

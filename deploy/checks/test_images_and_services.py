@@ -164,9 +164,11 @@ def test_no_secret_stands_in_a_compose_file():
 
 def test_networks_let_through_what_must_pass_and_nothing_else():
     everything = compose()["services"]
-    assert everything["redis"]["networks"] == everything["turn"]["networks"] == ["back"]
+    assert everything["redis"]["networks"] == ["back"] and everything["turn"]["networks"] == ["back", "watch"]
+    assert compose()["networks"]["watch"] == {"internal": True}
     assert compose()["networks"]["back"] == small()["networks"]["back"] == {"internal": True}
-    assert everything["balancer"]["networks"] == everything["prometheus"]["networks"] == everything["grafana"]["networks"] == ["front"]
+    assert everything["balancer"]["networks"] == everything["grafana"]["networks"] == ["front"]
+    assert everything["prometheus"]["networks"] == ["front", "watch"]
     assert [name for name, service in everything.items() if "ports" in service] == ["balancer", "grafana"]
     assert [name for name, service in small()["services"].items() if "ports" in service] == ["caddy"]
     for project in (compose(), small()):
@@ -204,10 +206,10 @@ def test_variables_of_the_turn_service_are_settings():
 def test_chart_manifests_and_compose_use_one_image():
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    base = objects((ROOT / "k8s/base/kustomization.yaml").read_text())[0]
+    bases = [objects((ROOT / f"k8s/{name}/kustomization.yaml").read_text())[0] for name in ("base", "turn")]
     image = f"{values['gateway']['image']['repository']}:{version}"
     assert environment()["GATEWAY_IMAGE"] == image
-    assert f"{base['images'][0]['newName']}:{base['images'][0]['newTag']}" == image
+    assert {f"{base['images'][0]['newName']}:{base['images'][0]['newTag']}" for base in bases} == {image}
     redis = values["redis"]["builtin"]["image"]
     assert environment()["REDIS_IMAGE"] == f"{redis['repository']}:{redis['tag']}"
     assert f"ARG VERSION={version}\n" in DOCKERFILE.read_text()

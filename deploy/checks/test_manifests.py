@@ -77,7 +77,7 @@ def _without_hash(value):
     if isinstance(value, list):
         return [_without_hash(inner) for inner in value]
     if isinstance(value, str):
-        return re.sub(r"^(signalbox-gateway)-[a-z0-9]{10}$", r"\1", value)
+        return re.sub(r"^(signalbox-(?:gateway|turn))-[a-z0-9]{10}$", r"\1", value)
     return value
 
 

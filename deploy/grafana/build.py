@@ -79,18 +79,20 @@ def variable(name, label, query, multi=True, every=".*"):
     }
 
 
-VARIABLES = [
-    {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "refresh": 1, "regex": "",
-     "multi": False, "includeAll": False, "options": [], "current": {}, "skipUrlSync": False},
-    variable("cluster", "Cluster", "label_values(signalbox_build_info, cluster)"),
-    variable("namespace", "Namespace", "label_values(signalbox_build_info, namespace)"),
-    variable("job", "Job", 'label_values(signalbox_build_info{cluster=~"$cluster", namespace=~"$namespace"}, job)', every=".+"),
-    variable("instance", "Instance", 'label_values(signalbox_build_info{job=~"$job", cluster=~"$cluster", namespace=~"$namespace"}, instance)',
-             every=".+"),
-    # Where docs/operations.md is to be read: the panels' links lead there.
-    {"name": "runbooks", "label": "Runbooks", "type": "textbox", "query": "/docs/operations.md", "hide": 0, "skipUrlSync": False,
-     "current": {"text": "/docs/operations.md", "value": "/docs/operations.md"}, "options": []},
-]
+def variables(info):
+    """`info` is the metric that every process of this kind has."""
+    place = 'cluster=~"$cluster", namespace=~"$namespace"'
+    return [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "refresh": 1, "regex": "",
+         "multi": False, "includeAll": False, "options": [], "current": {}, "skipUrlSync": False},
+        variable("cluster", "Cluster", f"label_values({info}, cluster)"),
+        variable("namespace", "Namespace", f"label_values({info}, namespace)"),
+        variable("job", "Job", f"label_values({info}{{{place}}}, job)", every=".+"),
+        variable("instance", "Instance", f'label_values({info}{{job=~"$job", {place}}}, instance)', every=".+"),
+        # Where docs/operations.md is to be read: the panels' links lead there.
+        {"name": "runbooks", "label": "Runbooks", "type": "textbox", "query": "/docs/operations.md", "hide": 0, "skipUrlSync": False,
+         "current": {"text": "/docs/operations.md", "value": "/docs/operations.md"}, "options": []},
+    ]
 
 
 def annotation(name, color, expr, title, text):
@@ -98,18 +100,28 @@ def annotation(name, color, expr, title, text):
             "titleFormat": title, "textFormat": text, "step": "60s", "useValueForTime": False}
 
 
-ANNOTATIONS = [
-    {"builtIn": 1, "name": "Annotations & Alerts", "type": "dashboard", "enable": True, "hide": True, "iconColor": "blue",
-     "datasource": {"type": "grafana", "uid": "-- Grafana --"}},
-    annotation("Starts and deploys", "blue", "changes(process_start_time_seconds{}[$__rate_interval]) > 0 or signalbox_build_info{} unless signalbox_build_info{} offset 1m",
-               "{{instance}} started", "version {{version}}"),
-    annotation("Drains", "yellow", "signalbox_draining{} == 1", "{{instance}} drains", ""),
-    annotation("Failovers and outages", "red", 'increase(signalbox_cluster_events_total{+event=~"degraded_.*"}[$__rate_interval]) > 0',
-               "{{instance}} lost Redis", "{{event}}"),
-]
+def starts(info):
+    return [
+        {"builtIn": 1, "name": "Annotations & Alerts", "type": "dashboard", "enable": True, "hide": True, "iconColor": "blue",
+         "datasource": {"type": "grafana", "uid": "-- Grafana --"}},
+        annotation("Starts and deploys", "blue", f"changes(process_start_time_seconds{{}}[$__rate_interval]) > 0 or {info}{{}} unless {info}{{}} offset 1m",
+                   "{{instance}} started", "version {{version}}"),
+    ]
 
 
-def dashboard(uid, title, description, rows):
+# What runs, by the metric that each of its processes has.
+NODES, TURN = "signalbox_build_info", "signalbox_turn_build_info"
+ANNOTATIONS = {
+    TURN: starts(TURN),
+    NODES: starts(NODES) + [
+        annotation("Drains", "yellow", "signalbox_draining{} == 1", "{{instance}} drains", ""),
+        annotation("Failovers and outages", "red", 'increase(signalbox_cluster_events_total{+event=~"degraded_.*"}[$__rate_interval]) > 0',
+                   "{{instance}} lost Redis", "{{event}}"),
+    ],
+}
+
+
+def dashboard(uid, title, description, rows, info=NODES):
     panels, y, number = [], 0, 0
     for heading, members in rows:
         number += 1
@@ -131,7 +143,7 @@ def dashboard(uid, title, description, rows):
         "liveNow": False, "time": {"from": "now-1h", "to": "now"}, "timepicker": {}, "preload": False,
         "links": [{"type": "dashboards", "title": "Signalbox", "tags": ["signalbox"], "asDropdown": True, "includeVars": True,
                    "keepTime": True, "targetBlank": False, "icon": "external link", "tooltip": "", "url": ""}],
-        "templating": {"list": VARIABLES}, "annotations": {"list": ANNOTATIONS}, "panels": panels,
+        "templating": {"list": variables(info)}, "annotations": {"list": ANNOTATIONS[info]}, "panels": panels,
     }
 
 
@@ -298,6 +310,41 @@ DASHBOARDS = [
             panel("Configurations", "Nodes of each configuration. Good: one, but for the minutes of an update.", "short", [("count by (hash) (signalbox_config_info{})", "{{hash}}")], stack=True, runbook="signalboxconfigdiffers"),
             panel("Nodes known", "Good: it follows the number of nodes.", "short", [("signalbox_cluster_nodes{}", "{{instance}}")], runbook="signalboxnodesdisagree")]),
     ]),
+    dashboard("signalbox-turn", "Signalbox / TURN", "Do clients get credentials, do the relays relay, and who uses them?", [
+        ("At a glance", [
+            stat("Instances", "Instances of the credentials service that are scraped. Good: as many as you run.", "short", "count(signalbox_turn_build_info{})", runbook="signalboxturndown"),
+            stat("Relays that work", "Ways to reach a TURN server over which the last probe relayed. Good: all of them.", "percentunit",
+                 "avg(max by (server, transport) (signalbox_turn_server_up{}))", (), "signalboxturnserverdown"),
+            stat("Allocations now", "Open at the TURN servers.", "short", "max(signalbox_turn_allocations{})"),
+            stat("Relayed now", "Bytes a second between clients and TURN servers, both ways.", "Bps", rate("signalbox_turn_relayed_bytes_total")),
+            stat("Refused", "The part of the requests that got no credential. Good: what strangers cause.", "percentunit",
+                 "sum(rate(signalbox_turn_refused_total{}[$__rate_interval])) / (sum(rate(signalbox_turn_refused_total{}[$__rate_interval])) + sum(rate(signalbox_turn_issued_total{}[$__rate_interval])) > 0)",
+                 (), "signalboxturnnoserver"),
+            stat("TLS certificate", "Days until it expires; without TLS, days since 1970, negative. Good: more than 7.", "d",
+                 "min((signalbox_turn_certificate_expiry_timestamp_seconds{} - time()) / 86400)", (), "signalboxturncertificateexpires"),
+        ]),
+        ("Credentials", [
+            panel("Issued", "By who asked. Good: it follows the clients of your nodes.", "reqps", [(rate("signalbox_turn_issued_total", "caller"), "{{caller}}")], stack=True, runbook="signalboxturnnoserver"),
+            panel("Refusals", "By code, as docs/turn.md explains them. Good: none of no-server, no-secret, store-unavailable.", "reqps",
+                  [(rate("signalbox_turn_refused_total", "reason"), "{{reason}}")], stack=True, runbook="signalboxturnnoserver"),
+            panel("Requests to the provider", "Where Cloudflare or Twilio relay. Good: answered, and nothing else.", "reqps",
+                  [(rate("signalbox_turn_upstream_requests_total", "outcome"), "{{outcome}}")], runbook="signalboxturnproviderfails")]),
+        ("Relays", [
+            panel("Servers", "1 where the last probe relayed, for each way to reach a server. Good: 1.", "short",
+                  [("max by (server, transport) (signalbox_turn_server_up{})", "{{server}} {{transport}}")], runbook="signalboxturnserverdown"),
+            panel("Probes", "By outcome. Good: relayed, and nothing else.", "ops", [(rate("signalbox_turn_probes_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxturnserverdown"),
+            panel("Round trip through the relay", "Of the last probe that relayed. Good: what the network between them costs.", "s",
+                  [("max by (server, transport) (signalbox_turn_probe_seconds{})", "{{server}} {{transport}}")], runbook="signalboxturnserverdown")]),
+        ("Use", [
+            panel("Allocations", "Open at the TURN servers, as coturn says.", "short", [("max(signalbox_turn_allocations{})", "open")]),
+            panel("Relayed", "Bytes between clients and TURN servers: what the relays cost.", "Bps", [(rate("signalbox_turn_relayed_bytes_total", "direction"), "{{direction}}")]),
+            panel("Users with the most bytes", "Today (UTC). The names are keyed hashes of subjects; a quota (--quota-bytes) stops one.", "bytes",
+                  [("max by (user) (signalbox_turn_top_user_bytes{})", "{{user}}")])]),
+        ("Programs", [
+            panel("CPU", "Cores in use, of each instance.", "short", [("rate(process_cpu_seconds_total{}[$__rate_interval])", "{{instance}}")]),
+            panel("Memory", "Of the process. Good: flat.", "bytes", [("process_resident_memory_bytes{}", "{{instance}}")]),
+            panel("Versions", "Instances of each version. Good: one version, but for the minutes of an update.", "short", [("count by (version) (signalbox_turn_build_info{})", "{{version}}")], stack=True)]),
+    ], TURN),
 ]
 
 

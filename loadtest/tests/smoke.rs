@@ -107,6 +107,14 @@ fn a_mesh_describes_each_pair_both_ways_and_hears_all_come_and_go() {
 }
 
 #[test]
+fn every_credential_that_is_asked_for_is_issued() {
+    let options = "turn --connections 4 --rate 400 --seconds 1 --warm-up 0.1 --subjects 7 --bearer sbt_load --processes 2";
+    let report = run(&Server::turn(), options);
+    assert_eq!(report.delivered("measure"), 400);
+    assert_eq!(report.number("connect", "connects"), 4);
+}
+
+#[test]
 fn several_servers_share_the_clients() {
     let servers = [Server::gateway(), Server::gateway()];
     let report = run(&servers[0], &format!("idle --clients 10 --seconds 0.2 --target {}", servers[1].url()));

@@ -41,6 +41,7 @@ const RULES: &[Rule] = &[
     Rule { name: "signalbox-turn", may_use: &[], must_not_reach: PROTOCOL },
     // The settings of tokens are the same in all programs.
     Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
+    Rule { name: "signalbox-tls", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
     // For tests only. It is in the `may_use` of those whose tests need it, also of the cluster, which it stands upon.
@@ -103,11 +104,13 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-cluster-redis",
     "signalbox-node-link",
     "signalbox-config",
+    "signalbox-tls",
     "signalbox-node",
 ];
 
 /// What the TURN service is made of: it holds no session, so it is no node.
-const TURN_CRATES: &[&str] = &["signalbox-auth", "signalbox-config", "signalbox-telemetry", "signalbox-turn"];
+const TURN_CRATES: &[&str] =
+    &["signalbox-auth", "signalbox-config", "signalbox-telemetry", "signalbox-tls", "signalbox-turn"];
 
 /// Checks the workspace as it is.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {

@@ -97,6 +97,7 @@ fn example(arg: &Arg) -> String {
         "JSON" => r#"[{"urls": "stun:stun.example.com"}]"#,
         "HTTP_URL" => "http://127.0.0.1:9002",
         "URI" => "turn:turn.example.com:3478",
+        "PROVIDER" => "cloudflare",
         "API_KEY" => "app:issue:HASH",
         other => other,
     };

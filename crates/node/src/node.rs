@@ -19,7 +19,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::{
     app::{App, Socket, To},
     config::{ClusterConfig, Config},
-    edge::server::{Serve, serve},
+    edge::{
+        polling,
+        server::{Serve, serve},
+    },
     ledger::Ledger,
     lifecycle::Lifecycle,
     peering::{
@@ -27,11 +30,12 @@ use crate::{
         bus::ClusterEvents,
         revocations::{Revocations, stored},
     },
-    policy::{AllowAll, GuardedPolicy, Policy},
+    policy::{AllowAll, GuardedPolicy, Policy, SessionClient},
     routing::LocalAddresses,
+    routing::Reply,
     shard::{
         ShardContext,
-        mailbox::ShardMessage,
+        mailbox::{Request, ShardMessage},
         runtime::{Mailboxes, ShardRuntime, load::Loads},
     },
     shared::NodeShared,
@@ -291,6 +295,16 @@ impl Node {
     pub fn socket(&self, namespace: &str, id: &str) -> Option<Socket> {
         let id = Address::parse(id)?;
         Some(Socket { router: self.shared.peering.clone(), namespace: namespace.into(), id })
+    }
+
+    /// Whose the Engine.IO session with this `sid` is, on whichever node it lives; `None` where there is none, or its node does not answer
+    /// in time. Nobody but the client knows its `sid`: showing it is as good as the token that the session was opened with. Socket ids,
+    /// which others know, are none.
+    pub async fn session_client(&self, sid: &str) -> Option<SessionClient> {
+        let (sid, place) = polling::owner(&self.shared, sid).await?;
+        let (reply, client) = Reply::channel();
+        polling::dispatch(&self.shared, place, Request::Identify { sid, reply }).ok()?;
+        client.await.ok()?
     }
 
     /// Whether the node is stopping.

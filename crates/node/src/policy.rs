@@ -31,6 +31,15 @@ impl Handshake {
     }
 }
 
+/// Who the client of a session is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionClient {
+    /// The holder of the token that it has shown: in the namespace that it joined first, or else with the request that opened the session.
+    pub principal: Option<Arc<Principal>>,
+    /// Its address, behind the proxies that are trusted.
+    pub address: Option<IpAddr>,
+}
+
 /// What is asked.
 #[derive(Debug)]
 pub enum AccessRequest<'a> {

@@ -1,6 +1,6 @@
 //! The metrics of the TURN credentials service.
 
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// The metrics of one process of the TURN credentials service.
 #[derive(Debug, Clone)]
@@ -18,6 +18,10 @@ pub struct TurnMetrics {
     pub probes: IntCounterVec,
     /// `signalbox_turn_probe_seconds{server,transport}`
     pub probe_seconds: GaugeVec,
+    /// `signalbox_turn_upstream_requests_total{outcome}`
+    pub upstream_requests: IntCounterVec,
+    /// `signalbox_turn_certificate_expiry_timestamp_seconds`
+    pub certificate_expiry: Gauge,
     /// `signalbox_turn_allocations`
     pub allocations: IntGauge,
     /// `signalbox_turn_relayed_bytes_total{direction}`
@@ -58,6 +62,12 @@ impl TurnMetrics {
         )
         .expect("a valid name");
         registry.register(Box::new(probe_seconds.clone())).expect("a name of its own");
+        let certificate_expiry = Gauge::new(
+            "signalbox_turn_certificate_expiry_timestamp_seconds",
+            "When the certificate of the public listener expires, in seconds since 1970; 0 without TLS.",
+        )
+        .expect("a valid name");
+        registry.register(Box::new(certificate_expiry.clone())).expect("a name of its own");
         let allocations = IntGauge::new(
             "signalbox_turn_allocations",
             "Allocations open at the TURN servers, as coturn said. The same in all instances: take the maximum.",
@@ -93,6 +103,12 @@ impl TurnMetrics {
                 &["server", "transport", "outcome"],
             ),
             probe_seconds,
+            certificate_expiry,
+            upstream_requests: counter(
+                "signalbox_turn_upstream_requests_total",
+                "Requests to the provider whose TURN servers are used, by outcome.",
+                &["outcome"],
+            ),
             allocations,
             relayed_bytes: counter(
                 "signalbox_turn_relayed_bytes_total",
@@ -109,6 +125,13 @@ impl TurnMetrics {
         };
         for caller in ["token", "key", "anonymous"] {
             metrics.issued.with_label_values(&[caller]);
+        }
+        for outcome in ["answered", "timeout", "unreachable", "forbidden", "too-many", "status", "unreadable"]
+        {
+            metrics.upstream_requests.with_label_values(&[outcome]);
+        }
+        for direction in ["from_client", "to_client"] {
+            metrics.relayed_bytes.with_label_values(&[direction]);
         }
         metrics
     }

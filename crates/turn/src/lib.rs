@@ -9,6 +9,7 @@
 //! - [`uri`] and [`server`]: where it is good, and which of those places an answer names.
 //! - [`answer`]: the two shapes of an answer.
 //! - [`stats`]: what coturn says of what is relayed.
+//! - [`upstream`]: providers that relay for others, and hand out credentials of their own.
 //!
 //! The crate does no I/O, and reads no clock.
 //!
@@ -31,6 +32,7 @@ pub mod secret;
 pub mod server;
 pub mod stats;
 pub mod subject;
+pub mod upstream;
 pub mod uri;
 
 pub use answer::{Answer, IceServer, IceServers, RestAnswer};

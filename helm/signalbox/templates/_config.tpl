@@ -6,6 +6,12 @@
 {{- end -}}
 {{- /* The image names its directory in a variable, which would win over the file. */ -}}
 {{- $_ := unset $config "vendor-dir" -}}
+{{- include "signalbox.toml" $config -}}
+{{- end -}}
+
+{{/* Settings as TOML: numbers, switches, texts and lists of texts. */}}
+{{- define "signalbox.toml" -}}
+{{- $config := . -}}
 {{- range $name := keys $config | sortAlpha -}}
 {{- $value := index $config $name -}}
 {{- if kindIs "invalid" $value -}}

@@ -67,6 +67,21 @@
 {{- if and $gateway.ingress.enabled (eq $gateway.ingress.controller "alb") .Values.networkPolicy.enabled (not .Values.networkPolicy.healthCheckFrom) -}}
 {{- fail "an ALB checks the metrics port from its subnets: name them in networkPolicy.healthCheckFrom, such as [10.0.0.0/16]" -}}
 {{- end -}}
+{{- $turn := .Values.turn -}}
+{{- if $turn.enabled -}}
+{{- if and (not $turn.config.uri) (not $turn.config.upstream) -}}
+{{- fail "turn needs TURN servers: turn.config.uri, such as [\"turn:turn.example.org:3478?transport=udp\"], or turn.config.upstream" -}}
+{{- end -}}
+{{- if and $turn.config.uri $turn.config.upstream }}{{ fail "give one of turn.config.uri and turn.config.upstream" }}{{ end -}}
+{{- if not (or $turn.secretEnv $turn.existingSecret (index $turn.config "secret-file") (index $turn.config "upstream-key-file")) -}}
+{{- fail "turn needs its secrets: turn.existingSecret, or turn.secretEnv with SIGNALBOX_SECRET (SIGNALBOX_UPSTREAM_KEY for a provider)" -}}
+{{- end -}}
+{{- if and $turn.config.proxied (not (index $turn.config "trusted-proxies")) }}{{ fail "turn.config.proxied needs turn.config.trusted-proxies: the address ranges of the proxies" }}{{ end -}}
+{{- if eq (int64 $turn.config.port) (int64 (index $turn.config "admin-port")) }}{{ fail "turn.config.port and admin-port must differ" }}{{ end -}}
+{{- if and $turn.gatewayKey (index $config "turn-url") }}{{ fail "give one of turn.gatewayKey and gateway.config.turn-url" }}{{ end -}}
+{{- else if $turn.gatewayKey -}}
+{{- fail "turn.gatewayKey has no effect without turn.enabled" -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}{{ fail "serviceMonitor and podMonitor together would scrape each pod twice: enable one" }}{{ end -}}
 {{- if and .Values.serviceMonitor.enabled (not $gateway.metrics.enabled) }}{{ fail "serviceMonitor needs gateway.metrics.enabled; or use podMonitor" }}{{ end -}}
 {{- end -}}

@@ -74,4 +74,8 @@ fn costs(out: &mut String, report: &Report) {
             phase.usage.unwrap_or_default().rss,
         );
     }
+    let cost = report.phase("measure").and_then(|phase| phase.cost_per_delivery);
+    if let Some(cost) = cost.filter(|cost| report.scenario == "turn" && cost.total > 0.0) {
+        let _ = writeln!(out, "\nCredentials a second and core: {:.0}.", 1_000_000.0 / cost.total);
+    }
 }

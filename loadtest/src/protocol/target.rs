@@ -92,6 +92,18 @@ impl Target {
         [head.as_bytes(), payload].concat()
     }
 
+    /// A GET of a program, with these further headers, each with its line ending.
+    pub(crate) fn request(&self, path: &str, headers: &str) -> Vec<u8> {
+        let host = &self.host;
+        format!("GET {}{path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n{headers}\r\n", self.path)
+            .into_bytes()
+    }
+
+    /// A connection for such requests, which begins with this one.
+    pub(crate) fn http(&self, request: &[u8]) -> Endpoint {
+        self.endpoint(Protocol::Http, request.to_vec())
+    }
+
     /// About the size of a browser's request, since servers keep parts of it. Compression is not offered.
     fn upgrade(&self, path: &str) -> Vec<u8> {
         let host = &self.host;

@@ -15,6 +15,7 @@ mod setup;
 mod signal;
 mod storm;
 mod traffic;
+mod turn;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -31,6 +32,7 @@ pub(crate) use polling::Polling;
 pub(crate) use relay::Relay;
 pub(crate) use signal::Signal;
 pub(crate) use storm::Storm;
+pub(crate) use turn::Turn;
 
 /// What a scenario does in each client process.
 pub(crate) trait Body {
@@ -73,6 +75,8 @@ pub(crate) enum Scenario {
     Storm(Run<Storm>),
     /// Rooms whose members join, exchange session descriptions with each other, and leave.
     Mesh(Run<Mesh>),
+    /// Ask the TURN credentials service for credentials: cost and latency of each.
+    Turn(Run<Turn>),
 }
 
 impl Scenario {
@@ -87,6 +91,7 @@ impl Scenario {
             Self::Polling(run) => run.parts("polling"),
             Self::Storm(run) => run.parts("storm"),
             Self::Mesh(run) => run.parts("mesh"),
+            Self::Turn(run) => run.parts("turn"),
         }
     }
 

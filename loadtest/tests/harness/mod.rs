@@ -20,6 +20,30 @@ impl Server {
         Self::start(command)
     }
 
+    /// The TURN credentials service, which gives `sbt_load` as many credentials as it asks for.
+    pub(crate) fn turn() -> Self {
+        // The SHA-256 of that key.
+        let hash = "a986ae4ee4ef5f4279fec136f37ef2b2be37a51434b2db3149b76b4f930f4922";
+        let mut command =
+            Command::new(program("signalbox-turn", "cargo build -p signalbox-turn-credentials"));
+        command
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                "0",
+                "--admin-port",
+                "0",
+                "--workers",
+                "1",
+                "--probe",
+                "off",
+            ])
+            .args(["--secret", "a-secret-of-the-tests", "--uri", "turn:turn.example:3478"])
+            .args(["--subject-limit", "0", "--api-key", &format!("load:issue:{hash}")]);
+        Self::start(command)
+    }
+
     /// The handler API's example.
     pub(crate) fn handlers() -> Self {
         Self::start(Command::new(program("examples/handlers", "cargo build -p signalbox-node --examples")))

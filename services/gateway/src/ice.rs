@@ -16,15 +16,12 @@ use actix_web::{
 };
 use anyhow::{Context as _, Result, anyhow};
 use parking_lot::Mutex;
-use rustls::crypto::aws_lc_rs;
 use serde_json::{Value, json};
-use signalbox_auth::{Action, Identity, Principal, Refusal};
-use signalbox_node::{AckError, Args, Namespace, Socket, policy::TokenPolicy};
+use signalbox_auth::{Action, Identity, Principal};
+use signalbox_node::{AckError, Args, Namespace, Node, Socket, policy::TokenPolicy};
+use signalbox_tls::client::{self, ClientSettings};
 use tokio::sync::Semaphore;
-use ureq::{
-    Agent,
-    tls::{Certificate, RootCerts, TlsConfig},
-};
+use ureq::Agent;
 
 use crate::config::ice::IceSettings;
 
@@ -157,8 +154,10 @@ impl Ice {
                 return Err(anyhow!("--turn-url: needs --turn-key too (signalbox-turn new-key makes one)"));
             }
         };
+        // The service stands beside the gateway: no proxy of the environment is meant for it.
+        let agent = client::agent(&ClientSettings { timeout: PATIENCE, authority: None, uses_proxy: false })?;
         Ok(Self::from(Source::Service(Box::new(Service {
-            agent: agent(),
+            agent,
             url: format!("{url}/v1/ice-servers"),
             key,
             turns: Semaphore::new(AT_A_TIME),
@@ -242,15 +241,15 @@ impl Ice {
         }
     }
 
-    /// Adds the route. `policy` judges tokens, where they are asked for.
-    pub fn routes(&self, policy: Option<&TokenPolicy>, routes: &mut ServiceConfig) {
-        let (ice, policy) = (self.clone(), policy.cloned());
+    /// Adds the route. `policy` judges tokens, where they are asked for; `node` knows whose a session is.
+    pub fn routes(&self, policy: Option<&TokenPolicy>, node: &Node, routes: &mut ServiceConfig) {
+        let (ice, policy, node) = (self.clone(), policy.cloned(), node.clone());
         let serve = move |request: HttpRequest| {
-            let (ice, policy) = (ice.clone(), policy.clone());
+            let (ice, policy, node) = (ice.clone(), policy.clone(), node.clone());
             async move {
-                let client = match client_of(&request, policy.as_ref()) {
+                let client = match client_of(&request, policy.as_ref(), &node).await {
                     Ok(client) => client,
-                    Err(refusal) => return unauthorized(&refusal),
+                    Err(code) => return unauthorized(code),
                 };
                 match ice.get(&client).await {
                     Ok(servers) => HttpResponse::Ok()
@@ -264,28 +263,40 @@ impl Ice {
     }
 }
 
-/// Who sends a request: whose token is in its `Authorization`, or in the parameter `token`.
-fn client_of(request: &HttpRequest, policy: Option<&TokenPolicy>) -> Result<Client, Refusal> {
+/// Who sends a request: whose token is in its `Authorization`, or in the parameter `token`; or whose session the parameter `sid` names.
+async fn client_of(
+    request: &HttpRequest,
+    policy: Option<&TokenPolicy>,
+    node: &Node,
+) -> Result<Client, &'static str> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| value.split_once(' '));
     let bearer =
         bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
     let query = web::Query::<HashMap<String, String>>::from_query(request.query_string());
-    let parameter = query.ok().and_then(|query| query.get("token").cloned());
-    match policy.map(|policy| policy.identify(bearer.or(parameter.as_deref()))) {
+    let query = query.map(web::Query::into_inner).unwrap_or_default();
+    let token = bearer.or(query.get("token").map(String::as_str));
+    if let Some(sid) = query.get("sid").filter(|_| token.is_none()) {
+        let client = node.session_client(sid).await.ok_or("sid-unknown")?;
+        return Ok(match client.principal {
+            Some(principal) => Client::Known(principal),
+            None => Client::Stranger(client.address.map_or_else(String::new, network)),
+        });
+    }
+    match policy.map(|policy| policy.identify(token)) {
         Some(Ok(Identity::Known(principal))) => Ok(Client::Known(principal)),
-        Some(Err(refusal)) => Err(refusal),
+        Some(Err(refusal)) => Err(refusal.code()),
         Some(Ok(Identity::Anonymous(_))) | None => {
             Ok(Client::Stranger(request.peer_addr().map_or_else(String::new, |peer| network(peer.ip()))))
         }
     }
 }
 
-fn unauthorized(refusal: &Refusal) -> HttpResponse {
+fn unauthorized(code: &str) -> HttpResponse {
     HttpResponse::Unauthorized()
         .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(json!({"error": refusal.code()}))
+        .json(json!({"error": code}))
 }
 
 fn refusal(problem: NoServers) -> HttpResponse {
@@ -342,24 +353,4 @@ fn ask(agent: &Agent, url: &str, key: &str, issuer: &str, subject: &str) -> Resu
         list @ Value::Array(_) => Ok(Servers { list: list.clone(), ttl: Some(Duration::from_secs(ttl)) }),
         _ => Err(NoServers::Unavailable),
     }
-}
-
-fn agent() -> Agent {
-    let system = rustls_native_certs::load_native_certs().certs;
-    let certificates: Vec<_> =
-        system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    let roots = if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::from(certificates) };
-    let tls = TlsConfig::builder()
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-        .build();
-    // The service stands beside the gateway: no proxy of the environment is meant for it.
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
-        .user_agent("signalbox");
-    config.build().new_agent()
 }

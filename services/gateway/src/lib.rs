@@ -7,7 +7,6 @@
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
-//! - [`tls`][]: certificates.
 //! - [`token`]: the subcommand that makes and explains tokens.
 //! - `files`: how many connections there may be.
 
@@ -18,5 +17,4 @@ pub mod ice;
 pub mod management;
 pub mod public;
 pub mod server;
-pub mod tls;
 pub mod token;

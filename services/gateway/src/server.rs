@@ -24,7 +24,7 @@ use crate::{
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
     files,
     ice::Ice,
-    management, public, tls,
+    management, public,
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
@@ -67,8 +67,9 @@ async fn serve(settings: &Settings) -> Result<()> {
 
     let listener = &settings.listener;
     let expiry = node.metrics().certificate_expiry.clone();
+    let on_expiry = Box::new(move |at| expiry.set(at));
     let (tls, renewal) =
-        listener.tls().map(|(key, chain)| tls::load(key, chain, expiry)).transpose()?.unzip();
+        listener.tls().map(|(key, chain)| signalbox_tls::load(key, chain, on_expiry)).transpose()?.unzip();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let site = public::Site::load(settings)?;
 
@@ -84,10 +85,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
 
     let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(listener.cors.clone()) };
+    let identifying = node.clone();
     let public_server = node
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
             site.routes(routes);
-            ice.routes(policy_of_tokens.as_ref(), routes);
+            ice.routes(policy_of_tokens.as_ref(), &identifying, routes);
         })
         .context("the public listener failed")?;
     let public_handle = public_server.handle();

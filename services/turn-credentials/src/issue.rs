@@ -1,6 +1,7 @@
 //! Credentials: for whom, signed with what, good at which servers.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -21,6 +22,7 @@ use crate::{
     probe::Health,
     problem::Problem,
     shared::Shared,
+    upstream::Upstream,
     usage::{Quotas, Usage},
 };
 
@@ -36,6 +38,8 @@ const PROBE_TTL: u64 = 60;
 pub struct Issuer {
     servers: Servers,
     health: Health,
+    /// A provider whose servers are used instead.
+    upstream: Option<Upstream>,
     shared: Arc<Shared>,
     usage: Arc<Usage>,
     quotas: Quotas,
@@ -58,19 +62,21 @@ pub struct Issued<'a> {
     /// For how long, in seconds.
     pub ttl: u64,
     /// Where.
-    pub uris: Vec<&'a TurnUri>,
+    pub uris: Vec<Cow<'a, TurnUri>>,
 }
 
 impl Issuer {
-    /// With these settings, which were checked, and the static secrets.
+    /// With these settings, which were checked, the static secrets, and the provider whose servers are used instead, if any.
     pub fn new(
         turn: &TurnSettings,
         limits: &LimitSettings,
         secrets: Vec<Secret>,
         shared: Arc<Shared>,
         usage: Arc<Usage>,
+        upstream: Option<Upstream>,
     ) -> Self {
-        let servers = Servers::new(turn.uri.iter().filter_map(|text| text.parse::<ServerUri>().ok()));
+        let uris = turn.uri.iter().filter(|_| upstream.is_none());
+        let servers = Servers::new(uris.filter_map(|text| text.parse::<ServerUri>().ok()));
         let subject_key = match (&turn.subject_key, secrets.last()) {
             (Some(key), _) => key.as_bytes().to_vec(),
             // Not the secret itself: a name must be no hint at what signs it.
@@ -80,6 +86,7 @@ impl Issuer {
         Self {
             health: Health::new(&servers),
             servers,
+            upstream,
             shared,
             usage,
             quotas: Quotas { bytes: limits.quota_bytes as u64, allocations: limits.quota_allocations },
@@ -169,13 +176,22 @@ impl Issuer {
             relay_only: request.policy == Policy::Relay,
             max: self.max_uris,
         };
+        let ttl = request.ttl.unwrap_or(self.ttl).as_secs();
+        if let Some(upstream) = &self.upstream {
+            let answer = upstream.get(&user, ttl, now).await?;
+            let uris = answer.servers.select(selection, |_, _| true, rand::random);
+            let uris: Vec<_> = uris.into_iter().cloned().map(Cow::Owned).collect();
+            let credential = answer.credential.clone();
+            let ttl = credential.expires_at.saturating_sub(now);
+            return if uris.is_empty() {
+                Err(no_server())
+            } else {
+                Ok(Issued { credential, user, ttl, uris })
+            };
+        }
         let uris = self.servers.select(selection, |_, uri| self.health.is_up(uri), rand::random);
         if uris.is_empty() {
-            return Err(Problem::unavailable(
-                "no-server",
-                "no such TURN server is up",
-                Duration::from_secs(5),
-            ));
+            return Err(no_server());
         }
         let Some(secret) = self.secret() else {
             return Err(Problem::unavailable(
@@ -184,7 +200,7 @@ impl Issuer {
                 Duration::from_secs(5),
             ));
         };
-        let ttl = request.ttl.unwrap_or(self.ttl).as_secs();
+        let uris = uris.into_iter().map(Cow::Borrowed).collect();
         Ok(Issued { credential: sign(&secret, &user, now + ttl), user, ttl, uris })
     }
 
@@ -219,6 +235,10 @@ impl Issuer {
         }
         Ok(())
     }
+}
+
+fn no_server() -> Problem {
+    Problem::unavailable("no-server", "no such TURN server is up", Duration::from_secs(5))
 }
 
 /// Seconds since 1970.

@@ -5,6 +5,7 @@
 //! - [`routes`]: what is asked, and the shapes of answers; [`problem`]: refusals; [`origins`]: pages of other origins.
 //! - [`callers`]: who asks: [`tokens`], [`api_keys`], or an address.
 //! - [`issue`]: credentials. [`limits`]: how many. [`probe`]: at which servers.
+//! - [`upstream`]: credentials of a provider, instead.
 //! - `subjects`: what is asked about subjects. [`usage`]: what they use, from coturn's statistics.
 //! - [`shared`]: what instances share, and [`store`]: where.
 //! - [`management`]: health and metrics.
@@ -24,4 +25,5 @@ pub mod shared;
 pub mod store;
 mod subjects;
 pub mod tokens;
+pub mod upstream;
 pub mod usage;

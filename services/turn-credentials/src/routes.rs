@@ -93,7 +93,8 @@ async fn answer(
                 ttl = issued.ttl,
                 "credential"
             );
-            let answer = Answer { credential: &issued.credential, ttl: issued.ttl, uris: issued.uris };
+            let uris = issued.uris.iter().map(|uri| &**uri).collect();
+            let answer = Answer { credential: &issued.credential, ttl: issued.ttl, uris };
             write(&answer, &asked)
         }
         Err(problem) => {

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, middleware, web};
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory as _, map_config};
+use actix_web::{App, HttpServer, dev::AppConfig, middleware, web};
 use anyhow::{Context as _, Result, anyhow};
 use signalbox_config::LogFormat as ConfiguredFormat;
 use signalbox_telemetry::{LogFormat, TurnMetrics, init_logs};
@@ -28,6 +31,7 @@ use crate::{
     routes,
     shared::Shared,
     tokens::Tokens,
+    upstream::Upstream,
     usage::Usage,
 };
 
@@ -67,7 +71,9 @@ impl Service {
         let shared = Arc::new(Shared::new(&settings.store, settings.turn.max_ttl)?);
         let stats_url = settings.store.coturn_stats_url.as_deref();
         let usage = Arc::new(Usage::new(shared.clone(), stats_url, &settings.store.realm)?);
-        let issuer = Issuer::new(&settings.turn, &settings.limits, secrets, shared.clone(), usage.clone());
+        let upstream = Upstream::new(&settings.upstream, &metrics)?;
+        let (turn, limits) = (&settings.turn, &settings.limits);
+        let issuer = Issuer::new(turn, limits, secrets, shared.clone(), usage.clone(), upstream);
         Ok(Self {
             listener: settings.listener.clone(),
             max_ttl: settings.turn.max_ttl,
@@ -124,25 +130,50 @@ async fn serve(settings: &Settings) -> Result<()> {
     let listener = &settings.listener;
     let public_socket = bind("--port", &listener.host, listener.port)?;
     let admin_socket = bind("--admin-port", &settings.management.admin_host, settings.management.admin_port)?;
+    let expiry = service.metrics.certificate_expiry.clone();
+    let on_expiry = Box::new(move |at| expiry.set(at));
+    let (tls, renewal) =
+        listener.tls().map(|(key, chain)| signalbox_tls::load(key, chain, on_expiry)).transpose()?.unzip();
     let line = format!(
-        "public=http://{} management=http://{}",
+        "public={}://{} management=http://{}",
+        if tls.is_some() { "https" } else { "http" },
         public_socket.local_addr()?,
         admin_socket.local_addr()?
     );
 
     let shared = service.clone();
-    let public = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .app_data(shared.clone())
             .wrap(middleware::from_fn(origins::middleware))
             .configure(routes::routes)
-    })
-    .workers(listener.workers)
-    .shutdown_timeout(STOP_SECONDS)
-    .disable_signals()
-    .listen(public_socket)
-    .context("the public listener failed")?
-    .run();
+    };
+    let public = match tls {
+        None => HttpServer::new(app)
+            .workers(listener.workers)
+            .shutdown_timeout(STOP_SECONDS)
+            .disable_signals()
+            .listen(public_socket)
+            .context("the public listener failed")?
+            .run(),
+        Some(mut tls) => {
+            // One connection of HTTP/2 has any number of streams; nothing here needs it.
+            tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Server::build()
+                .workers(listener.workers)
+                .shutdown_timeout(STOP_SECONDS)
+                .disable_signals()
+                .listen("public", public_socket, move || {
+                    let config = map_config(app().into_factory(), |()| AppConfig::default());
+                    HttpService::build().h1(config).rustls_0_23(tls.clone())
+                })
+                .context("the public listener failed")?
+                .run()
+        }
+    };
+    if let Some(renewal) = renewal {
+        actix_rt::spawn(renewal.watch());
+    }
     let shared = service.clone();
     let admin = HttpServer::new(move || App::new().app_data(shared.clone()).configure(management::routes))
         .workers(1)

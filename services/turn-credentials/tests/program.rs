@@ -198,6 +198,42 @@ fn with_auth_off_an_address_counts_as_a_subject() {
 }
 
 #[test]
+fn it_serves_tls_and_takes_a_renewed_certificate() {
+    let directory = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("turn-tls");
+    std::fs::create_dir_all(&directory).unwrap();
+    let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    // Each names a port in its subject, by which curl tells them apart.
+    let write = |name: &str| {
+        let names = vec!["localhost".to_owned(), name.to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+    };
+    write("first.example");
+    let files = ["--sslkey", key.to_str().unwrap(), "--sslcert", certificate.to_str().unwrap()];
+    let service = start(&files);
+    let port = service.public.strip_prefix("https://127.0.0.1:").expect("it says https").to_owned();
+    let ask = |host: &str| {
+        let output = std::process::Command::new("curl")
+            .args(["--silent", "--noproxy", "*", "--cacert", certificate.to_str().unwrap()])
+            .args(["--resolve", &format!("{host}:{port}:127.0.0.1")])
+            .args(["--oauth2-bearer", &token("alice", true), "--write-out", "%{http_version}"])
+            .arg(format!("https://{host}:{port}/v1/ice-servers"))
+            .output()
+            .expect("curl is there");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let answer = ask("first.example");
+    assert!(answer.contains("iceServers") && answer.ends_with("1.1"), "{answer}");
+    assert!(!ask("second.example").contains("iceServers"));
+    let expiry = || metric(&service.management, "signalbox_turn_certificate_expiry_timestamp_seconds");
+    assert!(expiry().unwrap() > 1e9);
+    write("second.example");
+    harness::until(|| ask("second.example").contains("iceServers").then_some(()))
+        .expect("the new certificate");
+}
+
+#[test]
 fn it_says_how_it_is_reads_secrets_again_and_stops() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("turn-secrets");
     std::fs::write(&file, "the-first-of-secrets\n").unwrap();

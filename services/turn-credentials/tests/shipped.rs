@@ -8,7 +8,7 @@ use harness::{SECRET, Service, coturn::Coturn, free_port};
 fn private_peers_are_refused_and_others_are_not() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/coturn/turnserver.conf");
     let secret = format!("--static-auth-secret={SECRET}");
-    let coturn = Coturn::start_at(free_port(), &["-c", file, &secret]);
+    let coturn = Coturn::start_at(free_port(), &["-c", file, &secret, "--relay-ip", "::1"]);
     let service = Service::start(&["--secret", SECRET, "--uri", &coturn.uri("udp"), "--probe", "off"]);
     let (username, password) = service.credential("alice");
     let tried = |peer: &str| {
@@ -21,6 +21,21 @@ fn private_peers_are_refused_and_others_are_not() {
     {
         let (has_succeeded, text) = tried(peer);
         assert!(!has_succeeded && text.contains("403"), "{peer}: {text}");
+    }
+    // The same in IPv6, IPv4 in disguise among it: a relay that has an IPv6 address must not be the way round.
+    for peer in [
+        "::1",
+        "::ffff:10.1.2.3",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a01:203",
+        "2002:a01:203::1",
+        "fd00::1",
+        "fe80::1",
+    ] {
+        let output = coturn.relay((&username, &password), &["-t", "-x", "-e", peer]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(!output.status.success() && text.contains("403"), "{peer}: {text}");
     }
     // The relay stands on the loopback here, so that nothing gets to this address; but it would be let through.
     let (_, text) = tried("1.1.1.1");

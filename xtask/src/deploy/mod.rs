@@ -2,7 +2,7 @@
 //!
 //! - [`mod@values`]: reads the commented `values.yaml` of the chart.
 //! - [`schema`], [`page`]: the `values.schema.json` and the README that follow from it.
-//! - [`settings`]: every setting of the gateway has its place in those values.
+//! - [`settings`]: every setting of both programs has its place in those values.
 //! - [`checks`]: `cargo xtask deploy`, which has the tools that the formats belong to judge everything.
 
 mod checks;
@@ -37,7 +37,11 @@ pub(crate) fn check_generated(workspace: &Workspace) -> Result<Outcome> {
             bail!("{file} is not what follows from {VALUES}");
         }
     }
-    let problems = settings::problems(&values(workspace)?, &read(workspace, settings::REFERENCE)?);
+    let mut problems = Vec::new();
+    for program in &settings::PROGRAMS {
+        let reference = read(workspace, program.reference)?;
+        problems.extend(settings::problems(&values(workspace)?, program, &reference));
+    }
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }

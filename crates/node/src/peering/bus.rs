@@ -11,7 +11,7 @@ use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
-use super::{Peering, SESSIONS, introduction::INTRODUCTION};
+use super::{Peering, SESSIONS, identify::IDENTIFY, introduction::INTRODUCTION};
 use crate::{
     ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
@@ -173,6 +173,7 @@ impl Handler for ClusterEvents {
         match kind {
             SESSIONS => {}
             INTRODUCTION => return peering.serve_introduction(from, answer),
+            IDENTIFY => return peering.serve_identify(from, &body, answer),
             _ => return,
         }
         match protocol::decode::<LinkRequest<'_>>(&body) {

@@ -8,12 +8,14 @@
 //! - `acceptance`: early signs that an owner has taken a request that has to wait. An owner that does not even accept a request is
 //!   taken for gone.
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
+//! - `identify`: whose a session of another node is.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
 //! - `revocations`: what is revoked on all nodes.
 
 mod acceptance;
 pub(crate) mod bus;
+mod identify;
 mod introduction;
 mod node_lookup;
 mod relayed_polls;

@@ -59,6 +59,7 @@ impl Peering {
         self.metrics.relayed_requests.inc();
         match request {
             Request::Exists { sid, reply } => self.relay_exists(to, sid, reply),
+            Request::Identify { sid, reply } => self.relay_identify(to, sid, reply),
             Request::Poll { sid, number, reply, .. } => self.relay_poll(to, sid, number, reply),
             Request::BeginPost { sid, number, reply, .. } => self.relay_begin_post(to, sid, number, reply),
             Request::Post { sid, number, body, reply } => {

@@ -18,7 +18,7 @@ use crate::{
 
 impl Peering {
     /// Hands a request to the session's shard.
-    fn request_here(&self, request: Request) -> Result<(), Busy> {
+    pub(super) fn request_here(&self, request: Request) -> Result<(), Busy> {
         match self.addresses.shard_of(request.sid()) {
             Some(shard) => self.mailboxes.request(shard, ShardMessage::Request(request)),
             // Dropped: nobody knows such a session.

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use crate::{
     app::Namespace,
     ledger::{Account, Charge, OVERHEAD},
-    policy::{Expiry, Handshake, Principal},
+    policy::{Expiry, Handshake, Principal, SessionClient},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
     transport::{Conn, Progress},
@@ -156,6 +156,13 @@ impl Session {
     pub(crate) fn principal_of(&self, socket: Address) -> Option<&Arc<Principal>> {
         let slot = self.slot_of(socket)?;
         self.connection.sockets()[slot].socket.principal.as_ref()
+    }
+
+    /// Who the client is.
+    pub(crate) fn client(&self) -> SessionClient {
+        let in_namespaces = self.connection.sockets().iter().map(|joined| &joined.socket.principal);
+        let principal = in_namespaces.flatten().next().or(self.principal.as_ref()).cloned();
+        SessionClient { principal, address: self.address() }
     }
 
     /// Whether the client's frames must wait.

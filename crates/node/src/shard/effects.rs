@@ -12,6 +12,7 @@ use super::{
     transfer::message::TransferMessage,
 };
 use crate::{
+    policy::SessionClient,
     protocol::RequestRefused,
     routing::{AckError, Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand},
     session::{PollReply, RoomKey},
@@ -63,6 +64,8 @@ pub(crate) enum Effect {
 pub(crate) enum Answer {
     /// Whether there is such a session, or a socket is in a room now.
     YesNo(Reply<bool>, bool),
+    /// Whose a session is.
+    Identity(Reply<Option<SessionClient>>, Option<SessionClient>),
     /// A GET waits, or a POST was applied.
     Done(Reply<()>, ()),
     /// The body for a GET.
@@ -82,6 +85,7 @@ impl Answer {
     pub(crate) fn send(self) -> bool {
         match self {
             Self::YesNo(reply, value) => reply.send(value),
+            Self::Identity(reply, value) => reply.send(value),
             Self::Done(reply, value) => reply.send(value),
             Self::Poll(reply, value) => reply.send(value),
             Self::BeginPost(reply, value) => reply.send(value),
@@ -110,6 +114,7 @@ macro_rules! answer_values {
 
 answer_values! {
     bool => YesNo,
+    Option<SessionClient> => Identity,
     () => Done,
     Result<String, RequestRefused> => Poll,
     Result<(), RequestRefused> => BeginPost,

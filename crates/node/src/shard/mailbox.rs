@@ -11,7 +11,7 @@ use signalbox_socketio::Message;
 use super::{tasks::TaskResult, transfer::message::TransferMessage};
 use crate::{
     ledger::Account,
-    policy::Principal,
+    policy::{Principal, SessionClient},
     protocol::RequestRefused,
     routing::{Audience, Broadcast, ConnectionRef, Reply, SocketCommand},
     session::PollReply,
@@ -57,6 +57,8 @@ pub(crate) enum ShardMessage {
 pub(crate) enum Request {
     /// Is there such a session?
     Exists { sid: Address, reply: Reply<bool> },
+    /// Whose is it? `None` where there is no such session.
+    Identify { sid: Address, reply: Reply<Option<SessionClient>> },
     /// A GET. `accepted` is told when it has to wait.
     Poll { sid: Address, number: u64, accepted: Option<Reply<()>>, reply: PollReply },
     /// The GET was given up.
@@ -83,6 +85,7 @@ impl Request {
     pub(crate) fn sid(&self) -> Address {
         match self {
             Self::Exists { sid, .. }
+            | Self::Identify { sid, .. }
             | Self::Poll { sid, .. }
             | Self::PollLost { sid, .. }
             | Self::ReleasePoll { sid, .. }

@@ -277,6 +277,7 @@ pub(super) fn refuse_unknown(step: &mut Step, request: Request) {
     let effects = &mut step.effects;
     match request {
         Request::Exists { reply, .. } => effects.answer(reply, false),
+        Request::Identify { reply, .. } => effects.answer(reply, None),
         Request::Poll { reply, .. } => effects.answer(reply, Err(RequestRefused::UnknownSid)),
         Request::BeginPost { reply, .. } => effects.answer(reply, Err(RequestRefused::UnknownSid)),
         Request::BeginUpgrade { reply, .. } => effects.answer(reply, Err(RequestRefused::UnknownSid)),

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod http;
+pub(crate) mod prometheus;
 pub(crate) mod redis;
 pub(crate) mod websocket;
 

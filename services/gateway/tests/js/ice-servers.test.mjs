@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { after, test } from "node:test";
+import { Redis, startNodes } from "./cluster/setup.mjs";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
 import { ask, connected, record } from "./lib/clients.mjs";
 import { claims, hs256 } from "./lib/jwt.mjs";
@@ -106,6 +107,36 @@ test("the holder of a token is the subject, where the token grants it", async ()
   assert.equal((await get({ authorization: `Bearer ${alice}x` })).status, 401);
   assert.equal((await get({})).status, 403);
   assert.deepEqual([...new Set(service.seen.map(({ subject }) => subject))], ["alice"]);
+});
+
+test("whoever shows a sid is the client of that session, on any node", async () => {
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 60 } }));
+  const secret = "tokens are signed with this in tests";
+  const flags = ["--turn-url", service.url, "--turn-key", "sbt_test", "--auth", "optional", "--jwt-secret", secret];
+  const nodes = await startNodes(await Redis.start(), 2, flags);
+  const alice = hs256(secret, claims({ sub: "alice", signalbox: { turn: true } }));
+  const get = (node, sid) => fetch(`${node.url}/turn/ice-servers?sid=${encodeURIComponent(sid)}`);
+  for (const transports of [["websocket"], ["polling"]]) {
+    const socket = await connected(nodes[0].url, { transports, auth: { token: alice } });
+    const sid = socket.io.engine.id;
+    for (const node of nodes) {
+      const answered = await get(node, sid);
+      assert.equal(answered.status, 200);
+      assert.deepEqual((await answered.json()).ttl, 60);
+      assert.deepEqual(service.seen.at(-1), { path: "/v1/ice-servers", key: "sbt_test", subject: "alice", issuer: null });
+    }
+    const asked = service.seen.length;
+    // Others know the socket's id, and may guess.
+    for (const wrong of [socket.id, "AAAAAAAAAAAAAAAAAAAA", "", "x".repeat(5000)]) {
+      const refused = await get(nodes[1], wrong);
+      assert.deepEqual([refused.status, await refused.json()], [401, { error: "sid-unknown" }]);
+    }
+    socket.disconnect();
+    await within((async () => { while ((await get(nodes[1], sid)).status !== 401) await new Promise((resolve) => setTimeout(resolve, 20)); })(), "a session that has ended is unknown");
+    assert.equal(service.seen.slice(asked).every(({ subject }) => subject === "alice"), true);
+  }
+  const stranger = await connected(nodes[0].url);
+  assert.equal((await get(nodes[1], stranger.io.engine.id)).status, 403);
 });
 
 test("there are none for strangers unless they are wanted, and a silent service is no hang", async () => {

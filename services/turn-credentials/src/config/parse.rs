@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use signalbox_config::OrOff;
 use signalbox_config::parse::{self, Parsed};
-use signalbox_turn::{Secret, ServerUri};
+use signalbox_turn::{Secret, ServerUri, upstream::Provider};
 
 use super::settings::ProbeDepth;
 use crate::api_keys::ApiKey;
@@ -45,6 +45,44 @@ pub(super) fn probe_depth(text: &str) -> Parsed<OrOff<ProbeDepth>> {
         "allocate" => Ok(Some(ProbeDepth::Allocate)),
         "off" => Ok(None),
         _ => Err(format!("{} is neither relay, allocate nor off", quote(text))),
+    }
+}
+
+pub(super) fn provider(text: &str) -> Parsed<Provider> {
+    let known = Provider::ALL.into_iter().find(|provider| provider.name() == text.trim());
+    known.ok_or_else(|| format!("{} is neither cloudflare nor twilio", quote(text)))
+}
+
+/// It is part of a path.
+pub(super) fn upstream_id(text: &str) -> Parsed<String> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    match (1..=128).contains(&text.len()) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{} is not an id: 1 to 128 of A-Z a-z 0-9 _ -", quote(text))),
+    }
+}
+
+/// It is never shown.
+pub(super) fn upstream_key(text: &str) -> Parsed<String> {
+    match (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("the value is not a key of a provider".to_owned()),
+    }
+}
+
+/// The key travels there: over TLS, or not at all over a network.
+pub(super) fn upstream_url(text: &str) -> Parsed<String> {
+    let url = text.trim().trim_end_matches('/');
+    let is_plain = |rest: &str| !rest.is_empty() && !rest.contains(['@', '?', '#', ' ', '\\']);
+    let is_here = |rest: &str| {
+        let host = rest.split('/').next().unwrap_or_default();
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        ["127.0.0.1", "[::1]", "localhost"].contains(&host)
+    };
+    match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) if is_plain(rest) => Ok(url.to_owned()),
+        (_, Some(rest)) if is_plain(rest) && is_here(rest) => Ok(url.to_owned()),
+        _ => Err(format!("{} is not the URL of an API (https://, or http:// to this machine)", quote(text))),
     }
 }
 

@@ -2,7 +2,7 @@
 //! `docs/turn-configuration.md` all follow from the fields, their attributes and their doc comments.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use signalbox_config::auth::TokenSettings;
 use signalbox_config::serialize::{as_millis, or_off};
 use signalbox_config::{LoggingSettings, OrOff, parse as common};
+use signalbox_turn::upstream::Provider;
 
 use super::parse;
 use crate::api_keys::ApiKey;
@@ -26,6 +27,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub turn: TurnSettings,
+    /// A provider whose TURN servers are used instead.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub upstream: UpstreamSettings,
     /// How TURN servers are tried.
     #[command(flatten)]
     #[serde(flatten)]
@@ -56,7 +61,7 @@ pub struct Settings {
     pub logging: LoggingSettings,
 }
 
-/// The public listener. TLS is for a proxy in front of it.
+/// The public listener.
 #[derive(Debug, Clone, PartialEq, Args, Serialize)]
 #[command(next_help_heading = "Public listener")]
 pub struct ListenerSettings {
@@ -68,6 +73,15 @@ pub struct ListenerSettings {
     /// of IPv4.
     #[arg(long, short = 'H', value_name = "HOST", default_value = "::", value_parser = common::host)]
     pub host: String,
+
+    /// PEM file with the private key; together with --sslcert it turns TLS on.
+    #[arg(long, value_name = "FILE", value_parser = common::file_name)]
+    pub sslkey: Option<PathBuf>,
+
+    /// PEM file with the certificate chain, the server's own certificate first. Both files are looked at every five seconds, and taken
+    /// anew when they change.
+    #[arg(long, value_name = "FILE", value_parser = common::file_name)]
+    pub sslcert: Option<PathBuf>,
 
     /// Origins whose pages may read replies, with credentials; repeatable. Without it, or with *, every origin is reflected,
     /// without credentials.
@@ -92,6 +106,13 @@ pub struct ListenerSettings {
     /// Worker threads; cores is one per processor core.
     #[arg(long, value_name = "COUNT", default_value = "cores", value_parser = common::workers(256))]
     pub workers: usize,
+}
+
+impl ListenerSettings {
+    /// The files of the private key and of the certificate chain, when TLS is on.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.sslkey.as_deref().zip(self.sslcert.as_deref())
+    }
 }
 
 /// TURN servers, and the secrets that they share with us.
@@ -138,6 +159,61 @@ pub struct TurnSettings {
 impl fmt::Debug for TurnSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TurnSettings").field("uri", &self.uri).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+/// A provider whose TURN servers are used, in place of servers of one's own. `docs/turn.md` describes it.
+#[derive(Clone, PartialEq, Args, Serialize)]
+#[command(next_help_heading = "Provider")]
+pub struct UpstreamSettings {
+    /// Provider whose TURN servers are used in place of --uri: cloudflare or twilio. Each subject gets credentials that its API hands out.
+    #[arg(long, value_name = "PROVIDER", value_parser = parse::provider)]
+    #[serde(serialize_with = "provider_name")]
+    pub upstream: Option<Provider>,
+
+    /// The id of the TURN key at Cloudflare, or the SID of the account at Twilio.
+    #[arg(long, value_name = "UPSTREAM_ID", value_parser = parse::upstream_id)]
+    pub upstream_id: Option<String>,
+
+    /// The API token of that TURN key at Cloudflare; at Twilio the auth token of the account, or an API key as SID:SECRET.
+    #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = parse::upstream_key)]
+    pub upstream_key: Option<String>,
+
+    /// File with that key, instead. A line ending at its end is not part of it. It is read at the start.
+    #[arg(long, value_name = "FILE", value_parser = common::file_name)]
+    pub upstream_key_file: Option<PathBuf>,
+
+    /// URL of the provider's API, where it is another one than the provider's own: https, or http to this machine.
+    #[arg(long, value_name = "HTTP_URL", value_parser = parse::upstream_url)]
+    pub upstream_url: Option<String>,
+
+    /// PEM file with the only certificate authority that counts for it. Without it, those of the system.
+    #[arg(long, value_name = "FILE", value_parser = common::file_name)]
+    pub upstream_ca: Option<PathBuf>,
+}
+
+impl UpstreamSettings {
+    /// The key.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no key.
+    pub fn key(&self) -> std::io::Result<String> {
+        match (&self.upstream_key, &self.upstream_key_file) {
+            (Some(key), _) => Ok(key.clone()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file)?;
+                let key = text.trim_end_matches(['\r', '\n']);
+                parse::upstream_key(key).map_err(std::io::Error::other)
+            }
+            (None, None) => Err(std::io::Error::other("there is none")),
+        }
+    }
+}
+
+/// Leaves the key out: settings end up in logs.
+impl fmt::Debug for UpstreamSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamSettings").field("upstream", &self.upstream).finish_non_exhaustive()
     }
 }
 
@@ -286,6 +362,13 @@ pub struct ManagementSettings {
     /// Port of the management listener; 0 takes any free port.
     #[arg(long, value_name = "PORT", default_value = "9003", value_parser = common::port)]
     pub admin_port: u16,
+}
+
+fn provider_name<S: Serializer>(value: &Option<Provider>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(provider) => serializer.serialize_str(provider.name()),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn as_written<S: Serializer>(keys: &[ApiKey], serializer: S) -> Result<S::Ok, S::Error> {

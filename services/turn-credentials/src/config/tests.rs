@@ -93,3 +93,24 @@ fn servers_with_keys_need_no_tokens() {
     let flags = [&LEAST[..4], &["--api-key", &key]].concat();
     assert!(matches!(loaded(&flags), Ok(Loaded::Run { .. })));
 }
+
+#[test]
+fn a_provider_takes_the_place_of_servers_and_secrets() {
+    let provider = ["--auth", "off", "--upstream", "twilio", "--upstream-id", "AC0"];
+    let and = |more: &[&'static str]| [&provider[..], more].concat();
+    assert!(matches!(loaded(&and(&["--upstream-key", "hidden"])), Ok(Loaded::Run { .. })));
+    let Ok(Loaded::Print(page)) = loaded(&and(&["--upstream-key", "hidden", "--print-config"])) else {
+        panic!("it prints")
+    };
+    assert!(!page.contains("hidden") && page.contains("upstream = \"twilio\""), "{page}");
+    for (flags, expected) in [
+        (and(&[]), "--upstream: needs --upstream-key too"),
+        (and(&["--upstream-key", "k", "--max-ttl", "90000000"]), "it is longer than the 24 hours of twilio"),
+        (and(&["--upstream-key", "k", "--upstream-url", "http://a.example"]), "is not the URL of an API"),
+        (and(&["--upstream-key", "k", "--redis-url", "redis://a"]), "needs --subject-key too"),
+        (vec!["--upstream", "other"], "is neither cloudflare nor twilio"),
+    ] {
+        let error = error_of(&flags);
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -11,7 +11,7 @@ use signalbox_config::parse::ANY_ORIGIN;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
 use signalbox_turn::Secret;
 
-use super::settings::Settings;
+use super::settings::{Settings, TurnSettings, UpstreamSettings};
 
 /// Checks the settings against each other and brings them into their final form.
 pub(super) fn validate(
@@ -31,24 +31,33 @@ pub(super) fn validate(
     if settings.store.coturn_stats_url.is_none() {
         settings.store.coturn_stats_url = settings.store.coturn_redis_url.clone();
     }
-    let Settings { listener, turn, store, auth, keys: key_settings, management, probes, .. } = settings;
+    let Settings { listener, turn, store, auth, keys: key_settings, management, probes, upstream, .. } =
+        settings;
+    check.tls(listener.sslkey.as_deref(), listener.sslcert.as_deref())?;
     check.proxies(listener.proxied, &listener.trusted_proxies)?;
     check.ports(&[
         Address { name: "port", host: &listener.host, port: listener.port },
         Address { name: "admin-port", host: &management.admin_host, port: management.admin_port },
     ])?;
-    if turn.uri.is_empty() {
+    let has_upstream = check_upstream(&check, upstream, turn)?;
+    if turn.uri.is_empty() && !has_upstream {
         return Err(check.bad("uri", "there is no TURN server"));
     }
     let unreadable = |(path, problem): (PathBuf, String)| {
         check.unreadable("secret-file", &path, &problem, "write secrets into it, one a line")
     };
-    if secrets(turn).map_err(unreadable)?.is_empty() && store.coturn_redis_url.is_none() {
+    let has_secret = !secrets(turn).map_err(unreadable)?.is_empty() || store.coturn_redis_url.is_some();
+    if !has_secret && !has_upstream {
         return Err(check.bad("secret", "there is no secret to sign with"));
     }
-    if turn.secret.is_empty() && turn.secret_file.is_empty() && turn.subject_key.is_none() {
-        // Nothing else is the same in all instances.
-        return Err(check.missing_partner("coturn-redis-url", "subject-key", "16-bytes-or-more"));
+    // Nothing else is the same in all instances.
+    let needs_key = [("coturn-redis-url", &store.coturn_redis_url), ("redis-url", &store.redis_url)];
+    if turn.secret.is_empty()
+        && turn.secret_file.is_empty()
+        && turn.subject_key.is_none()
+        && let Some((name, _)) = needs_key.into_iter().find(|(_, url)| url.is_some())
+    {
+        return Err(check.missing_partner(name, "subject-key", "16-bytes-or-more"));
     }
     if let Some(path) = &probes.probe_ca {
         check.readable_file("probe-ca", path, "name a readable PEM file")?;
@@ -82,11 +91,42 @@ pub(super) fn validate(
     })
 }
 
+/// Whether there is a provider, with all that it needs.
+fn check_upstream(
+    check: &Check<'_>,
+    upstream: &UpstreamSettings,
+    turn: &TurnSettings,
+) -> Result<bool, ConfigError> {
+    let Some(provider) = upstream.upstream else { return Ok(false) };
+    if upstream.upstream_id.is_none() {
+        return Err(check.missing_partner("upstream", "upstream-id", "ID"));
+    }
+    if upstream.upstream_key.is_none() && upstream.upstream_key_file.is_none() {
+        return Err(check.missing_partner("upstream", "upstream-key", "KEY"));
+    }
+    if upstream.upstream_key.is_some() && upstream.upstream_key_file.is_some() {
+        return Err(check.bad("upstream-key-file", "it is given together with --upstream-key"));
+    }
+    if let Some(path) = &upstream.upstream_key_file
+        && let Err(error) = upstream.key()
+    {
+        return Err(check.unreadable("upstream-key-file", path, &reason(&error), "write the key into it"));
+    }
+    if let Some(path) = &upstream.upstream_ca {
+        check.readable_file("upstream-ca", path, "name a readable PEM file")?;
+    }
+    if turn.max_ttl.as_secs() > provider.max_ttl() {
+        let (name, hours) = (provider.name(), provider.max_ttl() / 3600);
+        return Err(check.bad("max-ttl", format!("it is longer than the {hours} hours of {name}")));
+    }
+    Ok(true)
+}
+
 /// All static secrets, the one that signs first.
 ///
 /// # Errors
 /// A file that cannot be read, and why.
-pub(crate) fn secrets(turn: &super::settings::TurnSettings) -> Result<Vec<Secret>, (PathBuf, String)> {
+pub(crate) fn secrets(turn: &TurnSettings) -> Result<Vec<Secret>, (PathBuf, String)> {
     let mut secrets = Vec::new();
     let parsed =
         |text: &str, path: &Path| Secret::new(text).map_err(|error| (path.to_owned(), error.to_string()));
@@ -111,6 +151,9 @@ pub(super) fn idle(settings: &Settings, sources: &SettingSources) -> Vec<String>
     let is_unheard = settings.store.coturn_stats_url.is_none() || is_alone;
     let without_stats = "has no effect without --redis-url and --coturn-stats-url";
     let without_auth = "has no effect with --auth off";
+    let (has_upstream, with_upstream) =
+        (settings.upstream.upstream.is_some(), "has no effect with --upstream");
+    let without_upstream = "has no effect without --upstream";
     let mut warnings: Vec<String> = [
         ("jwt-secret", is_open, without_auth),
         ("jwt-secret-file", is_open, without_auth),
@@ -122,6 +165,16 @@ pub(super) fn idle(settings: &Settings, sources: &SettingSources) -> Vec<String>
             settings.auth.auth != AuthMode::Optional,
             "has no effect without --auth optional",
         ),
+        ("uri", has_upstream, with_upstream),
+        ("secret", has_upstream, with_upstream),
+        ("secret-file", has_upstream, with_upstream),
+        ("probe", has_upstream, with_upstream),
+        ("coturn-redis-url", has_upstream, with_upstream),
+        ("upstream-id", !has_upstream, without_upstream),
+        ("upstream-key", !has_upstream, without_upstream),
+        ("upstream-key-file", !has_upstream, without_upstream),
+        ("upstream-url", !has_upstream, without_upstream),
+        ("upstream-ca", !has_upstream, without_upstream),
         ("rotate-every", has_static, "has no effect without --coturn-redis-url"),
         ("quota-bytes", is_unheard, without_stats),
         ("quota-allocations", is_unheard, without_stats),

@@ -203,3 +203,44 @@ async fn send(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use turn_client_proto::stun::types::message::{
+        IntegrityAlgorithm, LongTermKeyCredentials, MessageIntegrityCredentials,
+    };
+
+    use super::*;
+
+    /// RFC 5769, section 2.4, with the names behind its SASLprep.
+    const SIGNED: [u8; 116] = [
+        0x00, 0x01, 0x00, 0x60, 0x21, 0x12, 0xa4, 0x42, 0x78, 0xad, 0x34, 0x33, 0xc6, 0xad, 0x72, 0xc0, 0x29,
+        0xda, 0x41, 0x2e, 0x00, 0x06, 0x00, 0x12, 0xe3, 0x83, 0x9e, 0xe3, 0x83, 0x88, 0xe3, 0x83, 0xaa, 0xe3,
+        0x83, 0x83, 0xe3, 0x82, 0xaf, 0xe3, 0x82, 0xb9, 0x00, 0x00, 0x00, 0x15, 0x00, 0x1c, 0x66, 0x2f, 0x2f,
+        0x34, 0x39, 0x39, 0x6b, 0x39, 0x35, 0x34, 0x64, 0x36, 0x4f, 0x4c, 0x33, 0x34, 0x6f, 0x4c, 0x39, 0x46,
+        0x53, 0x54, 0x76, 0x79, 0x36, 0x34, 0x73, 0x41, 0x00, 0x14, 0x00, 0x0b, 0x65, 0x78, 0x61, 0x6d, 0x70,
+        0x6c, 0x65, 0x2e, 0x6f, 0x72, 0x67, 0x00, 0x00, 0x08, 0x00, 0x14, 0xf6, 0x70, 0x24, 0x65, 0x6d, 0xd6,
+        0x4a, 0x3e, 0x02, 0xb8, 0xe0, 0x71, 0x2e, 0x85, 0xc9, 0xa2, 0x8c, 0xa8, 0x96, 0x66,
+    ];
+
+    /// The key is what the library signs a request with: RFC 8489, section 9.2.2, MD5 of `user:realm:password`.
+    #[test]
+    fn requests_are_signed_with_the_long_term_key() {
+        let of = |user: &str, password: &str, realm: &str| {
+            LongTermKeyCredentials::new(user.to_owned(), password.to_owned(), realm.to_owned())
+        };
+        // RFC 8489, section 9.2.2: its example.
+        let key = of("user", "pass", "realm").make_key(IntegrityAlgorithm::Sha1);
+        let written = format!("{key:?}");
+        let expected = 0x8493_fbc5_3ba5_82fb_4c04_4c45_6bdc_40eb_u128.to_be_bytes();
+        assert!(written.contains(&format!("{expected:?}")), "{written}");
+
+        let message = Message::from_bytes(&SIGNED).unwrap();
+        let validated =
+            |credentials| message.validate_integrity(&MessageIntegrityCredentials::LongTerm(credentials));
+        let user = "\u{30DE}\u{30C8}\u{30EA}\u{30C3}\u{30AF}\u{30B9}";
+        assert!(matches!(validated(of(user, "TheMatrIX", "example.org")), Ok(IntegrityAlgorithm::Sha1)));
+        assert!(validated(of(user, "TheMatrix", "example.org")).is_err());
+        assert!(validated(of(user, "TheMatrIX", "example.com")).is_err());
+    }
+}

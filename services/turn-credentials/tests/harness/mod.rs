@@ -4,6 +4,8 @@
 pub(crate) mod coturn;
 #[path = "../../../gateway/tests/harness/http.rs"]
 pub(crate) mod http;
+#[path = "../../../gateway/tests/harness/prometheus.rs"]
+pub(crate) mod prometheus;
 pub(crate) mod redis;
 
 use std::{

@@ -177,6 +177,7 @@ impl Shard {
         };
         match request {
             Request::Exists { reply, .. } => step.effects.answer(reply, true),
+            Request::Identify { reply, .. } => step.effects.answer(reply, Some(sessions[key].client())),
             Request::Poll { number, accepted, reply, .. } => {
                 requests::poll(step, sessions, rooms, transfers, key, Poll { number, accepted, reply });
             }

@@ -6,31 +6,56 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{
+        CertificateDer, PrivateKeyDer,
+        pem::{self, PemObject},
+    },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use signalbox_telemetry::metrics::Gauge;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How often the files are looked at. Certificates are renewed days before they expire.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// TLS with the key and the certificate chain of these PEM files, and the watch over them. `expiry` shows when the certificate expires.
+/// What is wrong with the files; it names the setting and the file.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// It cannot be read.
+    #[error("{0}: {1} cannot be read: {2}")]
+    Unreadable(&'static str, PathBuf, std::io::Error),
+    /// Something in it is not what PEM is.
+    #[error("--sslcert: {0} cannot be read as PEM certificates: {1}")]
+    NoPem(PathBuf, pem::Error),
+    /// There is nothing in it.
+    #[error("--sslcert: {0} holds no certificate (is it a PEM file?)")]
+    NoCertificate(PathBuf),
+    /// There is no key in it.
+    #[error("--sslkey: {0} cannot be read as a PEM private key: {1}")]
+    NoKey(PathBuf, pem::Error),
+    /// The key is another certificate's.
+    #[error("--sslkey, --sslcert: {0} and {1} do not fit together: {2}")]
+    Mismatch(PathBuf, PathBuf, rustls::Error),
+}
+
+/// Called with the time at which the certificate expires, in seconds since 1970: at once, and whenever it was renewed. 0 where that cannot
+/// be read.
+pub type OnExpiry = Box<dyn Fn(f64) + Send>;
+
+/// TLS with the key and the certificate chain of these PEM files, and the watch over them.
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn load(key: &Path, chain: &Path, expiry: Gauge) -> Result<(ServerConfig, Renewal)> {
+pub fn load(key: &Path, chain: &Path, expiry: OnExpiry) -> Result<(ServerConfig, Renewal), CertificateError> {
     let builder = ServerConfig::builder().with_no_client_auth();
     let files = Files { key: key.to_owned(), chain: chain.to_owned() };
     let provider = builder.crypto_provider().clone();
     let contents = files.read()?;
     let first = files.parse(&contents, &provider)?;
-    expiry.set(expires_at(&first));
+    expiry(expires_at(&first));
     let current = Arc::new(Current(RwLock::new(Arc::new(first))));
     let config = builder.with_cert_resolver(current.clone());
     Ok((config, Renewal { files: Arc::new(files), contents, provider, current, expiry }))
@@ -47,14 +72,19 @@ impl ResolvesServerCert for Current {
 }
 
 /// Puts a renewed certificate in the place of the old one.
-#[derive(Debug)]
 pub struct Renewal {
     files: Arc<Files>,
     /// What the files held when they were last looked at.
     contents: Contents,
     provider: Arc<CryptoProvider>,
     current: Arc<Current>,
-    expiry: Gauge,
+    expiry: OnExpiry,
+}
+
+impl std::fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Renewal").field("files", &self.files).finish_non_exhaustive()
+    }
 }
 
 impl Renewal {
@@ -71,11 +101,11 @@ impl Renewal {
             }
             match self.files.parse(&contents, &self.provider) {
                 Ok(renewed) => {
-                    self.expiry.set(expires_at(&renewed));
+                    (self.expiry)(expires_at(&renewed));
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
                     tracing::info!("the certificate was renewed");
                 }
-                Err(error) => tracing::warn!("{error:#}; the old certificate stays"),
+                Err(error) => tracing::warn!("{error}; the old certificate stays"),
             }
             self.contents = contents;
         }
@@ -109,22 +139,27 @@ impl std::fmt::Debug for Contents {
 }
 
 impl Files {
-    fn read(&self) -> Result<Contents> {
+    fn read(&self) -> Result<Contents, CertificateError> {
         let read = |flag, file: &Path| {
-            std::fs::read(file).with_context(|| format!("{flag}: {} cannot be read", file.display()))
+            std::fs::read(file).map_err(|error| CertificateError::Unreadable(flag, file.to_owned(), error))
         };
         Ok(Contents { chain: read("--sslcert", &self.chain)?, key: read("--sslkey", &self.key)? })
     }
 
-    fn parse(&self, contents: &Contents, provider: &CryptoProvider) -> Result<CertifiedKey> {
-        let (key_name, chain_name) = (self.key.display(), self.chain.display());
+    fn parse(
+        &self,
+        contents: &Contents,
+        provider: &CryptoProvider,
+    ) -> Result<CertifiedKey, CertificateError> {
         let certificates = CertificateDer::pem_slice_iter(&contents.chain)
             .collect::<Result<Vec<_>, _>>()
-            .with_context(|| format!("--sslcert: {chain_name} cannot be read as PEM certificates"))?;
-        ensure!(!certificates.is_empty(), "--sslcert: {chain_name} holds no certificate (is it a PEM file?)");
+            .map_err(|error| CertificateError::NoPem(self.chain.clone(), error))?;
+        if certificates.is_empty() {
+            return Err(CertificateError::NoCertificate(self.chain.clone()));
+        }
         let private = PrivateKeyDer::from_pem_slice(&contents.key)
-            .with_context(|| format!("--sslkey: {key_name} cannot be read as a PEM private key"))?;
+            .map_err(|error| CertificateError::NoKey(self.key.clone(), error))?;
         CertifiedKey::from_der(certificates, private, provider)
-            .with_context(|| format!("--sslkey, --sslcert: {key_name} and {chain_name} do not fit together"))
+            .map_err(|error| CertificateError::Mismatch(self.key.clone(), self.chain.clone(), error))
     }
 }

@@ -1,0 +1,67 @@
+//! How a program asks another one over HTTP.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rustls::crypto::aws_lc_rs;
+use ureq::{
+    Agent,
+    tls::{Certificate, RootCerts, TlsConfig},
+};
+
+/// Longest head of an answer in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings<'a> {
+    /// How long a request may take, from the look-up of the name to the last byte.
+    pub timeout: Duration,
+    /// A PEM file with the only certificate authority that counts. `None`: those of the system, or where there are none, as in many
+    /// containers, those that browsers trust.
+    pub authority: Option<&'a Path>,
+    /// Whether a proxy that the environment names is used. It is meant for what is outside.
+    pub uses_proxy: bool,
+}
+
+/// The certificate authority cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The file cannot be read.
+    #[error("cannot read the PEM file: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// There is no certificate in it.
+    #[error("there is no certificate in the PEM file")]
+    Empty,
+}
+
+/// A client that goes nowhere but where it is sent: it follows no redirects, and gives every status back. It blocks.
+///
+/// # Errors
+/// The certificate authority cannot be read.
+pub fn agent(settings: &ClientSettings<'_>) -> Result<Agent, AuthorityError> {
+    let tls = TlsConfig::builder()
+        .root_certs(roots(settings.authority)?)
+        .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .max_response_header_size(MAX_HEAD)
+        .timeout_global(Some(settings.timeout))
+        .user_agent("signalbox");
+    let config = if settings.uses_proxy { config } else { config.proxy(None) };
+    Ok(config.build().new_agent())
+}
+
+fn roots(authority: Option<&Path>) -> Result<RootCerts, AuthorityError> {
+    if let Some(file) = authority {
+        let pem = std::fs::read(file)?;
+        let certificate = Certificate::from_pem(&pem).map_err(|_| AuthorityError::Empty)?;
+        return Ok(RootCerts::from([certificate]));
+    }
+    let system = rustls_native_certs::load_native_certs().certs;
+    let certificates: Vec<_> =
+        system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    Ok(if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::from(certificates) })
+}

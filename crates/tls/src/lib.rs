@@ -1,0 +1,9 @@
+//! TLS, the same in all programs.
+//!
+//! - [`certificates`]: what a listener shows, taken anew when its files change.
+//! - [`client`]: how a program asks another one over HTTP.
+
+pub mod certificates;
+pub mod client;
+
+pub use certificates::{CertificateError, Renewal, load};
