@@ -8,6 +8,8 @@ use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, paths, poli
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
+/// A client of the tests.
+const CLIENT_MANIFEST: &str = "services/gateway/tests/rust-client/Cargo.toml";
 
 /// All checks.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -28,7 +30,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     command_step("fmt", "cargo fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]))?;
     // `--all` does not reach these: each is a workspace of its own.
-    for manifest in [fuzz::MANIFEST, PEER_MANIFEST] {
+    for manifest in [fuzz::MANIFEST, PEER_MANIFEST, CLIENT_MANIFEST] {
         if workspace.path(manifest).exists() {
             command_step(
                 &format!("fmt of {manifest}"),

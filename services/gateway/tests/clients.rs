@@ -158,6 +158,20 @@ fn soak_chromium_duplicated_tab_for_a_minute() {
 }
 
 #[test]
+#[ignore = "fetches many versions of clients: cargo xtask soak"]
+fn soak_clients_of_many_versions_and_languages() {
+    let limit = std::time::Duration::from_secs(900);
+    Server::gateway(&[]).run_js_within(limit, "versions.test.mjs", &[]);
+}
+
+#[test]
+#[ignore = "fetches many versions of peerjs: cargo xtask soak"]
+fn soak_chromium_peerjs_of_many_versions() {
+    let limit = std::time::Duration::from_secs(900);
+    Server::gateway(&["--path", "/peerjs"]).run_js_within(limit, "versions-peerjs.test.mjs", &[]);
+}
+
+#[test]
 fn chromium_demo_works_for_two_and_six() {
     Server::gateway(&["--allow_discovery"]).run_js("demo.test.mjs");
 }

@@ -8,7 +8,8 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Browser, ORIGIN } from "./chromium.mjs";
 
-const PEERJS = path.join(path.dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
+/** The browser bundle; PEERJS is that of another version. */
+const PEERJS = process.env.PEERJS ?? path.join(path.dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
 /** For how long they are watched. */
 const WATCHED_MS = Number(process.env.WATCHED_MS ?? 5_000);
 

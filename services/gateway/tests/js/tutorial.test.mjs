@@ -13,7 +13,8 @@ import { freePorts, program } from "./cluster/setup.mjs";
 import { request } from "./lib/http.mjs";
 import { until } from "./lib/wait.mjs";
 
-const PEERJS = path.join(path.dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
+/** The browser bundle; PEERJS is that of another version. */
+const PEERJS = process.env.PEERJS ?? path.join(path.dirname(createRequire(import.meta.url).resolve("peerjs")), "peerjs.min.js");
 
 const page = await readFile(new URL("../../../../docs/vocabulary.md", import.meta.url), "utf8");
 const found = (pattern) => pattern.exec(page)?.[1] ?? assert.fail(`docs/vocabulary.md has no ${pattern}`);
