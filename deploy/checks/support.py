@@ -37,6 +37,12 @@ def our_program(name):
     return built[-1] if built else pytest.skip(f"{name} has not been built here")
 
 
+def connect_variables(base, **others):
+    """What the chart's test command is told, for a gateway with default settings."""
+    found = {"BASE": base, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs", "ORIGIN": "", "AUTH": "off"}
+    return found | {"TRANSPORTS": "polling,websocket", "PODS": "1", "ICE": "false", "PATH": os.environ["PATH"]} | others
+
+
 def gateway_program():
     return our_program("signalbox-gateway")
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from support import (
-    CHART, CI_VALUES, KUBERNETES, ROOT, container, env, find, gateway_program, one, our_program, problems, render, run, succeed, tool, with_values,
+    CHART, CI_VALUES, KUBERNETES, ROOT, connect_variables, container, env, find, gateway_program, one, our_program, problems, render, run, succeed, tool, with_values,
 )
 
 REDIS = ("--set", "redis.mode=standalone,redis.addresses={redis:6379}")
@@ -159,6 +159,17 @@ def test_an_upgrade_disturbs_the_clients_of_one_pod_at_a_time():
     assert spec["minReadySeconds"] == 65
     assert deployment(ci("redis-cluster-tls"))["spec"]["minReadySeconds"] == 320
     assert deployment(ci("redis-cluster-tls"))["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 335
+
+
+def test_an_authority_of_ones_own_is_mounted_and_named():
+    items = ci("redis-cluster-tls")
+    path = env(deployment(items))["SIGNALBOX_REDIS_CA"]["value"]
+    mount = next(each for each in container(deployment(items))["volumeMounts"] if each["name"] == "redis-ca")
+    volume = next(each for each in deployment(items)["spec"]["template"]["spec"]["volumes"] if each["name"] == "redis-ca")
+    assert mount["readOnly"] is True and volume["secret"]["secretName"] == "redis-authority"
+    assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+    assert volume["secret"]["items"][0]["key"] == "authority.pem"
+    assert "SIGNALBOX_REDIS_CA" not in env(deployment(render(*REDIS)))
 
 
 def test_pods_are_spread_by_default():
@@ -383,7 +394,7 @@ def test_the_test_command_is_a_posix_script():
     variables = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
     assert variables == {
         "BASE": "http://signalbox-gateway:80", "SOCKETIO_PATH": "/io/", "PEERSERVER_PATH": "/peer", "PEERSERVER_KEY": "peerjs",
-        "TRANSPORTS": "websocket", "ORIGIN": "https://app.example.org:8443",
+        "TRANSPORTS": "websocket", "ORIGIN": "https://app.example.org:8443", "AUTH": "optional", "PODS": "1", "ICE": "true",
     }
     assert script.read_text().strip() in pod["spec"]["containers"][0]["command"][-1]
 
@@ -394,8 +405,7 @@ def test_the_test_command_passes_against_a_gateway(transports):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as gateway:
         try:
             base = re.search(r"public=(\S+)", gateway.stdout.readline())[1]
-            variables = {"BASE": base, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs"}
-            variables |= {"TRANSPORTS": transports, "ORIGIN": "", "PATH": os.environ["PATH"]}
+            variables = connect_variables(base, TRANSPORTS=transports)
             tool("curl")
             script = (CHART / "files/connect.sh").read_text()
             assert "connected" in (out := succeed("sh", "-ceu", script, env=variables)) or "WebSocket opened" in out

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from support import CHART, ROOT, our_program, succeed, tool
+from support import CHART, ROOT, connect_variables, our_program, succeed, tool
 
 
 def free_port():
@@ -52,9 +52,8 @@ def test_everything_starts_serves_and_ends(tmp_path):
     base = f"http://127.0.0.1:{port}"
     with topology(tmp_path / "up", port) as said:
         assert f"{base}/demo/" in said
-        variables = {"BASE": base, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs"}
-        variables |= {"TRANSPORTS": "polling,websocket", "ORIGIN": "", "PATH": os.environ["PATH"]}
-        assert "connected" in succeed("sh", "-ceu", (CHART / "files/connect.sh").read_text(), env=variables)
+        said = succeed("sh", "-ceu", (CHART / "files/connect.sh").read_text(), env=connect_variables(base, PODS="3", ICE="true"))
+        assert "connected" in said and "a room of two pods" in said and "turn:127.77.0.1:3478" in said
         with urllib.request.urlopen(f"{base}/turn/ice-servers", timeout=10) as answer:
             servers = json.load(answer)["iceServers"]
         assert servers[0]["credential"] and servers[0]["urls"][0] == "turn:127.77.0.1:3478?transport=udp"

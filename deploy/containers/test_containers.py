@@ -146,10 +146,11 @@ def test_three_gateways_are_one_cluster_and_prometheus_sees_them(topology):
 
 def test_the_charts_test_command_passes(topology):
     script = (podman.ROOT / "helm/signalbox/files/connect.sh").read_text()
-    variables = {"BASE": topology.url, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs"}
-    variables |= {"TRANSPORTS": "polling,websocket", "ORIGIN": "", "PATH": os.environ["PATH"]}
+    variables = {"BASE": topology.url, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs", "ORIGIN": ""}
+    variables |= {"TRANSPORTS": "polling,websocket", "AUTH": "off", "PODS": "3", "ICE": "true", "PATH": os.environ["PATH"]}
     result = subprocess.run(["sh", "-ceu", script], env=variables, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert "a room of two pods" in result.stdout and "turn:127.0.0.1:3478" in result.stdout
 
 
 def test_clients_are_told_of_the_turn_server_and_it_takes_their_credentials(topology):

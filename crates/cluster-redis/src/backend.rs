@@ -15,10 +15,11 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
+    /// With certificates of authorities in PEM, they alone count.
+    pub(super) fn new(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
         match cluster::Url::parse(url) {
-            Some(url) => Ok(Self::Cluster(Arc::new(Topology::new(url?)))),
-            None => Ok(Self::Single(Arc::new(SingleServer::new(url)?))),
+            Some(url) => Ok(Self::Cluster(Arc::new(Topology::new(url?.trusting(authorities))))),
+            None => Ok(Self::Single(Arc::new(SingleServer::new(url, authorities)?))),
         }
     }
 

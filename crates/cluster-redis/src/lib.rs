@@ -83,6 +83,8 @@ pub struct Settings {
     /// `redis+sentinel://[user:password@]host:port,host:port/NAME[/db]`, or of a Redis Cluster
     /// `redis+cluster://[user:password@]host:port,host:port`; `rediss` for TLS.
     pub url: String,
+    /// Certificates in PEM of the only authorities that count for `rediss`; `None`: those that browsers trust.
+    pub authorities: Option<Vec<u8>>,
     /// The beginning of the names of all keys and channels; without braces.
     pub prefix: String,
     /// Where the node link listens; `None`: any free port of the address that reaches Redis.
@@ -140,7 +142,7 @@ pub fn connect(
     handler: Arc<dyn Handler>,
     metrics: Metrics,
 ) -> Result<Connected, CannotConnect> {
-    let backend = Arc::new(Backend::new(&settings.url)?);
+    let backend = Arc::new(Backend::new(&settings.url, settings.authorities.as_deref())?);
     let (listener, reached) = link::listen(&backend, settings.listen)?;
     node.link = Some(reached);
     let context = Arc::new(Context {

@@ -103,10 +103,11 @@ impl Revoker {
 /// The URL cannot be used, Redis does not answer, or has no room.
 pub fn revoke_in(
     url: &str,
+    authorities: Option<&[u8]>,
     prefix: &str,
     revocations: &[StoredRevocation],
 ) -> Result<Result<(), CannotRevoke>, CannotConnect> {
-    let backend = Backend::new(url)?;
+    let backend = Backend::new(url, authorities)?;
     let context = Arc::new(Context {
         keys: Keys::new(prefix),
         scripts: Scripts::new(),

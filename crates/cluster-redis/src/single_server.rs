@@ -4,11 +4,11 @@ use std::ops::{Deref, DerefMut};
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
-    TlsMode,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult,
+    TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     io::tcp::TcpSettings,
-    sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType},
+    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 use tokio::{sync::Mutex, time::timeout};
 
@@ -66,6 +66,21 @@ fn without_delay() -> TcpSettings {
 /// How to connect to a server.
 pub(super) fn connection_info(server: impl IntoConnectionInfo) -> RedisResult<ConnectionInfo> {
     Ok(server.into_connection_info()?.set_tcp_settings(without_delay()))
+}
+
+/// With these authorities, in PEM, instead of those that browsers trust. They do not matter without TLS.
+pub(super) fn trusting(info: ConnectionInfo, authorities: Option<&[u8]>) -> RedisResult<ConnectionInfo> {
+    match (authorities, info.addr()) {
+        (Some(authorities), ConnectionAddr::TcpTls { .. }) => {
+            let client = Client::build_with_tls(info, certificates(authorities))?;
+            Ok(client.get_connection_info().clone())
+        }
+        _ => Ok(info),
+    }
+}
+
+fn certificates(authorities: &[u8]) -> TlsCertificates {
+    TlsCertificates { client_tls: None, root_cert: Some(authorities.to_vec()) }
 }
 
 fn connection_config() -> AsyncConnectionConfig {
@@ -127,39 +142,47 @@ pub(super) fn credentials(rest: &str) -> ([Option<String>; 2], &str) {
 }
 
 impl SingleServer {
-    pub(super) fn new(url: &str) -> Result<Self, CannotConnect> {
+    pub(super) fn new(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
         match SentinelUrl::parse(url) {
-            Some(url) => Self::sentinel(&url?),
-            None => Self::server(url),
+            Some(url) => Self::sentinel(&url?, authorities),
+            None => Self::server(url, authorities),
         }
     }
 
-    fn server(url: &str) -> Result<Self, CannotConnect> {
+    fn server(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
         let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
-        let client = Client::open(connection_info(url).map_err(bad)?).map_err(bad)?;
-        let pool = pool(url).map_err(CannotConnect::Url)?;
+        let info = trusting(connection_info(url).map_err(bad)?, authorities).map_err(bad)?;
+        let client = Client::open(info.clone()).map_err(bad)?;
+        let pool = pool(info).map_err(CannotConnect::Url)?;
         Ok(Self::Server { pool, client: Box::new(client) })
     }
 
-    fn sentinel(url: &SentinelUrl<'_>) -> Result<Self, CannotConnect> {
+    fn sentinel(url: &SentinelUrl<'_>, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
         let bad = |error: redis::RedisError| CannotConnect::Url(error.to_string());
-        let sentinels: Vec<String> =
-            url.hosts.iter().map(|host| format!("{}://{host}", url.scheme)).collect();
-        let mut settings = RedisConnectionInfo::default().set_db(url.db);
+        let sentinels = url.hosts.iter().map(|host| {
+            let info = format!("{}://{host}", url.scheme).into_connection_info()?;
+            Ok(info.addr().clone())
+        });
+        let sentinels = sentinels.collect::<RedisResult<Vec<_>>>().map_err(bad)?;
+        let mut builder = SentinelClientBuilder::new(sentinels, url.name, SentinelServerType::Master)
+            .map_err(bad)?
+            .set_client_to_redis_db(url.db)
+            .set_client_to_redis_tcp_settings(without_delay());
         if let Some(username) = &url.username {
-            settings = settings.set_username(username);
+            builder = builder.set_client_to_redis_username(username);
         }
         if let Some(password) = &url.password {
-            settings = settings.set_password(password);
+            builder = builder.set_client_to_redis_password(password);
         }
-        let mut node = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(settings)
-            .set_tcp_settings(without_delay());
         if url.scheme == "rediss" {
-            node = node.set_tls_mode(TlsMode::Secure);
+            builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+            if let Some(authorities) = authorities {
+                builder = builder
+                    .set_client_to_redis_certificates(certificates(authorities))
+                    .set_client_to_sentinel_certificates(certificates(authorities));
+            }
         }
-        let kind = SentinelServerType::Master;
-        let client = SentinelClient::build(sentinels, url.name, Some(node), kind).map_err(bad)?;
+        let client = builder.build().map_err(bad)?;
         let first = url.hosts.first().copied().unwrap_or_default().to_owned();
         Ok(Self::Sentinel { client: Box::new(Mutex::new(client)), first })
     }

@@ -74,6 +74,8 @@ impl Default for Config {
 pub struct ClusterConfig {
     /// URL of the Redis that the nodes share, as [`Settings::url`](signalbox_cluster_redis::Settings::url).
     pub redis_url: String,
+    /// Certificates in PEM of the only authorities that count for `rediss`; default those that browsers trust.
+    pub redis_authorities: Option<Vec<u8>>,
     /// Prefix of all keys and channels in Redis. Nodes with the same prefix form a cluster.
     pub redis_prefix: String,
     /// The node's name in logs; default its tag.

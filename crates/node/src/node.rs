@@ -101,6 +101,7 @@ impl Node {
             let info = NodeInfo::new(owner, name);
             let settings = Settings {
                 url: cluster.redis_url.clone(),
+                authorities: cluster.redis_authorities.clone(),
                 prefix: cluster.redis_prefix.clone(),
                 listen: cluster.listen,
                 secret: cluster.secret.clone(),

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     auth::Auth,
+    authorities,
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
     files,
     ice::Ice,
@@ -59,7 +60,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         Some(auth) => Arc::new(auth.policy().clone()),
         None => Arc::new(AllowAll),
     };
-    let node = match cluster_config(settings) {
+    let node = match cluster_config(settings)? {
         Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, policy)
             .context("cannot join the cluster")?,
         None => Node::with_policy(node_config(settings), app, metrics, policy),
@@ -198,15 +199,17 @@ fn url(scheme: &str, socket: &TcpListener) -> Result<String> {
 }
 
 /// The cluster that the node joins, if any.
-fn cluster_config(settings: &Settings) -> Option<ClusterConfig> {
+fn cluster_config(settings: &Settings) -> Result<Option<ClusterConfig>> {
     let Settings { cluster, node, .. } = settings;
-    Some(ClusterConfig {
-        redis_url: cluster.redis_url.clone()?,
+    let Some(redis_url) = cluster.redis_url.clone() else { return Ok(None) };
+    Ok(Some(ClusterConfig {
+        redis_url,
+        redis_authorities: cluster.redis_ca.as_deref().map(authorities::of_redis).transpose()?,
         redis_prefix: cluster.redis_prefix.clone(),
         name: node.node_id.clone(),
         listen: cluster.cluster_addr,
         secret: cluster.cluster_secret.clone(),
-    })
+    }))
 }
 
 /// The settings as the node takes them.

@@ -16,6 +16,7 @@ use signalbox_config::{
     keys,
 };
 
+use crate::authorities;
 use crate::config::{Loaded, Settings, split_settings};
 
 /// How long a key set may take to be fetched.
@@ -186,7 +187,9 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
         (None, None, None) => bail!("token revoke: says not what (give --jti, --subject or --issued-before)"),
     };
     let until = revocation.until;
-    signalbox_node::revoke_in(url, &settings.cluster.redis_prefix, &[revocation])??;
+    let authorities = settings.cluster.redis_ca.as_deref().map(authorities::of_redis).transpose()?;
+    let prefix = &settings.cluster.redis_prefix;
+    signalbox_node::revoke_in(url, authorities.as_deref(), prefix, &[revocation])??;
     let until = match until {
         Some(until) => format!("until {until} (seconds since 1970)"),
         None => "for ever (set --jwt-max-lifetime, as for the nodes, or --expires)".to_owned(),

@@ -115,6 +115,14 @@ fn cluster_is_rolled_back_to_the_previous_format() {
     replace("rollback");
 }
 
+#[test]
+#[ignore = "takes a minute: cargo xtask soak"]
+fn soak_a_video_call_goes_on_while_all_nodes_are_updated_and_rolled_back() {
+    for direction in ["update", "rollback"] {
+        Server::run_js_alone_within(harness::DEADLINE, "call-update.test.mjs", &[("DIRECTION", direction)]);
+    }
+}
+
 fn replace(direction: &str) {
     // Until their next heartbeat, nodes write what one of the previous format that has just come does not read.
     let settle = if direction == "rollback" { "2000" } else { "0" };

@@ -3,7 +3,7 @@
 //! - [`listening`], [`metrics`]: addresses, health and numbers.
 //! - [`refusals`]: what keeps it from starting.
 //! - [`token`]: the subcommand.
-//! - [`tls`]: certificates, and real clients behind them.
+//! - [`tls`]: certificates, and real clients behind them; [`redis_tls`]: TLS to Redis.
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
 //! - [`logs`]: what it tells, and what it does not.
@@ -31,6 +31,8 @@ mod memory;
 mod metrics;
 #[path = "program/proxies.rs"]
 mod proxies;
+#[path = "program/redis_tls.rs"]
+mod redis_tls;
 #[path = "program/refusals.rs"]
 mod refusals;
 #[path = "program/settings.rs"]

@@ -23,6 +23,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
             "turn-key",
             "redis-url",
             "redis-url-file",
+            "redis-ca",
             "cluster-secret",
             "cluster-secret-file",
             "jwt-secret",

@@ -4,7 +4,10 @@ use std::fmt;
 
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
 
-use super::super::{CannotConnect, single_server::credentials};
+use super::super::{
+    CannotConnect,
+    single_server::{credentials, trusting},
+};
 
 /// Where a node of a Redis Cluster listens for clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +41,7 @@ pub(in super::super) struct Url {
     scheme: String,
     pub(super) seeds: Vec<Address>,
     settings: RedisConnectionInfo,
+    authorities: Option<Vec<u8>>,
 }
 
 impl Url {
@@ -70,7 +74,7 @@ impl Url {
         if let Some(password) = password {
             settings = settings.set_password(password);
         }
-        Some(Ok(Self { scheme: scheme.to_owned(), seeds, settings }))
+        Some(Ok(Self { scheme: scheme.to_owned(), seeds, settings, authorities: None }))
     }
 
     /// Whether connections are encrypted: then nodes go by their host names, which stand in their certificates.
@@ -78,9 +82,15 @@ impl Url {
         self.scheme == "rediss"
     }
 
+    /// With these authorities, in PEM, instead of those that browsers trust.
+    pub(in super::super) fn trusting(self, authorities: Option<&[u8]>) -> Self {
+        Self { authorities: authorities.map(<[u8]>::to_vec), ..self }
+    }
+
     /// How to connect to a node for commands.
     pub(super) fn node(&self, address: &Address) -> Result<ConnectionInfo, RedisError> {
         let info = format!("{}://{address}", self.scheme).into_connection_info()?;
+        let info = trusting(info, self.authorities.as_deref())?;
         Ok(info.set_redis_settings(self.settings.clone()))
     }
 

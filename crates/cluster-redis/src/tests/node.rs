@@ -85,6 +85,7 @@ impl Node {
         let revoked = Arc::<Revoked>::default();
         let settings = Settings {
             url: url.to_owned(),
+            authorities: None,
             prefix: prefix.into(),
             listen: None,
             secret: None,

@@ -58,11 +58,12 @@ fn what_is_revoked_is_known_everywhere_within_a_second_and_to_who_comes_later() 
 fn a_program_that_is_no_node_revokes_too() {
     let server = Server::start();
     let node = Node::start(&server, 1);
-    assert_eq!(revoke_in(&server.url(), "test", &[revocation("alice", None)]).unwrap(), Ok(()));
+    assert_eq!(revoke_in(&server.url(), None, "test", &[revocation("alice", None)]).unwrap(), Ok(()));
     until_known(&node, "alice");
-    assert!(revoke_in("nonsense", "test", &[]).is_err());
+    assert!(revoke_in("nonsense", None, "test", &[]).is_err());
     let nobody = super::server::free_port();
-    let refused = revoke_in(&format!("redis://127.0.0.1:{nobody}"), "test", &[revocation("alice", None)]);
+    let refused =
+        revoke_in(&format!("redis://127.0.0.1:{nobody}"), None, "test", &[revocation("alice", None)]);
     assert_eq!(refused.unwrap(), Err(CannotRevoke::Unreachable));
 }
 
@@ -115,7 +116,7 @@ fn there_is_an_end_to_how_many_are_kept() {
     let server = Server::start();
     let node = Node::start(&server, 1);
     let many: Vec<_> = (0..100_000).map(|number| revocation(&number.to_string(), None)).collect();
-    assert_eq!(revoke_in(&server.url(), "test", &many).unwrap(), Ok(()));
+    assert_eq!(revoke_in(&server.url(), None, "test", &many).unwrap(), Ok(()));
     assert_eq!(revoke(&node, &[revocation("more", None)]), Err(CannotRevoke::Full));
     assert_eq!(revoke(&node, &[revocation("5", None)]), Ok(()), "it is there already");
     until(|| (node.revoked.list.lock().len() == 100_000).then_some(()));

@@ -49,11 +49,12 @@ pub(crate) fn stored(revocation: &Revocation) -> Option<StoredRevocation> {
 /// The URL of Redis cannot be used; Redis does not answer, or has no room for more.
 pub fn revoke_in(
     redis_url: &str,
+    redis_authorities: Option<&[u8]>,
     redis_prefix: &str,
     revocations: &[Revocation],
 ) -> Result<Result<(), CannotRevoke>, CannotConnect> {
     let stored: Vec<_> = revocations.iter().filter_map(stored).collect();
-    signalbox_cluster_redis::revoke_in(redis_url, redis_prefix, &stored)
+    signalbox_cluster_redis::revoke_in(redis_url, redis_authorities, redis_prefix, &stored)
 }
 
 /// `None` for what a later version wrote.

@@ -14,6 +14,7 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
     let is_open = auth.tokens.auth == AuthMode::Off;
     let without_auth = "has no effect with --auth off";
     let is_alone = cluster.redis_url.is_none();
+    let is_encrypted = cluster.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss"));
     let has = |transport| socketio.transports.contains(&transport);
     let never_upgrades = !(has(Transport::Polling) && has(Transport::WebSocket));
     let is_cut = is_alone && node.drain_timeout.is_some_and(|timeout| timeout > LONGEST_STANDALONE_STOP);
@@ -21,6 +22,8 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
     let without_redis = "has no effect without --redis-url";
     [
         ("redis-prefix", is_alone, without_redis),
+        ("redis-ca", is_alone, without_redis),
+        ("redis-ca", !is_alone && !is_encrypted, "has no effect without rediss in --redis-url"),
         ("cluster-addr", is_alone, without_redis),
         ("cluster-secret", is_alone, without_redis),
         ("cluster-secret-file", is_alone, without_redis),

@@ -311,6 +311,11 @@ pub struct ClusterSettings {
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub redis_url_file: Option<PathBuf>,
 
+    /// PEM file with the only certificate authorities that count for rediss. Without it those that browsers trust. It is read at
+    /// the start.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub redis_ca: Option<PathBuf>,
+
     /// Prefix of all keys and channels in Redis; nodes with the same prefix form a cluster.
     #[arg(long, value_name = "PREFIX", default_value = "signalbox", value_parser = parse::redis_prefix)]
     pub redis_prefix: String,

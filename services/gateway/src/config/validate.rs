@@ -70,6 +70,9 @@ fn secret_files(check: &Check<'_>, settings: &mut Settings) -> Result<(), Config
     if let Some(url) = secret_file(check, "redis-url", &cluster.redis_url, url, parse::redis_url)? {
         cluster.redis_url = Some(url);
     }
+    if let Some(path) = &cluster.redis_ca {
+        check.readable_file("redis-ca", path, "name a readable PEM file")?;
+    }
     let secret = cluster.cluster_secret_file.as_deref();
     let parser = parse::cluster_secret;
     if let Some(secret) = secret_file(check, "cluster-secret", &cluster.cluster_secret, secret, parser)? {

@@ -15,12 +15,12 @@ use crate::harness::{
 };
 
 /// The files of an authority, and of a server at 127.0.0.1 that it vouches for.
-struct Files {
-    directory: PathBuf,
+pub(super) struct Files {
+    pub(super) directory: PathBuf,
 }
 
 impl Files {
-    fn make(name: &str) -> Self {
+    pub(super) fn make(name: &str) -> Self {
         let directory = scratch(name);
         let authority_key = KeyPair::generate().expect("a key");
         let mut authority = CertificateParams::default();
@@ -48,7 +48,7 @@ impl Files {
         Self { directory }
     }
 
-    fn path(&self, file: &str) -> String {
+    pub(super) fn path(&self, file: &str) -> String {
         self.directory.join(file).to_str().expect("a path in UTF-8").to_owned()
     }
 }

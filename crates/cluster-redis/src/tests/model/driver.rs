@@ -43,7 +43,7 @@ pub(super) type Answers = Vec<(u64, Reply)>;
 
 impl Redis {
     pub(super) async fn connect(server: &Server) -> Self {
-        let backend = Backend::new(&server.url()).unwrap();
+        let backend = Backend::new(&server.url(), None).unwrap();
         let Backend::Single(single_server) = &backend else { panic!("a server by itself") };
         let context = Arc::new(Context {
             keys: Keys::new("test"),

@@ -109,10 +109,10 @@ export function drain(redis) {
 }
 
 /** Two ports for a node. */
-const place = async () => ({ port: await freePort(), adminPort: await freePort() });
+export const place = async () => ({ port: await freePort(), adminPort: await freePort() });
 
-const startAt = (redis, { port, adminPort }, timeout, binary) =>
-  startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`], binary);
+export const startAt = (redis, { port, adminPort }, timeout, binary, flags = []) =>
+  startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`, ...flags], binary);
 
 /** A client that joins its room whenever it is connected, and notes what it is told and when. */
 function enter(url, number, onlyPolls) {
