@@ -340,7 +340,7 @@ def test_scaling_leaves_the_number_of_pods_to_the_autoscaler():
     items = ci("autoscaling")
     assert "replicas" not in deployment(items)["spec"]
     spec = one(items, "HorizontalPodAutoscaler")["spec"]
-    assert (spec["minReplicas"], spec["maxReplicas"], len(spec["metrics"])) == (4, 40, 3)
+    assert (spec["minReplicas"], spec["maxReplicas"], len(spec["metrics"])) == (4, 40, 4)
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] > spec["behavior"]["scaleUp"]["stabilizationWindowSeconds"]
     assert one(items, "PodDisruptionBudget")["spec"]["maxUnavailable"] == "25%"
     assert not find(ci("default"), "PodDisruptionBudget"), "of one pod, it would keep a node from being emptied"

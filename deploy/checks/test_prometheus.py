@@ -5,7 +5,7 @@ import re
 import pytest
 import yaml
 
-from support import ROOT, succeed, tool
+from support import CHART, ROOT, one, render, succeed, tool
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = sorted((PROMETHEUS / "rules").glob("*.yaml"))
@@ -23,6 +23,21 @@ def test_promtool_takes_the_configuration():
 
 def test_promtool_takes_the_rules():
     succeed(tool("promtool"), "check", "rules", "--lint-fatal", *RULES)
+
+
+def test_the_rule_for_autoscaling_makes_the_metric_that_the_chart_asks_for(tmp_path):
+    rule = yaml.safe_load((PROMETHEUS / "adapter.yaml").read_text())["rules"]["custom"][0]
+    autoscaler = one(render("--values", str(CHART / "ci/autoscaling.yaml")), "HorizontalPodAutoscaler")
+    asked = next(each["pods"] for each in autoscaler["spec"]["metrics"] if each["type"] == "Pods")
+    assert asked["metric"] == {"name": rule["name"]["as"]} and asked["target"] == {"type": "AverageValue", "averageValue": "20000"}
+    # As the adapter fills it in.
+    filled = {"<<.GroupBy>>": "pod", "<<.Series>>": "signalbox_connections", "<<.LabelMatchers>>": 'namespace="a",pod=~"b|c"'}
+    query = rule["metricsQuery"]
+    for ours, theirs in filled.items():
+        query = query.replace(ours, theirs)
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump({"groups": [{"name": "adapter", "rules": [{"record": "asked", "expr": expr} for expr in (query, rule["seriesQuery"])]}]}))
+    succeed(tool("promtool"), "check", "rules", rules)
 
 
 def test_every_alert_fires_and_resolves():

@@ -32,6 +32,9 @@ pub enum AuthorityError {
     /// There is no certificate in it.
     #[error("there is no certificate in the PEM file")]
     Empty,
+    /// What stands there is no certificate, or none of an authority.
+    #[error("the PEM file holds what is no certificate of an authority")]
+    Unusable,
 }
 
 /// A client that goes nowhere but where it is sent: it follows no redirects, and gives every status back. It blocks.

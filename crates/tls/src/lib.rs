@@ -1,8 +1,10 @@
 //! TLS, the same in all programs.
 //!
 //! - [`certificates`]: what a listener shows, taken anew when its files change.
+//! - [`authorities`]: who vouches for others, where an operator says it.
 //! - [`client`]: how a program asks another one over HTTP.
 
+pub mod authorities;
 pub mod certificates;
 pub mod client;
 

@@ -24,6 +24,7 @@
 {{- fail (printf "redis.addresses has no effect with redis.mode=%s: use standalone, sentinel or cluster" $redis.mode) -}}
 {{- end -}}
 {{- if and (eq $redis.mode "builtin") $redis.tls }}{{ fail "the built-in Redis has no TLS: remove redis.tls" }}{{ end -}}
+{{- if and $redis.ca.existingSecret (include "signalbox.turn.hasRedis" .) }}{{ fail "redis.ca is for gateways, signalbox-turn has no setting for it: set turn.useRedis=false, and name another Redis in its secrets where it needs one" }}{{ end -}}
 {{- if and $redis.ca.existingSecret (not $redis.tls) (not $redis.existingUrlSecret) }}{{ fail "redis.ca has no effect without TLS: set redis.tls=true, or name the whole URL in redis.existingUrlSecret" }}{{ end -}}
 {{- if and (eq $redis.mode "cluster") (int64 $redis.database) }}{{ fail "a Redis Cluster has no other database than 0: remove redis.database" }}{{ end -}}
 {{- if and $redis.auth.password $redis.auth.existingSecret }}{{ fail "give one of redis.auth.password and redis.auth.existingSecret" }}{{ end -}}

@@ -6,13 +6,11 @@
 //! - [`auth`]: keys of tokens, fetched and read again.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
-//! - [`authorities`]: who vouches for Redis.
 //! - [`management`]: health and metrics.
 //! - [`token`]: the subcommand that makes and explains tokens.
 //! - `files`: how many connections there may be.
 
 pub mod auth;
-pub mod authorities;
 pub mod config;
 mod files;
 pub mod ice;

@@ -21,7 +21,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     auth::Auth,
-    authorities,
     config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
     files,
     ice::Ice,
@@ -204,12 +203,24 @@ fn cluster_config(settings: &Settings) -> Result<Option<ClusterConfig>> {
     let Some(redis_url) = cluster.redis_url.clone() else { return Ok(None) };
     Ok(Some(ClusterConfig {
         redis_url,
-        redis_authorities: cluster.redis_ca.as_deref().map(authorities::of_redis).transpose()?,
+        redis_authorities: redis_authorities(settings)?,
         redis_prefix: cluster.redis_prefix.clone(),
         name: node.node_id.clone(),
         listen: cluster.cluster_addr,
         secret: cluster.cluster_secret.clone(),
     }))
+}
+
+/// The authorities of `--redis-ca`, in PEM.
+///
+/// # Errors
+/// They cannot be used.
+pub fn redis_authorities(settings: &Settings) -> Result<Option<Vec<u8>>> {
+    let Some(file) = &settings.cluster.redis_ca else { return Ok(None) };
+    let name = file.display();
+    signalbox_tls::authorities::read(file)
+        .map(Some)
+        .with_context(|| format!("--redis-ca: {name} cannot be used"))
 }
 
 /// The settings as the node takes them.

@@ -16,8 +16,8 @@ use signalbox_config::{
     keys,
 };
 
-use crate::authorities;
 use crate::config::{Loaded, Settings, split_settings};
+use crate::server::redis_authorities;
 
 /// How long a key set may take to be fetched.
 const KEYS_WAIT: Duration = Duration::from_secs(15);
@@ -187,7 +187,7 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
         (None, None, None) => bail!("token revoke: says not what (give --jti, --subject or --issued-before)"),
     };
     let until = revocation.until;
-    let authorities = settings.cluster.redis_ca.as_deref().map(authorities::of_redis).transpose()?;
+    let authorities = redis_authorities(settings)?;
     let prefix = &settings.cluster.redis_prefix;
     signalbox_node::revoke_in(url, authorities.as_deref(), prefix, &[revocation])??;
     let until = match until {

@@ -99,7 +99,7 @@ fn an_authority_that_is_none_keeps_it_from_starting() {
     };
     let (code, error) = refusal(&files.path("key.pem"));
     assert_eq!((code, error.lines().count()), (Some(1), 1), "{error}");
-    assert!(error.contains("--redis-ca") && error.contains("holds no certificate"), "{error}");
+    assert!(error.contains("--redis-ca") && error.contains("there is no certificate"), "{error}");
     let (code, error) = refusal(&files.path("missing.pem"));
     assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
     assert!(error.contains("--redis-ca"), "{error}");
