@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use super::tls::Files;
@@ -84,8 +85,8 @@ fn redis_is_reached_with_an_authority_of_its_own() {
 
     // Browsers do not trust it, so without the setting nobody does.
     let stranger = Server::bare(&["--redis-url", &url]);
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(get(stranger.management(), "/readyz").status, 503);
+    let is_ready = || (get(stranger.management(), "/readyz").status == 200).then_some(());
+    assert_eq!(until(Duration::from_secs(2), is_ready), None);
 }
 
 #[test]
