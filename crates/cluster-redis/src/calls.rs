@@ -165,12 +165,13 @@ impl Context {
                 };
                 (0..PARTITIONS).map(list).collect()
             }
-            Call::Put { owner, room, record, snapshot } => {
-                one(self.put(*owner, room, record, None, *snapshot, format))
+            Call::Put { owner, room, record, snapshot, most } => {
+                // 0 stands for any number: a room that nobody may be in is not asked for.
+                one(self.put(*owner, room, record, None, *snapshot, format).number(most.unwrap_or(0)))
             }
-            Call::Rehome { owner, from, room, record } => {
-                one(self.put(*owner, room, record, Some(*from), SnapshotRequest::None(None), format))
-            }
+            Call::Rehome { owner, from, room, record } => one(self
+                .put(*owner, room, record, Some(*from), SnapshotRequest::None(None), format)
+                .number(0)),
             Call::Remove { owner, room, socket } => one(Invocation::of(&scripts.remove)
                 .key(keys.room(room))
                 .arg(keys.base(partition::of_room(room)))

@@ -88,7 +88,11 @@ impl Context {
                 Reply::Peers(ids.filter_map(|id| text(Some(id)).map(Into::into)).collect())
             }
             Call::Put { .. } => {
-                let mut parts = list(first()).into_iter();
+                let parts = list(first());
+                if parts.len() == 1 {
+                    return Reply::RoomFull;
+                }
+                let mut parts = parts.into_iter();
                 let mut number = || text(parts.next())?.parse().ok();
                 let room_version =
                     number().zip(number()).map(|(epoch, version)| RoomVersion { epoch, version });

@@ -274,6 +274,8 @@ pub enum Claimed {
 pub enum Refused {
     /// A shard that would have to receive the change is too far behind, or too many lists are asked for at once.
     Busy,
+    /// The room has as many members as it may have.
+    RoomFull,
 }
 
 /// A change of a room's members, in the order of its versions.

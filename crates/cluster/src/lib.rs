@@ -64,6 +64,8 @@ pub struct Config {
     pub realms: Vec<String>,
     /// Most peer ids held at once, over all realms; `None`: no limit.
     pub concurrent_limit: Option<usize>,
+    /// Most members of a room; `None`: any number. Who is a member stays one, whatever the limit.
+    pub room_members: Option<usize>,
     /// How long a message waits for its addressee.
     pub expire_timeout: std::time::Duration,
 }

@@ -79,6 +79,8 @@ pub(crate) type Outputs = VecDeque<Output>;
 #[derive(Debug)]
 pub(crate) struct Machine {
     limit: Option<usize>,
+    /// Most members of a room.
+    room_members: Option<usize>,
     own: local_state::LocalState,
     rooms: rooms::Replicas,
     session_transfers: rooms::SessionTransfers,
@@ -116,6 +118,7 @@ impl Machine {
     fn with(config: &Config, lease: lease::Lease) -> Self {
         Self {
             limit: config.concurrent_limit,
+            room_members: config.room_members,
             own: local_state::LocalState::new(config, lease.is_shared()),
             rooms: rooms::Replicas::default(),
             session_transfers: rooms::SessionTransfers::default(),

@@ -95,7 +95,10 @@ impl Model {
             Call::Expire { realm, dst, number, .. } => self.peers.expire(realm, &dst, number),
             Call::FindPeer { realm, id, token } => Reply::Peer(self.peers.find(realm, &id, &token)),
             Call::Peers { realm } => Reply::Peers(self.peers.ids(realm)),
-            Call::Put { owner, room, record, snapshot } => {
+            Call::Put { room, record, most, .. } if self.rooms.is_full(&room, record.socket, most) => {
+                Reply::RoomFull
+            }
+            Call::Put { owner, room, record, snapshot, .. } => {
                 self.rooms.put(clock, owner, room, record, snapshot, &mut published)
             }
             Call::Remove { owner, room, socket } => self.rooms.remove(owner, room, socket, &mut published),

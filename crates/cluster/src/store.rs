@@ -154,6 +154,8 @@ pub enum Call {
         record: Arc<Record>,
         /// What the reply is to carry.
         snapshot: SnapshotRequest,
+        /// Put no new member into a room that has so many: [`Reply::RoomFull`].
+        most: Option<usize>,
     },
     /// Remove a membership record, if `owner`'s node wrote it.
     Remove {

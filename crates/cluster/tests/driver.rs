@@ -69,7 +69,12 @@ struct World {
 }
 
 fn config() -> Config {
-    Config { realms: vec!["peerjs".into()], concurrent_limit: None, expire_timeout: Duration::from_secs(5) }
+    Config {
+        realms: vec!["peerjs".into()],
+        concurrent_limit: None,
+        room_members: None,
+        expire_timeout: Duration::from_secs(5),
+    }
 }
 
 impl World {

@@ -1,6 +1,6 @@
 //! The configuration of a node, of its cluster, and of the PeerServer protocol.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
@@ -35,6 +35,8 @@ pub struct Config {
     pub max_header_size: usize,
     /// Most connections to the public listener; default any number.
     pub max_connections: usize,
+    /// How much clients may do.
+    pub limits: ClientLimits,
     /// Whether clients may list the users of a namespace, if their grants allow it; default yes.
     pub list_users: bool,
     /// Most bytes that are buffered for one client; default 4,000,000.
@@ -61,10 +63,60 @@ impl Default for Config {
             min_body_rate: 1_000,
             max_header_size: 16 * 1024,
             max_connections: usize::MAX,
+            limits: ClientLimits::default(),
             list_users: true,
             outbox_limit: 4_000_000,
             memory_budget: 256 << 20,
             mailbox_limit: 65_536,
+        }
+    }
+}
+
+impl Config {
+    /// Whether an address is that of a proxy that is trusted.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted_proxies.iter().any(|range| range.contains(&address))
+    }
+}
+
+/// How much clients may do; `None` is no limit. The grants of a client may say otherwise for it. Ten seconds' worth of what is limited
+/// by the second may come at once.
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// Packets a second of one connection; default any number. Beyond it events are refused (`rate-limited`), and whoever goes on
+    /// regardless for as much again is disconnected. PeerServer clients are disconnected at once.
+    pub events_per_second: Option<u32>,
+    /// Bytes of them a second, likewise.
+    pub bytes_per_second: Option<u32>,
+    /// Joins a second of one connection; default any number. More are refused.
+    pub joins_per_second: Option<u32>,
+    /// Most rooms that one socket is in; default 1,024.
+    pub rooms: usize,
+    /// Most namespaces on one connection; default 64.
+    pub namespaces: usize,
+    /// Most members of a room, in the whole cluster; default any number.
+    pub room_members: Option<usize>,
+    /// Most connections of one address (of IPv6 a /64); default any number.
+    pub connections_per_address: Option<usize>,
+    /// Sessions and peers a second that one address may begin; default any number.
+    pub handshakes_per_address: Option<u32>,
+    /// The same of all together.
+    pub handshakes_per_second: Option<u32>,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            events_per_second: None,
+            bytes_per_second: None,
+            joins_per_second: None,
+            rooms: 1024,
+            namespaces: 64,
+            room_members: None,
+            connections_per_address: None,
+            handshakes_per_address: None,
+            handshakes_per_second: None,
         }
     }
 }

@@ -16,6 +16,7 @@ mod holder;
 pub(crate) use accounts::{Account, EvictAt, Ledger, OVERHEAD};
 pub(crate) use charge::{Charge, charged, share};
 pub(crate) use hangup::Hangup;
+pub(crate) use holder::network;
 
 #[cfg(test)]
 mod tests;

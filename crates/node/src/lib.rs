@@ -4,6 +4,7 @@
 //!
 //! - `panics`: what a panic may end.
 //! - [`config`], [`policy`], `ledger`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
+//! - `limits`: how much one connection, one address, and all together may do.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
 //! - [`app`]: namespaces, handlers, and the built-in vocabulary.
@@ -23,6 +24,7 @@ mod drain;
 pub mod edge;
 mod ledger;
 mod lifecycle;
+mod limits;
 mod node;
 mod panics;
 mod peering;
@@ -37,7 +39,7 @@ mod simulation;
 mod transport;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClusterConfig, Config, PeerConfig};
+pub use config::{ClientLimits, ClusterConfig, Config, PeerConfig};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},

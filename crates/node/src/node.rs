@@ -25,6 +25,7 @@ use crate::{
     },
     ledger::Ledger,
     lifecycle::Lifecycle,
+    limits::Gate,
     peering::{
         Peering,
         bus::ClusterEvents,
@@ -139,8 +140,10 @@ impl Node {
         let shared_state = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),
             concurrent_limit: config.peer.concurrent_limit,
+            room_members: config.limits.room_members,
             expire_timeout: config.peer.expire_timeout,
         };
+        let gate = Arc::new(Gate::new(&config.limits));
         let ledger = Arc::new(Ledger::new(config.memory_budget));
         let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
         let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
@@ -170,6 +173,7 @@ impl Node {
             lifecycle,
             metrics,
             connection_slots: Arc::default(),
+            gate,
             loads: Loads::new(shards),
             events,
             requests: AtomicU64::new(0),

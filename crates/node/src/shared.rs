@@ -1,6 +1,7 @@
 //! What every worker thread of a node shares.
 
 use std::{
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{
         Arc,
@@ -17,6 +18,7 @@ use crate::{
     config::Config,
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
+    limits::{AddressSlot, Gate, TurnedAway},
     peering::{Peering, bus::ClusterEvents, revocations::Revocations},
     policy::GuardedPolicy,
     routing::location::request_number,
@@ -43,6 +45,7 @@ pub(crate) struct NodeShared {
     pub(crate) metrics: Metrics,
     /// Connections to the public listener that are open.
     pub(crate) connection_slots: Arc<AtomicUsize>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<ClusterEvents>,
     /// Numbers requests.
@@ -58,6 +61,22 @@ impl NodeShared {
     /// A connection is closed for what it did not do in time, or does too much.
     pub(crate) fn count_dropped(&self, reason: &str) {
         self.metrics.connections_dropped.with_label_values(&[reason]).inc();
+    }
+
+    /// A client begins a session, or is turned away. Behind a trusted proxy (`peer` is one) its place among the connections of its own
+    /// address is given back; else its connection has had one since it was accepted.
+    pub(crate) fn let_in(
+        &self,
+        address: Option<IpAddr>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<AddressSlot>, TurnedAway> {
+        let now = Instant::now();
+        let slot = match peer.is_some_and(|peer| self.config.trusts(peer.ip())) {
+            true => self.gate.connection(now, address),
+            false => Ok(None),
+        };
+        let let_in = slot.and_then(|slot| self.gate.handshake(now, address).map(|()| slot));
+        let_in.inspect_err(|away| self.count_dropped(away.reason))
     }
 
     /// This thread's shard.

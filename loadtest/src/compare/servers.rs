@@ -127,6 +127,8 @@ impl Programs {
                 let mut command = Command::new(self.program(contestant));
                 command.args(["--host", "127.0.0.1", "--port", "0", "--admin-host", "127.0.0.1"]);
                 command.args(["--admin-port", "0", "--concurrent_limit", "100000", "--workers", &workers]);
+                // What is measured is how much it can do, not how much it lets one client do.
+                command.args(["--events-per-second", "off", "--bytes-per-second", "off"]);
                 command
             }
         }

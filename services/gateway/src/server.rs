@@ -11,7 +11,7 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_config::auth::AuthMode;
 use signalbox_node::{
-    ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
+    ClientLimits, ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
     app::vocabulary,
     engineio,
     policy::{AllowAll, Policy},
@@ -21,7 +21,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     auth::Auth,
-    config::{LogFormat as ConfiguredFormat, Settings, Transport, settings::LONGEST_STANDALONE_STOP},
+    config::{
+        LogFormat as ConfiguredFormat, Settings, Transport, limits::LimitSettings,
+        settings::LONGEST_STANDALONE_STOP,
+    },
     files,
     ice::Ice,
     management, public,
@@ -262,9 +265,24 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         min_body_rate: listener.min_body_rate,
         max_header_size: listener.max_header_size,
         max_connections: files::max_connections(listener.max_connections),
+        limits: client_limits(&settings.limits),
         list_users: !settings.auth.no_users,
         outbox_limit: node.outbox_limit(socketio.max_payload),
         memory_budget: node.memory_budget,
         ..signalbox_node::Config::default()
+    }
+}
+
+fn client_limits(limits: &LimitSettings) -> ClientLimits {
+    ClientLimits {
+        events_per_second: limits.events_per_second,
+        bytes_per_second: limits.bytes_per_second,
+        joins_per_second: limits.joins_per_second,
+        rooms: limits.max_rooms,
+        namespaces: limits.max_namespaces,
+        room_members: limits.max_room_members.map(|most| most as usize),
+        connections_per_address: limits.connections_per_address.map(|most| most as usize),
+        handshakes_per_address: limits.handshakes_per_address,
+        handshakes_per_second: limits.handshakes_per_second,
     }
 }

@@ -122,6 +122,11 @@ fn peerserver_keeps_its_promises() {
 }
 
 #[test]
+fn limits_of_clients_are_refusals_and_harm_no_neighbour() {
+    Server::run_js_alone("limits.test.mjs");
+}
+
+#[test]
 fn auth_tokens_and_what_they_grant() {
     Server::run_js_alone("auth.test.mjs");
 }

@@ -36,6 +36,8 @@ pub(super) const NODE: Rules = Rules {
     floors: &[
         &["panics"],
         &["config", "policy", "ledger", "lifecycle"],
+        // How much may be done.
+        &["limits"],
         // Location, audience, broadcast ids, version vectors.
         &["routing"],
         // What nodes say to each other: bus messages, node messages, link requests, session transfer.

@@ -2,13 +2,17 @@
 -- owner, a record of that node keeps its content and changes its owner.
 -- KEYS room, index of the owner, owners
 -- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag of the former owner or empty,
---      whether records are wanted, epoch and version that are known, beginning of what is published
+--      whether records are wanted, epoch and version that are known, beginning of what is published, most members or 0
+-- Returns epoch and version, and the records; 'full' alone if there is no place for a new member.
 -- A room whose version is before the known one has lost writes: it begins a later epoch, so that no version means two things.
 local function clock()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
 end
 local old = redis.call('HGET', KEYS[1], ARGV[4])
+local most = tonumber(ARGV[13])
+-- Beside its members a room has two fields of its own.
+if most > 0 and not old and redis.call('HLEN', KEYS[1]) - 2 >= most then return {'full'} end
 local epoch = redis.call('HGET', KEYS[1], '#e')
 if not epoch then
   epoch = string.format('%.0f', clock())

@@ -99,6 +99,7 @@ fn config() -> Config {
     Config {
         realms: names::REALMS.map(str::to_owned).to_vec(),
         concurrent_limit: None,
+        room_members: None,
         expire_timeout: names::PATIENCE,
     }
 }

@@ -80,6 +80,7 @@ impl Node {
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
+            room_members: None,
             expire_timeout: Duration::from_secs(1),
         };
         let revoked = Arc::<Revoked>::default();

@@ -48,6 +48,7 @@ impl Harness {
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: limit,
+            room_members: None,
             expire_timeout: Duration::from_secs(5),
         };
         Self {

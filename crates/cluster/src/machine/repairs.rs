@@ -221,7 +221,7 @@ impl Machine {
         match self.own.rooms.get(&room).and_then(|members| members.get(&socket)).cloned() {
             Some(record) => {
                 let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
-                let call = Call::Put { owner, room: room.clone(), record, snapshot };
+                let call = Call::Put { owner, room: room.clone(), record, snapshot, most: None };
                 out.push_back(Output::Call(call, Pending::Put { room, socket }));
             }
             None => {

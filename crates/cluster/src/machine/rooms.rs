@@ -321,7 +321,7 @@ impl Machine {
                 let (room, record) = (room.clone(), record.clone());
                 let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
                 let pending = Pending::Put { room: room.clone(), socket: record.socket };
-                out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, pending));
+                out.push_back(Output::Call(Call::Put { owner, room, record, snapshot, most: None }, pending));
             }
         }
     }

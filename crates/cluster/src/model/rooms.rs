@@ -34,6 +34,12 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
+    /// Whether a room has no place for this socket, of which it has so many at most.
+    pub(super) fn is_full(&self, room: &RoomName, socket: Address, most: Option<usize>) -> bool {
+        let Some((most, state)) = most.zip(self.rooms.get(room)) else { return false };
+        !state.records.contains_key(&socket) && state.records.len() >= most
+    }
+
     pub(super) fn put(
         &mut self,
         clock: u64,

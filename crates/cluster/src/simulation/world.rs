@@ -53,6 +53,7 @@ impl World {
         let config = Config {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
+            room_members: None,
             expire_timeout: Duration::from_secs(5),
         };
         let began = Instant::now();

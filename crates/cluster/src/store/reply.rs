@@ -67,6 +67,8 @@ pub enum Reply {
         /// Its records, if they were asked for.
         records: Option<Vec<Arc<Record>>>,
     },
+    /// The room has as many members as it may have, and nothing was put.
+    RoomFull,
     /// Records of a room.
     Records {
         /// The room's version; `None` when there is no such room.

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
 use actix_rt::net::TcpStream;
@@ -16,28 +17,36 @@ use ahash::AHashMap;
 use indexmap::IndexMap;
 use tokio::sync::oneshot;
 
-use crate::shared::NodeShared;
+use crate::{limits::AddressSlot, shared::NodeShared};
 
 /// TLS handshakes that one worker has under way at a time. One costs some 20 KiB.
 const MAX_HANDSHAKES: usize = 1024;
 
 /// A connection's place among those that there may be.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Slot {
+    open: Arc<AtomicUsize>,
+    /// And among those of its address.
+    pub(crate) of_address: Option<AddressSlot>,
+}
 
 impl Slot {
     /// `None` when there are as many as there may be.
     fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
-        let slot = Self(open.clone());
+        let slot = Self { open: open.clone(), of_address: None };
         (open.fetch_add(1, Relaxed) < limit).then_some(slot)
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.open.fetch_sub(1, Relaxed);
     }
 }
+
+/// The answer to a connection beyond those that its address may have.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
 /// The answer to a connection beyond those that there may be.
 const CROWDED: &[u8] =
@@ -49,17 +58,30 @@ pub(super) fn admit(
     stream: &TcpStream,
     is_tls: bool,
 ) -> io::Result<(Slot, Option<SocketAddr>)> {
-    let Some(slot) = Slot::take(&node.connection_slots, node.config.max_connections) else {
-        node.count_dropped("max_connections");
+    let refuse = |answer: &[u8]| {
         if !is_tls {
             // One that does not take even this has gone.
-            let _ = socket2::SockRef::from(stream).send(CROWDED);
+            let _ = socket2::SockRef::from(stream).send(answer);
         }
-        return Err(io::ErrorKind::ConnectionRefused.into());
+        Err(io::ErrorKind::ConnectionRefused.into())
     };
+    let Some(mut slot) = Slot::take(&node.connection_slots, node.config.max_connections) else {
+        node.count_dropped("max_connections");
+        return refuse(CROWDED);
+    };
+    let peer = stream.peer_addr().ok();
+    // A proxy has as many as it likes: each counts for its client, once that is known.
+    let client = peer.map(|peer| peer.ip()).filter(|address| !node.config.trusts(*address));
+    match node.gate.connection(Instant::now(), client) {
+        Ok(of_address) => slot.of_address = of_address,
+        Err(away) => {
+            node.count_dropped(away.reason);
+            return refuse(TOO_MANY);
+        }
+    }
     // What is written is to leave at once. One that cannot be set is closed already.
     let _ = stream.set_nodelay(true);
-    Ok((slot, stream.peer_addr().ok()))
+    Ok((slot, peer))
 }
 
 /// The TLS handshakes of a worker. When there are too many, the oldest gives way of the address that has most.

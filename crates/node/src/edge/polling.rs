@@ -21,6 +21,7 @@ use tokio::sync::oneshot::error::RecvError;
 use super::{client, counted_body::CountedBody, http1::Exchange};
 use crate::{
     ledger::{Charge, EvictAt, Hangup, OVERHEAD, charged},
+    limits::TurnedAway,
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
     routing::{Location, Reply},
@@ -96,6 +97,13 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
         return refuse(node, RequestError::Forbidden);
     }
     let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
+    let slot = match node.let_in(handshake.address, request.peer_addr()) {
+        Ok(slot) => slot,
+        Err(away) => {
+            node.metrics.handshakes.with_label_values(&["socketio", "rate_limited"]).inc();
+            return too_many(&away);
+        }
+    };
     let principal = match node.policy.decide(None, AccessRequest::Handshake(&handshake)).decided().await {
         Decided::Allow(principal) => principal,
         Decided::Deny(denial) => {
@@ -107,7 +115,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
         }
     };
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
-    let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake));
+    let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake, slot));
     let mut response = reply(node, request, body, None);
     if let Some(name) = &config.cookie {
         let mut cookie =
@@ -345,6 +353,14 @@ pub(crate) fn dispatch(node: &NodeShared, place: Location, request: Request) -> 
         },
         None => node.mailboxes.request(place.shard, ShardMessage::Request(request)),
     }
+}
+
+/// The client, or all of them together, begin too many sessions.
+fn too_many(away: &TurnedAway) -> HttpResponse {
+    HttpResponse::TooManyRequests()
+        .insert_header((header::RETRY_AFTER, away.seconds().to_string()))
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+        .body("{\"code\":4,\"message\":\"rate-limited\"}")
 }
 
 /// The session's owner is too far behind, or too much waits for slow clients.

@@ -1,7 +1,7 @@
 //! WebSocket upgrades. The request leaves the HTTP dispatcher here, with its buffers; what the `App` does for other requests
 //! (routing, `Origin`, the policy, metrics, stopping) is done here for these.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::IpAddr, sync::Arc, time::Duration};
 
 use actix_codec::Framed;
 use actix_http::{HttpMessage, Method, Request as HttpRequest, h1, header, ws};
@@ -43,12 +43,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 struct Refused {
     status: &'static str,
     message: String,
-    header: &'static str,
+    header: Cow<'static, str>,
 }
 
 impl Refused {
     fn bad_request(message: impl Into<String>) -> Self {
-        Self { status: "400 Bad Request", message: message.into(), header: "" }
+        Self { status: "400 Bad Request", message: message.into(), header: "".into() }
     }
 }
 
@@ -139,13 +139,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                 false => Refused {
                     status: "405 Method Not Allowed",
                     message: "Invalid HTTP method".to_owned(),
-                    header: "Allow: GET\r\n",
+                    header: "Allow: GET\r\n".into(),
                 },
             });
         }
         if self.header(header::SEC_WEBSOCKET_VERSION) != Some(b"13") {
             return Err(Refused {
-                header: "Sec-WebSocket-Version: 13\r\n",
+                header: "Sec-WebSocket-Version: 13\r\n".into(),
                 ..Refused::bad_request("Missing or invalid Sec-WebSocket-Version header")
             });
         }
@@ -170,6 +170,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
 
     fn address(&self) -> Option<IpAddr> {
         client::address_of(self.request.headers(), self.request.peer_addr(), &self.node.config)
+    }
+
+    /// A client begins a session, or is told to come later.
+    fn let_in(&mut self, protocol: &str, address: Option<IpAddr>) -> Result<(), Refused> {
+        let slot = self.node.let_in(address, self.request.peer_addr()).map_err(|away| {
+            self.count(protocol, "rate_limited");
+            Refused {
+                status: "429 Too Many Requests",
+                message: "rate-limited".to_owned(),
+                header: format!("Retry-After: {}\r\n", away.seconds()).into(),
+            }
+        })?;
+        if slot.is_some() {
+            self.slot.of_address = slot;
+        }
+        Ok(())
     }
 
     /// A connection for the client of this request.
@@ -210,6 +226,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                     return Err(RequestError::Forbidden.into());
                 }
                 let handshake = self.handshake();
+                self.let_in("socketio", handshake.address)?;
                 let verdict = self.node.policy.decide(None, AccessRequest::Handshake(&handshake));
                 match verdict.decided().await {
                     Decided::Allow(principal) => Ok(Accepted::Open { principal, handshake }),
@@ -263,7 +280,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
     }
 
     async fn peer(&mut self) -> Result<Accepted, Refused> {
-        let config = &self.node.config;
+        let node = self.node.clone();
+        let config = &node.config;
         if !client::origin_allowed(self.header(header::ORIGIN), config) {
             self.count("peerserver", "forbidden");
             return Err(Refused { status: "403 Forbidden", ..Refused::bad_request("Forbidden") });
@@ -281,6 +299,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
             }
         };
         let handshake = self.handshake();
+        self.let_in("peerserver", handshake.address)?;
         let ask = AccessRequest::Claim {
             handshake: &handshake,
             key: &params.key,

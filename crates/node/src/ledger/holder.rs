@@ -12,14 +12,15 @@ pub(super) enum HolderKey {
 impl HolderKey {
     /// Clients whose address is unknown share one key.
     pub(super) fn of_address(address: Option<IpAddr>) -> Self {
-        Self::Address(match address.map(|address| address.to_canonical()) {
-            None => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            Some(IpAddr::V6(address)) => {
-                let network = address.to_bits() >> 64 << 64;
-                IpAddr::V6(Ipv6Addr::from_bits(network))
-            }
-            Some(address) => address,
-        })
+        Self::Address(address.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network))
+    }
+}
+
+/// What one client is given: an address of IPv4, or a network of 64 bits of IPv6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
     }
 }
 

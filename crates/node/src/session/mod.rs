@@ -11,7 +11,9 @@ use smallvec::SmallVec;
 
 use crate::{
     app::Namespace,
+    config::ClientLimits,
     ledger::{Account, Charge, OVERHEAD},
+    limits::{AddressSlot, RateLimits, Rates},
     policy::{Expiry, Handshake, Principal, SessionClient},
     protocol::RequestRefused,
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
@@ -94,6 +96,11 @@ pub(crate) struct ShardLocal {
     pub(crate) is_dirty: bool,
     /// A binary event that has not arrived whole.
     pub(crate) half_event: Option<Box<HalfEvent>>,
+    /// What the client may send.
+    pub(crate) rates: Rates,
+    /// Its place among the connections of its address, where it is known by what a proxy says.
+    #[expect(dead_code, reason = "it is held until the session is over")]
+    pub(crate) slot: Option<AddressSlot>,
     /// The client's account, charged for what waits for a poll, or for the rest of an event.
     pub(crate) charge: Option<Charge>,
 }
@@ -163,6 +170,13 @@ impl Session {
         let in_namespaces = self.connection.sockets().iter().map(|joined| &joined.socket.principal);
         let principal = in_namespaces.flatten().next().or(self.principal.as_ref()).cloned();
         SessionClient { principal, address: self.address() }
+    }
+
+    /// The tokens on the connection have changed: what its client may send follows from them.
+    pub(crate) fn update_rates(&mut self, config: &ClientLimits) {
+        let sockets = self.state.connection.sockets().iter();
+        let principals = sockets.filter_map(|joined| joined.socket.principal.as_deref());
+        self.local.rates.set(RateLimits::of(config, principals));
     }
 
     /// Whether the client's frames must wait.

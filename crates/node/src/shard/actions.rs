@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::value::RawValue;
+use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
 
@@ -30,7 +31,7 @@ use crate::{
 
 /// Longest room name in bytes.
 const MAX_ROOM_NAME: usize = 255;
-/// Largest profile in bytes.
+/// Largest profile in bytes, unless a token grants another size.
 const MAX_PROFILE: usize = 4096;
 
 const BAD_ROOM: Refused =
@@ -48,6 +49,7 @@ const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with
 /// What a client's join asks for. An object instead of a room's name stands for all arguments.
 pub(super) fn join_request(
     context: &ShardContext,
+    session: &Session,
     join: &Join,
     event: &Incoming<'_>,
 ) -> Result<JoinRequest, Refused> {
@@ -62,7 +64,9 @@ pub(super) fn join_request(
         return Err(BAD_ROOM);
     }
     let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
-    let record = record(join, &room, event, args)?;
+    let own = session.principal_of(event.socket).and_then(|it| it.grants.limits().get(Limit::ProfileBytes));
+    let most = own.map_or(MAX_PROFILE, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let record = record(join, &room, event, (args, most))?;
     let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
     let replaces = matches!(join.profile, Profile::Field(_));
     Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces })
@@ -313,7 +317,12 @@ fn object_args<'a>(event: &Incoming<'a>) -> Option<Result<Vec<&'a RawValue>, Ref
 }
 
 /// The membership that a join asks for.
-fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]) -> Result<Record, Refused> {
+fn record(
+    join: &Join,
+    room: &RoomName,
+    event: &Incoming<'_>,
+    (args, most): (&[&RawValue], usize),
+) -> Result<Record, Refused> {
     let profile = match &join.profile {
         Profile::Object => {
             let profile = args.get(1).map_or("{}", |profile| profile.get());
@@ -322,7 +331,7 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]
             match (profile, is_absent) {
                 ("null", _) => "{}".to_owned(),
                 (_, true) => return Err(BAD_PROFILE),
-                (profile, false) => without(profile, "id")?,
+                (profile, false) => without(profile, "id", most)?,
             }
         }
         Profile::Field(field) => {
@@ -333,12 +342,12 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]
             format!("{{{}:{value}}}", json_string(field))
         }
     };
-    if profile.len() > MAX_PROFILE {
+    if profile.len() > most {
         return Err(BAD_PROFILE);
     }
     let member: Arc<str> = {
         // The room is the one that was joined, whatever the profile says.
-        let shown = without(&profile, "room")?;
+        let shown = without(&profile, "room", most)?;
         let (comma, rest) = spread(&shown);
         let id = event.socket.written();
         format!("{{\"id\":\"{}\",\"room\":{}{comma}{rest}}}", &*id, json_string(&room.name)).into()
@@ -348,7 +357,7 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]
         rest.join(",").into()
     };
     let attached: usize = event.attachments.iter().map(bytes::Bytes::len).sum();
-    if rest.len() + attached > MAX_PROFILE {
+    if rest.len() + attached > most {
         // The record keeps it for as long as the membership lasts.
         return Err(BAD_PROFILE);
     }
@@ -370,8 +379,8 @@ fn record(join: &Join, room: &RoomName, event: &Incoming<'_>, args: &[&RawValue]
 }
 
 /// A profile as a JSON object without one of its fields, the order of its keys and the text of its values kept.
-fn without(profile: &str, field: &str) -> Result<String, Refused> {
-    if profile.len() > MAX_PROFILE {
+fn without(profile: &str, field: &str, most: usize) -> Result<String, Refused> {
+    if profile.len() > most {
         return Err(BAD_PROFILE);
     }
     let fields: IndexMap<String, &RawValue> = serde_json::from_str(profile).map_err(|_| BAD_PROFILE)?;
@@ -393,13 +402,13 @@ mod tests {
     #[test]
     fn an_id_in_a_profile_is_dropped_and_the_rest_is_kept_as_it_is() {
         assert_eq!(
-            without(r#"{"b":1.0,"id":"forged","a":[1, 2]}"#, "id").unwrap(),
+            without(r#"{"b":1.0,"id":"forged","a":[1, 2]}"#, "id", MAX_PROFILE).unwrap(),
             r#"{"b":1.0,"a":[1, 2]}"#
         );
-        assert_eq!(without(r#" {"b":1.0} "#, "id").unwrap(), r#"{"b":1.0}"#);
-        assert_eq!(without(r#"{"\u0069d":1}"#, "id").unwrap(), "{}");
+        assert_eq!(without(r#" {"b":1.0} "#, "id", MAX_PROFILE).unwrap(), r#"{"b":1.0}"#);
+        assert_eq!(without(r#"{"\u0069d":1}"#, "id", MAX_PROFILE).unwrap(), "{}");
         for profile in ["[]", "1", "\"x\"", "{"] {
-            assert!(without(profile, "id").is_err(), "{profile}");
+            assert!(without(profile, "id", MAX_PROFILE).is_err(), "{profile}");
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     ledger::{Account, Charge, EvictAt},
+    limits::AddressSlot,
     policy::{Handshake, Principal},
     session::{HalfEvent, Session, SessionState, ShardLocal},
     transport::{Conn, Pace, Progress, Role},
@@ -29,6 +30,8 @@ use crate::{
 pub(super) struct Opening {
     pub(super) principal: Option<Arc<Principal>>,
     pub(super) handshake: Handshake,
+    /// The client's place among the connections of its address, if the session has to keep it.
+    pub(super) slot: Option<AddressSlot>,
 }
 
 /// Opens a session by a polling handshake; the body is its answer.
@@ -58,7 +61,7 @@ fn open(
     step: &mut Step,
     sessions: &mut Sessions,
     transport: Transport,
-    Opening { principal, mut handshake }: Opening,
+    Opening { principal, mut handshake, slot }: Opening,
     account: Arc<Account>,
 ) -> (u32, Frame) {
     let context = step.context.clone();
@@ -93,8 +96,10 @@ fn open(
         dedup: None,
     };
     let charge = Some(Charge::new(account));
-    let session = Session { state, local: ShardLocal { number, address, charge, ..ShardLocal::default() } };
+    let local = ShardLocal { number, address, charge, slot, ..ShardLocal::default() };
+    let mut session = Session { state, local };
     session.update_charge();
+    session.update_rates(&config.limits);
     let key = sessions.insert(session);
     context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
     closing::count_session(&context, transport, 1);

@@ -17,6 +17,7 @@ use super::{
     tables::{Peer, Peers, Rooms, Sessions, Timer, Timers},
 };
 use crate::{
+    limits::RateLimits,
     policy::{Expiry, Principal},
     session::{Session, TokenExpiry},
 };
@@ -107,6 +108,7 @@ pub(super) fn refreshed(
     let slot = session.slot_of(socket);
     let Some(joined) = slot.and_then(|slot| session.connection.socket_mut(slot)) else { return };
     joined.socket.principal = Some(principal.clone());
+    session.update_rates(&step.context.config.limits);
     begin_expiry(step, key, session, socket);
     for shard in 0..step.context.shards {
         step.effects.send(shard as ShardId, ShardMessage::Refreshed(principal.clone()));
@@ -143,6 +145,7 @@ pub(super) fn peers_refreshed(step: &mut Step, peers: &mut Peers, principal: &Ar
     for key in keys {
         if let Some(peer) = peers.get_mut(key) {
             peer.principal = Some(principal.clone());
+            peer.rates.set(RateLimits::of(&step.context.config.limits, std::iter::once(&**principal)));
             begin_peer_expiry(step, key, peer);
         }
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use signalbox_cluster::{Address, Command, Delivery, Record, RoomName};
+use signalbox_auth::grants::Limit;
+use signalbox_cluster::{Address, Command, Delivery, Record, Refused, RoomName};
 
 use super::{
     context::ShardContext,
@@ -15,9 +16,6 @@ use super::{
     },
 };
 use crate::session::{RoomKey, Session};
-
-/// Most rooms one socket may be in.
-const MAX_ROOMS: usize = 1024;
 
 /// Joins a room: first this shard is on the room's route, then the cluster is asked.
 pub(super) fn join(
@@ -41,7 +39,10 @@ pub(super) fn join(
     {
         leave(step, session, rooms, slot, room);
     }
-    if present.is_none() && session.connection.sockets()[slot].socket.rooms.len() >= MAX_ROOMS {
+    let socket = &session.connection.sockets()[slot].socket;
+    let own = socket.principal.as_deref().and_then(|it| it.grants.limits().get(Limit::Rooms));
+    let most = own.unwrap_or(step.context.config.limits.rooms as u64);
+    if present.is_none() && socket.rooms.len() as u64 >= most {
         refuse_join(step, sessions, key, join, ("too-many-rooms", "leave a room before joining another"));
         return;
     }
@@ -124,6 +125,10 @@ pub(super) fn join_answered(
             if let ReplyTo::Handler(reply) = join.reply_to {
                 step.effects.answer(reply, false);
             }
+        }
+        (Delivery::Refused { why: Refused::RoomFull, .. }, Some(_)) => {
+            let full = ("room-full", "the room has as many members as it may have");
+            refuse_join(step, sessions, key, join, full);
         }
         (_, Some(_)) => {
             let busy = ("busy", "the server is overloaded, try again in a moment");

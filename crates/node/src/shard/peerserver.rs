@@ -16,10 +16,18 @@ use super::{
     step::Step,
     tables::{Peer, PeerWait, Peers, PendingRequest, PendingRequests, Timer},
 };
-use crate::{policy::Principal, routing::Reply, transport::Conn};
+use crate::{
+    limits::{RateLimits, Taken},
+    policy::Principal,
+    routing::Reply,
+    transport::Conn,
+};
 
 /// How often a message is sent on because its addressee was not where it was said to be.
 const MAX_HOPS: u8 = 2;
+
+/// The code of the close frame for a client that sends more than it may.
+const POLICY_VIOLATION: u16 = 1008;
 
 /// A PeerServer client's claim of an id.
 pub(crate) struct PeerClaim {
@@ -43,6 +51,7 @@ pub(super) fn open(
     let liveness = Liveness::new(step.now, step.context.config.peer.alive_timeout);
     let mut peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
     peer.principal = principal;
+    peer.rates.set(RateLimits::of(&step.context.config.limits, peer.principal.as_deref().into_iter()));
     let key = peers.insert(peer);
     conn.pause();
     let ticket = step.next_number();
@@ -122,6 +131,12 @@ pub(super) fn receive(step: &mut Step, peers: &mut Peers, key: u32, message: Mes
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return,
     };
     step.outboxes.count_received();
+    if peer.rates.received(step.nanos(), bytes.len(), false) != Taken::Within {
+        // The protocol has no word for it that would not end the client's Peer object for good.
+        step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
+        end(step, peers, key, "rate limited", &Frame::close(Some(POLICY_VIOLATION)));
+        return;
+    }
     let incoming = message::read(bytes);
     let kind = match &incoming {
         Incoming::Heartbeat => "HEARTBEAT",

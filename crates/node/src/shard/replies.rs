@@ -1,6 +1,6 @@
 //! What a client's events are answered with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, Record};
 use signalbox_socketio::Message;
@@ -9,6 +9,10 @@ use super::{step::Step, tables::Sessions};
 
 /// Why an event is refused: a code, and a hint for people.
 pub(super) type Refused = (&'static str, &'static str);
+
+/// The client sends more than it may.
+pub(super) const RATE_LIMITED: Refused =
+    ("rate-limited", "too much at a time: try again after retryAfter milliseconds");
 
 pub(super) const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
 
@@ -32,7 +36,21 @@ pub(super) fn refuse(
     (code, hint): (&str, &str),
 ) {
     step.context.metrics.refusals.with_label_values(&[code]).inc();
-    step.send(sessions, key, &refusal.message(code, hint));
+    step.send(sessions, key, &refusal.message(code, hint, ""));
+}
+
+/// Tells a client that it sends too much, and in how many milliseconds the same would be taken.
+pub(super) fn refuse_for_now(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    key: u32,
+    refusal: &Refusal<'_>,
+    wait: Duration,
+) {
+    let (code, hint) = RATE_LIMITED;
+    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    let wait = wait.as_millis().max(1);
+    step.send(sessions, key, &refusal.message(code, hint, &format!(",\"retryAfter\":{wait}")));
 }
 
 /// Where a refusal goes: by the ack if the client wants one, else by the event `error`.
@@ -43,14 +61,16 @@ pub(super) struct Refusal<'a> {
 }
 
 impl Refusal<'_> {
-    fn message(&self, code: &str, hint: &str) -> Message {
+    /// `more`: further fields, each behind a comma.
+    fn message(&self, code: &str, hint: &str, more: &str) -> Message {
         match self.id {
             Some(id) => {
-                Message::ack(self.namespace, id, &["{\"ok\":false,\"error\":", &json_string(code), "}"], &[])
+                let args = ["{\"ok\":false,\"error\":", &json_string(code), more, "}"];
+                Message::ack(self.namespace, id, &args, &[])
             }
             None => {
                 let (event, code, hint) = (json_string(self.event), json_string(code), json_string(hint));
-                let args = ["{\"event\":", &event, ",\"error\":", &code, ",\"hint\":", &hint, "}"];
+                let args = ["{\"event\":", &event, ",\"error\":", &code, ",\"hint\":", &hint, more, "}"];
                 Message::event(self.namespace, None, "error", &args, &[])
             }
         }

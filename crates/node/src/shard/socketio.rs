@@ -125,6 +125,7 @@ fn join_namespace(
         acks_timer_at: None,
     };
     session.connection.join(name.clone(), socket);
+    session.update_rates(&step.context.config.limits);
     session.handshake = None;
     session.update_charge();
     sessions.add_socket(id, key);

@@ -19,6 +19,8 @@ use crate::routing::Location;
 pub(super) struct Step {
     /// When the input came.
     pub(super) now: Instant,
+    /// When the first one came.
+    began: Instant,
     pub(super) context: Rc<ShardContext>,
     pub(super) effects: Effects,
     pub(super) outboxes: Outboxes,
@@ -34,6 +36,7 @@ impl Step {
         let (limit, ledger) = (context.config.outbox_limit, context.ledger.clone());
         Self {
             now,
+            began: now,
             effects: Effects::default(),
             outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
             timers: Timers::default(),
@@ -41,6 +44,11 @@ impl Step {
             last_number: 0,
             context: Rc::new(context),
         }
+    }
+
+    /// The time as rates are measured by: nanoseconds since the shard began.
+    pub(super) fn nanos(&self) -> u64 {
+        self.now.saturating_duration_since(self.began).as_nanos() as u64
     }
 
     /// A number that nothing of this shard has had before.

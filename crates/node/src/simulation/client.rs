@@ -130,7 +130,8 @@ impl World {
     /// A client opens a session by polling.
     pub(super) fn open_polling(&mut self, client: ClientId, node: NodeId, shard: usize) {
         let handshake = Default::default();
-        let (sid, body) = self.with_shard(node, shard, |shard, now| shard.open_polling(now, None, handshake));
+        let (sid, body) =
+            self.with_shard(node, shard, |shard, now| shard.open_polling(now, None, handshake, None));
         assert!(body.starts_with('0'), "{body}");
         self.clients[client].sid = Some(sid);
         self.clients[client].homes.insert(node);

@@ -26,7 +26,12 @@ pub(super) const ORIGIN: u64 = 1_000_000_000_000;
 const BUS_RETRY: Duration = Duration::from_millis(200);
 
 pub(super) fn config() -> Config {
-    Config { realms: vec!["peerjs".into()], concurrent_limit: None, expire_timeout: Duration::from_secs(5) }
+    Config {
+        realms: vec!["peerjs".into()],
+        concurrent_limit: None,
+        room_members: None,
+        expire_timeout: Duration::from_secs(5),
+    }
 }
 
 /// What a node's cluster asks of its driver.

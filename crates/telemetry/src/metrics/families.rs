@@ -14,6 +14,7 @@ const CONNECTIONS: Series =
 const HANDSHAKES: Series = Known(&[
     &["socketio", "accepted"],
     &["socketio", "forbidden"],
+    &["socketio", "rate_limited"],
     &["socketio", "unknown_transport"],
     &["socketio", "unknown_sid"],
     &["socketio", "bad_method"],
@@ -21,6 +22,7 @@ const HANDSHAKES: Series = Known(&[
     &["socketio", "unsupported_version"],
     &["peerserver", "accepted"],
     &["peerserver", "forbidden"],
+    &["peerserver", "rate_limited"],
     &["peerserver", "refused"],
     &["peerserver", "id_taken"],
     &["peerserver", "limit_reached"],
@@ -38,6 +40,7 @@ const DISCONNECTS: Series = Known(&[
     &["peerserver", "parse error"],
     &["peerserver", "alive timeout"],
     &["peerserver", "superseded"],
+    &["peerserver", "rate limited"],
     &["peerserver", "token expired"],
     &["peerserver", "token revoked"],
     &["peerserver", "server shutting down"],
@@ -52,6 +55,10 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["tls_handshake"],
     &["tls_crowded"],
     &["max_connections"],
+    &["rate_limited"],
+    &["address_connections"],
+    &["address_handshakes"],
+    &["handshakes"],
 ]);
 
 const TOKENS_ENDED: Series = Known(&[
@@ -69,6 +76,10 @@ const REFUSALS: Series = Known(&[
     &["not-found"],
     &["ack-required"],
     &["too-many-rooms"],
+    &["room-full"],
+    &["too-many-namespaces"],
+    &["message-too-large"],
+    &["rate-limited"],
     &["busy"],
     &["degraded"],
     &["internal-error"],
@@ -135,7 +146,7 @@ families! {
             "Events of Socket.IO clients that were refused; policies of an application may add codes of their own.";
         connections_dropped: IntCounterVec = "connections_dropped_total", unit "connections",
             ["reason"] of CONNECTIONS_DROPPED,
-            "Connections closed for what their clients did not do in time, or did too much.";
+            "Connections closed, or not let in, for what their clients did not do in time, or did too much.";
         tokens_ended: IntCounterVec = "tokens_ended_total", unit "clients", ["protocol", "reason"] of TOKENS_ENDED,
             "Clients disconnected, from a namespace or as a peer, because their token has expired or was revoked.";
         tokens_unchecked: IntCounter = "tokens_unchecked_total", unit "tokens",

@@ -6,6 +6,7 @@
 //! - `parse`: one parser for each kind of value that only the gateway has.
 //! - `validate`: the checks that concern several settings.
 //! - [`auth`]: the settings of authentication.
+//! - [`limits`]: how much clients may do.
 //! - [`ice`]: the settings of ICE servers.
 //! - `idle`: settings that were given and have no effect.
 //! - `fingerprint`: the hash in a metric.
@@ -15,6 +16,7 @@ pub mod auth;
 mod fingerprint;
 pub mod ice;
 mod idle;
+pub mod limits;
 mod parse;
 mod peerjs;
 mod reference;

@@ -64,6 +64,14 @@ pub(super) fn cookie_name(text: &str) -> Parsed<String> {
     cookie(text)?.ok_or_else(|| format!("{} is not a cookie name", quote(text)))
 }
 
+/// A number above 0, or `off` for any.
+pub(super) fn rate(text: &str) -> Parsed<OrOff<u32>> {
+    if is_off(text) {
+        return Ok(None);
+    }
+    number(text, &(1..=u32::MAX), "").map(Some).map_err(|problem| format!("{problem}, or off"))
+}
+
 pub(super) fn without_redis(text: &str) -> Parsed<WithoutRedis> {
     match text.trim() {
         "allow" => Ok(WithoutRedis::Allow),

@@ -14,6 +14,7 @@ pub use signalbox_config::{LogFormat, LoggingSettings, OrOff};
 
 use super::auth::AuthSettings;
 use super::ice::IceSettings;
+use super::limits::LimitSettings;
 use super::parse;
 
 /// The longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other
@@ -39,6 +40,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub auth: AuthSettings,
+    /// How much clients may do.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub limits: LimitSettings,
     /// Which STUN and TURN servers clients are told of.
     #[command(flatten)]
     #[serde(flatten)]

@@ -93,8 +93,8 @@ fn about_rooms() -> impl Strategy<Value = Step> {
     let member = move || (socket(), 0..PROFILES.len());
     let since = prop::option::of(prop::option::of(0..MANY));
     prop_oneof![
-        6 => (0..OWNERS, room(), member(), since)
-            .prop_map(|(owner, room, member, since)| Step::Put { owner, room, member, since }),
+        6 => (0..OWNERS, room(), member(), since, prop::option::weighted(0.3, 1..4_usize))
+            .prop_map(|(owner, room, member, since, most)| Step::Put { owner, room, member, since, most }),
         2 => (0..OWNERS, 0..TAGS.len(), room(), member())
             .prop_map(|(owner, from, room, member)| Step::Rehome { owner, from, room, member }),
         4 => (0..OWNERS, room(), socket())

@@ -110,6 +110,7 @@ pub(super) enum Step {
         room: usize,
         member: (usize, usize),
         since: Option<Option<usize>>,
+        most: Option<usize>,
     },
     Rehome {
         owner: u8,
@@ -276,7 +277,7 @@ impl Step {
                 Call::FindPeer { realm, id, token: TOKENS[*token].into() }
             }
             Self::Peers { realm } => Call::Peers { realm: *realm },
-            Self::Put { owner: by, room: into, member: (socket, content), since } => {
+            Self::Put { owner: by, room: into, member: (socket, content), since, most } => {
                 let known = |index: &usize| {
                     (!given.room_versions.is_empty()).then(|| nth(&given.room_versions, *index)[side])
                 };
@@ -286,7 +287,8 @@ impl Step {
                         given.room_versions.last().map(|room_version| room_version[side]),
                     ),
                 };
-                Call::Put { owner: owner(*by), room: room(into), record: record(*socket, *content), snapshot }
+                let (room, record) = (room(into), record(*socket, *content));
+                Call::Put { owner: owner(*by), room, record, snapshot, most: *most }
             }
             Self::Rehome { owner: by, from, room: into, member: (socket, content) } => {
                 let (from, record) = (NodeTag(TAGS[*from]), record(*socket, *content));

@@ -20,8 +20,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         if self.rooms.is_congested(&join.room, congested) {
-            let refused = Delivery::Refused { ticket: join.ticket, why: Refused::Busy };
-            out.push_back(Output::Deliver(join.shard, refused));
+            refuse(&join, Refused::Busy, out);
             return;
         }
         let (namespace, socket) = (join.room.namespace.clone(), join.record.socket);
@@ -54,7 +53,8 @@ impl Machine {
         let snapshot = if fetches { SnapshotRequest::Since(known) } else { SnapshotRequest::None(known) };
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
         let join = Join { fetches, ..join };
-        out.push_back(Output::Call(Call::Put { owner, room, record, snapshot }, Pending::Join(join)));
+        let most = self.room_members;
+        out.push_back(Output::Call(Call::Put { owner, room, record, snapshot, most }, Pending::Join(join)));
     }
 
     /// The call of a join was answered, or has failed: the next one may fetch the records.
@@ -80,6 +80,11 @@ impl Machine {
         out: &mut Outputs,
     ) {
         self.fetch_ended(&join);
+        if matches!(reply, Reply::RoomFull) {
+            self.own.left(&join.room, join.record.socket);
+            refuse(&join, Refused::RoomFull, out);
+            return;
+        }
         let Reply::Put { room_version, records } = reply else {
             self.join_offline(join, out);
             return;
@@ -149,6 +154,12 @@ impl Machine {
 
     /// The store is away: the join changes the local state only, until the store is back.
     pub(in crate::machine) fn join_offline(&mut self, join: Join, out: &mut Outputs) {
+        // Of those on other nodes nobody knows.
+        let is_new = !self.own.is_member(&join.room, join.record.socket);
+        if is_new && self.room_members.is_some_and(|most| self.own.members(&join.room).len() >= most) {
+            refuse(&join, Refused::RoomFull, out);
+            return;
+        }
         self.own.joined(&join.room, &join.record);
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
         replica.state.get_or_insert_with(|| RoomState::new(Default::default(), []));
@@ -221,4 +232,8 @@ impl Machine {
         let call = Call::Records { room: room.clone() };
         out.push_back(Output::Call(call, Pending::ListMembers { shard, ticket, room }));
     }
+}
+
+fn refuse(join: &Join, why: Refused, out: &mut Outputs) {
+    out.push_back(Output::Deliver(join.shard, Delivery::Refused { ticket: join.ticket, why }));
 }

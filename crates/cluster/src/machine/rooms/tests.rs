@@ -18,8 +18,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config =
-            Config { realms: Vec::new(), concurrent_limit: None, expire_timeout: Duration::from_secs(5) };
+        let config = Config {
+            realms: Vec::new(),
+            concurrent_limit: None,
+            room_members: None,
+            expire_timeout: Duration::from_secs(5),
+        };
         let (now, wall_clock) = (Instant::now(), 1_000_000);
         let node = NodeInfo::new(Owner { tag: NodeTag(1), epoch: 0 }, String::new());
         let machine = Machine::shared(&config, node, now, wall_clock);

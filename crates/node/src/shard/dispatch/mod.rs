@@ -36,6 +36,7 @@ use super::{
     upgrades,
 };
 use crate::{
+    limits::AddressSlot,
     policy::{Handshake, Principal},
     routing::{ConnectionRef, Reply, SocketCommand},
     session::{HeldPost, RoomKey},
@@ -113,9 +114,10 @@ impl Shard {
         now: Instant,
         principal: Option<Arc<Principal>>,
         handshake: Handshake,
+        slot: Option<AddressSlot>,
     ) -> (Address, String) {
         self.step.now = now;
-        engineio::open_polling(&mut self.step, &mut self.sessions, Opening { principal, handshake })
+        engineio::open_polling(&mut self.step, &mut self.sessions, Opening { principal, handshake, slot })
     }
 
     /// Opens a session on a WebSocket.
@@ -127,7 +129,9 @@ impl Shard {
         handshake: Handshake,
     ) {
         self.step.now = now;
-        engineio::open_websocket(&mut self.step, &mut self.sessions, conn, Opening { principal, handshake });
+        // Its connection keeps its place.
+        let opening = Opening { principal, handshake, slot: None };
+        engineio::open_websocket(&mut self.step, &mut self.sessions, conn, opening);
     }
 
     /// A PeerServer client has connected and claims an id.

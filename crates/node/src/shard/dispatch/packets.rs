@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
+use signalbox_auth::grants::Limit;
 use signalbox_cluster::Address;
 use signalbox_engineio::{CloseReason, Packet, payload, session::Received};
 use signalbox_socketio::Event;
@@ -10,6 +11,7 @@ use signalbox_websocket::Message;
 
 use crate::{
     app::{Action, Handler},
+    limits::Taken,
     panics::{Panicked, report},
     policy::{AccessRequest, Decided, Denial},
     session::HeldPost,
@@ -18,18 +20,29 @@ use crate::{
         expiry::{self, REFRESH},
         mailbox::{CloseCommand, ShardMessage},
         membership, peerserver,
-        replies::{self, Refusal},
+        replies::{self, RATE_LIMITED, Refusal, Refused},
         requests,
         socketio::{self, Incoming},
         tables::{
             PendingRequest,
-            pending::{Connecting, HeldEvent, JoinRequest},
+            pending::{Connecting, HeldEvent, JoinRequest, ReplyTo},
         },
         tasks::{Task, TaskResult},
         upgrades,
     },
     transport::{Conn, Role, reader::DELIVERIES_A_TURN},
 };
+
+const TOO_LARGE: Refused =
+    ("message-too-large", "what your token grants does not include messages of this size");
+
+/// An event as it arrived, for the socket in a slot.
+struct ArrivedEvent<'a> {
+    slot: usize,
+    id: Option<u64>,
+    body: &'a str,
+    attachments: &'a [Bytes],
+}
 
 /// Packets of one POST before others have their turn.
 const PACKETS_A_TURN: usize = 256;
@@ -95,17 +108,28 @@ impl Shard {
             let waited = step.now.saturating_duration_since(pinged);
             step.context.metrics.ping_seconds.observe(waited.as_secs_f64());
         }
+        let (bytes, is_part) = match &packet {
+            Packet::Message(text) => (text.len(), false),
+            Packet::Binary(bytes) => (bytes.len(), true),
+            _ => (0, false),
+        };
+        let taken = session.local.rates.received(step.nanos(), bytes, is_part);
+        if taken == Taken::FarOver {
+            step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
+            self.end(key, CloseCommand::Close);
+            return;
+        }
         match session.engine.receive(step.now, &step.context.config.engine, packet) {
             Received::Message(text) => {
                 step.outboxes.count_received();
                 match session.connection.receive_text(text) {
-                    Ok(event) => self.packet(key, event),
+                    Ok(event) => self.packet(key, event, taken),
                     Err(_) => self.end(key, CloseCommand::Close),
                 }
             }
             Received::Binary(bytes) => {
                 step.outboxes.count_received();
-                self.attachment(key, Bytes::copy_from_slice(&bytes));
+                self.attachment(key, Bytes::copy_from_slice(&bytes), taken);
             }
             Received::Nothing => {}
         }
@@ -121,7 +145,7 @@ impl Shard {
     }
 
     /// A binary message has arrived.
-    fn attachment(&mut self, key: u32, bytes: Bytes) {
+    fn attachment(&mut self, key: u32, bytes: Bytes, taken: Taken) {
         let limit = self.step.context.config.outbox_limit;
         let Some(session) = self.sessions.get_mut(key) else { return };
         let arrived = session.connection.receive_attachment(bytes);
@@ -129,7 +153,7 @@ impl Shard {
         session.update_charge();
         match arrived {
             Ok(Some(packet)) => match session.connection.interpret_binary(&packet) {
-                Ok(event) => self.packet(key, event),
+                Ok(event) => self.packet(key, event, taken),
                 Err(_) => self.end(key, CloseCommand::Close),
             },
             // Attachments are bounded one by one by the transport, and all together here.
@@ -138,9 +162,15 @@ impl Shard {
         }
     }
 
-    /// A Socket.IO packet has arrived whole.
-    fn packet(&mut self, key: u32, event: Event<'_>) {
+    /// A Socket.IO packet has arrived whole, within the client's rates or not.
+    fn packet(&mut self, key: u32, event: Event<'_>, taken: Taken) {
         let Self { step, sessions, rooms, .. } = self;
+        if let (Event::Connect { namespace, .. }, Taken::Over(wait)) = (&event, taken) {
+            step.context.metrics.refusals.with_label_values(&[RATE_LIMITED.0]).inc();
+            let data = format!("{{\"code\":\"rate-limited\",\"retryAfter\":{}}}", wait.as_millis());
+            socketio::refuse_namespace(step, sessions, key, namespace, (RATE_LIMITED.1, Some(&data)));
+            return;
+        }
         match event {
             // Such as the first part of a binary event.
             Event::Nothing => sessions[key].update_charge(),
@@ -150,7 +180,10 @@ impl Shard {
                     closing::socket_gone(step, sessions, rooms, joined, "client namespace disconnect");
                 }
             }
-            Event::Event { slot, id, body, attachments } => self.event(key, slot, id, body, attachments),
+            Event::Event { slot, id, body, attachments } => {
+                let event = ArrivedEvent { slot, id, body, attachments };
+                self.event(key, event, taken);
+            }
             Event::Ack { slot, id, body, attachments } => {
                 socketio::acked(step, &mut sessions[key], slot, id, (body, attachments));
             }
@@ -200,6 +233,14 @@ impl Shard {
                 socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);
             }
             Decided::Allow(principal) => {
+                let own = principal.as_deref().and_then(|it| it.grants.limits().get(Limit::Namespaces));
+                let most = own.unwrap_or(step.context.config.limits.namespaces as u64);
+                if sessions[key].connection.sockets().len() as u64 >= most {
+                    step.context.metrics.refusals.with_label_values(&["too-many-namespaces"]).inc();
+                    let refused = ("too many namespaces", Some("{\"code\":\"too-many-namespaces\"}"));
+                    socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);
+                    return;
+                }
                 let connecting = Connecting { principal, ..connecting };
                 socketio::namespace_allowed(step, sessions, pending, key, connecting);
             }
@@ -207,14 +248,28 @@ impl Shard {
     }
 
     /// An event for one of the client's sockets.
-    fn event(&mut self, key: u32, slot: usize, id: Option<u64>, body: &str, attachments: &[Bytes]) {
+    fn event(&mut self, key: u32, event: ArrivedEvent<'_>, taken: Taken) {
         let Self { step, sessions, pending, .. } = self;
+        let ArrivedEvent { slot, id, body, attachments } = event;
         // The connection has checked the body, so it splits. An empty one is an event without even a name.
         let elements = signalbox_socketio::args::split(body).unwrap_or_default();
         let name = socketio::event_name(&elements);
         let session = &mut sessions[key];
         let joined = &session.connection.sockets()[slot];
         let (socket, namespace) = (joined.socket.id, joined.namespace.clone());
+        let is_too_large = joined.socket.principal.as_deref().is_some_and(|principal| {
+            let bytes = body.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+            principal.grants.limits().get(Limit::MessageBytes).is_some_and(|most| bytes as u64 > most)
+        });
+        let refusal = Refusal { namespace: &namespace, event: &name, id };
+        if let Taken::Over(wait) = taken {
+            replies::refuse_for_now(step, sessions, key, &refusal, wait);
+            return;
+        }
+        if is_too_large {
+            replies::refuse(step, sessions, key, &refusal, TOO_LARGE);
+            return;
+        }
         let ask = AccessRequest::Emit { namespace: &namespace, event: &name };
         match step.context.policy.decide(joined.socket.principal.as_ref(), ask).now() {
             Ok(decided) => {
@@ -275,7 +330,7 @@ impl Shard {
     fn act(&mut self, action: &Action, event: &Incoming<'_>) {
         let Self { step, sessions, rooms, pending, transfers, sequences, .. } = self;
         let done = match action {
-            Action::Join(join) => actions::join_request(&step.context, join, event)
+            Action::Join(join) => actions::join_request(&step.context, &sessions[event.key], join, event)
                 .map(|request| self.join_requested(event.key, request)),
             Action::Leave => actions::leave(step, sessions, rooms, event),
             Action::Members => actions::members(step, sessions, rooms, pending, event),
@@ -356,6 +411,12 @@ impl Shard {
     fn join_requested(&mut self, key: u32, join: JoinRequest) {
         let Self { step, sessions, pending, .. } = self;
         let session = &mut sessions[key];
+        let taken = session.local.rates.joins(step.nanos());
+        if let (Err(wait), ReplyTo::Client { event, id }) = (taken, &join.reply_to) {
+            let refusal = Refusal { namespace: &join.room.namespace, event, id: *id };
+            replies::refuse_for_now(step, sessions, key, &refusal, wait);
+            return;
+        }
         let ask = AccessRequest::Join { namespace: &join.room.namespace, room: &join.room.name };
         match step.context.policy.decide(session.principal_of(join.socket), ask).now() {
             Ok(decided) => self.join_decided(key, join, decided),

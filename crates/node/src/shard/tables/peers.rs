@@ -13,6 +13,7 @@ use slab::Slab;
 
 use super::shrink::Shrink;
 use crate::{
+    limits::Rates,
     policy::Principal,
     session::TokenExpiry,
     transport::{Conn, Role},
@@ -52,6 +53,8 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) is_counted: bool,
     /// Who it is.
     pub(in crate::shard) principal: Option<Arc<Principal>>,
+    /// What it may send.
+    pub(in crate::shard) rates: Rates,
     /// When it has to go.
     pub(in crate::shard) expiry: Option<TokenExpiry>,
 }
@@ -77,6 +80,7 @@ impl Peer {
             told: AHashMap::new(),
             is_counted: false,
             principal: None,
+            rates: Rates::default(),
             expiry: None,
         }
     }

@@ -28,7 +28,7 @@ fn open_conn() -> Rc<Conn> {
 }
 
 fn anybody() -> Opening {
-    Opening { principal: None, handshake: Default::default() }
+    Opening { principal: None, handshake: Default::default(), slot: None }
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Parts {
         let shared_state = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),
             concurrent_limit: None,
+            room_members: None,
             expire_timeout: config.peer.expire_timeout,
         };
         let cluster = Arc::new(Cluster::standalone(&shared_state, events));
@@ -176,7 +177,7 @@ impl Node {
     }
 
     fn open_polling(&mut self, shard: usize) -> Address {
-        self.with(shard, |shard, now| shard.open_polling(now, None, Default::default())).0
+        self.with(shard, |shard, now| shard.open_polling(now, None, Default::default(), None)).0
     }
 
     fn poll(&mut self, sid: Address) -> oneshot::Receiver<Result<String, crate::protocol::RequestRefused>> {

@@ -218,6 +218,7 @@ pub(in crate::shard) fn take_session(
         let socket = session.connection.sockets()[slot].socket.id;
         begin_expiry(step, key, session, socket);
     }
+    session.update_rates(&step.context.config.limits);
     watch_half_event(step, key, session);
     step.context.metrics.session_transfers.inc();
     let transfer = end_incoming(step, rooms, transfers, sid);

@@ -21,8 +21,12 @@ struct Nodes {
 
 impl Nodes {
     fn new(count: u32) -> Self {
-        let config =
-            Config { realms: Vec::new(), concurrent_limit: None, expire_timeout: Duration::from_secs(5) };
+        let config = Config {
+            realms: Vec::new(),
+            concurrent_limit: None,
+            room_members: None,
+            expire_timeout: Duration::from_secs(5),
+        };
         let (now, wall_clock) = (Instant::now(), 1_000_000);
         let machine = |tag| {
             let owner = Owner { tag: NodeTag(tag), epoch: 0 };

@@ -1,0 +1,202 @@
+//! Who may come in: how many connections an address has, and how often it, and all of them, begin a session.
+//!
+//! An address is one of IPv4, or a network of 64 bits of IPv6, since that is what one client is given.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ahash::AHashMap;
+
+use super::Bucket;
+use crate::{config::ClientLimits, ledger::network};
+
+/// Addresses that are remembered before those of no account are forgotten.
+const MANY: usize = 1024;
+
+/// Why somebody is not let in, and when it may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    /// The reason, as it is counted.
+    pub(crate) reason: &'static str,
+    pub(crate) retry_after: Duration,
+}
+
+impl TurnedAway {
+    /// As `Retry-After` has it: whole seconds, at least one.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.retry_after.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u64
+    }
+}
+
+/// The node's gate. Its lock is held for a moment, once for each connection and each handshake, and not at all where nothing is limited.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    connections_per_address: Option<usize>,
+    handshakes_per_address: Option<u32>,
+    handshakes_per_second: Option<u32>,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    addresses: AHashMap<IpAddr, Visitor>,
+    /// When there are so many, those of no account are looked for.
+    sweep_at: usize,
+    handshakes: Bucket,
+}
+
+/// What is known of an address.
+#[derive(Debug, Default)]
+struct Visitor {
+    connections: usize,
+    handshakes: Bucket,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: &ClientLimits) -> Self {
+        Self {
+            connections_per_address: limits.connections_per_address,
+            handshakes_per_address: limits.handshakes_per_address,
+            handshakes_per_second: limits.handshakes_per_second,
+            began: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn time(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_nanos() as u64
+    }
+
+    /// A client begins a session.
+    pub(crate) fn handshake(&self, now: Instant, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+        if self.handshakes_per_address.is_none() && self.handshakes_per_second.is_none() {
+            return Ok(());
+        }
+        let now = self.time(now);
+        let state = &mut *self.state();
+        // The address comes first: what one of them is refused costs the others nothing.
+        if let (Some(limit), Some(address)) = (self.handshakes_per_address, address) {
+            let visitor = state.visitor(now, address);
+            check(visitor.handshakes.try_take(now, 1, limit.into()), "address_handshakes")?;
+        }
+        match self.handshakes_per_second {
+            Some(limit) => check(state.handshakes.try_take(now, 1, limit.into()), "handshakes"),
+            None => Ok(()),
+        }
+    }
+
+    /// A connection of this address begins; its place ends with what is given back.
+    pub(crate) fn connection(
+        self: &Arc<Self>,
+        now: Instant,
+        address: Option<IpAddr>,
+    ) -> Result<Option<AddressSlot>, TurnedAway> {
+        let (Some(limit), Some(address)) = (self.connections_per_address, address) else { return Ok(None) };
+        let now = self.time(now);
+        let visitor_of = network(address);
+        let mut state = self.state();
+        let visitor = state.visitor(now, address);
+        if visitor.connections >= limit {
+            return Err(TurnedAway { reason: "address_connections", retry_after: Duration::from_secs(1) });
+        }
+        visitor.connections += 1;
+        Ok(Some(AddressSlot { gate: self.clone(), address: visitor_of }))
+    }
+}
+
+fn check(taken: Result<(), Duration>, reason: &'static str) -> Result<(), TurnedAway> {
+    taken.map_err(|retry_after| TurnedAway { reason, retry_after })
+}
+
+impl State {
+    fn visitor(&mut self, now: u64, address: IpAddr) -> &mut Visitor {
+        if self.addresses.len() >= self.sweep_at.max(MANY) {
+            self.addresses.retain(|_, visitor| visitor.connections > 0 || !visitor.handshakes.is_even(now));
+            self.sweep_at = 2 * self.addresses.len();
+            self.addresses.shrink_to(self.sweep_at);
+        }
+        self.addresses.entry(network(address)).or_default()
+    }
+}
+
+/// A connection's place among those of its address.
+#[derive(Debug)]
+pub(crate) struct AddressSlot {
+    gate: Arc<Gate>,
+    address: IpAddr,
+}
+
+impl Drop for AddressSlot {
+    fn drop(&mut self) {
+        if let Some(visitor) = self.gate.state().addresses.get_mut(&self.address) {
+            visitor.connections -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(limits: ClientLimits) -> Arc<Gate> {
+        Arc::new(Gate::new(&limits))
+    }
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 0, 0, last]))
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_keeps_no_other_out() {
+        let gate = gate(ClientLimits { connections_per_address: Some(2), ..ClientLimits::default() });
+        let now = Instant::now();
+        let of = |last| gate.connection(now, address(last));
+        let slots = [of(1).unwrap(), of(1).unwrap()];
+        assert_eq!(of(1).unwrap_err().reason, "address_connections");
+        assert!(of(2).unwrap().is_some());
+        drop(slots);
+        assert!(of(1).is_ok() && gate.connection(now, None).is_ok());
+        let of = |address: &str| gate.connection(now, Some(address.parse().unwrap()));
+        let _network = [of("2001:db8::1").unwrap(), of("2001:db8::2").unwrap()];
+        assert!(of("2001:db8::3").is_err() && of("2001:db8:0:1::3").is_ok());
+    }
+
+    #[test]
+    fn handshakes_have_a_rate_for_each_address_and_for_all() {
+        let limits = ClientLimits {
+            handshakes_per_address: Some(1),
+            handshakes_per_second: Some(2),
+            ..ClientLimits::default()
+        };
+        let gate = gate(limits);
+        let now = Instant::now();
+        let knock = |last| gate.handshake(now, address(last)).map_err(|away| away.reason);
+        assert!((0..10).all(|_| knock(1).is_ok()));
+        assert_eq!(knock(1), Err("address_handshakes"));
+        assert!((0..10).all(|_| knock(2).is_ok()));
+        assert_eq!(knock(3), Err("handshakes"));
+        let later = now + Duration::from_secs(5);
+        assert!(gate.handshake(later, address(3)).is_ok());
+        let away = TurnedAway { reason: "", retry_after: Duration::from_millis(1001) };
+        assert_eq!(away.seconds(), 2);
+    }
+
+    #[test]
+    fn addresses_of_no_account_are_forgotten() {
+        let gate = gate(ClientLimits { handshakes_per_address: Some(1000), ..ClientLimits::default() });
+        let began = Instant::now();
+        for number in 0_u32..100_000 {
+            let now = began + Duration::from_micros(u64::from(number) * 100);
+            gate.handshake(now, Some(IpAddr::from(number.to_be_bytes()))).unwrap();
+        }
+        assert!(gate.state().addresses.len() <= 2 * MANY, "{}", gate.state().addresses.len());
+    }
+}

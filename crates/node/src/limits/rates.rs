@@ -1,0 +1,134 @@
+//! What one connection may send in a second.
+
+use std::time::Duration;
+
+use signalbox_auth::{
+    Principal,
+    grants::{Limit, Limits},
+};
+
+use super::{Bucket, Taken};
+use crate::config::ClientLimits;
+
+/// How much may come in a second; 0 is any amount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RateLimits {
+    events: u32,
+    bytes: u32,
+    joins: u32,
+}
+
+impl RateLimits {
+    /// What the grants of one client say, and for the rest the node. Of several tokens on one connection the most generous counts.
+    pub(crate) fn of<'a>(
+        config: &ClientLimits,
+        principals: impl Iterator<Item = &'a Principal> + Clone,
+    ) -> Self {
+        let most = |limit: Limit, default: Option<u32>| {
+            let said =
+                |limits: &Limits| limits.get(limit).map(|most| u32::try_from(most).unwrap_or(u32::MAX));
+            let own = principals.clone().filter_map(|principal| said(principal.grants.limits())).max();
+            own.or(default).unwrap_or(0)
+        };
+        Self {
+            events: most(Limit::EventsPerSecond, config.events_per_second),
+            bytes: most(Limit::BytesPerSecond, config.bytes_per_second),
+            joins: most(Limit::JoinsPerSecond, config.joins_per_second),
+        }
+    }
+}
+
+/// The rates of one connection, and what has come so far.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    limits: RateLimits,
+    events: Bucket,
+    bytes: Bucket,
+    joins: Bucket,
+}
+
+impl Rates {
+    /// Another token may allow more, or less.
+    pub(crate) fn set(&mut self, limits: RateLimits) {
+        self.limits = limits;
+    }
+
+    /// A packet of so many bytes has come, which is an event, or (`is_part`) a part of one.
+    pub(crate) fn received(&mut self, now: u64, bytes: usize, is_part: bool) -> Taken {
+        let events = match self.limits.events {
+            0 => Taken::Within,
+            limit => self.events.take(now, u64::from(!is_part), u64::from(limit)),
+        };
+        let bytes = match self.limits.bytes {
+            0 => Taken::Within,
+            limit => self.bytes.take(now, bytes as u64, u64::from(limit)),
+        };
+        match (events, bytes) {
+            (Taken::Within, other) | (other, Taken::Within) => other,
+            (Taken::FarOver, _) | (_, Taken::FarOver) => Taken::FarOver,
+            (Taken::Over(one), Taken::Over(other)) => Taken::Over(one.max(other)),
+        }
+    }
+
+    /// The client asks to join a room.
+    ///
+    /// # Errors
+    /// It joins too many: how long it has to wait.
+    pub(crate) fn joins(&mut self, now: u64) -> Result<(), Duration> {
+        match self.limits.joins {
+            0 => Ok(()),
+            limit => self.joins.try_take(now, 1, u64::from(limit)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use signalbox_auth::{Grants, GrantsSpec};
+
+    use super::*;
+
+    fn principal(limits: &str) -> Principal {
+        let spec = GrantsSpec::from_setting(&format!("{{\"limits\":{limits}}}")).unwrap();
+        Principal {
+            issuer: None,
+            subject: "alice".into(),
+            session: None,
+            token_id: None,
+            issued_at: None,
+            expires_at: 0,
+            grants: Arc::new(Grants::new(Arc::new(spec), "alice")),
+        }
+    }
+
+    #[test]
+    fn grants_take_the_place_of_the_nodes_limits_and_the_most_generous_counts() {
+        let config =
+            ClientLimits { events_per_second: Some(5), bytes_per_second: None, ..ClientLimits::default() };
+        let of = |principals: &[Principal]| RateLimits::of(&config, principals.iter());
+        let limits = |events, bytes| RateLimits { events, bytes, joins: 0 };
+        assert_eq!(of(&[]), limits(5, 0));
+        assert_eq!(of(&[principal(r#"{"eventsPerSecond":1,"bytesPerSecond":9}"#)]), limits(1, 9));
+        let both = [principal(r#"{"eventsPerSecond":7}"#), principal(r#"{"eventsPerSecond":1}"#)];
+        assert_eq!(of(&both), limits(7, 0));
+    }
+
+    #[test]
+    fn bytes_and_events_are_counted_apart_and_parts_are_no_events() {
+        let mut rates = Rates::default();
+        assert_eq!(rates.received(0, usize::MAX, false), Taken::Within);
+        rates.set(RateLimits { events: 1, bytes: 10, joins: 1 });
+        for _ in 0..100 {
+            assert_eq!(rates.received(0, 0, true), Taken::Within);
+        }
+        for _ in 0..10 {
+            assert_eq!(rates.received(0, 10, false), Taken::Within);
+            assert_eq!(rates.joins(0), Ok(()));
+        }
+        assert!(matches!(rates.received(0, 0, false), Taken::Over(_)));
+        assert!(matches!(rates.received(0, 1, true), Taken::Over(_)));
+        assert!(rates.joins(0).is_err());
+    }
+}
