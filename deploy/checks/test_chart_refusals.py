@@ -51,6 +51,9 @@ BY_SCHEMA = [
     ("redis.addresses={redis}", "at '/redis/addresses/0': 'redis' does not match pattern"),
     ("redis.addresses={redis://redis:6379}", "at '/redis/addresses/0'"),
     ("redis.tls=required", "at '/redis/tls': got string, want boolean"),
+    ("coturn.port=443", "at '/coturn/port': minimum: got 443, want 1,024"),
+    ("coturn.externalIPs.node-a=turn.example.org", "at '/coturn/externalIPs/node-a': 'turn.example.org' does not match pattern"),
+    ("coturn.hostNetwork=true", "at '/coturn': additional properties 'hostNetwork' not allowed"),
     ("redis.ca=pem", "at '/redis/ca': got string, want object"),
     ("redis.ca.existingSecretKey=", "at '/redis/ca/existingSecretKey': minLength: got 0, want 1"),
     ("redis.url=redis://x", "at '/redis': additional properties 'url' not allowed"),
@@ -59,6 +62,8 @@ BY_SCHEMA = [
 ]
 
 BY_TEMPLATE = [
+    ("coturn.enabled=true", "coturn needs the secret"),
+    ("coturn.enabled=true,coturn.existingSecret=a,coturn.relayPorts.min=50000,coturn.relayPorts.max=40000", "is greater than"),
     ("gateway.replicas=2", "more than one gateway needs Redis"),
     ("gateway.autoscaling.enabled=true", "more than one gateway needs Redis"),
     ("redis.mode=standalone", "one host:port in redis.addresses"),

@@ -381,6 +381,7 @@ def test_the_images_that_artifacthub_shows_are_those_of_the_values():
         "gateway": f"{values['gateway']['image']['repository']}:{chart['appVersion']}",
         "redis": f"{redis['repository']}:{redis['tag']}",
         "test": f"{test['repository']}:{test['tag']}",
+        "coturn": f"{values['coturn']['image']['repository']}:{values['coturn']['image']['tag']}",
     }
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     assert chart["version"] == chart["appVersion"] == version
