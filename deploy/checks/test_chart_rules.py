@@ -130,6 +130,18 @@ def test_the_program_takes_the_file(values, tmp_path):
     assert given.items() <= printed.items()
 
 
+def test_tls_between_gateways_has_the_files_of_its_secret():
+    items = ci("redis-cluster-tls")
+    gateway, variables = container(deployment(items)), env(deployment(items))
+    assert variables["SIGNALBOX_CLUSTER_TLS"]["value"] == "required"
+    [mount] = [mount for mount in gateway["volumeMounts"] if mount["name"] == "cluster-tls"]
+    for setting, file in {"CA": "ca.crt", "CERT": "tls.crt", "KEY": "tls.key"}.items():
+        assert variables[f"SIGNALBOX_CLUSTER_TLS_{setting}"]["value"] == f"{mount['mountPath']}/{file}"
+    [volume] = [volume for volume in deployment(items)["spec"]["template"]["spec"]["volumes"] if volume["name"] == "cluster-tls"]
+    assert volume["secret"]["secretName"] == "link-tls"
+    assert "SIGNALBOX_CLUSTER_TLS" not in env(deployment(ci("builtin")))
+
+
 def test_ports_follow_the_settings():
     items = ci("every-setting")
     ports = {port["name"]: port["containerPort"] for port in container(deployment(items))["ports"]}

@@ -54,7 +54,7 @@ use std::{
 };
 
 use signalbox_cluster::{Cluster, Config, DeliverySink, NodeInfo};
-use signalbox_node_link::{Handler, Limits, LinkHandle};
+use signalbox_node_link::{Handler, Limits, LinkHandle, LinkTls};
 use signalbox_telemetry::Metrics;
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
@@ -91,6 +91,8 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
     /// The cluster's secret; `None`: made once, and shared through Redis.
     pub secret: Option<String>,
+    /// TLS for the node link, where it is on.
+    pub tls: Option<Arc<LinkTls>>,
     /// Told the secret, once it is known and whenever it changes. It must not block.
     pub on_secret: Option<OnSecret>,
     /// What the node knows to be revoked, kept like that of the other nodes; `None`: it does not care.
@@ -145,6 +147,7 @@ pub fn connect(
     let backend = Arc::new(Backend::new(&settings.url, settings.authorities.as_deref())?);
     let (listener, reached) = link::listen(&backend, settings.listen)?;
     node.link = Some(reached);
+    node.takes_tls = settings.tls.is_some();
     let context = Arc::new(Context {
         keys: Keys::new(&settings.prefix),
         scripts: Scripts::new(),
@@ -159,6 +162,7 @@ pub fn connect(
         tag,
         secret: settings.secret.clone(),
         on_secret: settings.on_secret.clone(),
+        tls: settings.tls.clone(),
         limits: limits(settings.largest),
         handler,
         handle: LinkHandle::default(),

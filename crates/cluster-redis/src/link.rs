@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use signalbox_cluster::NodeTag;
-use signalbox_node_link::{Handler, Limits, Link, LinkHandle, Secret};
+use signalbox_node_link::{Handler, Limits, Link, LinkHandle, LinkTls, Secret};
 
 use super::{CannotConnect, OnSecret, RESPONSE, backend::Backend, calls::Context, commands::Commands};
 
@@ -49,6 +49,7 @@ pub(super) struct Service {
     pub(super) tag: NodeTag,
     pub(super) secret: Option<String>,
     pub(super) on_secret: Option<OnSecret>,
+    pub(super) tls: Option<Arc<LinkTls>>,
     pub(super) limits: Limits,
     pub(super) handler: Arc<dyn Handler>,
     pub(super) handle: LinkHandle,
@@ -57,7 +58,7 @@ pub(super) struct Service {
 impl Service {
     /// Serves the link once the cluster's secret is known, until the node ends.
     pub(super) async fn run(self, backend: &Backend, context: &Arc<Context>) {
-        let Self { listener, tag, secret, on_secret, limits, handler, handle } = self;
+        let Self { listener, tag, secret, on_secret, tls, limits, handler, handle } = self;
         let mut shared = SharedSecret::new(backend, context);
         let text = match &secret {
             Some(secret) => secret.clone(),
@@ -65,7 +66,7 @@ impl Service {
         };
         let known = |secret: &str| on_secret.iter().for_each(|told| told(secret));
         known(&text);
-        match Link::serve(listener, tag, Secret::new(&text), limits, handler) {
+        match Link::serve(listener, tag, Secret::new(&text), tls, limits, handler) {
             Ok(link) => {
                 handle.set(link.clone());
                 if secret.is_none() {

@@ -76,11 +76,12 @@ struct EncodedNodeInfo<'a> {
 
 /// A node's description of itself.
 pub(super) fn encode_node_info(node: &NodeInfo) -> Vec<u8> {
-    let NodeInfo { owner, name, link, is_draining, reads } = node;
+    let NodeInfo { owner, name, link, is_draining, reads, takes_tls } = node;
     let fields = EncodedNodeInfo { owner: *owner, name: name.into(), link: *link, is_draining: *is_draining };
     let mut bytes = envelope::encode(Format::V1, &Metadata::default(), &fields).to_vec();
     let reads = [reads.lowest, reads.highest];
-    Metadata::default().with(MetadataKey::ReadsFormats, reads).write(&mut bytes);
+    let metadata = Metadata::default().with(MetadataKey::ReadsFormats, reads);
+    metadata.with(MetadataKey::NodeLink, [u8::from(*takes_tls)]).write(&mut bytes);
     bytes
 }
 
@@ -93,8 +94,9 @@ pub(super) fn decode_node_info(bytes: &[u8]) -> Option<NodeInfo> {
         Some([lowest, highest, ..]) => FormatRange { lowest: *lowest, highest: *highest },
         _ => FormatRange::UNSTATED,
     };
+    let takes_tls = metadata.get(MetadataKey::NodeLink).is_some_and(|flags| flags.first() == Some(&1));
     let EncodedNodeInfo { owner, name, link, is_draining } = fields;
-    Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads })
+    Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads, takes_tls })
 }
 
 /// The beginning of a room's changes, which scripts publish.

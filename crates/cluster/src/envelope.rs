@@ -83,11 +83,13 @@ pub enum MetadataKey {
     ReadsFormats = 3,
     /// When the message was sent by the clock of its node's machine: microseconds since 1970, 8 bytes, big-endian.
     SentAt = 4,
+    /// How a node's link is spoken to: a byte, 1 where it takes TLS.
+    NodeLink = 5,
 }
 
 impl MetadataKey {
     fn of_byte(byte: u8) -> Option<Self> {
-        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt]
+        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt, Self::NodeLink]
             .into_iter()
             .find(|key| *key as u8 == byte)
     }

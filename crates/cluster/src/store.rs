@@ -356,12 +356,14 @@ pub struct NodeInfo {
     pub is_draining: bool,
     /// The formats of messages and records that it reads.
     pub reads: FormatRange,
+    /// Its node link takes connections in TLS.
+    pub takes_tls: bool,
 }
 
 impl NodeInfo {
-    /// A node of this version that does not drain. Whoever serves its link says where.
+    /// A node of this version that does not drain. Whoever serves its link says where, and how.
     pub fn new(owner: Owner, name: String) -> Self {
-        Self { owner, name, link: None, is_draining: false, reads: FormatRange::CURRENT }
+        Self { owner, name, link: None, is_draining: false, reads: FormatRange::CURRENT, takes_tls: false }
     }
 }
 

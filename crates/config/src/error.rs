@@ -83,6 +83,7 @@ fn example(arg: &Arg) -> String {
         "DIR" => "vendor",
         "FILE" if long_name(arg) == "sslkey" => "key.pem",
         "FILE" if long_name(arg) == "sslcert" => "cert.pem",
+        "FILE" if long_name(arg).starts_with("cluster-tls-") => "node.pem",
         "FILE" => "signalbox.toml",
         "NAME" => "io",
         "ID" => "node-1",

@@ -1,7 +1,9 @@
 //! Frames: the length of what follows (4 bytes), the type (1), the request's number (8), the kind (1), the body. Numbers are
-//! big-endian.
+//! big-endian. Where frames are sealed, all but the length is encrypted, and a tag (16) follows.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::seal::{Seal, TAG};
 
 /// Bytes between the length and the body.
 const HEAD: usize = 10;
@@ -43,44 +45,76 @@ impl Frame {
         Self { frame_type, number, kind: 0, body: Bytes::new() }
     }
 
-    /// Bytes on the wire.
-    pub(super) fn len(&self) -> usize {
-        4 + HEAD + self.body.len()
-    }
-
     /// Whether a node with this limit on frames reads it.
     pub(super) fn fits(&self, limit: usize) -> bool {
         HEAD + self.body.len() <= limit
     }
+}
 
-    pub(super) fn write(&self, buffer: &mut BytesMut) {
-        buffer.reserve(self.len());
-        buffer.put_u32((HEAD + self.body.len()) as u32);
-        buffer.put_u8(self.frame_type as u8);
-        buffer.put_u64(self.number);
-        buffer.put_u8(self.kind);
-        buffer.extend_from_slice(&self.body);
+/// Writes the frames of one connection.
+pub(super) struct FrameWriter(Option<Seal>);
+
+impl FrameWriter {
+    pub(super) fn new(seal: Option<Seal>) -> Self {
+        Self(seal)
+    }
+
+    pub(super) fn write(&mut self, frame: &Frame, buffer: &mut BytesMut) {
+        let plain = HEAD + frame.body.len();
+        let tag = if self.0.is_some() { TAG } else { 0 };
+        buffer.reserve(4 + plain + tag);
+        let length = ((plain + tag) as u32).to_be_bytes();
+        buffer.put_slice(&length);
+        let begin = buffer.len();
+        buffer.put_u8(frame.frame_type as u8);
+        buffer.put_u64(frame.number);
+        buffer.put_u8(frame.kind);
+        buffer.extend_from_slice(&frame.body);
+        if let Some(seal) = &mut self.0 {
+            // Nothing that a frame can be is refused. If it were, the other end could not open it, and the connection would end.
+            let tag = seal.seal(length, &mut buffer[begin..]).unwrap_or_default();
+            buffer.extend_from_slice(&tag);
+        }
+    }
+}
+
+/// Reads the frames of one connection.
+pub(super) struct FrameReader {
+    seal: Option<Seal>,
+    limit: usize,
+}
+
+impl FrameReader {
+    /// `limit` is the largest frame in bytes.
+    pub(super) fn new(seal: Option<Seal>, limit: usize) -> Self {
+        Self { seal, limit }
     }
 
     /// Takes the next frame out of the buffer, once all of it is there. The limit is checked before the body has come.
-    pub(super) fn read(buffer: &mut BytesMut, limit: usize) -> Result<Option<Self>, Malformed> {
-        let Some(length) = buffer.get(..4) else { return Ok(None) };
-        let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if !(HEAD..=limit).contains(&length) {
+    pub(super) fn read(&mut self, buffer: &mut BytesMut) -> Result<Option<Frame>, Malformed> {
+        let Some(bytes) = buffer.first_chunk::<4>().copied() else { return Ok(None) };
+        let length = u32::from_be_bytes(bytes) as usize;
+        let tag = if self.seal.is_some() { TAG } else { 0 };
+        if !(HEAD + tag..=self.limit.saturating_add(tag)).contains(&length) {
             return Err(Malformed);
         }
         if buffer.len() < 4 + length {
             return Ok(None);
         }
         buffer.advance(4);
-        let mut frame = buffer.split_to(length).freeze();
+        let mut frame = buffer.split_to(length);
+        if let Some(seal) = &mut self.seal {
+            seal.open(bytes, &mut frame).map_err(|_| Malformed)?;
+            frame.truncate(length - TAG);
+        }
+        let mut frame = frame.freeze();
         let frame_type = FrameType::of(frame.get_u8()).ok_or(Malformed)?;
         let (number, kind) = (frame.get_u64(), frame.get_u8());
-        Ok(Some(Self { frame_type, number, kind, body: frame }))
+        Ok(Some(Frame { frame_type, number, kind, body: frame }))
     }
 }
 
-/// Bytes that are no frame, or a frame over the limit.
+/// Bytes that are no frame, a frame over the limit, or one that the other end has not sealed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
@@ -90,18 +124,25 @@ mod tests {
 
     use super::*;
 
+    fn seal(is_sealed: bool) -> Option<Seal> {
+        is_sealed.then(|| Seal::new(&[7; 32]))
+    }
+
     proptest! {
         #[test]
-        fn frames_are_read_back_in_pieces(bodies in prop::collection::vec(any::<Vec<u8>>(), 1..5), cut in 1_usize..20) {
+        fn frames_are_read_back_in_pieces(
+            bodies in prop::collection::vec(any::<Vec<u8>>(), 1..5), cut in 1_usize..20, is_sealed: bool
+        ) {
             let frames: Vec<Frame> = bodies.into_iter().enumerate()
                 .map(|(number, body)| Frame { frame_type: FrameType::Notice, number: number as u64, kind: 7, body: body.into() })
                 .collect();
-            let mut wire = BytesMut::new();
-            frames.iter().for_each(|frame| frame.write(&mut wire));
+            let (mut wire, mut writer) = (BytesMut::new(), FrameWriter::new(seal(is_sealed)));
+            frames.iter().for_each(|frame| writer.write(frame, &mut wire));
             let (mut buffer, mut read) = (BytesMut::new(), Vec::new());
+            let mut reader = FrameReader::new(seal(is_sealed), 1 << 20);
             for piece in wire.chunks(cut) {
                 buffer.extend_from_slice(piece);
-                while let Some(frame) = Frame::read(&mut buffer, 1 << 20).unwrap() {
+                while let Some(frame) = reader.read(&mut buffer).unwrap() {
                     read.push(frame);
                 }
             }
@@ -109,15 +150,31 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_frames_or_refused(bytes: Vec<u8>) {
+        fn any_bytes_are_frames_or_refused(bytes: Vec<u8>, is_sealed: bool) {
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = Frame::read(&mut buffer, 64) {}
+            let mut reader = FrameReader::new(seal(is_sealed), 64);
+            while let Ok(Some(_)) = reader.read(&mut buffer) {
+                prop_assert!(!is_sealed, "nobody sealed it");
+            }
         }
     }
 
     #[test]
     fn a_declared_length_costs_nothing() {
-        let mut buffer = BytesMut::from(&[0xFF_u8; 4][..]);
-        assert_eq!(Frame::read(&mut buffer, 1 << 20), Err(Malformed));
+        for is_sealed in [false, true] {
+            let mut buffer = BytesMut::from(&[0xFF_u8; 4][..]);
+            assert_eq!(FrameReader::new(seal(is_sealed), 1 << 20).read(&mut buffer), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn a_frame_of_the_largest_size_fits_sealed_or_not() {
+        for is_sealed in [false, true] {
+            let frame = Frame { body: vec![7; 54].into(), ..Frame::empty(FrameType::Notice, 1) };
+            assert!(frame.fits(64));
+            let mut buffer = BytesMut::new();
+            FrameWriter::new(seal(is_sealed)).write(&frame, &mut buffer);
+            assert_eq!(FrameReader::new(seal(is_sealed), 64).read(&mut buffer), Ok(Some(frame)));
+        }
     }
 }

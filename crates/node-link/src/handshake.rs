@@ -1,39 +1,58 @@
-//! The handshake: both ends prove that they know the cluster's secret, by signing each other's nonce.
+//! The handshake: both ends prove that they know the cluster's secret, the one that connects first, and agree on the keys with which
+//! they seal their frames.
 //!
-//! | step | from | format 1 | format 2 appends |
-//! |---|---|---|---|
-//! | 1 | initiator | `SBXL`, the lowest and the highest format it reads (1, 1), its tag (4), the tag it expects (4), a nonce (16) | nothing |
-//! | 2 | responder | the format (1), its tag (4), a nonce (16), its signature (32) | its extension |
-//! | 3 | initiator | its signature (32) | its extension |
+//! | step | from | bytes |
+//! |---|---|---|
+//! | 1 | initiator | the head: `SBXL`, the lowest and the highest format it reads (1, 1), its tag (4), the tag it expects (4); its half of the key exchange (33) |
+//! | 2 | responder | the format (1), its tag (4), its half of the key exchange (33) |
+//! | 3 | initiator | its proof (32), its extension |
+//! | 4 | responder | its proof (32), its extension |
 //!
-//! The responder chooses the highest format that both read, and closes the connection when there is none, or when it is not the
-//! node that is expected. A signature is HMAC-SHA256 over who signs (`asked` for the responder, `asker` for the initiator), the
-//! format, the initiator's tag, the responder's tag and both nonces, the initiator's first.
+//! This is format 2. The key exchange is [SPAKE2] on edwards25519 with the secret as the password: its halves say nothing about the
+//! secret, and its result is the same at both ends only if the secret is. So whoever listens learns nothing that secrets could be tried
+//! on, and whoever takes part, at either end, tries one secret with each connection. A proof is HMAC-SHA256 with that result over who
+//! proves and the transcript: all bytes of steps 1 and 2, and in TLS what [RFC 9266] exports from the connection, so that no third party
+//! stands between two ends that speak TLS with it.
 //!
-//! An extension is a length (2, big-endian), so many bytes of [`Metadata`], and an HMAC-SHA256 (32) over all that its sender has
-//! signed before and these bytes. It is where later versions say more about themselves: entries with unknown keys are skipped.
+//! An extension is a length (2, big-endian), so many bytes of [`Metadata`], and an HMAC-SHA256 (32) over them and the transcript. It is
+//! where later versions say more about themselves: entries with unknown keys are skipped. What comes behind the handshake is sealed, see
+//! `seal`, except in TLS.
+//!
+//! The responder chooses the highest format that both read, and closes the connection when there is none, or when it is not the node
+//! that is expected. What nodes of the previous version speak is format 1, in `previous`. Nobody can talk two nodes of this version into
+//! it: the initiator knows from the list of nodes what the other reads, and offers nothing else; the responder speaks it only with a node
+//! of which that list says so.
+//!
+//! [SPAKE2]: https://www.rfc-editor.org/rfc/rfc9382
+//! [RFC 9266]: https://www.rfc-editor.org/rfc/rfc9266
 
-use std::{ops::RangeInclusive, sync::Arc};
+mod previous;
+
+use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use signalbox_cluster::{NodeTag, envelope::Metadata};
+use spake2::{Ed25519Group, Identity, Password, Spake2};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    sync::Semaphore,
+    task::spawn_blocking,
 };
 
-use super::LinkError;
+use super::{Handler, LinkError, RemoteNode, seal::Seal, stream::Stream};
 
 const MAGIC: &[u8; 4] = b"SBXL";
-/// The formats that this version reads.
-const FORMATS: RangeInclusive<u8> = 1..=2;
-/// The first format with extensions.
-const EXTENSIBLE: u8 = 2;
+/// The format of this version.
+pub(super) const FORMAT: u8 = 2;
 
-const NONCE: usize = 16;
-const SIGNATURE: usize = 32;
+/// Bytes of the first message before what depends on the format.
+const HEAD: usize = 4 + 2 + 4 + 4;
+/// Bytes of one half of the key exchange.
+const HALF: usize = 33;
+/// Bytes of a proof, and of a key.
+const PROOF: usize = 32;
 
 /// A secret that the nodes of a cluster share.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,159 +77,245 @@ impl Secret {
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    fn mac(&self, transcript: &Transcript, signer: &[u8], extension: &[u8]) -> Hmac<Sha256> {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn password(&self) -> Password {
+        Password::new(&self.0)
+    }
+}
+
+/// How the frames of a connection are sealed, in either direction; `None` where they are not: in TLS, and with nodes of the previous
+/// version.
+pub(super) type Seals = Option<(Seal, Seal)>;
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    lowest: u8,
+    highest: u8,
+    initiator: NodeTag,
+    responder: NodeTag,
+}
+
+impl Head {
+    fn bytes(self) -> [u8; HEAD] {
+        let mut bytes = [0; HEAD];
+        bytes[..4].copy_from_slice(MAGIC);
+        bytes[4..6].copy_from_slice(&[self.lowest, self.highest]);
+        bytes[6..10].copy_from_slice(&self.initiator.0.to_be_bytes());
+        bytes[10..].copy_from_slice(&self.responder.0.to_be_bytes());
+        bytes
+    }
+
+    async fn read(stream: &mut Stream) -> Option<Self> {
+        let mut bytes = [0; HEAD];
+        stream.read_exact(&mut bytes).await.ok()?;
+        let tag =
+            |at: usize| NodeTag(u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
+        let head = Self { lowest: bytes[4], highest: bytes[5], initiator: tag(6), responder: tag(10) };
+        (&bytes[..4] == MAGIC).then_some(head)
+    }
+}
+
+/// What both ends have said, and the key that they share if they know the same secret.
+struct Agreement {
+    key: Vec<u8>,
+    transcript: Vec<u8>,
+}
+
+impl Agreement {
+    fn mac(&self, purpose: &[u8], extension: &[u8]) -> Hmac<Sha256> {
         // HMAC takes keys of any length.
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("any length");
-        mac.update(signer);
-        mac.update(&[transcript.format]);
-        mac.update(&transcript.initiator.0.to_be_bytes());
-        mac.update(&transcript.responder.0.to_be_bytes());
-        mac.update(&transcript.nonces[0]);
-        mac.update(&transcript.nonces[1]);
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).expect("any length");
+        mac.update(&[purpose.len() as u8]);
+        mac.update(purpose);
+        mac.update(&(self.transcript.len() as u64).to_be_bytes());
+        mac.update(&self.transcript);
         mac.update(extension);
         mac
     }
 
-    fn sign(&self, transcript: &Transcript, signer: &[u8], extension: &[u8]) -> [u8; SIGNATURE] {
-        self.mac(transcript, signer, extension).finalize().into_bytes().into()
+    fn derive(&self, purpose: &[u8], extension: &[u8]) -> [u8; PROOF] {
+        self.mac(purpose, extension).finalize().into_bytes().into()
     }
 
-    fn verify(&self, transcript: &Transcript, signer: &[u8], extension: &[u8], signature: &[u8]) -> bool {
-        self.mac(transcript, signer, extension).verify_slice(signature).is_ok()
-    }
-
-    /// The extension that a signer sends in format 2. There is nothing to say yet.
-    fn extension(&self, transcript: &Transcript, signer: &[u8]) -> Vec<u8> {
-        if transcript.format < EXTENSIBLE {
-            return Vec::new();
-        }
+    /// What an end sends to prove itself.
+    fn proof(&self, end: &End) -> Vec<u8> {
         let mut metadata = Vec::new();
         Metadata::default().write(&mut metadata);
-        let mut extension = (metadata.len() as u16).to_be_bytes().to_vec();
-        extension.extend_from_slice(&metadata);
-        extension.extend_from_slice(&self.sign(transcript, signer, &metadata));
-        extension
+        let mut bytes = self.derive(end.proves, b"").to_vec();
+        bytes.extend_from_slice(&(metadata.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&metadata);
+        bytes.extend_from_slice(&self.derive(end.extends, &metadata));
+        bytes
     }
 
-    /// Reads the other end's extension; `None` if it is not signed, or malformed. Only an authenticated node's is read.
-    async fn read_extension(
-        &self,
-        stream: &mut TcpStream,
-        transcript: &Transcript,
-        signer: &[u8],
-    ) -> Option<Metadata> {
-        if transcript.format < EXTENSIBLE {
-            return Some(Metadata::default());
-        }
+    /// Reads the other end's proof; `None` if it does not know the secret. Only an authenticated node's extension is read.
+    async fn read_proof(&self, stream: &mut Stream, end: &End) -> Option<Metadata> {
+        let mut proof = [0; PROOF];
+        stream.read_exact(&mut proof).await.ok()?;
+        self.mac(end.proves, b"").verify_slice(&proof).ok()?;
         let mut bytes = vec![0; usize::from(stream.read_u16().await.ok()?)];
         stream.read_exact(&mut bytes).await.ok()?;
-        let mut signature = [0; SIGNATURE];
-        stream.read_exact(&mut signature).await.ok()?;
-        let is_signed = self.verify(transcript, signer, &bytes, &signature);
-        is_signed.then(|| Metadata::read(&bytes).ok())?.map(|(metadata, _)| metadata)
+        stream.read_exact(&mut proof).await.ok()?;
+        self.mac(end.extends, &bytes).verify_slice(&proof).ok()?;
+        Metadata::read(&bytes).ok().map(|(metadata, _)| metadata)
+    }
+
+    /// The seals of what is sent and of what is received, for the end that sends with `own`.
+    fn seals(&self, stream: &Stream, own: &End, other: &End) -> Seals {
+        let seal = |end: &End| Seal::new(&self.derive(end.seals, b""));
+        (!stream.is_tls()).then(|| (seal(own), seal(other)))
     }
 }
 
-/// The two ends, as they sign; and as they sign their extensions.
-const RESPONDER: &[u8] = b"asked";
-const INITIATOR: &[u8] = b"asker";
-const RESPONDER_EXTENSION: &[u8] = b"asked, extension";
-const INITIATOR_EXTENSION: &[u8] = b"asker, extension";
-
-/// What both ends sign.
-struct Transcript {
-    format: u8,
-    initiator: NodeTag,
-    responder: NodeTag,
-    nonces: [[u8; NONCE]; 2],
+/// What the keys of one end are derived for.
+struct End {
+    proves: &'static [u8],
+    extends: &'static [u8],
+    seals: &'static [u8],
 }
 
-fn nonce() -> [u8; NONCE] {
-    let mut nonce = [0; NONCE];
-    rand::fill(&mut nonce);
-    nonce
+const INITIATOR: End =
+    End { proves: b"initiator", extends: b"initiator, extension", seals: b"initiator, frames" };
+const RESPONDER: End =
+    End { proves: b"responder", extends: b"responder, extension", seals: b"responder, frames" };
+
+/// The names of both ends in the key exchange.
+fn identities(head: Head) -> (Identity, Identity) {
+    (Identity::new(&head.initiator.0.to_be_bytes()), Identity::new(&head.responder.0.to_be_bytes()))
 }
 
-/// Opens a connection to a node.
+/// Opens a connection to a node. What comes behind the handshake is sealed as the result says.
 pub(super) async fn initiate(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     secret: &Secret,
-    initiator: NodeTag,
-    responder: NodeTag,
-) -> Result<(), LinkError> {
-    initiate_within(stream, secret, (initiator, responder), FORMATS).await
+    own: NodeTag,
+    to: RemoteNode,
+) -> Result<Seals, LinkError> {
+    let format = if to.is_previous { previous::FORMAT } else { FORMAT };
+    let head = Head { lowest: format, highest: format, initiator: own, responder: to.tag };
+    if to.is_previous {
+        return previous::initiate(stream, secret, head).await.map(|()| None);
+    }
+    let agreement = exchange(stream, secret, head).await?;
+    let proof = agreement.proof(&INITIATOR);
+    stream.write_all(&proof).await.map_err(|_| LinkError::Unreachable)?;
+    stream.flush().await.map_err(|_| LinkError::Unreachable)?;
+    agreement.read_proof(stream, &RESPONDER).await.ok_or(LinkError::WrongNode)?;
+    Ok(agreement.seals(stream, &INITIATOR, &RESPONDER))
 }
 
-/// The same for a version that reads these formats.
-pub(super) async fn initiate_within(
-    stream: &mut TcpStream,
-    secret: &Secret,
-    (initiator, responder): (NodeTag, NodeTag),
-    formats: RangeInclusive<u8>,
-) -> Result<(), LinkError> {
-    let unreachable = |_| LinkError::Unreachable;
-    let own = nonce();
-    let mut first = [0; 4 + 2 + 4 + 4 + NONCE];
-    first[..4].copy_from_slice(MAGIC);
-    first[4..6].copy_from_slice(&[*formats.start(), *formats.end()]);
-    first[6..10].copy_from_slice(&initiator.0.to_be_bytes());
-    first[10..14].copy_from_slice(&responder.0.to_be_bytes());
-    first[14..].copy_from_slice(&own);
-    stream.write_all(&first).await.map_err(unreachable)?;
-
-    let mut answer = [0; 1 + 4 + NONCE + SIGNATURE];
+/// Steps 1 and 2, as the initiator takes them.
+async fn exchange(stream: &mut Stream, secret: &Secret, head: Head) -> Result<Agreement, LinkError> {
+    let password = secret.password();
+    let (state, half) = off_thread(move || {
+        let (initiator, responder) = identities(head);
+        Spake2::<Ed25519Group>::start_a(&password, &initiator, &responder)
+    })
+    .await
+    .ok_or(LinkError::Unreachable)?;
+    let mut transcript = [&head.bytes()[..], &half].concat();
+    stream.write_all(&transcript).await.map_err(|_| LinkError::Unreachable)?;
+    stream.flush().await.map_err(|_| LinkError::Unreachable)?;
+    let mut answer = [0; 1 + 4 + HALF];
     // A node that closes the connection now is not the one that is expected.
     stream.read_exact(&mut answer).await.map_err(|_| LinkError::WrongNode)?;
-    let mut theirs = [0; NONCE];
-    theirs.copy_from_slice(&answer[5..5 + NONCE]);
-    let transcript = Transcript { format: answer[0], initiator, responder, nonces: [own, theirs] };
-    let tag = u32::from_be_bytes([answer[1], answer[2], answer[3], answer[4]]);
-    let is_signed = secret.verify(&transcript, RESPONDER, b"", &answer[5 + NONCE..]);
-    if tag != responder.0 || !is_signed || !formats.contains(&transcript.format) {
+    if answer[0] != FORMAT || answer[1..5] != head.responder.0.to_be_bytes() {
         return Err(LinkError::WrongNode);
     }
-    let extension = secret.read_extension(stream, &transcript, RESPONDER_EXTENSION).await;
-    extension.ok_or(LinkError::WrongNode)?;
-    let mut last = secret.sign(&transcript, INITIATOR, b"").to_vec();
-    last.extend(secret.extension(&transcript, INITIATOR_EXTENSION));
-    stream.write_all(&last).await.map_err(unreachable)
+    transcript.extend_from_slice(&answer);
+    transcript.extend_from_slice(stream.binding());
+    let key = off_thread(move || state.finish(&answer[5..]).ok()).await.flatten();
+    Ok(Agreement { key: key.ok_or(LinkError::WrongNode)?, transcript })
 }
 
-/// Answers a node that opens a connection; its tag, if it knows the secret.
-pub(super) async fn accept(stream: &mut TcpStream, secret: &Secret, responder: NodeTag) -> Option<NodeTag> {
-    accept_within(stream, secret, responder, FORMATS).await
+/// Answers nodes that open connections.
+pub(super) struct Acceptor {
+    /// This node.
+    pub(super) tag: NodeTag,
+    /// One key exchange at a time: strangers cost a core at most, and never the thread that renews the node's lease.
+    turn: Semaphore,
 }
 
-/// The same for a version that reads these formats.
-pub(super) async fn accept_within(
-    stream: &mut TcpStream,
-    secret: &Secret,
-    responder: NodeTag,
-    formats: RangeInclusive<u8>,
-) -> Option<NodeTag> {
-    let mut first = [0; 4 + 2 + 4 + 4 + NONCE];
-    stream.read_exact(&mut first).await.ok()?;
-    let number = |at: usize| u32::from_be_bytes([first[at], first[at + 1], first[at + 2], first[at + 3]]);
-    let (initiator, expected) = (NodeTag(number(6)), NodeTag(number(10)));
-    let format = first[5].min(*formats.end());
-    if &first[..4] != MAGIC || expected != responder || format < first[4].max(*formats.start()) {
-        return None;
+impl Acceptor {
+    pub(super) fn new(tag: NodeTag) -> Self {
+        Self { tag, turn: Semaphore::new(1) }
     }
-    let own = nonce();
-    let mut theirs = [0; NONCE];
-    theirs.copy_from_slice(&first[14..]);
-    let transcript = Transcript { format, initiator, responder, nonces: [theirs, own] };
-    let mut answer = Vec::with_capacity(1 + 4 + NONCE + SIGNATURE);
-    answer.push(format);
-    answer.extend_from_slice(&responder.0.to_be_bytes());
-    answer.extend_from_slice(&own);
-    answer.extend_from_slice(&secret.sign(&transcript, RESPONDER, b""));
-    answer.extend(secret.extension(&transcript, RESPONDER_EXTENSION));
-    stream.write_all(&answer).await.ok()?;
-    let mut signature = [0; SIGNATURE];
-    stream.read_exact(&mut signature).await.ok()?;
-    if !secret.verify(&transcript, INITIATOR, b"", &signature) {
-        return None;
+
+    /// Answers a node; its tag, if it knows the secret, and how frames are sealed.
+    pub(super) async fn accept(
+        &self,
+        stream: &mut Stream,
+        secret: &Secret,
+        handler: &dyn Handler,
+    ) -> Option<(NodeTag, Seals)> {
+        let head = Head::read(stream).await?;
+        if head.responder != self.tag {
+            return None;
+        }
+        if (head.lowest..=head.highest).contains(&FORMAT) {
+            let seals = self.accept_current(stream, secret, head).await?;
+            return Some((head.initiator, seals));
+        }
+        let is_previous = (head.lowest..=head.highest).contains(&previous::FORMAT);
+        if !is_previous || !handler.is_previous(head.initiator).await {
+            return None;
+        }
+        previous::accept(stream, secret, head).await.map(|()| (head.initiator, None))
     }
-    secret.read_extension(stream, &transcript, INITIATOR_EXTENSION).await.map(|_| initiator)
+
+    async fn accept_current(&self, stream: &mut Stream, secret: &Secret, head: Head) -> Option<Seals> {
+        let mut theirs = [0; HALF];
+        stream.read_exact(&mut theirs).await.ok()?;
+        let password = secret.password();
+        let (half, key) = {
+            let _turn = self.turn.acquire().await.ok()?;
+            off_thread(move || {
+                let (initiator, responder) = identities(head);
+                let (state, half) = Spake2::<Ed25519Group>::start_b(&password, &initiator, &responder);
+                Some((half, state.finish(&theirs).ok()?))
+            })
+            .await
+            .flatten()?
+        };
+        let answer = [&[FORMAT], &self.tag.0.to_be_bytes()[..], &half].concat();
+        stream.write_all(&answer).await.ok()?;
+        stream.flush().await.ok()?;
+        let transcript = [&head.bytes()[..], &theirs, &answer, stream.binding()].concat();
+        let agreement = Agreement { key, transcript };
+        agreement.read_proof(stream, &INITIATOR).await?;
+        stream.write_all(&agreement.proof(&RESPONDER)).await.ok()?;
+        stream.flush().await.ok()?;
+        Some(agreement.seals(stream, &RESPONDER, &INITIATOR))
+    }
+}
+
+/// Computes something that takes a fraction of a millisecond where nobody waits for the thread; `None` if the runtime ends.
+async fn off_thread<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    spawn_blocking(compute).await.ok()
+}
+
+/// Tries a secret on what an eavesdropper has: everything that the initiator and the responder have said. Whether the initiator's proof
+/// fits; `None` if this is no handshake.
+#[cfg(test)]
+pub(super) fn attempt(initiator: &[u8], responder: &[u8], guess: &Secret) -> Option<bool> {
+    let number = |at: usize| Some(u32::from_be_bytes(initiator.get(at..at + 4)?.try_into().ok()?));
+    let head = Head {
+        lowest: FORMAT,
+        highest: FORMAT,
+        initiator: NodeTag(number(6)?),
+        responder: NodeTag(number(10)?),
+    };
+    let (theirs, answer) = (initiator.get(HEAD..HEAD + HALF)?, responder.get(..1 + 4 + HALF)?);
+    let (from, to) = identities(head);
+    // The responder's own half cannot be made again: what it has kept secret of it is gone.
+    let (state, _) = Spake2::<Ed25519Group>::start_b(&guess.password(), &from, &to);
+    let key = state.finish(theirs).ok()?;
+    let transcript = [&head.bytes()[..], theirs, answer].concat();
+    let agreement = Agreement { key, transcript };
+    let proof = initiator.get(HEAD + HALF..HEAD + HALF + PROOF)?;
+    Some(agreement.mac(INITIATOR.proves, b"").verify_slice(proof).is_ok())
 }

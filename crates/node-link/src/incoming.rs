@@ -7,7 +7,7 @@ use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use signalbox_cluster::NodeTag;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     sync::{
         mpsc::{UnboundedSender, unbounded_channel},
@@ -18,9 +18,10 @@ use tokio::{
 
 use super::{
     Handler, Shared,
-    frame::{Frame, FrameType},
-    handshake,
+    frame::{Frame, FrameReader, FrameType, FrameWriter},
+    handshake::{Acceptor, Seals},
     strangers::Strangers,
+    stream::{Stream, begins_with_tls, write_some},
 };
 
 /// Requests of one node that may be without a response at once: each may be a client's poll.
@@ -71,67 +72,103 @@ impl Drop for Responder {
     }
 }
 
+/// Why a connection was refused, as it is logged.
+type Refused = std::borrow::Cow<'static, str>;
+
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
     let strangers = Strangers::default();
+    let acceptor = Arc::new(Acceptor::new(shared.tag));
     loop {
-        let Ok((mut stream, addr)) = listener.accept().await else {
+        let Ok((stream, addr)) = listener.accept().await else {
             // The process has no file descriptors left; some may be closed meanwhile.
             tokio::time::sleep(shared.limits.connect).await;
             continue;
         };
         let mut stranger = strangers.enter(addr.ip());
-        let (shared, handler) = (shared.clone(), handler.clone());
+        let (shared, handler, acceptor) = (shared.clone(), handler.clone(), acceptor.clone());
         tokio::spawn(async move {
-            let _ = stream.set_nodelay(true);
-            let secret = shared.secret();
-            let handshake = handshake::accept(&mut stream, &secret, shared.tag);
             let authenticated = tokio::select! {
-                from = timeout(2 * shared.limits.connect, handshake) => from.ok().flatten(),
-                () = stranger.gives_way() => None,
+                admitted = timeout(2 * shared.limits.connect, admit(stream, &shared, &acceptor, &*handler)) => {
+                    admitted.unwrap_or(Err("it did not say in time which node it is".into()))
+                }
+                () = stranger.gives_way() => Err("too many connections that have not said which node they are".into()),
             };
-            let Some(from) = authenticated else {
-                shared
-                    .log_refusal(addr, "a connection to the node link was refused: no node of this cluster");
-                return;
+            let (stream, from, seals) = match authenticated {
+                Ok(admitted) => admitted,
+                Err(refused) => {
+                    shared.log_refusal(addr, "a connection to the node link was refused", &refused);
+                    return;
+                }
             };
             stranger.authenticated();
-            if !serve(stream, &shared, &*handler, from).await {
+            if !serve(stream, seals, &shared, &*handler, from).await {
                 handler.node_lost(from);
             }
         });
     }
 }
 
+/// Finds out which node a connection is from.
+async fn admit(
+    stream: TcpStream,
+    shared: &Shared,
+    acceptor: &Acceptor,
+    handler: &dyn Handler,
+) -> Result<(Stream, NodeTag, Seals), Refused> {
+    let _ = stream.set_nodelay(true);
+    let begins_with_tls = begins_with_tls(&stream).await.map_err(|error| error.to_string())?;
+    let mut stream = match (begins_with_tls, &shared.tls) {
+        (false, Some(tls)) if tls.is_required() => {
+            return Err("it does not use TLS, and --cluster-tls is required here".into());
+        }
+        (false, _) => Stream::Plain(stream),
+        (true, Some(tls)) => {
+            Stream::accept(stream, &tls.configs()).await.map_err(|error| error.to_string())?
+        }
+        (true, None) => return Err("it uses TLS, and --cluster-tls is off here".into()),
+    };
+    let secret = shared.secret();
+    let (from, seals) = acceptor
+        .accept(&mut stream, &secret, handler)
+        .await
+        .ok_or("no node of this cluster, or one with another secret")?;
+    Ok((stream, from, seals))
+}
+
 /// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the
 /// node, which may have opened another connection already.
-async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
-    let (mut reader, mut writer) = stream.split();
+async fn serve(stream: Stream, seals: Seals, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let (send, receive) = seals.unzip();
+    let (mut to_wire, mut from_wire) =
+        (FrameWriter::new(send), FrameReader::new(receive, shared.limits.frame));
     let (responses, mut to_write) = unbounded_channel();
     let mut in_flight = InFlight::new();
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
+    let mut is_sent = true;
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
     let (mut last_used, mut last_written) = (Instant::now(), Instant::now());
     // Reading goes on while something is written: two nodes that only wrote would wait for each other.
     loop {
         tokio::select! {
-            _ = to_write.recv_many(&mut batch, BATCH), if write.is_empty() => {
-                last_written = Instant::now();
+            _ = to_write.recv_many(&mut batch, BATCH), if is_sent => {
+                (last_written, is_sent) = (Instant::now(), false);
                 for frame in batch.drain(..) {
                     in_flight.remove(&frame.number);
                     // The other node would close the connection, with all other requests on it, for a frame that is too large.
                     match frame.fits(shared.limits.frame) {
-                        true => frame.write(&mut write),
-                        false => Frame::empty(FrameType::Refused, frame.number).write(&mut write),
+                        true => to_wire.write(&frame, &mut write),
+                        false => to_wire.write(&Frame::empty(FrameType::Refused, frame.number), &mut write),
                     }
                 }
             }
             // A node that does not read its responses is not waited for.
-            written = timeout_at(last_written + shared.limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
-                if !matches!(written, Ok(Ok(1..))) {
-                    return false;
+            written = timeout_at(last_written + shared.limits.silence, write_some(&mut writer, &mut write)), if !is_sent => {
+                match written {
+                    Ok(Ok(all)) => (last_written, is_sent) = (Instant::now(), all),
+                    _ => return false,
                 }
-                last_written = Instant::now();
             }
             count = reader.read_buf(&mut read) => {
                 match count {
@@ -143,7 +180,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, handler: &dyn Handler, fr
                     Err(_) => return false,
                 }
                 loop {
-                    match Frame::read(&mut read, shared.limits.frame) {
+                    match from_wire.read(&mut read) {
                         Ok(Some(frame)) => {
                             if frame.frame_type != FrameType::Ping {
                                 last_used = Instant::now();

@@ -1,25 +1,31 @@
 //! The node link: TCP between the nodes of a cluster. It carries what cannot go through the shared store: requests for sessions
 //! that live on another node, and sessions that move. It works while the store is away.
 //!
-//! - `frame`: length-prefixed frames.
+//! - `stream`: a connection, in TLS or not; `tls`: the certificates for it.
 //! - `handshake`: both ends prove that they know the cluster's secret, and say which node they are.
+//! - `frame`: length-prefixed frames; `seal`: how they are encrypted.
 //! - `outgoing`: a connection to another node, opened when it is needed: requests, notices, and the responses that come back.
 //! - `incoming`: a connection of another node to this one. `strangers`: those that have not proved yet that they are.
 //!
-//! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is authenticated, but not
-//! encrypted: nodes of a cluster are meant to share a network that nobody else writes to.
+//! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is encrypted with keys that the
+//! handshake makes from the cluster's secret, or by TLS; with nodes of the previous version it is authenticated only.
 
 mod frame;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod seal;
 mod strangers;
+mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{
+    future::{self, Future},
     io,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -30,11 +36,12 @@ use std::{
 use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use signalbox_cluster::{Cluster, NodeTag};
+use signalbox_cluster::{Cluster, NodeTag, envelope::Format};
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot};
 
 pub use handshake::Secret;
 pub use incoming::Responder;
+pub use tls::{LinkTls, TlsError, TlsFiles};
 
 use outgoing::{Outbound, Outgoing};
 
@@ -65,19 +72,31 @@ impl Default for Limits {
     }
 }
 
-/// Another node, and where its link listens.
+/// Another node, and how its link is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RemoteNode {
     /// The node; another one that answers at the address is refused.
     pub tag: NodeTag,
     /// The address.
     pub addr: SocketAddr,
+    /// It is of the previous version, whose connections are not encrypted.
+    pub is_previous: bool,
+    /// It takes connections in TLS.
+    pub takes_tls: bool,
 }
 
 impl RemoteNode {
+    /// A node of this version, which does not use TLS.
+    pub fn new(tag: NodeTag, addr: SocketAddr) -> Self {
+        Self { tag, addr, is_previous: false, takes_tls: false }
+    }
+
     /// A node that the cluster knows.
     pub fn find(cluster: &Cluster, tag: NodeTag) -> Option<Self> {
-        Some(Self { tag, addr: cluster.link_addr(tag)? })
+        let nodes = cluster.nodes();
+        let node = nodes.get(&tag)?;
+        let is_previous = !node.reads.contains(Format::V2);
+        Some(Self { tag, addr: node.link?, is_previous, takes_tls: node.takes_tls })
     }
 }
 
@@ -109,6 +128,10 @@ pub trait Handler: Send + Sync {
     fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
     /// A node's connection has broken although it was in use: the node has died.
     fn node_lost(&self, _: NodeTag) {}
+    /// Whether a node is known to be of the previous version. It may be looked up meanwhile; one that is not known is not.
+    fn is_previous(&self, _: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(future::ready(false))
+    }
 }
 
 /// A node's link to all others. Cheap to clone; usable from any thread.
@@ -138,17 +161,21 @@ struct Shared {
     tag: NodeTag,
     /// It changes when the nodes agree on another one.
     secret: Mutex<Secret>,
-    /// When a refusal was logged last, so that a node that tries again and again does not fill the log.
-    refusal_logged: Mutex<Option<Instant>>,
+    /// The reasons of the refusals that were logged last, and when: a node that tries again and again does not fill the log.
+    refusals_logged: Mutex<Vec<(String, Instant)>>,
     limits: Limits,
+    /// Where TLS is on.
+    tls: Option<Arc<LinkTls>>,
     runtime: Handle,
     outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
     /// The number of the last request.
     numbers: AtomicU64,
 }
 
-/// How often a refusal is logged at most.
+/// How often a refusal for one reason is logged at most.
 const REFUSAL_LOGGED: Duration = Duration::from_secs(10);
+/// For how many reasons in that time.
+const REASONS_LOGGED: usize = 8;
 
 impl Shared {
     fn secret(&self) -> Secret {
@@ -156,11 +183,12 @@ impl Shared {
     }
 
     /// Logs that a handshake failed.
-    fn log_refusal(&self, addr: SocketAddr, what: &'static str) {
-        let last = &mut *self.refusal_logged.lock();
-        if last.is_none_or(|last| last.elapsed() >= REFUSAL_LOGGED) {
-            *last = Some(Instant::now());
-            tracing::warn!(%addr, "{what}");
+    fn log_refusal(&self, addr: SocketAddr, what: &'static str, reason: &str) {
+        let logged = &mut *self.refusals_logged.lock();
+        logged.retain(|(_, at)| at.elapsed() < REFUSAL_LOGGED);
+        if logged.len() < REASONS_LOGGED && logged.iter().all(|(known, _)| known != reason) {
+            logged.push((reason.to_owned(), Instant::now()));
+            tracing::warn!(%addr, reason, "{what}");
         }
     }
 }
@@ -180,6 +208,7 @@ impl Link {
         listener: std::net::TcpListener,
         tag: NodeTag,
         secret: Secret,
+        tls: Option<Arc<LinkTls>>,
         limits: Limits,
         handler: Arc<dyn Handler>,
     ) -> io::Result<Self> {
@@ -189,12 +218,16 @@ impl Link {
         let shared = Arc::new(Shared {
             tag,
             secret: Mutex::new(secret),
-            refusal_logged: Mutex::default(),
+            refusals_logged: Mutex::default(),
             limits,
+            tls,
             runtime: Handle::current(),
             outgoing: Mutex::default(),
             numbers: AtomicU64::new(0),
         });
+        if let Some(tls) = shared.tls.clone() {
+            tokio::spawn(tls.watch());
+        }
         tokio::spawn(incoming::accept(listener, shared.clone(), handler));
         Ok(Self { shared, addr })
     }

@@ -8,7 +8,7 @@ use std::sync::{
 use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::TcpStream,
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -19,8 +19,9 @@ use tokio::{
 
 use super::{
     LinkError, RemoteNode, Shared,
-    frame::{Frame, FrameType},
-    handshake,
+    frame::{Frame, FrameReader, FrameType, FrameWriter},
+    handshake::{self, Seals},
+    stream::{Stream, write_some},
 };
 
 type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
@@ -115,36 +116,56 @@ struct Connection {
 impl Connection {
     /// Runs to the end; returns the error for what was not sent.
     async fn run(&mut self) -> LinkError {
-        let mut stream = match timeout(self.shared.limits.connect, self.connect()).await {
-            Ok(Ok(stream)) => stream,
+        let (stream, seals) = match timeout(self.shared.limits.connect, self.connect()).await {
+            Ok(Ok(connected)) => connected,
             Ok(Err(error)) => return error,
             Err(_) => return LinkError::Unreachable,
         };
         let mut pending: AHashMap<u64, Reply> = AHashMap::new();
-        self.serve(&mut stream, &mut pending).await;
+        self.serve(stream, seals, &mut pending).await;
         for reply in pending.into_values() {
             let _ = reply.send(Err(LinkError::Broken));
         }
         LinkError::Unreachable
     }
 
-    async fn connect(&self) -> Result<TcpStream, LinkError> {
-        let mut stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
-        let _ = stream.set_nodelay(true);
-        let secret = self.shared.secret();
-        let handshake = handshake::initiate(&mut stream, &secret, self.shared.tag, self.to.tag).await;
-        if matches!(handshake, Err(LinkError::WrongNode)) {
-            self.shared.log_refusal(self.to.addr, "a node refuses the node link, or has another secret");
+    async fn connect(&self) -> Result<(Stream, Seals), LinkError> {
+        let refused = |what: &str| {
+            self.shared.log_refusal(self.to.addr, "a node cannot be spoken to over the node link", what);
+            LinkError::WrongNode
+        };
+        let tls = self.shared.tls.as_ref().filter(|tls| tls.is_required() || self.to.takes_tls);
+        if tls.is_some() && !self.to.takes_tls {
+            return Err(refused("it does not use TLS, and --cluster-tls is required here"));
         }
-        handshake?;
-        Ok(stream)
+        let stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
+        let _ = stream.set_nodelay(true);
+        let mut stream = match tls {
+            Some(tls) => match Stream::connect(stream, &tls.configs()).await {
+                Ok(stream) => stream,
+                Err(error) => return Err(refused(&error.to_string())),
+            },
+            None => Stream::Plain(stream),
+        };
+        let secret = self.shared.secret();
+        match handshake::initiate(&mut stream, &secret, self.shared.tag, self.to).await {
+            Ok(seals) => Ok((stream, seals)),
+            Err(LinkError::WrongNode) if self.to.takes_tls && tls.is_none() => Err(refused(
+                "it refuses this node, or has another secret; it uses TLS, and --cluster-tls is off here",
+            )),
+            Err(LinkError::WrongNode) => Err(refused("it refuses this node, or has another secret")),
+            Err(error) => Err(error),
+        }
     }
 
-    async fn serve(&mut self, stream: &mut TcpStream, pending: &mut AHashMap<u64, Reply>) {
+    async fn serve(&mut self, stream: Stream, seals: Seals, pending: &mut AHashMap<u64, Reply>) {
         let limits = self.shared.limits.clone();
-        let (mut reader, mut writer) = stream.split();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (send, receive) = seals.unzip();
+        let (mut to_wire, mut from_wire) = (FrameWriter::new(send), FrameReader::new(receive, limits.frame));
         let mut read = BytesMut::with_capacity(4096);
         let mut write = BytesMut::new();
+        let mut is_sent = true;
         let mut batch = Vec::with_capacity(BATCH);
         // A node that owes a response is pinged twice in the time for which it may be silent.
         let mut beat = interval(limits.silence / 2);
@@ -154,7 +175,7 @@ impl Connection {
         let (mut writing, mut last_written) = (0, Instant::now());
         loop {
             tokio::select! {
-                count = self.receiver.recv_many(&mut batch, BATCH), if write.is_empty() => {
+                count = self.receiver.recv_many(&mut batch, BATCH), if is_sent => {
                     if count == 0 {
                         return;
                     }
@@ -163,19 +184,17 @@ impl Connection {
                     writing = batch.iter().map(Outbound::size).sum();
                     for outbound in batch.drain(..) {
                         if let Some(frame) = frame(outbound, pending) {
-                            frame.write(&mut write);
+                            to_wire.write(&frame, &mut write);
                         }
                     }
-                    if write.is_empty() {
-                        self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
-                    }
+                    is_sent = false;
                 }
-                written = timeout_at(last_written + limits.silence, writer.write_buf(&mut write)), if !write.is_empty() => {
-                    if !matches!(written, Ok(Ok(1..))) {
-                        return;
+                written = timeout_at(last_written + limits.silence, write_some(&mut writer, &mut write)), if !is_sent => {
+                    match written {
+                        Ok(Ok(all)) => (last_written, is_sent) = (Instant::now(), all),
+                        _ => return,
                     }
-                    last_written = Instant::now();
-                    if write.is_empty() {
+                    if is_sent {
                         self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
                     }
                 }
@@ -185,7 +204,7 @@ impl Connection {
                     }
                     last_received = Instant::now();
                     loop {
-                        match Frame::read(&mut read, limits.frame) {
+                        match from_wire.read(&mut read) {
                             Ok(Some(frame)) => complete(frame, pending),
                             Ok(None) => break,
                             Err(_) => return,
@@ -200,9 +219,9 @@ impl Connection {
                         }
                     } else if last_received.elapsed() > limits.silence {
                         return;
-                    } else if write.is_empty() {
-                        last_written = Instant::now();
-                        Frame::empty(FrameType::Ping, 0).write(&mut write);
+                    } else if is_sent {
+                        (last_written, is_sent) = (Instant::now(), false);
+                        to_wire.write(&Frame::empty(FrameType::Ping, 0), &mut write);
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
+use signalbox_node_link::LinkTls;
 
 /// The configuration of a node. [`Config::default`] is what the gateway starts with.
 #[derive(Debug, Clone)]
@@ -136,6 +137,8 @@ pub struct ClusterConfig {
     pub listen: Option<std::net::SocketAddr>,
     /// Secret with which the nodes authenticate each other; default: generated once, and shared through Redis.
     pub secret: Option<String>,
+    /// TLS for the node link, where it is on.
+    pub tls: Option<std::sync::Arc<LinkTls>>,
 }
 
 /// Without the URL, which may hold a password.

@@ -106,6 +106,7 @@ impl Node {
                 prefix: cluster.redis_prefix.clone(),
                 listen: cluster.listen,
                 secret: cluster.secret.clone(),
+                tls: cluster.tls.clone(),
                 on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
                 revocations: Some(revocations),
                 largest,

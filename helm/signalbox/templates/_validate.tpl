@@ -34,6 +34,8 @@
 {{- if and $redis.auth.password $redis.auth.existingSecret }}{{ fail "give one of redis.auth.password and redis.auth.existingSecret" }}{{ end -}}
 {{- if and $redis.auth.username (not $redis.auth.password) (not $redis.auth.existingSecret) }}{{ fail "redis.auth.username needs redis.auth.password or redis.auth.existingSecret" }}{{ end -}}
 {{- if and $gateway.clusterSecret.value $gateway.clusterSecret.existingSecret }}{{ fail "give one of gateway.clusterSecret.value and gateway.clusterSecret.existingSecret" }}{{ end -}}
+{{- if and (ne $gateway.clusterTls.mode "off") (not $gateway.clusterTls.existingSecret) }}{{ fail "gateway.clusterTls needs existingSecret: a Secret with ca.crt, tls.crt and tls.key" }}{{ end -}}
+{{- if and (ne $gateway.clusterTls.mode "off") (not $hasRedis) }}{{ fail "gateway.clusterTls has no effect without Redis: set redis.mode, or gateway.clusterTls.mode=off" }}{{ end -}}
 
 {{- if and $config.proxied (not (index $config "trusted-proxies")) -}}
 {{- fail "gateway.config.proxied needs gateway.config.trusted-proxies: the address ranges of the proxies" -}}

@@ -11,7 +11,7 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_config::auth::AuthMode;
 use signalbox_node::{
-    ClientLimits, ClusterConfig, Cors, Metrics, Node, PeerConfig, Serve,
+    ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Node, PeerConfig, Serve,
     app::vocabulary,
     engineio,
     policy::{AllowAll, Policy},
@@ -22,8 +22,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     auth::Auth,
     config::{
-        LogFormat as ConfiguredFormat, Settings, Transport, limits::LimitSettings,
-        settings::LONGEST_STANDALONE_STOP,
+        LogFormat as ConfiguredFormat, Settings, Transport,
+        limits::LimitSettings,
+        settings::{LONGEST_STANDALONE_STOP, TlsMode},
     },
     files,
     ice::Ice,
@@ -204,6 +205,8 @@ fn url(scheme: &str, socket: &TcpListener) -> Result<String> {
 fn cluster_config(settings: &Settings) -> Result<Option<ClusterConfig>> {
     let Settings { cluster, node, .. } = settings;
     let Some(redis_url) = cluster.redis_url.clone() else { return Ok(None) };
+    let is_required = cluster.cluster_tls == TlsMode::Required;
+    let tls = cluster.link_tls().map(|files| LinkTls::load(files, is_required)).transpose()?;
     Ok(Some(ClusterConfig {
         redis_url,
         redis_authorities: redis_authorities(settings)?,
@@ -211,6 +214,7 @@ fn cluster_config(settings: &Settings) -> Result<Option<ClusterConfig>> {
         name: node.node_id.clone(),
         listen: cluster.cluster_addr,
         secret: cluster.cluster_secret.clone(),
+        tls: tls.map(Arc::new),
     }))
 }
 

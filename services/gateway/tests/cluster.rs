@@ -4,7 +4,7 @@ mod harness;
 
 use std::{path::Path, time::Duration};
 
-use harness::{Server, redis::Redis};
+use harness::{Server, certificates::Files, redis::Redis};
 
 /// Nodes of a cluster, on a Redis of their own.
 struct Cluster {
@@ -184,16 +184,77 @@ fn cluster_node_is_known_to_the_others_before_it_is_ready() {
     }
 }
 
+/// Opens a session on one node and goes on with it on another, which has to ask the first: what the second request is answered.
+fn relayed(home: &Server, other: &Server) -> harness::http::Response {
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let handshake = harness::http::get(home.public(), POLLING);
+    let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+    let posted = harness::http::request(other.public(), "POST", &target, &[], "40");
+    match &*posted.body {
+        "ok" => harness::http::get(other.public(), &target),
+        _ => posted,
+    }
+}
+
 #[test]
 fn cluster_nodes_reach_each_other_over_ipv6() {
     let cluster = Cluster::start(2, &["--host", "::1", "--cluster-addr", "[::1]:0"]);
-    let [home, other] = [0, 1].map(|index| cluster.nodes[index].public());
-    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
-    let handshake = harness::http::get(home, POLLING);
-    let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
-    assert_eq!(harness::http::request(other, "POST", &target, &[], "40").body, "ok");
-    let connected = harness::http::get(other, &target);
+    let connected = relayed(&cluster.nodes[0], &cluster.nodes[1]);
     assert!(connected.body.starts_with("40{"), "{connected:?}");
+}
+
+#[test]
+fn cluster_nodes_speak_tls_with_nodes_of_their_authority_and_with_nobody_else() {
+    let (files, strange) = (Files::make("cluster-tls"), Files::make("cluster-tls-other"));
+    let redis = Redis::start();
+    let start = |mode: &str, files: &Files| {
+        let url = redis.url();
+        let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|file| files.path(file));
+        let tls = ["--cluster-tls-ca", &ca, "--cluster-tls-cert", &cert, "--cluster-tls-key", &key];
+        let flags =
+            [&["--redis-url", &url, "--cluster-tls", mode][..], if mode == "off" { &[] } else { &tls }];
+        let node = Server::gateway(&flags.concat());
+        Cluster::await_ready(&node);
+        node
+    };
+    let (required, optional) = (start("required", &files), start("optional", &files));
+    let (off, stranger) = (start("off", &files), start("required", &strange));
+    let is_relayed = |home: &Server, other: &Server| relayed(home, other).body.starts_with("40{");
+    assert!(is_relayed(&required, &optional) && is_relayed(&optional, &required));
+    // As while nodes are switched over.
+    assert!(is_relayed(&off, &optional) && is_relayed(&optional, &off));
+    for (home, other) in
+        [(&required, &off), (&off, &required), (&required, &stranger), (&stranger, &required)]
+    {
+        assert!(!is_relayed(home, other));
+    }
+    for (node, expected) in
+        [(&off, "it uses TLS, and --cluster-tls is off here"), (&stranger, "invalid peer certificate")]
+    {
+        let told = harness::until(harness::DEADLINE, || {
+            node.lines().iter().any(|line| line.contains(expected)).then_some(())
+        });
+        assert!(told.is_some(), "{expected}: {:#?}", node.lines());
+    }
+}
+
+#[test]
+fn cluster_tls_files_that_cannot_be_used_are_named() {
+    let (files, strange) = (Files::make("cluster-tls-files"), Files::make("cluster-tls-files-other"));
+    let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|file| files.path(file));
+    let (other_ca, other_key) = (strange.path("ca.pem"), files.path("other-key.pem"));
+    for ([ca, cert, key], expected) in [
+        ([&other_ca, &cert, &key], "--cluster-tls-cert: other nodes would refuse"),
+        ([&ca, &cert, &other_key], "--cluster-tls-key, --cluster-tls-cert:"),
+        ([&key, &cert, &key], "--cluster-tls-ca:"),
+    ] {
+        let flags = ["--redis-url", "redis://127.0.0.1:1", "--cluster-tls", "required"];
+        let files = ["--cluster-tls-ca", ca, "--cluster-tls-cert", cert, "--cluster-tls-key", key];
+        let output = harness::refused(&[&flags[..], &files].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains(expected) && error.trim().lines().count() == 1, "{expected}: {error}");
+        assert_eq!(output.status.code(), Some(1));
+    }
 }
 
 #[test]

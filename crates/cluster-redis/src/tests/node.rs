@@ -92,6 +92,7 @@ impl Node {
             secret: None,
             on_secret: None,
             revocations: Some(revoked.clone()),
+            tls: None,
             largest: 0,
         };
         let owner = Owner { tag, epoch: 0 };

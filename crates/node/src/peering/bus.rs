@@ -1,6 +1,8 @@
 //! What comes from the cluster: answers and changes for the shards, what other nodes publish, and what they send to this one.
 
 use std::{
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -189,6 +191,16 @@ impl Handler for ClusterEvents {
         for shard in self.mailboxes.shards() {
             self.mailboxes.push(shard, ShardMessage::NodeLost(from));
         }
+    }
+
+    fn is_previous(&self, node: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        let peering = self.peering();
+        Box::pin(async move {
+            match peering {
+                Some(peering) => peering.is_previous(node).await,
+                None => false,
+            }
+        })
     }
 
     fn notice(&self, _: NodeTag, kind: u8, body: Bytes) {

@@ -127,6 +127,11 @@ impl Peering {
         self.link.get().is_some() && self.cluster.link_addr(node).is_some()
     }
 
+    /// Whether a node is known, and known to read the previous format only.
+    async fn is_previous(&self, tag: NodeTag) -> bool {
+        self.look_up(tag).await && self.format_for(tag) == Format::V1
+    }
+
     /// Whether a node is known; it is looked up in the list of nodes once more unless it is.
     async fn look_up(&self, tag: NodeTag) -> bool {
         if self.can_reach(tag) || !self.cluster.is_shared() {

@@ -4,7 +4,7 @@
 use signalbox_config::auth::AuthMode;
 use signalbox_config::{SettingSource, SettingSources};
 
-use super::settings::{LONGEST_STANDALONE_STOP, Settings, Transport};
+use super::settings::{LONGEST_STANDALONE_STOP, Settings, TlsMode, Transport};
 
 /// One sentence for each.
 pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
@@ -19,6 +19,8 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
     let never_upgrades = !(has(Transport::Polling) && has(Transport::WebSocket));
     let is_cut = is_alone && node.drain_timeout.is_some_and(|timeout| timeout > LONGEST_STANDALONE_STOP);
     let cut = format!("counts as {} milliseconds without --redis-url", LONGEST_STANDALONE_STOP.as_millis());
+    let no_link_tls = cluster.cluster_tls == TlsMode::Off;
+    let without_link_tls = "has no effect with --cluster-tls off";
     let without_redis = "has no effect without --redis-url";
     [
         ("redis-prefix", is_alone, without_redis),
@@ -27,6 +29,10 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("cluster-addr", is_alone, without_redis),
         ("cluster-secret", is_alone, without_redis),
         ("cluster-secret-file", is_alone, without_redis),
+        ("cluster-tls", is_alone, without_redis),
+        ("cluster-tls-ca", no_link_tls, without_link_tls),
+        ("cluster-tls-cert", no_link_tls, without_link_tls),
+        ("cluster-tls-key", no_link_tls, without_link_tls),
         ("drain-delay", is_alone, without_redis),
         ("drain-timeout", is_cut, &cut),
         ("upgrade-timeout", never_upgrades, "has no effect without both --transports"),

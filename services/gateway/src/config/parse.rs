@@ -6,7 +6,7 @@ use signalbox_config::error::quote;
 pub(super) use signalbox_config::parse::*;
 
 use super::auth::WithoutRedis;
-use super::settings::{OrOff, Transport};
+use super::settings::{OrOff, TlsMode, Transport};
 
 /// A session id has eight bits for its shard, and a worker is a shard.
 const MAX_WORKERS: usize = 256;
@@ -77,6 +77,15 @@ pub(super) fn without_redis(text: &str) -> Parsed<WithoutRedis> {
         "allow" => Ok(WithoutRedis::Allow),
         "refuse" => Ok(WithoutRedis::Refuse),
         _ => Err(format!("{} is neither allow nor refuse", quote(text))),
+    }
+}
+
+pub(super) fn tls_mode(text: &str) -> Parsed<TlsMode> {
+    match text.trim() {
+        "off" => Ok(TlsMode::Off),
+        "optional" => Ok(TlsMode::Optional),
+        "required" => Ok(TlsMode::Required),
+        _ => Err(format!("{} is neither off, optional nor required", quote(text))),
     }
 }
 

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 use signalbox_config::serialize::{as_millis, maybe_millis, or_off};
 pub use signalbox_config::{LogFormat, LoggingSettings, OrOff};
+use signalbox_node::TlsFiles;
 
 use super::auth::AuthSettings;
 use super::ice::IceSettings;
@@ -338,6 +339,45 @@ pub struct ClusterSettings {
     /// File with that secret, instead. A line ending at its end is not part of it. It is read at the start.
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub cluster_secret_file: Option<PathBuf>,
+
+    /// Whether nodes show each other certificates of an authority of their own: off, optional (who does not is spoken to without TLS,
+    /// as while nodes are switched over) or required.
+    #[arg(long, value_name = "MODE", default_value = "off", value_parser = parse::tls_mode)]
+    pub cluster_tls: TlsMode,
+
+    /// PEM file with the certificates of the authorities that sign the nodes' certificates. Changed files are taken up without a restart.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub cluster_tls_ca: Option<PathBuf>,
+
+    /// PEM file with this node's certificate, for both ends of connections, and those between it and the authority.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub cluster_tls_cert: Option<PathBuf>,
+
+    /// PEM file with the key of that certificate.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub cluster_tls_key: Option<PathBuf>,
+}
+
+/// Whether the node link uses TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// It does not.
+    Off,
+    /// With nodes that do, too.
+    Optional,
+    /// Always.
+    Required,
+}
+
+impl ClusterSettings {
+    /// The files for TLS of the node link, where it is on.
+    pub fn link_tls(&self) -> Option<TlsFiles> {
+        let files =
+            self.cluster_tls_ca.clone().zip(self.cluster_tls_cert.clone().zip(self.cluster_tls_key.clone()));
+        let (authorities, (certificate, key)) = files.filter(|_| self.cluster_tls != TlsMode::Off)?;
+        Some(TlsFiles { authorities, certificate, key })
+    }
 }
 
 impl NodeSettings {

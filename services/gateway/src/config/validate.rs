@@ -10,7 +10,7 @@ use signalbox_config::error::quote;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
 
 use super::parse::{self, ANY_ORIGIN};
-use super::settings::Settings;
+use super::settings::{Settings, TlsMode};
 
 /// Default of `--concurrent_limit` without Redis, as in the reference.
 const DEFAULT_CONCURRENT_LIMIT: usize = 5000;
@@ -32,6 +32,7 @@ pub(super) fn validate(
     normalise(settings);
     let listener = &settings.listener;
     check.tls(listener.sslkey.as_deref(), listener.sslcert.as_deref())?;
+    cluster_tls(&check, settings)?;
     vendor_dir(&check, settings)?;
     check.proxies(listener.proxied, &listener.trusted_proxies)?;
     ice(&check, settings)?;
@@ -77,6 +78,25 @@ fn secret_files(check: &Check<'_>, settings: &mut Settings) -> Result<(), Config
     let parser = parse::cluster_secret;
     if let Some(secret) = secret_file(check, "cluster-secret", &cluster.cluster_secret, secret, parser)? {
         cluster.cluster_secret = Some(secret);
+    }
+    Ok(())
+}
+
+/// TLS between nodes has its three files. What they hold is looked at when the node starts.
+fn cluster_tls(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let cluster = &settings.cluster;
+    if cluster.cluster_tls == TlsMode::Off {
+        return Ok(());
+    }
+    for (name, file, example) in [
+        ("cluster-tls-ca", &cluster.cluster_tls_ca, "ca.pem"),
+        ("cluster-tls-cert", &cluster.cluster_tls_cert, "node.pem"),
+        ("cluster-tls-key", &cluster.cluster_tls_key, "node-key.pem"),
+    ] {
+        match file {
+            Some(file) => check.readable_file(name, file, "name a readable PEM file")?,
+            None => return Err(check.missing_partner("cluster-tls", name, example)),
+        }
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! What the black-box tests share: a server of their own on ports of their own, and client programs that are driven against it.
 //!
+//! - [`certificates`]: an authority of its own, and what it has signed.
 //! - [`http`], [`websocket`]: just enough of a client to see what a server answers, byte by byte.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod certificates;
 pub(crate) mod http;
 pub(crate) mod prometheus;
 pub(crate) mod redis;
@@ -123,6 +125,11 @@ impl Server {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("its output was read");
         }
+        self.lines()
+    }
+
+    /// Every line on stdout so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::tls::Files;
+use crate::harness::certificates::Files;
 use crate::harness::{DEADLINE, Server, http::get, until};
 
 /// A `redis-server` that speaks TLS and nothing else.

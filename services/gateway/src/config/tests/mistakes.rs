@@ -44,6 +44,14 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             vec!["--cluster-secret", "short"],
             "--cluster-secret: the value is shorter than 16 bytes, or longer than 1024 (use e.g. --cluster-secret 16-bytes-or-more)",
         ),
+        (
+            vec!["--cluster-tls", "on"],
+            "--cluster-tls: \"on\" is neither off, optional nor required (use e.g. --cluster-tls required)",
+        ),
+        (
+            vec!["--cluster-tls", "required"],
+            "--cluster-tls: needs --cluster-tls-ca too (set --cluster-tls-ca ca.pem too)",
+        ),
         (vec!["-x"], "-x: unknown flag (see --help)"),
         (vec!["--", "--port", "1"], "--port: unknown flag (put it in front of the --)"),
         (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),

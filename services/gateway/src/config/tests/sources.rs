@@ -255,7 +255,8 @@ fn every_setting_can_be_set_from_every_source() {
     let directory = scratch.0.to_str().unwrap().to_owned();
     // A value for each kind that is not the default.
     let value_of = |name: &str| match name {
-        "sslkey" | "sslcert" => pem.clone(),
+        "sslkey" | "sslcert" | "cluster-tls-ca" | "cluster-tls-cert" | "cluster-tls-key" => pem.clone(),
+        "cluster-tls" => "optional".to_owned(),
         "vendor-dir" => directory.clone(),
         "host" | "admin-host" => "127.0.0.2".to_owned(),
         "cors" | "origins" => "https://a.example".to_owned(),
@@ -291,15 +292,16 @@ fn every_setting_can_be_set_from_every_source() {
         "turn-anonymous" => "true".to_owned(),
         _ => "1234".to_owned(),
     };
-    let partner_of = |name: &str| match name {
-        "sslkey" => Some(format!("--sslcert={pem}")),
-        "sslcert" => Some(format!("--sslkey={pem}")),
-        "trusted-proxies" => Some("--proxied".to_owned()),
-        "auth" => Some("--jwks=https://id.example/keys".to_owned()),
-        "jwt-cookie" => Some("--origins=https://a.example".to_owned()),
-        "turn-url" => Some("--turn-key=sbt_a".to_owned()),
-        "proxied" => Some("--trusted-proxies=10.0.0.0/8".to_owned()),
-        _ => None,
+    let partners_of = |name: &str| match name {
+        "sslkey" => vec![format!("--sslcert={pem}")],
+        "sslcert" => vec![format!("--sslkey={pem}")],
+        "cluster-tls" => ["ca", "cert", "key"].map(|file| format!("--cluster-tls-{file}={pem}")).to_vec(),
+        "trusted-proxies" => vec!["--proxied".to_owned()],
+        "auth" => vec!["--jwks=https://id.example/keys".to_owned()],
+        "jwt-cookie" => vec!["--origins=https://a.example".to_owned()],
+        "turn-url" => vec!["--turn-key=sbt_a".to_owned()],
+        "proxied" => vec!["--trusted-proxies=10.0.0.0/8".to_owned()],
+        _ => Vec::new(),
     };
     let command = parser(&PROGRAM);
     let mut names = HashSet::new();
@@ -308,8 +310,8 @@ fn every_setting_can_be_set_from_every_source() {
         assert!(names.insert(name.to_owned()));
         assert!(find(&command, name).is_some());
         let value = value_of(name);
-        let partner = partner_of(name);
-        let partner: Vec<&str> = partner.iter().map(String::as_str).collect();
+        let partners = partners_of(name);
+        let partner: Vec<&str> = partners.iter().map(String::as_str).collect();
 
         let flag = format!("--{name}={value}");
         let from_flag = settings_of(&[&[flag.as_str()], partner.as_slice()].concat(), &[]);
