@@ -39,6 +39,8 @@ const RULES: &[Rule] = &[
     // Its one fetcher has a thread of its own.
     Rule { name: "signalbox-auth", may_use: &[], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-turn", may_use: &[], must_not_reach: PROTOCOL },
+    // What the admin API says: nodes, the server and the command line share it.
+    Rule { name: "signalbox-admin", may_use: &[], must_not_reach: PROTOCOL },
     // The settings of tokens are the same in all programs.
     Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-tls", may_use: &[], must_not_reach: NO_WEB },
@@ -85,6 +87,7 @@ const LOWER_CRATES: &[&str] = &[
     "signalbox-socketio",
     "signalbox-peerserver",
     "signalbox-auth",
+    "signalbox-admin",
     "signalbox-telemetry",
     "signalbox-cluster",
     "signalbox-cluster-redis",
@@ -99,6 +102,7 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-socketio",
     "signalbox-peerserver",
     "signalbox-auth",
+    "signalbox-admin",
     "signalbox-telemetry",
     "signalbox-cluster",
     "signalbox-cluster-redis",

@@ -3,7 +3,8 @@
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
 //! - `panics`: what a panic may end.
-//! - [`config`], [`policy`], `ledger`, `lifecycle`: settings, access rules, the memory limit, the state of stopping.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`: settings, access rules, the memory limit, the state of stopping, how much
+//!   goes through.
 //! - `limits`: how much one connection, one address, and all together may do.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
@@ -14,10 +15,11 @@
 //!   lists where broadcasts, rooms and transfers are.
 //! - `peering`: the other nodes of the cluster.
 //! - `shared`, [`edge`]: what all workers share; HTTP requests and WebSocket upgrades.
-//! - `node`, `drain`: composition.
+//! - `node`, `drain`, [`admin`]: composition; what an operator may ask and do.
 //!
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
 
+pub mod admin;
 pub mod app;
 pub mod config;
 mod drain;
@@ -30,6 +32,7 @@ mod panics;
 mod peering;
 pub mod policy;
 mod protocol;
+mod rates;
 mod routing;
 mod session;
 mod shard;

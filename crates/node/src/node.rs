@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use actix_server::Server;
@@ -74,7 +74,7 @@ impl Node {
 
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
-        Self::build(config, app, metrics, policy, |config, _, events, _| {
+        Self::build(None, config, app, metrics, policy, |config, _, events, _| {
             (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
         })
     }
@@ -94,7 +94,8 @@ impl Node {
         let known = policy.clone();
         let largest = config.outbox_limit.max(config.engine.max_payload);
         let of_redis = metrics.clone();
-        let node = Self::build(config, app, metrics, policy, |config, tag, events, revocations| {
+        let name = cluster.name.clone();
+        let node = Self::build(name, config, app, metrics, policy, |config, tag, events, revocations| {
             // Until Redis has told.
             revocations.set_current(false);
             let owner = Owner { tag, epoch: 0 };
@@ -123,6 +124,7 @@ impl Node {
     }
 
     fn build(
+        name: Option<String>,
         config: Config,
         app: App,
         metrics: Metrics,
@@ -163,6 +165,7 @@ impl Node {
         events.connect(&peering);
         let shared = NodeShared {
             tag,
+            name,
             ledger,
             config: Arc::new(config),
             policy,
@@ -177,10 +180,14 @@ impl Node {
             gate,
             loads: Loads::new(shards),
             events,
+            rates: Arc::default(),
+            started: SystemTime::now(),
             requests: AtomicU64::new(0),
         };
         let workers = Workers { app: Arc::new(app), addresses, unclaimed: Mutex::new(unclaimed) };
-        Self { shared: Arc::new(shared), workers: Arc::new(workers) }
+        let shared = Arc::new(shared);
+        shared.peering.describe(&shared);
+        Self { shared, workers: Arc::new(workers) }
     }
 
     /// Whether Redis can be relied on; always in a cluster of one.
@@ -273,6 +280,9 @@ impl Node {
             new_address: Address::random,
         };
         shared.loads.started(id);
+        if id == 0 {
+            actix_rt::spawn(shared.rates.clone().sample(shared.metrics.clone()));
+        }
         ShardRuntime::start(context, shared.mailboxes.clone(), shared.peering.clone(), mailbox);
         true
     }

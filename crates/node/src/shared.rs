@@ -7,10 +7,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use signalbox_cluster::{Cluster, NodeTag};
+use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
+use signalbox_cluster::{Cluster, NodeTag, Status};
 use signalbox_cluster_redis::Revoker;
 use signalbox_telemetry::Metrics;
 
@@ -19,8 +20,9 @@ use crate::{
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Gate, TurnedAway},
-    peering::{Peering, bus::ClusterEvents, revocations::Revocations},
+    peering::{Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations},
     policy::GuardedPolicy,
+    rates::RateSamples,
     routing::location::request_number,
     shard::{
         mailbox::ShardMessage,
@@ -32,6 +34,8 @@ use crate::{
 /// A node, as its edge sees it.
 pub(crate) struct NodeShared {
     pub(crate) tag: NodeTag,
+    /// What the cluster calls it, where it has a name.
+    pub(crate) name: Option<String>,
     pub(crate) config: Arc<Config>,
     pub(crate) policy: Arc<GuardedPolicy>,
     pub(crate) revocations: Arc<Revocations>,
@@ -48,6 +52,9 @@ pub(crate) struct NodeShared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<ClusterEvents>,
+    pub(crate) rates: Arc<RateSamples>,
+    /// When the node started.
+    pub(crate) started: SystemTime,
     /// Numbers requests.
     pub(crate) requests: AtomicU64,
 }
@@ -102,5 +109,45 @@ impl NodeShared {
     /// A number for a request, unlike any other's on any node.
     pub(crate) fn request_number(&self) -> u64 {
         request_number(self.tag, self.requests.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl DescribeNode for NodeShared {
+    fn node(&self) -> NodeRow {
+        let clients = |protocol, transport| {
+            let clients = self.metrics.connections.with_label_values(&[protocol, transport]).get();
+            clients.max(0) as u64
+        };
+        let own = self.cluster.nodes().get(&self.tag).map(|node| node.name.clone());
+        NodeRow {
+            id: self.tag.to_string(),
+            name: own.unwrap_or_else(|| self.name.clone().unwrap_or_else(|| self.tag.to_string())),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            status: self.node_status(),
+            started_at: self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            shards: self.mailboxes.len() as u32,
+            polling_clients: clients("socketio", "polling"),
+            websocket_clients: clients("socketio", "websocket"),
+            peers: clients("peerserver", "websocket"),
+            held_bytes: self.ledger.held() as u64,
+            waiting_bytes: self.ledger.waiting() as u64,
+            memory_budget: self.config.memory_budget as u64,
+        }
+    }
+
+    fn rates(&self) -> NodeRates {
+        NodeRates { node: self.tag.to_string(), rates: self.rates.rates(&self.metrics) }
+    }
+}
+
+impl NodeShared {
+    fn node_status(&self) -> NodeStatus {
+        match self.cluster.status() {
+            _ if self.lifecycle.is_draining() => NodeStatus::Draining,
+            _ if self.lifecycle.is_stopping() => NodeStatus::Stopping,
+            Status::Joining => NodeStatus::Joining,
+            Status::Degraded => NodeStatus::Degraded,
+            Status::Online => NodeStatus::Online,
+        }
     }
 }

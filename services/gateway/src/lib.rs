@@ -7,9 +7,12 @@
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
-//! - [`token`]: the subcommand that makes and explains tokens.
+//! - [`admin`]: the admin API.
+//! - [`token`], [`admin_token`]: the subcommands that make and explain tokens.
 //! - `files`: how many connections there may be.
 
+pub mod admin;
+pub mod admin_token;
 pub mod auth;
 pub mod config;
 mod files;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use signalbox_config::health;
 use signalbox_gateway::config::{Loaded, Settings};
-use signalbox_gateway::{server, token};
+use signalbox_gateway::{admin_token, server, token};
 
 /// Chosen by measurement: it gives memory back after a storm of connections (docs/architecture.md, section 4).
 #[cfg(not(target_env = "msvc"))]
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if arguments.first().is_some_and(|word| word == "token") {
         return token(&arguments);
+    }
+    if arguments.first().is_some_and(|word| word == "admin-token") {
+        return admin_token(&arguments);
     }
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let probe = health::take_subcommand(&mut arguments);
@@ -56,6 +59,20 @@ fn token(arguments: &[std::ffi::OsString]) -> ExitCode {
         Ok(printed) => {
             let _ = io::stdout().write_all(printed.text.as_bytes());
             if printed.allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+/// `admin-token ...`, which prints and ends.
+fn admin_token(arguments: &[std::ffi::OsString]) -> ExitCode {
+    match admin_token::run(arguments) {
+        Ok(text) => {
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
         }
         Err(error) => {
             let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");

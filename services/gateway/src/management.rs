@@ -1,4 +1,4 @@
-//! Health and metrics, on a listener of their own.
+//! Health and metrics, on listeners apart from the clients'.
 
 use actix_web::{
     Error, HttpResponse, Route,
@@ -11,15 +11,13 @@ use actix_web::{
 };
 use signalbox_node::{Node, Status};
 
-/// The routes of the management listener.
-pub fn routes(routes: &mut ServiceConfig) {
+/// The routes of every such listener. `elsewhere` is the answer to requests for anything else.
+pub fn routes(routes: &mut ServiceConfig, elsewhere: &'static str) {
     routes
         .route("/livez", get_or_head().to(livez))
         .route("/readyz", get_or_head().to(readyz))
         .route("/metrics", get_or_head().to(metrics))
-        .default_service(web::to(async || {
-            HttpResponse::NotFound().body("this listener serves /livez, /readyz and /metrics\n")
-        }));
+        .default_service(web::to(move || async move { HttpResponse::NotFound().body(elsewhere) }));
 }
 
 /// Middleware. What follows a request with `Connection: upgrade`, as proxies send it with everything, counts as another protocol's: the

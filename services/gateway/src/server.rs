@@ -20,6 +20,7 @@ use signalbox_telemetry::{LogFormat, init_logs};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
+    admin::{self, AdminState},
     auth::Auth,
     config::{
         LogFormat as ConfiguredFormat, Settings, Transport,
@@ -59,6 +60,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
+    let policy_of_admin = policy_of_tokens.clone();
     let policy: Arc<dyn Policy> = match &auth {
         Some(auth) => Arc::new(auth.policy().clone()),
         None => Arc::new(AllowAll),
@@ -102,11 +104,25 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     let mut servers = vec![actix_rt::spawn(public_server)];
     let mut handles = Vec::new();
-    for socket in [Some(admin_socket), metrics_socket].into_iter().flatten() {
+    let tokens = management.admin_token_hash.clone();
+    let admin = AdminState::new(node.clone(), tokens, policy_of_admin, admin_socket.local_addr()?);
+    let admin = web::Data::new(admin);
+    let sockets = [Some((admin_socket, Some(admin))), metrics_socket.map(|socket| (socket, None))];
+    for (socket, admin) in sockets.into_iter().flatten() {
         let node = web::Data::new(node.clone());
         let app = move || {
-            let app = App::new().app_data(node.clone()).configure(management::routes);
-            app.wrap(from_fn(management::announce_close))
+            let admin = admin.clone();
+            let configure = move |routes: &mut web::ServiceConfig| match admin {
+                Some(admin) => {
+                    routes.app_data(admin).configure(admin::routes);
+                    management::routes(
+                        routes,
+                        "this listener serves /livez, /readyz, /metrics and /admin/v1\n",
+                    );
+                }
+                None => management::routes(routes, "this listener serves /livez, /readyz and /metrics\n"),
+            };
+            App::new().app_data(node.clone()).configure(configure).wrap(from_fn(management::announce_close))
         };
         let server = HttpServer::new(app)
             .workers(1)

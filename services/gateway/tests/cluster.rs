@@ -148,6 +148,11 @@ fn cluster_peerserver_limit_is_exact_and_refuses_nobody_for_whom_there_is_room()
 }
 
 #[test]
+fn cluster_admin_api_answers_for_all_nodes() {
+    Server::run_js_alone("admin.test.mjs");
+}
+
+#[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
 }
@@ -284,6 +289,14 @@ fn soak_cluster_room_is_right_after_many_came_and_went() {
     let environment =
         [("CHURN_MEMBERS", "300"), ("CHURN_RATE", "200"), ("CHURN_SECONDS", "30"), ("PATIENCE", "9")];
     Server::run_js_alone_within(SOAK, "churn.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_admin_lists_many_rooms() {
+    let environment =
+        [("PARTS", "cursors"), ("ADMIN_SOCKETS", "200"), ("ADMIN_ROOMS", "100"), ("PATIENCE", "6")];
+    Server::run_js_alone_within(SOAK, "admin.test.mjs", &environment);
 }
 
 #[test]

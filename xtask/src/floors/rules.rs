@@ -35,7 +35,7 @@ pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
         &["panics"],
-        &["config", "policy", "ledger", "lifecycle"],
+        &["config", "policy", "ledger", "lifecycle", "rates"],
         // How much may be done.
         &["limits"],
         // Location, audience, broadcast ids, version vectors.
@@ -57,9 +57,9 @@ pub(super) const NODE: Rules = Rules {
         // HTTP and upgrades.
         &["edge"],
         // Composition only.
-        &["node", "drain"],
+        &["node", "drain", "admin"],
     ],
-    same_floor: &[("drain", "node")],
+    same_floor: &[("drain", "node"), ("admin", "node")],
     bans: &[Ban {
         module: "shard",
         except: "shard::runtime",

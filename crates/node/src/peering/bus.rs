@@ -13,7 +13,7 @@ use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
-use super::{Peering, SESSIONS, identify::IDENTIFY, introduction::INTRODUCTION};
+use super::{Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION};
 use crate::{
     ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
@@ -176,6 +176,7 @@ impl Handler for ClusterEvents {
             SESSIONS => {}
             INTRODUCTION => return peering.serve_introduction(from, answer),
             IDENTIFY => return peering.serve_identify(from, &body, answer),
+            INQUIRY => return peering.serve_inquiry(from, &body, answer),
             _ => return,
         }
         match protocol::decode::<LinkRequest<'_>>(&body) {

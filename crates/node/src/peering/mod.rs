@@ -9,6 +9,7 @@
 //!   taken for gone.
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `identify`: whose a session of another node is.
+//! - `inquiries`, `inquiry_state`: what an operator asks of every node.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
 //! - `revocations`: what is revoked on all nodes.
@@ -16,6 +17,8 @@
 mod acceptance;
 pub(crate) mod bus;
 mod identify;
+pub(crate) mod inquiries;
+pub(crate) mod inquiry_state;
 mod introduction;
 mod node_lookup;
 mod relayed_polls;
@@ -43,6 +46,7 @@ use signalbox_telemetry::Metrics;
 
 use self::{
     acceptance::Acceptances,
+    inquiry_state::Inquiries,
     node_lookup::{Lookup, NodeLookup},
     relayed_polls::RelayedPolls,
     transfer_answers::TransferAnswers,
@@ -82,6 +86,7 @@ pub(crate) struct Peering {
     /// Whether this node has made itself known to the others.
     is_introduced: AtomicBool,
     transfer_answers: TransferAnswers,
+    inquiries: Inquiries,
 }
 
 impl Peering {
@@ -106,6 +111,7 @@ impl Peering {
             node_lookup: NodeLookup::default(),
             is_introduced: AtomicBool::default(),
             transfer_answers: TransferAnswers::default(),
+            inquiries: Inquiries::default(),
         }
     }
 

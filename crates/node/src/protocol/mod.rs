@@ -3,12 +3,14 @@
 //! - [`bus`]: broadcasts and markers, on the channel of a room or on that of all.
 //! - [`node_message`]: commands for the sockets of one other node, and what became of them.
 //! - [`link`]: requests for sessions of another node, over the node link.
+//! - [`inquiry`]: what an operator asks of every node, over the node link.
 //! - [`transfer`]: a session on its way to another node.
 //!
 //! Everything travels in an [`envelope`]: it begins with the format's version, and has room for metadata. A node reads its own format and
 //! the previous one, since every rolling update mixes two, and writes the older until every node of the cluster reads the newer.
 
 pub(crate) mod bus;
+pub(crate) mod inquiry;
 pub(crate) mod link;
 pub(crate) mod node_message;
 pub(crate) mod transfer;
@@ -20,7 +22,7 @@ use signalbox_cluster::envelope::{self, Format, Metadata};
 pub(crate) use bus::{BusMessage, Marker};
 pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
 pub(crate) use node_message::{NodeMessage, RemoteSocketOp};
-pub(crate) use transfer::{SavedPrincipals, SavedSession, SavedSocket, SessionTransfer};
+pub(crate) use transfer::{SavedAge, SavedPrincipals, SavedSession, SavedSocket, SessionTransfer};
 
 /// Why bytes of another node were refused.
 pub(crate) use signalbox_cluster::envelope::EnvelopeError as WireError;

@@ -28,6 +28,7 @@ pub(crate) struct SessionTransfer {
     /// Its records in the shared state.
     pub(crate) records: SessionRecords,
     pub(crate) principals: SavedPrincipals,
+    pub(crate) age: SavedAge,
 }
 
 impl SessionTransfer {
@@ -66,6 +67,17 @@ impl<'de> Deserialize<'de> for SavedPrincipals {
         // Whoever is nobody may do nothing where tokens are required, so what cannot be read is no way in.
         let (of_handshake, in_namespaces) = Fields::deserialize(deserializer).unwrap_or_default();
         Ok(Self { of_handshake, in_namespaces })
+    }
+}
+
+/// How long ago the client opened a session, in milliseconds. It stands behind the principals, for the same reason; what an older node
+/// has sent reads as just now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SavedAge(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for SavedAge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(u64::deserialize(deserializer).unwrap_or_default()))
     }
 }
 

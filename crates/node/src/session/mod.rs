@@ -47,6 +47,8 @@ impl std::ops::DerefMut for Session {
 /// A session as a plain value, which can be handed to another shard.
 pub(crate) struct SessionState {
     pub(crate) sid: Address,
+    /// When the client opened it, on this node's clock.
+    pub(crate) opened: Instant,
     pub(crate) engine: signalbox_engineio::Session,
     pub(crate) connection: Connection<Socket>,
     /// Who the client's request said it is, and what it asked with; the latter is forgotten with the first namespace.

@@ -1,6 +1,9 @@
 //! A session as bytes can hold it, and back.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use signalbox_engineio as engineio;
 use signalbox_socketio::Connection;
@@ -9,7 +12,7 @@ use super::{SessionState, Socket};
 use crate::{
     app::App,
     policy::Handshake,
-    protocol::{SavedPrincipals, SavedSession, SavedSocket},
+    protocol::{SavedAge, SavedPrincipals, SavedSession, SavedSocket},
 };
 
 /// Headers that let whoever reads them be the client.
@@ -50,11 +53,17 @@ impl SessionState {
         SavedPrincipals { of_handshake: self.principal.clone(), in_namespaces }
     }
 
+    /// How long ago its client opened it.
+    pub(crate) fn age(&self, now: Instant) -> SavedAge {
+        SavedAge(now.saturating_duration_since(self.opened).as_millis() as u64)
+    }
+
     /// The session again; `None` when a namespace it has joined is unknown here, or no session can have been saved like this.
     pub(crate) fn restore(
         now: Instant,
         saved: SavedSession,
         principals: SavedPrincipals,
+        age: SavedAge,
         app: &App,
     ) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
@@ -79,6 +88,7 @@ impl SessionState {
         }
         Some(Self {
             sid: saved.sid,
+            opened: now.checked_sub(Duration::from_millis(age.0)).unwrap_or(now),
             engine: engineio::Session::restore(now, &saved.engine),
             connection,
             principal: principals.of_handshake,

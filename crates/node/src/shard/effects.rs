@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     policy::SessionClient,
-    protocol::RequestRefused,
+    protocol::{RequestRefused, inquiry},
     routing::{AckError, Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand},
     session::{PollReply, RoomKey},
 };
@@ -78,6 +78,8 @@ pub(crate) enum Answer {
     Ack(Reply<Result<Args, AckError>>, Result<Args, AckError>),
     /// Names of rooms, or peer ids.
     Names(Reply<Vec<Arc<str>>>, Vec<Arc<str>>),
+    /// What an operator has asked.
+    Inquiry(Reply<inquiry::Answer>, inquiry::Answer),
 }
 
 impl Answer {
@@ -92,6 +94,7 @@ impl Answer {
             Self::BeginUpgrade(reply, value) => reply.send(value),
             Self::Ack(reply, value) => reply.send(value),
             Self::Names(reply, value) => reply.send(value),
+            Self::Inquiry(reply, value) => reply.send(value),
         }
     }
 }
@@ -121,6 +124,7 @@ answer_values! {
     Result<bool, RequestRefused> => BeginUpgrade,
     Result<Args, AckError> => Ack,
     Vec<Arc<str>> => Names,
+    inquiry::Answer => Inquiry,
 }
 
 /// What a shard wants done, in order.

@@ -86,6 +86,7 @@ fn open(
     let address = handshake.address;
     let state = SessionState {
         sid,
+        opened: step.now,
         engine,
         connection,
         principal,

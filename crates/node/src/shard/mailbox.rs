@@ -12,7 +12,10 @@ use super::{tasks::TaskResult, transfer::message::TransferMessage};
 use crate::{
     ledger::Account,
     policy::{Principal, SessionClient},
-    protocol::RequestRefused,
+    protocol::{
+        RequestRefused,
+        inquiry::{Answer, Question},
+    },
     routing::{Audience, Broadcast, ConnectionRef, Reply, SocketCommand},
     session::PollReply,
 };
@@ -48,6 +51,8 @@ pub(crate) enum ShardMessage {
     Refreshed(Arc<Principal>),
     /// Tokens were revoked: disconnect who shows one of them.
     Revoked(Arc<[Revocation]>),
+    /// An operator asks: answered with this shard's part.
+    Inspect { question: Arc<Question>, reply: Reply<Answer> },
     /// The node stops: close every client's transport.
     Stop,
 }

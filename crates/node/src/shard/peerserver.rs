@@ -52,6 +52,7 @@ pub(super) fn open(
     let mut peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
     peer.principal = principal;
     peer.rates.set(RateLimits::of(&step.context.config.limits, peer.principal.as_deref().into_iter()));
+    peer.opened = Some(step.now);
     let key = peers.insert(peer);
     conn.pause();
     let ticket = step.next_number();

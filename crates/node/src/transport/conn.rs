@@ -188,7 +188,7 @@ impl Conn {
     }
 
     /// What waits to be written, with what it costs to wait.
-    fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.private.get() + self.shared.get()
     }
 

@@ -7,11 +7,13 @@
 //! - `validate`: the checks that concern several settings.
 //! - [`auth`]: the settings of authentication.
 //! - [`limits`]: how much clients may do.
+//! - [`admin`]: tokens of the admin API.
 //! - [`ice`]: the settings of ICE servers.
 //! - `idle`: settings that were given and have no effect.
 //! - `fingerprint`: the hash in a metric.
 //! - `reference`: what the page `docs/configuration.md` begins with.
 
+pub mod admin;
 pub mod auth;
 mod fingerprint;
 pub mod ice;

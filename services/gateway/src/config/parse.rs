@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use signalbox_config::error::quote;
 pub(super) use signalbox_config::parse::*;
 
+use super::admin::AdminToken;
 use super::auth::WithoutRedis;
 use super::settings::{OrOff, TlsMode, Transport};
 
@@ -87,6 +88,10 @@ pub(super) fn tls_mode(text: &str) -> Parsed<TlsMode> {
         "required" => Ok(TlsMode::Required),
         _ => Err(format!("{} is neither off, optional nor required", quote(text))),
     }
+}
+
+pub(super) fn admin_token(text: &str) -> Parsed<AdminToken> {
+    text.trim().parse().map_err(|problem| format!("the value {problem}"))
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Transport> {

@@ -13,6 +13,7 @@ use signalbox_config::serialize::{as_millis, maybe_millis, or_off};
 pub use signalbox_config::{LogFormat, LoggingSettings, OrOff};
 use signalbox_node::TlsFiles;
 
+use super::admin::{AdminToken, as_written};
 use super::auth::AuthSettings;
 use super::ice::IceSettings;
 use super::limits::LimitSettings;
@@ -255,6 +256,13 @@ pub struct ManagementSettings {
     /// Port of the management listener; 0 takes any free port.
     #[arg(long, value_name = "PORT", default_value = "9001", value_parser = parse::port)]
     pub admin_port: u16,
+
+    /// Token that may use the admin API, as NAME:SCOPES:HASH; repeatable. SCOPES are one or more of read, emit and control, joined by +;
+    /// HASH is the SHA-256 of the token in hexadecimal digits. `signalbox-gateway admin-token` makes a token and its hash. Without any,
+    /// and with --auth off, the API is open if the listener is on loopback, and else closed.
+    #[arg(long, value_name = "TOKEN_HASH", value_delimiter = ',', value_parser = parse::admin_token)]
+    #[serde(serialize_with = "as_written")]
+    pub admin_token_hash: Vec<AdminToken>,
 
     /// Port of a further listener, at --host, that serves /livez, /readyz and /metrics and nothing else; 0 takes any
     /// free port.

@@ -25,6 +25,7 @@ use super::{
     engineio::{self, Opening},
     expiry,
     fanout::{self, Outgoing},
+    inspection,
     mailbox::{CloseCommand, Request, ShardMessage},
     node_failure,
     peerserver::{self, PeerClaim},
@@ -68,6 +69,10 @@ impl Shard {
             ShardMessage::Drain { sessions, peers, turns } => self.drain(sessions, peers, turns),
             ShardMessage::Refreshed(principal) => expiry::peers_refreshed(step, peers, &principal),
             ShardMessage::Revoked(revocations) => self.revoked(&revocations),
+            ShardMessage::Inspect { question, reply } => {
+                let answer = inspection::inspect(step, sessions, rooms, peers, &question);
+                step.effects.answer(reply, answer);
+            }
             ShardMessage::Stop => self.stop(),
         }
     }

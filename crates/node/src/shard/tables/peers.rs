@@ -36,6 +36,8 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) number: u64,
     pub(in crate::shard) realm: RealmId,
     pub(in crate::shard) id: Arc<str>,
+    /// When it connected.
+    pub(in crate::shard) opened: Option<Instant>,
     /// Its claim's generation, once it was granted and until it is given up.
     pub(in crate::shard) claim: Option<u64>,
     pub(in crate::shard) liveness: Liveness,
@@ -71,6 +73,7 @@ impl Peer {
             number,
             realm,
             id,
+            opened: None,
             claim: None,
             liveness,
             waits: 0,

@@ -82,6 +82,10 @@ impl Rooms {
         }
     }
 
+    pub(in crate::shard) fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter().map(|(_, room)| room)
+    }
+
     pub(in crate::shard) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Room> {
         self.rooms.iter_mut().map(|(_, room)| room)
     }

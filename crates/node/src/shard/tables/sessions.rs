@@ -59,6 +59,10 @@ impl Sessions {
         self.by_socket.get(&socket).copied()
     }
 
+    pub(in crate::shard) fn get(&self, key: u32) -> Option<&Session> {
+        self.sessions.get(key as usize)
+    }
+
     pub(in crate::shard) fn get_mut(&mut self, key: u32) -> Option<&mut Session> {
         self.sessions.get_mut(key as usize)
     }
@@ -108,6 +112,7 @@ mod tests {
         let now = Instant::now();
         let state = SessionState {
             sid,
+            opened: now,
             engine: signalbox_engineio::Session::open(now, Transport::Polling, &Config::default()),
             connection: Connection::new(now, Duration::from_secs(45)),
             principal: None,

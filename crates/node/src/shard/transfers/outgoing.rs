@@ -227,6 +227,7 @@ pub(in crate::shard) fn send_session(
             transfers.unconfirmed.insert(sid, UnconfirmedTransfer { memberships, sockets });
             let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
             let deferred = std::mem::take(&mut session.local.deferred);
+            let age = session.age(step.now);
             let saved = SessionTransfer {
                 connection,
                 session: saved,
@@ -235,6 +236,7 @@ pub(in crate::shard) fn send_session(
                 cursor,
                 records,
                 principals,
+                age,
             };
             (SessionInTransfer::Saved(saved), deferred)
         }

@@ -265,6 +265,7 @@ fn every_setting_can_be_set_from_every_source() {
         "transports" => "websocket".to_owned(),
         "key" | "cookie" | "node-id" | "jwt-issuer" | "jwt-audience" | "jwt-cookie" | "jwt-grants-claim"
         | "jwt-session-claim" => "other".to_owned(),
+        "admin-token-hash" => format!("ops:read:{}", "0".repeat(64)),
         "auth-without-redis" => "refuse".to_owned(),
         "log" => "debug".to_owned(),
         "log-format" => "json".to_owned(),

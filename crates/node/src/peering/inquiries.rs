@@ -1,0 +1,193 @@
+//! What an operator asks of every node: the question goes to all of them over the link, each asks its shards, and the answers are joined.
+//!
+//! Nobody is waited for longer than [`ANSWER_BY`]. Nodes that have not answered by then are named in the answer. Every shard answers for
+//! what it has, through its mailbox, so a question takes no lock of anybody's.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use signalbox_admin::{Partial, PartialReason};
+use signalbox_cluster::{Address, NodeInfo, NodeTag, RoomName};
+use signalbox_node_link::{LinkError, RemoteNode, Responder};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Peering, inquiry_state::DescribeNode, name_of};
+use crate::{
+    protocol::inquiry::{Answer, Question},
+    routing::Reply,
+    shard::mailbox::ShardMessage,
+};
+
+/// The kind of a request that is an operator's question. A node that is older than this kind refuses it.
+pub(super) const INQUIRY: u8 = 4;
+
+/// How long nodes may take to answer. The operator is answered within two seconds.
+pub(crate) const ANSWER_BY: Duration = Duration::from_millis(1_700);
+impl Peering {
+    /// Who describes this node; set once.
+    pub(crate) fn describe<T: DescribeNode + 'static>(&self, node: &Arc<T>) {
+        self.inquiries.describe(node);
+    }
+
+    /// Puts a question to all nodes, or to one of them.
+    pub(crate) async fn inquire(
+        self: &Arc<Self>,
+        question: Question,
+        only: Option<NodeTag>,
+    ) -> (Answer, Vec<Partial>) {
+        let until = Instant::now() + ANSWER_BY;
+        let is_meant = |node: &NodeTag| only.is_none_or(|only| only == *node);
+        let nodes = self.cluster.nodes();
+        let others = nodes.iter().filter(|(tag, _)| **tag != self.node && is_meant(tag));
+        let asked: Vec<_> = others.map(|(tag, node)| self.ask_node(*tag, node, &question)).collect();
+        let here = async {
+            match is_meant(&self.node) {
+                true => Some(timeout_at(until, self.answer_here(&question)).await),
+                false => None,
+            }
+        };
+        let asked = asked.into_iter().map(|(partial, answer)| async move {
+            let answer = timeout_at(until, answer).await.unwrap_or(Err(PartialReason::Timeout));
+            answer.map_err(|reason| Partial { reason, ..partial })
+        });
+        let (here, others) = tokio::join!(here, join_all(asked));
+        let here = here.map(|answer| match answer {
+            Ok(Answer::Busy) => Err(self.missing_here(PartialReason::Busy)),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(self.missing_here(PartialReason::Timeout)),
+        });
+        let (mut answers, mut partial) = (Vec::new(), Vec::new());
+        for answer in here.into_iter().chain(others) {
+            match answer {
+                Ok(answer) => answers.push(answer),
+                Err(missing) => partial.push(missing),
+            }
+        }
+        partial.sort_unstable();
+        (question.join(answers), partial)
+    }
+
+    /// That this node itself has not answered.
+    fn missing_here(&self, reason: PartialReason) -> Partial {
+        let node = self.node.to_string();
+        let name = self.inquiries.node().map_or_else(|| node.clone(), |known| known.node().name);
+        Partial { node, name, reason }
+    }
+
+    /// Asks another node. The first that comes back is what is said of it if it does not answer.
+    fn ask_node(
+        &self,
+        tag: NodeTag,
+        node: &NodeInfo,
+        question: &Question,
+    ) -> (Partial, impl Future<Output = Result<Answer, PartialReason>> + Send + 'static) {
+        let partial =
+            Partial { node: tag.to_string(), name: node.name.clone(), reason: PartialReason::Timeout };
+        let link = self.link.get().zip(RemoteNode::find(&self.cluster, tag));
+        let answer =
+            link.map(|(link, peer)| link.request(peer, INQUIRY, question.encode(self.format_for(tag))));
+        let metrics = self.metrics.clone();
+        let asked = async move {
+            let Some(answer) = answer else { return Err(PartialReason::Unreachable) };
+            let answer = answer.await;
+            let outcome = answer.as_ref().map_or_else(|error| name_of(*error), |_| "answered");
+            metrics.link_requests.with_label_values(&[outcome]).inc();
+            let bytes = answer.map_err(|error| match error {
+                LinkError::Refused => PartialReason::Format,
+                LinkError::Full => PartialReason::Busy,
+                LinkError::Unreachable | LinkError::WrongNode | LinkError::Broken => {
+                    PartialReason::Unreachable
+                }
+            })?;
+            match Answer::decode(&bytes) {
+                Ok(Answer::Busy) => Err(PartialReason::Busy),
+                Ok(answer) => Ok(answer),
+                Err(_) => Err(PartialReason::Format),
+            }
+        };
+        (partial, asked)
+    }
+
+    /// Another node asks.
+    pub(super) fn serve_inquiry(self: Arc<Self>, from: NodeTag, body: &Bytes, answer: Responder) {
+        let Ok(question) = Question::decode(body) else {
+            self.metrics.bus_refused.inc();
+            return;
+        };
+        tokio::spawn(async move {
+            let until = Instant::now() + ANSWER_BY;
+            // Who asked does not wait any longer.
+            let Ok(answered) = timeout_at(until, self.answer_here(&question)).await else { return };
+            answer.send(answered.encode(self.format_for(from)));
+        });
+    }
+
+    /// This node's part of the answer.
+    async fn answer_here(&self, question: &Question) -> Answer {
+        let Some(_turn) = self.inquiries.begin() else { return Answer::Busy };
+        let described = match question {
+            Question::Node => self.inquiries.node().map(|node| Answer::Nodes(vec![node.node()])),
+            Question::Rates => self.inquiries.node().map(|node| Answer::Rates(vec![node.rates()])),
+            _ => None,
+        };
+        if let Some(described) = described {
+            return described;
+        }
+        let shared = Arc::new(question.clone());
+        let mut parts = Vec::new();
+        for shard in self.mailboxes.shards() {
+            let (reply, part) = Reply::channel();
+            let asked = ShardMessage::Inspect { question: shared.clone(), reply };
+            if self.mailboxes.request(shard, asked).is_err() {
+                return Answer::Busy;
+            }
+            parts.push(part);
+        }
+        let parts: Option<Vec<Answer>> = join_all(parts).await.into_iter().map(Result::ok).collect();
+        match parts {
+            Some(parts) => self.with_profiles(question, question.join(parts)),
+            // A worker is gone: the node stops.
+            None => Answer::Busy,
+        }
+    }
+
+    /// Adds what members of rooms have joined with, which the cluster's part of the node keeps.
+    fn with_profiles(&self, question: &Question, mut answer: Answer) -> Answer {
+        match (question, &mut answer) {
+            (Question::Members { namespace, room, .. }, Answer::Members(members, _)) => {
+                let room = RoomName { namespace: (&**namespace).into(), name: (&**room).into() };
+                let ids: Vec<_> = members.iter().filter_map(|member| Address::parse(&member.id)).collect();
+                let asked: Vec<_> = ids.iter().map(|id| (room.clone(), *id)).collect();
+                let profiles = self.profiles(&asked);
+                for member in members {
+                    let profile = profiles.iter().find(|(_, id, _)| *id.written() == *member.id);
+                    member.profile = profile.map(|(_, _, profile)| profile.clone()).unwrap_or_default();
+                }
+            }
+            (Question::Socket { id }, Answer::Socket(found)) => {
+                let Some(id) = Address::parse(id) else { return answer };
+                for details in found {
+                    let namespace: Arc<str> = details.socket.namespace.as_str().into();
+                    let room = |name: &str| RoomName { namespace: namespace.clone(), name: name.into() };
+                    let asked: Vec<_> =
+                        details.memberships.iter().map(|membership| (room(&membership.room), id)).collect();
+                    let profiles = self.profiles(&asked);
+                    for membership in &mut details.memberships {
+                        let profile = profiles.iter().find(|(room, ..)| *room.name == *membership.room);
+                        membership.profile =
+                            profile.map(|(_, _, profile)| profile.clone()).unwrap_or_default();
+                    }
+                }
+            }
+            _ => {}
+        }
+        answer
+    }
+
+    fn profiles(&self, memberships: &[(RoomName, Address)]) -> Vec<(RoomName, Address, serde_json::Value)> {
+        let records = self.cluster.session_records(memberships, &[]).memberships;
+        let profile = |text: &str| serde_json::from_str(text).unwrap_or_default();
+        records.into_iter().map(|(room, record)| (room, record.socket, profile(&record.profile))).collect()
+    }
+}

@@ -1,0 +1,272 @@
+//! What an operator asks of every node, and what a node answers.
+//!
+//! They travel over the node link as JSON inside the envelope: questions change more often than formats do, and a field more or less
+//! harms nobody. A node that does not know a question refuses it, and the answer of the cluster says so.
+
+use serde::{Deserialize, Serialize};
+use signalbox_admin::{
+    Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Socket, SocketDetails, page::join_parts,
+};
+use signalbox_cluster::envelope::Format;
+
+use super::{WireError, decode, encode};
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Begin behind this entry.
+    pub after: Option<Cursor>,
+    /// Most entries.
+    pub limit: usize,
+}
+
+/// Which sockets are meant; what is `None` does not matter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketFilter {
+    /// Those in this namespace.
+    pub namespace: Option<String>,
+    /// Members of this room.
+    pub room: Option<String>,
+    /// Those that have shown a token of this subject.
+    pub subject: Option<String>,
+    /// Those of clients at this address.
+    pub address: Option<std::net::IpAddr>,
+}
+
+/// What is asked of every node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// What a node is, and how it is.
+    Node,
+    /// How much goes through it.
+    Rates,
+    /// The namespaces that somebody is connected to.
+    Namespaces(Listing),
+    /// The rooms that somebody is in.
+    Rooms {
+        /// Of this namespace alone.
+        namespace: Option<String>,
+        /// Those whose names begin so.
+        prefix: String,
+        /// Which of them.
+        page: Listing,
+    },
+    /// The members of a room.
+    Members {
+        /// The room's namespace.
+        namespace: String,
+        /// The room.
+        room: String,
+        /// Which of them.
+        page: Listing,
+    },
+    /// Sockets.
+    Sockets {
+        /// Which ones count.
+        filter: SocketFilter,
+        /// Which of them.
+        page: Listing,
+    },
+    /// One socket.
+    Socket {
+        /// Its id.
+        id: String,
+    },
+    /// Peers.
+    Peers {
+        /// Of the realm with this key alone.
+        key: Option<String>,
+        /// Those whose ids begin so.
+        prefix: String,
+        /// Which of them.
+        page: Listing,
+    },
+}
+
+/// What a node, or a shard of it, answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Question::Node`].
+    Nodes(Vec<Node>),
+    /// To [`Question::Rates`].
+    Rates(Vec<NodeRates>),
+    /// To [`Question::Namespaces`].
+    Namespaces(Vec<Namespace>, More),
+    /// To [`Question::Rooms`].
+    Rooms(Vec<Room>, More),
+    /// To [`Question::Members`].
+    Members(Vec<Member>, More),
+    /// To [`Question::Sockets`].
+    Sockets(Vec<Socket>, More),
+    /// To [`Question::Socket`]: the one, or nothing.
+    Socket(Vec<SocketDetails>),
+    /// To [`Question::Peers`].
+    Peers(Vec<Peer>, More),
+    /// Too much is asked already, or a shard is too far behind.
+    Busy,
+}
+
+/// Whether a list goes on behind the page.
+pub type More = bool;
+
+impl Question {
+    /// Most entries that each part of the answer has.
+    fn limit(&self) -> usize {
+        match self {
+            Self::Namespaces(page)
+            | Self::Rooms { page, .. }
+            | Self::Members { page, .. }
+            | Self::Sockets { page, .. }
+            | Self::Peers { page, .. } => page.limit,
+            Self::Node | Self::Rates | Self::Socket { .. } => usize::MAX,
+        }
+    }
+
+    /// The answer of somebody who has nothing of it.
+    fn nothing(&self) -> Answer {
+        match self {
+            Self::Node => Answer::Nodes(Vec::new()),
+            Self::Rates => Answer::Rates(Vec::new()),
+            Self::Namespaces(_) => Answer::Namespaces(Vec::new(), false),
+            Self::Rooms { .. } => Answer::Rooms(Vec::new(), false),
+            Self::Members { .. } => Answer::Members(Vec::new(), false),
+            Self::Sockets { .. } => Answer::Sockets(Vec::new(), false),
+            Self::Socket { .. } => Answer::Socket(Vec::new()),
+            Self::Peers { .. } => Answer::Peers(Vec::new(), false),
+        }
+    }
+
+    /// Joins the answers of shards, or of nodes. One that is an answer to something else counts as none.
+    pub(crate) fn join(&self, answers: Vec<Answer>) -> Answer {
+        let limit = self.limit();
+        let mut joined = self.nothing();
+        macro_rules! parts {
+            ($kind:path, $rows:ident, $more:ident) => {{
+                let parts = answers.into_iter().filter_map(|answer| match answer {
+                    $kind(rows, more) => Some((rows, more)),
+                    _ => None,
+                });
+                let (parts, mores): (Vec<_>, Vec<bool>) = parts.unzip();
+                let (rows, more) = join_parts(parts, limit);
+                (*$rows, *$more) = (rows, more || mores.contains(&true));
+            }};
+        }
+        match &mut joined {
+            Answer::Namespaces(rows, more) => parts!(Answer::Namespaces, rows, more),
+            Answer::Rooms(rows, more) => parts!(Answer::Rooms, rows, more),
+            Answer::Members(rows, more) => parts!(Answer::Members, rows, more),
+            Answer::Sockets(rows, more) => parts!(Answer::Sockets, rows, more),
+            Answer::Peers(rows, more) => parts!(Answer::Peers, rows, more),
+            Answer::Nodes(nodes) => {
+                answers.into_iter().for_each(|answer| {
+                    if let Answer::Nodes(more) = answer {
+                        nodes.extend(more);
+                    }
+                });
+            }
+            Answer::Rates(rates) => {
+                answers.into_iter().for_each(|answer| {
+                    if let Answer::Rates(more) = answer {
+                        rates.extend(more);
+                    }
+                });
+            }
+            Answer::Socket(found) => {
+                answers.into_iter().for_each(|answer| {
+                    if let Answer::Socket(more) = answer {
+                        found.extend(more);
+                    }
+                });
+            }
+            Answer::Busy => {}
+        }
+        joined
+    }
+
+    /// Writes it.
+    pub(crate) fn encode(&self, format: Format) -> bytes::Bytes {
+        encode_json(format, self)
+    }
+
+    /// Reads it.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
+        decode_json(payload)
+    }
+}
+
+impl Answer {
+    /// Writes it.
+    pub(crate) fn encode(&self, format: Format) -> bytes::Bytes {
+        encode_json(format, self)
+    }
+
+    /// Reads it.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
+        decode_json(payload)
+    }
+}
+
+fn encode_json(format: Format, value: &impl Serialize) -> bytes::Bytes {
+    // Texts, numbers and lists of them always serialize.
+    encode(format, &serde_json::to_string(value).unwrap_or_default())
+}
+
+fn decode_json<T: for<'a> Deserialize<'a>>(payload: &[u8]) -> Result<T, WireError> {
+    serde_json::from_str(decode::<&str>(payload)?).map_err(|_| WireError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_are_read_back_in_both_formats() {
+        let page = Listing { after: Some(Cursor("/".to_owned(), "a".to_owned())), limit: 7 };
+        let question = Question::Rooms { namespace: Some("/".to_owned()), prefix: "é".to_owned(), page };
+        let room = Room { namespace: "/".to_owned(), name: "é".to_owned(), members: 3 };
+        let answer = Answer::Rooms(vec![room], true);
+        for format in Format::ALL {
+            assert_eq!(Question::decode(&question.encode(format)), Ok(question.clone()));
+            assert_eq!(Answer::decode(&answer.encode(format)), Ok(answer.clone()));
+        }
+    }
+
+    #[test]
+    fn a_question_of_a_later_version_is_refused_and_a_field_more_is_not() {
+        let of = |json: &str| encode(Format::V2, &json);
+        assert_eq!(Question::decode(&of(r#"{"weather":{}}"#)), Err(WireError::Malformed));
+        assert_eq!(
+            Question::decode(&of(r#"{"socket":{"id":"x","since":1}}"#)),
+            Ok(Question::Socket { id: "x".to_owned() })
+        );
+    }
+
+    #[test]
+    fn an_answer_to_something_else_counts_as_none() {
+        let page = Listing { after: None, limit: 1 };
+        let question = Question::Namespaces(page);
+        let namespace = Namespace { name: "/".to_owned(), sockets: 2 };
+        let answers = vec![
+            Answer::Namespaces(vec![namespace.clone()], false),
+            Answer::Busy,
+            Answer::Namespaces(vec![namespace], false),
+        ];
+        let both = Namespace { name: "/".to_owned(), sockets: 4 };
+        assert_eq!(question.join(answers), Answer::Namespaces(vec![both], true));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_of_a_node_are_read_or_refused(bytes: Vec<u8>, is_ours: bool) {
+            let mut bytes = bytes;
+            if let Some(first) = bytes.first_mut().filter(|_| is_ours) {
+                *first = Format::V2.byte();
+            }
+            let _ = (Question::decode(&bytes), Answer::decode(&bytes));
+        }
+    }
+}

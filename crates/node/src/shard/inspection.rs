@@ -1,0 +1,229 @@
+//! What an operator asks of a shard: its part of every list, in order, as much as fits on the page. It reads tables and changes nothing,
+//! and costs a look at each session and a row for each entry of the page.
+
+use signalbox_admin::{
+    Cursor, Member, Membership, Namespace, Peer, Principal, Room, Row, Socket, SocketDetails, Transport,
+};
+use signalbox_cluster::{Address, RoomName};
+use signalbox_socketio::Joined;
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    step::Step,
+    tables::{Peers, Rooms, Sessions},
+};
+use crate::{
+    ledger::OVERHEAD,
+    protocol::inquiry::{Answer, Listing, Question, SocketFilter},
+    session::{self, Session},
+};
+
+/// This shard's part of the answer.
+pub(super) fn inspect(
+    step: &Step,
+    sessions: &Sessions,
+    rooms: &Rooms,
+    peers: &Peers,
+    question: &Question,
+) -> Answer {
+    match question {
+        Question::Namespaces(page) => namespaces(sessions, page),
+        Question::Rooms { namespace, prefix, page } => list_rooms(rooms, namespace.as_deref(), prefix, page),
+        Question::Members { namespace, room, page } => members(step, sessions, rooms, namespace, room, page),
+        Question::Sockets { filter, page } => sockets(step, sessions, rooms, filter, page),
+        Question::Socket { id } => Answer::Socket(socket(step, sessions, rooms, id).into_iter().collect()),
+        Question::Peers { key, prefix, page } => list_peers(step, peers, key.as_deref(), prefix, page),
+        // The node answers these itself.
+        Question::Node | Question::Rates => Answer::Busy,
+    }
+}
+
+/// The first entries of a list that is in no order.
+fn first<T>(mut rows: Vec<(Cursor, T)>, limit: usize) -> (Vec<T>, bool) {
+    let has_more = rows.len() > limit;
+    if has_more {
+        rows.select_nth_unstable_by(limit, |(one, _), (other, _)| one.cmp(other));
+        rows.truncate(limit);
+    }
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    (rows.into_iter().map(|(_, row)| row).collect(), has_more)
+}
+
+impl Listing {
+    /// Whether the entry with this key is behind what was given out before.
+    fn is_behind(&self, one: &str, other: &str) -> bool {
+        self.after.as_ref().is_none_or(|after| (one, other) > (&*after.0, &*after.1))
+    }
+}
+
+fn namespaces(sessions: &Sessions, page: &Listing) -> Answer {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, session) in sessions.iter() {
+        for joined in session.connection.sockets() {
+            *counts.entry(&joined.namespace).or_default() += 1;
+        }
+    }
+    let behind = counts.into_iter().filter(|(name, _)| page.is_behind(name, ""));
+    let rows = behind.map(|(name, sockets)| Namespace { name: name.to_owned(), sockets });
+    let (rows, has_more) = first(rows.map(|row| (row.cursor(), row)).collect(), page.limit);
+    Answer::Namespaces(rows, has_more)
+}
+
+fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listing) -> Answer {
+    let is_meant = |name: &RoomName| {
+        namespace.is_none_or(|namespace| *name.namespace == *namespace)
+            && name.name.starts_with(prefix)
+            && page.is_behind(&name.namespace, &name.name)
+    };
+    let meant = rooms.iter().filter(|room| !room.members.is_empty() && is_meant(&room.name));
+    let rows = meant.map(|room| {
+        let row = Room {
+            namespace: room.name.namespace.to_string(),
+            name: room.name.name.to_string(),
+            members: room.members.len() as u64,
+        };
+        (row.cursor(), row)
+    });
+    let (rows, has_more) = first(rows.collect(), page.limit);
+    Answer::Rooms(rows, has_more)
+}
+
+fn room_name(namespace: &str, room: &str) -> RoomName {
+    RoomName { namespace: namespace.into(), name: room.into() }
+}
+
+fn members(
+    step: &Step,
+    sessions: &Sessions,
+    rooms: &Rooms,
+    namespace: &str,
+    room: &str,
+    page: &Listing,
+) -> Answer {
+    let known = rooms.find(&room_name(namespace, room)).and_then(|key| rooms.get(key));
+    let Some(room) = known else { return Answer::Members(Vec::new(), false) };
+    let behind = room.members.iter().filter(|(id, _)| page.is_behind(&id.written(), ""));
+    let rows = behind.map(|(id, key)| (Cursor(id.to_string(), String::new()), (*id, *key)));
+    let (ids, has_more) = first(rows.collect(), page.limit);
+    let rows = ids.into_iter().filter_map(|(id, key)| {
+        let session = sessions.get(key)?;
+        Some(Member {
+            id: id.to_string(),
+            node: step.context.node.to_string(),
+            subject: session.principal_of(id).map(|principal| principal.subject.to_string()),
+            profile: serde_json::Value::Null,
+        })
+    });
+    Answer::Members(rows.collect(), has_more)
+}
+
+fn sockets(step: &Step, sessions: &Sessions, rooms: &Rooms, filter: &SocketFilter, page: &Listing) -> Answer {
+    let is_in_room = |joined: &Joined<session::Socket>| {
+        filter.room.as_deref().is_none_or(|name| {
+            let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
+            names.into_iter().any(|room| *room.name.name == *name)
+        })
+    };
+    let is_meant = |session: &Session, joined: &Joined<session::Socket>| {
+        let of_subject = |subject: &str| {
+            joined.socket.principal.as_ref().is_some_and(|principal| *principal.subject == *subject)
+        };
+        filter.namespace.as_deref().is_none_or(|namespace| *joined.namespace == *namespace)
+            && filter.subject.as_deref().is_none_or(of_subject)
+            && filter.address.is_none_or(|address| session.address() == Some(address))
+            && is_in_room(joined)
+            && page.is_behind(&joined.socket.id.written(), "")
+    };
+    let mut rows = Vec::new();
+    for (key, session) in sessions.iter() {
+        for (slot, joined) in session.connection.sockets().iter().enumerate() {
+            if is_meant(session, joined) {
+                rows.push((Cursor(joined.socket.id.to_string(), String::new()), (key, slot)));
+            }
+        }
+    }
+    let (found, has_more) = first(rows, page.limit);
+    let found = found.into_iter().filter_map(|(key, slot)| {
+        let session = sessions.get(key)?;
+        Some(row(step, session, session.connection.sockets().get(slot)?))
+    });
+    Answer::Sockets(found.collect(), has_more)
+}
+
+/// A socket as lists have it.
+fn row(step: &Step, session: &Session, joined: &Joined<session::Socket>) -> Socket {
+    let waiting = match &session.local.conn {
+        Some(conn) => conn.queued(),
+        None => session.engine.buffered() + OVERHEAD * session.engine.buffered_packets(),
+    };
+    Socket {
+        id: joined.socket.id.to_string(),
+        namespace: joined.namespace.to_string(),
+        node: step.context.node.to_string(),
+        transport: match session.local.conn {
+            Some(_) => Transport::Websocket,
+            None => Transport::Polling,
+        },
+        address: session.address().map(|address| address.to_string()),
+        subject: joined.socket.principal.as_ref().map(|principal| principal.subject.to_string()),
+        rooms: joined.socket.rooms.len() as u64,
+        waiting_bytes: waiting as u64,
+        connected_at: unix_millis(step.now, session.opened),
+    }
+}
+
+/// Everything about one socket.
+fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<SocketDetails> {
+    let session = sessions.get(sessions.find_by_socket(Address::parse(id)?)?)?;
+    let joined = session.connection.sockets().iter().find(|joined| *joined.socket.id.written() == *id)?;
+    let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
+    let memberships =
+        names.map(|room| Membership { room: room.name.name.to_string(), profile: serde_json::Value::Null });
+    let principal = joined.socket.principal.as_ref().map(|principal| Principal {
+        issuer: principal.issuer.as_deref().map(str::to_owned),
+        subject: principal.subject.to_string(),
+        session: principal.session.as_deref().map(str::to_owned),
+        token_id: principal.token_id.as_deref().map(str::to_owned),
+        expires_at: principal.expires_at.saturating_mul(1000),
+        grants: serde_json::to_value(principal.grants.spec()).unwrap_or_default(),
+    });
+    Some(SocketDetails {
+        socket: row(step, session, joined),
+        shard: u32::from(step.context.id),
+        is_moving: session.local.is_transferring,
+        pending_acks: joined.socket.pending_acks.len() as u64,
+        memberships: memberships.collect(),
+        principal,
+    })
+}
+
+fn list_peers(step: &Step, peers: &Peers, key: Option<&str>, prefix: &str, page: &Listing) -> Answer {
+    let keys = &step.context.config.peer.keys;
+    let holders = peers.iter().filter(|(_, peer)| peer.claim.is_some() && peer.id.starts_with(prefix));
+    let rows = holders.filter_map(|(_, peer)| {
+        let realm = keys.get(usize::from(peer.realm))?;
+        let is_meant = key.is_none_or(|key| key == realm) && page.is_behind(realm, &peer.id);
+        is_meant.then(|| (Cursor(realm.clone(), peer.id.to_string()), (realm, peer)))
+    });
+    let (found, has_more) = first(rows.collect(), page.limit);
+    let found = found.into_iter().map(|(realm, peer)| Peer {
+        id: peer.id.to_string(),
+        key: realm.clone(),
+        node: step.context.node.to_string(),
+        address: peer.conn.address().map(|address| address.to_string()),
+        subject: peer.principal.as_ref().map(|principal| principal.subject.to_string()),
+        waiting_bytes: peer.conn.queued() as u64,
+        connected_at: unix_millis(step.now, peer.opened.unwrap_or(step.now)),
+    });
+    Answer::Peers(found.collect(), has_more)
+}
+
+/// A moment as operators read it. Nothing depends on it, so it need not be the shard's clock.
+fn unix_millis(now: Instant, at: Instant) -> u64 {
+    let ago = now.saturating_duration_since(at);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(ago).as_millis() as u64
+}

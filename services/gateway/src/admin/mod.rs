@@ -1,0 +1,69 @@
+//! The admin API, on the management listener: `/admin/v1`. Any node answers for the whole cluster.
+//!
+//! - `state`: what the routes share.
+//! - `access`: who may use it.
+//! - `look`: what there is.
+//! - `request`: queries and bodies, read strictly.
+//! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
+//! - `problem`: refusals.
+
+mod access;
+mod look;
+mod openapi;
+mod problem;
+mod reference;
+mod request;
+mod state;
+
+use actix_web::{
+    Resource, Route,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
+
+use self::problem::Refused;
+use crate::config::admin::Scope;
+
+pub use self::openapi::document;
+pub use self::state::AdminState;
+
+/// Adds the routes. They find an [`AdminState`] among the app's data.
+pub fn routes(routes: &mut ServiceConfig) {
+    // Who reads how the API is used learns nothing of what it is used for, and needs no token.
+    routes
+        .service(only_get("/admin/v1/openapi.json", web::get().to(openapi::json)))
+        .service(only_get("/admin/v1/openapi.md", web::get().to(openapi::markdown)))
+        .service(only_get("/admin/reference", web::get().to(openapi::page)));
+    let read = |path: &str, route: Route| resource(path).route(scoped(Scope::Read, route));
+    let scope = web::scope("/admin/v1")
+        .service(read("/cluster", web::get().to(look::cluster)))
+        .service(read("/nodes", web::get().to(look::nodes)))
+        .service(read("/nodes/{node}", web::get().to(look::node)))
+        .service(read("/namespaces", web::get().to(look::namespaces)))
+        .service(read("/rooms", web::get().to(look::rooms)))
+        .service(read("/rooms/{room}/members", web::get().to(look::members)))
+        .service(read("/sockets", web::get().to(look::sockets)))
+        .service(read("/sockets/{id}", web::get().to(look::socket)))
+        .service(read("/peers", web::get().to(look::peers)))
+        .service(read("/peers/{id}", web::get().to(look::peer)))
+        .service(read("/rates", web::get().to(look::rates)))
+        .default_service(web::to(async || -> Result<&str, Refused> {
+            Err(Refused::not_found("there is nothing here (see /admin/v1/openapi.json)"))
+        }))
+        .wrap(from_fn(access::authenticate));
+    routes.service(scope);
+}
+
+fn resource(path: &str) -> Resource {
+    web::resource(path)
+        .default_service(web::to(async || -> Result<&str, Refused> { Err(Refused::method_not_allowed()) }))
+}
+
+fn only_get(path: &str, route: Route) -> Resource {
+    resource(path).route(route)
+}
+
+/// A route for those who have this scope.
+fn scoped(scope: Scope, route: Route) -> Route {
+    route.wrap(from_fn(move |request, next| access::check_scope(scope, request, next)))
+}

@@ -1,0 +1,105 @@
+//! Refusals.
+
+use std::fmt;
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use signalbox_admin::{Partial, Problem};
+
+/// A refusal, which shows nothing of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    parameter: Option<&'static str>,
+    retry_after: Option<u32>,
+    partial: Vec<Partial>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), parameter: None, retry_after: None, partial: Vec::new() }
+    }
+
+    /// A parameter, or a field of the body, that cannot be used.
+    pub(super) fn bad(parameter: &'static str, detail: impl Into<String>) -> Self {
+        let bad = Self::new(StatusCode::BAD_REQUEST, "bad-parameter", detail);
+        Self { parameter: Some(parameter), ..bad }
+    }
+
+    /// A query or a body that cannot be read at all.
+    pub(super) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// Who asks is not known.
+    pub(super) fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, detail)
+    }
+
+    /// Who asks is known, and may not.
+    pub(super) fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, detail)
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    /// There is no such thing, as far as is known: these nodes have not answered.
+    pub(super) fn incomplete(detail: impl Into<String>, partial: Vec<Partial>) -> Self {
+        let incomplete = Self::new(StatusCode::SERVICE_UNAVAILABLE, "incomplete", detail);
+        Self { retry_after: Some(1), partial, ..incomplete }
+    }
+
+    /// The path is there, but not for this method.
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "the method is not for this path (see /admin/v1/openapi.json)";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    }
+
+    /// Nothing can be done now.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }
+    }
+
+    /// For programs.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl ResponseError for Refused {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let problem = Problem {
+            kind: "about:blank".to_owned(),
+            title: self.status.canonical_reason().unwrap_or_default().to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            detail: self.detail.clone(),
+            parameter: self.parameter.map(str::to_owned),
+            partial: self.partial.clone(),
+        };
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(after) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, after.to_string()));
+        }
+        let body = serde_json::to_string(&problem).unwrap_or_default();
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json")).body(body)
+    }
+}

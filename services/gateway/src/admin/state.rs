@@ -1,0 +1,33 @@
+//! What the routes share.
+
+use std::net::SocketAddr;
+
+use signalbox_node::{Node, policy::TokenPolicy};
+use tokio::sync::Semaphore;
+
+use super::access::Access;
+use crate::config::admin::AdminToken;
+
+/// Requests that are answered at once.
+const AT_ONCE: usize = 64;
+
+/// What the routes share.
+#[derive(Debug)]
+pub struct AdminState {
+    pub(super) node: Node,
+    pub(super) access: Access,
+    pub(super) requests: Semaphore,
+}
+
+impl AdminState {
+    /// For a listener at this address. `policy` judges JSON Web Tokens, where they are asked for.
+    pub fn new(
+        node: Node,
+        tokens: Vec<AdminToken>,
+        policy: Option<TokenPolicy>,
+        listener: SocketAddr,
+    ) -> Self {
+        let access = Access::new(tokens, policy, listener);
+        Self { node, access, requests: Semaphore::new(AT_ONCE) }
+    }
+}

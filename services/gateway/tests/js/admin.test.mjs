@@ -1,0 +1,21 @@
+// The admin API of three gateways on one Redis, with real clients on each of them: whichever node is asked answers for all.
+// Starts everything itself; GATEWAY_BIN names the gateway. `admin/` has the tests; PARTS names those to run, if not all.
+import { after } from "node:test";
+import { closeAll } from "./lib/cleanup.mjs";
+import { Redis, startNodes } from "./cluster/setup.mjs";
+import { access } from "./admin/access.mjs";
+import { cursors } from "./admin/cursors.mjs";
+import { look } from "./admin/look.mjs";
+import { partial } from "./admin/partial.mjs";
+
+const redis = await Redis.start();
+const nodes = await startNodes(redis, 3);
+after(closeAll);
+
+const parts = {
+  look: () => look(nodes),
+  access: () => access(nodes),
+  cursors: () => cursors(nodes),
+  partial: () => partial(redis, nodes),
+};
+for (const part of process.env.PARTS?.split(",") ?? Object.keys(parts)) parts[part]();

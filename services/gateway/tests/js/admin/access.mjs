@@ -1,0 +1,90 @@
+// Who may use the admin API, and who may not: on every route and verb that it describes.
+import { describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { onEnd } from "../lib/cleanup.mjs";
+import { claims, hs256 } from "../lib/jwt.mjs";
+import { startGateway } from "../lib/peer-servers.mjs";
+import { call, operations } from "./setup.mjs";
+
+const SECRET = "a secret of the tests, of more than 32 bytes";
+const SCOPES = ["read", "emit", "control"];
+
+/** A token, and the setting for it, as the subcommand makes them. */
+function made(name, scopes) {
+  const text = execFileSync(process.env.GATEWAY_BIN, ["admin-token", "--name", name, "--scopes", scopes]).toString();
+  return { token: /(sba_\S+)/.exec(text)[1], setting: /--admin-token-hash (\S+)/.exec(text)[1] };
+}
+
+async function gateway(flags) {
+  const node = await startGateway(["--workers", "2", ...flags]);
+  onEnd(() => node.stop());
+  return node;
+}
+
+export function access(nodes) {
+  describe("access to the admin API", () => {
+    it("is for the holders of tokens, each for its scopes", async () => {
+      const tokens = Object.fromEntries(SCOPES.map((scope) => [scope, made(`${scope}er`, scope)]));
+      const hashes = SCOPES.flatMap((scope) => ["--admin-token-hash", tokens[scope].setting]);
+      const node = await gateway([...hashes, "--auth", "optional", "--jwt-secret", SECRET]);
+      const all = await operations(node);
+      assert.ok(all.length > 10);
+      const jwt = (admin, changed) => hs256(SECRET, claims({ sub: "ops", signalbox: { admin }, ...changed }));
+      const stranger = made("stranger", "read+emit+control").token;
+      const unknown = [
+        undefined, "", "nonsense", stranger, tokens.read.token.slice(0, -1), `${tokens.read.token}A`, tokens.read.setting,
+        hs256("another secret, which is as long as that", claims({ signalbox: { admin: SCOPES } })), jwt(SCOPES, { exp: 1 }),
+      ];
+      for (const { method, path, scope } of all) {
+        for (const token of unknown) {
+          const { status, body, headers } = await call(node, method, path, { token });
+          assert.deepEqual([status, headers["www-authenticate"]], [401, "Bearer"], `${method} ${path} ${token}: ${JSON.stringify(body)}`);
+        }
+        for (const other of SCOPES) {
+          for (const token of [tokens[other].token, jwt([other])]) {
+            const { status, body } = await call(node, method, path, { token });
+            const isRefused = status === 401 || status === 403;
+            assert.equal(isRefused, other !== scope, `${method} ${path} with ${other}: ${status} ${JSON.stringify(body)}`);
+          }
+        }
+        const { status } = await call(node, method, path, { token: jwt([]) });
+        assert.equal(status, 403, `${method} ${path}`);
+      }
+      // Others than those that are described are nobody's either.
+      for (const [method, path] of [["GET", "/admin/v1/nothing"], ["POST", "/admin/v1/nodes"], ["OPTIONS", "/admin/v1/nodes"]]) {
+        assert.equal((await call(node, method, path)).status, 401, `${method} ${path}`);
+      }
+    });
+
+    it("is closed where nobody is asked for a token and the listener is not on loopback", async () => {
+      const node = await gateway(["--admin-host", "0.0.0.0"]);
+      const address = { adminUrl: node.adminUrl.replace("0.0.0.0", "127.0.0.1") };
+      for (const { method, path } of await operations(address)) {
+        const { status, body } = await call(address, method, path);
+        assert.deepEqual([status, body.code], [401, "admin-closed"], `${method} ${path}`);
+      }
+    });
+
+    it("is closed to every web page where nobody is asked for a token", async () => {
+      const { host } = new URL(nodes[0].adminUrl);
+      for (const { method, path } of await operations(nodes[0])) {
+        for (const headers of [
+          { host: "attacker.example" }, { origin: "https://attacker.example" }, { origin: "null" }, { "sec-fetch-site": "cross-site" },
+        ]) {
+          const { status } = await call(nodes[0], method, path, { headers });
+          assert.equal(status, 403, `${method} ${path} ${JSON.stringify(headers)}`);
+        }
+      }
+      const own = await call(nodes[0], "GET", "/admin/v1/rooms", { headers: { origin: `http://${host}`, "sec-fetch-site": "same-origin" } });
+      assert.equal(own.status, 200);
+      assert.equal(own.headers["access-control-allow-origin"], undefined);
+    });
+
+    it("is not on other listeners", async () => {
+      for (const path of ["/admin/v1/nodes", "/admin/v1/openapi.json", "/admin/reference"]) {
+        assert.equal((await call({ adminUrl: nodes[0].url }, "GET", path)).status, 404, path);
+      }
+    });
+  });
+}

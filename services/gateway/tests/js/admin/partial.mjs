@@ -1,0 +1,56 @@
+// A node that does not answer is named, and nobody waits for it.
+import { describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { ask, connected } from "../lib/clients.mjs";
+import { until } from "../lib/wait.mjs";
+import { ready, startNode } from "../cluster/setup.mjs";
+import { call, get, operations } from "./setup.mjs";
+
+/** The stated time for an answer is two seconds; the machine may be busy. */
+const ANSWER_MS = 3 * 2_000;
+
+export function partial(redis, nodes) {
+  describe("a partial answer of the admin API", () => {
+    it("names a node that is paused, in every list and in time", async () => {
+      const socket = await connected(nodes[1].url, { transports: ["websocket"] });
+      await ask(socket, "join", "partial", {});
+      const lists = (await operations(nodes[1])).filter(({ method, scope }) => method === "GET" && scope === "read");
+      const before = (await get(nodes[0], "cluster")).answeredBy;
+      nodes[0].signal("SIGSTOP");
+      try {
+        const began = performance.now();
+        const answers = await Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));
+        assert.ok(performance.now() - began < ANSWER_MS, `${performance.now() - began} ms`);
+        for (const { path, status, body } of answers) {
+          // What is one thing, and found nowhere, might be there.
+          const isOneThing = /\/(nodes|sockets|peers)\/x$/.test(path);
+          if (path.endsWith("/nodes/x")) {
+            assert.equal(status, 404);
+            continue;
+          }
+          assert.equal(status, isOneThing ? 503 : 200, `${path}: ${JSON.stringify(body)}`);
+          assert.deepEqual(body.partial.map(({ node, reason }) => [node, reason]), [[before, "timeout"]], path);
+        }
+        const rooms = answers.find(({ path }) => path.endsWith("/rooms")).body.items;
+        assert.deepEqual(rooms.filter(({ name }) => name === "partial").map(({ members }) => members), [1]);
+        // What does not need the paused node does not wait for it.
+        const { items: [{ node }] } = await get(nodes[1], "sockets", { room: "partial" });
+        assert.deepEqual((await get(nodes[2], "sockets", { room: "partial", node })).partial, []);
+      } finally {
+        nodes[0].signal("SIGCONT");
+      }
+      await until(async () => (await get(nodes[1], "cluster")).partial.length === 0, "all nodes answer again");
+    });
+
+    it("names a node of the previous format, which knows no such question", async () => {
+      const previous = await startNode(redis, ["--node-id", "previous"], process.env.PREVIOUS_BIN);
+      await ready(previous);
+      await until(async () => (await get(nodes[1], "cluster")).nodes === 4, "the others know it");
+      const { items, partial: missing } = await get(nodes[1], "nodes");
+      assert.deepEqual([items.length, missing.map(({ name, reason }) => [name, reason])], [3, [["previous", "format"]]]);
+      const socket = await connected(previous.url, { transports: ["websocket"] });
+      assert.equal((await ask(socket, "join", "partial", {})).ok, true);
+      await previous.stop();
+    });
+  });
+}
