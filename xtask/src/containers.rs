@@ -1,5 +1,5 @@
-//! `cargo xtask test containers`: the image and the compose file's topology, built and run with podman. Written with pytest, in
-//! `deploy/containers`. No part of CI's tests: it needs root, and compiles everything once more, inside the image.
+//! `cargo xtask test containers`: the image and the compose file's topology, built and run with podman, and the chart's network policies
+//! with network namespaces. Written with pytest, in `deploy/containers`. No part of CI's tests: it needs root, and compiles everything once more, inside the image.
 
 use anyhow::Result;
 
@@ -17,8 +17,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     })?;
     step("podman", system::REMEDY, || system::install_for_containers(workspace))?;
     deploy::install_checkers(workspace)?;
-    let generator = ["build", "--quiet", "--package", "signalbox-loadtest"];
-    command_step("load generator", "correct what does not compile", &mut workspace.cargo(&generator))?;
+    // The load generator, and the gateway for the network policies, which need no container.
+    let programs = ["build", "--quiet", "--package", "signalbox-loadtest", "--package", "signalbox-gateway"];
+    command_step("programs", "correct what does not compile", &mut workspace.cargo(&programs))?;
     let mut pytest = deploy::python(workspace);
     pytest.args(["-B", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "deploy/containers"]);
     command_step("containers", "see what the container that it names logged", &mut pytest)

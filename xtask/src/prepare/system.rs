@@ -83,10 +83,12 @@ const TOOLS: [Tool; 10] = [
 const CONTAINER_TOOLS: [Tool; 2] = [
     Tool {
         name: "podman with a network",
-        packages: &["podman", "runc", "netavark", "aardvark-dns", "iptables", "uidmap"],
+        packages: &["podman", "runc", "netavark", "aardvark-dns", "iptables", "iproute2", "uidmap"],
         is_there: |workspace| {
             succeeds(workspace.program("podman").arg("--version"))
                 && succeeds(workspace.program("runc").arg("--version"))
+                && succeeds(workspace.program("iptables").arg("--version"))
+                && succeeds(workspace.program("ip").arg("-V"))
                 && Path::new("/usr/lib/podman/netavark").exists()
         },
     },
