@@ -166,6 +166,7 @@ def test_what_must_pass_passes(cluster):
     metrics = f"http://{one.address}:{one.ports['metrics']}/metrics"
     # Through Redis they know each other.
     until(lambda: "signalbox_cluster_nodes 2" in get(stranger, metrics), "the gateways are one cluster")
+    until(lambda: stranger.reaches(two.address, two.ports["public"]), "both listen")
     # A session of one is served at the other, which goes over the node link.
     path = "/socket.io/?EIO=4&transport=polling"
     opened = get(cluster["outside"], f"http://{one.address}:{one.ports['public']}{path}")

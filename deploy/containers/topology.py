@@ -16,7 +16,7 @@ import yaml
 
 import podman
 
-PROJECT = "signalbox-test"
+PROJECT = f"signalbox-test-{os.getpid()}"
 FILE = podman.HERE / "compose.yml"
 
 
@@ -63,6 +63,10 @@ class Topology:
                 self.await_condition(name, "service_healthy")
 
     def down(self):
+        # podman-compose forgets all but the first of a service's containers, and names of what is left behind would be found by DNS.
+        left = podman.succeed("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
+        if left:
+            podman.succeed("rm", "--force", "--time", "1", "--volumes", *left)
         self.compose("down", "--timeout", "1", "--volumes")
 
     def containers(self, service):
