@@ -324,6 +324,11 @@ impl Machine {
             Pending::FlushOutgoing { shard, ticket } => {
                 out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));
             }
+            Pending::Adopt(membership) => {
+                if matches!(reply, Reply::Failed { .. }) {
+                    self.unadopted.push(membership);
+                }
+            }
             Pending::AdoptSession { shard, ticket, adopted } => {
                 if let (Reply::Failed { .. }, Adopted::Member(membership), false) =
                     (reply, adopted, self.lease.is_valid(now))

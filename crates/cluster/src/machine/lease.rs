@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
-use super::{Machine, Output, Outputs, Pending, Status, Unadopted, rooms::REWRITE_GRACE};
+use super::{Machine, Output, Outputs, Pending, Status, rooms::REWRITE_GRACE};
 use crate::{
     address::Owner,
     event::{ClusterEvent, DegradedReason},
@@ -378,16 +378,15 @@ impl Machine {
         self.reclaim_after_outage(has_expired, out);
         self.put_all(out);
         self.put_all_users(out);
-        // Who has left is not kept, whatever is kept for a while; also who had just come here, and has another node's record.
-        let owner = self.owner();
-        for Unadopted { from, room, record } in std::mem::take(&mut self.unadopted) {
-            if !self.own.is_member(&room, record.socket) {
-                out.push_back(Output::Call(Call::Rehome { owner, from, room, record }, Pending::None));
-            }
+        for membership in std::mem::take(&mut self.unadopted) {
+            self.adopt(membership, out);
         }
+        // Who has left is not kept, whatever is kept for a while.
+        let owner = self.owner();
         for (room, socket) in std::mem::take(&mut self.left_offline) {
             if !self.own.is_member(&room, socket) {
-                out.push_back(Output::Call(Call::Remove { owner, room, socket }, Pending::None));
+                let call = Call::Remove { owner, room: room.clone(), socket };
+                out.push_back(Output::Call(call, Pending::Leave { room, socket }));
             }
         }
     }

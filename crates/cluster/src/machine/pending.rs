@@ -117,6 +117,8 @@ pub(crate) enum Pending {
         ticket: Ticket,
         adopted: Adopted,
     },
+    /// A membership of a session that has moved here is made this node's, once more.
+    Adopt(Unadopted),
     Heartbeat {
         sent: Instant,
         owner: Owner,

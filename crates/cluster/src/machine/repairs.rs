@@ -104,6 +104,7 @@ impl Machine {
             Pending::Put { room, socket } | Pending::Leave { room, socket } => {
                 Repair::Member { room, socket }
             }
+            Pending::Adopt(membership) => Repair::Adopt(membership),
             Pending::PutUsers(users) => {
                 for (namespace, socket) in users {
                     self.user_not_written(now, namespace, socket);
@@ -192,15 +193,7 @@ impl Machine {
                 }
             }
             Repair::Member { room, socket } => self.write_member(room, socket, out),
-            Repair::Adopt(Unadopted { from, room, record }) => {
-                let socket = record.socket;
-                if !self.own.is_member(&room, socket) {
-                    // It has left meanwhile, and only what is this node's can be removed by it.
-                    let call = Call::Rehome { owner, from, room: room.clone(), record };
-                    out.push_back(Output::Call(call, Pending::None));
-                }
-                self.write_member(room, socket, out);
-            }
+            Repair::Adopt(membership) => self.adopt(membership, out),
             Repair::Compare { room, is_final } => self.compare_again(&room, is_final, out),
             Repair::Reap(owner, partition) => {
                 let call = Call::Reap { owner, partition };
@@ -213,6 +206,26 @@ impl Machine {
     fn recover_notices(&self, owner: Owner, realm: RealmId, id: Arc<str>, out: &mut Outputs) {
         let call = Call::Notices { owner, realm, id: id.clone() };
         out.push_back(Output::Call(call, Pending::Notices { owner, realm, id }));
+    }
+
+    /// Makes a membership this node's, as the local state has it. Who has left meanwhile has a record of its former node still, and a
+    /// node removes only its own.
+    pub(super) fn adopt(&mut self, membership: Unadopted, out: &mut Outputs) {
+        let (owner, from) = (self.owner(), membership.from);
+        let (room, socket) = (membership.room.clone(), membership.record.socket);
+        match self.own.rooms.get(&room).and_then(|members| members.get(&socket)).cloned() {
+            Some(record) => {
+                let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
+                let call = Call::Put { owner, room, record, snapshot, most: None };
+                out.push_back(Output::Call(call, Pending::Adopt(membership)));
+            }
+            None => {
+                let record = membership.record.clone();
+                let call = Call::Rehome { owner, from, room: room.clone(), record };
+                out.push_back(Output::Call(call, Pending::Adopt(membership)));
+                self.write_member(room, socket, out);
+            }
+        }
     }
 
     /// Writes whether a socket is a member of a room, as the local state has it.
@@ -248,11 +261,12 @@ impl Machine {
                     }
                 }
                 Repair::Member { room, socket } if !self.own.is_member(&room, socket) => {
-                    self.rooms.leave_offline(&room, socket, out);
+                    self.leave_offline(room, socket, out);
                 }
                 Repair::Adopt(membership) => {
-                    if !self.own.is_member(&membership.room, membership.record.socket) {
-                        self.rooms.leave_offline(&membership.room, membership.record.socket, out);
+                    let (room, socket) = (membership.room.clone(), membership.record.socket);
+                    if !self.own.is_member(&room, socket) {
+                        self.leave_offline(room, socket, out);
                     }
                     self.unadopted.push(membership);
                 }

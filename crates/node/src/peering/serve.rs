@@ -19,7 +19,9 @@ use crate::{
 impl Peering {
     /// Hands a request to the session's shard.
     pub(super) fn request_here(&self, request: Request) -> Result<(), Busy> {
-        match self.addresses.shard_of(request.sid()) {
+        let sid = request.sid();
+        // A session that moved here and has ended has no address any more; whether its source may end it too, the shard knows.
+        match self.addresses.shard_of(sid).or_else(|| self.transfer_answers.shard_of(sid)) {
             Some(shard) => self.mailboxes.request(shard, ShardMessage::Request(request)),
             // Dropped: nobody knows such a session.
             None => Ok(()),

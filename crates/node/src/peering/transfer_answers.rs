@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use ahash::AHashMap;
-use signalbox_cluster::{Address, NodeTag};
+use signalbox_cluster::{Address, NodeTag, ShardId};
 use signalbox_node_link::Responder;
 
 use crate::routing::ConnectionRef;
@@ -16,6 +16,8 @@ pub(super) struct TransferAnswers(Mutex<AHashMap<(Address, u32, u64), PendingAns
 pub(super) struct PendingAnswer {
     /// The node of the source.
     pub(super) from: NodeTag,
+    /// The shard that is the destination.
+    pub(super) shard: ShardId,
     pub(super) answer: Responder,
     /// Addresses that commands find here from now on; taken back if the session is not.
     pub(super) addresses: Vec<Address>,
@@ -28,6 +30,12 @@ fn key(sid: Address, connection: ConnectionRef) -> (Address, u32, u64) {
 impl TransferAnswers {
     pub(super) fn insert(&self, sid: Address, connection: ConnectionRef, pending: PendingAnswer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key(sid, connection), pending);
+    }
+
+    /// The shard that has yet to answer for a session. There are few such sessions at a time.
+    pub(super) fn shard_of(&self, sid: Address) -> Option<ShardId> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.iter().find(|((session, ..), _)| *session == sid).map(|(_, pending)| pending.shard)
     }
 
     pub(super) fn remove(&self, sid: Address, connection: ConnectionRef) -> Option<PendingAnswer> {

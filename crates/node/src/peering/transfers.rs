@@ -81,7 +81,8 @@ impl Peering {
     }
 
     fn answer_transfer(&self, sid: Address, connection: ConnectionRef, response: LinkResponse) {
-        let Some(PendingAnswer { from, answer, addresses }) = self.transfer_answers.remove(sid, connection)
+        let Some(PendingAnswer { from, answer, addresses, .. }) =
+            self.transfer_answers.remove(sid, connection)
         else {
             return;
         };
@@ -113,7 +114,8 @@ impl Peering {
             }
             _ => return,
         };
-        self.transfer_answers.insert(sid, connection, PendingAnswer { from, answer, addresses });
+        let pending = PendingAnswer { from, shard: connection.shard, answer, addresses };
+        self.transfer_answers.insert(sid, connection, pending);
         self.mailboxes.push(connection.shard, ShardMessage::Transfer(message));
     }
 

@@ -48,7 +48,13 @@ pub(super) struct ShardState {
 
 /// A source's request that is not answered yet: the connection it came over, its number, and the addresses that are found here from
 /// now on.
-pub(super) type TransferAnswer = (usize, u64, Vec<Address>);
+#[derive(Debug)]
+pub(super) struct TransferAnswer {
+    pub(super) connection: usize,
+    pub(super) number: u64,
+    pub(super) shard: ShardId,
+    pub(super) addresses: Vec<Address>,
+}
 
 pub(super) struct Node {
     pub(super) tag: NodeTag,
@@ -70,6 +76,12 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// The shard that a request for a session goes to, as in `peering`.
+    pub(super) fn shard_of(&self, sid: Address) -> Option<ShardId> {
+        let answers = || self.transfer_answers.iter().find(|((session, ..), _)| *session == sid);
+        self.addresses.shard_of(sid).or_else(|| answers().map(|(_, pending)| pending.shard))
+    }
+
     pub(super) fn new(index: NodeId, now: Instant, metrics: &Metrics) -> Self {
         let tag = NodeTag(index as u32 + 1);
         let settings = Arc::new(Config { shards: SHARDS, ..Config::default() });

@@ -7,6 +7,7 @@ use signalbox_cluster::{Address, NodeTag, RoomName, ShardId};
 use super::{
     event::Event,
     links::Direction,
+    node::TransferAnswer,
     world::{NodeId, World},
 };
 use crate::{
@@ -306,9 +307,8 @@ impl World {
 
     fn answer_transfer(&mut self, node: NodeId, sid: Address, to: ConnectionRef, response: LinkResponse) {
         let key = (sid, to.key, to.number);
-        let Some((connection, number, addresses)) = self.nodes[node].transfer_answers.remove(&key) else {
-            return;
-        };
+        let Some(pending) = self.nodes[node].transfer_answers.remove(&key) else { return };
+        let TransferAnswer { connection, number, addresses, .. } = pending;
         if matches!(response, LinkResponse::Refused(_)) {
             for address in addresses {
                 self.nodes[node].addresses.remove(address);

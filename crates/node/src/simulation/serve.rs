@@ -5,6 +5,7 @@ use signalbox_cluster::Address;
 use super::{
     answers::{Answer, Asker},
     links::Direction,
+    node::TransferAnswer,
     relay::{Notice, Question, Waiter},
     world::{NodeId, World},
 };
@@ -69,7 +70,7 @@ impl World {
             }
         };
         self.touched(node);
-        let Some(shard) = self.nodes[node].addresses.shard_of(request.sid()) else {
+        let Some(shard) = self.nodes[node].shard_of(request.sid()) else {
             if let Request::Exists { reply, .. } = request {
                 reply.send(false);
             }
@@ -90,8 +91,9 @@ impl World {
         message: TransferMessage,
     ) {
         let key = (sid, to.key, to.number);
-        let before = self.nodes[node].transfer_answers.insert(key, (connection, number, addresses));
-        if let Some((connection, number, _)) = before {
+        let pending = TransferAnswer { connection, number, shard: to.shard, addresses };
+        let before = self.nodes[node].transfer_answers.insert(key, pending);
+        if let Some(TransferAnswer { connection, number, .. }) = before {
             self.respond(connection, number, None);
         }
         self.nodes[node].mailboxes.push(to.shard, ShardMessage::Transfer(message));

@@ -179,6 +179,12 @@ impl Shard {
         let known = sessions.find(sid);
         let Some(key) = known.filter(|key| !closing::expire(step, sessions, rooms, transfers, *key)) else {
             match transfers.forwarding.get(&sid) {
+                // It came here, and has ended since: whoever asks has to know that it is not his to end.
+                None if pending.is_adopting(sid)
+                    && let Request::Exists { reply, .. } = request =>
+                {
+                    step.effects.answer(reply, true);
+                }
                 Some(to) => step.effects.push(Effect::Relay { to: *to, request }),
                 None => requests::refuse_unknown(step, request),
             }

@@ -147,6 +147,11 @@ impl PendingRequests {
         }
     }
 
+    /// Whether the store has yet to learn that a session is this node's. Asked only when a link has failed: it looks at all requests.
+    pub(in crate::shard) fn is_adopting(&self, session: Address) -> bool {
+        self.0.values().any(|request| matches!(request, PendingRequest::Adopt { sid, .. } if *sid == session))
+    }
+
     #[cfg(test)]
     pub(in crate::shard) fn len(&self) -> usize {
         self.0.len()
