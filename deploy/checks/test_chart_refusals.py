@@ -47,6 +47,7 @@ BY_SCHEMA = [
     ("gateway.autoscaling.targetConnections=0", "at '/gateway/autoscaling/targetConnections': minimum: got 0, want 1"),
     ("gateway.autoscaling.targetCPU=0", "at '/gateway/autoscaling/targetCPU': minimum: got 0, want 1"),
     ("gateway.podDisruptionBudget.maxUnavailable=some", "at '/gateway/podDisruptionBudget/maxUnavailable': 'some' does not match pattern"),
+    ("gateway.management.token.scopes=all", "at '/gateway/management/token/scopes': 'all' does not match pattern"),
     ("gateway.nodeLink.port=22", "at '/gateway/nodeLink/port': minimum"),
     ("redis.mode=single", "at '/redis/mode': value must be one of 'none', 'builtin', 'standalone', 'sentinel', 'cluster'"),
     ("redis.addresses={redis}", "at '/redis/addresses/0': 'redis' does not match pattern"),

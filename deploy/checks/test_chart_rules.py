@@ -1,6 +1,7 @@
 """What matters in the chart beyond being valid: what may pass, what changes when, and where secrets are."""
 
 import hashlib
+import hashlib
 import os
 import re
 import subprocess
@@ -182,6 +183,33 @@ def test_an_authority_of_ones_own_is_mounted_and_named():
     assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
     assert volume["secret"]["items"][0]["key"] == "authority.pem"
     assert "SIGNALBOX_REDIS_CA" not in env(deployment(render(*REDIS)))
+
+
+def test_an_admin_token_is_made_and_pods_have_its_hash():
+    items = ci("service-monitor")
+    token = one(items, "Secret", "signalbox-gateway-admin")["stringData"]["token"]
+    assert re.fullmatch(r"sba_[A-Za-z0-9]{43}", token)
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    assert env(deployment(items))["SIGNALBOX_ADMIN_TOKEN_HASH"]["value"] == f"signalbox:read+emit+control:{digest}"
+    without = render(*with_values(CHART / "ci/service-monitor.yaml"), "--set", "gateway.management.token.create=false")
+    own = render(*with_values(CHART / "ci/service-monitor.yaml"), "--set", f"gateway.config.admin-token-hash={{me:read:{digest}}}")
+    for items in (without, own, ci("default")):
+        assert "SIGNALBOX_ADMIN_TOKEN_HASH" not in env(deployment(items)) and not find(items, "Secret", "signalbox-gateway-admin")
+
+
+def test_the_gateway_takes_the_admin_token(tmp_path):
+    items = ci("service-monitor")
+    token = one(items, "Secret", "signalbox-gateway-admin")["stringData"]["token"]
+    variables = {"SIGNALBOX_ADMIN_TOKEN_HASH": env(deployment(items))["SIGNALBOX_ADMIN_TOKEN_HASH"]["value"]}
+    command = [gateway_program(), "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as gateway:
+        try:
+            base = re.search(r"management=(\S+)", gateway.stdout.readline())[1]
+            ask = (tool("curl"), "--silent", "--output", tmp_path / "answer", "--write-out", "%{http_code}", f"{base}/admin/v1/cluster")
+            assert succeed(*ask, "--header", f"Authorization: Bearer {token}") == "200"
+            assert succeed(*ask) == "401"
+        finally:
+            gateway.terminate()
 
 
 def test_pods_are_spread_by_default():
