@@ -1,4 +1,4 @@
-"""What a public project has beside its code: workflows, notes of releases, metadata of crates, and documentation whose links lead somewhere."""
+"""What a public project has beside its code: workflows, notes of releases, and documentation whose links lead somewhere."""
 
 import re
 import tomllib
@@ -10,8 +10,6 @@ from support import CHART, ROOT, run, succeed, tool
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 RELEASE = ROOT / ".github/workflows/release.yml"
-# As in all crates: from the workspace, so that they cannot differ.
-METADATA = ("version", "edition", "license", "repository", "homepage", "readme", "keywords", "categories")
 
 
 def workspace():
@@ -67,31 +65,9 @@ def test_notes_of_a_release_have_its_section_and_its_commits():
         assert result.returncode != 0 and result.stdout == "" and "the tag is" in result.stderr
 
 
-def test_crates_have_the_metadata_of_the_workspace():
-    package = workspace()["package"]
-    assert set(METADATA) <= package.keys() and len(package["keywords"]) <= 5
-    assert (ROOT / package["readme"]).exists()
-    members = [path for member in workspace()["members"] for path in ROOT.glob(f"{member}/Cargo.toml")]
-    crates = {path: tomllib.loads(path.read_text())["package"] for path in members}
-    # What only measures others is none of the project's crates.
-    ours = {path: crate for path, crate in crates.items() if crate["name"].startswith("signalbox-") or crate["name"] == "xtask"}
-    ours = {path: crate for path, crate in ours.items() if crate["name"] not in ("signalbox-fuzz", "signalbox-benches")}
-    assert len(ours) > 10
-    for path, crate in ours.items():
-        assert crate["description"], path
-        for key in METADATA:
-            assert crate.get(key) == {"workspace": True}, f"{path}: {key}"
-
-
 @pytest.mark.parametrize("name", ["README.md", "LICENSE-MIT", "LICENSE-APACHE", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_a_public_project_has(name):
     assert (ROOT / name).stat().st_size > 500
-
-
-def test_every_page_has_its_place_in_the_book():
-    named = re.findall(r"\]\((.+?)\)", (ROOT / "docs/SUMMARY.md").read_text())
-    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"SUMMARY.md"}
-    assert set(named) == pages and len(named) == len(pages)
 
 
 def test_links_in_the_documentation_lead_somewhere():

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, paths, policies};
+use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, paths, policies, project};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -45,6 +45,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     let remedy = "import from above, or explain another floor in xtask/src/floors/rules.rs; cargo xtask floors shows them all";
     step("module floors", remedy, || floors::check(workspace))?;
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
+    let remedy = "add the lines that other crates have, and the page's line to docs/SUMMARY.md";
+    step("new crates and pages", remedy, || project::check(workspace))?;
     step("generated files of the chart", "cargo xtask docs", || deploy::check_generated(workspace))?;
     let remedy = "choose another dependency, or change deny.toml and say why";
     step("licences, bans, sources", remedy, || policies::check(workspace))?;

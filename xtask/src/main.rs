@@ -4,7 +4,7 @@
 //! - [`deploy`]: checks chart, manifests, images and proxies' configurations, and writes what follows from the chart's values.
 //! - [`containers`]: builds the image, runs the compose file's topology, and breaks it; [`up`]: the same topology as processes.
 //! - [`prepare`]: brings a machine to where the tests can run.
-//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`deny`]: what `check` checks beyond fmt and clippy.
+//! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`project`], [`deny`]: what `check` checks beyond fmt and clippy.
 //! - [`step`], [`workspace`]: a step with its duration and its remedy; the checkout and its tools.
 
 mod arrows;
@@ -20,6 +20,7 @@ mod fuzz;
 mod paths;
 mod policies;
 mod prepare;
+mod project;
 mod soak;
 mod step;
 mod test;
