@@ -44,7 +44,7 @@ const RULES: &[Rule] = &[
     // The settings of tokens are the same in all programs.
     Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-tls", may_use: &[], must_not_reach: NO_WEB },
-    Rule { name: "signalbox-telemetry", may_use: &[], must_not_reach: NO_WEB },
+    Rule { name: "signalbox-telemetry", may_use: &["signalbox-tls"], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
     // For tests only. It is in the `may_use` of those whose tests need it, also of the cluster, which it stands upon.
     Rule { name: "signalbox-test-support", may_use: &["signalbox-cluster"], must_not_reach: PROTOCOL },

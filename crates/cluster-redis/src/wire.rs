@@ -243,12 +243,19 @@ pub(super) fn encode_direct(
         DirectMessage::Revoked(number) => EncodedDirect::Revoked(*number),
         DirectMessage::Payload(payload) => EncodedDirect::Payload(payload),
     };
-    envelope::encode(format, &Metadata::default(), &(from, encoded))
+    let mut metadata = Metadata::default();
+    if let DirectMessage::PeerMessage { peer_message, .. } = message
+        && let Some(trace) = &peer_message.trace
+    {
+        metadata.insert(MetadataKey::TraceContext, trace.as_bytes());
+    }
+    envelope::encode(format, &metadata, &(from, encoded))
 }
 
 /// Reads a message of another node to this one.
 pub(super) fn decode_direct(realms: &[String], bytes: &Bytes) -> Option<(Owner, DirectMessage)> {
-    let (_, (from, encoded)): (_, (Owner, EncodedDirect<'_>)) = envelope::decode(bytes).ok()?;
+    let (metadata, (from, encoded)): (_, (Owner, EncodedDirect<'_>)) = envelope::decode(bytes).ok()?;
+    let trace = || Some(metadata.text(MetadataKey::TraceContext)?.into());
     let message = match encoded {
         EncodedDirect::PeerMessage { to, from, realm, kind, src, dst, frame, is_binary, hops, sender } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
@@ -260,7 +267,17 @@ pub(super) fn decode_direct(realms: &[String], bytes: &Bytes) -> Option<(Owner, 
             let (src, dst) = (src.into(), dst.into());
             DirectMessage::PeerMessage {
                 to,
-                peer_message: PeerMessage { from, realm, kind, src, dst, frame, hops, sender },
+                peer_message: PeerMessage {
+                    from,
+                    realm,
+                    kind,
+                    src,
+                    dst,
+                    frame,
+                    hops,
+                    sender,
+                    trace: trace(),
+                },
             }
         }
         EncodedDirect::Superseded { realm, id, at } => {
@@ -317,6 +334,7 @@ mod tests {
             frame: Frame::text("{}"),
             hops: 1,
             sender: Some(Sender { node: FROM.tag, token: "t".into() }),
+            trace: Some("00-trace-span-01".into()),
         };
         let message = DirectMessage::PeerMessage { to: at, peer_message };
         for format in Format::ALL {
@@ -327,6 +345,8 @@ mod tests {
                 panic!()
             };
             assert_eq!((to, peer_message.realm, peer_message.kind), (at, 0, Kind::Offer));
+            let trace = (format == Format::V2).then_some("00-trace-span-01");
+            assert_eq!(peer_message.trace.as_deref(), trace);
             assert_eq!(
                 (&*peer_message.src, &*peer_message.dst, peer_message.frame.payload()),
                 ("a", "b", &b"{}"[..])

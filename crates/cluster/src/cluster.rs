@@ -210,11 +210,22 @@ impl Cluster {
 
     /// Puts a message into a shard's mailbox; gives back the message without its payload if the mailbox is full.
     fn offer(&self, to: PeerAt, peer_message: PeerMessage) -> Option<PeerMessage> {
-        let PeerMessage { from, realm, kind, ref src, ref dst, hops, ref sender, .. } = peer_message;
-        let (src, dst, sender) = (src.clone(), dst.clone(), sender.clone());
+        let PeerMessage { from, realm, kind, ref src, ref dst, hops, ref sender, ref trace, .. } =
+            peer_message;
+        let (src, dst, sender, trace) = (src.clone(), dst.clone(), sender.clone(), trace.clone());
         let is_offered = self.sink.offer(to.shard, Delivery::PeerMessage { to, peer_message });
         let frame = || Frame::text("");
-        (!is_offered).then(|| PeerMessage { from, realm, kind, src, dst, frame: frame(), hops, sender })
+        (!is_offered).then(|| PeerMessage {
+            from,
+            realm,
+            kind,
+            src,
+            dst,
+            frame: frame(),
+            hops,
+            sender,
+            trace,
+        })
     }
 
     /// Whether somebody is known to hold an id, on this node or (as far as this node remembers) on another.

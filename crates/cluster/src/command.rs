@@ -234,6 +234,8 @@ pub struct PeerMessage {
     pub hops: u8,
     /// Its sender, if it came from another node.
     pub sender: Option<Sender>,
+    /// The `traceparent` of what its sender's node did for it, where traces are kept.
+    pub trace: Option<Arc<str>>,
 }
 
 impl PeerMessage {

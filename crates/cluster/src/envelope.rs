@@ -105,6 +105,11 @@ impl Metadata {
         self.0.iter().find(|(known, _)| *known == key).map(|(_, value)| &**value)
     }
 
+    /// The same of an entry that is text; `None` for one that is none.
+    pub fn text(&self, key: MetadataKey) -> Option<&str> {
+        std::str::from_utf8(self.get(key)?).ok()
+    }
+
     /// Adds an entry, or replaces it. A value of more than 65,535 bytes is ignored: nothing that long belongs here.
     pub fn insert(&mut self, key: MetadataKey, value: impl Into<Box<[u8]>>) {
         let value = value.into();

@@ -1,7 +1,8 @@
-//! Metrics and logs. Every metric of every service is declared in [`metrics`] or [`turn_metrics`], with its description; nothing else creates one.
+//! Metrics, logs and traces. Every metric of every service is declared in [`metrics`] or [`turn_metrics`], with its description; nothing else creates one.
 
 pub mod logs;
 pub mod metrics;
+pub mod traces;
 pub mod turn_metrics;
 
 pub use logs::{CLIENT_EVENTS, LogFormat, init_logs, take_http_errors, take_lines_left_out};

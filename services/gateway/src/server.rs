@@ -16,7 +16,10 @@ use signalbox_node::{
     engineio,
     policy::{AllowAll, Policy},
 };
-use signalbox_telemetry::{LogFormat, init_logs};
+use signalbox_telemetry::{
+    LogFormat, init_logs,
+    traces::{flush_traces, init_traces},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -45,11 +48,17 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
         ConfiguredFormat::Json => LogFormat::Json,
     };
     init_logs(&settings.logging.log, format)?;
+    let has_traces = init_traces("signalbox-gateway", env!("CARGO_PKG_VERSION"))?;
     signalbox_node::end_process_on_panic();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    actix_rt::System::new().block_on(serve(settings))
+    if has_traces {
+        tracing::info!("traces are exported by OTLP (OTEL_EXPORTER_OTLP_ENDPOINT)");
+    }
+    let outcome = actix_rt::System::new().block_on(serve(settings));
+    flush_traces();
+    outcome
 }
 
 async fn serve(settings: &Settings) -> Result<()> {

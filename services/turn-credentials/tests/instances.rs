@@ -139,6 +139,42 @@ fn instances_keep_one_limit() {
     // A minute may end meanwhile, once.
     let issued = (0..12).take_while(|at| get(*at, "alice") == 200).count();
     assert!((5..=10).contains(&issued), "{issued}");
+
+    let limits = ["--subject-limit", "0", "--address-limit", "4", "--key-limit", "6", "--secret", SECRET];
+    let prefix = ["--redis-prefix", "other"];
+    let flags = [&limits[..], &prefix].concat();
+    let services = [instance(&redis, "turn:a.example", &flags), instance(&redis, "turn:a.example", &flags)];
+    let get = |at: usize, bearer: &str| services[at % 2].get("/v1/ice-servers", bearer).status;
+    let by_address = (0..10).take_while(|at| get(*at, &token(&format!("user {at}"), true)) == 200).count();
+    assert!((4..=8).contains(&by_address), "{by_address}");
+    let by_key = (0..14).take_while(|at| get(*at, KEY) == 200).count();
+    assert!((6..=12).contains(&by_key), "{by_key}");
+}
+
+#[test]
+fn a_clock_that_jumps_rotates_nothing_and_drops_nothing() {
+    const MONTH_MS: i64 = 30 * 86_400_000;
+    let redis = Redis::start();
+    let lifetimes = ["--ttl", "600000", "--max-ttl", "600000", "--rotate-every", "86400000"];
+    let service = instance(&redis, "turn:a.example", &lifetimes);
+    let state = |field: &str| -> i64 {
+        let text = redis.command(&["HGET", "signalbox:turn:secrets:signalbox", field]);
+        text.trim().parse().unwrap_or_default()
+    };
+    until(|| (state("newest") == 1).then_some(())).expect("there is a secret");
+    assert!(rotate(&redis, "turn:a.example", &lifetimes).status().expect("it runs").success());
+    assert_eq!(state("newest"), 2);
+    // What the script sees when the clock has jumped by a month: the last time it ran is a month ago, or a month away.
+    for jump in [-MONTH_MS, MONTH_MS] {
+        let last = (state("last") + jump).to_string();
+        redis.command(&["HSET", "signalbox:turn:secrets:signalbox", "last", &last]);
+        until(|| ((state("last") - last.parse::<i64>().unwrap()).abs() > MONTH_MS / 2).then_some(()))
+            .expect("an instance has looked after the secrets");
+        assert_eq!((state("newest"), state("oldest")), (2, 1));
+        let secrets = redis.command(&["SMEMBERS", "turn/realm/signalbox/secret"]);
+        assert_eq!(secrets.lines().count(), 2, "{secrets}");
+        service.credential("alice");
+    }
 }
 
 #[test]

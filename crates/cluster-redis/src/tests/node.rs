@@ -146,6 +146,7 @@ impl Node {
             frame: Frame::text(text),
             hops: 0,
             sender: None,
+            trace: None,
         };
         self.cluster.send(Instant::now(), 0, peer_message);
     }

@@ -102,6 +102,7 @@ impl Harness {
             frame: Frame::text(text),
             hops: 0,
             sender: None,
+            trace: None,
         };
         (self.cluster.send(self.now, 0, peer_message), self.deliveries())
     }

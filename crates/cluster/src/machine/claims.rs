@@ -423,6 +423,7 @@ fn deliver_late(to: PeerAt, realm: RealmId, id: &Arc<str>, waiting: Vec<Frame>, 
             frame,
             hops: u8::MAX,
             sender: None,
+            trace: None,
         };
         out.push_back(Output::Offer(to, late));
     }

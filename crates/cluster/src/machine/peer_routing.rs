@@ -306,6 +306,7 @@ impl Machine {
             frame,
             hops: 0,
             sender: None,
+            trace: None,
         };
         match holder.filter(|holder| holder.owner.tag != self.owner().tag) {
             Some(holder) => self.send_peer_message(at.shard, holder, peer_message, None, out),

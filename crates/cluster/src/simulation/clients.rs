@@ -123,6 +123,7 @@ impl Node {
             frame: Frame::text(&text),
             hops: 0,
             sender: None,
+            trace: None,
         };
         self.post(world, peer_message);
     }

@@ -10,7 +10,7 @@ use signalbox_engineio::{
     handshake::{Query, RequestKind, check_request},
 };
 use signalbox_peerserver::{Params, Refusal};
-use signalbox_telemetry::CLIENT_EVENTS;
+use signalbox_telemetry::{CLIENT_EVENTS, traces};
 use signalbox_websocket::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -318,7 +318,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         };
         let realm = config.peer.keys.iter().position(|key| *key == params.key).unwrap_or_default();
         let token = holder(principal.as_deref(), params.token);
-        let claim = PeerClaim { realm: realm as u16, id: params.id.into(), token: token.into(), principal };
+        let trace = traces::of_client(handshake.header("traceparent"));
+        let claim =
+            PeerClaim { realm: realm as u16, id: params.id.into(), token: token.into(), principal, trace };
         Ok(Accepted::Peer(claim))
     }
 

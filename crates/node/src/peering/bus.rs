@@ -179,8 +179,13 @@ impl Handler for ClusterEvents {
             INQUIRY => return peering.serve_inquiry(from, &body, answer),
             _ => return,
         }
-        match protocol::decode::<LinkRequest<'_>>(&body) {
-            Ok(request) => peering.serve(from, &body, request, answer),
+        match protocol::decode_traced::<LinkRequest<'_>>(&body) {
+            Ok((trace, mut request)) => {
+                if let LinkRequest::Take(session) = &mut request {
+                    session.trace = trace;
+                }
+                peering.serve(from, &body, request, answer);
+            }
             Err(error) => {
                 self.metrics.bus_refused.inc();
                 tracing::debug!(node = %from, %error, "unreadable request of another node");
@@ -220,8 +225,8 @@ impl Peering {
             Ok(NodeMessage::SocketOp { to, namespace, what }) => {
                 let op = match what {
                     RemoteSocketOp::Send { message, volatile } => SocketOp::Send { message, volatile },
-                    RemoteSocketOp::Signal { message, reply } => {
-                        SocketOp::Signal { message, reply: Some(reply) }
+                    RemoteSocketOp::Signal { message, reply, trace } => {
+                        SocketOp::Signal { message, reply: Some(reply), trace }
                     }
                     RemoteSocketOp::Disconnect { close } => SocketOp::Disconnect { close },
                 };

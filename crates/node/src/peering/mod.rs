@@ -202,7 +202,12 @@ impl Peering {
         request: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
-        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, self.encode_for(to, request)));
+        let trace = match request {
+            LinkRequest::Take(session) => session.trace.as_deref(),
+            _ => None,
+        };
+        let encoded = || protocol::encode_traced(self.format_for(to), trace, request);
+        let answer = link.map(|(link, peer)| link.request(peer, SESSIONS, encoded()));
         // Those wait at the other end until there is something to say.
         let is_timed = !matches!(request, LinkRequest::Poll { .. });
         let metrics = self.metrics.clone();

@@ -15,9 +15,11 @@ pub(crate) mod link;
 pub(crate) mod node_message;
 pub(crate) mod transfer;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::envelope::{self, Format, Metadata};
+use signalbox_cluster::envelope::{self, Format, Metadata, MetadataKey};
 
 pub(crate) use bus::{BusMessage, Marker};
 pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
@@ -27,13 +29,29 @@ pub(crate) use transfer::{SavedAge, SavedPrincipals, SavedSession, SavedSocket, 
 /// Why bytes of another node were refused.
 pub(crate) use signalbox_cluster::envelope::EnvelopeError as WireError;
 
-/// Writes anything, in the newest format that every node of the cluster reads. Metadata is where a trace context will travel; there is
-/// none yet.
+/// Writes anything, in the newest format that every node of the cluster reads.
 pub(crate) fn encode(format: Format, value: &impl Serialize) -> Bytes {
     envelope::encode(format, &Metadata::default(), value)
+}
+
+/// The same with the `traceparent` of what caused it, if it has one.
+pub(crate) fn encode_traced(format: Format, trace: Option<&str>, value: &impl Serialize) -> Bytes {
+    let mut metadata = Metadata::default();
+    if let Some(trace) = trace {
+        metadata.insert(MetadataKey::TraceContext, trace.as_bytes());
+    }
+    envelope::encode(format, &metadata, value)
 }
 
 /// Reads what [`encode`] wrote on any node of the cluster.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, WireError> {
     envelope::decode(payload).map(|(_, value)| value)
+}
+
+/// Reads what [`encode_traced`] wrote. The text is another node's, and not checked.
+pub(crate) fn decode_traced<'a, T: Deserialize<'a>>(
+    payload: &'a [u8],
+) -> Result<(Option<Arc<str>>, T), WireError> {
+    let (metadata, value) = envelope::decode(payload)?;
+    Ok((metadata.text(MetadataKey::TraceContext).map(Arc::from), value))
 }

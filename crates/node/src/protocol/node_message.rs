@@ -8,7 +8,7 @@ use signalbox_cluster::{Address, ShardId, envelope::Format};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-use super::{WireError, decode, encode};
+use super::{WireError, decode_traced, encode_traced};
 use crate::routing::{SignalReply, SocketOp};
 
 /// Something for a node.
@@ -26,7 +26,7 @@ pub(crate) enum RemoteSocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
     /// Relay a `signal`; its sender learns whether the socket exists.
-    Signal { message: Message, reply: SignalReply },
+    Signal { message: Message, reply: SignalReply, trace: Option<Arc<str>> },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
 }
@@ -53,12 +53,14 @@ fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
 impl NodeMessage {
     /// Writes it.
     pub(crate) fn encode(&self, format: Format) -> Bytes {
+        let mut traced = None;
         let encoded = match self {
             Self::SocketOp { to, namespace, what } => match what {
                 RemoteSocketOp::Send { message, volatile } => {
                     Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
                 }
-                RemoteSocketOp::Signal { message, reply } => {
+                RemoteSocketOp::Signal { message, reply, trace } => {
+                    traced = trace.as_deref();
                     Encoded::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
                 }
                 RemoteSocketOp::Disconnect { close } => {
@@ -69,17 +71,18 @@ impl NodeMessage {
                 Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
             }
         };
-        encode(format, &encoded)
+        encode_traced(format, traced, &encoded)
     }
 
     /// Reads it.
     pub(crate) fn decode(payload: &Bytes) -> Result<Self, WireError> {
-        let (to, namespace, what) = match decode(payload)? {
+        let (trace, encoded) = decode_traced(payload)?;
+        let (to, namespace, what) = match encoded {
             Encoded::Send { to, namespace, volatile, frames } => {
                 (to, namespace, RemoteSocketOp::Send { message: message(payload, frames)?, volatile })
             }
             Encoded::Signal { to, namespace, reply, frames } => {
-                (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply })
+                (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply, trace })
             }
             Encoded::Disconnect { to, namespace, close } => {
                 (to, namespace, RemoteSocketOp::Disconnect { close })
@@ -101,7 +104,7 @@ impl RemoteSocketOp {
                 let message = Message::ack(namespace, id, &[args.inner()], args.attachments());
                 Self::Send { message, volatile: false }
             }
-            SocketOp::Signal { message, reply: Some(reply) } => Self::Signal { message, reply },
+            SocketOp::Signal { message, reply: Some(reply), trace } => Self::Signal { message, reply, trace },
             SocketOp::Disconnect { close } => Self::Disconnect { close },
             // The only end that another node knows.
             SocketOp::Close => Self::Disconnect { close: true },
@@ -122,13 +125,17 @@ mod tests {
         let (to, namespace) = (Address::random(NodeTag(1), 2), Arc::<str>::from("/n"));
         let message = Message::event("/n", None, "signal", &["1"], &[Bytes::from_static(b"x")]);
         let reply = SignalReply { node: NodeTag(5), shard: 3, ticket: 4 };
-        let what = RemoteSocketOp::Signal { message: message.clone(), reply };
+        let what = RemoteSocketOp::Signal {
+            message: message.clone(),
+            reply,
+            trace: Some("00-trace-span-01".into()),
+        };
         let read = NodeMessage::decode(
             &NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode(Format::V2),
         );
         let Ok(NodeMessage::SocketOp { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
         assert_eq!((of, within), (to, namespace));
-        let RemoteSocketOp::Signal { message: read, reply: answer } = what else { panic!("{what:?}") };
+        let RemoteSocketOp::Signal { message: read, reply: answer, .. } = what else { panic!("{what:?}") };
         assert_eq!((read, answer), (message, reply));
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct SessionTransfer {
     pub(crate) records: SessionRecords,
     pub(crate) principals: SavedPrincipals,
     pub(crate) age: SavedAge,
+    /// The trace that the client's messages belong to; it travels in the envelope's metadata.
+    #[serde(skip)]
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 impl SessionTransfer {

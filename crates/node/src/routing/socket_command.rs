@@ -41,7 +41,7 @@ pub(crate) enum SocketOp {
     /// Answer an event of its.
     Ack { id: u64, args: Args },
     /// Relay a `signal`; the sender's shard is told when the socket is nowhere.
-    Signal { message: Message, reply: Option<SignalReply> },
+    Signal { message: Message, reply: Option<SignalReply>, trace: Option<Arc<str>> },
     /// Let it join a room.
     Join { room: Arc<str>, record: Option<Box<Record>>, reply: Reply<bool> },
     /// Let it leave a room.

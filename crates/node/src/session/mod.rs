@@ -54,6 +54,8 @@ pub(crate) struct SessionState {
     /// Who the client's request said it is, and what it asked with; the latter is forgotten with the first namespace.
     pub(crate) principal: Option<Arc<Principal>>,
     pub(crate) handshake: Option<Box<Handshake>>,
+    /// The `traceparent` that the client has shown, where traces are kept: what it sends belongs to that trace.
+    pub(crate) trace: Option<Arc<str>>,
     /// Effects whose answers the client's next frames must wait for.
     pub(crate) blocking: u32,
     /// Effects whose answers come to this shard; a session does not move while there are any.

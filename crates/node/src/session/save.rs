@@ -93,6 +93,7 @@ impl SessionState {
             connection,
             principal: principals.of_handshake,
             handshake: saved.handshake.map(Box::new),
+            trace: None,
             blocking: 0,
             in_flight: 0,
             held_post: None,

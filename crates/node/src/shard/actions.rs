@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomName};
 use signalbox_socketio::Message;
+use signalbox_telemetry::traces::{Span, SpanKind};
 
 use super::{
     context::ShardContext,
@@ -278,6 +279,7 @@ pub(super) fn send_to(
         id: event.id,
         to,
         message,
+        span: Span::begin("signal", SpanKind::Producer, "socketio", sessions[event.key].trace.as_deref()),
         tried: None,
         is_located: false,
         is_blocking: false,

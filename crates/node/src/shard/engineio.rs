@@ -8,6 +8,7 @@ use signalbox_engineio::{
     handshake::{Query, open_packet},
 };
 use signalbox_socketio::Connection;
+use signalbox_telemetry::traces;
 use signalbox_websocket::Frame;
 
 use super::{
@@ -77,6 +78,7 @@ fn open(
     );
     let connection = Connection::new(step.now, config.connect_timeout);
     let policy = &context.policy;
+    let trace = traces::of_client(handshake.header("traceparent"));
     handshake.headers.retain(|(name, _)| policy.keeps_header(name));
     handshake.headers.shrink_to_fit();
     if !policy.keeps_query() {
@@ -91,6 +93,7 @@ fn open(
         connection,
         principal,
         handshake: Some(Box::new(handshake)),
+        trace,
         blocking: 0,
         in_flight: 0,
         held_post: None,

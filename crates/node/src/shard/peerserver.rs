@@ -6,7 +6,10 @@ use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutc
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
-use signalbox_telemetry::CLIENT_EVENTS;
+use signalbox_telemetry::{
+    CLIENT_EVENTS,
+    traces::{Outcome, Span, SpanKind},
+};
 use signalbox_websocket::{Frame, Message};
 
 use super::{
@@ -36,6 +39,8 @@ pub(crate) struct PeerClaim {
     pub(crate) token: Arc<str>,
     /// Who the client is.
     pub(crate) principal: Option<Arc<Principal>>,
+    /// The `traceparent` of its request.
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 /// A client has connected and claims an id. Until that is decided, what it sends waits.
@@ -47,12 +52,13 @@ pub(super) fn open(
     claim: PeerClaim,
 ) {
     let number = step.next_number();
-    let PeerClaim { realm, id, token, principal } = claim;
+    let PeerClaim { realm, id, token, principal, trace } = claim;
     let liveness = Liveness::new(step.now, step.context.config.peer.alive_timeout);
     let mut peer = Peer::new(conn.clone(), number, (realm, id.clone()), liveness);
     peer.principal = principal;
     peer.rates.set(RateLimits::of(&step.context.config.limits, peer.principal.as_deref().into_iter()));
     peer.opened = Some(step.now);
+    peer.trace = trace;
     let key = peers.insert(peer);
     conn.pause();
     let ticket = step.next_number();
@@ -161,6 +167,7 @@ fn relay_message(step: &mut Step, peers: &mut Peers, key: u32, relay: &message::
         count_dropped(&step.context, "fenced");
         return;
     };
+    let span = Span::begin(relay.kind.name(), SpanKind::Producer, "peerserver", peer.trace.as_deref());
     let message = PeerMessage {
         from: PeerAt { shard, key, generation },
         realm: peer.realm,
@@ -170,8 +177,12 @@ fn relay_message(step: &mut Step, peers: &mut Peers, key: u32, relay: &message::
         frame: relay.frame(&peer.id),
         hops: 0,
         sender: None,
+        trace: span.as_ref().map(|span| span.traceparent()),
     };
     step.effects.push(Effect::SendPeerMessage(message));
+    if let Some(span) = span {
+        span.end(Outcome::Ok);
+    }
 }
 
 /// The cluster has taken a message of this length, or not.
@@ -226,14 +237,30 @@ pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mu
     }
     match peers.holder(to).map(|peer| peer.conn.clone()) {
         Some(conn) => {
+            let span = message.trace.as_deref().and_then(|trace| {
+                Span::begin(delivery_name(message.kind), SpanKind::Consumer, "peerserver", Some(trace))
+            });
             step.outboxes.count_sent();
             step.outboxes.push(&conn, &message.frame);
+            if let Some(span) = span {
+                span.end(Outcome::Ok);
+            }
         }
         None if message.hops < MAX_HOPS && message.kind != Kind::Expire => {
             message.hops += 1;
             step.effects.push(Effect::SendPeerMessage(message));
         }
         None => count_dropped(&step.context, "overflow"),
+    }
+}
+
+/// What the span of a delivery is called.
+fn delivery_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Offer => "OFFER deliver",
+        Kind::Answer => "ANSWER deliver",
+        Kind::Candidate => "CANDIDATE deliver",
+        _ => "peer message deliver",
     }
 }
 

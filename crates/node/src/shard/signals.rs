@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signalbox_cluster::{Command, NodeTag};
+use signalbox_telemetry::traces::Outcome;
 
 use super::{
     effects::Effect,
@@ -43,6 +44,9 @@ pub(super) fn begin(
     signal.message = step.outboxes.share(sender, signal.message);
     let shard = step.context.addresses.shard_of(to);
     if shard.is_none() && (to.node() == step.context.node || !step.context.cluster.is_shared()) {
+        if let Some(span) = signal.span {
+            span.end(Outcome::Failed(NOT_FOUND.0));
+        }
         return Err(NOT_FOUND);
     }
     signal.tried = Some(to.node());
@@ -53,13 +57,14 @@ pub(super) fn begin(
     }
     let ticket = step.next_number();
     let (namespace, message) = (signal.namespace.clone(), signal.message.clone());
+    let trace = signal.span.as_ref().map(|span| span.traceparent());
     pending.insert(ticket, PendingRequest::Signal(Box::new(signal)));
     let Some(shard) = shard else {
         send_to_node(step, pending, to.node(), ticket);
         return Ok(None);
     };
     let reply = Some(SignalReply { node: step.context.node, shard: step.context.id, ticket });
-    let command = SocketCommand { to, namespace, op: SocketOp::Signal { message, reply } };
+    let command = SocketCommand { to, namespace, op: SocketOp::Signal { message, reply, trace } };
     if shard == step.context.id {
         return Ok(Some(command));
     }
@@ -72,7 +77,8 @@ fn send_to_node(step: &mut Step, pending: &mut PendingRequests, node: NodeTag, t
     signal.tried = Some(node);
     let (to, namespace) = (signal.to, signal.namespace.clone());
     let reply = SignalReply { node: step.context.node, shard: step.context.id, ticket };
-    let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply };
+    let trace = signal.span.as_ref().map(|span| span.traceparent());
+    let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply, trace };
     let format = step.context.cluster.write_format();
     let payload = NodeMessage::SocketOp { to, namespace, what }.encode(format);
     step.timers.add(step.now + SIGNAL_TIMEOUT, Timer::Signal { ticket });
@@ -150,7 +156,10 @@ fn end(
     ticket: u64,
     found: Result<(), Refused>,
 ) -> Answered {
-    let Signal { key, number, namespace, name, id, is_blocking, .. } = pending.remove_signal(ticket)?;
+    let Signal { key, number, namespace, name, id, is_blocking, span, .. } = pending.remove_signal(ticket)?;
+    if let Some(span) = span {
+        span.end(found.map_or_else(|(code, _)| Outcome::Failed(code), |()| Outcome::Ok));
+    }
     let session = sessions.checked(key, number)?;
     session.local.signals = session.local.signals.saturating_sub(1);
     match (found, id) {

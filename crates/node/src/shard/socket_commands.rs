@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use signalbox_cluster::{Address, Record, RoomName};
 use signalbox_socketio::Message;
+use signalbox_telemetry::traces::{Outcome, Span, SpanKind};
 
 use super::{
     closing::socket_gone,
@@ -70,8 +71,14 @@ pub(super) fn socket_command(
             let message = Message::ack(&namespace, id, &[args.inner()], args.attachments());
             step.outboxes.send(key, session, &message, false);
         }
-        SocketOp::Signal { message, reply } => {
+        SocketOp::Signal { message, reply, trace } => {
+            let span = trace.and_then(|trace| {
+                Span::begin("signal deliver", SpanKind::Consumer, "socketio", Some(&trace))
+            });
             step.outboxes.send(key, session, &message, false);
+            if let Some(span) = span {
+                span.end(Outcome::Ok);
+            }
             if let Some(reply) = reply {
                 step.effects.push(Effect::Signalled { to: reply, found: true });
             }

@@ -53,6 +53,13 @@ impl Server {
         Self::start(gateway(flags))
     }
 
+    /// The same, with these variables.
+    pub(crate) fn with_environment(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = gateway(flags);
+        command.envs(variables.iter().copied());
+        Self::start(command)
+    }
+
     /// The gateway with these flags, in a process that may have so many open files.
     pub(crate) fn with_files(limit: u32, flags: &[&str]) -> Self {
         let gateway = gateway(flags);
@@ -274,6 +281,6 @@ fn tests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }
 
-fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
 }

@@ -259,8 +259,17 @@ impl Step {
                     let (realm, dst) = id(dst);
                     let (from, src) = (at(&1, 1), IDS[*src].into());
                     let (kind, frame) = (text.kind, text.frame());
-                    let peer_message =
-                        PeerMessage { from, realm, kind, src, dst, frame, hops: 0, sender: None };
+                    let peer_message = PeerMessage {
+                        from,
+                        realm,
+                        kind,
+                        src,
+                        dst,
+                        frame,
+                        hops: 0,
+                        sender: None,
+                        trace: None,
+                    };
                     Call::DeliverOrQueue { peer_message, token: TOKENS[*token].into(), forced: *forced }
                 };
                 return std::iter::repeat_with(call).take(*times).collect();

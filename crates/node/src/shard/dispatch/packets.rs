@@ -7,6 +7,7 @@ use signalbox_auth::grants::Limit;
 use signalbox_cluster::Address;
 use signalbox_engineio::{CloseReason, Packet, payload, session::Received};
 use signalbox_socketio::Event;
+use signalbox_telemetry::traces;
 use signalbox_websocket::Message;
 
 use crate::{
@@ -206,6 +207,9 @@ impl Shard {
             }
         };
         let session = &mut sessions[key];
+        if let Some(trace) = traces::of_auth(auth) {
+            session.trace = Some(trace);
+        }
         let ask = AccessRequest::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
         let decided = step.context.policy.decide(session.principal.as_ref(), ask).now();
         let connecting =

@@ -57,6 +57,8 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) principal: Option<Arc<Principal>>,
     /// What it may send.
     pub(in crate::shard) rates: Rates,
+    /// The `traceparent` of its request, where traces are kept.
+    pub(in crate::shard) trace: Option<Arc<str>>,
     /// When it has to go.
     pub(in crate::shard) expiry: Option<TokenExpiry>,
 }
@@ -84,6 +86,7 @@ impl Peer {
             is_counted: false,
             principal: None,
             rates: Rates::default(),
+            trace: None,
             expiry: None,
         }
     }

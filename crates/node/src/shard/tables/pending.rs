@@ -6,6 +6,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use signalbox_cluster::{Address, NodeTag, RealmId, Record, RoomName};
 use signalbox_socketio::Message;
+use signalbox_telemetry::traces::Span;
 
 use super::shrink::Shrink;
 use crate::{
@@ -61,6 +62,8 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) id: Option<u64>,
     pub(in crate::shard) to: Address,
     pub(in crate::shard) message: Message,
+    /// What is told of it, where traces are kept.
+    pub(in crate::shard) span: Option<Box<Span>>,
     /// The node where the socket was looked for.
     pub(in crate::shard) tried: Option<NodeTag>,
     /// The store has said where the socket is.
@@ -177,6 +180,7 @@ mod tests {
             id: Some(7),
             to: Address::from_bytes([1; 15]),
             message: Message::disconnect("/"),
+            span: None,
             tried: None,
             is_located: false,
             is_blocking: false,

@@ -117,6 +117,7 @@ mod tests {
             connection: Connection::new(now, Duration::from_secs(45)),
             principal: None,
             handshake: None,
+            trace: None,
             blocking: 0,
             in_flight: 0,
             held_post: None,

@@ -149,19 +149,29 @@ pub(in crate::shard) fn adopt(
     source: Location,
     transfer: SessionTransfer,
 ) -> Option<TransferredSession> {
-    let SessionTransfer { connection, session, frames, rooms: joined, cursor, records, principals, age } =
-        transfer;
+    let SessionTransfer {
+        connection,
+        session,
+        frames,
+        rooms: joined,
+        cursor,
+        records,
+        principals,
+        age,
+        trace,
+    } = transfer;
     let sid = session.sid;
     let has_probe = probes.get(connection).is_some();
     let is_expected = transfers.incoming_to(sid, connection).is_some() && has_probe;
     let frames = frames.into_iter().map(Frame::from_bytes).collect();
     let state =
         SessionState::restore(step.now, session, principals, age, &step.context.app).filter(|_| is_expected);
-    let (Some(state), Some(frames)) = (state, frames) else {
+    let (Some(mut state), Some(frames)) = (state, frames) else {
         cancel(step, rooms, transfers, probes, sid, connection);
         confirm(step, source, sid, connection, Confirmation::Refused);
         return None;
     };
+    state.trace = trace;
     let ticket = step.next_number();
     pending.insert(ticket, PendingRequest::Adopt { sid, source, connection });
     step.effects.submit(Command::AdoptSession {

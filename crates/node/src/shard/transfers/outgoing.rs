@@ -237,6 +237,7 @@ pub(in crate::shard) fn send_session(
                 records,
                 principals,
                 age,
+                trace: session.state.trace.clone(),
             };
             (SessionInTransfer::Saved(saved), deferred)
         }

@@ -1,0 +1,266 @@
+//! Traces at a real OTLP receiver (rotel): one message's way over two nodes and Redis; a receiver that is away; nothing of a client's.
+
+mod harness;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use harness::{
+    DEADLINE, Server,
+    http::{get, request},
+    redis::Redis,
+    until,
+    websocket::WebSocket,
+};
+
+/// A receiver; ended with the test.
+struct Rotel {
+    child: Child,
+    grpc: String,
+    http: String,
+    said: Arc<Mutex<String>>,
+}
+
+/// One span, as the receiver wrote it down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Received {
+    name: String,
+    trace: String,
+    id: String,
+    parent: String,
+    whole: String,
+}
+
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a free port").to_string()
+}
+
+impl Rotel {
+    fn start() -> Self {
+        let (grpc, http) = (free(), free());
+        let python = std::fs::read_dir(harness::target().join("venv/lib")).into_iter().flatten().flatten();
+        let program = python
+            .map(|version| version.path().join("site-packages/rotel/rotel-agent"))
+            .find(|program| program.exists())
+            .expect("rotel is there (cargo xtask prepare)");
+        let mut child = Command::new(&program)
+            .args(["start", "--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
+            .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed", "--exporter", "blackhole"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let said: Arc<Mutex<String>> = Arc::default();
+        let streams: [Box<dyn std::io::Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+        for stream in streams {
+            let said = said.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let mut said = said.lock().expect("nobody panicked");
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            });
+        }
+        for address in [&grpc, &http] {
+            until(DEADLINE, || std::net::TcpStream::connect(address).ok()).expect("it listens");
+        }
+        Self { child, grpc, http, said }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().expect("nobody panicked").clone()
+    }
+
+    fn spans(&self) -> Vec<Received> {
+        let said = self.said();
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find(|line| line.trim().starts_with(name));
+            line.and_then(|line| line.split_once(':'))
+                .map(|(_, value)| value.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let parts = said.split("\nSpan #").skip(1);
+        parts
+            .map(|part| Received {
+                name: field(part, "Name"),
+                trace: field(part, "Trace ID"),
+                id: field(part, "ID"),
+                parent: field(part, "Parent ID"),
+                whole: part.to_owned(),
+            })
+            .collect()
+    }
+
+    fn find(&self, fits: impl Fn(&Received) -> bool) -> Received {
+        until(DEADLINE, || self.spans().into_iter().find(|span| fits(span)))
+            .unwrap_or_else(|| panic!("no such span in:\n{}", self.said()))
+    }
+}
+
+impl Drop for Rotel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn node(redis: &Redis, variables: &[(&str, &str)]) -> Server {
+    let url = redis.url();
+    // Thousands of messages one after the other, and no ping of the server between them.
+    let unlimited = ["--events-per-second", "off", "--ping-interval", "600000"];
+    let flags = [&["--redis-url", &*url, "--drain-delay", "0"], &unlimited[..]].concat();
+    let server = Server::with_environment(&flags, variables);
+    until(DEADLINE, || (get(server.management(), "/readyz").status == 200).then_some(())).expect("it joins");
+    server
+}
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CLIENT: &str = "b7ad6b7169203331";
+
+/// A client that says in which trace it is; and its socket's id.
+fn traced(server: &Server) -> (WebSocket, String) {
+    let mut client =
+        WebSocket::connect(server.public(), "/socket.io/?EIO=4&transport=websocket", &[]).expect("101");
+    assert!(client.text().starts_with("0{"));
+    client.send(&format!(r#"40{{"traceparent":"00-{TRACE}-{CLIENT}-01","token":"swordfish"}}"#));
+    let id = client.text().split('"').nth(3).expect("an id").to_owned();
+    (client, id)
+}
+
+#[test]
+fn one_trace_shows_a_message_from_the_senders_frame_to_the_receivers_over_two_nodes() {
+    let (redis, rotel) = (Redis::start(), Rotel::start());
+    let (grpc, http) = (format!("http://{}", rotel.grpc), format!("http://{}", rotel.http));
+    let soon = ("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let one = node(
+        &redis,
+        &[("OTEL_EXPORTER_OTLP_ENDPOINT", &grpc), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), soon],
+    );
+    let other = node(&redis, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &http), ("OTEL_SERVICE_NAME", "other"), soon]);
+
+    // A signal, of a client that is in a trace already.
+    let ((mut alice, _), (mut bob, bob_id)) = (traced(&one), traced(&other));
+    alice.send(&format!(r#"421["signal","{bob_id}",{{"sdp":"swordfish"}}]"#));
+    assert!(bob.text().contains("swordfish"));
+    assert_eq!(alice.text(), r#"431[{"ok":true}]"#);
+    let sent = rotel.find(|span| span.name == "signal");
+    assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
+    let arrived = rotel.find(|span| span.name == "signal deliver");
+    assert_eq!((&arrived.trace, &arrived.parent), (&sent.trace, &sent.id));
+
+    // An OFFER, in a trace that begins here; and one in a trace of its client's.
+    let header = format!("00-{TRACE}-{CLIENT}-01");
+    let target = |id: &str| format!("/peerjs?key=peerjs&id={id}&token=swordfish");
+    let peer = |server: &Server, id: &str, headers: &[(&str, &str)]| {
+        let mut peer = WebSocket::connect(server.public(), &target(id), headers).expect("101");
+        assert!(peer.text().contains("OPEN"));
+        peer
+    };
+    let mut caller = peer(&one, "caller-swordfish", &[]);
+    let mut traced_caller = peer(&one, "traced-caller", &[("traceparent", &header)]);
+    let mut called = peer(&other, "called-swordfish", &[]);
+    for from in [&mut caller, &mut traced_caller] {
+        from.send(r#"{"type":"OFFER","dst":"called-swordfish","payload":{"sdp":"swordfish"}}"#);
+        assert!(called.text().contains("OFFER"));
+    }
+    let begun = rotel.find(|span| span.name == "OFFER" && span.trace != TRACE);
+    assert_eq!(begun.parent.trim_matches('0'), "");
+    let arrived = rotel.find(|span| span.name == "OFFER deliver" && span.trace == begun.trace);
+    assert_eq!(arrived.parent, begun.id);
+    let sent = rotel.find(|span| span.name == "OFFER" && span.trace == TRACE);
+    let arrived = rotel.find(|span| span.name == "OFFER deliver" && span.trace == TRACE);
+    assert_eq!((&*sent.parent, &arrived.parent), (CLIENT, &sent.id));
+
+    // Nothing that a client said stands in any of them.
+    let said = rotel.said();
+    assert!(said.contains("signalbox-gateway") && said.contains("other"), "{said}");
+    assert!(!said.contains("swordfish"), "{said}");
+}
+
+#[test]
+fn a_session_that_moves_to_another_node_stays_in_its_trace() {
+    let (redis, rotel) = (Redis::start(), Rotel::start());
+    let grpc = format!("http://{}", rotel.grpc);
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*grpc),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let (one, other) = (node(&redis, &variables), node(&redis, &variables));
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let header = format!("00-{TRACE}-{CLIENT}-01");
+    let open = request(one.public(), "GET", polling, &[("traceparent", &header)], "").body;
+    let sid = open.split('"').nth(3).expect("a sid");
+    let session = format!("{polling}&sid={sid}");
+    assert_eq!(request(one.public(), "POST", &session, &[], "40").body, "ok");
+    assert!(get(one.public(), &session).body.starts_with("40{"));
+    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+    let mut alice = WebSocket::connect(other.public(), &target, &[]).expect("101");
+    alice.send("2probe");
+    assert_eq!(alice.text(), "3probe");
+    alice.send("5");
+    alice.send(r#"421["signal","AAAAAAAAAAAAAAAAAAAA",1]"#);
+    assert!(alice.text().contains("not-found"));
+    // The node of the WebSocket has it now.
+    let here = get(other.management(), "/metrics").body;
+    assert!(here.contains(r#"signalbox_connections{protocol="socketio",transport="websocket"} 1"#), "{here}");
+    let sent = rotel.find(|span| span.name == "signal");
+    assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
+}
+
+#[test]
+fn only_what_failed_is_kept_of_traces_that_are_not_sampled() {
+    let (redis, rotel) = (Redis::start(), Rotel::start());
+    let http = format!("http://{}", rotel.http);
+    let node = node(
+        &redis,
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &http),
+            ("OTEL_TRACES_SAMPLER", "always_off"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ],
+    );
+    let ((mut alice, _), (mut bob, bob_id)) = (traced(&node), traced(&node));
+    alice.send(&format!(r#"421["signal","{bob_id}",1]"#));
+    assert!(bob.text().contains("signal") && alice.text().contains("true"));
+    alice.send(r#"422["signal","AAAAAAAAAAAAAAAAAAAA",1]"#);
+    assert!(alice.text().contains("not-found"));
+    let failed = rotel.find(|span| span.name == "signal");
+    assert!(failed.whole.contains("not-found"), "{}", failed.whole);
+    assert_eq!(rotel.spans().len(), 1, "{}", rotel.said());
+}
+
+#[test]
+fn a_receiver_that_is_away_costs_no_time_and_no_memory() {
+    let redis = Redis::start();
+    // Nobody listens there.
+    let away = format!("http://{}", free());
+    let node = node(&redis, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &away), ("OTEL_BSP_SCHEDULE_DELAY", "100")]);
+    let ((mut alice, _), (mut bob, bob_id)) = (traced(&node), traced(&node));
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    };
+    let mut exchange = |count: usize| {
+        for number in 0..count {
+            alice.send(&format!(r#"42{}["signal","{bob_id}",{number}]"#, number + 1));
+            assert!(bob.text().contains("signal"));
+            assert!(alice.text().contains("true"));
+        }
+    };
+    exchange(3_000);
+    let (before, begin) = (resident(), Instant::now());
+    exchange(10_000);
+    // Ten thousand spans are more than ten times what may wait.
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+}
