@@ -50,13 +50,13 @@ impl Span {
     }
 
     /// It is over. Kept, where the sampler keeps it, or where it was slow or failed.
-    pub fn end(self: Box<Self>, outcome: Outcome) {
+    pub fn end(self, outcome: Outcome) {
         let took = self.began.elapsed();
         if !self.context.is_sampled && took < SLOW && outcome == Outcome::Ok {
             return;
         }
         if let Some(traces) = traces() {
-            let Self { name, kind, protocol, context, parent, began_at, .. } = *self;
+            let Self { name, kind, protocol, context, parent, began_at, .. } = self;
             traces.export(&SpanRecord { name, kind, protocol, context, parent, began_at, took, outcome });
         }
     }
