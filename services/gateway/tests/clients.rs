@@ -193,6 +193,11 @@ fn chromium_demo_runs_with_auth_on() {
 }
 
 #[test]
+fn chromium_status_page_shows_the_cluster() {
+    Server::run_js_alone("status.test.mjs");
+}
+
+#[test]
 fn chromium_bundles_come_from_the_cdn_without_a_vendor_directory() {
     Server::bare(&[]).run_js("cdn.test.mjs");
 }

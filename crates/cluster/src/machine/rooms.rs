@@ -132,6 +132,11 @@ impl Replicas {
         }
     }
 
+    /// The record of a member, as the replica has it.
+    fn record(&self, room: &RoomName, socket: Address) -> Option<&Arc<Record>> {
+        self.rooms.get(room)?.state.as_ref()?.records.get(&socket)
+    }
+
     /// Removes a member that left while the store was away.
     pub(super) fn leave_offline(&mut self, room: &RoomName, socket: Address, out: &mut Outputs) {
         let Some(replica) = self.rooms.get_mut(room) else { return };

@@ -6,6 +6,7 @@
 //! - `request`: queries and bodies, read strictly.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
 //! - `problem`: refusals.
+//! - `status`: the page for people.
 
 mod access;
 mod look;
@@ -14,6 +15,7 @@ mod problem;
 mod reference;
 mod request;
 mod state;
+mod status;
 
 use actix_web::{
     Resource, Route,
@@ -34,6 +36,7 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(only_get("/admin/v1/openapi.json", web::get().to(openapi::json)))
         .service(only_get("/admin/v1/openapi.md", web::get().to(openapi::markdown)))
         .service(only_get("/admin/reference", web::get().to(openapi::page)));
+    status::routes(routes);
     let read = |path: &str, route: Route| resource(path).route(scoped(Scope::Read, route));
     let scope = web::scope("/admin/v1")
         .service(read("/cluster", web::get().to(look::cluster)))

@@ -240,7 +240,9 @@ impl Machine {
         sockets: &[(Arc<str>, Address)],
     ) -> SessionRecords {
         let record = |(room, socket): &(RoomName, Address)| {
-            let record = self.own.rooms.get(room)?.get(socket)?;
+            let own = || self.own.rooms.get(room)?.get(socket);
+            // A node that shares nothing keeps the replica alone.
+            let record = own().or_else(|| self.rooms.record(room, *socket))?;
             Some((room.clone(), (**record).clone()))
         };
         let user = |(namespace, socket): &(Arc<str>, Address)| {

@@ -1,0 +1,230 @@
+// The status page: asks the admin API of the node that serves it, every two seconds while somebody looks.
+
+const EVERY = 2000;
+/** The charts show ten minutes. */
+const SPAN = 10 * 60 * 1000;
+/** Most entries of a page of the API. */
+const PAGE = 1000;
+const CHARTS = [
+  ["connects", "Connects /s", count],
+  ["receivedMessages", "Messages of clients /s", count],
+  ["sentMessages", "Messages to clients /s", count],
+  ["sentBytes", "Bytes to clients /s", bytes],
+];
+
+const at = (id) => document.getElementById(id);
+const history = [];
+let token = sessionStorage.getItem("admin-token");
+
+class Refusal extends Error {
+  constructor(status, problem) {
+    super(problem.detail ?? problem.title ?? `the node answers ${status}`);
+    this.status = status;
+    this.code = problem.code;
+  }
+}
+
+async function ask(path) {
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const response = await fetch(`/admin/v1/${path}`, { headers, signal: AbortSignal.timeout(10_000) });
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refusal(response.status, body);
+  return body;
+}
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children.filter((child) => child !== undefined && child !== null));
+  return made;
+}
+
+function drawing(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function count(value) {
+  return value.toLocaleString("en", { maximumFractionDigits: value < 10 ? 1 : 0 });
+}
+
+function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const unit = Math.min(Math.floor(Math.log10(Math.max(value, 1)) / 3), units.length - 1);
+  return `${count(value / 1000 ** unit)} ${units[unit]}`;
+}
+
+function duration(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  for (const [name, length] of [["d", 86_400], ["h", 3600], ["min", 60]]) {
+    if (seconds >= length) return `${Math.floor(seconds / length)} ${name}`;
+  }
+  return `${seconds} s`;
+}
+
+function lamp(status) {
+  return element("span", { class: "lamp", "data-is": status }, status);
+}
+
+function drawNumbers(cluster) {
+  const numbers = [["Nodes", cluster.nodes], ["WebSockets", cluster.websocketClients], ["Polling", cluster.pollingClients], ["PeerServer clients", cluster.peers]];
+  at("numbers").replaceChildren(...numbers.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, count(value)))));
+  at("status").textContent = cluster.status;
+  at("status").dataset.is = cluster.status;
+  document.title = `${cluster.status === "online" ? "" : `${cluster.status}: `}Signalbox`;
+}
+
+function drawCharts(rates) {
+  const now = Date.now();
+  history.push({ now, ...rates });
+  while (history[0].now < now - SPAN) history.shift();
+  const charts = CHARTS.map(([key, name, show]) => {
+    const most = Math.max(...history.map((point) => point[key]), 1e-9);
+    const places = history.map((point) => `${(600 - (now - point.now) / 1000).toFixed(1)},${(60 - (point[key] / most) * 56).toFixed(1)}`);
+    const first = (600 - (now - history[0].now) / 1000).toFixed(1);
+    const svg = drawing("svg", { viewBox: "0 0 600 64", preserveAspectRatio: "none", role: "img", "aria-label": `${name}: ${show(rates[key])} now, ${show(most < 1e-6 ? 0 : most)} at most` });
+    svg.append(
+      drawing("path", { class: "area", d: `M${first},64 L${places.join(" ")} L600,64 Z` }),
+      drawing("path", { d: `M${places.join(" ")}` }),
+    );
+    return element("figure", {}, element("figcaption", {}, name, element("b", {}, show(rates[key]))), svg);
+  });
+  at("charts").replaceChildren(...charts);
+}
+
+function drawNodes({ items, partial }, rates) {
+  const sent = new Map(rates.nodes.map(({ node, rates: own }) => [node, own.sentMessages]));
+  const rows = items.map((node) => {
+    const share = node.heldBytes / node.memoryBudget;
+    const memory = element("meter", { min: 0, max: 1, high: 0.8, low: 0.8, optimum: 0, value: share, title: `${bytes(node.heldBytes)} of ${bytes(node.memoryBudget)}` });
+    return element("tr", {},
+      element("td", { title: node.id }, node.name), element("td", {}, lamp(node.status)),
+      element("td", { class: "n" }, count(node.websocketClients)), element("td", { class: "n" }, count(node.pollingClients)),
+      element("td", { class: "n" }, count(node.peers)), element("td", { class: "n" }, sent.has(node.id) ? count(sent.get(node.id)) : "–"),
+      element("td", {}, memory), element("td", {}, duration(Date.now() - node.startedAt)), element("td", {}, node.version));
+  });
+  const missing = partial.map(({ node, name, reason }) => element("tr", {},
+    element("td", { title: node }, name), element("td", { colspan: 8 }, element("span", { class: "lamp", "data-is": "missing" }, `no answer: ${reason}`))));
+  at("nodes").replaceChildren(...rows, ...missing);
+}
+
+function drawRooms({ items, next }) {
+  const busiest = items.toSorted((a, b) => b.members - a.members).slice(0, 10);
+  const rows = busiest.map(({ name, namespace, members }) => element("tr", {},
+    element("td", {}, name), element("td", {}, namespace), element("td", { class: "n" }, count(members))));
+  at("rooms").replaceChildren(...rows);
+  at("rooms-note").textContent = next ? `Of the first ${count(PAGE)} by name: there are more.` : rows.length ? "" : "Nobody is in a room.";
+}
+
+function facts(rows) {
+  const known = rows.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return element("dl", {}, ...known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+}
+
+function drawSocket(socket) {
+  const { memberships = [], principal } = socket;
+  return element("article", {},
+    element("h3", { class: "id" }, socket.id),
+    facts([
+      ["Namespace", socket.namespace], ["Node", socket.node], ["Transport", socket.transport], ["Address", socket.address],
+      ["Connected", `${duration(Date.now() - socket.connectedAt)} ago`], ["Waits for it", bytes(socket.waitingBytes)],
+      ["Subject", principal?.subject ?? socket.subject], ["Token ends", principal && new Date(principal.expiresAt).toLocaleString()],
+      ["Grants", principal && JSON.stringify(principal.grants)],
+      ...memberships.map(({ room, profile }) => [`In ${room}`, JSON.stringify(profile)]),
+    ]));
+}
+
+function drawPeer(peer) {
+  return element("article", {},
+    element("h3", { class: "id" }, peer.id),
+    facts([
+      ["PeerServer key", peer.key], ["Node", peer.node], ["Address", peer.address], ["Subject", peer.subject],
+      ["Connected", `${duration(Date.now() - peer.connectedAt)} ago`], ["Waits for it", bytes(peer.waitingBytes)],
+    ]));
+}
+
+/** What `ask` answers; nothing where there is no such thing. */
+async function look(path) {
+  try {
+    return await ask(path);
+  } catch (error) {
+    if (error.status === 404 || error.code === "bad-parameter") return undefined;
+    throw error;
+  }
+}
+
+async function search(query) {
+  const name = encodeURIComponent(query);
+  const [socket, peer, ofSubject] = await Promise.all([look(`sockets/${name}`), look(`peers/${name}`), look(`sockets?subject=${name}&limit=20`)]);
+  const found = [socket && drawSocket(socket), peer && drawPeer(peer), ...(ofSubject?.items ?? []).filter(({ id }) => id !== socket?.id).map(drawSocket)].filter(Boolean);
+  at("found").replaceChildren(...(found.length ? found : [element("p", { class: "note" }, `There is no socket, PeerServer client or subject “${query}”.`)]));
+  at("client").hidden = false;
+}
+
+function askForToken(why) {
+  at("refused").textContent = why;
+  if (!at("ask").open) at("ask").showModal();
+}
+
+function failed(error) {
+  if (error.status === 401) {
+    askForToken(token ? error.message : "");
+    return;
+  }
+  at("trouble").textContent = error.status ? error.message : "This node does not answer.";
+  at("trouble").hidden = false;
+  if (!error.status) {
+    at("status").textContent = "no answer";
+    at("status").dataset.is = "missing";
+  }
+}
+
+async function refresh() {
+  if (document.hidden || at("ask").open) return;
+  try {
+    const [cluster, nodes, rates, rooms] = await Promise.all([ask("cluster"), ask(`nodes?limit=${PAGE}`), ask("rates"), ask(`rooms?limit=${PAGE}`)]);
+    drawNumbers(cluster);
+    drawCharts(rates.total);
+    drawNodes(nodes, rates);
+    drawRooms(rooms);
+    at("trouble").hidden = true;
+    at("forget").hidden = !token;
+  } catch (error) {
+    failed(error);
+  }
+}
+
+async function loop() {
+  await refresh();
+  setTimeout(loop, EVERY);
+}
+
+at("ask").addEventListener("close", () => {
+  const field = at("ask").querySelector("input");
+  token = field.value.trim() || token;
+  field.value = "";
+  if (token) sessionStorage.setItem("admin-token", token);
+  refresh();
+});
+at("forget").addEventListener("click", () => {
+  token = null;
+  sessionStorage.removeItem("admin-token");
+  at("forget").hidden = true;
+  refresh();
+});
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const query = new FormData(at("search")).get("query").trim();
+  if (query) search(query).catch(failed);
+});
+at("close").addEventListener("click", () => { at("client").hidden = true; });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !event.target.closest("input")) {
+    event.preventDefault();
+    at("search").elements.query.focus();
+  }
+  if (event.key === "Escape" && !at("ask").open) at("client").hidden = true;
+});
+document.addEventListener("visibilitychange", refresh);
+loop();

@@ -1,0 +1,100 @@
+// The status page in Chromium: what it shows of a node, one client's story, the token it asks for; on a desk and on a phone.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import { io } from "socket.io-client";
+import { startGateway } from "./lib/peer-servers.mjs";
+import { nextEvent } from "./lib/wait.mjs";
+
+let node;
+let guarded;
+let token;
+let Browser;
+let browser;
+const sockets = [];
+
+before(async () => {
+  const made = execFileSync(process.env.GATEWAY_BIN, ["admin-token", "--name", "operator", "--scopes", "read"]).toString();
+  token = /(sba_\S+)/.exec(made)[1];
+  const hash = /--admin-token-hash (\S+)/.exec(made)[1];
+  [node, guarded] = await Promise.all([startGateway(["--workers", "2"]), startGateway(["--workers", "2", "--admin-token-hash", hash])]);
+  process.env.GATEWAY_URL ??= node.adminUrl;
+  ({ Browser } = await import("./chromium.mjs"));
+  browser = await Browser.launch();
+});
+after(async () => {
+  for (const socket of sockets) socket.disconnect();
+  await browser?.close();
+  await Promise.all([node?.stop(), guarded?.stop()]);
+});
+
+const open = async (of, options) => {
+  const page = await browser.page(options);
+  await page.goto(`${of.adminUrl.replace("//127.0.0.1", "//localhost")}/admin/`);
+  return page;
+};
+const shows = (page, selector, text) =>
+  Browser.until(page, ([at, wanted]) => document.querySelector(at)?.textContent.includes(wanted), [selector, text], `${selector} shows ${text}`);
+
+test("it shows the node, its clients and rooms, and everything about one of them", async () => {
+  for (let number = 0; number < 3; number += 1) {
+    const socket = io(node.url, { transports: ["websocket"], forceNew: true });
+    sockets.push(socket);
+    await nextEvent(socket, "connect");
+    assert.equal((await socket.emitWithAck("join", "<b>busy</b>", { peerId: `peer-${number}` })).ok, true);
+  }
+  const page = await open(node);
+  await shows(page, "#status", "online");
+  await shows(page, "#rooms", "<b>busy</b>");
+  await shows(page, "#rooms", "3");
+  await Browser.until(page, () => document.querySelectorAll("#charts figure").length === 4, undefined, "four charts");
+  assert.equal(await page.locator("#nodes tr").count(), 1);
+
+  await page.keyboard.press("/");
+  await page.keyboard.type(sockets[0].id);
+  await page.keyboard.press("Enter");
+  await shows(page, "#found", sockets[0].id);
+  await shows(page, "#found", "In <b>busy</b>");
+  await shows(page, "#found", "peer-0");
+  await Browser.screenshot(page, "status-desk");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("#client").isHidden(), true);
+
+  await page.fill("#search input", "nobody-here");
+  await page.keyboard.press("Enter");
+  await shows(page, "#found", "There is no socket");
+});
+
+test("it fits on a phone, in the dark", async () => {
+  const page = await open(node, { viewport: { width: 390, height: 844 }, colorScheme: "dark" });
+  await shows(page, "#rooms", "busy");
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "nothing sticks out");
+  await Browser.screenshot(page, "status-phone");
+});
+
+test("where a token is needed it asks for one, and keeps it in its tab", async () => {
+  const page = await open(guarded);
+  const dialog = page.locator("#ask");
+  await dialog.waitFor({ state: "visible" });
+  await dialog.locator("input").fill(`${token}x`);
+  await page.keyboard.press("Enter");
+  await Browser.until(page, () => document.querySelector("#refused").textContent !== "", undefined, "the token is refused");
+  await dialog.locator("input").fill(token);
+  await page.keyboard.press("Enter");
+  await shows(page, "#status", "online");
+  assert.equal(await dialog.isHidden(), true);
+  await page.click("#forget");
+  await dialog.waitFor({ state: "visible" });
+});
+
+test("a node that is gone is said to be", async () => {
+  const page = await open(guarded);
+  await page.locator("#ask input").fill(token);
+  await page.keyboard.press("Enter");
+  await shows(page, "#status", "online");
+  await guarded.stop();
+  guarded = undefined;
+  await shows(page, "#status", "no answer");
+  await shows(page, "#trouble", "does not answer");
+});
