@@ -86,12 +86,14 @@ impl Upstream {
         let (Some(provider), Some(id)) = (settings.upstream, &settings.upstream_id) else { return Ok(None) };
         let key = settings.key().context("--upstream-key-file: it cannot be read")?;
         let authority = settings.upstream_ca.as_deref();
-        // It is outside, and so may be the proxy to it.
-        let agent = client::agent(&ClientSettings { timeout: PATIENCE, authority, uses_proxy: true })
+        let url = settings.upstream_url.clone().unwrap_or_else(|| provider.url().to_owned());
+        // It is outside, and so may be the proxy to it, which sees nothing of TLS; what is on this machine needs none.
+        let uses_proxy = url.starts_with("https://");
+        let agent = client::agent(&ClientSettings { timeout: PATIENCE, authority, uses_proxy })
             .context("--upstream-ca")?;
         Ok(Some(Self {
             agent,
-            url: settings.upstream_url.clone().unwrap_or_else(|| provider.url().to_owned()),
+            url,
             account: Account { provider, id: id.clone(), key },
             turns: Semaphore::new(AT_A_TIME),
             kept: Mutex::default(),
