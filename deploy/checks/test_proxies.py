@@ -189,3 +189,49 @@ def await_open(setup, target, upgrade):
             assert chunk, answer
             answer += chunk
         return answer
+
+
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,ssl"])
+def test_haproxy_says_whose_a_connection_is(version, tmp_path):
+    """HAProxy passes on connections as they are, and says in the PROXY protocol whose they are."""
+    setup = Setup(tmp_path)
+    log = tmp_path / "gateway.txt"
+    client, proxy = "127.0.0.77", "127.0.0.66"
+    command = [gateway_program(), "--host", "127.0.0.1", "--port", setup.public, "--metrics-port", setup.metrics, "--admin-port", "0", "--workers", "1"]
+    command += ["--proxy-protocol", "--trusted-proxies", proxy, "--log", "signalbox_node::client=debug"]
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(f"""
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend public
+    bind 127.0.0.1:{setup.listen}
+    unique-id-format %{{+X}}o\\ %ci:%cp_%rt
+    default_backend gateways
+backend gateways
+    # Its own checks say that they are nobody's.
+    option httpchk GET /readyz
+    server one 127.0.0.1:{setup.public} source {proxy} {version} check port {setup.metrics} inter 200ms
+""")
+
+    def ask(port, source, target="/socket.io/?EIO=4&transport=polling", headers=()):
+        with socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0)) as connection:
+            lines = [f"GET {target} HTTP/1.1", "Host: localhost", *(headers or ["Connection: close"])]
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = b""
+            with contextlib.suppress(OSError):
+                while b'"sid"' not in answer and (chunk := connection.recv(65536)):
+                    answer += chunk
+            return answer
+
+    with started(command, log), started([tool("haproxy"), "-db", "-f", file], tmp_path / "haproxy.txt"):
+        await_answer(lambda: ask(setup.listen, client), b'0{"sid":"')
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c2lnbmFsYm94LXRlc3QhIQ=="]
+        assert b'0{"sid":"' in ask(setup.listen, client, "/socket.io/?EIO=4&transport=websocket", upgrade)
+        # Past the proxy everybody speaks for themselves, and nobody speaks for the proxy.
+        assert b'0{"sid":"' in ask(setup.public, "127.0.0.88")
+        assert ask(setup.public, proxy) == b""
+    addresses = [line.split("address=")[1].strip() for line in log.read_text().splitlines() if "handshake" in line]
+    assert set(addresses[:-1]) == {client} and addresses[-1] == "127.0.0.88", addresses

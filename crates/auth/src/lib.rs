@@ -8,6 +8,7 @@
 //! - [`authenticator`]: a token or none goes in, who it is comes out: [`principal`], or why not: [`refusal`].
 //! - [`grants`]: what somebody may do, asked on every event.
 //! - [`expiry`] and [`revocation`]: when it ends.
+//! - [`origins`]: which pages may.
 //! - [`generated`]: peer ids that prove that the server issued them.
 //! - [`mint`] and [`explain`]: for people.
 //!
@@ -45,6 +46,7 @@ pub mod jwks;
 mod jwks_errors;
 pub mod keys;
 pub mod mint;
+pub mod origins;
 pub mod principal;
 pub mod refusal;
 pub mod revocation;
@@ -59,6 +61,7 @@ pub use generated::GeneratedIds;
 pub use grants::{Action, Decision, Grants, GrantsSpec};
 pub use keys::{HmacSecret, Key};
 pub use mint::Mint;
+pub use origins::Origins;
 pub use principal::Principal;
 pub use refusal::Refusal;
 pub use revocation::{Lifetimes, Revocation, Revocations, Revoked};

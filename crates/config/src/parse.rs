@@ -142,25 +142,47 @@ pub fn redis_prefix(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
-/// `scheme://host[:port]` as browsers send it, or `null`; `*` is any.
+/// `scheme://host[:port]` as browsers send it, `scheme://*.domain[:port]` for all domains below one, or `null`; `*` is any but that.
+///
+/// # Errors
+/// The text is none of these.
 pub fn origin(text: &str) -> Parsed<String> {
     let trimmed = text.trim();
     if trimmed == "null" || trimmed == ANY_ORIGIN {
         return Ok(trimmed.to_owned());
     }
     let origin = trimmed.strip_suffix('/').unwrap_or(trimmed).to_ascii_lowercase();
-    let is_authority = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let is_authority = |authority: &str| match authority.strip_prefix("*.") {
+        Some(domain) => is_domain(domain),
+        None => {
+            !authority.is_empty()
+                && authority.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c))
+        }
+    };
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
     match origin.split_once("://") {
         Some((scheme, authority))
-            if !scheme.is_empty()
-                && scheme.chars().all(is_scheme)
-                && !authority.is_empty()
-                && authority.chars().all(is_authority) =>
+            if !scheme.is_empty() && scheme.chars().all(is_scheme) && is_authority(authority) =>
         {
             Ok(without_default_port(scheme, &origin).to_owned())
         }
         _ => Err(format!("{} is not an origin (scheme://host or scheme://host:port)", quote(text))),
+    }
+}
+
+/// Whether there can be domains below this one, which may have a port.
+fn is_domain(domain: &str) -> bool {
+    let (name, port) = domain.split_once(':').map_or((domain, None), |(name, port)| (name, Some(port)));
+    is_host_name(name) && port.is_none_or(|port| port.parse::<u16>().is_ok())
+}
+
+/// Leaves out what others in a list of origins say already: with `*` only `null` says more, and both together are as no list.
+pub fn merge_origins(origins: &mut Vec<String>) {
+    if origins.iter().any(|origin| origin == ANY_ORIGIN) {
+        match origins.iter().any(|origin| origin == "null") {
+            true => origins.clear(),
+            false => *origins = vec![ANY_ORIGIN.to_owned()],
+        }
     }
 }
 
@@ -256,12 +278,30 @@ mod tests {
             ("http://a.example:80", "http://a.example"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("capacitor://localhost", "capacitor://localhost"),
+            ("https://*.Example.com:443", "https://*.example.com"),
+            ("http://*.localhost:3000", "http://*.localhost:3000"),
             ("null", "null"),
             ("*", "*"),
         ] {
             assert_eq!(origin(text).as_deref(), Ok(expected), "{text:?}");
         }
-        for text in ["", "app.example.com", "https://", "https://a/b", "://a", "https://a b"] {
+        for text in [
+            "",
+            "app.example.com",
+            "https://",
+            "https://a/b",
+            "://a",
+            "https://a b",
+            "https://*",
+            "https://*.",
+            "https://a.*.example.com",
+            "https://**.example.com",
+            "https://*example.com",
+            "https://*.10.0.0.1",
+            "https://*.[::1]",
+            "https://*.example.com:port",
+            "*.example.com",
+        ] {
             assert!(origin(text).is_err(), "{text:?}");
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, time::Duration};
 
+pub use actix_web::cookie::SameSite;
 use ipnet::IpNet;
+use signalbox_auth::Origins;
 use signalbox_node_link::LinkTls;
 
 /// The configuration of a node. [`Config::default`] is what the gateway starts with.
@@ -16,16 +18,19 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Path prefix of Socket.IO, with a trailing slash unless `addTrailingSlash` is off. Default `/socket.io/`.
     pub socketio_path: String,
-    /// Name of the cookie that carries the sid on polling handshakes; default none.
-    pub cookie: Option<String>,
+    /// The cookie that carries the sid on polling handshakes; default none.
+    pub cookie: Option<SidCookie>,
     /// The PeerServer protocol.
     pub peer: PeerConfig,
-    /// Values of the `Origin` header that may open sessions; `None`: any. Requests without the header always may.
-    pub origins: Option<Vec<String>>,
+    /// Origins whose pages are served, by both protocols; `None`: all, `null` too. Requests without the header always are.
+    pub origins: Option<Origins>,
     /// Address ranges of the proxies whose `X-Forwarded-For` header is trusted; empty: the header is ignored. An IPv4 address that a
     /// dual-stack listener reports as IPv6 (`::ffff:10.0.0.1`) is compared as IPv4.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long the head of a request, or a TLS handshake, may take; default 20 s.
+    /// Address ranges of the proxies whose connections begin with a header of the PROXY protocol (1 or 2), which says whose they are;
+    /// one that does not is closed. Empty: no such header is read.
+    pub proxy_protocol: Vec<IpNet>,
+    /// How long the head of a request, a TLS handshake, or a proxy's header may take; default 20 s.
     pub header_timeout: Duration,
     /// How long a body, a message in several pieces, or the reading of an answer may take, unless it goes on at `min_body_rate`;
     /// default 20 s.
@@ -59,6 +64,7 @@ impl Default for Config {
             peer: PeerConfig::default(),
             origins: None,
             trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
             header_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(20),
             min_body_rate: 1_000,
@@ -78,6 +84,12 @@ impl Config {
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted_proxies.iter().any(|range| range.contains(&address))
+    }
+
+    /// Whether connections from an address begin with a header that says whose they are.
+    pub(crate) fn announces_clients(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.proxy_protocol.iter().any(|range| range.contains(&address))
     }
 }
 
@@ -119,6 +131,26 @@ impl Default for ClientLimits {
             handshakes_per_address: None,
             handshakes_per_second: None,
         }
+    }
+}
+
+/// The cookie that carries the sid of a session, for load balancers. Nothing here reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidCookie {
+    /// Its name.
+    pub name: String,
+    /// Whether browsers send it over TLS alone. `None`: if it is set over TLS.
+    pub secure: Option<bool>,
+    /// On whose requests browsers send it.
+    pub same_site: SameSite,
+    /// Whether scripts of a page cannot read it.
+    pub http_only: bool,
+}
+
+impl SidCookie {
+    /// A cookie with the attributes that Socket.IO gives it: `SameSite=Lax; HttpOnly`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), secure: None, same_site: SameSite::Lax, http_only: true }
     }
 }
 

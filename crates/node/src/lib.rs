@@ -42,7 +42,7 @@ mod simulation;
 mod transport;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClientLimits, ClusterConfig, Config, PeerConfig};
+pub use config::{ClientLimits, ClusterConfig, Config, PeerConfig, SidCookie};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},
@@ -50,7 +50,7 @@ pub use edge::{
 pub use node::Node;
 pub use panics::end_process_on_panic;
 pub use peering::revocations::revoke_in;
-pub use signalbox_auth::{Revocation, Revoked};
+pub use signalbox_auth::{Origins, Revocation, Revoked};
 pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
 pub use signalbox_cluster_redis::CannotRevoke;
 pub use signalbox_engineio as engineio;

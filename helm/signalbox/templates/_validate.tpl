@@ -40,7 +40,10 @@
 {{- if and $config.proxied (not (index $config "trusted-proxies")) -}}
 {{- fail "gateway.config.proxied needs gateway.config.trusted-proxies: the address ranges of the proxies" -}}
 {{- end -}}
-{{- if and (index $config "trusted-proxies") (not $config.proxied) -}}
+{{- if and (index $config "proxy-protocol") (not (index $config "trusted-proxies")) -}}
+{{- fail "gateway.config.proxy-protocol needs gateway.config.trusted-proxies: the address ranges of the proxies" -}}
+{{- end -}}
+{{- if and (index $config "trusted-proxies") (not $config.proxied) (not (index $config "proxy-protocol")) -}}
 {{- fail "gateway.config.trusted-proxies has no effect without gateway.config.proxied: true" -}}
 {{- end -}}
 {{- $ports := list (int64 $config.port) (int64 (index $config "admin-port")) (int64 (index $config "metrics-port")) (include "signalbox.gateway.linkPort" . | int64) -}}

@@ -11,7 +11,7 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_config::auth::AuthMode;
 use signalbox_node::{
-    ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Node, PeerConfig, Serve,
+    ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Node, Origins, PeerConfig, Serve, SidCookie,
     app::vocabulary,
     engineio,
     policy::{AllowAll, Policy},
@@ -99,7 +99,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         line.push_str(&format!(" metrics={}", url("http", socket)?));
     }
 
-    let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(listener.cors.clone()) };
+    let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(Origins::new(&listener.cors)) };
     let identifying = node.clone();
     let public_server = node
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
@@ -258,6 +258,7 @@ pub fn redis_authorities(settings: &Settings) -> Result<Option<Vec<u8>>> {
 /// The settings as the node takes them.
 fn node_config(settings: &Settings) -> signalbox_node::Config {
     let Settings { listener, peerserver, socketio, node, .. } = settings;
+    let proxies = |count: bool| if count { listener.trusted_proxies.clone() } else { Vec::new() };
     signalbox_node::Config {
         shards: node.workers,
         engine: engineio::Config {
@@ -277,7 +278,12 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         },
         connect_timeout: socketio.connect_timeout,
         socketio_path: socketio.socketio_path.clone(),
-        cookie: socketio.cookie.clone(),
+        cookie: socketio.cookie.clone().map(|name| SidCookie {
+            name,
+            secure: socketio.cookie_secure.into(),
+            same_site: socketio.cookie_same_site.into(),
+            http_only: socketio.cookie_http_only,
+        }),
         peer: PeerConfig {
             path: peerserver.path.trim_end_matches('/').to_owned(),
             keys: peerserver.key.clone(),
@@ -287,8 +293,9 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
             allow_discovery: peerserver.allow_discovery,
             max_payload: socketio.max_payload,
         },
-        origins: (!listener.origins.is_empty()).then(|| listener.origins.clone()),
-        trusted_proxies: listener.trusted_proxies.clone(),
+        origins: (!listener.origins.is_empty()).then(|| Origins::new(&listener.origins)),
+        trusted_proxies: proxies(listener.proxied),
+        proxy_protocol: proxies(listener.proxy_protocol),
         header_timeout: listener.header_timeout,
         body_timeout: listener.body_timeout,
         min_body_rate: listener.min_body_rate,

@@ -9,7 +9,7 @@
 //! - [`logs`]: what it tells, and what it does not.
 //! - [`memory`]: clients that would fill the node's.
 //! - [`deadlines`], [`connections`]: what clients leave unfinished, and how many there may be.
-//! - [`bundles`], [`settings`], [`proxies`]: what the flags change for clients.
+//! - [`bundles`], [`settings`], [`proxies`], [`proxy_protocol`]: what the flags change for clients.
 
 mod harness;
 
@@ -31,6 +31,8 @@ mod memory;
 mod metrics;
 #[path = "program/proxies.rs"]
 mod proxies;
+#[path = "program/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "program/redis_tls.rs"]
 mod redis_tls;
 #[path = "program/refusals.rs"]

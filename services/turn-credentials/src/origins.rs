@@ -11,6 +11,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
+use signalbox_auth::Origins;
 
 use crate::{problem::Problem, server::Service};
 
@@ -27,13 +28,13 @@ pub async fn middleware<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let listener = &service.listener;
-    let is_in = |list: &[String]| {
-        let is_it =
-            |allowed: &String| origin.as_ref().is_some_and(|origin| origin.as_bytes() == allowed.as_bytes());
-        list.is_empty() || list.iter().any(is_it)
+    let is_in = |list: &Option<Origins>| {
+        let contains =
+            |list: &Origins| origin.as_ref().is_some_and(|origin| list.contains(origin.as_bytes()));
+        list.as_ref().is_none_or(contains)
     };
-    let readable = is_in(&listener.cors);
+    let readable = is_in(&service.cors);
+    let with_credentials = service.cors.as_ref().is_some_and(|cors| !cors.is_any());
     let mut response = if request.method() == Method::OPTIONS {
         let mut response = HttpResponse::NoContent().finish();
         let headers = response.headers_mut();
@@ -43,14 +44,14 @@ pub async fn middleware<B: MessageBody + 'static>(
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.clone());
         }
         request.into_response(response)
-    } else if origin.is_some() && !is_in(&listener.origins) {
+    } else if origin.is_some() && !is_in(&service.origins) {
         let refusal = Problem::forbidden("origin-forbidden", "pages of this origin may not ask");
         service.metrics.refused.with_label_values(&[refusal.code]).inc();
         request.into_response(refusal.error_response())
     } else {
         next.call(request).await?.map_into_boxed_body()
     };
-    allow(response.headers_mut(), origin.as_ref().filter(|_| readable), !listener.cors.is_empty());
+    allow(response.headers_mut(), origin.as_ref().filter(|_| readable), with_credentials);
     Ok(response)
 }
 

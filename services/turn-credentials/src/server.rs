@@ -15,6 +15,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, map_config};
 use actix_web::{App, HttpServer, dev::AppConfig, middleware, web};
 use anyhow::{Context as _, Result, anyhow};
+use signalbox_auth::Origins;
 use signalbox_config::LogFormat as ConfiguredFormat;
 use signalbox_telemetry::{LogFormat, TurnMetrics, init_logs};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +43,10 @@ const STOP_SECONDS: u64 = 5;
 pub struct Service {
     /// The settings of the public listener.
     pub listener: ListenerSettings,
+    /// Whose pages may read replies; `None`: all, without credentials.
+    pub cors: Option<Origins>,
+    /// Whose pages may ask; `None`: all.
+    pub origins: Option<Origins>,
     /// The longest lifetime that may be asked for.
     pub max_ttl: Duration,
     /// Servers that may ask for others.
@@ -76,6 +81,8 @@ impl Service {
         let issuer = Issuer::new(turn, limits, secrets, shared.clone(), usage.clone(), upstream);
         Ok(Self {
             listener: settings.listener.clone(),
+            cors: origins(&settings.listener.cors),
+            origins: origins(&settings.listener.origins),
             max_ttl: settings.turn.max_ttl,
             keys: settings.keys.api_key.clone(),
             tokens: Tokens::start(&settings.auth)?,
@@ -244,6 +251,11 @@ pub fn rotate(settings: &Settings) -> Result<String> {
         let number = shared.rotate().await.context("--coturn-redis-url is not set: static secrets are rotated by hand")??;
         Ok(format!("secret {number} signs from now on; the one before it stays good for --max-ttl and --rotation-margin\n"))
     })
+}
+
+/// A list of the settings; none is all.
+fn origins(list: &[String]) -> Option<Origins> {
+    (!list.is_empty()).then(|| Origins::new(list))
 }
 
 /// All addresses of both families where the host is `::`; where the machine has no IPv6, those of IPv4.

@@ -1,4 +1,4 @@
-//! New connections: how many there may be, and how long a TLS handshake may take.
+//! New connections: how many there may be, whose they are, and how long a TLS handshake may take.
 
 use std::{
     cell::RefCell,
@@ -15,8 +15,9 @@ use std::{
 use actix_rt::net::TcpStream;
 use ahash::AHashMap;
 use indexmap::IndexMap;
-use tokio::sync::oneshot;
+use tokio::{io::AsyncReadExt as _, sync::oneshot, time::timeout};
 
+use super::proxy_protocol::{self, Malformed, Step};
 use crate::{limits::AddressSlot, shared::NodeShared};
 
 /// TLS handshakes that one worker has under way at a time. One costs some 20 KiB.
@@ -52,13 +53,17 @@ const TOO_MANY: &[u8] =
 const CROWDED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n";
 
+/// A connection that there may be.
+pub(super) struct Admitted {
+    pub(super) stream: TcpStream,
+    pub(super) slot: Slot,
+    /// Whose it is: the other end's, or that for whom a proxy there speaks.
+    pub(super) peer: Option<SocketAddr>,
+}
+
 /// A connection was accepted. An error closes it, and says so where that costs nothing: not in TLS.
-pub(super) fn admit(
-    node: &NodeShared,
-    stream: &TcpStream,
-    is_tls: bool,
-) -> io::Result<(Slot, Option<SocketAddr>)> {
-    let refuse = |answer: &[u8]| {
+pub(super) async fn admit(node: &NodeShared, mut stream: TcpStream, is_tls: bool) -> io::Result<Admitted> {
+    let refuse = |stream: &TcpStream, answer: &[u8]| {
         if !is_tls {
             // One that does not take even this has gone.
             let _ = socket2::SockRef::from(stream).send(answer);
@@ -67,21 +72,47 @@ pub(super) fn admit(
     };
     let Some(mut slot) = Slot::take(&node.connection_slots, node.config.max_connections) else {
         node.count_dropped("max_connections");
-        return refuse(CROWDED);
+        return refuse(&stream, CROWDED);
     };
-    let peer = stream.peer_addr().ok();
+    let mut peer = stream.peer_addr().ok();
     // A proxy has as many as it likes: each counts for its client, once that is known.
-    let client = peer.map(|peer| peer.ip()).filter(|address| !node.config.trusts(*address));
+    let mut counts = peer.is_some_and(|peer| !node.config.trusts(peer.ip()));
+    if peer.is_some_and(|peer| node.config.announces_clients(peer.ip())) {
+        let announced = timeout(node.config.header_timeout, announced_client(&mut stream)).await;
+        let Ok(Ok(client)) = announced else {
+            node.count_dropped("proxy_header");
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        counts = client.is_some_and(|client| !node.config.trusts(client.ip()));
+        peer = client.or(peer);
+    }
+    let client = peer.map(|peer| peer.ip()).filter(|_| counts);
     match node.gate.connection(Instant::now(), client) {
         Ok(of_address) => slot.of_address = of_address,
         Err(away) => {
             node.count_dropped(away.reason);
-            return refuse(TOO_MANY);
+            return refuse(&stream, TOO_MANY);
         }
     }
     // What is written is to leave at once. One that cannot be set is closed already.
     let _ = stream.set_nodelay(true);
-    Ok((slot, peer))
+    Ok(Admitted { stream, slot, peer })
+}
+
+/// For whom the proxy at the other end speaks, as the header says that it begins with. Nothing behind that is read.
+async fn announced_client(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let mut header = Vec::new();
+    loop {
+        match proxy_protocol::parse(&header).map_err(|Malformed| io::ErrorKind::InvalidData)? {
+            Step::Done(client) => return Ok(client),
+            Step::Read(more) => {
+                let known = header.len();
+                header.resize(known + more, 0);
+                let (_, missing) = header.split_at_mut(known);
+                stream.read_exact(missing).await?;
+            }
+        }
+    }
 }
 
 /// The TLS handshakes of a worker. When there are too many, the oldest gives way of the address that has most.

@@ -1,4 +1,4 @@
-//! The client of a request: its address, and whether its `Origin` may open sessions.
+//! The client of a request: its address, and whether its `Origin` is allowed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -76,10 +76,10 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()))
 }
 
-/// Whether a request may open a session: it has no `Origin`, or one that is allowed.
+/// Whether a request is answered: it has no `Origin`, or one that is allowed.
 pub(crate) fn origin_allowed(origin: Option<&[u8]>, config: &Config) -> bool {
     match (origin, &config.origins) {
-        (Some(origin), Some(allowed)) => allowed.iter().any(|allowed| allowed.as_bytes() == origin),
+        (Some(origin), Some(allowed)) => allowed.contains(origin),
         _ => true,
     }
 }

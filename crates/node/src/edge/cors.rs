@@ -13,6 +13,7 @@ use actix_web::{
     },
     middleware::Next,
 };
+use signalbox_auth::Origins;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
@@ -21,8 +22,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,D
 pub enum Cors {
     /// All pages, without credentials.
     Any,
-    /// Pages of these origins (`scheme://host[:port]`), with credentials.
-    Only(Vec<String>),
+    /// Pages of these origins, with credentials; without, if they are any.
+    Only(Origins),
 }
 
 impl Cors {
@@ -31,9 +32,7 @@ impl Cors {
         let origin = origin?;
         match self {
             Self::Any => Some(origin),
-            Self::Only(list) => {
-                list.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then_some(origin)
-            }
+            Self::Only(origins) => origins.contains(origin.as_bytes()).then_some(origin),
         }
     }
 
@@ -42,7 +41,7 @@ impl Cors {
         if let Some(origin) = self.allowed(origin) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
-        if matches!(self, Self::Only(_)) {
+        if matches!(self, Self::Only(origins) if !origins.is_any()) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }

@@ -5,7 +5,7 @@
 //! - `answers`: what holds for every answer.
 //! - [`http`]: every HTTP request of both protocols.
 //! - `protocol`, `not_found`: which protocol a path belongs to, or none.
-//! - `accept`: new connections.
+//! - `accept`: new connections; `proxy_protocol`: whose they are, if a proxy says so.
 //! - `http_stream`: the connection under the HTTP dispatcher.
 //! - `polling`: Engine.IO over HTTP.
 //! - `counted_body`: answers to polls that their clients have yet to read.
@@ -26,5 +26,6 @@ mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;
 pub(crate) mod protocol;
+mod proxy_protocol;
 pub mod server;
 pub(crate) mod upgrade;

@@ -40,6 +40,13 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, path: &str)
         };
     };
     let resource = resource.trim_start_matches('/');
+    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
+    if !client::origin_allowed(origin, &node.config) {
+        node.metrics.handshakes.with_label_values(&["peerserver", "forbidden"]).inc();
+        return HttpResponse::Forbidden()
+            .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))
+            .body("Forbidden");
+    }
     if key.is_empty() {
         not_found(request)
     } else if resource.eq_ignore_ascii_case("id") {

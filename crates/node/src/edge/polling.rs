@@ -4,7 +4,7 @@ use std::{future::Future, io::Write, sync::Arc, time::Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    cookie::{Cookie, SameSite},
+    cookie::Cookie,
     http::{Method, StatusCode, header},
     web,
 };
@@ -43,6 +43,7 @@ pub(crate) async fn handle(node: &NodeShared, request: &HttpRequest, payload: we
     let enabled = &node.config.engine.transports;
     match check_request(&query, enabled, is_get, false, client::origin_valid(origin)) {
         Err(error) => refuse(node, error),
+        Ok(_) if !client::origin_allowed(origin, &node.config) => refuse(node, RequestError::Forbidden),
         Ok(RequestKind::Open(_)) if node.lifecycle.is_stopping() => {
             HttpResponse::ServiceUnavailable().finish()
         }
@@ -92,10 +93,6 @@ pub(crate) fn outcome(error: RequestError) -> &'static str {
 /// Opens a session.
 async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let config = &node.config;
-    let origin = request.headers().get(header::ORIGIN).map(|origin| origin.as_bytes());
-    if !client::origin_allowed(origin, config) {
-        return refuse(node, RequestError::Forbidden);
-    }
     let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
     let slot = match node.let_in(handshake.address, request.peer_addr()) {
         Ok(slot) => slot,
@@ -117,12 +114,12 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let Some(shard) = node.shard() else { return HttpResponse::ServiceUnavailable().finish() };
     let (sid, body) = shard.with(|shard, now| shard.open_polling(now, principal, handshake, slot));
     let mut response = reply(node, request, body, None);
-    if let Some(name) = &config.cookie {
-        let mut cookie =
-            Cookie::build(name.clone(), sid.to_string()).path("/").http_only(true).same_site(SameSite::Lax);
-        if client::is_secure(request, config) {
-            cookie = cookie.secure(true);
-        }
+    if let Some(settings) = &config.cookie {
+        let cookie = Cookie::build(settings.name.clone(), sid.to_string())
+            .path("/")
+            .secure(settings.secure.unwrap_or_else(|| client::is_secure(request, config)))
+            .same_site(settings.same_site)
+            .http_only(settings.http_only);
         // A name that no cookie may have was refused with the configuration.
         let _ = response.add_cookie(&cookie.finish());
     }

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     sync::Arc,
@@ -28,7 +27,7 @@ use actix_web::{
 };
 
 use super::{
-    accept::{self, Handshakes},
+    accept::{self, Admitted, Handshakes},
     answers,
     cors::{self, Cors},
     http,
@@ -179,10 +178,13 @@ where
         let service = http_service!(node, enter, cors, configure, TcpStream);
         let node = node.clone();
         let accept = move |stream: TcpStream| {
-            ready(accept::admit(&node, &stream, false).map_err(DispatchError::Io).map(|(slot, peer)| {
+            let node = node.clone();
+            async move {
+                let Admitted { stream, slot, peer } =
+                    accept::admit(&node, stream, false).await.map_err(DispatchError::Io)?;
                 let stream = HttpStream::new(stream, node.clone(), slot);
-                (RequestStream::new(stream, false, node.clone()), Protocol::Http1, peer)
-            }))
+                Ok::<_, DispatchError>((RequestStream::new(stream, false, node), Protocol::Http1, peer))
+            }
         };
         fn_service(accept).and_then(service)
     })
@@ -209,13 +211,16 @@ where
         acceptor.set_handshake_timeout(node.config.header_timeout);
         let acceptor = acceptor.map_init_err(drop).map_err(drop);
         let (node, handshakes) = (node.clone(), Handshakes::default());
-        let accept = apply_fn_factory(acceptor, move |stream: TcpStream, acceptor| {
-            let admitted = accept::admit(&node, &stream, true);
-            let address = stream.peer_addr().ok().map(|peer| peer.ip());
-            let (node, mut handshake) = (node.clone(), handshakes.begin(address));
+        let admitting = node.clone();
+        let admit = fn_service(move |stream: TcpStream| {
+            let node = admitting.clone();
+            async move { accept::admit(&node, stream, true).await.map_err(drop) }
+        });
+        let accept = apply_fn_factory(acceptor, move |admitted: Admitted, acceptor| {
+            let Admitted { stream, slot, peer } = admitted;
+            let (node, mut handshake) = (node.clone(), handshakes.begin(peer.map(|peer| peer.ip())));
             let accepted = acceptor.call(stream);
             async move {
-                let (slot, peer) = admitted.map_err(drop)?;
                 let stream: TlsStream<TcpStream> = tokio::select! {
                     accepted = accepted => accepted.map_err(|()| node.count_dropped("tls_handshake"))?,
                     Ok(()) = &mut handshake.gives_way => {
@@ -227,7 +232,7 @@ where
                 Ok((RequestStream::new(stream, true, node), Protocol::Http1, peer))
             }
         });
-        accept.and_then(service.map_err(drop))
+        admit.and_then(accept).and_then(service.map_err(drop))
     })
 }
 

@@ -213,6 +213,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
         }
         let asks = check_request(&query, &config.engine.transports, true, true, client::origin_valid(origin))
             .inspect_err(|error| self.count("socketio", outcome(*error)))?;
+        if !client::origin_allowed(origin, config) {
+            self.count("socketio", "forbidden");
+            return Err(RequestError::Forbidden.into());
+        }
         match asks {
             RequestKind::Open(_) => {
                 if self.node.lifecycle.is_stopping() {
@@ -220,10 +224,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                         status: "503 Service Unavailable",
                         ..Refused::bad_request("stopping")
                     });
-                }
-                if !client::origin_allowed(origin, config) {
-                    self.count("socketio", "forbidden");
-                    return Err(RequestError::Forbidden.into());
                 }
                 let handshake = self.handshake();
                 self.let_in("socketio", handshake.address)?;

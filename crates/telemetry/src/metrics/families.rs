@@ -54,6 +54,7 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["message_timeout"],
     &["tls_handshake"],
     &["tls_crowded"],
+    &["proxy_header"],
     &["max_connections"],
     &["rate_limited"],
     &["address_connections"],

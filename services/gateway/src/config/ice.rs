@@ -28,7 +28,7 @@ pub struct IceSettings {
     #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = turn_key)]
     pub turn_key: Option<String>,
 
-    /// File with that key, instead. A line ending at its end is not part of it. It is read at the start.
+    /// File with that key, instead. A line ending at its end is not part of it. It is read again on SIGHUP.
     #[arg(long, value_name = "FILE", value_parser = file_name)]
     pub turn_key_file: Option<PathBuf>,
 
@@ -77,7 +77,7 @@ fn http_url(text: &str) -> Parsed<String> {
     }
 }
 
-fn turn_key(text: &str) -> Parsed<String> {
+pub(crate) fn turn_key(text: &str) -> Parsed<String> {
     match text.is_empty() || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
         true => Err("the value is not an API key".to_owned()),
         false => Ok(text.to_owned()),

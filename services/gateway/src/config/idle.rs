@@ -13,6 +13,7 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
     let without_service = "has no effect without --turn-url";
     let is_open = auth.tokens.auth == AuthMode::Off;
     let without_auth = "has no effect with --auth off";
+    let without_cookie = "has no effect without --cookie";
     let is_alone = cluster.redis_url.is_none();
     let is_encrypted = cluster.redis_url.as_ref().is_some_and(|url| url.starts_with("rediss"));
     let has = |transport| socketio.transports.contains(&transport);
@@ -41,6 +42,9 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
             socketio.cookie.is_some() && !has(Transport::Polling),
             "has no effect without polling among --transports",
         ),
+        ("cookie-secure", socketio.cookie.is_none(), without_cookie),
+        ("cookie-same-site", socketio.cookie.is_none(), without_cookie),
+        ("cookie-http-only", socketio.cookie.is_none(), without_cookie),
         ("jwt-secret", is_open, without_auth),
         ("jwt-secret-file", is_open, without_auth),
         ("jwt-public-key", is_open, without_auth),

@@ -15,6 +15,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cookie;
 mod fingerprint;
 pub mod ice;
 mod idle;

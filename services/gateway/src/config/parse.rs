@@ -7,6 +7,7 @@ pub(super) use signalbox_config::parse::*;
 
 use super::admin::AdminToken;
 use super::auth::WithoutRedis;
+use super::cookie::{CookieSecure, SameSite};
 use super::settings::{OrOff, TlsMode, Transport};
 
 /// A session id has eight bits for its shard, and a worker is a shard.
@@ -92,6 +93,26 @@ pub(super) fn tls_mode(text: &str) -> Parsed<TlsMode> {
 
 pub(super) fn admin_token(text: &str) -> Parsed<AdminToken> {
     text.trim().parse().map_err(|problem| format!("the value {problem}"))
+}
+
+pub(super) fn cookie_secure(text: &str) -> Parsed<CookieSecure> {
+    match text.trim() {
+        "auto" => Ok(CookieSecure::Auto),
+        text => match switch(text) {
+            Ok(true) => Ok(CookieSecure::Always),
+            Ok(false) => Ok(CookieSecure::Never),
+            Err(_) => Err(format!("{} is neither auto, true nor false", quote(text))),
+        },
+    }
+}
+
+pub(super) fn same_site(text: &str) -> Parsed<SameSite> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "strict" => Ok(SameSite::Strict),
+        "lax" => Ok(SameSite::Lax),
+        "none" => Ok(SameSite::None),
+        _ => Err(format!("{} is neither strict, lax nor none", quote(text))),
+    }
 }
 
 pub(super) fn transport(text: &str) -> Parsed<Transport> {

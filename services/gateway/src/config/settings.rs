@@ -15,6 +15,7 @@ use signalbox_node::TlsFiles;
 
 use super::admin::{AdminToken, as_written};
 use super::auth::AuthSettings;
+pub use super::cookie::{CookieSecure, SameSite};
 use super::ice::IceSettings;
 use super::limits::LimitSettings;
 use super::parse;
@@ -89,13 +90,14 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub sslcert: Option<PathBuf>,
 
-    /// Origins whose pages may read HTTP replies, with credentials; repeatable. Without it, or with *, every origin is reflected,
-    /// without credentials.
+    /// Origins whose pages may read HTTP replies, with credentials; repeatable. https://*.example.com is every domain below it; null,
+    /// which files and sandboxed frames send, must be named. Without it every origin is reflected, without credentials; with * every
+    /// one but null.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = parse::origin)]
     pub cors: Vec<String>,
 
-    /// Origins whose pages may open sessions of either protocol; repeatable. Without it, or with *, every origin may. Clients that
-    /// send no Origin header, such as programs outside a browser, always may.
+    /// Origins whose pages are served, by either protocol; repeatable, as those of --cors. Without it every origin is, with * every
+    /// one but null. Clients that send no Origin header, such as programs outside a browser, always are.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = parse::origin)]
     pub origins: Vec<String>,
 
@@ -104,8 +106,14 @@ pub struct ListenerSettings {
     #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
     pub proxied: bool,
 
-    /// Address range of the proxies whose X-Forwarded-For is trusted, with --proxied; repeatable. The client is the last address in
-    /// the chain that is not in such a range.
+    /// Read the client's address from the header of the PROXY protocol, 1 or 2, with which each connection of --trusted-proxies
+    /// then has to begin; connections of others have none.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "false", default_missing_value = "true", value_parser = parse::switch)]
+    pub proxy_protocol: bool,
+
+    /// Address range of the proxies whose X-Forwarded-For is trusted, with --proxied, or their PROXY protocol, with
+    /// --proxy-protocol; repeatable. The client is the last address in the chain that is not in such a range.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse::cidr)]
     pub trusted_proxies: Vec<IpNet>,
 
@@ -243,6 +251,20 @@ pub struct SocketIoSettings {
     #[arg(value_parser = parse::cookie)]
     #[serde(serialize_with = "or_off")]
     pub cookie: OrOff<String>,
+
+    /// Whether browsers send that cookie over TLS alone: true, false, or auto, if it is set over TLS.
+    #[arg(long, value_name = "auto|BOOL", default_value = "auto", value_parser = parse::cookie_secure)]
+    pub cookie_secure: CookieSecure,
+
+    /// On whose requests browsers send that cookie: strict (of pages of the same site), lax (of links to it too) or none (of all
+    /// pages; browsers then want --cookie-secure).
+    #[arg(long, value_name = "strict|lax|none", default_value = "lax", value_parser = parse::same_site)]
+    pub cookie_same_site: SameSite,
+
+    /// Keep that cookie from the scripts of pages.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
+    #[arg(default_value = "true", default_missing_value = "true", value_parser = parse::switch)]
+    pub cookie_http_only: bool,
 }
 
 /// The management listener, and the one that serves metrics and nothing else.

@@ -9,8 +9,8 @@ use signalbox_config::check::{Address, Check, remove_repeated};
 use signalbox_config::error::quote;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
 
-use super::parse::{self, ANY_ORIGIN};
-use super::settings::{Settings, TlsMode};
+use super::parse;
+use super::settings::{CookieSecure, SameSite, Settings, TlsMode};
 
 /// Default of `--concurrent_limit` without Redis, as in the reference.
 const DEFAULT_CONCURRENT_LIMIT: usize = 5000;
@@ -34,11 +34,18 @@ pub(super) fn validate(
     check.tls(listener.sslkey.as_deref(), listener.sslcert.as_deref())?;
     cluster_tls(&check, settings)?;
     vendor_dir(&check, settings)?;
-    check.proxies(listener.proxied, &listener.trusted_proxies)?;
+    if listener.proxy_protocol && listener.trusted_proxies.is_empty() {
+        // Anybody could say who they are.
+        return Err(check.missing_partner("proxy-protocol", "trusted-proxies", "10.0.0.0/8"));
+    }
+    if !listener.proxy_protocol {
+        check.proxies(listener.proxied, &listener.trusted_proxies)?;
+    }
     ice(&check, settings)?;
     ports(&check, settings)?;
     paths(&check, settings)?;
     transports(&check, settings)?;
+    cookie(&check, settings)?;
     memory(&check, settings)?;
     auth(&check, settings)
 }
@@ -50,9 +57,7 @@ fn normalise(settings: &mut Settings) {
     remove_repeated(&mut settings.peerserver.key);
     for origins in [&mut settings.listener.cors, &mut settings.listener.origins] {
         remove_repeated(origins);
-        if origins.iter().any(|origin| origin == ANY_ORIGIN) {
-            origins.clear();
-        }
+        parse::merge_origins(origins);
     }
     remove_repeated(&mut settings.socketio.transports);
     let has_redis = settings.cluster.redis_url.is_some();
@@ -131,6 +136,16 @@ fn auth(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     if auth.jwt_cookie.is_some() && settings.listener.origins.is_empty() {
         // Any page could have its visitors' browsers show their tokens.
         return Err(check.missing_partner("jwt-cookie", "origins", "https://app.example.com"));
+    }
+    let listed = settings.listener.origins.iter();
+    if auth.jwt_cookie.is_some()
+        && let Some(open) =
+            listed.map(String::as_str).find(|origin| [parse::ANY_ORIGIN, "null"].contains(origin))
+    {
+        // A page of any origin can make a frame whose origin is null.
+        let problem = format!("{open} in --origins would let any page show its visitors' tokens");
+        let remedy = "name the origins of your pages, or leave --jwt-cookie out";
+        return Err(ConfigError::new(check.source("jwt-cookie").place("jwt-cookie"), problem, remedy));
     }
     let checked = keys::jwks_url(&auth.tokens).and_then(|url| {
         let fetched = url.map(|_| SharedJwks::new(Intervals::default(), Instant::now()));
@@ -221,6 +236,15 @@ fn routes(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
 fn transports(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     if settings.socketio.transports.is_empty() {
         return Err(check.bad("transports", "the list is empty".to_owned()));
+    }
+    Ok(())
+}
+
+fn cookie(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let socketio = &settings.socketio;
+    if socketio.cookie_same_site == SameSite::None && socketio.cookie_secure != CookieSecure::Always {
+        // Browsers drop such a cookie otherwise.
+        return Err(check.missing_partner("cookie-same-site", "cookie-secure", "true"));
     }
     Ok(())
 }

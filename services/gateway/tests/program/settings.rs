@@ -55,6 +55,26 @@ fn behind_a_proxy_that_speaks_tls_the_cookie_is_secure() {
 }
 
 #[test]
+fn the_attributes_of_the_cookie_are_settings() {
+    let attributes = |flags: &[&str]| {
+        let server = Server::bare(&[&["--cookie"], flags].concat());
+        let handshake = get(server.public(), POLLING);
+        let cookie = handshake.header("Set-Cookie").expect("a cookie").to_owned();
+        let mut parts: Vec<String> = cookie.split("; ").skip(1).map(str::to_owned).collect();
+        parts.sort_unstable();
+        parts
+    };
+    assert_eq!(
+        attributes(&["--cookie-same-site", "none", "--cookie-secure", "true"]),
+        ["HttpOnly", "Path=/", "SameSite=None", "Secure"]
+    );
+    assert_eq!(
+        attributes(&["--cookie-same-site", "strict", "--cookie-http-only", "false"]),
+        ["Path=/", "SameSite=Strict"]
+    );
+}
+
+#[test]
 fn without_a_name_there_is_no_cookie() {
     let server = Server::bare(&[]);
     assert_eq!(get(server.public(), POLLING).header("Set-Cookie"), None);
@@ -155,15 +175,83 @@ fn websockets_can_be_turned_off() {
     WebSocket::peer(server.public(), "one");
 }
 
+const PEER: &str = "/peerjs?key=peerjs&id=one&token=t";
+
+/// Neither protocol serves pages of this origin, whatever they ask for.
+fn assert_foreign(server: &Server, origin: &str) {
+    let headers = [("Origin", origin)];
+    let session = get(server.public(), POLLING);
+    let sid = sid(&session);
+    let forbidden = (403, r#"{"code":4,"message":"Forbidden"}"#);
+    for target in [POLLING.to_owned(), format!("{POLLING}&sid={sid}")] {
+        let polling = from_origin(server, &target, origin);
+        assert_eq!((polling.status, &*polling.body), forbidden, "{origin} {target}");
+    }
+    let post = request(server.public(), "POST", &format!("{POLLING}&sid={sid}"), &headers, "40");
+    assert_eq!((post.status, &*post.body), forbidden, "{origin}");
+    for target in [SOCKETIO.to_owned(), format!("{SOCKETIO}&sid={sid}")] {
+        let upgrade = refusal(server, &target, &headers);
+        assert_eq!((upgrade.status, &*upgrade.body), (400, "Forbidden"), "{origin} {target}");
+    }
+    assert_eq!(refusal(server, PEER, &headers).status, 403, "{origin}");
+    for target in ["/peerjs/id", "/peerjs/peers"] {
+        let answer = from_origin(server, target, origin);
+        assert_eq!((answer.status, &*answer.body), (403, "Forbidden"), "{origin} {target}");
+    }
+}
+
+/// Both protocols serve pages of this origin.
+fn assert_served(server: &Server, origin: &str) {
+    let headers = [("Origin", origin)];
+    let session = from_origin(server, POLLING, origin);
+    let sid = sid(&session);
+    assert_eq!(request(server.public(), "POST", &format!("{POLLING}&sid={sid}"), &headers, "40").body, "ok");
+    assert!(WebSocket::connect(server.public(), SOCKETIO, &headers).is_ok(), "{origin}");
+    assert_eq!(from_origin(server, "/peerjs/id", origin).status, 200, "{origin}");
+    let mut peer = WebSocket::connect(server.public(), PEER, &headers).expect("101");
+    assert_eq!(peer.next(), Some(Frame::Text(r#"{"type":"OPEN"}"#.to_owned())), "{origin}");
+}
+
 #[test]
-fn foreign_origins_open_no_session() {
-    let server = Server::bare(&["--origins", OURS]);
-    let polling = from_origin(&server, POLLING, FOREIGN);
-    assert_eq!((polling.status, &*polling.body), (403, r#"{"code":4,"message":"Forbidden"}"#));
-    let upgrade = refusal(&server, SOCKETIO, &[("Origin", FOREIGN)]);
-    assert_eq!((upgrade.status, &*upgrade.body), (400, "Forbidden"));
-    let peer = refusal(&server, "/peerjs?key=peerjs&id=one&token=t", &[("Origin", FOREIGN)]);
-    assert_eq!(peer.status, 403);
+fn pages_of_foreign_origins_are_not_served() {
+    let server = Server::bare(&["--origins", OURS, "--allow_discovery"]);
+    for origin in [FOREIGN, "null", "https://app.example.com:8443", "http://app.example.com"] {
+        assert_foreign(&server, origin);
+    }
+}
+
+#[test]
+fn a_star_stands_for_the_domains_below_one() {
+    let server = Server::bare(&["--origins", "https://*.example.com", "--cors", "https://*.example.com"]);
+    assert_served(&server, OURS);
+    assert_served(&server, "https://a.b.example.com");
+    let origins = [
+        "https://example.com",
+        "https://evilexample.com",
+        "https://app.example.com.evil.example",
+        "http://app.example.com",
+        "null",
+    ];
+    for origin in origins {
+        assert_foreign(&server, origin);
+        assert_eq!(from_origin(&server, POLLING, origin).header("Access-Control-Allow-Origin"), None);
+    }
+    let answer = from_origin(&server, POLLING, OURS);
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(OURS));
+    assert_eq!(answer.header("Access-Control-Allow-Credentials"), Some("true"));
+}
+
+#[test]
+fn a_star_alone_is_any_origin_but_null() {
+    let server = Server::bare(&["--origins", "*", "--cors", "*"]);
+    assert_served(&server, FOREIGN);
+    assert_foreign(&server, "null");
+    let answer = from_origin(&server, "/peerjs/id", FOREIGN);
+    assert_eq!(answer.header("Access-Control-Allow-Origin"), Some(FOREIGN));
+    assert_eq!(answer.header("Access-Control-Allow-Credentials"), None);
+    assert_eq!(from_origin(&server, "/peerjs/id", "null").header("Access-Control-Allow-Origin"), None);
+    assert_served(&Server::bare(&["--origins", "*", "null"]), "null");
+    assert_served(&Server::bare(&[]), "null");
 }
 
 #[test]

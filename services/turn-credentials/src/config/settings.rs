@@ -83,13 +83,14 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "FILE", value_parser = common::file_name)]
     pub sslcert: Option<PathBuf>,
 
-    /// Origins whose pages may read replies, with credentials; repeatable. Without it, or with *, every origin is reflected,
-    /// without credentials.
+    /// Origins whose pages may read replies, with credentials; repeatable. https://*.example.com is every domain below it; null,
+    /// which files and sandboxed frames send, must be named. Without it every origin is reflected, without credentials; with * every
+    /// one but null.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = common::origin)]
     pub cors: Vec<String>,
 
-    /// Origins whose pages may ask; repeatable. Without it, or with *, every origin may. Clients that send no Origin header, such as
-    /// servers, always may.
+    /// Origins whose pages may ask; repeatable, as those of --cors. Without it every origin may, with * every one but null. Clients
+    /// that send no Origin header, such as servers, always may.
     #[arg(long, value_name = "ORIGIN", num_args = 1.., value_delimiter = ',', value_parser = common::origin)]
     pub origins: Vec<String>,
 

@@ -7,7 +7,7 @@ use clap::Command;
 use signalbox_auth::jwks::{Intervals, SharedJwks};
 use signalbox_config::auth::AuthMode;
 use signalbox_config::check::{Address, Check, remove_repeated};
-use signalbox_config::parse::ANY_ORIGIN;
+use signalbox_config::parse::merge_origins;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
 use signalbox_turn::Secret;
 
@@ -22,9 +22,7 @@ pub(super) fn validate(
     let check = Check::new(sources, command);
     for origins in [&mut settings.listener.cors, &mut settings.listener.origins] {
         remove_repeated(origins);
-        if origins.iter().any(|origin| origin == ANY_ORIGIN) {
-            origins.clear();
-        }
+        merge_origins(origins);
     }
     remove_repeated(&mut settings.turn.uri);
     remove_repeated(&mut settings.turn.secret);

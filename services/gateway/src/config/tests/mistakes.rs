@@ -79,6 +79,10 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             vec!["--trusted-proxies", "10.0.0.0/8"],
             "--trusted-proxies: has no effect without --proxied (set --proxied true too)",
         ),
+        (
+            vec!["--proxy-protocol"],
+            "--proxy-protocol: needs --trusted-proxies too (set --trusted-proxies 10.0.0.0/8 too)",
+        ),
         (vec!["--path", "/a b"], "--path: \"/a b\" is not a plain URL path (use e.g. --path /)"),
         (
             vec!["--path", "/socket.io/x"],
@@ -173,6 +177,30 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
         (
             vec!["--jwt-cookie", "token"],
             "--jwt-cookie: needs --origins too (set --origins https://app.example.com too)",
+        ),
+        (
+            vec!["--jwt-cookie", "token", "--origins", "*"],
+            "--jwt-cookie: * in --origins would let any page show its visitors' tokens (name the origins of your pages, or leave --jwt-cookie out)",
+        ),
+        (
+            vec!["--jwt-cookie", "token", "--origins", "https://a.example", "null"],
+            "--jwt-cookie: null in --origins would let any page show its visitors' tokens (name the origins of your pages, or leave --jwt-cookie out)",
+        ),
+        (
+            vec!["--origins", "https://*"],
+            "--origins: \"https://*\" is not an origin (scheme://host or scheme://host:port) (use e.g. --origins https://app.example.com)",
+        ),
+        (
+            vec!["--cookie", "--cookie-same-site", "none"],
+            "--cookie-same-site: needs --cookie-secure too (set --cookie-secure true too)",
+        ),
+        (
+            vec!["--cookie-same-site", "some"],
+            "--cookie-same-site: \"some\" is neither strict, lax nor none (use e.g. --cookie-same-site lax)",
+        ),
+        (
+            vec!["--cookie-secure", "perhaps"],
+            "--cookie-secure: \"perhaps\" is neither auto, true nor false (use e.g. --cookie-secure auto)",
         ),
         (
             vec!["--redis-url-file", "missing"],

@@ -48,8 +48,8 @@ const TABLE: &[(&[&str], Outcome)] = &[
         &["--proxied", "true"],
         Refused("--proxied: needs --trusted-proxies too (set --trusted-proxies 10.0.0.0/8 too)"),
     ),
-    (&["--cors", "*"], Means(&[])),
-    (&["--cors", "https://a.example", "*"], Means(&[])),
+    (&["--cors", "https://a.example", "*"], Means(&["--cors", "*"])),
+    (&["--cors", "null", "*"], Means(&[])),
     (
         &["--cors", "https://a.example", "https://b.example"],
         Means(&["--cors=https://a.example,https://b.example"]),
@@ -155,6 +155,7 @@ fn a_setting_without_effect_is_told_in_one_line() {
             vec![],
             "--cookie: has no effect without polling among --transports",
         ),
+        (vec!["--cookie-secure", "true"], vec![], "--cookie-secure: has no effect without --cookie"),
         (
             vec!["--vendor-dir", "/", "--no-serve-client"],
             vec![],

@@ -267,10 +267,12 @@ fn every_setting_can_be_set_from_every_source() {
         | "jwt-session-claim" => "other".to_owned(),
         "admin-token-hash" => format!("ops:read:{}", "0".repeat(64)),
         "auth-without-redis" => "refuse".to_owned(),
+        "cookie-secure" => "true".to_owned(),
+        "cookie-same-site" => "strict".to_owned(),
         "log" => "debug".to_owned(),
         "log-format" => "json".to_owned(),
-        "serve-client" => "false".to_owned(),
-        "proxied" | "allow_discovery" | "no-trailing-slash" => "true".to_owned(),
+        "serve-client" | "cookie-http-only" => "false".to_owned(),
+        "proxied" | "proxy-protocol" | "allow_discovery" | "no-trailing-slash" => "true".to_owned(),
         "workers" => "7".to_owned(),
         "outbox-limit" => "4000001".to_owned(),
         "memory-budget" => "4000002".to_owned(),
@@ -301,7 +303,7 @@ fn every_setting_can_be_set_from_every_source() {
         "auth" => vec!["--jwks=https://id.example/keys".to_owned()],
         "jwt-cookie" => vec!["--origins=https://a.example".to_owned()],
         "turn-url" => vec!["--turn-key=sbt_a".to_owned()],
-        "proxied" => vec!["--trusted-proxies=10.0.0.0/8".to_owned()],
+        "proxied" | "proxy-protocol" => vec!["--trusted-proxies=10.0.0.0/8".to_owned()],
         _ => Vec::new(),
     };
     let command = parser(&PROGRAM);
