@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 use anyhow::{Context as _, Result, anyhow};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use signalbox_auth::{Action, Identity, Principal};
 use signalbox_node::{AckError, Args, Namespace, Node, Socket, policy::TokenPolicy};
@@ -23,7 +24,7 @@ use signalbox_tls::client::{self, ClientSettings};
 use tokio::sync::Semaphore;
 use ureq::Agent;
 
-use crate::config::ice::IceSettings;
+use crate::config::{self, ice::IceSettings};
 
 /// The event, both ways.
 pub const EVENT: &str = "ice-servers";
@@ -103,7 +104,9 @@ fn network(address: IpAddr) -> String {
 struct Service {
     agent: Agent,
     url: String,
-    key: String,
+    key: RwLock<String>,
+    /// Where the key stands, if in a file.
+    key_file: Option<PathBuf>,
     turns: Semaphore,
     is_for_anybody: bool,
 }
@@ -146,10 +149,7 @@ impl Ice {
         };
         let key = match (&settings.turn_key, &settings.turn_key_file) {
             (Some(key), _) => key.clone(),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file).context("--turn-key-file: it cannot be read")?;
-                text.trim_end_matches(['\r', '\n']).to_owned()
-            }
+            (None, Some(file)) => read_key(file).context("--turn-key-file")?,
             (None, None) => {
                 return Err(anyhow!("--turn-url: needs --turn-key too (signalbox-turn new-key makes one)"));
             }
@@ -159,10 +159,29 @@ impl Ice {
         Ok(Self::from(Source::Service(Box::new(Service {
             agent,
             url: format!("{url}/v1/ice-servers"),
-            key,
+            key: RwLock::new(key),
+            key_file: settings.turn_key_file.clone(),
             turns: Semaphore::new(AT_A_TIME),
             is_for_anybody: settings.turn_anonymous,
         }))))
+    }
+
+    /// Reads the file of the key again. If it cannot be used, the key in use stays. It blocks.
+    pub fn reload(&self) {
+        let Source::Service(service) = &*self.source else { return };
+        let Some(file) = &service.key_file else { return };
+        match read_key(file) {
+            Ok(key) => {
+                *service.key.write() = key;
+                tracing::info!("the key of the TURN credentials service was read again");
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "--turn-key-file cannot be read again; the key in use stays"
+                );
+            }
+        }
     }
 
     /// The servers for a client.
@@ -319,12 +338,18 @@ fn with(mut object: Value, name: &str, value: impl Into<Value>) -> Value {
 impl Service {
     async fn get(&self, issuer: &str, subject: &str) -> Result<Servers, NoServers> {
         let _turn = self.turns.acquire().await.map_err(|_| NoServers::Unavailable)?;
-        let (agent, url, key) = (self.agent.clone(), self.url.clone(), self.key.clone());
+        let (agent, url, key) = (self.agent.clone(), self.url.clone(), self.key.read().clone());
         let (issuer, subject) = (issuer.to_owned(), subject.to_owned());
         // It blocks; there are threads for that.
         let asked = tokio::task::spawn_blocking(move || ask(&agent, &url, &key, &issuer, &subject)).await;
         asked.unwrap_or(Err(NoServers::Unavailable))
     }
+}
+
+/// The key in a file, without the line ending at its end.
+fn read_key(file: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(file).context("it cannot be read")?;
+    config::ice::turn_key(text.trim_end_matches(['\r', '\n'])).map_err(|problem| anyhow!("{problem}"))
 }
 
 fn ask(agent: &Agent, url: &str, key: &str, issuer: &str, subject: &str) -> Result<Servers, NoServers> {

@@ -100,7 +100,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
 
     let cors = if listener.cors.is_empty() { Cors::Any } else { Cors::Only(Origins::new(&listener.cors)) };
-    let identifying = node.clone();
+    let (identifying, reloaded) = (node.clone(), ice.clone());
     let public_server = node
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
             site.routes(routes);
@@ -147,7 +147,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    actix_rt::spawn(reload(auth, signal(SignalKind::hangup())?));
+    actix_rt::spawn(reload(auth, reloaded, signal(SignalKind::hangup())?));
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
@@ -202,11 +202,17 @@ async fn serve(settings: &Settings) -> Result<()> {
 }
 
 /// Reads keys and grants again on each SIGHUP, which does nothing where there are none.
-async fn reload(auth: Option<Arc<Auth>>, mut hangup: Signal) {
+async fn reload(auth: Option<Arc<Auth>>, ice: Ice, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        let Some(auth) = auth.clone() else { continue };
+        let (auth, ice) = (auth.clone(), ice.clone());
         // They may be on a network that hangs.
-        let _ = tokio::task::spawn_blocking(move || auth.reload()).await;
+        let reading = tokio::task::spawn_blocking(move || {
+            if let Some(auth) = auth {
+                auth.reload();
+            }
+            ice.reload();
+        });
+        let _ = reading.await;
     }
 }
 

@@ -5,12 +5,16 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, test } from "node:test";
 import { Redis, startNodes } from "./cluster/setup.mjs";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
 import { ask, connected, record } from "./lib/clients.mjs";
 import { claims, hs256 } from "./lib/jwt.mjs";
-import { within } from "./lib/wait.mjs";
+import { startGateway } from "./lib/peer-servers.mjs";
+import { until, within } from "./lib/wait.mjs";
 
 after(closeAll);
 
@@ -155,4 +159,27 @@ test("there are none for strangers unless they are wanted, and a silent service 
   assert.deepEqual(await ask(await connected(gone), "ice-servers"), { ok: false, error: "turn-unavailable" });
   const unavailable = await fetch(`${gone}/turn/ice-servers`);
   assert.deepEqual([unavailable.status, unavailable.headers.get("retry-after")], [503, "5"]);
+});
+
+test("the file of the key is read again on SIGHUP, and a file that is gone changes nothing", async () => {
+  const folder = await mkdtemp(path.join(tmpdir(), "signalbox-ice-"));
+  onEnd(() => rm(folder, { recursive: true, force: true }));
+  const file = path.join(folder, "key");
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 600 } }));
+  await writeFile(file, "sbt_first\n");
+  const server = await startGateway(["--workers", "1", "--turn-url", service.url, "--turn-key-file", file, "--turn-anonymous"]);
+  onEnd(() => server.stop());
+  const ask = () => fetch(`${server.url}/turn/ice-servers`);
+  const hangUp = async (said) => {
+    server.signal("SIGHUP");
+    await until(() => server.output.some((line) => line.includes(said)), said);
+  };
+  await ask();
+  await writeFile(file, "sbt_second\n");
+  await hangUp("was read again");
+  await ask();
+  await rm(file);
+  await hangUp("the key in use stays");
+  assert.equal((await ask()).status, 200);
+  assert.deepEqual(service.seen.map(({ key }) => key), ["sbt_first", "sbt_second", "sbt_second"]);
 });
