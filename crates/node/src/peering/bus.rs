@@ -13,7 +13,9 @@ use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
-use super::{Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION};
+use super::{
+    Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION, refreshes::REFRESHED,
+};
 use crate::{
     ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
@@ -210,7 +212,12 @@ impl Handler for ClusterEvents {
     }
 
     fn notice(&self, _: NodeTag, kind: u8, body: Bytes) {
-        let Some(peering) = self.peering().filter(|_| kind == SESSIONS) else { return };
+        let Some(peering) = self.peering() else { return };
+        match kind {
+            SESSIONS => {}
+            REFRESHED => return peering.handle_refreshed(&body),
+            _ => return,
+        }
         match protocol::decode::<LinkNotice<'_>>(&body) {
             Ok(notice) => peering.handle_notice(&body, notice),
             Err(_) => self.metrics.bus_refused.inc(),

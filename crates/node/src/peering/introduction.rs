@@ -44,7 +44,7 @@ impl Peering {
         self.cluster.status() == Status::Online && self.can_reach(self.node)
     }
 
-    fn others(&self) -> Vec<NodeTag> {
+    pub(super) fn others(&self) -> Vec<NodeTag> {
         self.cluster.nodes().keys().copied().filter(|tag| *tag != self.node).collect()
     }
 

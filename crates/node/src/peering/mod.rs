@@ -11,6 +11,7 @@
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
 //! - `node_lookup`: nodes that nobody here knows.
+//! - `refreshes`: new tokens of clients, which count on all nodes.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
 //! - `revocations`: what is revoked on all nodes.
 
@@ -21,6 +22,7 @@ pub(crate) mod inquiries;
 pub(crate) mod inquiry_state;
 mod introduction;
 mod node_lookup;
+mod refreshes;
 mod relayed_polls;
 mod requests;
 pub(crate) mod revocations;

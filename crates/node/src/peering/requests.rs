@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{ANSWER_WITHIN, Peering};
 use crate::{
+    policy::Principal,
     protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location, Reply, SignalReply, SocketCommand},
     session::PollReply,
@@ -41,6 +42,10 @@ impl OtherNodes for Peering {
 
     fn forget(&self, node: NodeTag, address: Address) {
         self.notify(node, &LinkNotice::Forget(address));
+    }
+
+    fn refreshed(&self, principal: &Principal) {
+        self.tell_refreshed(principal);
     }
 }
 

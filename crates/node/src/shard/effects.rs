@@ -12,7 +12,7 @@ use super::{
     transfer::message::TransferMessage,
 };
 use crate::{
-    policy::SessionClient,
+    policy::{Principal, SessionClient},
     protocol::{RequestRefused, inquiry},
     routing::{AckError, Broadcast, ConnectionRef, Location, Reply, SignalReply, SocketCommand},
     session::{PollReply, RoomKey},
@@ -54,6 +54,8 @@ pub(crate) enum Effect {
     CloseProbe(ConnectionRef),
     /// A session or socket is over, or was never received: the shard where it was born need not forward to it any more.
     Forget { birth: Location, address: Address },
+    /// Tell the other nodes of the token that a client has shown in place of another.
+    Refreshed(Arc<Principal>),
     /// Answer a request. If nobody waits for the answer any more, the request that says so is taken instead.
     Answer { answer: Answer, otherwise: Option<Request> },
     /// Start something that runs beside the shard.

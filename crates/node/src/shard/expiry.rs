@@ -11,6 +11,7 @@ use signalbox_socketio::Message;
 use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::{
+    effects::Effect,
     mailbox::ShardMessage,
     socket_commands::disconnect,
     step::Step,
@@ -97,7 +98,7 @@ pub(super) fn expiry_is_due(
     true
 }
 
-/// The client goes on with a new token, here and as a PeerServer client of this node.
+/// The client goes on with a new token, here and as a PeerServer client of any node.
 pub(super) fn refreshed(
     step: &mut Step,
     key: u32,
@@ -107,9 +108,13 @@ pub(super) fn refreshed(
 ) {
     let slot = session.slot_of(socket);
     let Some(joined) = slot.and_then(|slot| session.connection.socket_mut(slot)) else { return };
-    joined.socket.principal = Some(principal.clone());
+    let is_new = joined.socket.principal.replace(principal.clone()).as_ref() != Some(principal);
     session.update_rates(&step.context.config.limits);
     begin_expiry(step, key, session, socket);
+    // Showing the same token again costs this node alone.
+    if is_new && step.context.cluster.is_shared() {
+        step.effects.push(Effect::Refreshed(principal.clone()));
+    }
     for shard in 0..step.context.shards {
         step.effects.send(shard as ShardId, ShardMessage::Refreshed(principal.clone()));
     }

@@ -256,8 +256,8 @@ impl World {
                     mailboxes.push(to.shard, result);
                 }
             }
-            Effect::SendPeerMessage(_) | Effect::Start(_) => {
-                unreachable!("there are no PeerServer clients and no handlers here")
+            Effect::SendPeerMessage(_) | Effect::Refreshed(_) | Effect::Start(_) => {
+                unreachable!("there are no PeerServer clients, no tokens and no handlers here")
             }
         }
     }

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     panics::EndsProcess,
+    policy::Principal,
     routing::{ConnectionRef, Location, SignalReply, SocketCommand},
     transport::{Conn, ConnectionEvents, Reader, ReaderLimits, Role, Wait},
 };
@@ -61,6 +62,8 @@ pub(crate) trait OtherNodes: Send + Sync {
     fn close_probe(&self, connection: ConnectionRef);
     /// Tells a node that an address that was born there is over.
     fn forget(&self, node: NodeTag, address: Address);
+    /// Tells all nodes of the token that a client has shown in place of another.
+    fn refreshed(&self, principal: &Principal);
 }
 
 /// A shard on its worker thread, shared by the tasks of that thread.
@@ -318,6 +321,7 @@ impl ShardRuntime {
                 self.context.addresses.remove(address);
                 self.other_nodes.forget(birth.node, address);
             }
+            Effect::Refreshed(principal) => self.other_nodes.refreshed(&principal),
             Effect::Answer { answer, otherwise } => {
                 let is_lost = !answer.send();
                 if let Some(otherwise) = otherwise.filter(|_| is_lost) {

@@ -5,27 +5,16 @@ import { execFile } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "node:test";
 import { promisify } from "node:util";
-import { ready, Redis, startNode } from "../cluster/setup.mjs";
-import { onEnd } from "../lib/cleanup.mjs";
+import { ready, startNode } from "../cluster/setup.mjs";
 import { ask } from "../lib/clients.mjs";
-import { request } from "../lib/http.mjs";
-import { claims, hs256, now } from "../lib/jwt.mjs";
+import { now } from "../lib/jwt.mjs";
 import { nextEvent, until, within } from "../lib/wait.mjs";
-import { RawSocket } from "../lib/websocket.mjs";
-import { everything, io, ioRefusal, peer, peerAnswer, SECRET } from "./setup.mjs";
+import { aboutToMove, FLAGS, nodes, redis, sample, steady, token } from "./cluster.mjs";
+import { io, ioRefusal, peer, peerAnswer } from "./setup.mjs";
 
 // A revocation counts everywhere within a second; on busy cores three times that.
 const LATEST_MS = 3_000;
-// Sessions move once the cluster has been whole for so long.
-const STEADY_MS = 5_500;
 
-const FLAGS = ["--auth", "required", "--jwt-secret", SECRET, "--jwt-max-lifetime", "7200000"];
-const redis = await Redis.start();
-const nodes = await Promise.all([[], [], ["--auth-without-redis", "refuse"]].map((flags) => startNode(redis, [...FLAGS, ...flags])));
-await Promise.all(nodes.map((node) => ready(node)));
-const began = performance.now();
-
-const token = (changed) => hs256(SECRET, claims({ signalbox: everything, ...changed }));
 const run = promisify(execFile);
 
 /** Revokes as an operator does. */
@@ -33,13 +22,6 @@ async function revoke(...what) {
   const flags = ["--redis-url", redis.url, "--jwt-max-lifetime", "7200000"];
   const { stdout } = await run(process.env.GATEWAY_BIN, ["token", "revoke", ...what, ...flags]);
   assert.match(stdout, /^revoked; kept until \d+ /);
-}
-
-/** Of the metrics of a node, one with its labels. */
-async function sample(node, name) {
-  const { body } = await request(node.adminUrl, "GET", "/metrics");
-  const line = body.split("\n").find((line) => line.startsWith(`${name} `));
-  return Number(line?.split(" ").at(-1));
 }
 
 /** Clients of every kind on every node with this token, and what becomes of them. */
@@ -111,19 +93,11 @@ describe("a revocation", async () => {
   });
 
   test("finds a session that is moving to another node", async () => {
-    await sleep(Math.max(0, STEADY_MS - (performance.now() - began)));
+    await steady();
     const [home, other] = nodes;
     const moving = Array.from({ length: 24 }, async (_, index) => {
       const shown = token({ sub: index % 4 === 3 ? "stays" : "moves" });
-      const open = await (await fetch(`${home.url}/socket.io/?EIO=4&transport=polling`)).text();
-      const { sid } = JSON.parse(open.slice(1));
-      const target = `/socket.io/?EIO=4&transport=polling&sid=${sid}`;
-      await request(home.url, "POST", target, { body: `40${JSON.stringify({ token: shown })}` });
-      assert.match((await request(home.url, "GET", target)).body, /^40\{/);
-      const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
-      onEnd(() => socket.terminate?.());
-      socket.send("2probe");
-      assert.equal(await socket.next("the answer"), "3probe");
+      const socket = await aboutToMove(home, other, shown);
       return { index, socket };
     });
     const ready = await Promise.all(moving);
