@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::step::{command_step, step};
 use crate::workspace::Workspace;
-use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, paths, policies, project};
+use crate::{arrows, bench, deny, dependencies, deploy, floors, fuzz, named_tests, paths, policies, project};
 
 /// A server that the load test compares with.
 const PEER_MANIFEST: &str = "loadtest/peers/socketioxide/Cargo.toml";
@@ -47,6 +47,8 @@ pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
     step("docs/dependencies.md", "add or remove the line", || dependencies::check(workspace))?;
     let remedy = "add the lines that other crates have, and the page's line to docs/SUMMARY.md";
     step("new crates and pages", remedy, || project::check(workspace))?;
+    let remedy = "name a test that exists in the last column, or the file that has it";
+    step("tests that docs/security.md names", remedy, || named_tests::check(workspace))?;
     step("generated files of the chart", "cargo xtask docs", || deploy::check_generated(workspace))?;
     let remedy = "choose another dependency, or change deny.toml and say why";
     step("licences, bans, sources", remedy, || policies::check(workspace))?;

@@ -17,6 +17,7 @@ mod deploy;
 mod docs;
 mod floors;
 mod fuzz;
+mod named_tests;
 mod paths;
 mod policies;
 mod prepare;

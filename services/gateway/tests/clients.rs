@@ -132,6 +132,11 @@ fn auth_tokens_and_what_they_grant() {
 }
 
 #[test]
+fn auth_key_sets_outlive_their_servers() {
+    Server::run_js_alone("auth-jwks.test.mjs");
+}
+
+#[test]
 fn python_socketio_async() {
     Server::gateway(&[]).run_python("test_async.py");
 }

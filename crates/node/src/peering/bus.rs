@@ -14,7 +14,8 @@ use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
 use super::{
-    Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION, refreshes::REFRESHED,
+    Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION,
+    refreshes::REFRESHED,
 };
 use crate::{
     ledger::{Ledger, share},

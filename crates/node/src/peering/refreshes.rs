@@ -10,7 +10,7 @@ use super::Peering;
 use crate::{policy::Principal, protocol, shard::mailbox::ShardMessage};
 
 /// The kind of a notice with the [`Principal`] of a new token. A node that is older than this kind passes over it.
-pub(super) const REFRESHED: u8 = 4;
+pub(super) const REFRESHED: u8 = 5;
 
 impl Peering {
     /// Tells all other nodes that can be reached. Whoever misses it goes by the token that it has.

@@ -2,3 +2,4 @@
 import "./auth/tokens.mjs";
 import "./auth/grants.mjs";
 import "./auth/expiry.mjs";
+import "./auth/explained.mjs";

@@ -255,7 +255,9 @@ fn every_setting_can_be_set_from_every_source() {
     let directory = scratch.0.to_str().unwrap().to_owned();
     // A value for each kind that is not the default.
     let value_of = |name: &str| match name {
-        "sslkey" | "sslcert" | "cluster-tls-ca" | "cluster-tls-cert" | "cluster-tls-key" => pem.clone(),
+        "redis-ca" | "sslkey" | "sslcert" | "cluster-tls-ca" | "cluster-tls-cert" | "cluster-tls-key" => {
+            pem.clone()
+        }
         "cluster-tls" => "optional".to_owned(),
         "vendor-dir" => directory.clone(),
         "host" | "admin-host" => "127.0.0.2".to_owned(),
