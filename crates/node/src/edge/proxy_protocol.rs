@@ -122,8 +122,11 @@ mod tests {
 
     use super::*;
 
-    /// Reads a header out of this as from a connection; the rest of it too.
-    fn read(bytes: &[u8]) -> Result<Option<(Option<SocketAddr>, &[u8])>, Malformed> {
+    /// Whose a connection is, and what follows the header; `None` while that is not complete.
+    type Read<'a> = Option<(Option<SocketAddr>, &'a [u8])>;
+
+    /// Reads a header out of this as from a connection.
+    fn read(bytes: &[u8]) -> Result<Read<'_>, Malformed> {
         let mut len = 0;
         loop {
             match parse(&bytes[..len])? {
