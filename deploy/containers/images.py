@@ -3,6 +3,7 @@ of Debian's packages. Our own image is built from the Dockerfile, which is what 
 
 import functools
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,10 +11,11 @@ import tempfile
 import podman
 
 DEBIAN = "docker.io/library/debian:bookworm-slim"
-# busybox has the wget of their health checks. Users and directories are as the images' own.
+# busybox has the wget of their health checks. Users and directories are as the images' own; but what is mounted in memory keeps the mode
+# that the directory has in the image, and never its owner.
 STAND_INS = {
     "haproxy": ("haproxy busybox", "USER 99:99", 'CMD ["haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]'),
-    "redis": ("redis-server redis-tools", "RUN mkdir -p /data && chown 999:1000 /data", 'CMD ["redis-server"]'),
+    "redis": ("redis-server redis-tools", "RUN mkdir -p /data && chmod 1777 /data\nWORKDIR /data", 'CMD ["redis-server"]'),
     "coturn": ("coturn", "USER 65534:65534", 'ENTRYPOINT ["turnserver"]'),
     "prometheus": (
         "prometheus busybox",
@@ -40,6 +42,16 @@ def provide(name, cannot_pull=functools.lru_cache(None)(lambda: not _registry_an
         packages, user, start = STAND_INS[kind]
         busybox = "RUN command -v wget || ln -s busybox /bin/wget" if "busybox" in packages else ""
         _from_debian(name, [_install(packages), busybox, user, start])
+
+
+def provide_all(names):
+    """Has these images, and those that our own is built from."""
+    provide(DEBIAN)
+    for name in sorted(set(names)):
+        provide(name)
+    for line in (podman.ROOT / "Dockerfile").read_text().splitlines():
+        if (base := re.match(r"FROM (\S+) AS", line)) and base[1] != "scratch":
+            provide(f"docker.io/library/{base[1]}")
 
 
 def build(name, dockerfile="Dockerfile"):

@@ -14,7 +14,7 @@ import pytest
 
 import images
 import podman
-from topology import Topology, inspect, logs, until
+from topology import Topology, connect, inspect, logs, until
 
 IMAGE = "ghcr.io/signalbox/signalbox-gateway:0.1.0"
 JS = podman.ROOT / "services/gateway/tests/js"
@@ -29,12 +29,7 @@ def free_port():
 @pytest.fixture(scope="module", name="topology")
 def started():
     project = Topology(free_port())
-    images.provide(images.DEBIAN)
-    for name in sorted({service["image"] for service in project.services.values()} - {IMAGE}):
-        images.provide(name)
-    for line in (podman.ROOT / "Dockerfile").read_text().splitlines():
-        if (base := re.match(r"FROM (\S+) AS", line)) and base[1] != "scratch":
-            images.provide(f"docker.io/library/{base[1]}")
+    images.provide_all({service["image"] for service in project.services.values()} - {IMAGE})
     images.build(IMAGE)
     project.down()
     try:
@@ -145,10 +140,7 @@ def test_three_gateways_are_one_cluster_and_prometheus_sees_them(topology):
 
 
 def test_the_charts_test_command_passes(topology):
-    script = (podman.ROOT / "helm/signalbox/files/connect.sh").read_text()
-    variables = {"BASE": topology.url, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs", "ORIGIN": ""}
-    variables |= {"TRANSPORTS": "polling,websocket", "AUTH": "off", "PODS": "3", "ICE": "true", "PATH": os.environ["PATH"]}
-    result = subprocess.run(["sh", "-ceu", script], env=variables, capture_output=True, text=True, timeout=120, check=False)
+    result = connect(topology.url, 3)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "a room of two pods" in result.stdout and "turn:127.0.0.1:3478" in result.stdout
 

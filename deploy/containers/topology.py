@@ -23,18 +23,24 @@ FILE = podman.HERE / "compose.yml"
 class Topology:
     """The containers of one project."""
 
-    def __init__(self, port, without=("grafana",), settings=()):
-        environment = dict(line.split("=", 1) for line in (podman.ROOT / ".env").read_text().splitlines() if line[:1] not in ("", "#"))
+    def __init__(self, port, without=("grafana",), profile=None, settings=()):
+        environment = _variables(podman.ROOT / ".env")
+        if profile:
+            environment |= _variables(podman.ROOT / f"deploy/compose/{profile}.env")
         environment |= {"PUBLIC_PORT": str(port), "GATEWAY_OPEN_FILES": "4096", "GATEWAY_MEMORY": "256m", "GATEWAY_CPUS": "1", **dict(settings)}
         text = re.sub(r"\$\{(\w+)\}", lambda match: environment[match[1]], (podman.ROOT / "docker-compose.yml").read_text())
         project = yaml.safe_load(text)
         self.url = f"http://127.0.0.1:{port}"
         self.services = {
-            name: service for name, service in project["services"].items() if not service.get("profiles") and name not in without
+            name: service for name, service in project["services"].items() if service.get("profiles", [profile]) == [profile] and name not in without
         }
-        self.waits = {name: service.pop("depends_on", {}) for name, service in self.services.items()}
+        self.waits = {
+            name: {other: wanted for other, wanted in service.pop("depends_on", {}).items() if other in self.services}
+            for name, service in self.services.items()
+        }
         for service in self.services.values():
             service.pop("build", None)
+            service.pop("profiles", None)
             service["ulimits"] = {"nofile": 4096, "nproc": 4096}
             service["volumes"] = [_absolute(volume) for volume in service.get("volumes", [])]
         project["services"] = self.services
@@ -91,6 +97,14 @@ def logs(name):
     return result.stdout + result.stderr
 
 
+def connect(url, pods):
+    """The chart's test command, through the load balancer: clients of both protocols, and a room of two gateways."""
+    script = (podman.ROOT / "helm/signalbox/files/connect.sh").read_text()
+    variables = {"BASE": url, "SOCKETIO_PATH": "/socket.io/", "PEERSERVER_PATH": "", "PEERSERVER_KEY": "peerjs", "ORIGIN": "", "AUTH": "off"}
+    variables |= {"TRANSPORTS": "polling,websocket", "PODS": str(pods), "ICE": "true", "PATH": os.environ["PATH"]}
+    return subprocess.run(["sh", "-ceu", script], env=variables, capture_output=True, text=True, timeout=120, check=False)
+
+
 def inspect(name):
     return json.loads(podman.succeed("inspect", name))[0]
 
@@ -101,6 +115,10 @@ def until(done, seconds, problem):
     while not done():
         assert time.monotonic() < end, problem()
         time.sleep(0.3)
+
+
+def _variables(file):
+    return dict(line.split("=", 1) for line in file.read_text().splitlines() if line[:1] not in ("", "#"))
 
 
 def _absolute(volume):

@@ -22,7 +22,15 @@ pub(super) fn listen(
     backend: &Backend,
     at: Option<SocketAddr>,
 ) -> Result<(TcpListener, SocketAddr), CannotConnect> {
-    let local = local_address(backend).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let local = local_address(backend).unwrap_or_else(|| {
+        if at.is_none_or(|at| at.ip().is_unspecified()) {
+            // Nothing repairs it later: the others are told once.
+            tracing::warn!(
+                "no address of this machine reaches Redis yet: nodes on other machines cannot reach this one (set --cluster-addr, or start it when the name of Redis is known)"
+            );
+        }
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    });
     let at = at.unwrap_or(SocketAddr::new(local, 0));
     let failed = |error| CannotConnect::Listen(at, error);
     let listener = TcpListener::bind(at).map_err(failed)?;
