@@ -149,7 +149,8 @@ async function look(path) {
   try {
     return await ask(path);
   } catch (error) {
-    if (error.status === 404 || error.code === "bad-parameter") return undefined;
+    // It may be on a node that does not answer: the table of nodes says which.
+    if (error.status === 404 || ["bad-parameter", "incomplete"].includes(error.code)) return undefined;
     throw error;
   }
 }
@@ -168,8 +169,8 @@ function askForToken(why) {
 }
 
 function failed(error) {
-  if (error.status === 401) {
-    askForToken(token ? error.message : "");
+  if (error.status === 401 || (error.status === 403 && token)) {
+    askForToken(token || error.code !== "token-missing" ? error.message : "");
     return;
   }
   at("trouble").textContent = error.status ? error.message : "This node does not answer.";
@@ -182,14 +183,14 @@ function failed(error) {
 
 async function refresh() {
   if (document.hidden || at("ask").open) return;
+  at("forget").hidden = !token;
   try {
-    const [cluster, nodes, rates, rooms] = await Promise.all([ask("cluster"), ask(`nodes?limit=${PAGE}`), ask("rates"), ask(`rooms?limit=${PAGE}`)]);
+    const [cluster, nodes, rates, rooms] = await Promise.all([ask("cluster"), ask("nodes"), ask("rates"), ask(`rooms?limit=${PAGE}`)]);
     drawNumbers(cluster);
     drawCharts(rates.total);
     drawNodes(nodes, rates);
     drawRooms(rooms);
     at("trouble").hidden = true;
-    at("forget").hidden = !token;
   } catch (error) {
     failed(error);
   }
@@ -202,7 +203,8 @@ async function loop() {
 
 at("ask").addEventListener("close", () => {
   const field = at("ask").querySelector("input");
-  token = field.value.trim() || token;
+  // Anything else cannot be sent, and is no token.
+  token = /^[!-~]+$/.test(field.value.trim()) ? field.value.trim() : token;
   field.value = "";
   if (token) sessionStorage.setItem("admin-token", token);
   refresh();

@@ -3,14 +3,17 @@
 //! Nobody is waited for longer than [`ANSWER_BY`]. Nodes that have not answered by then are named in the answer. Every shard answers for
 //! what it has, through its mailbox, so a question takes no lock of anybody's.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use signalbox_admin::{Partial, PartialReason};
 use signalbox_cluster::{Address, NodeInfo, NodeTag, RoomName};
 use signalbox_node_link::{LinkError, RemoteNode, Responder};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 use super::{Peering, inquiry_state::DescribeNode, name_of};
 use crate::{
@@ -43,7 +46,7 @@ impl Peering {
         let asked: Vec<_> = others.map(|(tag, node)| self.ask_node(*tag, node, &question)).collect();
         let here = async {
             match is_meant(&self.node) {
-                true => Some(timeout_at(until, self.answer_here(&question)).await),
+                true => Some(timeout_at(until, self.clone().answer_here(question.clone())).await),
                 false => None,
             }
         };
@@ -91,7 +94,12 @@ impl Peering {
         let asked = async move {
             let Some(answer) = answer else { return Err(PartialReason::Unreachable) };
             let answer = answer.await;
-            let outcome = answer.as_ref().map_or_else(|error| name_of(*error), |_| "answered");
+            // A node of a version that does not know the question has a link that works.
+            let is_refused = matches!(answer, Err(LinkError::Refused));
+            let outcome = match &answer {
+                Err(error) if !is_refused => name_of(*error),
+                _ => "answered",
+            };
             metrics.link_requests.with_label_values(&[outcome]).inc();
             let bytes = answer.map_err(|error| match error {
                 LinkError::Refused => PartialReason::Format,
@@ -112,21 +120,24 @@ impl Peering {
     /// Another node asks.
     pub(super) fn serve_inquiry(self: Arc<Self>, from: NodeTag, body: &Bytes, answer: Responder) {
         let Ok(question) = Question::decode(body) else {
-            self.metrics.bus_refused.inc();
             return;
         };
         tokio::spawn(async move {
             let until = Instant::now() + ANSWER_BY;
             // Who asked does not wait any longer.
-            let Ok(answered) = timeout_at(until, self.answer_here(&question)).await else { return };
-            answer.send(answered.encode(self.format_for(from)));
+            let Ok(answered) = timeout_at(until, self.clone().answer_here(question)).await else { return };
+            let format = self.format_for(from);
+            // The thread of the link does nothing that takes long.
+            if let Ok(encoded) = spawn_blocking(move || answered.encode(format)).await {
+                answer.send(encoded);
+            }
         });
     }
 
     /// This node's part of the answer.
-    async fn answer_here(&self, question: &Question) -> Answer {
-        let Some(_turn) = self.inquiries.begin() else { return Answer::Busy };
-        let described = match question {
+    async fn answer_here(self: Arc<Self>, question: Question) -> Answer {
+        let Some(turn) = self.inquiries.begin() else { return Answer::Busy };
+        let described = match &question {
             Question::Node => self.inquiries.node().map(|node| Answer::Nodes(vec![node.node()])),
             Question::Rates => self.inquiries.node().map(|node| Answer::Rates(vec![node.rates()])),
             _ => None,
@@ -146,7 +157,11 @@ impl Peering {
         }
         let parts: Option<Vec<Answer>> = join_all(parts).await.into_iter().map(Result::ok).collect();
         match parts {
-            Some(parts) => self.with_profiles(question, question.join(parts)),
+            Some(parts) => {
+                let _turn = turn;
+                let joined = spawn_blocking(move || self.with_profiles(&question, question.join(parts)));
+                joined.await.unwrap_or(Answer::Busy)
+            }
             // A worker is gone: the node stops.
             None => Answer::Busy,
         }
@@ -160,9 +175,11 @@ impl Peering {
                 let ids: Vec<_> = members.iter().filter_map(|member| Address::parse(&member.id)).collect();
                 let asked: Vec<_> = ids.iter().map(|id| (room.clone(), *id)).collect();
                 let profiles = self.profiles(&asked);
+                let mut profiles: HashMap<Address, serde_json::Value> =
+                    profiles.into_iter().map(|(_, id, profile)| (id, profile)).collect();
                 for member in members {
-                    let profile = profiles.iter().find(|(_, id, _)| *id.written() == *member.id);
-                    member.profile = profile.map(|(_, _, profile)| profile.clone()).unwrap_or_default();
+                    let id = Address::parse(&member.id);
+                    member.profile = id.and_then(|id| profiles.remove(&id)).unwrap_or_default();
                 }
             }
             (Question::Socket { id }, Answer::Socket(found)) => {
@@ -172,11 +189,11 @@ impl Peering {
                     let room = |name: &str| RoomName { namespace: namespace.clone(), name: name.into() };
                     let asked: Vec<_> =
                         details.memberships.iter().map(|membership| (room(&membership.room), id)).collect();
-                    let profiles = self.profiles(&asked);
+                    let profiles = self.profiles(&asked).into_iter();
+                    let mut profiles: HashMap<Arc<str>, serde_json::Value> =
+                        profiles.map(|(room, _, profile)| (room.name, profile)).collect();
                     for membership in &mut details.memberships {
-                        let profile = profiles.iter().find(|(room, ..)| *room.name == *membership.room);
-                        membership.profile =
-                            profile.map(|(_, _, profile)| profile.clone()).unwrap_or_default();
+                        membership.profile = profiles.remove(&*membership.room).unwrap_or_default();
                     }
                 }
             }

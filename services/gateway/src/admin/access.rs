@@ -88,11 +88,10 @@ impl Access {
                 "a token is required (Authorization: Bearer ...)",
             ));
         };
-        if shown.starts_with(PREFIX) {
-            let unknown = || Refused::unauthorized("token-unknown", "the token is not known");
-            return admin::find(&self.tokens, shown).cloned().map(Caller::Token).ok_or_else(unknown);
+        if let Some(token) = admin::find(&self.tokens, shown) {
+            return Ok(Caller::Token(token.clone()));
         }
-        let Some(policy) = &self.policy else {
+        let Some(policy) = self.policy.as_ref().filter(|_| !shown.starts_with(PREFIX)) else {
             return Err(Refused::unauthorized("token-unknown", "the token is not known"));
         };
         match policy.identify(Some(shown)) {
@@ -140,6 +139,10 @@ pub(super) async fn check_scope<B: MessageBody>(
     next.call(request).await
 }
 
+/// What proxies add to requests.
+const PROXIES_ADD: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+
 /// Whether a request may come from a program of this machine, and from no web page.
 fn check_page(headers: &HeaderMap) -> Result<(), Refused> {
     let host = text(headers, header::HOST).unwrap_or_default();
@@ -147,6 +150,13 @@ fn check_page(headers: &HeaderMap) -> Result<(), Refused> {
         return Err(Refused::forbidden(
             "host-forbidden",
             "without a token, the host must be localhost, 127.0.0.1 or [::1] (--admin-token-hash lets others in)",
+        ));
+    }
+    // Behind a proxy of this machine everybody comes from loopback.
+    if PROXIES_ADD.iter().any(|name| headers.contains_key(*name)) {
+        return Err(Refused::forbidden(
+            "proxy-forbidden",
+            "a proxy has sent this: behind one, the admin API asks for a token (--admin-token-hash)",
         ));
     }
     let origin = text(headers, header::ORIGIN);
