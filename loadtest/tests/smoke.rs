@@ -93,6 +93,18 @@ fn polling_clients_miss_nothing_while_they_upgrade() {
 }
 
 #[test]
+fn a_crowd_joins_one_room() {
+    let report = run(&Server::gateway(), "crowd --clients 60 --rest 0.1");
+    assert_eq!(report.delivered("join"), 60);
+}
+
+#[test]
+fn all_of_a_room_come_back_within_a_second() {
+    let report = run(&Server::gateway(), "reconnect --clients 60 --rest 0.1");
+    assert_eq!(report.delivered("reconnect"), 60);
+}
+
+#[test]
 fn all_come_back_after_a_storm() {
     let report = run(&Server::gateway(), "storm --clients 30 --rest 0.1");
     assert_eq!(report.delivered("storm 1"), 30);

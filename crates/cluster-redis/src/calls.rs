@@ -88,11 +88,15 @@ impl Context {
         let one = |invocation: Invocation| vec![invocation.command()];
         let Self { keys, scripts, .. } = self;
         match call {
-            Call::Claim { owner, at, realm, id, token, full } => {
+            Call::Claim { owner, at, realm, id, token, other_token, full } => {
                 let realm = self.realm(*realm);
                 let claim = self.claim(&scripts.claim, *owner, realm, id);
                 let claim = claim.key(keys.takeovers(realm, id)).arg(claim_head(*owner, *at)).arg(&**token);
-                one(claim.switch(*full).number(MAX_TAKEOVERS))
+                let claim = claim.switch(*full).number(MAX_TAKEOVERS);
+                one(match other_token {
+                    Some(other) => claim.arg(&**other),
+                    None => claim,
+                })
             }
             Call::Reclaim { owner, at, realm, id, token, rank } => {
                 let realm = self.realm(*realm);

@@ -54,7 +54,7 @@ use std::{
 };
 
 use signalbox_cluster::{Cluster, Config, DeliverySink, NodeInfo};
-use signalbox_node_link::{Handler, Limits, LinkHandle, LinkTls};
+use signalbox_node_link::{Handler, Limits, LinkHandle, LinkTls, Secret};
 use signalbox_telemetry::Metrics;
 use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
 
@@ -170,6 +170,8 @@ pub fn connect(
     let link = service.handle.clone();
     let (driver, commands) = RedisDriver::new();
     let cluster = Arc::new(Cluster::shared(config, node, sink, Arc::new(driver)));
+    // Until the secret is known, nobody else can compare a token; all are written again then.
+    cluster.set_token_secret(Instant::now(), &Secret::random());
     let of_thread = cluster.clone();
     let (revoker, to_revoke) = Revoker::new();
     let known = settings.revocations.clone();
@@ -177,7 +179,7 @@ pub fn connect(
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (changes, subscriptions) = unbounded_channel();
         runtime.block_on(async move {
-            let links = service.run(&backend, &context);
+            let links = service.run(&backend, &context, &of_thread);
             let subscriber =
                 subscriber::run(&backend, context.clone(), tag, of_thread.clone(), subscriptions);
             let (reads, asked) = unbounded_channel();

@@ -3,11 +3,11 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _, UdpSocket},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use signalbox_cluster::NodeTag;
+use signalbox_cluster::{Cluster, NodeTag};
 use signalbox_node_link::{Handler, Limits, Link, LinkHandle, LinkTls, Secret};
 
 use super::{CannotConnect, OnSecret, RESPONSE, backend::Backend, calls::Context, commands::Commands};
@@ -65,14 +65,17 @@ pub(super) struct Service {
 
 impl Service {
     /// Serves the link once the cluster's secret is known, until the node ends.
-    pub(super) async fn run(self, backend: &Backend, context: &Arc<Context>) {
+    pub(super) async fn run(self, backend: &Backend, context: &Arc<Context>, cluster: &Cluster) {
         let Self { listener, tag, secret, on_secret, tls, limits, handler, handle } = self;
         let mut shared = SharedSecret::new(backend, context);
         let text = match &secret {
             Some(secret) => secret.clone(),
             None => shared.first().await,
         };
-        let known = |secret: &str| on_secret.iter().for_each(|told| told(secret));
+        let known = |secret: &str| {
+            cluster.set_token_secret(Instant::now(), secret);
+            on_secret.iter().for_each(|told| told(secret));
+        };
         known(&text);
         match Link::serve(listener, tag, Secret::new(&text), tls, limits, handler) {
             Ok(link) => {

@@ -424,8 +424,10 @@ mod tests {
     fn a_later_version_may_say_more_about_itself() {
         let node = NodeInfo::new(FROM, "one".to_owned());
         let mut bytes = encode_node_info(&node);
+        // The count, the formats, and how the link is spoken to.
+        const METADATA: usize = 1 + (3 + 2) + (3 + 1);
         // Formats 2 to 9, and something that this version does not know.
-        bytes.truncate(bytes.len() - 6);
+        bytes.truncate(bytes.len() - METADATA);
         bytes.extend_from_slice(&[2, 99, 0, 1, 7, MetadataKey::ReadsFormats as u8, 0, 2, 2, 9]);
         let reads = FormatRange { lowest: 2, highest: 9 };
         assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads, ..node }));

@@ -284,6 +284,11 @@ impl Cluster {
         Format::of_byte(self.write_format.load(Ordering::Acquire)).unwrap_or(Format::V1)
     }
 
+    /// The cluster's secret: tokens of peers are hashed with a key that follows from it before they leave this node.
+    pub fn set_token_secret(&self, now: Instant, secret: &str) {
+        self.step(now, |machine, out| machine.set_token_secret(now, secret, out));
+    }
+
     /// Whether the store has been there for long enough that, after an outage, every node has written its records again.
     pub fn is_stable(&self) -> bool {
         self.core.lock().machine.is_stable()

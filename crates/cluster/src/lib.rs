@@ -34,6 +34,7 @@ pub mod route;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod token_key;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
 pub use cluster::{Cluster, Scope, SendOutcome};

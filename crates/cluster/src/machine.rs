@@ -14,6 +14,7 @@ mod pending;
 mod repairs;
 mod rooms;
 mod takeovers;
+mod tokens;
 mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -90,8 +91,9 @@ pub(crate) struct Machine {
     user_reads: users::UserReads,
     repairs: repairs::Repairs,
     takeovers: takeovers::Takeovers,
+    tokens: tokens::Tokens,
     admission: admission::Admission,
-    /// How often the bus was lost or restored.
+    /// How often the bus was lost or restored, or the form of tokens changed.
     bus_changes: u64,
     /// The format that is written.
     write_format: Format,
@@ -127,6 +129,7 @@ impl Machine {
             user_reads: users::UserReads::default(),
             repairs: repairs::Repairs::default(),
             takeovers: takeovers::Takeovers::default(),
+            tokens: tokens::Tokens::default(),
             admission: admission::Admission::default(),
             bus_changes: 0,
             has_contested_claims: false,
@@ -362,6 +365,7 @@ impl Machine {
         if format != before {
             out.push_back(Output::WriteFormat(format));
         }
+        self.nodes_known(now, before, out);
         if format < before && self.lease.is_valid(now) {
             self.put_all(out);
         }

@@ -78,8 +78,8 @@ impl Model {
         let clock = self.clock.tick(now);
         let mut published = Vec::new();
         let reply = match call {
-            Call::Claim { owner, at, realm, id, token, full } => {
-                self.peers.claim((now, clock), (owner, at), realm, id, token, full)
+            Call::Claim { owner, at, realm, id, token, other_token, full } => {
+                self.peers.claim((now, clock), (owner, at), realm, id, (token, other_token), full)
             }
             Call::Reclaim { owner, at, realm, id, token, rank } => {
                 self.peers.reclaim((owner, at), realm, id, token, rank)

@@ -62,6 +62,8 @@ pub enum Call {
         id: Arc<str>,
         /// Lets a later connection take the id over.
         token: Arc<str>,
+        /// The same token in the other form in which the present holder's may have been written: hashed, or not.
+        other_token: Option<Arc<str>>,
         /// Refuse the id if nobody holds it: as many are held as may be.
         full: bool,
     },

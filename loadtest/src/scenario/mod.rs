@@ -4,12 +4,14 @@
 //! [`setup`] opens sessions and joins rooms, [`traffic`] sends on a fixed schedule and counts who hears it.
 
 mod connect;
+mod crowd;
 mod echo;
 mod fanout;
 mod hold;
 mod idle;
 mod mesh;
 mod polling;
+mod reconnect;
 mod relay;
 mod setup;
 mod signal;
@@ -24,11 +26,13 @@ use serde::{Deserialize, Serialize};
 use crate::run::{Load, Output, Worker};
 
 pub(crate) use connect::Connect;
+pub(crate) use crowd::Crowd;
 pub(crate) use echo::Echo;
 pub(crate) use fanout::Fanout;
 pub(crate) use idle::Idle;
 pub(crate) use mesh::Mesh;
 pub(crate) use polling::Polling;
+pub(crate) use reconnect::Reconnect;
 pub(crate) use relay::Relay;
 pub(crate) use signal::Signal;
 pub(crate) use storm::Storm;
@@ -73,6 +77,10 @@ pub(crate) enum Scenario {
     Polling(Run<Polling>),
     /// Drop all connections at once, and come back the way socket.io-client does.
     Storm(Run<Storm>),
+    /// Have all clients join one room at the same moment.
+    Crowd(Run<Crowd>),
+    /// Drop all connections of one room at once, and have all back within a second.
+    Reconnect(Run<Reconnect>),
     /// Rooms whose members join, exchange session descriptions with each other, and leave.
     Mesh(Run<Mesh>),
     /// Ask the TURN credentials service for credentials: cost and latency of each.
@@ -90,6 +98,8 @@ impl Scenario {
             Self::Relay(run) => run.parts("relay"),
             Self::Polling(run) => run.parts("polling"),
             Self::Storm(run) => run.parts("storm"),
+            Self::Crowd(run) => run.parts("crowd"),
+            Self::Reconnect(run) => run.parts("reconnect"),
             Self::Mesh(run) => run.parts("mesh"),
             Self::Turn(run) => run.parts("turn"),
         }

@@ -56,16 +56,7 @@ impl Body for Storm {
         worker.phase("connect", &mut net, &mut setup)?;
         worker.phase("rest", &mut net, &mut Hold::new(self.rest))?;
         for number in 1..=self.storms {
-            let mut comeback = Comeback {
-                endpoints: load.targets.iter().map(|target| target.socketio()).collect(),
-                load,
-                room: &room,
-                attempts: vec![0; clients],
-                is_back: vec![false; clients],
-                began: Instant::now(),
-                last: Instant::now(),
-                tally: Tally { latency: Latency::over(Duration::from_secs(10)), ..Tally::default() },
-            };
+            let mut comeback = Comeback::new(clients, load, &room, &wait);
             worker.phase(&format!("storm {number}"), &mut net, &mut comeback)?;
             worker.phase(&format!("rest {number}"), &mut net, &mut Hold::new(self.rest))?;
         }
@@ -78,10 +69,13 @@ impl Body for Storm {
 
 const CHECK: usize = usize::MAX;
 
-struct Comeback<'a> {
+/// All connections are dropped, and each client comes back after a wait.
+pub(super) struct Comeback<'a> {
     endpoints: Vec<Endpoint>,
     load: &'a Load,
     room: &'a dyn Fn(usize) -> Option<String>,
+    /// The wait before an attempt, by its number and by chance, which is between 0 and 1.
+    wait: &'a dyn Fn(u32, f64) -> Duration,
     attempts: Vec<u32>,
     is_back: Vec<bool>,
     began: Instant,
@@ -90,9 +84,28 @@ struct Comeback<'a> {
     tally: Tally,
 }
 
-impl Comeback<'_> {
+impl<'a> Comeback<'a> {
+    pub(super) fn new(
+        clients: usize,
+        load: &'a Load,
+        room: &'a dyn Fn(usize) -> Option<String>,
+        wait: &'a dyn Fn(u32, f64) -> Duration,
+    ) -> Self {
+        Self {
+            endpoints: load.targets.iter().map(|target| target.socketio()).collect(),
+            load,
+            room,
+            wait,
+            attempts: vec![0; clients],
+            is_back: vec![false; clients],
+            began: Instant::now(),
+            last: Instant::now(),
+            tally: Tally { latency: Latency::over(Duration::from_secs(10)), ..Tally::default() },
+        }
+    }
+
     fn try_later(&mut self, net: &mut Net, client: usize) {
-        let wait = wait(self.attempts[client], rand::rng().random());
+        let wait = (self.wait)(self.attempts[client], rand::rng().random());
         self.attempts[client] += 1;
         net.at(Instant::now() + wait, client);
     }

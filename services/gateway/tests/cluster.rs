@@ -2,7 +2,11 @@
 
 mod harness;
 
-use std::{path::Path, time::Duration};
+use std::{
+    io::Write as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use harness::{Server, certificates::Files, redis::Redis};
 
@@ -199,6 +203,85 @@ fn relayed(home: &Server, other: &Server) -> harness::http::Response {
         "ok" => harness::http::get(other.public(), &target),
         _ => posted,
     }
+}
+
+/// A metric of a node.
+fn sample(node: &Server, series: &str) -> f64 {
+    let metrics = harness::http::get(node.management(), "/metrics").body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{series} in {metrics}"))
+}
+
+#[test]
+fn cluster_a_body_sent_through_another_node_has_its_time() {
+    let cluster = Cluster::start(2, &["--body-timeout", "400", "--min-body-rate", "2000"]);
+    let [home, other] = [&cluster.nodes[0], &cluster.nodes[1]];
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let handshake = harness::http::get(home.public(), POLLING);
+    let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+    let mut stream = harness::http::connect(other.public());
+    let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("a head");
+    // However much has come before.
+    stream.write_all(&vec![b'4'; 99_000]).expect("most of a body");
+    let since = Instant::now();
+    assert_eq!(harness::http::answer(&mut stream).map(|answer| answer.status), Some(408));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!(sample(other, "signalbox_connections_dropped_total{reason=\"body_timeout\"}"), 1.0);
+    // Its session is closed at home, and nothing of the body is held any more.
+    let closed =
+        || (harness::http::request(home.public(), "POST", &target, &[], "40").status == 400).then_some(());
+    harness::until(harness::DEADLINE, closed).expect("the session is closed");
+    for node in [home, other] {
+        harness::until(harness::DEADLINE, || (sample(node, "signalbox_held_bytes") < 50_000.0).then_some(()))
+            .expect("nothing is held");
+    }
+}
+
+#[test]
+fn cluster_signals_to_forged_sockets_cost_neighbours_nothing() {
+    const FORGED: usize = 5_000;
+    const MESSAGES: usize = 200;
+    let cluster = Cluster::start(2, &[]);
+    let [home, other] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let handshake = harness::http::get(other.public(), "/socket.io/?EIO=4&transport=polling");
+    // The other node's tag and shard stand at the beginning.
+    let prefix = handshake.body.split('"').nth(3).expect("a sid")[..7].to_owned();
+    let join = |node: &Server| {
+        let mut member = harness::websocket::WebSocket::socketio(node.public());
+        member.send(r#"420["join","neighbours"]"#);
+        assert!(member.text().starts_with("430["));
+        member
+    };
+    let mut listener = join(other);
+    let mut speaker = join(home);
+    assert!(listener.text().contains("joined"));
+    let before = sample(other, "process_resident_memory_bytes");
+    let mut forger = harness::websocket::WebSocket::socketio(home.public());
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for number in 0..FORGED {
+                forger.send(&format!(r#"42["signal","{prefix}{number:013}","x"]"#));
+            }
+            // Each is answered, and the forger reads that.
+            for _ in 0..FORGED {
+                assert!(forger.text().contains("not-found"));
+            }
+        });
+        for number in 0..MESSAGES {
+            speaker.send(&format!(r#"42{number}["message","neighbours",{number}]"#));
+            let acknowledged = speaker.text();
+            assert!(acknowledged.starts_with(&format!("43{number}[{{\"ok\":true")), "{acknowledged}");
+            let heard = listener.text();
+            assert!(heard.starts_with(&format!(r#"42["message",{number},"#)), "{heard}");
+        }
+    });
+    assert_eq!(
+        sample(home, "signalbox_mailbox_dropped_total") + sample(other, "signalbox_mailbox_dropped_total"),
+        0.0
+    );
+    let grown = sample(other, "process_resident_memory_bytes") - before;
+    assert!(grown < 50e6, "{grown}");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 -- Claims an id, or takes it over from a holder with the same token. Returns the messages that wait for the id.
 -- KEYS claims, index of the owner, owners, takeover notices of the owner, queue, waits, takeovers
--- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full, most takeovers
+-- ARGV base, id, entry of the index, owner .. shard .. key (17 bytes), token, full, most takeovers, and where there is one the token in its other form
 -- A claim is owner (12) shard (1) key (4) generation (8) rank (1) token.
 local old = redis.call('HGET', KEYS[1], ARGV[2])
 local time = redis.call('TIME')
 local generation = time[1] * 1000000 + time[2]
 local superseded = ''
 if old then
-  if string.sub(old, 27) ~= ARGV[5] then return {'taken'} end
+  local token = string.sub(old, 27)
+  if token ~= ARGV[5] and token ~= ARGV[8] then return {'taken'} end
   -- Two clients fight for the id: it stays whose it is for a while.
   if tonumber(redis.call('GET', KEYS[7]) or '0') >= tonumber(ARGV[7]) then return {'taken'} end
   generation = math.max(generation, struct.unpack('>I8', string.sub(old, 18, 25)) + 1)

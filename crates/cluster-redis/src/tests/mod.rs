@@ -3,7 +3,7 @@
 //! - `server`, `node`: what the tests start.
 //! - `sharing`: what nodes share; `outages`: what they do without Redis, and without each other.
 //! - `revocations`: what is revoked, whatever Redis forgets.
-//! - `cluster`: the same on a Redis Cluster. `crowd`: many at once.
+//! - `cluster`: the same on a Redis Cluster. `crowd`: many at once; `storms`: after an outage.
 //! - `model`: any calls, made in Redis and in the model.
 
 mod cluster;
@@ -14,6 +14,7 @@ mod outages;
 mod revocations;
 mod server;
 mod sharing;
+mod storms;
 
 use std::{
     net::TcpStream,

@@ -321,7 +321,15 @@ impl<'a> World<'a> {
         self.refresh().await?;
         // What waits is shown to whoever claims the id.
         let (owner, at) = (names::owners()[0], PeerAt { shard: 0, key: 9, generation: 0 });
-        let claim = |(realm, id)| Call::Claim { owner, at, realm, id, token: "".into(), full: false };
+        let claim = |(realm, id)| Call::Claim {
+            owner,
+            at,
+            realm,
+            id,
+            token: "".into(),
+            other_token: None,
+            full: false,
+        };
         self.asked(|| names::peers().map(claim).collect()).await?;
         // The waits stay of senders of whom something was refused.
         for wait in 0..self.given.waits.len() {

@@ -81,6 +81,16 @@ impl Server {
         answer
     }
 
+    /// Shows every command that the server gets from now on, and every message that is published.
+    pub(super) fn monitor(&self) -> Monitor<'_> {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        connection.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.write_all(b"MONITOR\r\n").unwrap();
+        let mut answer = [0; 5];
+        connection.read_exact(&mut answer).unwrap();
+        Monitor { server: self, connection }
+    }
+
     pub(super) fn signal(&self, signal: &str) {
         let sent = Program::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
@@ -95,6 +105,25 @@ impl Server {
     pub(super) fn restart(&mut self) {
         self.stop();
         self.child = Self::spawn(self.port, &[]);
+    }
+}
+
+/// See [`Server::monitor`].
+pub(super) struct Monitor<'a> {
+    server: &'a Server,
+    connection: TcpStream,
+}
+
+impl Monitor<'_> {
+    /// All commands up to one that has this word.
+    pub(super) fn until(mut self, word: &str) -> String {
+        self.server.ask(&format!("ECHO {word}"));
+        let (mut log, mut bytes) = (String::new(), [0; 4096]);
+        while !log.contains(word) {
+            let count = self.connection.read(&mut bytes).expect("the server goes on");
+            log.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        log
     }
 }
 

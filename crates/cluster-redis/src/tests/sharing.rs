@@ -40,6 +40,33 @@ pub(super) fn ids_and_peer_messages(one: &Node, two: &Node) {
 }
 
 #[test]
+fn tokens_of_peers_stand_nowhere_as_they_are() {
+    let server = Server::start();
+    let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));
+    // Both know of each other, and of the secret.
+    until(|| (one.cluster.nodes().len() == 2 && two.cluster.nodes().len() == 2).then_some(()));
+    until(|| (one.link.get().is_some() && two.link.get().is_some()).then_some(()));
+    let commands = server.monitor();
+    let a = one.claim(1, "a", "hush-hush").expect("free");
+    // To a peer elsewhere, to one that is absent, and about its end.
+    two.claim(2, "b", "hush-hush-too").expect("free");
+    one.send(1, a, "a", "b", "hello");
+    assert_eq!(two.peer_message(), "hello");
+    one.send(1, a, "a", "nobody", "lost");
+    let number = one.delivery(|delivery| match delivery {
+        Delivery::Waiting { number, .. } => Some(*number),
+        _ => None,
+    });
+    one.submit(Command::Expire { realm: 0, src: "a".into(), dst: "nobody".into(), number });
+    assert!(one.peer_message().contains("EXPIRE"));
+    assert_eq!(two.claim(3, "a", "other"), None);
+    two.claim(3, "a", "hush-hush").expect("the same token");
+    let log = commands.until("the-end");
+    assert!(log.to_ascii_lowercase().contains("evalsha"), "{log}");
+    assert!(!log.contains("hush"), "{log}");
+}
+
+#[test]
 fn peer_messages_keep_their_order_while_their_peer_is_looked_for() {
     let server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));

@@ -79,7 +79,7 @@ impl Machine {
         match reply {
             Reply::Admitted(true) => {
                 self.admission.in_flight += 1;
-                self.claim_admitted(at, ticket, (realm, id.clone(), token.clone()), out);
+                self.claim_admitted(now, at, ticket, (realm, id.clone(), token.clone()), out);
             }
             Reply::Admitted(false) => {
                 self.admission.waiting.push_back(claimant);

@@ -29,18 +29,25 @@ impl Machine {
         }
         // A node that is alone has a store that knows the limit.
         let full = self.limit.is_some() && self.lease.is_shared();
-        self.ask_for(at, ticket, (realm, id, token), full, false, out);
+        self.ask_for(now, (at, ticket), (realm, id, token), full, false, out);
     }
 
     /// Claims a free id for which the store has admitted one more.
-    pub(super) fn claim_admitted(&mut self, at: PeerAt, ticket: Ticket, wanted: Wanted, out: &mut Outputs) {
-        self.ask_for(at, ticket, wanted, false, true, out);
+    pub(super) fn claim_admitted(
+        &mut self,
+        now: Instant,
+        at: PeerAt,
+        ticket: Ticket,
+        wanted: Wanted,
+        out: &mut Outputs,
+    ) {
+        self.ask_for(now, (at, ticket), wanted, false, true, out);
     }
 
     fn ask_for(
         &mut self,
-        at: PeerAt,
-        ticket: Ticket,
+        now: Instant,
+        (at, ticket): (PeerAt, Ticket),
         (realm, id, token): Wanted,
         full: bool,
         is_admitted: bool,
@@ -48,7 +55,9 @@ impl Machine {
     ) {
         let owner = self.owner();
         let asked = (owner, self.bus_changes);
-        let call = Call::Claim { owner, at, realm, id: id.clone(), token: token.clone(), full };
+        let other_token = self.other_token(now, &id, &token);
+        let written = self.written_token(&id, &token);
+        let call = Call::Claim { owner, at, realm, id: id.clone(), token: written, other_token, full };
         let pending = Pending::Claim { at, ticket, realm, id, token, asked, is_admitted };
         out.push_back(Output::Call(call, pending));
     }
@@ -76,7 +85,7 @@ impl Machine {
                     // the id, perhaps in vain: the store decides.
                     let (owner, rank) = (self.owner(), ClaimRank::Granted);
                     let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation };
-                    let (id, token) = (id.clone(), token.clone());
+                    let (id, token) = (id.clone(), self.written_token(&id, &token));
                     let call = Call::Reclaim { owner, at, realm, id, token, rank };
                     out.push_back(Output::Call(call, pending));
                 }
@@ -269,7 +278,7 @@ impl Machine {
         };
         let owner = self.owner();
         let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
-        let id = id.clone();
+        let (id, token) = (id.clone(), self.written_token(id, &token));
         out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
     }
 
@@ -352,14 +361,15 @@ impl Machine {
         self.reclaim_all(out);
     }
 
-    fn reclaim_all(&mut self, out: &mut Outputs) {
+    pub(super) fn reclaim_all(&mut self, out: &mut Outputs) {
         let owner = self.owner();
         for (realm, claims) in self.own.claims.iter().enumerate() {
             let realm = realm as RealmId;
             let mut claims: Vec<_> = claims.iter().collect();
             claims.sort_unstable_by_key(|(id, _)| *id);
             for (id, claim) in claims {
-                let (id, token, at, rank) = (id.clone(), claim.token.clone(), claim.at, claim.rank);
+                let token = self.written_token(id, &claim.token);
+                let (id, at, rank) = (id.clone(), claim.at, claim.rank);
                 let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
                 out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
             }

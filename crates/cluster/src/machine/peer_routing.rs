@@ -8,7 +8,7 @@ use signalbox_peerserver::{Kind, message};
 use super::{Machine, Output, Outputs, Pending, local_state::LOCAL_WAITS, pending::Charge};
 use crate::{
     address::ShardId,
-    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender, is_same_token},
+    command::{Delivery, Holder, PeerAt, PeerMessage, RealmId, Sender},
     store::{Call, DirectMessage, Reply},
 };
 
@@ -82,7 +82,10 @@ impl Machine {
     ) {
         self.check_lease(now, out);
         let sender = peer_message.sender.as_ref().map(|sender| sender.token.clone());
-        let own = || self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
+        let own = || {
+            let own = self.own.claim(peer_message.realm, &peer_message.src);
+            own.map(|claim| self.written_token(&peer_message.src, &claim.token))
+        };
         let Some(token) = sender.or_else(own) else {
             settle(charge, false, out);
             return;
@@ -125,7 +128,7 @@ impl Machine {
         if kind.is_queued() {
             let own = || {
                 let own = self.own.claim(realm, &src).filter(|claim| claim.at.generation == from.generation);
-                own.map(|claim| claim.token.clone())
+                own.map(|claim| self.written_token(&src, &claim.token))
             };
             let token = sender.map(|sender| sender.token).or_else(own);
             self.expired(now, realm, src, dst, Reply::Expired { token }, out);
@@ -144,8 +147,8 @@ impl Machine {
         let from = self.owner();
         let mut sent = peer_message.clone();
         if sent.sender.is_none() {
-            let token =
-                self.own.claim(peer_message.realm, &peer_message.src).map(|claim| claim.token.clone());
+            let own = self.own.claim(peer_message.realm, &peer_message.src);
+            let token = own.map(|claim| self.written_token(&peer_message.src, &claim.token));
             sent.sender = Some(Sender { node: from.tag, token: token.unwrap_or_default() });
         }
         let message = DirectMessage::PeerMessage { to: holder.at, peer_message: sent };
@@ -217,7 +220,7 @@ impl Machine {
                 {
                     let own =
                         self.own.claim(*realm, src).filter(|claim| claim.at.generation == from.generation);
-                    let token = own.map(|claim| claim.token.clone());
+                    let token = own.map(|claim| self.written_token(src, &claim.token));
                     self.expired(now, *realm, src.clone(), dst.clone(), Reply::Expired { token }, out);
                 }
                 settle(charge, false, out);
@@ -260,7 +263,8 @@ impl Machine {
     ) {
         match reply {
             Reply::Expired { token: Some(token) } => {
-                let own = self.own.claim(realm, &src).filter(|claim| is_same_token(&claim.token, &token));
+                let own =
+                    self.own.claim(realm, &src).filter(|claim| self.is_token(&src, &claim.token, &token));
                 if let Some(at) = own.map(|claim| claim.at) {
                     self.send_expire(None, at, realm, src, dst, out);
                 } else if self.lease.is_shared() && self.lease.is_valid(now) {

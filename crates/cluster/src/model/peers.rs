@@ -73,7 +73,7 @@ impl Peers {
         (owner, at): (Owner, PeerAt),
         realm: RealmId,
         id: Arc<str>,
-        token: Arc<str>,
+        (token, other_token): (Arc<str>, Option<Arc<str>>),
         full: bool,
     ) -> Reply {
         let Some(claims) = self.claims.get_mut(usize::from(realm)) else { return Reply::Taken };
@@ -90,7 +90,8 @@ impl Peers {
         };
         let (generation, superseded) = match claims.entry(id.clone()) {
             Entry::Occupied(mut held) => {
-                if !is_same_token(&held.get().token, &token) || is_fought_for {
+                let is_same = |token: &Arc<str>| is_same_token(&held.get().token, token);
+                if !(is_same(&token) || other_token.as_ref().is_some_and(is_same)) || is_fought_for {
                     return Reply::Taken;
                 }
                 let generation = clock.max(held.get().at.generation + 1);

@@ -99,7 +99,11 @@ impl Node {
         let info = NodeInfo::new(owner, tag.to_string());
         Self {
             tag,
-            machine: Machine::shared(config, info, now, wall_clock),
+            machine: {
+                let mut machine = Machine::shared(config, info, now, wall_clock);
+                machine.set_token_secret(now, "the secret of the cluster", &mut Outputs::new());
+                machine
+            },
             paused_until: None,
             cut_until: None,
             loses_calls: false,

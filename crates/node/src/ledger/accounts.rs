@@ -142,14 +142,14 @@ impl Ledger {
         let part = self.part_of_shared();
         let of_holder = |holder: &Arc<Holder>| {
             let accounts = holder.accounts();
-            let total: f64 = accounts.iter().map(|account| account.cost(part)).sum();
-            let weighted = |account: &Arc<Account>| {
-                account.cost(part) * if self.is_stuck(account) { STUCK_WEIGHT } else { 1.0 }
-            };
-            let candidates = accounts.iter().filter(|account| account.may_be_cut_off());
-            let victim = candidates.max_by(|a, b| weighted(a).total_cmp(&weighted(b)))?;
-            let weight = if self.is_stuck(victim) { STUCK_WEIGHT } else { 1.0 };
-            Some((total * weight, victim.clone()))
+            let cost = |account: &Arc<Account>| account.cost(part, self.is_stuck(account));
+            let weight = |account: &Arc<Account>| if self.is_stuck(account) { STUCK_WEIGHT } else { 1.0 };
+            let total: f64 = accounts.iter().map(cost).sum();
+            // There has to be something to be gained by it.
+            let candidates =
+                accounts.iter().filter(|account| account.may_be_cut_off() && cost(account) > 0.0);
+            let victim = candidates.max_by(|a, b| (cost(a) * weight(a)).total_cmp(&(cost(b) * weight(b))))?;
+            Some((total * weight(victim), victim.clone()))
         };
         let candidates = holders.iter().filter_map(of_holder);
         let (_, victim) = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
@@ -259,16 +259,16 @@ impl Account {
         holds && self.moved_at.load(Relaxed) <= time
     }
 
-    /// What the client costs; `part` is how much of a shared byte is attributed to it.
-    pub(super) fn cost(&self, part: f64) -> f64 {
-        let (own, unread) = (self.private.load(Relaxed) as f64, self.unread.load(Relaxed) as f64);
-        // Who sends too much goes, but of who holds it, since that lets go of it at once.
-        own + unread * part + self.sent.load(Relaxed) as f64 / 2.0
+    /// What the client costs. `part` is how much of a shared byte is attributed to each who has yet to read it: nothing to one that
+    /// moves, since it only gets what others send; whoever sends it pays for all of it.
+    pub(super) fn cost(&self, part: f64, is_stuck: bool) -> f64 {
+        let own = self.private.load(Relaxed) as f64 + self.sent.load(Relaxed) as f64;
+        if is_stuck { own + self.unread.load(Relaxed) as f64 * part } else { own }
     }
 
-    /// Whether there is something to be gained by cutting it off, and it was not tried.
+    /// Whether it was not tried to cut it off.
     pub(super) fn may_be_cut_off(&self) -> bool {
-        self.cost(1.0) > 0.0 && !self.is_victim.load(Relaxed)
+        !self.is_victim.load(Relaxed)
     }
 
     pub(super) fn mark_victim(&self) {

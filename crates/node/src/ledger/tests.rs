@@ -97,12 +97,40 @@ fn shared_bytes_are_charged_once_and_never_to_honest_members() {
     assert!(ledger.held() < LIMIT && ledger.next_victim().is_none(), "its bytes are there once");
 
     // Somebody else is what makes it too much, by far less than each member has yet to read.
-    clients[4].set(LIMIT / 2, 0);
-    assert!(is_victim(&ledger, &clients[4]), "who holds something goes first");
+    clients[4].set(LIMIT / 10 * 6, 0);
+    assert!(is_victim(&ledger, &clients[4]), "who holds most goes first");
     assert!(is_victim(&ledger, &clients[0]), "then who has sent so much");
     assert!(members.iter().all(|(member, _)| member.account().may_be_cut_off()), "no member was told to go");
     drop((members, message));
-    assert_eq!(ledger.held(), LIMIT / 2);
+    assert_eq!(ledger.held(), LIMIT / 10 * 6);
+}
+
+#[test]
+fn members_that_read_are_never_charged_for_what_others_send_them_even_if_they_share_an_address() {
+    let (ledger, clients) = clients();
+    let size = LIMIT / 2;
+    let text = "x".repeat(size);
+    let message = || Message::event("/", None, "message", &["\"", &text, "\""], &[]);
+    let messages: Vec<_> = (0..3).map(|_| share(&ledger, Some(clients[0].account()), message())).collect();
+    // All members of a crowd come from one address, and have yet to read all three.
+    let unread = messages.iter().map(|message| message.len()).sum();
+    let members: Vec<_> = (0..2_000)
+        .map(|_| {
+            let charge = Charge::new(ledger.account(address(50), EvictAt::Shard(0)));
+            charge.set(3 * OVERHEAD, unread);
+            charge
+        })
+        .collect();
+    assert!(ledger.is_over());
+    assert!(is_victim(&ledger, &clients[0]), "who has sent it goes");
+    // One of those that read nothing more is charged for its part; those that go on are not.
+    ledger.observe(Instant::now() + 2 * STUCK_AFTER);
+    let stuck = Charge::new(ledger.account(address(60), EvictAt::Shard(0)));
+    stuck.set(size, unread);
+    ledger.observe(Instant::now() + 4 * STUCK_AFTER);
+    members.iter().for_each(|member| member.account().moved());
+    assert!(is_victim(&ledger, &stuck));
+    drop((messages, members));
 }
 
 #[test]

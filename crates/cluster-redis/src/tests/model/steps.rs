@@ -235,8 +235,10 @@ impl Step {
         let one = match self {
             Self::Claim { owner: by, key, peer, token, full } => {
                 let (realm, id) = id(peer);
+                // Now and then the present holder's token may be in another form.
+                let other_token = (key % 2 == 0).then(|| TOKENS[(*token + 1) % TOKENS.len()].into());
                 let (token, full) = (TOKENS[*token].into(), *full);
-                Call::Claim { owner: owner(*by), at: at(key, 0), realm, id, token, full }
+                Call::Claim { owner: owner(*by), at: at(key, 0), realm, id, token, other_token, full }
             }
             Self::Reclaim { owner: by, key, peer, token, rank, generation } => {
                 let ((realm, id), token) = (id(peer), TOKENS[*token].into());
