@@ -3,9 +3,12 @@
 //!
 //! - [`page`]: lists, their cursors, and which nodes are missing in one.
 //! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at.
+//! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
 //! - [`problem`][]: refusals.
 
+pub mod binary;
 pub mod nodes;
+pub mod orders;
 pub mod page;
 pub mod peers;
 pub mod problem;

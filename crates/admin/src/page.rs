@@ -44,6 +44,8 @@ pub enum PartialReason {
     Format,
     /// It is too far behind to answer.
     Busy,
+    /// More of its sockets are meant than one request may be for: 10,000.
+    TooMany,
 }
 
 /// The place of an entry in a list.

@@ -228,6 +228,11 @@ impl Cluster {
         })
     }
 
+    /// The connection of this node that holds an id.
+    pub fn local_peer(&self, realm: RealmId, id: &str) -> Option<PeerAt> {
+        self.directories.get(usize::from(realm))?.pin().get(id).copied()
+    }
+
     /// Whether somebody is known to hold an id, on this node or (as far as this node remembers) on another.
     pub fn is_held(&self, now: Instant, realm: RealmId, id: &str) -> bool {
         let is_here = self.directories[usize::from(realm)].pin().get(id).is_some();

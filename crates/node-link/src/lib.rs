@@ -240,6 +240,11 @@ impl Link {
         is_new
     }
 
+    /// Runs something that waits for a response, from wherever this is called: nobody but the link may have a runtime.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.runtime.spawn(task);
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr

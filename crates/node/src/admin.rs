@@ -15,9 +15,13 @@
 pub use signalbox_admin as rows;
 
 use signalbox_admin::Partial;
+use signalbox_cluster::Address;
 
-use crate::node::Node;
-pub use crate::protocol::inquiry::{Answer, Listing, More, Question, SocketFilter};
+pub use crate::protocol::inquiry::{
+    Act, Answer, Emission, Listing, More, Once, PeerOrder, Question, SocketFilter,
+};
+use crate::{app::SocketRouter, node::Node, peering::inquiries::Nodes};
+pub use signalbox_socketio::args::is_reserved;
 
 /// What the nodes of a cluster have answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,14 +35,14 @@ pub struct Answers {
 impl Node {
     /// Puts a question to every node of the cluster. It is answered within two seconds, by those that have answered until then.
     pub async fn ask_cluster(&self, question: Question) -> Answers {
-        let (answer, partial) = self.shared.peering.inquire(question, None).await;
+        let (answer, partial) = self.shared.peering.inquire(question, Nodes::All).await;
         Answers { answer, partial }
     }
 
     /// Puts a question to one node, named by its id or its name; `None` if this node knows none of that name.
     pub async fn ask_node(&self, node: &str, question: Question) -> Option<Answers> {
         let tag = self.find_node(node)?;
-        let (answer, partial) = self.shared.peering.inquire(question, Some(tag)).await;
+        let (answer, partial) = self.shared.peering.inquire(question, Nodes::One(tag)).await;
         Some(Answers { answer, partial })
     }
 
@@ -49,6 +53,35 @@ impl Node {
         let of_id = nodes.keys().find(|tag| tag.to_string() == node);
         let found = of_id.or_else(|| nodes.iter().find(|(_, info)| info.name == node).map(|(tag, _)| tag));
         found.copied().or_else(|| is_here.then_some(self.shared.tag))
+    }
+
+    /// Begins something that bears a key of whoever asks for it, unless it was begun already, here or on another node, in the last ten
+    /// minutes. `None`: as much is under way as can be remembered. What is new has to end with [`Self::finish_once`].
+    pub async fn begin_once(&self, key: &str) -> Option<Once> {
+        self.shared.peering.begin_once(key).await
+    }
+
+    /// Something that bears a key has this outcome; without one it may be begun again.
+    pub fn finish_once(&self, key: &str, outcome: Option<String>) {
+        self.shared.peering.finish_once(key, outcome);
+    }
+
+    /// Whether a room may not have this name: it may be a socket's id, and whoever is in that room would listen in.
+    pub fn is_socket_id(&self, name: &str) -> bool {
+        Address::parse(name).is_some_and(|address| SocketRouter::is_known(&*self.shared.peering, address))
+    }
+
+    /// Whether broadcasts reach the other nodes, as far as is known.
+    pub fn can_publish(&self) -> bool {
+        self.shared.cluster.can_publish()
+    }
+
+    /// The other nodes that this one knows, for what does not reach them.
+    pub fn others_unreached(&self) -> Vec<Partial> {
+        let nodes = self.shared.cluster.nodes();
+        let others = nodes.iter().filter(|(tag, _)| **tag != self.shared.tag);
+        let reason = signalbox_admin::PartialReason::Unreachable;
+        others.map(|(tag, node)| Partial { node: tag.to_string(), name: node.name.clone(), reason }).collect()
     }
 
     /// How many nodes this one knows, itself included.

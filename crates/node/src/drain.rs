@@ -18,6 +18,12 @@ impl Node {
         self.shared.lifecycle.is_draining()
     }
 
+    /// Waits until an operator wants the node to drain and to end (`POST nodes/{id}/drain` of the admin API). What that takes is for the
+    /// program to do, as when it is told by a signal.
+    pub async fn drain_requested(&self) {
+        self.shared.drain_requested.notified().await;
+    }
+
     /// Announces that the node will drain: it is not ready from now on, and other nodes know. New clients are still served.
     pub fn announce_drain(&self) {
         self.shared.lifecycle.start_draining();

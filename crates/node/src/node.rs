@@ -181,6 +181,7 @@ impl Node {
             loads: Loads::new(shards),
             events,
             rates: Arc::default(),
+            drain_requested: Default::default(),
             started: SystemTime::now(),
             requests: AtomicU64::new(0),
         };

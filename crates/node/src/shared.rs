@@ -11,9 +11,10 @@ use std::{
 };
 
 use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
-use signalbox_cluster::{Cluster, NodeTag, Status};
+use signalbox_cluster::{Cluster, NodeTag, Status, command::RealmId};
 use signalbox_cluster_redis::Revoker;
 use signalbox_telemetry::Metrics;
+use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -53,6 +54,8 @@ pub(crate) struct NodeShared {
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<ClusterEvents>,
     pub(crate) rates: Arc<RateSamples>,
+    /// An operator wants the node to drain, and to end.
+    pub(crate) drain_requested: Notify,
     /// When the node started.
     pub(crate) started: SystemTime,
     /// Numbers requests.
@@ -137,6 +140,16 @@ impl DescribeNode for NodeShared {
 
     fn rates(&self) -> NodeRates {
         NodeRates { node: self.tag.to_string(), rates: self.rates.rates(&self.metrics) }
+    }
+
+    fn realm(&self, key: Option<&str>) -> Option<RealmId> {
+        let keys = &self.config.peer.keys;
+        let realm = key.map_or(Some(0), |key| keys.iter().position(|known| known == key))?;
+        RealmId::try_from(realm).ok()
+    }
+
+    fn request_drain(&self) {
+        self.drain_requested.notify_one();
     }
 }
 

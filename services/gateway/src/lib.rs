@@ -7,11 +7,12 @@
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
-//! - [`admin`]: the admin API.
+//! - [`admin`]: the admin API; [`admin_cli`]: the subcommand that uses it.
 //! - [`token`], [`admin_token`]: the subcommands that make and explain tokens.
 //! - `files`: how many connections there may be.
 
 pub mod admin;
+pub mod admin_cli;
 pub mod admin_token;
 pub mod auth;
 pub mod config;

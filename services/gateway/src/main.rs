@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use signalbox_config::health;
 use signalbox_gateway::config::{Loaded, Settings};
-use signalbox_gateway::{admin_token, server, token};
+use signalbox_gateway::{admin_cli, admin_token, server, token};
 
 /// Chosen by measurement: it gives memory back after a storm of connections (docs/architecture.md, section 4).
 #[cfg(not(target_env = "msvc"))]
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     if arguments.first().is_some_and(|word| word == "token") {
         return token(&arguments);
+    }
+    if arguments.first().is_some_and(|word| word == "admin") {
+        return admin_cli::run(&arguments);
     }
     if arguments.first().is_some_and(|word| word == "admin-token") {
         return admin_token(&arguments);

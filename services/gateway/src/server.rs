@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
-use signalbox_config::auth::AuthMode;
+use signalbox_config::{auth::AuthMode, keys};
 use signalbox_node::{
     ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Node, Origins, PeerConfig, Serve, SidCookie,
     app::vocabulary,
@@ -114,7 +114,13 @@ async fn serve(settings: &Settings) -> Result<()> {
     let mut servers = vec![actix_rt::spawn(public_server)];
     let mut handles = Vec::new();
     let tokens = management.admin_token_hash.clone();
-    let admin = AdminState::new(node.clone(), tokens, policy_of_admin, admin_socket.local_addr()?);
+    let admin = AdminState::new(
+        node.clone(),
+        tokens,
+        policy_of_admin,
+        keys::lifetimes(&settings.auth.tokens),
+        admin_socket.local_addr()?,
+    );
     let admin = web::Data::new(admin);
     let sockets = [Some((admin_socket, Some(admin))), metrics_socket.map(|socket| (socket, None))];
     for (socket, admin) in sockets.into_iter().flatten() {
@@ -159,6 +165,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = node.drain_requested() => {}
     }
     let drain_timeout = settings.node.drain_timeout.unwrap_or(LONGEST_STANDALONE_STOP);
     let is_clustered = settings.cluster.redis_url.is_some();

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use super::{
     Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION,
     refreshes::REFRESHED,
+    socket_requests::SOCKETS,
 };
 use crate::{
     ledger::{Ledger, share},
@@ -180,6 +181,7 @@ impl Handler for ClusterEvents {
             INTRODUCTION => return peering.serve_introduction(from, answer),
             IDENTIFY => return peering.serve_identify(from, &body, answer),
             INQUIRY => return peering.serve_inquiry(from, &body, answer),
+            SOCKETS => return peering.serve_socket_request(from, &body, answer),
             _ => return,
         }
         match protocol::decode_traced::<LinkRequest<'_>>(&body) {

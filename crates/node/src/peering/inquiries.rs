@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use signalbox_admin::{Partial, PartialReason};
+use signalbox_admin::{Partial, PartialReason, orders::NodeOutcome};
 use signalbox_cluster::{Address, NodeInfo, NodeTag, RoomName};
 use signalbox_node_link::{LinkError, RemoteNode, Responder};
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{Peering, inquiry_state::DescribeNode, name_of};
 use crate::{
-    protocol::inquiry::{Answer, Question},
+    protocol::inquiry::{Answer, Once, Question},
     routing::Reply,
     shard::mailbox::ShardMessage,
 };
@@ -27,20 +27,31 @@ pub(super) const INQUIRY: u8 = 4;
 
 /// How long nodes may take to answer. The operator is answered within two seconds.
 pub(crate) const ANSWER_BY: Duration = Duration::from_millis(1_700);
+/// Which nodes are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    /// All of them.
+    All,
+    /// All but this one.
+    Others,
+    /// One.
+    One(NodeTag),
+}
+
 impl Peering {
     /// Who describes this node; set once.
     pub(crate) fn describe<T: DescribeNode + 'static>(&self, node: &Arc<T>) {
         self.inquiries.describe(node);
     }
 
-    /// Puts a question to all nodes, or to one of them.
-    pub(crate) async fn inquire(
-        self: &Arc<Self>,
-        question: Question,
-        only: Option<NodeTag>,
-    ) -> (Answer, Vec<Partial>) {
-        let until = Instant::now() + ANSWER_BY;
-        let is_meant = |node: &NodeTag| only.is_none_or(|only| only == *node);
+    /// Puts a question to nodes.
+    pub(crate) async fn inquire(self: &Arc<Self>, question: Question, of: Nodes) -> (Answer, Vec<Partial>) {
+        let until = Instant::now() + ANSWER_BY + question.extra_time();
+        let is_meant = |node: &NodeTag| match of {
+            Nodes::All => true,
+            Nodes::Others => *node != self.node,
+            Nodes::One(tag) => *node == tag,
+        };
         let nodes = self.cluster.nodes();
         let others = nodes.iter().filter(|(tag, _)| **tag != self.node && is_meant(tag));
         let asked: Vec<_> = others.map(|(tag, node)| self.ask_node(*tag, node, &question)).collect();
@@ -57,6 +68,7 @@ impl Peering {
         let (here, others) = tokio::join!(here, join_all(asked));
         let here = here.map(|answer| match answer {
             Ok(Answer::Busy) => Err(self.missing_here(PartialReason::Busy)),
+            Ok(Answer::TooMany) => Err(self.missing_here(PartialReason::TooMany)),
             Ok(answer) => Ok(answer),
             Err(_) => Err(self.missing_here(PartialReason::Timeout)),
         });
@@ -110,6 +122,7 @@ impl Peering {
             })?;
             match Answer::decode(&bytes) {
                 Ok(Answer::Busy) => Err(PartialReason::Busy),
+                Ok(Answer::TooMany) => Err(PartialReason::TooMany),
                 Ok(answer) => Ok(answer),
                 Err(_) => Err(PartialReason::Format),
             }
@@ -123,7 +136,7 @@ impl Peering {
             return;
         };
         tokio::spawn(async move {
-            let until = Instant::now() + ANSWER_BY;
+            let until = Instant::now() + ANSWER_BY + question.extra_time();
             // Who asked does not wait any longer.
             let Ok(answered) = timeout_at(until, self.clone().answer_here(question)).await else { return };
             let format = self.format_for(from);
@@ -136,15 +149,52 @@ impl Peering {
 
     /// This node's part of the answer.
     async fn answer_here(self: Arc<Self>, question: Question) -> Answer {
-        let Some(turn) = self.inquiries.begin() else { return Answer::Busy };
-        let described = match &question {
-            Question::Node => self.inquiries.node().map(|node| Answer::Nodes(vec![node.node()])),
-            Question::Rates => self.inquiries.node().map(|node| Answer::Rates(vec![node.rates()])),
-            _ => None,
-        };
-        if let Some(described) = described {
-            return described;
+        let Some(node) = self.inquiries.node() else { return Answer::Busy };
+        match &question {
+            Question::Node => Answer::Nodes(vec![node.node()]),
+            Question::Rates => Answer::Rates(vec![node.rates()]),
+            Question::Act { audience, act } => self.act_here(audience, act).await,
+            Question::Peer { key, id, order } => match node.realm(key.as_deref()) {
+                Some(realm) => self.order_peer_here(realm, id, order),
+                None => Answer::Done(Vec::new(), Vec::new()),
+            },
+            Question::Drain => {
+                node.request_drain();
+                let node = self.node.to_string();
+                Answer::Done(vec![NodeOutcome { node, matched: 1, done: 1 }], Vec::new())
+            }
+            Question::Outcome { key } => Answer::Outcomes(vec![self.inquiries.outcomes.look(key)]),
+            _ => self.ask_shards(&question).await,
         }
+    }
+
+    /// Begins a request with a key, unless this node or another knows it. `None` if there is no room to remember it.
+    pub(crate) async fn begin_once(self: &Arc<Self>, key: &str) -> Option<Once> {
+        let outcomes = &self.inquiries.outcomes;
+        let once = outcomes.begin(std::time::Instant::now(), key)?;
+        if once != Once::New {
+            return Some(once);
+        }
+        let question = Question::Outcome { key: key.to_owned() };
+        let (Answer::Outcomes(known), _) = self.inquire(question, Nodes::Others).await else {
+            return Some(Once::New);
+        };
+        let done = known.iter().find(|once| matches!(once, Once::Done(_)));
+        let Some(elsewhere) = done.or_else(|| known.iter().find(|once| **once == Once::UnderWay)) else {
+            return Some(Once::New);
+        };
+        outcomes.finish(key, None);
+        Some(elsewhere.clone())
+    }
+
+    /// A request with a key has an outcome; without one it may be sent again.
+    pub(crate) fn finish_once(&self, key: &str, outcome: Option<String>) {
+        self.inquiries.outcomes.finish(key, outcome);
+    }
+
+    /// Joins what this node's shards answer.
+    pub(super) async fn ask_shards(self: &Arc<Self>, question: &Question) -> Answer {
+        let Some(turn) = self.inquiries.begin() else { return Answer::Busy };
         let shared = Arc::new(question.clone());
         let mut parts = Vec::new();
         for shard in self.mailboxes.shards() {
@@ -159,7 +209,8 @@ impl Peering {
         match parts {
             Some(parts) => {
                 let _turn = turn;
-                let joined = spawn_blocking(move || self.with_profiles(&question, question.join(parts)));
+                let peering = self.clone();
+                let joined = spawn_blocking(move || peering.with_profiles(&shared, shared.join(parts)));
                 joined.await.unwrap_or(Answer::Busy)
             }
             // A worker is gone: the node stops.

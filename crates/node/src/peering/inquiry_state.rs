@@ -6,6 +6,9 @@ use std::sync::{
 };
 
 use signalbox_admin::{Node, NodeRates};
+use signalbox_cluster::command::RealmId;
+
+use super::outcomes::Outcomes;
 
 /// Questions that are answered here at once, whoever asks. Each may cost a look at every session.
 const MAX_AT_ONCE: usize = 32;
@@ -16,6 +19,10 @@ pub(crate) trait DescribeNode: Send + Sync {
     fn node(&self) -> Node;
     /// How much goes through it.
     fn rates(&self) -> NodeRates;
+    /// The realm with this key, or the first.
+    fn realm(&self, key: Option<&str>) -> Option<RealmId>;
+    /// Has it drain, and end.
+    fn request_drain(&self);
 }
 
 /// What answering questions needs.
@@ -24,6 +31,7 @@ pub(super) struct Inquiries {
     node: OnceLock<Weak<dyn DescribeNode>>,
     /// Questions that are being answered.
     at_once: Arc<AtomicUsize>,
+    pub(super) outcomes: Outcomes,
 }
 
 /// One of those that are being answered.

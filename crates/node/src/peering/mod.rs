@@ -10,6 +10,8 @@
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
+//! - `orders`: what an operator has done with sockets and peers; `outcomes`: what became of it.
+//! - `socket_requests`: operations on sockets of other nodes, with an answer.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `refreshes`: new tokens of clients, which count on all nodes.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
@@ -23,11 +25,14 @@ pub(crate) mod inquiry_state;
 mod introduction;
 mod node_lookup;
 mod refreshes;
+mod orders;
+mod outcomes;
 mod relayed_polls;
 mod requests;
 pub(crate) mod revocations;
 mod router;
 mod serve;
+mod socket_requests;
 mod transfer_answers;
 mod transfers;
 

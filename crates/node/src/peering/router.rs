@@ -12,15 +12,19 @@ use crate::{
 };
 
 impl SocketRouter for Peering {
-    /// To another node goes what needs no answer; who waits for one is told by the end of its reply.
+    /// To another node goes over the link what needs an answer, and through the store what needs none. Who waits for an answer that does
+    /// not come is told by the end of the reply.
     fn send(&self, command: SocketCommand) {
         if let Some(shard) = self.addresses.shard_of(command.to) {
             self.mailboxes.push(shard, ShardMessage::SocketCommand(command));
             return;
         }
         let SocketCommand { to, namespace, op } = command;
-        if let Ok(what) = RemoteSocketOp::of(&namespace, op) {
-            self.send_node_message(to.node(), &NodeMessage::SocketOp { to, namespace, what });
+        match RemoteSocketOp::of(&namespace, op) {
+            Ok(what) => {
+                self.send_node_message(to.node(), &NodeMessage::SocketOp { to, namespace, what });
+            }
+            Err(op) => self.request_socket(to.node(), to, namespace, op),
         }
     }
 
@@ -50,7 +54,7 @@ impl Peering {
                     self.report_signal(reply, false);
                 }
             }
-            Err(op) => self.socket_not_found(op),
+            Err(op) => self.request_socket(node, to, namespace, op),
         }
     }
 

@@ -3,11 +3,16 @@
 //! They travel over the node link as JSON inside the envelope: questions change more often than formats do, and a field more or less
 //! harms nobody. A node that does not know a question refuses it, and the answer of the cluster says so.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use signalbox_admin::{
-    Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Socket, SocketDetails, page::join_parts,
+    Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Socket, SocketDetails,
+    orders::{Ack, Audience, NodeOutcome},
+    page::join_parts,
 };
-use signalbox_cluster::envelope::Format;
+use signalbox_cluster::{Address, envelope::Format};
+use signalbox_socketio::Args;
 
 use super::{WireError, decode, encode};
 
@@ -82,6 +87,87 @@ pub enum Question {
         /// Which of them.
         page: Listing,
     },
+    /// The sockets that are meant: asked of shards, by their own node.
+    Select(Audience),
+    /// Do something with the sockets that are meant.
+    Act {
+        /// Which ones.
+        audience: Audience,
+        /// What.
+        act: Act,
+    },
+    /// Do something with a peer.
+    Peer {
+        /// The key of its realm; `None`: the first.
+        key: Option<String>,
+        /// Its id.
+        id: String,
+        /// What.
+        order: PeerOrder,
+    },
+    /// Drain, and end.
+    Drain,
+    /// What became of the request with this key.
+    Outcome {
+        /// The key.
+        key: String,
+    },
+}
+
+/// What is done with sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Send them an event.
+    Emit(Emission),
+    /// Let them join rooms.
+    Join {
+        /// The rooms.
+        rooms: Vec<String>,
+        /// What they join with: a JSON object.
+        profile: String,
+    },
+    /// Let them leave rooms.
+    Leave {
+        /// The rooms.
+        rooms: Vec<String>,
+    },
+    /// Disconnect them.
+    Disconnect {
+        /// Their whole connections, and not only their part in the namespace.
+        close: bool,
+    },
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emission {
+    /// Its name, which is not reserved.
+    pub event: String,
+    /// Its arguments: a JSON array, in which `{"$binary": "base64"}` is binary.
+    pub args: String,
+    /// Who is not ready for it may miss it.
+    pub volatile: bool,
+    /// How long acknowledgements are waited for, in milliseconds; `None`: none is asked for.
+    pub ack_timeout: Option<u64>,
+}
+
+impl Emission {
+    /// Its arguments as clients get them; `None` if they cannot be sent.
+    pub fn args(&self) -> Option<Args> {
+        let (json, attachments) = signalbox_admin::binary::sent(&self.args).ok()?;
+        Args::from_raw(&json, attachments.into_iter().map(Into::into).collect()).ok()
+    }
+}
+
+/// What is done with a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerOrder {
+    /// Close its connection.
+    Close,
+    /// Send it this message.
+    Message(String),
 }
 
 /// What a node, or a shard of it, answers.
@@ -104,8 +190,28 @@ pub enum Answer {
     Socket(Vec<SocketDetails>),
     /// To [`Question::Peers`].
     Peers(Vec<Peer>, More),
+    /// To [`Question::Select`].
+    Selected(Vec<Address>),
+    /// To what was to be done: what was, and the acknowledgements of it.
+    Done(Vec<NodeOutcome>, Vec<Ack>),
+    /// To [`Question::Outcome`].
+    Outcomes(Vec<Once>),
+    /// More sockets are meant than one request may be for.
+    TooMany,
     /// Too much is asked already, or a shard is too far behind.
     Busy,
+}
+
+/// What is known of a request with a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Once {
+    /// It is new.
+    New,
+    /// It is being done.
+    UnderWay,
+    /// It was done, with this outcome.
+    Done(String),
 }
 
 /// Whether a list goes on behind the page.
@@ -120,7 +226,17 @@ impl Question {
             | Self::Members { page, .. }
             | Self::Sockets { page, .. }
             | Self::Peers { page, .. } => page.limit,
-            Self::Node | Self::Rates | Self::Socket { .. } => usize::MAX,
+            _ => usize::MAX,
+        }
+    }
+
+    /// How long answering may take beyond what every question may.
+    pub(crate) fn extra_time(&self) -> Duration {
+        match self {
+            Self::Act { act: Act::Emit(emission), .. } => {
+                Duration::from_millis(emission.ack_timeout.unwrap_or_default())
+            }
+            _ => Duration::ZERO,
         }
     }
 
@@ -135,6 +251,9 @@ impl Question {
             Self::Sockets { .. } => Answer::Sockets(Vec::new(), false),
             Self::Socket { .. } => Answer::Socket(Vec::new()),
             Self::Peers { .. } => Answer::Peers(Vec::new(), false),
+            Self::Select(_) => Answer::Selected(Vec::new()),
+            Self::Act { .. } | Self::Peer { .. } | Self::Drain => Answer::Done(Vec::new(), Vec::new()),
+            Self::Outcome { .. } => Answer::Outcomes(Vec::new()),
         }
     }
 
@@ -153,34 +272,35 @@ impl Question {
                 (*$rows, *$more) = (rows, more || mores.contains(&true));
             }};
         }
+        macro_rules! all {
+            ($kind:path, $rows:ident) => {
+                for answer in answers {
+                    if let $kind(more) = answer {
+                        $rows.extend(more);
+                    }
+                }
+            };
+        }
         match &mut joined {
             Answer::Namespaces(rows, more) => parts!(Answer::Namespaces, rows, more),
             Answer::Rooms(rows, more) => parts!(Answer::Rooms, rows, more),
             Answer::Members(rows, more) => parts!(Answer::Members, rows, more),
             Answer::Sockets(rows, more) => parts!(Answer::Sockets, rows, more),
             Answer::Peers(rows, more) => parts!(Answer::Peers, rows, more),
-            Answer::Nodes(nodes) => {
-                answers.into_iter().for_each(|answer| {
-                    if let Answer::Nodes(more) = answer {
-                        nodes.extend(more);
+            Answer::Nodes(nodes) => all!(Answer::Nodes, nodes),
+            Answer::Rates(rates) => all!(Answer::Rates, rates),
+            Answer::Socket(found) => all!(Answer::Socket, found),
+            Answer::Selected(sockets) => all!(Answer::Selected, sockets),
+            Answer::Outcomes(outcomes) => all!(Answer::Outcomes, outcomes),
+            Answer::Done(outcomes, acks) => {
+                for answer in answers {
+                    if let Answer::Done(more, more_acks) = answer {
+                        outcomes.extend(more);
+                        acks.extend(more_acks);
                     }
-                });
+                }
             }
-            Answer::Rates(rates) => {
-                answers.into_iter().for_each(|answer| {
-                    if let Answer::Rates(more) = answer {
-                        rates.extend(more);
-                    }
-                });
-            }
-            Answer::Socket(found) => {
-                answers.into_iter().for_each(|answer| {
-                    if let Answer::Socket(more) = answer {
-                        found.extend(more);
-                    }
-                });
-            }
-            Answer::Busy => {}
+            Answer::TooMany | Answer::Busy => {}
         }
         joined
     }

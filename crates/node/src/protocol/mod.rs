@@ -4,6 +4,7 @@
 //! - [`node_message`]: commands for the sockets of one other node, and what became of them.
 //! - [`link`]: requests for sessions of another node, over the node link.
 //! - [`inquiry`]: what an operator asks of every node, over the node link.
+//! - [`socket_request`]: what is asked of a socket of another node, with an answer, over the node link.
 //! - [`transfer`]: a session on its way to another node.
 //!
 //! Everything travels in an [`envelope`]: it begins with the format's version, and has room for metadata. A node reads its own format and
@@ -13,6 +14,7 @@ pub(crate) mod bus;
 pub(crate) mod inquiry;
 pub(crate) mod link;
 pub(crate) mod node_message;
+pub(crate) mod socket_request;
 pub(crate) mod transfer;
 
 use std::sync::Arc;

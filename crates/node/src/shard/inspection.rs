@@ -1,13 +1,15 @@
 //! What an operator asks of a shard: its part of every list, in order, as much as fits on the page. It reads tables and changes nothing,
 //! and costs a look at each session and a row for each entry of the page.
 
+use signalbox_admin::orders::Audience;
 use signalbox_admin::{
     Cursor, Member, Membership, Namespace, Peer, Principal, Room, Row, Socket, SocketDetails, Transport,
 };
 use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -36,8 +38,9 @@ pub(super) fn inspect(
         Question::Sockets { filter, page } => sockets(step, sessions, rooms, filter, page),
         Question::Socket { id } => Answer::Socket(socket(step, sessions, rooms, id).into_iter().collect()),
         Question::Peers { key, prefix, page } => list_peers(step, peers, key.as_deref(), prefix, page),
-        // The node answers these itself.
-        Question::Node | Question::Rates => Answer::Busy,
+        Question::Select(audience) => Answer::Selected(select(sessions, rooms, audience)),
+        // The node answers the others itself.
+        _ => Answer::Busy,
     }
 }
 
@@ -89,6 +92,44 @@ fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listi
     });
     let (rows, has_more) = first(rows.collect(), page.limit);
     Answer::Rooms(rows, has_more)
+}
+
+/// The sockets that are meant, each once.
+fn select(sessions: &Sessions, rooms: &Rooms, audience: &Audience) -> Vec<Address> {
+    let members =
+        |name: &String| rooms.find(&room_name(&audience.namespace, name)).and_then(|key| rooms.get(key));
+    let mut found: BTreeSet<Address> = BTreeSet::new();
+    for room in audience.rooms.iter().filter_map(members) {
+        found.extend(room.members.keys());
+    }
+    for socket in audience.sockets.iter().filter_map(|id| Address::parse(id)) {
+        let session = sessions.find_by_socket(socket).and_then(|key| sessions.get(key));
+        let is_there = |joined: &Joined<session::Socket>| {
+            joined.socket.id == socket && *joined.namespace == *audience.namespace
+        };
+        if session.is_some_and(|session| session.connection.sockets().iter().any(is_there)) {
+            found.insert(socket);
+        }
+    }
+    if audience.everyone || !audience.subjects.is_empty() {
+        let is_meant = |joined: &&Joined<session::Socket>| {
+            let of_subject = |principal: &Arc<crate::policy::Principal>| {
+                audience.subjects.iter().any(|subject| *subject == *principal.subject)
+            };
+            *joined.namespace == *audience.namespace
+                && (audience.everyone || joined.socket.principal.as_ref().is_some_and(of_subject))
+        };
+        for (_, session) in sessions.iter() {
+            let meant = session.connection.sockets().iter().filter(is_meant);
+            found.extend(meant.map(|joined| joined.socket.id));
+        }
+    }
+    let excluded: Vec<_> = audience.except.iter().filter_map(members).collect();
+    let except: Vec<_> = audience.except.iter().filter_map(|id| Address::parse(id)).collect();
+    found.retain(|socket| {
+        !except.contains(socket) && !excluded.iter().any(|room| room.members.contains_key(socket))
+    });
+    found.into_iter().collect()
 }
 
 fn room_name(namespace: &str, room: &str) -> RoomName {

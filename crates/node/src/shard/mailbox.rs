@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use signalbox_auth::Revocation;
-use signalbox_cluster::{Address, Delivery, NodeTag};
+use signalbox_cluster::{Address, Delivery, NodeTag, PeerAt};
 use signalbox_engineio::CloseReason;
 use signalbox_socketio::Message;
+use signalbox_websocket::Frame;
 
 use super::{tasks::TaskResult, transfer::message::TransferMessage};
 use crate::{
@@ -51,6 +52,8 @@ pub(crate) enum ShardMessage {
     Refreshed(Arc<Principal>),
     /// Tokens were revoked: disconnect who shows one of them.
     Revoked(Arc<[Revocation]>),
+    /// An operator has something sent to a PeerServer client, or its connection closed.
+    PeerOrder { at: PeerAt, message: Option<Frame> },
     /// An operator asks: answered with this shard's part.
     Inspect { question: Arc<Question>, reply: Reply<Answer> },
     /// The node stops: close every client's transport.

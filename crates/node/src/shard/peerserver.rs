@@ -365,6 +365,14 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
     step.outboxes.close(&peer.conn, close);
 }
 
+/// Something for a client, from nobody in the cluster.
+pub(super) fn tell(step: &mut Step, peers: &mut Peers, at: PeerAt, frame: &Frame) {
+    if let Some(peer) = peers.holder(at) {
+        step.outboxes.count_sent();
+        step.outboxes.push(&peer.conn, frame);
+    }
+}
+
 /// Lists the ids of a realm.
 pub(super) fn list(
     step: &mut Step,

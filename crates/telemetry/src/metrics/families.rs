@@ -39,6 +39,7 @@ const DISCONNECTS: Series = Known(&[
     &["peerserver", "transport error"],
     &["peerserver", "parse error"],
     &["peerserver", "alive timeout"],
+    &["peerserver", "forced close"],
     &["peerserver", "superseded"],
     &["peerserver", "rate limited"],
     &["peerserver", "token expired"],

@@ -21,7 +21,7 @@ use super::{
 type Answered = Result<HttpResponse, Refused>;
 
 /// A node that answers something else than it was asked is a mistake of ours.
-fn mixed_up() -> Refused {
+pub(super) fn mixed_up() -> Refused {
     Refused::busy("the nodes have answered another question")
 }
 

@@ -3,17 +3,21 @@
 //! - `state`: what the routes share.
 //! - `access`: who may use it.
 //! - `look`: what there is.
+//! - `speak`, `act`: what is said to clients, and done with them; `order`: what they have in common.
 //! - `request`: queries and bodies, read strictly.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
 //! - `problem`: refusals.
 //! - `status`: the page for people.
 
 mod access;
+mod act;
 mod look;
 mod openapi;
+mod order;
 mod problem;
 mod reference;
 mod request;
+mod speak;
 mod state;
 mod status;
 
@@ -29,6 +33,9 @@ use crate::config::admin::Scope;
 pub use self::openapi::document;
 pub use self::state::AdminState;
 
+/// Largest body of a request in bytes.
+const MAX_BODY: usize = 1 << 20;
+
 /// Adds the routes. They find an [`AdminState`] among the app's data.
 pub fn routes(routes: &mut ServiceConfig) {
     // Who reads how the API is used learns nothing of what it is used for, and needs no token.
@@ -38,7 +45,10 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(only_get("/admin/reference", web::get().to(openapi::page)));
     status::routes(routes);
     let read = |path: &str, route: Route| resource(path).route(scoped(Scope::Read, route));
+    let emit = |path: &str, route: Route| resource(path).route(scoped(Scope::Emit, route));
+    let control = |path: &str, route: Route| resource(path).route(scoped(Scope::Control, route));
     let scope = web::scope("/admin/v1")
+        .app_data(web::PayloadConfig::new(MAX_BODY))
         .service(read("/cluster", web::get().to(look::cluster)))
         .service(read("/nodes", web::get().to(look::nodes)))
         .service(read("/nodes/{node}", web::get().to(look::node)))
@@ -50,6 +60,14 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(read("/peers", web::get().to(look::peers)))
         .service(read("/peers/{id}", web::get().to(look::peer)))
         .service(read("/rates", web::get().to(look::rates)))
+        .service(emit("/emit", web::post().to(speak::emit)))
+        .service(emit("/batch", web::post().to(speak::batch)))
+        .service(emit("/peers/{id}/messages", web::post().to(speak::message_peer)))
+        .service(control("/join", web::post().to(act::join)))
+        .service(control("/leave", web::post().to(act::leave)))
+        .service(control("/disconnect", web::post().to(act::disconnect)))
+        .service(control("/nodes/{node}/drain", web::post().to(act::drain)))
+        .service(control("/revoke", web::post().to(act::revoke)))
         .default_service(web::to(async || -> Result<&str, Refused> {
             Err(Refused::not_found("there is nothing here (see /admin/v1/openapi.json)"))
         }))

@@ -12,15 +12,17 @@ use utoipa::{
     },
 };
 
-use super::{look, reference};
+use super::{act, look, reference, speak};
 
 /// What can go wrong with every request.
-const REFUSALS: [(&str, &str); 6] = [
+const REFUSALS: [(&str, &str); 8] = [
     ("400", "A parameter, or the body, cannot be used"),
     ("401", "No token, or one that is not known"),
     ("403", "The token does not have the scope, or a web page asks"),
     ("404", "There is no such thing"),
     ("405", "The method is not for this path"),
+    ("409", "The request with this Idempotency-Key is being answered"),
+    ("413", "The body has more than a mebibyte"),
     ("503", "Too much is asked at once, or nodes have not answered that may have it"),
 ];
 
@@ -31,7 +33,11 @@ const REFUSALS: [(&str, &str); 6] = [
         description = "Any node answers for the whole cluster, within two seconds. Nodes that have not answered by then are named in `partial`. \
                        Names are in camel case, times are milliseconds since 1970, sizes are bytes."
     ),
-    tags((name = "look", description = "What there is: the cluster, its nodes, and their clients")),
+    tags(
+        (name = "look", description = "What there is: the cluster, its nodes, and their clients"),
+        (name = "speak", description = "What is said to clients"),
+        (name = "act", description = "What is done with clients and nodes")
+    ),
     paths(
         look::cluster,
         look::nodes,
@@ -44,6 +50,14 @@ const REFUSALS: [(&str, &str); 6] = [
         look::peers,
         look::peer,
         look::rates,
+        speak::emit,
+        speak::batch,
+        speak::message_peer,
+        act::join,
+        act::leave,
+        act::disconnect,
+        act::drain,
+        act::revoke,
     ),
     components(schemas(signalbox_admin::Problem)),
     modifiers(&Token, &Refusals)

@@ -59,6 +59,17 @@ impl Refused {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
     }
 
+    /// The same is being done already.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(StatusCode::CONFLICT, "under-way", detail) }
+    }
+
+    /// The body is too large, or broke off.
+    pub(super) fn too_large() -> Self {
+        let detail = "the body has more than 1048576 bytes, or cannot be read";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    }
+
     /// Nothing can be done now.
     pub(super) fn busy(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail) }

@@ -1,7 +1,8 @@
 //! What the routes share.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
+use signalbox_auth::Lifetimes;
 use signalbox_node::{Node, policy::TokenPolicy};
 use tokio::sync::Semaphore;
 
@@ -17,17 +18,28 @@ pub struct AdminState {
     pub(super) node: Node,
     pub(super) access: Access,
     pub(super) requests: Semaphore,
+    /// Changes that may be under way at once, also those that nobody waits for any more.
+    pub(super) orders: Arc<Semaphore>,
+    pub(super) lifetimes: Lifetimes,
 }
 
 impl AdminState {
     /// For a listener at this address. `policy` judges JSON Web Tokens, where they are asked for.
+    /// `lifetimes`: for how long revocations are kept.
     pub fn new(
         node: Node,
         tokens: Vec<AdminToken>,
         policy: Option<TokenPolicy>,
+        lifetimes: Lifetimes,
         listener: SocketAddr,
     ) -> Self {
         let access = Access::new(tokens, policy, listener);
-        Self { node, access, requests: Semaphore::new(AT_ONCE) }
+        Self {
+            node,
+            access,
+            requests: Semaphore::new(AT_ONCE),
+            orders: Arc::new(Semaphore::new(AT_ONCE)),
+            lifetimes,
+        }
     }
 }

@@ -3,7 +3,9 @@
 import { after } from "node:test";
 import { closeAll } from "./lib/cleanup.mjs";
 import { Redis, startNodes } from "./cluster/setup.mjs";
+import { act, dying } from "./admin/act.mjs";
 import { access } from "./admin/access.mjs";
+import { cli } from "./admin/cli.mjs";
 import { cursors } from "./admin/cursors.mjs";
 import { look } from "./admin/look.mjs";
 import { partial } from "./admin/partial.mjs";
@@ -16,6 +18,10 @@ const parts = {
   look: () => look(nodes),
   access: () => access(nodes),
   cursors: () => cursors(nodes),
+  act: () => act(nodes),
+  cli: () => cli(nodes),
   partial: () => partial(redis, nodes),
+  // What is left of its nodes is named for a few seconds more.
+  dying: () => dying(redis, nodes),
 };
 for (const part of process.env.PARTS?.split(",") ?? Object.keys(parts)) parts[part]();

@@ -69,6 +69,12 @@ impl Shard {
             ShardMessage::Drain { sessions, peers, turns } => self.drain(sessions, peers, turns),
             ShardMessage::Refreshed(principal) => expiry::peers_refreshed(step, peers, &principal),
             ShardMessage::Revoked(revocations) => self.revoked(&revocations),
+            ShardMessage::PeerOrder { at, message: Some(frame) } => peerserver::tell(step, peers, at, &frame),
+            ShardMessage::PeerOrder { at, message: None } => {
+                if peers.holder(at).is_some() {
+                    self.end_peer(at.key, "forced close", None);
+                }
+            }
             ShardMessage::Inspect { question, reply } => {
                 let answer = inspection::inspect(step, sessions, rooms, peers, &question);
                 step.effects.answer(reply, answer);

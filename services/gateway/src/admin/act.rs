@@ -1,0 +1,200 @@
+//! What is done with clients and nodes.
+
+use actix_web::{HttpResponse, web::Path};
+use serde::{Deserialize, Serialize};
+use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, Outcome};
+use signalbox_node::{
+    Node,
+    admin::{Act, Answer, Answers, PeerOrder, Question},
+};
+use utoipa::ToSchema;
+
+use super::{
+    look::mixed_up,
+    order::Order,
+    problem::Refused,
+    speak::{about, check_audience},
+};
+
+type Answered = Result<HttpResponse, Refused>;
+
+/// Most rooms or peers of one request.
+const MAX_NAMES: usize = 100;
+/// Longest name of a room, and largest profile, in bytes: as for clients.
+const MAX_ROOM_NAME: usize = 255;
+const MAX_PROFILE: usize = 4096;
+
+/// What the nodes have done.
+pub(super) async fn done(node: &Node, question: Question) -> Result<Outcome, Refused> {
+    let Answers { answer: Answer::Done(nodes, _), partial } = node.ask_cluster(question).await else {
+        return Err(mixed_up());
+    };
+    Ok(Outcome::of(nodes, partial))
+}
+
+fn check_rooms(rooms: &[String]) -> Result<(), Refused> {
+    let is_named = |room: &String| (1..=MAX_ROOM_NAME).contains(&room.len());
+    if rooms.is_empty() || rooms.len() > MAX_NAMES || !rooms.iter().all(is_named) {
+        return Err(Refused::bad(
+            "rooms",
+            format!("rooms are 1 to {MAX_NAMES} names of 1 to {MAX_ROOM_NAME} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+/// Lets sockets join rooms, wherever they are.
+#[utoipa::path(post, path = "/admin/v1/join", tag = "act", security(("token" = ["control"])), request_body = JoinRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "How many have joined all of them", body = Outcome)))]
+pub(super) async fn join(order: Order) -> Answered {
+    let JoinRequest { to, rooms, profile } = order.read()?;
+    check_audience(&to)?;
+    check_rooms(&rooms)?;
+    if rooms.iter().any(|room| order.state.node.is_socket_id(room)) {
+        return Err(Refused::bad("rooms", "a room cannot be named like a socket"));
+    }
+    // These are said by the server itself.
+    let mut profile = profile.unwrap_or_default();
+    profile.retain(|name, _| name != "id" && name != "room");
+    let profile = serde_json::Value::Object(profile).to_string();
+    if profile.len() > MAX_PROFILE {
+        return Err(Refused::bad("profile", format!("the profile has more than {MAX_PROFILE} bytes")));
+    }
+    let (about, node) = (format!("{rooms:?} by {}", about(&to)), order.state.node.clone());
+    let question = Question::Act { audience: to, act: Act::Join { rooms, profile } };
+    order.run(about, async move { done(&node, question).await }).await
+}
+
+/// Lets sockets leave rooms, wherever they are.
+#[utoipa::path(post, path = "/admin/v1/leave", tag = "act", security(("token" = ["control"])), request_body = LeaveRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "How many were in all of them, and have left", body = Outcome)))]
+pub(super) async fn leave(order: Order) -> Answered {
+    let LeaveRequest { to, rooms } = order.read()?;
+    check_audience(&to)?;
+    check_rooms(&rooms)?;
+    let (about, node) = (format!("{rooms:?} by {}", about(&to)), order.state.node.clone());
+    let question = Question::Act { audience: to, act: Act::Leave { rooms } };
+    order.run(about, async move { done(&node, question).await }).await
+}
+
+/// Disconnects clients. Those of Socket.IO are told, and do not come back by themselves.
+#[utoipa::path(post, path = "/admin/v1/disconnect", tag = "act", security(("token" = ["control"])), request_body = DisconnectRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "How many there were", body = Outcome)))]
+pub(super) async fn disconnect(order: Order) -> Answered {
+    let DisconnectRequest { to, close, peers } = order.read()?;
+    if let Some(to) = &to {
+        check_audience(to)?;
+    }
+    if to.is_none() && peers.is_empty() || peers.len() > MAX_NAMES {
+        return Err(Refused::bad("to", format!("it names nobody, or more than {MAX_NAMES} peers")));
+    }
+    let sockets = to.as_ref().map(about).unwrap_or_default();
+    let names: Vec<&str> = peers.iter().map(|peer| peer.id.as_str()).collect();
+    let (about, node) = (format!("{sockets} peers {names:?}"), order.state.node.clone());
+    let sockets = to.map(|audience| Question::Act { audience, act: Act::Disconnect { close } });
+    let peers =
+        peers.into_iter().map(|peer| Question::Peer { key: peer.key, id: peer.id, order: PeerOrder::Close });
+    let questions: Vec<Question> = sockets.into_iter().chain(peers).collect();
+    let disconnect = async move {
+        let outcomes = questions.into_iter().map(|question| done(&node, question));
+        let (mut nodes, mut partial) = (Vec::new(), Vec::new());
+        for outcome in futures_util::future::join_all(outcomes).await {
+            let outcome = outcome?;
+            partial.extend(outcome.partial);
+            for node in outcome.nodes {
+                merge(&mut nodes, node);
+            }
+        }
+        partial.sort_unstable();
+        partial.dedup();
+        Ok(Outcome::of(nodes, partial))
+    };
+    order.run(about, disconnect).await
+}
+
+fn merge(nodes: &mut Vec<signalbox_admin::orders::NodeOutcome>, more: signalbox_admin::orders::NodeOutcome) {
+    match nodes.iter_mut().find(|known| known.node == more.node) {
+        Some(known) => {
+            known.matched += more.matched;
+            known.done += more.done;
+        }
+        None => nodes.push(more),
+    }
+}
+
+/// Drains a node, as a signal does: it is not ready any more, disconnects its clients one after the other, and ends.
+#[utoipa::path(post, path = "/admin/v1/nodes/{node}/drain", tag = "act", security(("token" = ["control"])),
+    params(("node" = String, Path, description = "Its id, or its name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "Whether it was told", body = Outcome)))]
+pub(super) async fn drain(order: Order, path: Path<String>) -> Answered {
+    let (name, node) = (path.into_inner(), order.state.node.clone());
+    let about = name.clone();
+    let tell = async move {
+        let Some(answers) = node.ask_node(&name, Question::Drain).await else {
+            return Err(Refused::not_found("no node has this id or name"));
+        };
+        let Answers { answer: Answer::Done(nodes, _), partial } = answers else { return Err(mixed_up()) };
+        Ok(Outcome::of(nodes, partial))
+    };
+    order.run(about, tell).await
+}
+
+/// Tokens that are to count no more. One of the three has to be given.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RevokeRequest {
+    /// The token with this id (`jti`).
+    token_id: Option<String>,
+    /// When that token expires, in seconds since 1970: until then the revocation is kept.
+    expires_at: Option<u64>,
+    /// All tokens of this subject.
+    subject: Option<String>,
+    /// Only those issued before this time, in seconds since 1970; without a subject, everybody's. Default, with a subject: now.
+    issued_before: Option<u64>,
+}
+
+/// Until when a revocation is kept.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Revoked {
+    /// In seconds since 1970; absent: for ever (`--jwt-max-lifetime` bounds it).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<u64>,
+}
+
+/// Revokes tokens on all nodes: they are refused from now on, and their holders disconnected, within a second.
+#[utoipa::path(post, path = "/admin/v1/revoke", tag = "act", security(("token" = ["control"])), request_body = RevokeRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "It is known to this node, and to Redis, from which the others learn", body = Revoked)))]
+pub(super) async fn revoke(order: Order) -> Answered {
+    let RevokeRequest { token_id, expires_at, subject, issued_before } = order.read()?;
+    let now = signalbox_auth::Now::read().unix;
+    let lifetimes = &order.state.lifetimes;
+    let (what, revocation) = match (token_id, subject, issued_before) {
+        (Some(id), None, None) => (format!("token {id}"), lifetimes.of_token(&id, expires_at, now)),
+        // Times are whole seconds, so one that is issued in this very second goes as well.
+        (None, Some(subject), before) if expires_at.is_none() => {
+            (format!("subject {subject}"), lifetimes.of_subject(&subject, before.unwrap_or(now + 1)))
+        }
+        (None, None, Some(before)) if expires_at.is_none() => {
+            (format!("all before {before}"), lifetimes.of_all(before))
+        }
+        _ => {
+            return Err(Refused::bad(
+                "tokenId",
+                "give tokenId (with expiresAt), or subject, or issuedBefore alone",
+            ));
+        }
+    };
+    let node = order.state.node.clone();
+    let tell = async move {
+        let until = revocation.until;
+        node.revoke(&[revocation]).await.map_err(|error| Refused::busy(error.to_string()))?;
+        Ok(Revoked { until })
+    };
+    order.run(what, tell).await
+}

@@ -1,0 +1,286 @@
+//! `signalbox-gateway admin ...`: looks into a cluster and acts on it, over the admin API.
+//!
+//! - `client`: requests, page by page where there are pages.
+//! - `table`: answers for people.
+
+mod client;
+mod table;
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+use self::{
+    client::{Client, Listed},
+    table::Column,
+};
+
+/// Something is missing in the answer: nodes did not answer.
+const EXIT_PARTIAL: u8 = 3;
+
+/// Looks into a cluster and acts on it, through the admin API of any of its nodes.
+#[derive(Debug, Parser)]
+#[command(name = "signalbox-gateway admin")]
+struct Cli {
+    /// The management listener of a node.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SIGNALBOX_ADMIN_URL",
+        default_value = "http://127.0.0.1:9001"
+    )]
+    url: String,
+    /// A token of the API. The variable SIGNALBOX_ADMIN_TOKEN is safer: others on the machine do not see it.
+    #[arg(long, global = true, value_name = "TOKEN", env = "SIGNALBOX_ADMIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// File with the token, instead.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Print JSON, as where the output is no terminal.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print a table, also where the output is no terminal.
+    #[arg(long, global = true, conflicts_with = "json")]
+    table: bool,
+    /// Look again every so many seconds.
+    #[arg(long, global = true, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..))]
+    watch: Option<u64>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the nodes.
+    Nodes,
+    /// Lists the rooms that somebody is in.
+    Rooms {
+        /// Those whose names begin so.
+        prefix: Option<String>,
+        /// Those of this namespace.
+        #[arg(long, value_name = "NAMESPACE")]
+        namespace: Option<String>,
+    },
+    /// Lists the members of a room.
+    Members {
+        /// The room.
+        room: String,
+        /// Its namespace.
+        #[arg(long, value_name = "NAMESPACE", default_value = "/")]
+        namespace: String,
+    },
+    /// Lists sockets.
+    Sockets {
+        /// Members of this room.
+        #[arg(long, value_name = "ROOM")]
+        room: Option<String>,
+        /// Those that have shown a token of this subject.
+        #[arg(long, value_name = "SUBJECT")]
+        subject: Option<String>,
+        /// Those at this IP address.
+        #[arg(long, value_name = "ADDRESS")]
+        address: Option<String>,
+        /// Those on this node.
+        #[arg(long, value_name = "NODE")]
+        node: Option<String>,
+        /// Those of this namespace.
+        #[arg(long, value_name = "NAMESPACE")]
+        namespace: Option<String>,
+    },
+    /// Lists PeerServer clients.
+    Peers {
+        /// Those whose ids begin so.
+        prefix: Option<String>,
+        /// Those of the realm with this key.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Sends an event.
+    Emit {
+        /// Its name.
+        event: String,
+        /// Its arguments, each as JSON; what is no JSON is text.
+        args: Vec<String>,
+        #[command(flatten)]
+        to: To,
+        /// Wait so many milliseconds for acknowledgements.
+        #[arg(long, value_name = "MS")]
+        ack: Option<u64>,
+    },
+    /// Disconnects clients.
+    Kick {
+        #[command(flatten)]
+        to: To,
+        /// PeerServer clients, by their ids.
+        #[arg(long, value_name = "ID")]
+        peer: Vec<String>,
+        /// Close their whole connections.
+        #[arg(long)]
+        close: bool,
+    },
+    /// Drains a node, which then ends.
+    Drain {
+        /// Its id, or its name.
+        node: String,
+    },
+}
+
+/// Which sockets are meant.
+#[derive(Debug, clap::Args)]
+struct To {
+    /// Members of this room; repeatable.
+    #[arg(long, value_name = "ROOM")]
+    room: Vec<String>,
+    /// This socket; repeatable.
+    #[arg(long, value_name = "ID")]
+    socket: Vec<String>,
+    /// Those of this subject; repeatable.
+    #[arg(long, value_name = "SUBJECT")]
+    subject: Vec<String>,
+    /// Everybody in the namespace.
+    #[arg(long)]
+    everyone: bool,
+    /// But not the members of this room, nor this socket; repeatable.
+    #[arg(long, value_name = "NAME")]
+    except: Vec<String>,
+    /// The namespace.
+    #[arg(long, value_name = "NAMESPACE", default_value = "/")]
+    namespace: String,
+}
+
+impl To {
+    fn is_nobody(&self) -> bool {
+        self.room.is_empty() && self.socket.is_empty() && self.subject.is_empty() && !self.everyone
+    }
+
+    fn body(&self) -> Value {
+        json!({
+            "namespace": self.namespace, "rooms": self.room, "sockets": self.socket, "subjects": self.subject,
+            "everyone": self.everyone, "except": self.except,
+        })
+    }
+}
+
+/// Runs `admin ...`; `arguments` begin with the word `admin`.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match repeat(&cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_PARTIAL),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does it once, or again and again. Returns whether nothing was missing.
+fn repeat(cli: &Cli) -> Result<bool> {
+    let token = match &cli.token_file {
+        Some(file) => {
+            Some(std::fs::read_to_string(file).with_context(|| format!("--token-file: {}", file.display()))?)
+        }
+        None => cli.token.clone(),
+    };
+    let client = Client::new(&cli.url, token.as_deref().map(str::trim))?;
+    let changes = matches!(cli.command, Command::Emit { .. } | Command::Kick { .. } | Command::Drain { .. });
+    if changes && cli.watch.is_some() {
+        bail!("--watch: is for what looks, not for what changes something");
+    }
+    let is_terminal = io::stdout().is_terminal();
+    let as_table = cli.table || is_terminal && !cli.json;
+    loop {
+        let (text, is_whole) = once(cli, &client, as_table, is_terminal)?;
+        if cli.watch.is_some() && is_terminal {
+            // The screen is cleared, and the text begins at its top.
+            write!(io::stdout(), "\x1b[2J\x1b[H")?;
+        }
+        if io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_err() {
+            // A reader that has seen enough is no failure.
+            return Ok(is_whole);
+        }
+        let Some(seconds) = cli.watch else { return Ok(is_whole) };
+        pause(Duration::from_secs(seconds));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this program has one thread, and nothing to do meanwhile")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result<(String, bool)> {
+    let list =
+        |path: &str, parameters: &[(&str, Option<&str>)], columns: &[Column]| -> Result<(String, bool)> {
+            let Listed { items, partial } = client.list(path, parameters)?;
+            let is_whole = partial.is_empty();
+            let text = match as_table {
+                true => table::list(&items, &partial, columns, is_terminal),
+                false => format!("{}\n", json!({"items": items, "partial": partial})),
+            };
+            Ok((text, is_whole))
+        };
+    let done = |path: &str, body: &Value| -> Result<(String, bool)> {
+        let answer = client.post(path, body)?;
+        let is_whole = answer["partial"].as_array().is_none_or(Vec::is_empty);
+        let text = if as_table { table::outcome(&answer, is_terminal) } else { format!("{answer}\n") };
+        Ok((text, is_whole))
+    };
+    match &cli.command {
+        Command::Nodes => list("nodes", &[], table::NODES),
+        Command::Rooms { prefix, namespace } => {
+            list("rooms", &[("prefix", prefix.as_deref()), ("namespace", namespace.as_deref())], table::ROOMS)
+        }
+        Command::Members { room, namespace } => {
+            let path = format!("rooms/{}/members", client::segment(room));
+            list(&path, &[("namespace", Some(namespace))], table::MEMBERS)
+        }
+        Command::Sockets { room, subject, address, node, namespace } => {
+            let parameters = [
+                ("room", room.as_deref()),
+                ("subject", subject.as_deref()),
+                ("address", address.as_deref()),
+                ("node", node.as_deref()),
+                ("namespace", namespace.as_deref()),
+            ];
+            list("sockets", &parameters, table::SOCKETS)
+        }
+        Command::Peers { prefix, key } => {
+            list("peers", &[("prefix", prefix.as_deref()), ("key", key.as_deref())], table::PEERS)
+        }
+        Command::Emit { event, args, to, ack } => {
+            let value =
+                |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
+            let args: Vec<Value> = args.iter().map(value).collect();
+            let mut body = json!({"to": to.body(), "event": event, "args": args});
+            if let Some(timeout) = ack {
+                body["ack"] = json!({"timeout": timeout});
+            }
+            done("emit", &body)
+        }
+        Command::Kick { to, peer, close } => {
+            let peers: Vec<Value> = peer.iter().map(|id| json!({"id": id})).collect();
+            let mut body = json!({"close": close, "peers": peers});
+            if !to.is_nobody() {
+                body["to"] = to.body();
+            }
+            done("disconnect", &body)
+        }
+        Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
+    }
+}

@@ -1,0 +1,61 @@
+// The command line, as an operator uses it.
+import { describe, it } from "node:test";
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { ask, connected, record } from "../lib/clients.mjs";
+import { nextEvent, until } from "../lib/wait.mjs";
+
+const websocket = { transports: ["websocket"] };
+
+/** Runs `signalbox-gateway admin ...` against a node; the exit code, what it says, and what it complains about. */
+async function admin(node, ...flags) {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.env.GATEWAY_BIN, ["admin", ...flags, "--url", node.adminUrl]);
+    return { code: 0, stdout, stderr };
+  } catch ({ code, stdout, stderr }) {
+    return { code, stdout, stderr };
+  }
+}
+
+export function cli(nodes) {
+  describe("signalbox-gateway admin", () => {
+    it("looks, speaks and acts, in JSON and in tables", async () => {
+      const sockets = await Promise.all(nodes.map((node) => connected(node.url, websocket)));
+      for (const socket of sockets) await ask(socket, "join", "cli/room", { name: "ada" });
+      const rooms = JSON.parse((await admin(nodes[0], "rooms", "cli")).stdout);
+      assert.deepEqual(rooms, { items: [{ namespace: "/", name: "cli/room", members: 3 }], partial: [] });
+      assert.equal((await admin(nodes[1], "rooms", "cli", "--table")).stdout, "NAMESPACE  ROOM      MEMBERS\n/          cli/room  3\n");
+      const members = (await admin(nodes[2], "members", "cli/room", "--table")).stdout.trim().split("\n");
+      assert.equal(members.length, 4);
+      assert.match(members[1], /\{"name":"ada"\}$/);
+      assert.equal(JSON.parse((await admin(nodes[0], "nodes")).stdout).items.length, 3);
+      assert.equal(JSON.parse((await admin(nodes[0], "sockets", "--room", "cli/room")).stdout).items.length, 3);
+      assert.equal(JSON.parse((await admin(nodes[0], "peers", "cli-nobody")).stdout).items.length, 0);
+
+      const news = record(sockets[1], "news");
+      await admin(nodes[0], "emit", "news", "text", "7", '{"a":1}', "--socket", sockets[1].id);
+      await until(() => news.length === 1, "the event has come");
+      assert.deepEqual(news[0], ["text", 7, { a: 1 }]);
+      const gone = nextEvent(sockets[2], "disconnect");
+      const kicked = JSON.parse((await admin(nodes[0], "kick", "--socket", sockets[2].id)).stdout);
+      assert.deepEqual([kicked.matched, kicked.done], [1, 1]);
+      await gone;
+    });
+
+    it("says in one line what is wrong", async () => {
+      for (const [flags, expected] of [
+        [["kick"], /^signalbox-gateway: it names nobody/],
+        [["drain", "nobody"], /^signalbox-gateway: no node has this id or name/],
+        [["emit", "disconnect", "--everyone"], /^signalbox-gateway: events cannot have this name/],
+      ]) {
+        const { code, stderr } = await admin(nodes[0], ...flags);
+        assert.equal(code, 1, flags.join(" "));
+        assert.match(stderr, expected);
+        assert.equal(stderr.trim().split("\n").length, 1);
+      }
+      const { code, stderr } = await admin({ adminUrl: nodes[0].url }, "nodes");
+      assert.deepEqual([code, /is this the management listener/.test(stderr)], [1, true], stderr);
+    });
+  });
+}
