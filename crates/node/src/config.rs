@@ -49,6 +49,9 @@ pub struct Config {
     pub outbox_limit: usize,
     /// Most bytes that are buffered for all clients together; default 256 MiB.
     pub memory_budget: usize,
+    /// Bytes of memory that there are for the process: above 80 % of them new clients are refused, until there are less than 70 %.
+    /// Default: nobody looks.
+    pub memory_limit: Option<usize>,
     /// Most messages in a shard's mailbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
     pub mailbox_limit: usize,
 }
@@ -74,6 +77,7 @@ impl Default for Config {
             list_users: true,
             outbox_limit: 4_000_000,
             memory_budget: 256 << 20,
+            memory_limit: None,
             mailbox_limit: 65_536,
         }
     }

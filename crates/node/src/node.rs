@@ -25,7 +25,7 @@ use crate::{
     },
     ledger::Ledger,
     lifecycle::Lifecycle,
-    limits::Gate,
+    limits::{Admission, Gate},
     peering::{
         Peering,
         bus::ClusterEvents,
@@ -146,7 +146,8 @@ impl Node {
             room_members: config.limits.room_members,
             expire_timeout: config.peer.expire_timeout,
         };
-        let gate = Arc::new(Gate::new(&config.limits));
+        let gate = Arc::new(Gate::new(&config.limits, config.max_connections));
+        let admission = Admission::new(config.memory_limit, config.max_connections);
         let ledger = Arc::new(Ledger::new(config.memory_budget));
         let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
         let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
@@ -178,6 +179,7 @@ impl Node {
             metrics,
             connection_slots: Arc::default(),
             gate,
+            admission,
             loads: Loads::new(shards),
             events,
             rates: Arc::default(),
@@ -222,6 +224,8 @@ impl Node {
         metrics.tokens_unchecked.inc_by(policy.take_unchecked());
         metrics.revocations.set(policy.revocations().len() as i64);
         metrics.log_lines_left_out.inc_by(take_lines_left_out());
+        metrics.full.set(i64::from(self.is_full()));
+        metrics.memory_limit_bytes.set(self.shared.config.memory_limit.unwrap_or(0) as i64);
         metrics.draining.set(i64::from(self.is_draining()));
         metrics
     }
@@ -229,6 +233,13 @@ impl Node {
     /// The metrics it counts in.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Whether no new client should come: those that are here take more than 80 % of the memory that there is, or have 90 % of the
+    /// connections that there may be. It stays so until it is less than 70 % of the memory, and 80 % of the connections.
+    pub fn is_full(&self) -> bool {
+        let shared = &self.shared;
+        shared.is_full(Instant::now()) || shared.admission.is_crowded(shared.open_connections())
     }
 
     /// Revokes tokens on all nodes of the cluster: they are refused from now on, and their holders are disconnected. On this node at once,

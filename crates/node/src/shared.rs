@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
-    limits::{AddressSlot, Gate, TurnedAway},
+    limits::{AddressSlot, Admission, Gate, TurnedAway},
     peering::{Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations},
     policy::GuardedPolicy,
     rates::RateSamples,
@@ -51,6 +51,7 @@ pub(crate) struct NodeShared {
     /// Connections to the public listener that are open.
     pub(crate) connection_slots: Arc<AtomicUsize>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) admission: Admission,
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<ClusterEvents>,
     pub(crate) rates: Arc<RateSamples>,
@@ -73,6 +74,16 @@ impl NodeShared {
         self.metrics.connections_dropped.with_label_values(&[reason]).inc();
     }
 
+    /// Whether clients take too much memory for more to come.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.admission.is_full(now, self.ledger.held(), self.open_connections())
+    }
+
+    /// Connections to the public listener.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.connection_slots.load(Ordering::Relaxed)
+    }
+
     /// A client begins a session, or is turned away. Behind a trusted proxy (`peer` is one) its place among the connections of its own
     /// address is given back; else its connection has had one since it was accepted.
     pub(crate) fn let_in(
@@ -81,12 +92,26 @@ impl NodeShared {
         peer: Option<SocketAddr>,
     ) -> Result<Option<AddressSlot>, TurnedAway> {
         let now = Instant::now();
-        let slot = match peer.is_some_and(|peer| self.config.trusts(peer.ip())) {
-            true => self.gate.connection(now, address),
-            false => Ok(None),
-        };
-        let let_in = slot.and_then(|slot| self.gate.handshake(now, address).map(|()| slot));
-        let_in.inspect_err(|away| self.count_dropped(away.reason))
+        if self.is_full(now) {
+            self.count_dropped(TurnedAway::FULL.reason);
+            return Err(TurnedAway::FULL);
+        }
+        let slot = self.place_of(address, peer)?;
+        self.gate.handshake(now, address).inspect_err(|away| self.count_dropped(away.reason))?;
+        Ok(slot)
+    }
+
+    /// The place of a client among the connections of its address, where its connection has none of its own: behind a trusted proxy.
+    pub(crate) fn place_of(
+        &self,
+        address: Option<IpAddr>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<AddressSlot>, TurnedAway> {
+        if !peer.is_some_and(|peer| self.config.trusts(peer.ip())) {
+            return Ok(None);
+        }
+        let slot = self.gate.connection(Instant::now(), address, self.open_connections());
+        slot.inspect_err(|away| self.count_dropped(away.reason))
     }
 
     /// This thread's shard.

@@ -19,6 +19,7 @@ pub mod config;
 mod files;
 pub mod ice;
 pub mod management;
+mod memory;
 pub mod public;
 pub mod server;
 pub mod token;

@@ -44,7 +44,7 @@ async fn livez(node: web::Data<Node>) -> HttpResponse {
     HttpResponse::Ok().json(health("alive", &node))
 }
 
-/// Whether load balancers should send clients here. A node that has lost its connection to Redis is ready, since it can serve clients;
+/// Whether load balancers should send new clients here; not where there is no room for them. A node that has lost its connection to Redis is ready, since it can serve clients;
 /// one that has never reached Redis is not.
 async fn readyz(node: web::Data<Node>) -> HttpResponse {
     let status = match node.status() {
@@ -52,6 +52,7 @@ async fn readyz(node: web::Data<Node>) -> HttpResponse {
         _ if node.is_stopping() => "stopping",
         Status::Joining => "joining",
         _ if !node.is_introduced() => "joining",
+        _ if node.is_full() => "full",
         Status::Online | Status::Degraded => return HttpResponse::Ok().json(health("ready", &node)),
     };
     HttpResponse::ServiceUnavailable().json(health(status, &node))

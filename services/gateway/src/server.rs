@@ -32,7 +32,7 @@ use crate::{
     },
     files,
     ice::Ice,
-    management, public,
+    management, memory, public,
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
@@ -318,6 +318,7 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         list_users: !settings.auth.no_users,
         outbox_limit: node.outbox_limit(socketio.max_payload),
         memory_budget: node.memory_budget,
+        memory_limit: memory::limit(node.memory_limit),
         ..signalbox_node::Config::default()
     }
 }

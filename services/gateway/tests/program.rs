@@ -13,6 +13,8 @@
 
 mod harness;
 
+#[path = "program/admission.rs"]
+mod admission;
 #[path = "program/bundles.rs"]
 mod bundles;
 #[path = "program/connections.rs"]

@@ -87,11 +87,12 @@ pub(super) async fn admit(node: &NodeShared, mut stream: TcpStream, is_tls: bool
         peer = client.or(peer);
     }
     let client = peer.map(|peer| peer.ip()).filter(|_| counts);
-    match node.gate.connection(Instant::now(), client) {
+    match node.gate.connection(Instant::now(), client, node.open_connections()) {
         Ok(of_address) => slot.of_address = of_address,
         Err(away) => {
             node.count_dropped(away.reason);
-            return refuse(&stream, TOO_MANY);
+            let answer = if away.reason == "max_connections" { CROWDED } else { TOO_MANY };
+            return refuse(&stream, answer);
         }
     }
     // What is written is to leave at once. One that cannot be set is closed already.

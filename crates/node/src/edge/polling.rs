@@ -97,8 +97,8 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let slot = match node.let_in(handshake.address, request.peer_addr()) {
         Ok(slot) => slot,
         Err(away) => {
-            node.metrics.handshakes.with_label_values(&["socketio", "rate_limited"]).inc();
-            return too_many(&away);
+            node.metrics.handshakes.with_label_values(&["socketio", outcome_of(&away)]).inc();
+            return turned_away(&away);
         }
     };
     let principal = match node.policy.decide(None, AccessRequest::Handshake(&handshake)).decided().await {
@@ -352,12 +352,21 @@ pub(crate) fn dispatch(node: &NodeShared, place: Location, request: Request) -> 
     }
 }
 
-/// The client, or all of them together, begin too many sessions.
-fn too_many(away: &TurnedAway) -> HttpResponse {
-    HttpResponse::TooManyRequests()
+/// A handshake's outcome where its client is turned away.
+pub(crate) fn outcome_of(away: &TurnedAway) -> &'static str {
+    if away.is_full() { "full" } else { "rate_limited" }
+}
+
+/// The client, or all of them together, begin too many sessions, or there is no memory for more.
+fn turned_away(away: &TurnedAway) -> HttpResponse {
+    let (status, message) = match away.is_full() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+        false => (StatusCode::TOO_MANY_REQUESTS, "rate-limited"),
+    };
+    HttpResponse::build(status)
         .insert_header((header::RETRY_AFTER, away.seconds().to_string()))
         .insert_header((header::CONTENT_TYPE, "application/json"))
-        .body("{\"code\":4,\"message\":\"rate-limited\"}")
+        .body(format!("{{\"code\":4,\"message\":\"{message}\"}}"))
 }
 
 /// The session's owner is too far behind, or too much waits for slow clients.

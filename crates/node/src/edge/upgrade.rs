@@ -19,11 +19,12 @@ use super::{
     client,
     http_stream::HttpStream,
     http1::RequestStream,
-    polling::{dispatch, outcome, owner},
+    polling::{dispatch, outcome, outcome_of, owner},
     protocol::{Protocol, protocol},
 };
 use crate::{
     ledger::EvictAt,
+    limits::{AddressSlot, TurnedAway},
     policy::{AccessRequest, Decided, Principal},
     protocol::RequestRefused,
     routing::Reply,
@@ -174,11 +175,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
 
     /// A client begins a session, or is told to come later.
     fn let_in(&mut self, protocol: &str, address: Option<IpAddr>) -> Result<(), Refused> {
-        let slot = self.node.let_in(address, self.request.peer_addr()).map_err(|away| {
-            self.count(protocol, "rate_limited");
+        let slot = self.node.let_in(address, self.request.peer_addr());
+        self.take_place(protocol, slot)
+    }
+
+    /// The connection keeps its client's place, or the client is told why it gets none.
+    fn take_place(
+        &mut self,
+        protocol: &str,
+        slot: Result<Option<AddressSlot>, TurnedAway>,
+    ) -> Result<(), Refused> {
+        let slot = slot.map_err(|away| {
+            self.count(protocol, outcome_of(&away));
+            let (status, message) = match away.is_full() {
+                true => ("503 Service Unavailable", "full"),
+                false => ("429 Too Many Requests", "rate-limited"),
+            };
             Refused {
-                status: "429 Too Many Requests",
-                message: "rate-limited".to_owned(),
+                status,
+                message: message.to_owned(),
                 header: format!("Retry-After: {}\r\n", away.seconds()).into(),
             }
         })?;
@@ -248,6 +263,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                     self.node.metrics.upgrades.with_label_values(&["not_transferable"]).inc();
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
+                let place = self.node.place_of(self.address(), self.request.peer_addr());
+                self.take_place("socketio", place)?;
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = self.conn(&own);
                 conn.is_text_only.set(query.b64);

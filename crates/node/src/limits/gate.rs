@@ -25,6 +25,14 @@ pub(crate) struct TurnedAway {
 }
 
 impl TurnedAway {
+    /// The node has no memory for more.
+    pub(crate) const FULL: Self = Self { reason: "full", retry_after: Duration::from_secs(5) };
+
+    /// Whether all are turned away, and not only who asks for too much.
+    pub(crate) fn is_full(&self) -> bool {
+        *self == Self::FULL
+    }
+
     /// As `Retry-After` has it: whole seconds, at least one.
     pub(crate) fn seconds(&self) -> u64 {
         self.retry_after.as_millis().div_ceil(1000).clamp(1, u128::from(u32::MAX)) as u64
@@ -37,6 +45,9 @@ pub(crate) struct Gate {
     connections_per_address: Option<usize>,
     handshakes_per_address: Option<u32>,
     handshakes_per_second: Option<u32>,
+    /// The last tenth of the connections that there may be: an address that has as many already has no more of them.
+    reserve: usize,
+    max_connections: usize,
     began: Instant,
     state: Mutex<State>,
 }
@@ -57,11 +68,13 @@ struct Visitor {
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &ClientLimits) -> Self {
+    pub(crate) fn new(limits: &ClientLimits, max_connections: usize) -> Self {
         Self {
             connections_per_address: limits.connections_per_address,
             handshakes_per_address: limits.handshakes_per_address,
             handshakes_per_second: limits.handshakes_per_second,
+            reserve: max_connections / 10,
+            max_connections,
             began: Instant::now(),
             state: Mutex::default(),
         }
@@ -93,19 +106,28 @@ impl Gate {
         }
     }
 
-    /// A connection of this address begins; its place ends with what is given back.
+    /// A connection of this address begins, where so many are open; its place ends with what is given back.
     pub(crate) fn connection(
         self: &Arc<Self>,
         now: Instant,
         address: Option<IpAddr>,
+        open: usize,
     ) -> Result<Option<AddressSlot>, TurnedAway> {
-        let (Some(limit), Some(address)) = (self.connections_per_address, address) else { return Ok(None) };
+        let Some(address) = address else { return Ok(None) };
+        if self.connections_per_address.is_none() && self.reserve == 0 {
+            return Ok(None);
+        }
         let now = self.time(now);
         let visitor_of = network(address);
         let mut state = self.state();
         let visitor = state.visitor(now, address);
-        if visitor.connections >= limit {
-            return Err(TurnedAway { reason: "address_connections", retry_after: Duration::from_secs(1) });
+        let away = |reason| Err(TurnedAway { reason, retry_after: Duration::from_secs(1) });
+        if self.connections_per_address.is_some_and(|limit| visitor.connections >= limit) {
+            return away("address_connections");
+        }
+        let is_scarce = self.reserve > 0 && open > self.max_connections - self.reserve;
+        if is_scarce && visitor.connections >= self.reserve {
+            return away("max_connections");
         }
         visitor.connections += 1;
         Ok(Some(AddressSlot { gate: self.clone(), address: visitor_of }))
@@ -147,7 +169,7 @@ mod tests {
     use super::*;
 
     fn gate(limits: ClientLimits) -> Arc<Gate> {
-        Arc::new(Gate::new(&limits))
+        Arc::new(Gate::new(&limits, usize::MAX / 2))
     }
 
     fn address(last: u8) -> Option<IpAddr> {
@@ -158,15 +180,32 @@ mod tests {
     fn an_address_has_so_many_connections_and_keeps_no_other_out() {
         let gate = gate(ClientLimits { connections_per_address: Some(2), ..ClientLimits::default() });
         let now = Instant::now();
-        let of = |last| gate.connection(now, address(last));
+        let of = |last| gate.connection(now, address(last), 0);
         let slots = [of(1).unwrap(), of(1).unwrap()];
         assert_eq!(of(1).unwrap_err().reason, "address_connections");
         assert!(of(2).unwrap().is_some());
         drop(slots);
-        assert!(of(1).is_ok() && gate.connection(now, None).is_ok());
-        let of = |address: &str| gate.connection(now, Some(address.parse().unwrap()));
+        assert!(of(1).is_ok() && gate.connection(now, None, 0).is_ok());
+        let of = |address: &str| gate.connection(now, Some(address.parse().unwrap()), 0);
         let _network = [of("2001:db8::1").unwrap(), of("2001:db8::2").unwrap()];
         assert!(of("2001:db8::3").is_err() && of("2001:db8:0:1::3").is_ok());
+    }
+
+    #[test]
+    fn the_last_tenth_is_for_addresses_that_have_few() {
+        let gate = Arc::new(Gate::new(&ClientLimits::default(), 100));
+        let now = Instant::now();
+        let mut slots = Vec::new();
+        let of = |last, slots: &mut Vec<_>| {
+            let open = slots.len() + 1;
+            gate.connection(now, address(last), open).map(|slot| slots.push(slot))
+        };
+        while of(1, &mut slots).is_ok() {}
+        assert_eq!(slots.len(), 90);
+        assert_eq!(of(1, &mut slots).unwrap_err().reason, "max_connections");
+        for other in 2..7 {
+            assert!(of(other, &mut slots).is_ok() && of(other, &mut slots).is_ok());
+        }
     }
 
     #[test]

@@ -103,7 +103,6 @@ pub(crate) struct ShardLocal {
     /// What the client may send.
     pub(crate) rates: Rates,
     /// Its place among the connections of its address, where it is known by what a proxy says.
-    #[expect(dead_code, reason = "it is held until the session is over")]
     pub(crate) slot: Option<AddressSlot>,
     /// The client's account, charged for what waits for a poll, or for the rest of an event.
     pub(crate) charge: Option<Charge>,

@@ -15,6 +15,7 @@ const HANDSHAKES: Series = Known(&[
     &["socketio", "accepted"],
     &["socketio", "forbidden"],
     &["socketio", "rate_limited"],
+    &["socketio", "full"],
     &["socketio", "unknown_transport"],
     &["socketio", "unknown_sid"],
     &["socketio", "bad_method"],
@@ -23,6 +24,7 @@ const HANDSHAKES: Series = Known(&[
     &["peerserver", "accepted"],
     &["peerserver", "forbidden"],
     &["peerserver", "rate_limited"],
+    &["peerserver", "full"],
     &["peerserver", "refused"],
     &["peerserver", "id_taken"],
     &["peerserver", "limit_reached"],
@@ -61,6 +63,7 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["address_connections"],
     &["address_handshakes"],
     &["handshakes"],
+    &["full"],
 ]);
 
 const TOKENS_ENDED: Series = Known(&[
@@ -189,6 +192,10 @@ families! {
             "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these.";
         memory_budget_bytes: IntGauge = "memory_budget_bytes", unit "bytes",
             "What the node may hold for all clients together.";
+        memory_limit_bytes: IntGauge = "memory_limit_bytes", unit "bytes",
+            "Memory that the process may take before it takes no new clients (at 80 %); 0: any.";
+        full: IntGauge = "full", unit "state",
+            "1 while the node takes no new clients, because those that are there take too much memory, or have nearly all connections that there may be.";
         evictions: IntCounterVec = "evictions_total", unit "clients",
             ["reason"] of Known(&[&["slow_reader"], &["memory_budget"]]),
             "Clients disconnected because of their buffered bytes.";

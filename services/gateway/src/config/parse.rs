@@ -8,7 +8,7 @@ pub(super) use signalbox_config::parse::*;
 use super::admin::AdminToken;
 use super::auth::WithoutRedis;
 use super::cookie::{CookieSecure, SameSite};
-use super::settings::{OrOff, TlsMode, Transport};
+use super::settings::{MemoryLimit, OrOff, TlsMode, Transport};
 
 /// A session id has eight bits for its shard, and a worker is a shard.
 const MAX_WORKERS: usize = 256;
@@ -64,6 +64,16 @@ pub(super) fn realm_key(text: &str) -> Parsed<String> {
 
 pub(super) fn cookie_name(text: &str) -> Parsed<String> {
     cookie(text)?.ok_or_else(|| format!("{} is not a cookie name", quote(text)))
+}
+
+pub(super) fn memory_limit(text: &str) -> Parsed<MemoryLimit> {
+    match text.trim() {
+        "auto" => Ok(MemoryLimit::Auto),
+        text if is_off(text) => Ok(MemoryLimit::Off),
+        text => bytes(1 << 20..=1024 * GIB)(text)
+            .map(MemoryLimit::Bytes)
+            .map_err(|problem| format!("{problem}, auto or off")),
+    }
 }
 
 /// A number above 0, or `off` for any.
@@ -158,6 +168,14 @@ mod tests {
         for text in ["/a b", "/a?b", "/a#b", "/{a}", "/a/../b", "/é", "/%2e"] {
             assert!(path(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn memory_is_a_number_auto_or_off() {
+        assert_eq!(memory_limit("auto"), Ok(MemoryLimit::Auto));
+        assert_eq!(memory_limit("off"), Ok(MemoryLimit::Off));
+        assert_eq!(memory_limit("1048576"), Ok(MemoryLimit::Bytes(1 << 20)));
+        assert!(memory_limit("1000").is_err() && memory_limit("much").is_err());
     }
 
     #[test]

@@ -136,8 +136,8 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "BYTES", default_value = "16384", value_parser = parse::bytes(1024..=131_072))]
     pub max_header_size: usize,
 
-    /// Maximum number of connections to the public listener; more are refused. Without it as many as the process may have open
-    /// files, but for a reserve.
+    /// Maximum number of connections to the public listener; more are refused. The last tenth is for addresses that have less than a
+    /// tenth themselves. Without it as many as the process may have open files, but for a reserve.
     #[arg(long, value_name = "COUNT", value_parser = parse::count(1..=u32::MAX as usize))]
     pub max_connections: Option<usize>,
 
@@ -202,6 +202,27 @@ pub enum Transport {
     Polling,
     /// WebSocket, opened directly or by an upgrade.
     WebSocket,
+}
+
+/// How much memory there is for the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryLimit {
+    /// As much as the container, or else the machine has.
+    Auto,
+    /// Nobody looks.
+    Off,
+    /// So many bytes.
+    Bytes(usize),
+}
+
+impl Serialize for MemoryLimit {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Off => serializer.serialize_str("off"),
+            Self::Bytes(bytes) => serializer.serialize_u64(*bytes as u64),
+        }
+    }
 }
 
 /// The Socket.IO protocol; the defaults are Socket.IO's own.
@@ -314,6 +335,11 @@ pub struct NodeSettings {
     #[arg(long, value_name = "BYTES", default_value = "268435456")]
     #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
     pub memory_budget: usize,
+
+    /// Memory that there is for the process, in bytes: above 80 % of it new clients are answered with 503 and /readyz says full, until
+    /// it takes less than 70 %. auto is the limit of the container (cgroup), or else the memory of the machine; off does not look.
+    #[arg(long, value_name = "BYTES", default_value = "auto", value_parser = parse::memory_limit)]
+    pub memory_limit: MemoryLimit,
 
     /// How long a stopping node waits for its clients to disconnect before it closes the remaining connections, in
     /// milliseconds. Without it 5000, or with --redis-url 60000: then it disconnects its clients one after the other, and

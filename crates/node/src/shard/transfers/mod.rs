@@ -68,6 +68,8 @@ fn attach(
     }
     let session = &mut sessions[key];
     session.local.conn = Some(conn.clone());
+    // Its WebSocket has a place of its own.
+    session.local.slot = None;
     if session.local.charge.is_none() {
         session.local.charge = conn.account().cloned().map(Charge::new);
         session.update_charge();

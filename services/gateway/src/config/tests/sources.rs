@@ -268,6 +268,7 @@ fn every_setting_can_be_set_from_every_source() {
         "key" | "cookie" | "node-id" | "jwt-issuer" | "jwt-audience" | "jwt-cookie" | "jwt-grants-claim"
         | "jwt-session-claim" => "other".to_owned(),
         "admin-token-hash" => format!("ops:read:{}", "0".repeat(64)),
+        "memory-limit" => "100000000".to_owned(),
         "auth-without-redis" => "refuse".to_owned(),
         "cookie-secure" => "true".to_owned(),
         "cookie-same-site" => "strict".to_owned(),
