@@ -15,8 +15,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Peering, SESSIONS, identify::IDENTIFY, inquiries::INQUIRY, introduction::INTRODUCTION,
-    refreshes::REFRESHED,
-    socket_requests::SOCKETS,
+    refreshes::REFRESHED, socket_requests::SOCKETS,
 };
 use crate::{
     ledger::{Ledger, share},
