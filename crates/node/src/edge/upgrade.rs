@@ -263,8 +263,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + ByteStream + 'static> Upgrade<T> {
                     self.node.metrics.upgrades.with_label_values(&["not_transferable"]).inc();
                     return Ok(Accepted::CloseAfterHandshake(None));
                 }
-                let place = self.node.place_of(self.address(), self.request.peer_addr());
-                self.take_place("socketio", place)?;
+                let slot = self.node.place_of(self.address(), self.request.peer_addr());
+                self.take_place("socketio", slot)?;
                 // The connection is known before its session is asked, so that no word of the owner can miss it.
                 let conn = self.conn(&own);
                 conn.is_text_only.set(query.b64);
