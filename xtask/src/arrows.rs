@@ -45,6 +45,8 @@ const RULES: &[Rule] = &[
     Rule { name: "signalbox-config", may_use: &["signalbox-auth"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-tls", may_use: &[], must_not_reach: NO_WEB },
     Rule { name: "signalbox-telemetry", may_use: &["signalbox-tls"], must_not_reach: NO_WEB },
+    // It asks servers of the application, and blocks meanwhile.
+    Rule { name: "signalbox-hooks", may_use: &["signalbox-tls"], must_not_reach: NO_WEB },
     Rule { name: "signalbox-cluster", may_use: PEERS, must_not_reach: PROTOCOL },
     // For tests only. It is in the `may_use` of those whose tests need it, also of the cluster, which it stands upon.
     Rule { name: "signalbox-test-support", may_use: &["signalbox-cluster"], must_not_reach: PROTOCOL },
@@ -109,6 +111,7 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-node-link",
     "signalbox-config",
     "signalbox-tls",
+    "signalbox-hooks",
     "signalbox-node",
 ];
 
