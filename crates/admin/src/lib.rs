@@ -2,7 +2,7 @@
 //! asks. Names in JSON are in camel case; times are milliseconds since 1970, sizes are bytes.
 //!
 //! - [`page`]: lists, their cursors, and which nodes are missing in one.
-//! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at.
+//! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at; [`profile`]: what members joined with.
 //! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
 //! - [`problem`][]: refusals.
 
@@ -12,6 +12,7 @@ pub mod orders;
 pub mod page;
 pub mod peers;
 pub mod problem;
+pub mod profile;
 pub mod rates;
 pub mod rooms;
 pub mod sockets;
@@ -20,6 +21,7 @@ pub use nodes::{Cluster, Node, NodeAnswer, NodeStatus};
 pub use page::{Cursor, Page, Partial, PartialReason, Row};
 pub use peers::Peer;
 pub use problem::Problem;
+pub use profile::Profile;
 pub use rates::{ClusterRates, NodeRates, Rates};
 pub use rooms::{Member, Namespace, Room};
 pub use sockets::{Membership, Principal, Socket, SocketDetails, Transport};

@@ -46,6 +46,8 @@ pub enum PartialReason {
     Busy,
     /// More of its sockets are meant than one request may be for: 10,000.
     TooMany,
+    /// Its answer has more bytes than nodes send each other.
+    TooLarge,
 }
 
 /// The place of an entry in a list.
@@ -65,6 +67,9 @@ impl Cursor {
     }
 }
 
+/// Most bytes of profiles on a page. A page has at least one entry.
+pub const MAX_PROFILES: usize = 1 << 20;
+
 /// An entry of a list that several shards and nodes have parts of.
 pub trait Row {
     /// Its place in the list.
@@ -75,17 +80,33 @@ pub trait Row {
         Self: Sized,
     {
     }
+    /// The bytes of its profile, where it has one: what else it has is small.
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
-/// Joins parts of a list, each of which has its first `limit` entries. Returns whether there is more.
+/// Leaves out the entries that are too much for a page by the bytes of their profiles. Returns whether there were any.
+pub fn cut<T: Row>(rows: &mut Vec<T>) -> bool {
+    let mut bytes = 0;
+    let fit = rows.iter().take_while(|row| {
+        bytes += row.bytes();
+        bytes <= MAX_PROFILES
+    });
+    let kept = fit.count().max(1);
+    let is_cut = rows.len() > kept;
+    rows.truncate(kept);
+    is_cut
+}
+
+/// Joins parts of a list, each of which has its first entries and says whether it has more. Returns whether there is more.
 ///
-/// A part that is full may have more behind its last entry. Entries of other parts that come behind that are left for the next page,
-/// since they may not be all that there is of them.
-pub fn join_parts<T: Row>(parts: Vec<Vec<T>>, limit: usize) -> (Vec<T>, bool) {
-    let last_of_full = |part: &Vec<T>| part.last().filter(|_| part.len() >= limit).map(Row::cursor);
-    let horizon = parts.iter().filter_map(last_of_full).min();
+/// Entries that come behind the last one of a part that has more are left for the next page, since that part may have something of them.
+pub fn join_parts<T: Row>(parts: Vec<(Vec<T>, bool)>, limit: usize) -> (Vec<T>, bool) {
+    let last_of_many = |(rows, has_more): &(Vec<T>, bool)| rows.last().filter(|_| *has_more).map(Row::cursor);
+    let horizon = parts.iter().filter_map(last_of_many).min();
     let mut joined: BTreeMap<Cursor, T> = BTreeMap::new();
-    for row in parts.into_iter().flatten() {
+    for row in parts.into_iter().flat_map(|(rows, _)| rows) {
         let cursor = row.cursor();
         if horizon.as_ref().is_some_and(|horizon| cursor > *horizon) {
             continue;
@@ -96,13 +117,15 @@ pub fn join_parts<T: Row>(parts: Vec<Vec<T>>, limit: usize) -> (Vec<T>, bool) {
         }
     }
     let has_more = horizon.is_some() || joined.len() > limit;
-    (joined.into_values().take(limit).collect(), has_more)
+    let mut rows = joined.into_values().take(limit).collect();
+    let is_cut = cut(&mut rows);
+    (rows, has_more || is_cut)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Room;
+    use crate::{Member, Profile, Room};
 
     fn room(name: &str, members: u64) -> Room {
         Room { namespace: "/".to_owned(), name: name.to_owned(), members }
@@ -118,13 +141,39 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_a_full_part_may_still_have_waits_for_the_next_page() {
-        let parts =
-            vec![vec![room("a", 1), room("b", 1)], vec![room("b", 2), room("d", 1)], vec![room("c", 4)]];
-        let (rooms, has_more) = join_parts(parts, 2);
+    fn an_entry_that_a_part_may_still_have_waits_for_the_next_page() {
+        let parts = vec![
+            (vec![room("a", 1), room("b", 1)], true),
+            (vec![room("b", 2), room("d", 1)], false),
+            (vec![room("c", 4)], false),
+        ];
+        let (rooms, has_more) = join_parts(parts, 3);
         assert_eq!((rooms, has_more), (vec![room("a", 1), room("b", 3)], true));
-        let (rooms, has_more) = join_parts(vec![vec![room("c", 1)], vec![room("c", 1)]], 2);
+        let (rooms, has_more) =
+            join_parts(vec![(vec![room("c", 1)], false), (vec![room("c", 1)], false)], 1);
         assert_eq!((rooms, has_more), (vec![room("c", 2)], false));
+    }
+
+    #[test]
+    fn a_page_ends_where_its_profiles_are_too_much_and_goes_on_behind() {
+        let profile = Profile::of(&format!("\"{}\"", "x".repeat(MAX_PROFILES / 3)));
+        let member = |id: usize| Member {
+            id: id.to_string(),
+            node: "n".to_owned(),
+            subject: None,
+            profile: profile.clone(),
+        };
+        let ids = |rows: &[Member]| rows.iter().map(|row| row.id.clone()).collect::<String>();
+        // What a node has cut says that it has more, however few are left.
+        let parts = || vec![((0..2).map(member).collect(), true), ((2..5).map(member).collect(), false)];
+        let (rows, has_more) = join_parts(parts(), 10);
+        assert_eq!((ids(&rows).as_str(), has_more), ("01", true));
+        let (rows, has_more) = join_parts(vec![((2..5).map(member).collect(), false)], 10);
+        assert_eq!((ids(&rows).as_str(), has_more), ("23", true));
+        let huge = Profile::of(&format!("\"{}\"", "x".repeat(2 * MAX_PROFILES)));
+        let mut one = vec![Member { profile: huge, ..member(7) }, member(8)];
+        assert!(cut(&mut one));
+        assert_eq!(ids(&one), "7");
     }
 
     #[test]
@@ -140,7 +189,9 @@ mod tests {
                 let part = |rooms: &Vec<Room>| {
                     let behind =
                         rooms.iter().filter(|room| after.as_ref().is_none_or(|after| room.cursor() > *after));
-                    behind.take(limit).cloned().collect()
+                    let all: Vec<Room> = behind.cloned().collect();
+                    let has_more = all.len() > limit;
+                    (all.into_iter().take(limit).collect(), has_more)
                 };
                 let (rooms, has_more) = join_parts(shards.iter().map(part).collect(), limit);
                 after = rooms.last().map(Row::cursor).or(after);

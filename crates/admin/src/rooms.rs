@@ -1,10 +1,12 @@
 //! Namespaces, rooms and their members.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::page::{Cursor, Row};
+use crate::{
+    page::{Cursor, Row},
+    profile::Profile,
+};
 
 /// A namespace that somebody is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -61,11 +63,15 @@ pub struct Member {
     pub subject: Option<String>,
     /// What it joined with.
     #[schema(value_type = Object)]
-    pub profile: Value,
+    pub profile: Profile,
 }
 
 impl Row for Member {
     fn cursor(&self) -> Cursor {
         Cursor(self.id.clone(), String::new())
+    }
+
+    fn bytes(&self) -> usize {
+        self.profile.text().len()
     }
 }

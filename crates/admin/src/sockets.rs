@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::page::{Cursor, Row};
+use crate::{
+    page::{Cursor, Row},
+    profile::Profile,
+};
 
 /// How a client is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -76,7 +79,7 @@ pub struct Membership {
     pub room: String,
     /// What the socket joined with.
     #[schema(value_type = Object)]
-    pub profile: Value,
+    pub profile: Profile,
 }
 
 /// Who a client is, by its token.

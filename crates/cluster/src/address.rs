@@ -98,8 +98,8 @@ impl Address {
     }
 }
 
-/// The written form of an [`Address`].
-#[derive(Clone, Copy)]
+/// The written form of an [`Address`]. Its order is that of the text, which is not that of the address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Written([u8; Address::LEN]);
 
 impl std::ops::Deref for Written {

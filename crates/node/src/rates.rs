@@ -65,15 +65,10 @@ impl RateSamples {
 
 fn counts(metrics: &Metrics) -> Counts {
     let accepted = |protocol| metrics.handshakes.with_label_values(&[protocol, "accepted"]).get();
-    let connects = accepted("socketio") + accepted("peerserver");
-    let present: i64 = [("socketio", "polling"), ("socketio", "websocket"), ("peerserver", "websocket")]
-        .into_iter()
-        .map(|(protocol, transport)| metrics.connections.with_label_values(&[protocol, transport]).get())
-        .sum();
     [
-        connects,
-        // Those that were transferred here came without a handshake: then nobody has gone.
-        connects.saturating_sub(present.max(0) as u64),
+        accepted("socketio") + accepted("peerserver"),
+        // A session that moves to another node neither comes nor goes.
+        signalbox_telemetry::sum(&metrics.disconnects),
         metrics.received_messages.get(),
         metrics.received_bytes.get(),
         metrics.sent_messages.get(),
@@ -84,6 +79,19 @@ fn counts(metrics: &Metrics) -> Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_that_moves_away_has_not_gone() {
+        let metrics = Metrics::new();
+        let clients = metrics.connections.with_label_values(&["socketio", "websocket"]);
+        metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc_by(3);
+        clients.set(3);
+        clients.dec();
+        assert_eq!(counts(&metrics)[..2], [3, 0]);
+        metrics.disconnects.with_label_values(&["socketio", "ping timeout"]).inc();
+        metrics.disconnects.with_label_values(&["peerserver", "superseded"]).inc();
+        assert_eq!(counts(&metrics)[..2], [3, 2]);
+    }
 
     #[test]
     fn rates_are_averages_over_the_last_ten_seconds() {

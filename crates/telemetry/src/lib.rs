@@ -6,5 +6,5 @@ pub mod traces;
 pub mod turn_metrics;
 
 pub use logs::{CLIENT_EVENTS, LogFormat, init_logs, take_http_errors, take_lines_left_out};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, sum};
 pub use turn_metrics::TurnMetrics;

@@ -3,12 +3,12 @@
 //! Nobody is waited for longer than [`ANSWER_BY`]. Nodes that have not answered by then are named in the answer. Every shard answers for
 //! what it has, through its mailbox, so a question takes no lock of anybody's.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use signalbox_admin::{Partial, PartialReason, orders::NodeOutcome};
-use signalbox_cluster::{Address, NodeInfo, NodeTag, RoomName};
+use signalbox_admin::{Partial, PartialReason, Profile, orders::NodeOutcome, page::cut};
+use signalbox_cluster::{Address, NodeInfo, NodeTag, Record, RoomName};
 use signalbox_node_link::{LinkError, RemoteNode, Responder};
 use tokio::{
     task::spawn_blocking,
@@ -27,6 +27,9 @@ pub(super) const INQUIRY: u8 = 4;
 
 /// How long nodes may take to answer. The operator is answered within two seconds.
 pub(crate) const ANSWER_BY: Duration = Duration::from_millis(1_700);
+/// Largest answer to another node in bytes: less than a frame of the link, which would refuse it without saying why.
+const MAX_ANSWER: usize = 12 << 20;
+
 /// Which nodes are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nodes {
@@ -69,6 +72,7 @@ impl Peering {
         let here = here.map(|answer| match answer {
             Ok(Answer::Busy) => Err(self.missing_here(PartialReason::Busy)),
             Ok(Answer::TooMany) => Err(self.missing_here(PartialReason::TooMany)),
+            Ok(Answer::TooLarge) => Err(self.missing_here(PartialReason::TooLarge)),
             Ok(answer) => Ok(answer),
             Err(_) => Err(self.missing_here(PartialReason::Timeout)),
         });
@@ -123,6 +127,7 @@ impl Peering {
             match Answer::decode(&bytes) {
                 Ok(Answer::Busy) => Err(PartialReason::Busy),
                 Ok(Answer::TooMany) => Err(PartialReason::TooMany),
+                Ok(Answer::TooLarge) => Err(PartialReason::TooLarge),
                 Ok(answer) => Ok(answer),
                 Err(_) => Err(PartialReason::Format),
             }
@@ -131,17 +136,28 @@ impl Peering {
     }
 
     /// Another node asks.
-    pub(super) fn serve_inquiry(self: Arc<Self>, from: NodeTag, body: &Bytes, answer: Responder) {
+    pub(super) fn serve_inquiry(self: Arc<Self>, from: NodeTag, body: &Bytes, mut answer: Responder) {
         let Ok(question) = Question::decode(body) else {
             return;
         };
         tokio::spawn(async move {
             let until = Instant::now() + ANSWER_BY + question.extra_time();
+            // What changes something is done whole, whoever waits for it.
+            let is_given_up = answer.cancelled();
+            let given_up = async { if question.only_looks() { is_given_up.await } else { pending().await } };
+            let answered = tokio::select! {
+                answered = timeout_at(until, self.clone().answer_here(question.clone())) => answered,
+                () = given_up => return,
+            };
             // Who asked does not wait any longer.
-            let Ok(answered) = timeout_at(until, self.clone().answer_here(question)).await else { return };
+            let Ok(answered) = answered else { return };
             let format = self.format_for(from);
             // The thread of the link does nothing that takes long.
-            if let Ok(encoded) = spawn_blocking(move || answered.encode(format)).await {
+            let encode = move || match answered.encode(format) {
+                encoded if encoded.len() > MAX_ANSWER => Answer::TooLarge.encode(format),
+                encoded => encoded,
+            };
+            if let Ok(encoded) = spawn_blocking(encode).await {
                 answer.send(encoded);
             }
         });
@@ -221,17 +237,18 @@ impl Peering {
     /// Adds what members of rooms have joined with, which the cluster's part of the node keeps.
     fn with_profiles(&self, question: &Question, mut answer: Answer) -> Answer {
         match (question, &mut answer) {
-            (Question::Members { namespace, room, .. }, Answer::Members(members, _)) => {
+            (Question::Members { namespace, room, .. }, Answer::Members(members, has_more)) => {
                 let room = RoomName { namespace: (&**namespace).into(), name: (&**room).into() };
                 let ids: Vec<_> = members.iter().filter_map(|member| Address::parse(&member.id)).collect();
                 let asked: Vec<_> = ids.iter().map(|id| (room.clone(), *id)).collect();
                 let profiles = self.profiles(&asked);
-                let mut profiles: HashMap<Address, serde_json::Value> =
+                let mut profiles: HashMap<Address, Profile> =
                     profiles.into_iter().map(|(_, id, profile)| (id, profile)).collect();
-                for member in members {
+                for member in &mut *members {
                     let id = Address::parse(&member.id);
                     member.profile = id.and_then(|id| profiles.remove(&id)).unwrap_or_default();
                 }
+                *has_more |= cut(members);
             }
             (Question::Socket { id }, Answer::Socket(found)) => {
                 let Some(id) = Address::parse(id) else { return answer };
@@ -241,7 +258,7 @@ impl Peering {
                     let asked: Vec<_> =
                         details.memberships.iter().map(|membership| (room(&membership.room), id)).collect();
                     let profiles = self.profiles(&asked).into_iter();
-                    let mut profiles: HashMap<Arc<str>, serde_json::Value> =
+                    let mut profiles: HashMap<Arc<str>, Profile> =
                         profiles.map(|(room, _, profile)| (room.name, profile)).collect();
                     for membership in &mut details.memberships {
                         membership.profile = profiles.remove(&*membership.room).unwrap_or_default();
@@ -253,9 +270,9 @@ impl Peering {
         answer
     }
 
-    fn profiles(&self, memberships: &[(RoomName, Address)]) -> Vec<(RoomName, Address, serde_json::Value)> {
+    fn profiles(&self, memberships: &[(RoomName, Address)]) -> Vec<(RoomName, Address, Profile)> {
         let records = self.cluster.session_records(memberships, &[]).memberships;
-        let profile = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        records.into_iter().map(|(room, record)| (room, record.socket, profile(&record.profile))).collect()
+        let of = |(room, record): (RoomName, Record)| (room, record.socket, Profile::of(&record.profile));
+        records.into_iter().map(of).collect()
     }
 }

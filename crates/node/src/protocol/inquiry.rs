@@ -1,7 +1,10 @@
 //! What an operator asks of every node, and what a node answers.
 //!
-//! They travel over the node link as JSON inside the envelope: questions change more often than formats do, and a field more or less
-//! harms nobody. A node that does not know a question refuses it, and the answer of the cluster says so.
+//! They travel over the node link as JSON inside the envelope: questions change more often than formats do, and a field more harms
+//! nobody. A node that does not know a question refuses it, and the answer of the cluster says so.
+//!
+//! A field that is added later, here or in the rows of `signalbox-admin`, needs `#[serde(default)]`, with a default that means what the
+//! question meant without it: nodes of different versions ask each other. The tests read what the first version wrote.
 
 use std::time::Duration;
 
@@ -84,6 +87,9 @@ pub enum Question {
         key: Option<String>,
         /// Those whose ids begin so.
         prefix: String,
+        /// Only those whose ids are just that.
+        #[serde(default)]
+        is_whole: bool,
         /// Which of them.
         page: Listing,
     },
@@ -198,6 +204,8 @@ pub enum Answer {
     Outcomes(Vec<Once>),
     /// More sockets are meant than one request may be for.
     TooMany,
+    /// It has more bytes than the link takes.
+    TooLarge,
     /// Too much is asked already, or a shard is too far behind.
     Busy,
 }
@@ -240,6 +248,11 @@ impl Question {
         }
     }
 
+    /// Whether it changes nothing: then nobody need answer it once it is given up.
+    pub(crate) fn only_looks(&self) -> bool {
+        !matches!(self, Self::Act { .. } | Self::Peer { .. } | Self::Drain)
+    }
+
     /// The answer of somebody who has nothing of it.
     fn nothing(&self) -> Answer {
         match self {
@@ -267,9 +280,7 @@ impl Question {
                     $kind(rows, more) => Some((rows, more)),
                     _ => None,
                 });
-                let (parts, mores): (Vec<_>, Vec<bool>) = parts.unzip();
-                let (rows, more) = join_parts(parts, limit);
-                (*$rows, *$more) = (rows, more || mores.contains(&true));
+                (*$rows, *$more) = join_parts(parts.collect(), limit);
             }};
         }
         macro_rules! all {
@@ -300,7 +311,7 @@ impl Question {
                     }
                 }
             }
-            Answer::TooMany | Answer::Busy => {}
+            Answer::TooMany | Answer::TooLarge | Answer::Busy => {}
         }
         joined
     }
@@ -371,12 +382,53 @@ mod tests {
         let question = Question::Namespaces(page);
         let namespace = Namespace { name: "/".to_owned(), sockets: 2 };
         let answers = vec![
-            Answer::Namespaces(vec![namespace.clone()], false),
+            Answer::Namespaces(vec![namespace.clone()], true),
             Answer::Busy,
             Answer::Namespaces(vec![namespace], false),
         ];
         let both = Namespace { name: "/".to_owned(), sockets: 4 };
         assert_eq!(question.join(answers), Answer::Namespaces(vec![both], true));
+    }
+
+    #[test]
+    fn what_the_first_version_wrote_is_read() {
+        let of = |json: &str| encode(Format::V2, &json);
+        let page = r#"{"after":["a",""],"limit":2}"#;
+        for question in [
+            r#""node""#.to_owned(),
+            r#""rates""#.to_owned(),
+            r#""drain""#.to_owned(),
+            format!(r#"{{"namespaces":{page}}}"#),
+            format!(r#"{{"rooms":{{"namespace":null,"prefix":"","page":{page}}}}}"#),
+            format!(r#"{{"members":{{"namespace":"/","room":"r","page":{page}}}}}"#),
+            format!(
+                r#"{{"sockets":{{"filter":{{"namespace":null,"room":"r","subject":null,"address":"::1"}},"page":{page}}}}}"#
+            ),
+            r#"{"socket":{"id":"x"}}"#.to_owned(),
+            format!(r#"{{"peers":{{"key":null,"prefix":"","page":{page}}}}}"#),
+            r#"{"act":{"audience":{"namespace":"/","rooms":[],"sockets":[],"subjects":[],"everyone":true,"except":[]},"act":{"emit":{"event":"e","args":"[]","volatile":false,"ack_timeout":null}}}}"#.to_owned(),
+            r#"{"act":{"audience":{"namespace":"/","rooms":[],"sockets":[],"subjects":[],"everyone":true,"except":[]},"act":{"join":{"rooms":["r"],"profile":"{}"}}}}"#.to_owned(),
+            r#"{"peer":{"key":null,"id":"x","order":{"message":"{}"}}}"#.to_owned(),
+            r#"{"outcome":{"key":"k"}}"#.to_owned(),
+        ] {
+            assert!(Question::decode(&of(&question)).is_ok(), "{question}");
+        }
+        for answer in [
+            r#"{"nodes":[{"id":"1","name":"n","version":"0.1.0","status":"online","startedAt":1,"shards":2,"pollingClients":0,"websocketClients":0,"peers":0,"heldBytes":0,"waitingBytes":0,"memoryBudget":1}]}"#,
+            r#"{"rates":[{"node":"1","rates":{"seconds":1.0,"connects":0.0,"disconnects":0.0,"receivedMessages":0.0,"receivedBytes":0.0,"sentMessages":0.0,"sentBytes":0.0}}]}"#,
+            r#"{"namespaces":[[{"name":"/","sockets":1}],false]}"#,
+            r#"{"rooms":[[{"namespace":"/","name":"r","members":1}],true]}"#,
+            r#"{"members":[[{"id":"x","node":"1","profile":{"a":[1]}}],true]}"#,
+            r#"{"sockets":[[{"id":"x","namespace":"/","node":"1","transport":"websocket","rooms":1,"waitingBytes":0,"connectedAt":1}],false]}"#,
+            r#"{"socket":[{"id":"x","namespace":"/","node":"1","transport":"polling","rooms":1,"waitingBytes":0,"connectedAt":1,"shard":0,"isMoving":false,"pendingAcks":0,"memberships":[{"room":"r","profile":null}]}]}"#,
+            r#"{"peers":[[{"id":"x","key":"peerjs","node":"1","waitingBytes":0,"connectedAt":1}],false]}"#,
+            r#"{"done":[[{"node":"1","matched":1,"done":1}],[{"socket":"x","args":[1]}]]}"#,
+            r#"{"outcomes":["new",{"done":"x"}]}"#,
+            r#""too-many""#,
+            r#""busy""#,
+        ] {
+            assert!(Answer::decode(&of(answer)).is_ok(), "{answer}");
+        }
     }
 
     proptest! {

@@ -1,9 +1,9 @@
 //! What an operator asks of a shard: its part of every list, in order, as much as fits on the page. It reads tables and changes nothing,
-//! and costs a look at each session and a row for each entry of the page.
+//! and costs a look at each session, and a row for each entry of the page: what is beside the page takes no memory.
 
 use signalbox_admin::orders::Audience;
 use signalbox_admin::{
-    Cursor, Member, Membership, Namespace, Peer, Principal, Room, Row, Socket, SocketDetails, Transport,
+    Member, Membership, Namespace, Peer, Principal, Profile, Room, Socket, SocketDetails, Transport,
 };
 use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::{
+    first_entries::first_entries,
     step::Step,
     tables::{Peers, Rooms, Sessions},
 };
@@ -37,22 +38,13 @@ pub(super) fn inspect(
         Question::Members { namespace, room, page } => members(step, sessions, rooms, namespace, room, page),
         Question::Sockets { filter, page } => sockets(step, sessions, rooms, filter, page),
         Question::Socket { id } => Answer::Socket(socket(step, sessions, rooms, id).into_iter().collect()),
-        Question::Peers { key, prefix, page } => list_peers(step, peers, key.as_deref(), prefix, page),
+        Question::Peers { key, prefix, is_whole, page } => {
+            list_peers(step, peers, key.as_deref(), prefix, *is_whole, page)
+        }
         Question::Select(audience) => Answer::Selected(select(sessions, rooms, audience)),
         // The node answers the others itself.
         _ => Answer::Busy,
     }
-}
-
-/// The first entries of a list that is in no order.
-fn first<T>(mut rows: Vec<(Cursor, T)>, limit: usize) -> (Vec<T>, bool) {
-    let has_more = rows.len() > limit;
-    if has_more {
-        rows.select_nth_unstable_by(limit, |(one, _), (other, _)| one.cmp(other));
-        rows.truncate(limit);
-    }
-    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-    (rows.into_iter().map(|(_, row)| row).collect(), has_more)
 }
 
 impl Listing {
@@ -70,9 +62,9 @@ fn namespaces(sessions: &Sessions, page: &Listing) -> Answer {
         }
     }
     let behind = counts.into_iter().filter(|(name, _)| page.is_behind(name, ""));
-    let rows = behind.map(|(name, sockets)| Namespace { name: name.to_owned(), sockets });
-    let (rows, has_more) = first(rows.map(|row| (row.cursor(), row)).collect(), page.limit);
-    Answer::Namespaces(rows, has_more)
+    let (found, has_more) = first_entries(behind, page.limit);
+    let rows = found.into_iter().map(|(name, sockets)| Namespace { name: name.to_owned(), sockets });
+    Answer::Namespaces(rows.collect(), has_more)
 }
 
 fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listing) -> Answer {
@@ -82,16 +74,14 @@ fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listi
             && page.is_behind(&name.namespace, &name.name)
     };
     let meant = rooms.iter().filter(|room| !room.members.is_empty() && is_meant(&room.name));
-    let rows = meant.map(|room| {
-        let row = Room {
-            namespace: room.name.namespace.to_string(),
-            name: room.name.name.to_string(),
-            members: room.members.len() as u64,
-        };
-        (row.cursor(), row)
+    let keyed = meant.map(|room| ((&*room.name.namespace, &*room.name.name), room.members.len()));
+    let (found, has_more) = first_entries(keyed, page.limit);
+    let rows = found.into_iter().map(|((namespace, name), members)| Room {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        members: members as u64,
     });
-    let (rows, has_more) = first(rows.collect(), page.limit);
-    Answer::Rooms(rows, has_more)
+    Answer::Rooms(rows.collect(), has_more)
 }
 
 /// The sockets that are meant, each once.
@@ -146,16 +136,16 @@ fn members(
 ) -> Answer {
     let known = rooms.find(&room_name(namespace, room)).and_then(|key| rooms.get(key));
     let Some(room) = known else { return Answer::Members(Vec::new(), false) };
-    let behind = room.members.iter().filter(|(id, _)| page.is_behind(&id.written(), ""));
-    let rows = behind.map(|(id, key)| (Cursor(id.to_string(), String::new()), (*id, *key)));
-    let (ids, has_more) = first(rows.collect(), page.limit);
-    let rows = ids.into_iter().filter_map(|(id, key)| {
+    let members = room.members.iter().map(|(id, key)| (id.written(), (*id, *key)));
+    let behind = members.filter(|(written, _)| page.is_behind(written, ""));
+    let (found, has_more) = first_entries(behind, page.limit);
+    let rows = found.into_iter().filter_map(|(written, (id, key))| {
         let session = sessions.get(key)?;
         Some(Member {
-            id: id.to_string(),
+            id: written.to_string(),
             node: step.context.node.to_string(),
             subject: session.principal_of(id).map(|principal| principal.subject.to_string()),
-            profile: serde_json::Value::Null,
+            profile: Profile::default(),
         })
     });
     Answer::Members(rows.collect(), has_more)
@@ -178,20 +168,13 @@ fn sockets(step: &Step, sessions: &Sessions, rooms: &Rooms, filter: &SocketFilte
             && is_in_room(joined)
             && page.is_behind(&joined.socket.id.written(), "")
     };
-    let mut rows = Vec::new();
-    for (key, session) in sessions.iter() {
-        for (slot, joined) in session.connection.sockets().iter().enumerate() {
-            if is_meant(session, joined) {
-                rows.push((Cursor(joined.socket.id.to_string(), String::new()), (key, slot)));
-            }
-        }
-    }
-    let (found, has_more) = first(rows, page.limit);
-    let found = found.into_iter().filter_map(|(key, slot)| {
-        let session = sessions.get(key)?;
-        Some(row(step, session, session.connection.sockets().get(slot)?))
+    let keyed = sessions.iter().flat_map(|(_, session)| {
+        let meant = session.connection.sockets().iter().filter(|joined| is_meant(session, joined));
+        meant.map(move |joined| (joined.socket.id.written(), (session, joined)))
     });
-    Answer::Sockets(found.collect(), has_more)
+    let (found, has_more) = first_entries(keyed, page.limit);
+    let rows = found.into_iter().map(|(_, (session, joined))| row(step, session, joined));
+    Answer::Sockets(rows.collect(), has_more)
 }
 
 /// A socket as lists have it.
@@ -222,7 +205,7 @@ fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<S
     let joined = session.connection.sockets().iter().find(|joined| *joined.socket.id.written() == *id)?;
     let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
     let memberships =
-        names.map(|room| Membership { room: room.name.name.to_string(), profile: serde_json::Value::Null });
+        names.map(|room| Membership { room: room.name.name.to_string(), profile: Profile::default() });
     let principal = joined.socket.principal.as_ref().map(|principal| Principal {
         issuer: principal.issuer.as_deref().map(str::to_owned),
         subject: principal.subject.to_string(),
@@ -241,18 +224,26 @@ fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<S
     })
 }
 
-fn list_peers(step: &Step, peers: &Peers, key: Option<&str>, prefix: &str, page: &Listing) -> Answer {
+fn list_peers(
+    step: &Step,
+    peers: &Peers,
+    key: Option<&str>,
+    prefix: &str,
+    is_whole: bool,
+    page: &Listing,
+) -> Answer {
     let keys = &step.context.config.peer.keys;
-    let holders = peers.iter().filter(|(_, peer)| peer.claim.is_some() && peer.id.starts_with(prefix));
-    let rows = holders.filter_map(|(_, peer)| {
+    let is_named = |id: &str| if is_whole { id == prefix } else { id.starts_with(prefix) };
+    let holders = peers.iter().filter(|(_, peer)| peer.claim.is_some() && is_named(&peer.id));
+    let keyed = holders.filter_map(|(_, peer)| {
         let realm = keys.get(usize::from(peer.realm))?;
         let is_meant = key.is_none_or(|key| key == realm) && page.is_behind(realm, &peer.id);
-        is_meant.then(|| (Cursor(realm.clone(), peer.id.to_string()), (realm, peer)))
+        is_meant.then_some(((realm.as_str(), &*peer.id), peer))
     });
-    let (found, has_more) = first(rows.collect(), page.limit);
-    let found = found.into_iter().map(|(realm, peer)| Peer {
-        id: peer.id.to_string(),
-        key: realm.clone(),
+    let (found, has_more) = first_entries(keyed, page.limit);
+    let found = found.into_iter().map(|((realm, id), peer)| Peer {
+        id: id.to_owned(),
+        key: realm.to_owned(),
         node: step.context.node.to_string(),
         address: peer.conn.address().map(|address| address.to_string()),
         subject: peer.principal.as_ref().map(|principal| principal.subject.to_string()),

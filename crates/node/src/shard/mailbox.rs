@@ -54,7 +54,7 @@ pub(crate) enum ShardMessage {
     Revoked(Arc<[Revocation]>),
     /// An operator has something sent to a PeerServer client, or its connection closed.
     PeerOrder { at: PeerAt, message: Option<Frame> },
-    /// An operator asks: answered with this shard's part.
+    /// An operator asks: answered with this shard's part, unless nobody waits for it any more.
     Inspect { question: Arc<Question>, reply: Reply<Answer> },
     /// The node stops: close every client's transport.
     Stop,

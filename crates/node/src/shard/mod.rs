@@ -17,7 +17,7 @@
 //! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
 //!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
-//! - `inspection`: what an operator asks.
+//! - `inspection`: what an operator asks; `first_entries`: the first of many.
 //! - `node_failure`: what another node's death leaves half done.
 //! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
 //! - [`effects`]: what a shard wants done.
@@ -33,6 +33,7 @@ mod expiry;
 mod fanout;
 #[cfg(test)]
 mod inspect;
+mod first_entries;
 mod inspection;
 pub(crate) mod mailbox;
 mod membership;

@@ -14,7 +14,7 @@ pub mod page;
 use std::{ops::Deref, sync::Arc};
 
 pub use prometheus::Gauge;
-use prometheus::{Registry, TextEncoder};
+use prometheus::{IntCounterVec, Registry, TextEncoder, core::Collector as _};
 
 use self::families::Families;
 
@@ -56,6 +56,13 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// All series of a counter together.
+pub fn sum(counter: &IntCounterVec) -> u64 {
+    let families = counter.collect();
+    let values = families.iter().flat_map(|family| family.get_metric());
+    values.map(|metric| metric.get_counter().get_value() as u64).sum()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 
 use super::{
     problem::Refused,
-    request::{Query, json, listing},
+    request::{MAX_LIMIT, Nothing, Query, json, listing},
     state::AdminState,
 };
 
@@ -33,7 +33,7 @@ fn page<T: Row + serde::Serialize>(items: Vec<T>, has_more: bool, partial: Vec<P
 /// The state of the cluster, in numbers.
 #[utoipa::path(get, path = "/admin/v1/cluster", tag = "look", security(("token" = ["read"])),
     responses((status = 200, description = "The cluster", body = Cluster)))]
-pub(super) async fn cluster(state: Data<AdminState>) -> Answered {
+pub(super) async fn cluster(state: Data<AdminState>, _: Query<Nothing>) -> Answered {
     let Answers { answer: Answer::Nodes(nodes), partial } = state.node.ask_cluster(Question::Node).await
     else {
         return Err(mixed_up());
@@ -60,7 +60,7 @@ pub(super) async fn cluster(state: Data<AdminState>) -> Answered {
 /// All nodes, in the order of their names.
 #[utoipa::path(get, path = "/admin/v1/nodes", tag = "look", security(("token" = ["read"])),
     responses((status = 200, description = "The nodes; those that do not answer are in `partial`", body = Page<Node>)))]
-pub(super) async fn nodes(state: Data<AdminState>) -> Answered {
+pub(super) async fn nodes(state: Data<AdminState>, _: Query<Nothing>) -> Answered {
     let Answers { answer: Answer::Nodes(mut nodes), partial } = state.node.ask_cluster(Question::Node).await
     else {
         return Err(mixed_up());
@@ -73,7 +73,7 @@ pub(super) async fn nodes(state: Data<AdminState>) -> Answered {
 #[utoipa::path(get, path = "/admin/v1/nodes/{node}", tag = "look", security(("token" = ["read"])),
     params(("node" = String, Path, description = "Its id, or its name")),
     responses((status = 200, description = "The node, or why it does not answer", body = NodeAnswer)))]
-pub(super) async fn node(state: Data<AdminState>, path: Path<String>) -> Answered {
+pub(super) async fn node(state: Data<AdminState>, path: Path<String>, _: Query<Nothing>) -> Answered {
     let Some(answers) = state.node.ask_node(&path, Question::Node).await else {
         return Err(Refused::not_found("no node has this id or name"));
     };
@@ -83,7 +83,6 @@ pub(super) async fn node(state: Data<AdminState>, path: Path<String>) -> Answere
 
 /// Which part of a list is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
     /// Begin behind this entry: what the page before gave as `next`.
@@ -109,7 +108,6 @@ pub(super) async fn namespaces(state: Data<AdminState>, query: Query<PageQuery>)
 
 /// Which rooms are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RoomsQuery {
     /// Those of this namespace; default all.
@@ -139,7 +137,6 @@ pub(super) async fn rooms(state: Data<AdminState>, query: Query<RoomsQuery>) -> 
 
 /// Whose members are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MembersQuery {
     /// The room's namespace; default `/`.
@@ -176,7 +173,6 @@ pub(super) async fn members(
 
 /// Which sockets are asked for. Those that fit everything that is given.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SocketsQuery {
     /// Those of this namespace.
@@ -223,7 +219,7 @@ pub(super) async fn sockets(state: Data<AdminState>, query: Query<SocketsQuery>)
 #[utoipa::path(get, path = "/admin/v1/sockets/{id}", tag = "look", security(("token" = ["read"])),
     params(("id" = String, Path, description = "The socket's id")),
     responses((status = 200, description = "The socket", body = SocketDetails)))]
-pub(super) async fn socket(state: Data<AdminState>, path: Path<String>) -> Answered {
+pub(super) async fn socket(state: Data<AdminState>, path: Path<String>, _: Query<Nothing>) -> Answered {
     let question = Question::Socket { id: path.into_inner() };
     let Answers { answer: Answer::Socket(found), partial } = state.node.ask_cluster(question).await else {
         return Err(mixed_up());
@@ -246,7 +242,6 @@ fn missing(what: &str, partial: Vec<Partial>) -> Refused {
 
 /// Which peers are asked for.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PeersQuery {
     /// Those of the realm with this key; default all.
@@ -265,8 +260,12 @@ pub(super) struct PeersQuery {
     responses((status = 200, description = "Peers", body = Page<Peer>)))]
 pub(super) async fn peers(state: Data<AdminState>, query: Query<PeersQuery>) -> Answered {
     let PeersQuery { key, prefix, after, limit } = query.0;
-    let question =
-        Question::Peers { key, prefix: prefix.unwrap_or_default(), page: listing(after.as_deref(), limit)? };
+    let question = Question::Peers {
+        key,
+        prefix: prefix.unwrap_or_default(),
+        is_whole: false,
+        page: listing(after.as_deref(), limit)?,
+    };
     let Answers { answer: Answer::Peers(items, has_more), partial } = state.node.ask_cluster(question).await
     else {
         return Err(mixed_up());
@@ -276,7 +275,6 @@ pub(super) async fn peers(state: Data<AdminState>, query: Query<PeersQuery>) -> 
 
 /// Which realm a peer is in.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PeerQuery {
     /// The realm's key; default that of the first realm that has the id.
@@ -288,36 +286,25 @@ pub(super) struct PeerQuery {
     params(("id" = String, Path, description = "The peer's id"), PeerQuery),
     responses((status = 200, description = "The peer", body = Peer)))]
 pub(super) async fn peer(state: Data<AdminState>, path: Path<String>, query: Query<PeerQuery>) -> Answered {
-    // In each realm the id itself is the first that begins with it; with several realms there may be longer ones before the next.
     let id = path.into_inner();
-    let keys = match query.0.key {
-        Some(key) => vec![key],
-        None => state.node.config().peer.keys.clone(),
+    let keys = &state.node.config().peer.keys;
+    // A node of a version before `is_whole` gives those that begin with the id; in each realm the id itself is the first of them.
+    let page = listing(None, Some(MAX_LIMIT))?;
+    let question = Question::Peers { key: query.0.key, prefix: id.clone(), is_whole: true, page };
+    let Answers { answer: Answer::Peers(found, _), partial } = state.node.ask_cluster(question).await else {
+        return Err(mixed_up());
     };
-    let mut unanswered = Vec::new();
-    for key in keys {
-        let page = listing(None, Some(1))?;
-        let question = Question::Peers { key: Some(key), prefix: id.clone(), page };
-        let Answers { answer: Answer::Peers(found, _), partial } = state.node.ask_cluster(question).await
-        else {
-            return Err(mixed_up());
-        };
-        if let Some(peer) = found.into_iter().find(|peer| peer.id == id) {
-            return Ok(json(&peer));
-        }
-        unanswered = partial;
-        // One late answer is all that there is time for.
-        if !unanswered.is_empty() {
-            break;
-        }
+    let realm = |peer: &Peer| keys.iter().position(|key| *key == peer.key);
+    match found.into_iter().filter(|peer| peer.id == id).min_by_key(realm) {
+        Some(peer) => Ok(json(&peer)),
+        None => Err(missing("peer", partial)),
     }
-    Err(missing("peer", unanswered))
 }
 
 /// How much goes through the nodes: averages over the last ten seconds.
 #[utoipa::path(get, path = "/admin/v1/rates", tag = "look", security(("token" = ["read"])),
     responses((status = 200, description = "Rates, in total and node by node", body = ClusterRates)))]
-pub(super) async fn rates(state: Data<AdminState>) -> Answered {
+pub(super) async fn rates(state: Data<AdminState>, _: Query<Nothing>) -> Answered {
     let Answers { answer: Answer::Rates(mut nodes), partial } = state.node.ask_cluster(Question::Rates).await
     else {
         return Err(mixed_up());

@@ -13,7 +13,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use signalbox_node::admin::Once;
 
-use super::{access::Caller, problem::Refused, state::AdminState};
+use super::{
+    access::Caller,
+    problem::Refused,
+    request::{Nothing, Query},
+    state::AdminState,
+};
 
 /// Longest key in bytes.
 const MAX_KEY: usize = 255;
@@ -36,10 +41,12 @@ impl FromRequest for Order {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Refused>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let query = Query::<Nothing>::from_request(request, payload);
         let body = Bytes::from_request(request, payload);
         let request = request.clone();
         Box::pin(async move {
             let body = body.await.map_err(|_| Refused::too_large())?;
+            query.await?;
             let known = request.extensions().get::<Caller>().cloned();
             let caller =
                 known.ok_or_else(|| Refused::unauthorized("token-missing", "a token is required"))?;

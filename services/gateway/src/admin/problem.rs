@@ -1,6 +1,6 @@
 //! Refusals.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use signalbox_admin::{Partial, Problem};
@@ -11,7 +11,7 @@ pub(super) struct Refused {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    parameter: Option<&'static str>,
+    parameter: Option<Cow<'static, str>>,
     retry_after: Option<u32>,
     partial: Vec<Partial>,
 }
@@ -22,9 +22,9 @@ impl Refused {
     }
 
     /// A parameter, or a field of the body, that cannot be used.
-    pub(super) fn bad(parameter: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn bad(parameter: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         let bad = Self::new(StatusCode::BAD_REQUEST, "bad-parameter", detail);
-        Self { parameter: Some(parameter), ..bad }
+        Self { parameter: Some(parameter.into()), ..bad }
     }
 
     /// A query or a body that cannot be read at all.
@@ -99,7 +99,7 @@ impl ResponseError for Refused {
             status: self.status.as_u16(),
             code: self.code.to_owned(),
             detail: self.detail.clone(),
-            parameter: self.parameter.map(str::to_owned),
+            parameter: self.parameter.as_deref().map(str::to_owned),
             partial: self.partial.clone(),
         };
         let mut response = HttpResponse::build(self.status);

@@ -76,8 +76,10 @@ impl Shard {
                 }
             }
             ShardMessage::Inspect { question, reply } => {
-                let answer = inspection::inspect(step, sessions, rooms, peers, &question);
-                step.effects.answer(reply, answer);
+                if reply.is_wanted() {
+                    let answer = inspection::inspect(step, sessions, rooms, peers, &question);
+                    step.effects.answer(reply, answer);
+                }
             }
             ShardMessage::Stop => self.stop(),
         }

@@ -5,6 +5,7 @@ import { ask, connected, upgraded } from "../lib/clients.mjs";
 import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
 import { hs256, claims } from "../lib/jwt.mjs";
 import { ready, startNode, Redis } from "../cluster/setup.mjs";
+import { until } from "../lib/wait.mjs";
 import { call, get, listAll } from "./setup.mjs";
 
 const websocket = { transports: ["websocket"] };
@@ -114,16 +115,25 @@ export function look(nodes) {
       const { total, nodes: each } = await get(nodes[0], "rates");
       assert.equal(each.length, 3);
       assert.ok(total.receivedMessages > 0 && total.sentBytes > 0 && total.seconds <= 30, JSON.stringify(total));
+      // Who has moved to another node is not gone; who has gone is.
+      const gone = async () => (await get(nodes[0], "rates")).total.disconnects;
+      socket.disconnect();
+      await until(async () => (await gone()) > 0, "it has gone");
     });
 
     it("refuses what cannot be meant, and says what is wrong", async () => {
       for (const [path, parameter] of [
         ["rooms?limit=0", "limit"], ["rooms?limit=1001", "limit"], ["rooms?after=nonsense", "after"],
-        ["sockets?address=here", "address"], ["sockets?node=nobody", "node"], ["rooms?limt=3", undefined], ["rooms?limit=x", undefined],
+        ["sockets?address=here", "address"], ["sockets?node=nobody", "node"], ["rooms?limt=3", "limt"], ["rooms?limit=x", "limit"],
+        ["rooms?limit=3&limit=4", "limit"], ["cluster?x=1", "x"], ["nodes?limit=3", "limit"], ["nodes/x?y", "y"], ["sockets/x?room=a", "room"], ["rates?since=1", "since"],
       ]) {
         const { status, body } = await call(nodes[0], "GET", `/admin/v1/${path}`);
         assert.deepEqual([status, body.status, body.parameter], [400, 400, parameter], path);
       }
+      const { body: unknown } = await call(nodes[0], "GET", "/admin/v1/rooms?limt=3");
+      assert.equal(unknown.detail, 'there is no parameter "limt": those of this route are: namespace, prefix, after, limit');
+      const posted = await call(nodes[0], "POST", "/admin/v1/emit?volatile=true", { body: { to: { everyone: true }, event: "x" } });
+      assert.deepEqual([posted.status, posted.body.parameter], [400, "volatile"]);
       assert.equal((await call(nodes[0], "GET", "/admin/v1/nothing")).status, 404);
       assert.equal((await call(nodes[0], "POST", "/admin/v1/rooms")).status, 405);
     });
