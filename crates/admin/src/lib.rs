@@ -4,9 +4,11 @@
 //! - [`page`]: lists, their cursors, and which nodes are missing in one.
 //! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at; [`profile`]: what members joined with.
 //! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
+//! - [`explain`]: what a token allows, and why.
 //! - [`problem`][]: refusals.
 
 pub mod binary;
+pub mod explain;
 pub mod nodes;
 pub mod orders;
 pub mod page;

@@ -149,8 +149,7 @@ mod tests {
         ];
         let (rooms, has_more) = join_parts(parts, 3);
         assert_eq!((rooms, has_more), (vec![room("a", 1), room("b", 3)], true));
-        let (rooms, has_more) =
-            join_parts(vec![(vec![room("c", 1)], false), (vec![room("c", 1)], false)], 1);
+        let (rooms, has_more) = join_parts(vec![(vec![room("c", 1)], false), (vec![room("c", 1)], false)], 1);
         assert_eq!((rooms, has_more), (vec![room("c", 2)], false));
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::{
     authenticator::{Authenticator, Identity, Outcome},
-    grants::{Action, Decision},
+    grants::{Action, Because, Decision, Grant},
     refusal::Refusal,
     revocation::Revocations,
     time::Now,
@@ -22,6 +22,12 @@ pub struct Explanation {
     pub code: Option<&'static str>,
     /// What decides: the refusal of the token, or the grant, pattern or limit.
     pub reason: String,
+    /// The grant that decides, by its place in the JSON.
+    pub grant: Option<&'static str>,
+    /// The pattern of it that matches, as it was written.
+    pub pattern: Option<String>,
+    /// The most that there may be, where a limit decides.
+    pub most: Option<u64>,
 }
 
 impl Explanation {
@@ -37,11 +43,29 @@ impl Explanation {
             subject,
             code: decision.code(),
             reason: decision.because.to_string(),
+            grant: decision.because.grant().map(Grant::name),
+            pattern: match decision.because {
+                Because::Pattern { pattern, .. } => Some(pattern.to_owned()),
+                _ => None,
+            },
+            most: match decision.because {
+                Because::Limit { most, .. } => Some(most),
+                _ => None,
+            },
         }
     }
 
-    fn of_refusal(refusal: &Refusal) -> Self {
-        Self { allowed: false, subject: None, code: Some(refusal.code()), reason: refusal.to_string() }
+    /// Of somebody whose token is refused.
+    pub fn of_refusal(refusal: &Refusal) -> Self {
+        Self {
+            allowed: false,
+            subject: None,
+            code: Some(refusal.code()),
+            reason: refusal.to_string(),
+            grant: None,
+            pattern: None,
+            most: None,
+        }
     }
 }
 

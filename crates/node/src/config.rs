@@ -4,8 +4,11 @@ use std::{net::IpAddr, time::Duration};
 
 pub use actix_web::cookie::SameSite;
 use ipnet::IpNet;
-use signalbox_auth::Origins;
+use signalbox_auth::{Origins, grants::Limit};
 use signalbox_node_link::LinkTls;
+
+/// Largest profile of a member in bytes, unless its grants say otherwise.
+pub(crate) const MAX_PROFILE: usize = 4096;
 
 /// The configuration of a node. [`Config::default`] is what the gateway starts with.
 #[derive(Debug, Clone)]
@@ -84,6 +87,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The node's own limit, for those whose grants set none; `None`: any amount.
+    pub fn default_of(&self, limit: Limit) -> Option<u64> {
+        let limits = &self.limits;
+        match limit {
+            Limit::Connections => None,
+            Limit::Namespaces => Some(limits.namespaces as u64),
+            Limit::Rooms => Some(limits.rooms as u64),
+            Limit::EventsPerSecond => limits.events_per_second.map(u64::from),
+            Limit::BytesPerSecond => limits.bytes_per_second.map(u64::from),
+            Limit::JoinsPerSecond => limits.joins_per_second.map(u64::from),
+            Limit::MessageBytes => Some(self.engine.max_payload as u64),
+            Limit::ProfileBytes => Some(MAX_PROFILE as u64),
+        }
+    }
+
     /// Whether an address is that of a proxy that is trusted.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args, FromArgMatches as _};
+use signalbox_admin::explain::AskedAction;
 use signalbox_auth::{
     Action, Authenticator, GrantsSpec, Identity, Mint, Now, Outcome, Revocations,
     jwks::{FetchSettings, Fetcher, Intervals, SharedJwks},
@@ -74,6 +75,13 @@ struct MintArgs {
 struct ExplainArgs {
     /// The token; `-` reads it from standard input, where nobody else can see it.
     token: String,
+    #[command(flatten)]
+    actions: ActionArgs,
+}
+
+/// What somebody wants to do.
+#[derive(Debug, Args)]
+pub(crate) struct ActionArgs {
     /// A namespace to join.
     #[arg(long, value_name = "NAMESPACE")]
     connect: Vec<String>,
@@ -98,6 +106,9 @@ struct ExplainArgs {
     /// To have TURN credentials.
     #[arg(long, action = ArgAction::SetTrue)]
     turn: bool,
+    /// To use the admin API: a scope.
+    #[arg(long, value_name = "SCOPE")]
+    admin: Vec<String>,
 }
 
 /// Revokes tokens on all nodes of the cluster at --redis-url: those that are connected with one are disconnected within a second, and
@@ -240,10 +251,7 @@ fn grants_of(args: &MintArgs) -> Option<GrantsSpec> {
 }
 
 fn explain(args: &ExplainArgs, settings: &TokenSettings) -> Result<Printed> {
-    let token = match args.token.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin()).context("standard input")?,
-        token => token.to_owned(),
-    };
+    let token = shown(&args.token)?;
     let token = Some(token.trim());
     // With authentication off the server looks at no token; what is asked is what it would say.
     let mut settings = settings.clone();
@@ -272,43 +280,66 @@ fn explain(args: &ExplainArgs, settings: &TokenSettings) -> Result<Printed> {
             text.push_str(&format!("good: subject {:?}, expires in {left} s\n", principal.subject));
         }
     }
-    let actions = actions(args);
+    let actions = args.actions.asked();
     if actions.is_empty() {
         text.push_str(&format!("grants: {}\n", identity.grants().spec().to_json()));
     }
     let mut allowed = true;
-    for (name, action) in &actions {
-        let explanation = authenticator.explain(token, action, &none, Now::read());
+    for (asked, action) in actions.iter().filter_map(|asked| Some((asked, action(asked)?))) {
+        let explanation = authenticator.explain(token, &action, &none, Now::read());
         allowed &= explanation.allowed;
         let code = explanation.code.map(|code| format!(" ({code})")).unwrap_or_default();
-        text.push_str(&format!("{name}: {explanation}{code}\n"));
+        text.push_str(&format!("{asked}: {explanation}{code}\n"));
     }
     Ok(Printed { text, allowed })
 }
 
-fn actions(args: &ExplainArgs) -> Vec<(String, Action<'_>)> {
-    let mut actions = Vec::new();
-    actions
-        .extend(args.connect.iter().map(|it| (format!("connect {it}"), Action::Connect { namespace: it })));
-    actions.extend(args.join.iter().map(|room| (format!("join {room}"), Action::Join { room })));
-    actions.extend(args.send.iter().map(|room| (format!("send {room}"), Action::Send { room })));
-    actions.extend(
-        args.claim.iter().map(|id| (format!("claim {id}"), Action::Claim { id, is_generated: false })),
-    );
-    if args.claim_generated {
-        let action = Action::Claim { id: "", is_generated: true };
-        actions.push(("claim an id of the server".to_owned(), action));
+/// The token of an argument.
+pub(crate) fn shown(argument: &str) -> Result<String> {
+    match argument {
+        "-" => std::io::read_to_string(std::io::stdin()).context("standard input"),
+        token => Ok(token.to_owned()),
     }
-    for (is_asked, name, action) in [
-        (args.discover, "discover", Action::Discover),
-        (args.users, "users", Action::ListUsers),
-        (args.turn, "turn", Action::Turn),
-    ] {
-        if is_asked {
-            actions.push((name.to_owned(), action));
+}
+
+impl ActionArgs {
+    /// In the order of the flags in `--help`. A claim of an id that the server has issued has an empty one.
+    pub(crate) fn asked(&self) -> Vec<AskedAction> {
+        let of = |names: &[String], action: fn(String) -> AskedAction| {
+            names.iter().cloned().map(action).collect::<Vec<_>>()
+        };
+        let mut asked = of(&self.connect, |namespace| AskedAction::Connect { namespace });
+        asked.extend(of(&self.join, |room| AskedAction::Join { room }));
+        asked.extend(of(&self.send, |room| AskedAction::Send { room }));
+        asked.extend(of(&self.claim, |id| AskedAction::Claim { id, key: None }));
+        for (is_asked, action) in [
+            (self.claim_generated, AskedAction::ClaimGenerated {}),
+            (self.discover, AskedAction::Discover {}),
+            (self.users, AskedAction::Users {}),
+            (self.turn, AskedAction::Turn {}),
+        ] {
+            asked.extend(is_asked.then_some(action));
         }
+        asked.extend(of(&self.admin, |scope| AskedAction::Admin { scope }));
+        asked
     }
-    actions
+}
+
+/// As grants are asked, where nothing is known of the ids that a server has issued; `None` for an amount, since only a server knows its
+/// own limits.
+pub(crate) fn action(asked: &AskedAction) -> Option<Action<'_>> {
+    Some(match asked {
+        AskedAction::Connect { namespace } => Action::Connect { namespace },
+        AskedAction::Join { room } => Action::Join { room },
+        AskedAction::Send { room } => Action::Send { room },
+        AskedAction::Claim { id, .. } => Action::Claim { id, is_generated: false },
+        AskedAction::ClaimGenerated {} => Action::Claim { id: "", is_generated: true },
+        AskedAction::Users {} => Action::ListUsers,
+        AskedAction::Turn {} => Action::Turn,
+        AskedAction::Admin { scope } => Action::Admin { scope },
+        AskedAction::Discover {} => Action::Discover,
+        AskedAction::Limit { .. } => return None,
+    })
 }
 
 /// A key set that is being fetched.

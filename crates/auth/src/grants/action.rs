@@ -167,6 +167,17 @@ impl Decision<'_> {
     }
 }
 
+impl Because<'_> {
+    /// The grant that decides; `None` where a limit does.
+    pub fn grant(&self) -> Option<Grant> {
+        match self {
+            Self::Pattern { grant, .. } | Self::NoPattern { grant, .. } => Some(*grant),
+            Self::Granted(grant) | Self::NotGranted(grant) => Some(*grant),
+            Self::Limit { .. } | Self::NoLimit(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,6 +3,8 @@
 //! A token is verified once for a namespace or a peer id; what is asked afterwards is answered from its grants, without allocating.
 //! Nothing here repeats anything of a token but its subject.
 
+mod judge;
+
 use std::{
     borrow::Cow,
     sync::{

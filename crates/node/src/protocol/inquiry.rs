@@ -14,6 +14,7 @@ use signalbox_admin::{
     orders::{Ack, Audience, NodeOutcome},
     page::join_parts,
 };
+use signalbox_auth::Principal;
 use signalbox_cluster::{Address, envelope::Format};
 use signalbox_socketio::Args;
 
@@ -336,6 +337,18 @@ impl Answer {
     /// Reads it.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
         decode_json(payload)
+    }
+}
+
+/// A client as operators see it. It has nothing of the token but what that says.
+pub fn principal_row(principal: &Principal) -> signalbox_admin::Principal {
+    signalbox_admin::Principal {
+        issuer: principal.issuer.as_deref().map(str::to_owned),
+        subject: principal.subject.to_string(),
+        session: principal.session.as_deref().map(str::to_owned),
+        token_id: principal.token_id.as_deref().map(str::to_owned),
+        expires_at: principal.expires_at.saturating_mul(1000),
+        grants: serde_json::to_value(principal.grants.spec()).unwrap_or_default(),
     }
 }
 

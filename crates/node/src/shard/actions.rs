@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     app::action::{Chat, EventTemplate, Join, Profile, TemplateArgs},
+    config::MAX_PROFILE,
     policy::{AccessRequest, Decided},
     routing::{Audience, SocketCommand},
     session::Session,
@@ -32,8 +33,6 @@ use crate::{
 
 /// Longest room name in bytes.
 const MAX_ROOM_NAME: usize = 255;
-/// Largest profile in bytes, unless a token grants another size.
-const MAX_PROFILE: usize = 4096;
 
 const BAD_ROOM: Refused =
     ("bad-room", "a room is named by a number, or a string of 1 to 255 bytes that is not the id of a socket");

@@ -2,9 +2,7 @@
 //! and costs a look at each session, and a row for each entry of the page: what is beside the page takes no memory.
 
 use signalbox_admin::orders::Audience;
-use signalbox_admin::{
-    Member, Membership, Namespace, Peer, Principal, Profile, Room, Socket, SocketDetails, Transport,
-};
+use signalbox_admin::{Member, Membership, Namespace, Peer, Profile, Room, Socket, SocketDetails, Transport};
 use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
 use std::{
@@ -20,7 +18,7 @@ use super::{
 };
 use crate::{
     ledger::OVERHEAD,
-    protocol::inquiry::{Answer, Listing, Question, SocketFilter},
+    protocol::inquiry::{Answer, Listing, Question, SocketFilter, principal_row},
     session::{self, Session},
 };
 
@@ -206,14 +204,7 @@ fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<S
     let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
     let memberships =
         names.map(|room| Membership { room: room.name.name.to_string(), profile: Profile::default() });
-    let principal = joined.socket.principal.as_ref().map(|principal| Principal {
-        issuer: principal.issuer.as_deref().map(str::to_owned),
-        subject: principal.subject.to_string(),
-        session: principal.session.as_deref().map(str::to_owned),
-        token_id: principal.token_id.as_deref().map(str::to_owned),
-        expires_at: principal.expires_at.saturating_mul(1000),
-        grants: serde_json::to_value(principal.grants.spec()).unwrap_or_default(),
-    });
+    let principal = joined.socket.principal.as_ref().map(|principal| principal_row(principal));
     Some(SocketDetails {
         socket: row(step, session, joined),
         shard: u32::from(step.context.id),

@@ -31,9 +31,9 @@ pub(crate) mod effects;
 mod engineio;
 mod expiry;
 mod fanout;
+mod first_entries;
 #[cfg(test)]
 mod inspect;
-mod first_entries;
 mod inspection;
 pub(crate) mod mailbox;
 mod membership;

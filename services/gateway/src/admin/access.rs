@@ -70,6 +70,11 @@ impl Access {
         Self { tokens, policy, is_loopback: listener.ip().to_canonical().is_loopback() }
     }
 
+    /// Who judges the tokens of clients; `None` where they need none.
+    pub(super) fn tokens_of_clients(&self) -> Option<&TokenPolicy> {
+        self.policy.as_ref()
+    }
+
     /// Finds out who sends a request.
     fn identify(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
         let bearer = text(headers, header::AUTHORIZATION).and_then(bearer);

@@ -2,7 +2,7 @@
 //!
 //! - `state`: what the routes share.
 //! - `access`: who may use it.
-//! - `look`: what there is.
+//! - `look`: what there is; `explain`: what a token allows.
 //! - `speak`, `act`: what is said to clients, and done with them; `order`: what they have in common.
 //! - `request`: queries and bodies, read strictly.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
@@ -11,6 +11,7 @@
 
 mod access;
 mod act;
+mod explain;
 mod look;
 mod openapi;
 mod order;
@@ -60,6 +61,7 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(read("/peers", web::get().to(look::peers)))
         .service(read("/peers/{id}", web::get().to(look::peer)))
         .service(read("/rates", web::get().to(look::rates)))
+        .service(read("/explain", web::post().to(explain::explain)))
         .service(emit("/emit", web::post().to(speak::emit)))
         .service(emit("/batch", web::post().to(speak::batch)))
         .service(emit("/peers/{id}/messages", web::post().to(speak::message_peer)))

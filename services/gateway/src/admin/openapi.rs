@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{act, look, reference, speak};
+use super::{act, explain, look, reference, speak};
 
 /// What can go wrong with every request.
 const REFUSALS: [(&str, &str); 8] = [
@@ -50,6 +50,7 @@ const REFUSALS: [(&str, &str); 8] = [
         look::peers,
         look::peer,
         look::rates,
+        explain::explain,
         speak::emit,
         speak::batch,
         speak::message_peer,

@@ -18,11 +18,17 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 
+use signalbox_admin::explain::AskedAction;
+
 use self::{
     client::{Client, Listed},
     table::Column,
 };
 
+use crate::token::{self, ActionArgs};
+
+/// Something that was asked is not allowed.
+const EXIT_REFUSED: u8 = 1;
 /// Something is missing in the answer: nodes did not answer.
 const EXIT_PARTIAL: u8 = 3;
 
@@ -127,11 +133,28 @@ enum Command {
         #[arg(long)]
         close: bool,
     },
+    /// Says what a client's token allows, and which grant, pattern or limit decides. Ends with 1 if something that is asked is not allowed.
+    Explain {
+        /// The client's token; `-` reads it from standard input, where nobody else can see it.
+        #[arg(value_name = "TOKEN")]
+        shown: String,
+        #[command(flatten)]
+        actions: ActionArgs,
+        /// To have so much of something that is limited, such as rooms=200.
+        #[arg(long, value_name = "NAME=AMOUNT", value_parser = limit)]
+        limit: Vec<(String, u64)>,
+    },
     /// Drains a node, which then ends.
     Drain {
         /// Its id, or its name.
         node: String,
     },
+}
+
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let wrong = || format!("{text:?} is not a name and an amount, such as rooms=200");
+    let (name, amount) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((name.to_owned(), amount.parse().map_err(|_| wrong())?))
 }
 
 /// Which sockets are meant.
@@ -180,8 +203,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         }
     };
     match repeat(&cli) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_PARTIAL),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             let _ = writeln!(io::stderr(), "signalbox-gateway: {error:#}");
             ExitCode::FAILURE
@@ -189,8 +211,8 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-/// Does it once, or again and again. Returns whether nothing was missing.
-fn repeat(cli: &Cli) -> Result<bool> {
+/// Does it once, or again and again. Returns the exit code.
+fn repeat(cli: &Cli) -> Result<u8> {
     let token = match &cli.token_file {
         Some(file) => {
             Some(std::fs::read_to_string(file).with_context(|| format!("--token-file: {}", file.display()))?)
@@ -205,16 +227,16 @@ fn repeat(cli: &Cli) -> Result<bool> {
     let is_terminal = io::stdout().is_terminal();
     let as_table = cli.table || is_terminal && !cli.json;
     loop {
-        let (text, is_whole) = once(cli, &client, as_table, is_terminal)?;
+        let (text, code) = once(cli, &client, as_table, is_terminal)?;
         if cli.watch.is_some() && is_terminal {
             // The screen is cleared, and the text begins at its top.
             write!(io::stdout(), "\x1b[2J\x1b[H")?;
         }
         if io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_err() {
             // A reader that has seen enough is no failure.
-            return Ok(is_whole);
+            return Ok(code);
         }
-        let Some(seconds) = cli.watch else { return Ok(is_whole) };
+        let Some(seconds) = cli.watch else { return Ok(code) };
         pause(Duration::from_secs(seconds));
     }
 }
@@ -224,22 +246,23 @@ fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result<(String, bool)> {
+fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result<(String, u8)> {
+    let code = |is_whole: bool| if is_whole { 0 } else { EXIT_PARTIAL };
     let list =
-        |path: &str, parameters: &[(&str, Option<&str>)], columns: &[Column]| -> Result<(String, bool)> {
+        |path: &str, parameters: &[(&str, Option<&str>)], columns: &[Column]| -> Result<(String, u8)> {
             let Listed { items, partial } = client.list(path, parameters)?;
             let is_whole = partial.is_empty();
             let text = match as_table {
                 true => table::list(&items, &partial, columns, is_terminal),
                 false => format!("{}\n", json!({"items": items, "partial": partial})),
             };
-            Ok((text, is_whole))
+            Ok((text, code(is_whole)))
         };
-    let done = |path: &str, body: &Value| -> Result<(String, bool)> {
+    let done = |path: &str, body: &Value| -> Result<(String, u8)> {
         let answer = client.post(path, body)?;
         let is_whole = answer["partial"].as_array().is_none_or(Vec::is_empty);
         let text = if as_table { table::outcome(&answer, is_terminal) } else { format!("{answer}\n") };
-        Ok((text, is_whole))
+        Ok((text, code(is_whole)))
     };
     match &cli.command {
         Command::Nodes => list("nodes", &[], table::NODES),
@@ -280,6 +303,20 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
                 body["to"] = to.body();
             }
             done("disconnect", &body)
+        }
+        Command::Explain { shown, actions, limit } => {
+            let mut asked = actions.asked();
+            let limits = limit.iter().map(|(limit, amount)| (limit.clone(), *amount));
+            asked.extend(limits.map(|(limit, amount)| AskedAction::Limit { limit, amount }));
+            // Without a token a client is anonymous.
+            let shown = token::shown(shown)?;
+            let token = Some(shown.trim()).filter(|token| !token.is_empty());
+            let answer = client.post("explain", &json!({"token": token, "actions": asked}))?;
+            let refuses = |decision: &Value| decision["allowed"] != true;
+            let is_refused = answer["accepted"] != true
+                || answer["decisions"].as_array().is_some_and(|all| all.iter().any(refuses));
+            let text = if as_table { table::explained(&answer) } else { format!("{answer}\n") };
+            Ok((text, if is_refused { EXIT_REFUSED } else { 0 }))
         }
         Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
     }

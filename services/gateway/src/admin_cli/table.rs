@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use signalbox_admin::explain::AskedAction;
 
 /// How a value is shown.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,31 @@ pub(super) fn outcome(answer: &Value, has_colour: bool) -> String {
     let mut text = list(&nodes, &partial, OUTCOME, has_colour);
     if !acks.is_empty() {
         text.push_str(&list(&acks, &[], ACKS, has_colour));
+    }
+    text
+}
+
+/// What a node says of a token: a line for it, and one for each action.
+pub(super) fn explained(answer: &Value) -> String {
+    let verdict = |is_allowed: bool| if is_allowed { "allowed" } else { "refused" };
+    let because = |of: &Value| match &of["code"] {
+        Value::Null => clean(&of["reason"]),
+        code => format!("{} ({})", clean(&of["reason"]), clean(code)),
+    };
+    let is_good = answer["accepted"] == true;
+    let mut text = match &answer["principal"] {
+        Value::Null => format!("{}: {}\n", if is_good { "good" } else { "refused" }, because(answer)),
+        principal => format!(
+            "good: subject {}\ngrants: {}\n",
+            clean(&principal["subject"]),
+            clean(&principal["grants"])
+        ),
+    };
+    for decision in answer["decisions"].as_array().into_iter().flatten() {
+        let action: Option<AskedAction> = serde_json::from_value(decision["action"].clone()).ok();
+        let name = action.map_or_else(|| decision["action"].to_string(), |action| action.to_string());
+        let verdict = verdict(decision["allowed"] == true);
+        text.push_str(&format!("{}: {verdict}: {}\n", clean(&Value::from(name)), because(decision)));
     }
     text
 }

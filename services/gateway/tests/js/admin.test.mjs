@@ -7,6 +7,7 @@ import { act, dying } from "./admin/act.mjs";
 import { access } from "./admin/access.mjs";
 import { cli } from "./admin/cli.mjs";
 import { cursors } from "./admin/cursors.mjs";
+import { explain } from "./admin/explain.mjs";
 import { look } from "./admin/look.mjs";
 import { partial } from "./admin/partial.mjs";
 
@@ -20,6 +21,7 @@ const parts = {
   cursors: () => cursors(nodes),
   act: () => act(nodes),
   cli: () => cli(nodes),
+  explain: () => explain(nodes),
   partial: () => partial(redis, nodes),
   // What is left of its nodes is named for a few seconds more.
   dying: () => dying(redis, nodes),
