@@ -35,6 +35,8 @@ const RULES: &[Rule] = &[
         may_use: &["signalbox-websocket", "signalbox-engineio"],
         must_not_reach: PROTOCOL,
     },
+    // It knows packets only by the names that events cannot have.
+    Rule { name: "signalbox-rules", may_use: &["signalbox-socketio"], must_not_reach: PROTOCOL },
     Rule { name: "signalbox-peerserver", may_use: FRAMES, must_not_reach: PROTOCOL },
     // Its one fetcher has a thread of its own.
     Rule { name: "signalbox-auth", may_use: &[], must_not_reach: PROTOCOL },
@@ -90,6 +92,7 @@ const LOWER_CRATES: &[&str] = &[
     "signalbox-peerserver",
     "signalbox-auth",
     "signalbox-admin",
+    "signalbox-rules",
     "signalbox-telemetry",
     "signalbox-cluster",
     "signalbox-cluster-redis",

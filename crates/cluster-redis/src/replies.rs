@@ -93,12 +93,13 @@ impl Context {
                     return Reply::RoomFull;
                 }
                 let mut parts = parts.into_iter();
-                let mut number = || text(parts.next())?.parse().ok();
+                let mut number = || text(parts.next())?.parse::<u64>().ok();
                 let room_version =
                     number().zip(number()).map(|(epoch, version)| RoomVersion { epoch, version });
+                let count = number().unwrap_or_default() as usize;
                 let records = parts.next().map(|all| records(list(all)).1);
                 match room_version {
-                    Some(room_version) => Reply::Put { room_version, records },
+                    Some(room_version) => Reply::Put { room_version, records, count },
                     None => Reply::Failed { may_have_run: true },
                 }
             }

@@ -116,6 +116,9 @@ pub enum Command {
         record: Arc<Record>,
         /// List the members in the answer.
         list: bool,
+        /// Most members that the room may have with this one, beside [`Config::room_members`](crate::Config::room_members); `None`: any
+        /// number. One step of the store decides, whatever joins at the same moment on other nodes.
+        most: Option<usize>,
     },
     /// Leave a room. Not answered.
     Leave {

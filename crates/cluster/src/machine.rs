@@ -197,8 +197,10 @@ impl Machine {
             }
             Command::Expire { realm, src, dst, number } => self.expire(now, realm, src, dst, number, out),
             Command::Peers { shard, ticket, realm } => self.peers(now, shard, ticket, realm, out),
-            Command::Join { shard, ticket, room, record, list } => {
-                self.join(now, Join { shard, ticket, room, record, list, fetches: false }, congested, out);
+            Command::Join { shard, ticket, room, record, list, most } => {
+                let most = most.into_iter().chain(self.room_members).min();
+                let join = Join { shard, ticket, room, record, list, most, count: 0, fetches: false };
+                self.join(now, join, congested, out);
             }
             Command::Leave { room, socket } => self.leave(now, room, socket, out),
             Command::Members { shard, ticket, room } => self.members(now, shard, ticket, room, out),

@@ -158,7 +158,8 @@ impl World {
         let socket = Address::random(node.tag, 0);
         node.cluster.route(&room()).add(0);
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
-        let join = Command::Join { shard: 0, ticket, room: room(), record: record.into(), list: true };
+        let join =
+            Command::Join { shard: 0, ticket, room: room(), record: record.into(), list: true, most: None };
         node.cluster.submit(self.now, join);
         self.settle();
         socket

@@ -55,5 +55,6 @@ pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
 pub use signalbox_cluster_redis::CannotRevoke;
 pub use signalbox_engineio as engineio;
 pub use signalbox_node_link::{LinkTls, TlsError, TlsFiles};
+pub use signalbox_rules as rules;
 pub use signalbox_socketio::{Args, ArgsError, args::Binary};
 pub use signalbox_telemetry::Metrics;

@@ -13,6 +13,7 @@ use signalbox_cluster_redis::{
     CannotConnect, CannotRevoke, Connected, RevocationList as _, Revoker, Settings, connect,
 };
 use signalbox_node_link::LinkHandle;
+use signalbox_rules::RuleSet;
 use signalbox_telemetry::{Metrics, take_http_errors, take_lines_left_out};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -312,6 +313,13 @@ impl Node {
             node.enter();
         };
         serve(self.shared.clone(), enter, how, configure)
+    }
+
+    /// Puts other rules in force, on every shard within a moment; rules that are under way end as they began.
+    pub fn set_rules(&self, rules: &Arc<RuleSet>) {
+        for shard in self.shared.mailboxes.shards() {
+            self.shared.mailboxes.push(shard, ShardMessage::Rules(rules.clone()));
+        }
     }
 
     /// Everybody in a namespace.

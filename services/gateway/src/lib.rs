@@ -9,6 +9,7 @@
 //! - [`management`]: health and metrics.
 //! - [`admin`]: the admin API; [`admin_cli`]: the subcommand that uses it.
 //! - [`token`], [`admin_token`]: the subcommands that make and explain tokens.
+//! - [`rules`]: rules files, and the subcommand that checks them.
 //! - `files`: how many connections there may be.
 
 pub mod admin;
@@ -21,5 +22,6 @@ pub mod ice;
 pub mod management;
 mod memory;
 pub mod public;
+pub mod rules;
 pub mod server;
 pub mod token;

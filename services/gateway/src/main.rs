@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use signalbox_config::health;
 use signalbox_gateway::config::{Loaded, Settings};
-use signalbox_gateway::{admin_cli, admin_token, server, token};
+use signalbox_gateway::{admin_cli, admin_token, rules, server, token};
 
 /// Chosen by measurement: it gives memory back after a storm of connections (docs/architecture.md, section 4).
 #[cfg(not(target_env = "msvc"))]
@@ -25,6 +25,9 @@ fn main() -> ExitCode {
     }
     if arguments.first().is_some_and(|word| word == "admin-token") {
         return admin_token(&arguments);
+    }
+    if let Some(outcome) = rules::run(&arguments) {
+        return rules(outcome);
     }
     let mut arguments: Vec<_> = std::env::args_os().collect();
     let probe = health::take_subcommand(&mut arguments);
@@ -52,6 +55,20 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = writeln!(io::stderr(), "signalbox-gateway: {error}");
             ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+/// `rules ...` and `--print-rules`, which print and end.
+fn rules(outcome: anyhow::Result<rules::Printed>) -> ExitCode {
+    match outcome {
+        Ok(printed) => {
+            let _ = io::stdout().write_all(printed.text.as_bytes());
+            if printed.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(problems) => {
+            let _ = writeln!(io::stderr(), "{problems:#}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -11,7 +11,8 @@ use actix_web::{App, HttpServer, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_config::{auth::AuthMode, keys};
 use signalbox_node::{
-    ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Node, Origins, PeerConfig, Serve, SidCookie,
+    ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Namespace, Node, Origins, PeerConfig, Serve,
+    SidCookie,
     app::vocabulary,
     engineio,
     policy::{AllowAll, Policy},
@@ -33,6 +34,7 @@ use crate::{
     files,
     ice::Ice,
     management, memory, public,
+    rules::{self, LiveRules},
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
@@ -65,7 +67,13 @@ async fn serve(settings: &Settings) -> Result<()> {
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let ice = Ice::new(&settings.ice)?;
-    let app = signalbox_node::App::new().namespace(ice.event(vocabulary::namespace()));
+    let app = match &settings.socketio.rules {
+        Some(path) => {
+            let app = signalbox_node::App::new().rules(Arc::new(rules::read(path)?));
+            app.namespace(ice.event(Namespace::ruled()))
+        }
+        None => signalbox_node::App::new().namespace(ice.event(vocabulary::namespace())),
+    };
     metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
@@ -153,7 +161,8 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    actix_rt::spawn(reload(auth, reloaded, signal(SignalKind::hangup())?));
+    let live_rules = settings.socketio.rules.clone().map(|path| Arc::new(LiveRules::new(path, node.clone())));
+    actix_rt::spawn(reload(auth, reloaded, live_rules, signal(SignalKind::hangup())?));
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
@@ -208,18 +217,21 @@ async fn serve(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Reads keys and grants again on each SIGHUP, which does nothing where there are none.
-async fn reload(auth: Option<Arc<Auth>>, ice: Ice, mut hangup: Signal) {
+/// Reads keys, grants and rules again on each SIGHUP, which does nothing where there are none.
+async fn reload(auth: Option<Arc<Auth>>, ice: Ice, rules: Option<Arc<LiveRules>>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        let (auth, ice) = (auth.clone(), ice.clone());
+        let (auth, ice, rules) = (auth.clone(), ice.clone(), rules.clone());
         // They may be on a network that hangs.
-        let reading = tokio::task::spawn_blocking(move || {
+        let read = tokio::task::spawn_blocking(move || {
             if let Some(auth) = auth {
                 auth.reload();
             }
             ice.reload();
+            if let Some(rules) = rules {
+                rules.reload();
+            }
         });
-        let _ = reading.await;
+        let _ = read.await;
     }
 }
 

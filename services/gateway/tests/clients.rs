@@ -16,6 +16,22 @@ fn socketio_chat_is_moved_as_the_page_says() {
 }
 
 #[test]
+fn rules_as_printed_are_the_vocabulary() {
+    let rules = harness::printed_rules("rules-vocabulary");
+    Server::gateway(&["--rules", &rules]).run_js("client.test.mjs");
+}
+
+#[test]
+fn rules_do_every_action_and_refuse_what_they_should() {
+    Server::gateway(&["--rules", &harness::rules("every.toml")]).run_js("rules.test.mjs");
+}
+
+#[test]
+fn rules_keep_to_what_tokens_grant() {
+    Server::run_js_alone("rules-tokens.test.mjs");
+}
+
+#[test]
 fn clients_are_told_of_ice_servers() {
     Server::run_js_alone("ice-servers.test.mjs");
 }

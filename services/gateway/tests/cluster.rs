@@ -142,6 +142,12 @@ fn cluster_room_is_right_after_many_came_and_went() {
 }
 
 #[test]
+fn cluster_rules_reach_everybody_and_limits_are_exact() {
+    let rules = harness::rules("every.toml");
+    Cluster::start(3, &["--rules", &rules]).run_js("rules.test.mjs", &[]);
+}
+
+#[test]
 fn cluster_peerserver_behaves_as_one_node() {
     Cluster::start(3, &[]).run_js("peer.test.mjs", &[]);
 }

@@ -9,6 +9,7 @@
 //! - [`logs`]: what it tells, and what it does not.
 //! - [`memory`]: clients that would fill the node's.
 //! - [`deadlines`], [`connections`]: what clients leave unfinished, and how many there may be.
+//! - [`rules`]: rules files.
 //! - [`bundles`], [`settings`], [`proxies`], [`proxy_protocol`]: what the flags change for clients.
 
 mod harness;
@@ -39,6 +40,8 @@ mod proxy_protocol;
 mod redis_tls;
 #[path = "program/refusals.rs"]
 mod refusals;
+#[path = "program/rules.rs"]
+mod rules;
 #[path = "program/settings.rs"]
 mod settings;
 #[path = "program/stopping.rs"]

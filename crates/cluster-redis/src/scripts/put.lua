@@ -3,7 +3,7 @@
 -- KEYS room, index of the owner, owners
 -- ARGV base, publish command, channel, socket, entry of the index, owner (12 bytes), record, tag of the former owner or empty,
 --      whether records are wanted, epoch and version that are known, beginning of what is published, most members or 0
--- Returns epoch and version, and the records; 'full' alone if there is no place for a new member.
+-- Returns epoch, version and the number of members, and the records; 'full' alone if there is no place for a new member.
 -- A room whose version is before the known one has lost writes: it begins a later epoch, so that no version means two things.
 local function clock()
   local time = redis.call('TIME')
@@ -42,8 +42,9 @@ if changed then
   local room_version = struct.pack('>I8I8', tonumber(epoch), tonumber(version))
   redis.call(ARGV[2], ARGV[3], ARGV[12] .. room_version .. (old and 'U' or 'J') .. record)
 end
+local count = tostring(redis.call('HLEN', KEYS[1]) - 2)
 -- Who knows the room in this epoch gets what it lacks as changes.
 if ARGV[9] == '1' and ARGV[10] ~= epoch then
-  return {epoch, version, redis.call('HGETALL', KEYS[1])}
+  return {epoch, version, count, redis.call('HGETALL', KEYS[1])}
 end
-return {epoch, version}
+return {epoch, version, count}

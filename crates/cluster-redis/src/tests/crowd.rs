@@ -166,6 +166,7 @@ fn sent_for_joins(count: u64) -> u64 {
             room: room(),
             record: record.into(),
             list: true,
+            most: None,
         });
     }
     for number in 0..count {

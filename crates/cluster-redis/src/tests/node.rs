@@ -184,6 +184,7 @@ impl Node {
             room: room.clone(),
             record: record.into(),
             list: true,
+            most: None,
         });
         let members = self.delivery(|delivery| match delivery {
             Delivery::Joined { ticket: of, members, .. } if *of == ticket => {

@@ -7,7 +7,7 @@ use signalbox_websocket::Frame;
 use super::*;
 use crate::{
     Address, EventArgs, MemberEvent, NodeTag, Record,
-    command::{Change, Claimed, Ticket},
+    command::{Change, Claimed, Refused, Ticket},
 };
 
 /// Mailboxes that are read by hand.
@@ -225,6 +225,7 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
         ticket,
         room: room.clone(),
         record: record(socket, "{}").into(),
+        most: None,
         list: true,
     };
     let deliveries = cluster.submit(join(1));
@@ -234,6 +235,27 @@ fn a_join_is_refused_while_a_shard_that_must_hear_of_it_is_too_far_behind() {
         cluster.submit(join(2))[..],
         [(1, Delivery::RoomChanged { .. }), ..] | [(0, Delivery::Joined { .. })]
     ));
+}
+
+#[test]
+fn a_join_may_have_a_limit_of_its_own_and_is_told_how_many_there_are() {
+    let mut cluster = Harness::new(None);
+    let room = RoomName { namespace: "/".into(), name: "r".into() };
+    let (one, other) = (Address::random(NodeTag(1), 0), Address::random(NodeTag(1), 0));
+    let mut join = |socket, profile: &str, most| {
+        let record = record(socket, profile).into();
+        let command = Command::Join { shard: 0, ticket: 1, room: room.clone(), record, list: false, most };
+        let answer = cluster.submit(command).into_iter().find_map(|(_, delivery)| match delivery {
+            Delivery::Joined { count, .. } => Some(Ok(count)),
+            Delivery::Refused { why, .. } => Some(Err(why)),
+            _ => None,
+        });
+        answer.expect("an answer")
+    };
+    assert_eq!(join(one, "{}", Some(1)), Ok(1));
+    assert_eq!(join(other, "{}", Some(1)), Err(Refused::RoomFull));
+    assert_eq!(join(one, "{\"new\":1}", Some(1)), Ok(1));
+    assert_eq!(join(other, "{}", None), Ok(2));
 }
 
 #[test]
@@ -248,6 +270,7 @@ fn a_room_that_nobody_is_in_costs_nothing() {
         ticket: 1,
         room: room.clone(),
         record: record(socket, "{}").into(),
+        most: None,
         list: false,
     });
     cluster.submit(Command::Leave { room: room.clone(), socket });
@@ -307,7 +330,7 @@ proptest! {
                     let profile = format!("{{\"n\":{profile}}}");
                     ticket_room.insert(cluster.ticket, (room, socket, profile.clone()));
                     let record = record(sockets[socket], &profile).into();
-                    let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true };
+                    let join = Command::Join { shard, ticket: cluster.ticket, room: rooms[room].clone(), record, list: true, most: None };
                     truth.insert((room, socket), profile);
                     cluster.cluster.submit(cluster.now, join);
                 }
@@ -377,7 +400,7 @@ proptest! {
             }
             for (shard, delivery) in cluster.deliveries() {
                 match delivery {
-                    Delivery::Joined { ticket, change_id: version, members } => {
+                    Delivery::Joined { ticket, change_id: version, members, .. } => {
                         let (room, socket, profile) = ticket_room.remove(&ticket).unwrap();
                         let mut view: HashMap<Address, String> = members.iter().map(|record| (record.socket, record.profile.to_string())).collect();
                         view.insert(sockets[socket], profile);

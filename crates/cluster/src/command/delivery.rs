@@ -68,6 +68,9 @@ pub enum Delivery {
         change_id: ChangeId,
         /// All members, the new one too, if they were asked for. Shared by all who are told of the same members.
         members: Arc<[Arc<Record>]>,
+        /// How many members there were in the moment of the join, the new one included: 1 is told to one of several that join an empty
+        /// room at once.
+        count: usize,
     },
     /// A request was refused.
     Refused {

@@ -148,6 +148,10 @@ pub(crate) struct Join {
     pub(crate) room: RoomName,
     pub(crate) record: Arc<Record>,
     pub(crate) list: bool,
+    /// Most members of the room.
+    pub(crate) most: Option<usize>,
+    /// Members when it was put, this one included.
+    pub(crate) count: usize,
     /// Its call fetches the room's records, if they are not known. Other joins wait for these.
     pub(crate) fetches: bool,
 }

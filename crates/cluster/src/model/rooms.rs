@@ -71,7 +71,7 @@ impl Rooms {
             published.push(RoomDelta { room, room_version: state.room_version, change });
         }
         let records = is_listed.then(|| state.records());
-        Reply::Put { room_version: state.room_version, records }
+        Reply::Put { room_version: state.room_version, records, count: state.records.len() }
     }
 
     pub(super) fn rehome(

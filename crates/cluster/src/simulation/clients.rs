@@ -49,7 +49,14 @@ impl Node {
         world.trace(|| format!("node {}: {socket} joins {name}", self.tag));
         self.submit(
             world,
-            Command::Join { shard: 0, ticket, room: room(name), record: record.into(), list: true },
+            Command::Join {
+                shard: 0,
+                ticket,
+                room: room(name),
+                record: record.into(),
+                list: true,
+                most: None,
+            },
         );
     }
 

@@ -66,6 +66,8 @@ pub enum Reply {
         room_version: RoomVersion,
         /// Its records, if they were asked for.
         records: Option<Vec<Arc<Record>>>,
+        /// How many there are, this one included.
+        count: usize,
     },
     /// The room has as many members as it may have, and nothing was put.
     RoomFull,

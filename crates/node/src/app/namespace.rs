@@ -6,6 +6,7 @@ use super::{
     action::Action,
     socket::{Event, Socket},
 };
+use signalbox_rules::RuleSet;
 use signalbox_socketio::args::is_reserved;
 
 use crate::panics::{Panicked, guarded};
@@ -48,6 +49,8 @@ pub struct Namespace {
     pub(crate) on_disconnect: Vec<DisconnectHandler>,
     events: HashMap<String, Handler>,
     any: Option<Handler>,
+    /// Rules come before its handlers, and decide which names there are.
+    pub(crate) is_ruled: bool,
 }
 
 impl Namespace {
@@ -59,7 +62,13 @@ impl Namespace {
             on_disconnect: Vec::new(),
             events: HashMap::new(),
             any: None,
+            is_ruled: false,
         }
+    }
+
+    /// Every namespace that the rules of the application name ([`App::rules`]). Handlers are for the events that no rule is for.
+    pub fn ruled() -> Self {
+        Self { is_ruled: true, ..Self::matching(|_| true) }
     }
 
     /// The namespace of this name, which begins with a slash.
@@ -158,6 +167,8 @@ impl std::fmt::Debug for Namespace {
 pub struct App {
     named: HashMap<Arc<str>, Arc<Namespace>>,
     matching: Vec<Arc<Namespace>>,
+    /// The rules with which the node starts; [`Node::set_rules`](crate::Node::set_rules) replaces them.
+    pub(crate) rules: Option<Arc<RuleSet>>,
 }
 
 impl App {
@@ -175,6 +186,13 @@ impl App {
             }
             Matcher::Matching(_) => self.matching.push(Arc::new(namespace)),
         }
+        self
+    }
+
+    /// Has the events of [`Namespace::ruled`] served by these rules.
+    #[must_use]
+    pub fn rules(mut self, rules: Arc<RuleSet>) -> Self {
+        self.rules = Some(rules);
         self
     }
 

@@ -32,6 +32,7 @@ pub(crate) struct SessionTransfer {
     /// The trace that the client's messages belong to; it travels in the envelope's metadata.
     #[serde(skip)]
     pub(crate) trace: Option<Arc<str>>,
+    pub(crate) data: SavedData,
 }
 
 impl SessionTransfer {
@@ -81,6 +82,16 @@ pub(crate) struct SavedAge(pub(crate) u64);
 impl<'de> Deserialize<'de> for SavedAge {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(u64::deserialize(deserializer).unwrap_or_default()))
+    }
+}
+
+/// What rules keep on the sockets of a session, in their order: names and JSON. It stands behind the principals, for the same reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SavedData(pub(crate) Vec<Vec<(String, String)>>);
+
+impl<'de> Deserialize<'de> for SavedData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Vec::deserialize(deserializer).unwrap_or_default()))
     }
 }
 

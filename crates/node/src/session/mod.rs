@@ -139,8 +139,11 @@ pub(crate) struct Socket {
     /// When its token ends.
     pub(crate) expiry: Option<TokenExpiry>,
     pub(crate) rooms: SmallVec<[RoomKey; 2]>,
-    /// What it joined rooms with as in the tutorials: their names, and the records. After a move from another node, the store has them.
+    /// What it joined rooms with as in the tutorials, or by rules: their names, and the records. After a move from another node, the store has
+    /// them.
     pub(crate) records: Vec<(Arc<str>, Record)>,
+    /// What rules keep on it: names and JSON. At most [`MAX_DATA`](signalbox_rules::MAX_DATA) bytes.
+    pub(crate) data: Vec<(String, String)>,
     /// What was asked of the client, in order.
     pub(crate) pending_acks: VecDeque<PendingAck>,
     pub(crate) next_ack: u64,
@@ -224,8 +227,8 @@ impl Session {
         is_own || self.local.conn.as_ref().is_some_and(|conn| conn.is_of(account))
     }
 
-    /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, and what is kept of
-    /// its handshake. Its WebSocket has a charge of its own.
+    /// Charges the client for what the session holds by now: what waits for a poll, or for the rest of an event, what is kept of
+    /// its handshake, and what rules keep on its sockets. Its WebSocket has a charge of its own.
     pub(crate) fn update_charge(&self) {
         let Some(charge) = &self.local.charge else { return };
         let shared = self.engine.buffered_shared();
@@ -235,7 +238,9 @@ impl Session {
             partial => partial + OVERHEAD,
         };
         let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
-        charge.set(waiting + partial + handshake, shared);
+        let data = self.connection.sockets().iter().flat_map(|joined| &joined.socket.data);
+        let kept: usize = data.map(|(name, value)| name.len() + value.len() + OVERHEAD).sum();
+        charge.set(waiting + partial + handshake + kept, shared);
     }
 
     /// When something is due.

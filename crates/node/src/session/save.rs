@@ -12,7 +12,7 @@ use super::{SessionState, Socket};
 use crate::{
     app::App,
     policy::Handshake,
-    protocol::{SavedAge, SavedPrincipals, SavedSession, SavedSocket},
+    protocol::{SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket},
 };
 
 /// Headers that let whoever reads them be the client.
@@ -58,16 +58,23 @@ impl SessionState {
         SavedAge(now.saturating_duration_since(self.opened).as_millis() as u64)
     }
 
+    /// What rules keep on its sockets.
+    pub(crate) fn data(&self) -> SavedData {
+        SavedData(self.connection.sockets().iter().map(|joined| joined.socket.data.clone()).collect())
+    }
+
     /// The session again; `None` when a namespace it has joined is unknown here, or no session can have been saved like this.
     pub(crate) fn restore(
         now: Instant,
         saved: SavedSession,
         principals: SavedPrincipals,
         age: SavedAge,
+        data: SavedData,
         app: &App,
     ) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
         let mut in_namespaces = principals.in_namespaces.into_iter();
+        let mut data = data.0.into_iter();
         for SavedSocket { namespace, id, next_ack } in saved.sockets {
             let app = app.find(&namespace).ok()??;
             if connection.slot(&namespace).is_some() {
@@ -80,6 +87,7 @@ impl SessionState {
                 expiry: None,
                 rooms: Default::default(),
                 records: Vec::new(),
+                data: data.next().unwrap_or_default(),
                 pending_acks: VecDeque::new(),
                 next_ack,
                 acks_timer_at: None,

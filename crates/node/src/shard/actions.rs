@@ -69,7 +69,7 @@ pub(super) fn join_request(
     let record = record(join, &room, event, (args, most))?;
     let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
     let replaces = matches!(join.profile, Profile::Field(_));
-    Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces })
+    Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces, limit: 0 })
 }
 
 /// The slot of the event's socket.
@@ -221,7 +221,8 @@ pub(super) fn chat(
     let joined: Vec<_> = joined.filter_map(|room| rooms.get(*room)).map(|room| room.name.clone()).collect();
     let (mut said, mut refused) = (false, None);
     for room in joined {
-        let record = membership::own_record(&step.context, &sessions[event.key], slot, &room);
+        let socket = &sessions[event.key].connection.sockets()[slot].socket;
+        let record = membership::own_record(&step.context, socket, &room);
         let Some(record) = record else { continue };
         let Some(joined) = record.joined.filter(|joined| joined.event == chat.joined) else { continue };
         let ask = AccessRequest::Send { namespace: &event.namespace, room: &room.name };
@@ -282,6 +283,7 @@ pub(super) fn send_to(
         tried: None,
         is_located: false,
         is_blocking: false,
+        rule: None,
     };
     signals::begin(step, sessions, pending, signal)
 }

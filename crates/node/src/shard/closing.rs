@@ -12,7 +12,7 @@ use super::{
     context::ShardContext,
     effects::Effect,
     mailbox::{CloseCommand, ShardMessage},
-    membership,
+    membership, rules,
     step::Step,
     tables::{Rooms, Sessions, Timer},
     tasks::Task,
@@ -160,6 +160,7 @@ pub(super) fn socket_gone(
     joined: Joined<Socket>,
     reason: &str,
 ) {
+    rules::disconnecting(step, sessions, rooms, &joined, reason);
     let socket = joined.socket;
     sessions.remove_socket(socket.id);
     forget_at_birthplace(step, socket.id);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Delivery, NodeTag, PeerAt};
 use signalbox_engineio::CloseReason;
+use signalbox_rules::RuleSet;
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
@@ -56,6 +57,8 @@ pub(crate) enum ShardMessage {
     PeerOrder { at: PeerAt, message: Option<Frame> },
     /// An operator asks: answered with this shard's part, unless nobody waits for it any more.
     Inspect { question: Arc<Question>, reply: Reply<Answer> },
+    /// These rules are in force from now on.
+    Rules(Arc<RuleSet>),
     /// The node stops: close every client's transport.
     Stop,
 }

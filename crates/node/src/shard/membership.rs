@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, Delivery, Record, Refused, RoomName};
+use signalbox_rules::Answer;
 
 use super::{
     context::ShardContext,
@@ -12,10 +13,10 @@ use super::{
     step::Step,
     tables::{
         PendingRequest, PendingRequests, Rooms, Sessions,
-        pending::{JoinRequest, ReplyTo},
+        pending::{JoinRequest, ReplyTo, RuleRun},
     },
 };
-use crate::session::{RoomKey, Session};
+use crate::session::{RoomKey, Session, Socket};
 
 /// Joins a room: first this shard is on the room's route, then the cluster is asked.
 pub(super) fn join(
@@ -34,7 +35,7 @@ pub(super) fn join(
     let present = room_of(session, rooms, slot, &join.room.name);
     if let Some(room) = present
         && join.replaces
-        && own_record(&step.context, session, slot, &join.room)
+        && own_record(&step.context, &session.connection.sockets()[slot].socket, &join.room)
             .is_some_and(|known| known.profile != join.record.profile)
     {
         leave(step, session, rooms, slot, room);
@@ -52,8 +53,8 @@ pub(super) fn join(
         room.expected += 1;
     }
     // A client's frames behind its join wait for it; a handler's own code waits for itself.
-    let held = matches!(join.reply_to, ReplyTo::Client { .. });
-    let list = matches!(join.reply_to, ReplyTo::Client { id: Some(_), .. });
+    let held = matches!(join.reply_to, ReplyTo::Client { .. } | ReplyTo::Rule(..));
+    let list = matches!(join.reply_to, ReplyTo::Client { id: Some(_), .. } | ReplyTo::Rule(_, true));
     session.begin_request(held);
     let ticket = step.next_number();
     let command = Command::Join {
@@ -62,6 +63,7 @@ pub(super) fn join(
         room: join.room.clone(),
         record: Arc::new(join.record.clone()),
         list,
+        most: (join.limit > 0).then_some(join.limit as usize),
     };
     pending.insert(ticket, PendingRequest::Join { key, number, room, held, join: Box::new(join) });
     step.effects.submit(command);
@@ -81,10 +83,13 @@ pub(super) fn refuse_join(
             let refusal = Refusal { namespace: &join.room.namespace, event: &event, id };
             replies::refuse(step, sessions, key, &refusal, refused);
         }
+        ReplyTo::Rule(rule, _) => replies::refuse_rule(step, sessions, &rule, refused),
+        ReplyTo::Nobody => {}
     }
 }
 
-/// The cluster has answered a join that the session with this key and number asked for.
+/// The cluster has answered a join that the session with this key and number asked for. Gives back the rule that goes on.
+#[must_use]
 pub(super) fn join_answered(
     step: &mut Step,
     sessions: &mut Sessions,
@@ -92,14 +97,14 @@ pub(super) fn join_answered(
     (key, number, room): (u32, u64, RoomKey),
     join: JoinRequest,
     answer: Delivery,
-) {
+) -> Option<Box<RuleRun>> {
     if let Some(room) = rooms.get_mut(room) {
         room.expected -= 1;
     }
     let is_member = matches!(answer, Delivery::Joined { .. });
     let slot = sessions.checked(key, number).and_then(|session| session.slot_of(join.socket));
-    match (answer, slot) {
-        (Delivery::Joined { change_id: told, members, .. }, Some(slot)) => {
+    let goes_on = match (answer, slot) {
+        (Delivery::Joined { change_id: told, members, count, .. }, Some(slot)) => {
             if let Some(room) = rooms.get_mut(room) {
                 room.members.insert(join.socket, key);
                 // Changes up to here are part of the answer, or have come before it.
@@ -111,11 +116,13 @@ pub(super) fn join_answered(
                     socket.rooms.push(room);
                 }
                 socket.records.retain(|(name, _)| *name != join.room.name);
-                if join.replaces {
+                // Rules may ask what was told of it.
+                let is_asked = matches!(join.reply_to, ReplyTo::Rule(..)) && join.record.joined.is_some();
+                if join.replaces || is_asked {
                     socket.records.push((join.room.name.clone(), join.record.clone()));
                 }
             }
-            join_succeeded(step, sessions, key, join, &members);
+            join_succeeded(step, sessions, key, join, &members, count)
         }
         (_, None) => {
             // The client has gone meanwhile; what was joined for it is left again.
@@ -125,17 +132,50 @@ pub(super) fn join_answered(
             if let ReplyTo::Handler(reply) = join.reply_to {
                 step.effects.answer(reply, false);
             }
+            None
         }
         (Delivery::Refused { why: Refused::RoomFull, .. }, Some(_)) => {
-            let full = ("room-full", "the room has as many members as it may have");
-            refuse_join(step, sessions, key, join, full);
+            room_is_full(step, sessions, key, join)
         }
         (_, Some(_)) => {
             let busy = ("busy", "the server is overloaded, try again in a moment");
             refuse_join(step, sessions, key, join, busy);
+            None
+        }
+    };
+    rooms.check_later(room);
+    goes_on
+}
+
+/// A rule says what happens then: a refusal, or something else.
+fn room_is_full(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    key: u32,
+    join: JoinRequest,
+) -> Option<Box<RuleRun>> {
+    match join.reply_to {
+        ReplyTo::Rule(mut rule, _) => match rule.run.refusal_of_full_room() {
+            Some(refusal) => {
+                replies::refuse_rule(step, sessions, &rule, (&refusal.code, &refusal.hint));
+                None
+            }
+            None => {
+                rule.run.answer(Answer::Full);
+                Some(rule)
+            }
+        },
+        _ => {
+            refuse_join(
+                step,
+                sessions,
+                key,
+                join,
+                ("room-full", "the room has as many members as it may have"),
+            );
+            None
         }
     }
-    rooms.check_later(room);
 }
 
 fn join_succeeded(
@@ -144,8 +184,15 @@ fn join_succeeded(
     key: u32,
     join: JoinRequest,
     members: &[Arc<Record>],
-) {
+    count: usize,
+) -> Option<Box<RuleRun>> {
     match join.reply_to {
+        ReplyTo::Rule(mut rule, _) => {
+            let members = members.iter().map(|record| replies::member(record)).collect();
+            rule.run.answer(Answer::Joined { members, count: u32::try_from(count).unwrap_or(u32::MAX) });
+            return Some(rule);
+        }
+        ReplyTo::Nobody => {}
         ReplyTo::Handler(reply) => step.effects.answer(reply, true),
         ReplyTo::Client { id: Some(id), .. } => {
             // The new member itself is not told.
@@ -155,6 +202,7 @@ fn join_succeeded(
         }
         ReplyTo::Client { id: None, .. } => {}
     }
+    None
 }
 
 /// The socket in this slot of a session leaves a room.
@@ -187,13 +235,7 @@ pub(super) fn open_room(step: &mut Step, rooms: &mut Rooms, name: &RoomName) -> 
 }
 
 /// What a socket of a session has joined a room with, as in the tutorials.
-pub(super) fn own_record(
-    context: &ShardContext,
-    session: &Session,
-    slot: usize,
-    room: &RoomName,
-) -> Option<Record> {
-    let socket = &session.connection.sockets()[slot].socket;
+pub(super) fn own_record(context: &ShardContext, socket: &Socket, room: &RoomName) -> Option<Record> {
     if let Some((_, record)) = socket.records.iter().find(|(name, _)| *name == room.name) {
         return Some(record.clone());
     }

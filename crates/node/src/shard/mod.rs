@@ -11,6 +11,7 @@
 //! - `engineio`, `closing`, `requests`: the life of a session; polls, POSTs and upgrades from wherever they landed.
 //! - `upgrades`: WebSockets that want to take a session over.
 //! - `socketio`, `actions`, `membership`, `signals`, `replies`: namespaces, events and their answers.
+//! - `rules`: what a rules file has a socket do; the rules themselves are evaluated in `signalbox_rules`.
 //! - `peerserver`: PeerServer clients.
 //! - `expiry`: tokens that end, and those that take their place.
 //! - `socket_commands`: operations on one socket from anywhere.
@@ -41,6 +42,7 @@ mod node_failure;
 pub(crate) mod peerserver;
 mod replies;
 mod requests;
+mod rules;
 pub(crate) mod runtime;
 mod signals;
 mod socket_commands;

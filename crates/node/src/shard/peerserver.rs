@@ -6,6 +6,7 @@ use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutc
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
+use signalbox_rules::Trigger;
 use signalbox_telemetry::{
     CLIENT_EVENTS,
     traces::{Outcome, Span, SpanKind},
@@ -16,6 +17,7 @@ use super::{
     context::ShardContext,
     effects::Effect,
     expiry::begin_peer_expiry,
+    rules,
     step::Step,
     tables::{Peer, PeerWait, Peers, PendingRequest, PendingRequests, Timer},
 };
@@ -31,6 +33,9 @@ const MAX_HOPS: u8 = 2;
 
 /// The code of the close frame for a client that sends more than it may.
 const POLICY_VIOLATION: u16 = 1008;
+
+/// Why a client is gone that has lost its id to another connection.
+const SUPERSEDED: &str = "superseded";
 
 /// A PeerServer client's claim of an id.
 pub(crate) struct PeerClaim {
@@ -105,6 +110,7 @@ pub(super) fn claimed(
             metrics.connections.with_label_values(&["peerserver", "websocket"]).inc();
             step.outboxes.push(&conn, &open_frame());
             begin_peer_expiry(step, key, peer);
+            rules::peer_changed(step, Trigger::Claim, (realm, &id));
             for frame in &waiting {
                 // What waited is bounded by itself, and no fault of the client that it waited for.
                 step.outboxes.push_unbounded(&conn, frame);
@@ -325,7 +331,7 @@ pub(super) fn liveness_timer(step: &mut Step, peers: &mut Peers, key: u32, numbe
 pub(super) fn superseded(step: &mut Step, peers: &mut Peers, at: PeerAt) {
     let Some(peer) = peers.holder(at) else { return };
     let (conn, realm, id) = (peer.conn.clone(), peer.realm, peer.id.clone());
-    end(step, peers, at.key, "superseded", &Frame::close(None));
+    end(step, peers, at.key, SUPERSEDED, &Frame::close(None));
     peers.insert_superseded(&conn, realm, id);
 }
 
@@ -343,6 +349,7 @@ fn release_id(step: &mut Step, peers: &mut Peers, key: u32) {
     step.outboxes.list_resumed(&peer.conn);
     if let Some(generation) = generation {
         let (realm, id) = (peer.realm, peer.id.clone());
+        rules::peer_changed(step, Trigger::Release, (realm, &id));
         step.effects.submit(Command::Release { realm, id, generation });
     }
 }
@@ -352,6 +359,10 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
     let Some(peer) = peers.remove(key) else { return };
     step.clients_gone += 1;
     if let Some(generation) = peer.claim {
+        // Of one that was taken over, the id is not free.
+        if reason != SUPERSEDED {
+            rules::peer_changed(step, Trigger::Release, (peer.realm, &peer.id));
+        }
         step.effects.submit(Command::Release { realm: peer.realm, id: peer.id, generation });
     }
     let address = peer.conn.address().map(tracing::field::display);

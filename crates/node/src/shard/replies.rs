@@ -3,9 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, Record};
+use signalbox_rules::Member;
 use signalbox_socketio::Message;
 
-use super::{step::Step, tables::Sessions};
+use super::{
+    mailbox::ShardMessage,
+    step::Step,
+    tables::{Sessions, pending::RuleRun},
+};
+use crate::routing::{SocketCommand, SocketOp};
 
 /// Why an event is refused: a code, and a hint for people.
 pub(super) type Refused = (&'static str, &'static str);
@@ -51,6 +57,26 @@ pub(super) fn refuse_for_now(
     step.context.metrics.refusals.with_label_values(&[code]).inc();
     let wait = wait.as_millis().max(1);
     step.send(sessions, key, &refusal.message(code, hint, &format!(",\"retryAfter\":{wait}")));
+}
+
+/// A member, as rules list it.
+pub(super) fn member(record: &Record) -> Member {
+    Member { id: record.socket.to_string(), profile: record.profile.clone() }
+}
+
+/// Tells a client that its event was refused. One whose connection was refused is disconnected.
+pub(super) fn refuse_rule(step: &mut Step, sessions: &mut Sessions, rule: &RuleRun, refused: (&str, &str)) {
+    let RuleRun { key, number, socket, namespace, id, .. } = rule;
+    if sessions.checked(*key, *number).is_none() {
+        return;
+    }
+    let refusal = Refusal { namespace, event: rule.run.event_name(), id: *id };
+    refuse(step, sessions, *key, &refusal, refused);
+    if rule.is_connection {
+        let op = SocketOp::Disconnect { close: false };
+        let command = SocketCommand { to: *socket, namespace: namespace.clone(), op };
+        step.effects.send(step.context.id, ShardMessage::SocketCommand(command));
+    }
 }
 
 /// Where a refusal goes: by the ack if the client wants one, else by the event `error`.

@@ -9,7 +9,10 @@ use super::{
     effects::Effect,
     replies::{self, NOT_FOUND, Refusal, Refused},
     step::Step,
-    tables::{PendingRequest, PendingRequests, Sessions, Timer, pending::Signal},
+    tables::{
+        PendingRequest, PendingRequests, Sessions, Timer,
+        pending::{RuleRun, Signal},
+    },
 };
 use crate::{
     protocol::{NodeMessage, RemoteSocketOp},
@@ -26,8 +29,8 @@ const MAX_UNANSWERED: u32 = 64;
 /// The shard of the addressed socket is too far behind.
 const BUSY: Refused = ("busy", "the server is overloaded, try again in a moment");
 
-/// Whose signal was answered: the session, and whether its frames waited for that.
-pub(super) type Answered = Option<(u32, bool)>;
+/// Whose signal was answered: the session, whether its frames waited for that, and the rule that goes on.
+pub(super) type Answered = Option<(u32, bool, Option<Box<RuleRun>>)>;
 
 /// Sends a signal on its way: to the shard of the socket, or to the node that it was born on. Gives back what is for a socket of this
 /// shard.
@@ -52,7 +55,8 @@ pub(super) fn begin(
     signal.tried = Some(to.node());
     if let Some(session) = session {
         session.local.signals += 1;
-        signal.is_blocking = session.local.signals >= MAX_UNANSWERED;
+        // A rule holds its whole event meanwhile, so there is one at a time.
+        signal.is_blocking = session.local.signals >= MAX_UNANSWERED || signal.rule.is_some();
         session.begin_request(signal.is_blocking);
     }
     let ticket = step.next_number();
@@ -156,13 +160,15 @@ fn end(
     ticket: u64,
     found: Result<(), Refused>,
 ) -> Answered {
-    let Signal { key, number, namespace, name, id, is_blocking, span, .. } = pending.remove_signal(ticket)?;
+    let Signal { key, number, namespace, name, id, is_blocking, rule, span, .. } =
+        pending.remove_signal(ticket)?;
     if let Some(span) = span {
         span.end(found.map_or_else(|(code, _)| Outcome::Failed(code), |()| Outcome::Ok));
     }
     let session = sessions.checked(key, number)?;
     session.local.signals = session.local.signals.saturating_sub(1);
     match (found, id) {
+        (Ok(()), _) if rule.is_some() => return Some((key, is_blocking, rule)),
         (Ok(()), Some(id)) => replies::answer(step, sessions, key, (&namespace, id), "{\"ok\":true}"),
         (Ok(()), None) => {}
         (Err((code, hint)), id) => {
@@ -170,5 +176,5 @@ fn end(
             replies::refuse(step, sessions, key, &refusal, (code, hint));
         }
     }
-    Some((key, is_blocking))
+    Some((key, is_blocking, None))
 }

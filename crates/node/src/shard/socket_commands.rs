@@ -87,7 +87,7 @@ pub(super) fn socket_command(
             let record = record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
             let room = RoomName { namespace, name: room };
             let reply_to = ReplyTo::Handler(reply);
-            let join = JoinRequest { socket: to, room, record, reply_to, replaces: false };
+            let join = JoinRequest { socket: to, room, record, reply_to, replaces: false, limit: 0 };
             membership::join(step, sessions, rooms, pending, key, join);
         }
         SocketOp::Leave { room, reply } => {
@@ -175,6 +175,6 @@ pub(super) fn acks_timed_out(
 }
 
 /// A membership that nobody is told of.
-fn bare_record(socket: Address) -> Record {
+pub(super) fn bare_record(socket: Address) -> Record {
     Record { socket, profile: "{}".into(), joined: None, updated: None, left: None }
 }

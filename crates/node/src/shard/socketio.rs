@@ -58,18 +58,24 @@ pub(super) fn refuse_namespace(
     step.send(sessions, key, &Message::connect_error(name, message, data));
 }
 
-/// The policy lets the client into a namespace: it is in, once the middlewares say so too.
+/// A socket that has just connected, and the CONNECT payload.
+pub(super) struct Connected {
+    pub(super) socket: Address,
+    pub(super) auth: Option<String>,
+}
+
+/// The policy lets the client into a namespace: it is in, once the middlewares say so too. Gives back the socket if it is in.
+#[must_use]
 pub(super) fn namespace_allowed(
     step: &mut Step,
     sessions: &mut Sessions,
     pending: &mut PendingRequests,
     key: u32,
     connecting: Connecting,
-) {
+) -> Option<Connected> {
     let id = step.new_address();
     if connecting.app.middlewares.is_empty() {
-        join_namespace(step, sessions, key, id, connecting);
-        return;
+        return join_namespace(step, sessions, key, id, connecting);
     }
     let session = &mut sessions[key];
     let Connecting { name, app, auth, .. } = &connecting;
@@ -78,9 +84,11 @@ pub(super) fn namespace_allowed(
     let request = PendingRequest::Middleware { key, number: session.local.number, id, connecting };
     let ticket = requests::hold(step, session, pending, request);
     step.start(Task::Middlewares { ticket, middlewares, socket, auth });
+    None
 }
 
 /// The middlewares let the client into the namespace, or not.
+#[must_use]
 pub(super) fn middlewares_done(
     step: &mut Step,
     sessions: &mut Sessions,
@@ -88,11 +96,12 @@ pub(super) fn middlewares_done(
     id: Address,
     connecting: Connecting,
     result: Result<(), ConnectRefused>,
-) {
+) -> Option<Connected> {
     match result {
         Ok(()) => join_namespace(step, sessions, key, id, connecting),
         Err(ConnectRefused { message, data }) => {
             refuse_namespace(step, sessions, key, &connecting.name, (&message, data.as_deref()));
+            None
         }
     }
 }
@@ -104,10 +113,10 @@ fn join_namespace(
     key: u32,
     id: Address,
     Connecting { name, app, auth, principal }: Connecting,
-) {
+) -> Option<Connected> {
     let session = &mut sessions[key];
     if !session.engine.is_open() || session.connection.slot(&name).is_some() {
-        return;
+        return None;
     }
     if let Some(principal) = &principal {
         let address = session.address().map(tracing::field::display);
@@ -120,6 +129,7 @@ fn join_namespace(
         expiry: None,
         rooms: Default::default(),
         records: Vec::new(),
+        data: Vec::new(),
         pending_acks: Default::default(),
         next_ack: 0,
         acks_timer_at: None,
@@ -136,6 +146,7 @@ fn join_namespace(
         let socket = handle(&step.context, name.clone(), id);
         step.start(Task::Connected { handler: handler.clone(), socket, auth: auth.clone() });
     }
+    Some(Connected { socket: id, auth })
 }
 
 /// Starts the handler of an event.

@@ -1,8 +1,9 @@
 //! What every handler has: the time, what the shard knows of its node, and where it puts what is to follow.
 
-use std::{rc::Rc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use signalbox_cluster::Address;
+use signalbox_rules::RuleSet;
 use signalbox_socketio::Message;
 
 use super::{
@@ -25,6 +26,8 @@ pub(super) struct Step {
     pub(super) effects: Effects,
     pub(super) outboxes: Outboxes,
     pub(super) timers: Timers,
+    /// The rules of namespaces that have some.
+    pub(super) rules: Option<Arc<RuleSet>>,
     /// Clients that have gone since collections were shrunk.
     pub(super) clients_gone: u32,
     /// Numbers tickets, sessions, peers and probes.
@@ -40,6 +43,7 @@ impl Step {
             effects: Effects::default(),
             outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
             timers: Timers::default(),
+            rules: context.app.rules.clone(),
             clients_gone: 0,
             last_number: 0,
             context: Rc::new(context),

@@ -267,6 +267,11 @@ pub struct SocketIoSettings {
     #[arg(long, value_name = "BYTES", default_value = "1000000", value_parser = parse::bytes(1..=parse::GIB))]
     pub max_payload: usize,
 
+    /// Rules file: what clients' events do, instead of the built-in vocabulary. It is read again on SIGHUP. See docs/rules.md; begin with
+    /// the file that --print-rules prints.
+    #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
+    pub rules: Option<PathBuf>,
+
     /// Name of the cookie that carries the session id on polling handshakes, for load balancers; off sends none.
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_value = "off", default_missing_value = "io")]
     #[arg(value_parser = parse::cookie)]

@@ -8,6 +8,7 @@ use signalbox_auth::jwks::{Intervals, SharedJwks};
 use signalbox_config::check::{Address, Check, remove_repeated};
 use signalbox_config::error::quote;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
+use signalbox_node::rules::RuleSet;
 
 use super::parse;
 use super::settings::{CookieSecure, SameSite, Settings, TlsMode};
@@ -46,6 +47,7 @@ pub(super) fn validate(
     paths(&check, settings)?;
     transports(&check, settings)?;
     cookie(&check, settings)?;
+    rules(&check, settings)?;
     memory(&check, settings)?;
     auth(&check, settings)
 }
@@ -247,6 +249,27 @@ fn cookie(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
         return Err(check.missing_partner("cookie-same-site", "cookie-secure", "true"));
     }
     Ok(())
+}
+
+/// Rules are read, so that a mistake shows before anything runs.
+fn rules(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let Some(path) = &settings.socketio.rules else { return Ok(()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| check.unreadable("rules", path, &reason(&error), "name a readable file"))?;
+    let Err(problems) = RuleSet::parse(&text) else { return Ok(()) };
+    let Some(first) = problems.first() else { return Ok(()) };
+    let place = format!(
+        "{}: {}:{}:{}",
+        check.source("rules").place("rules"),
+        path.display(),
+        first.line,
+        first.column
+    );
+    let more = match problems.len() {
+        1 => String::new(),
+        count => format!(", and {} more problems: signalbox-gateway rules check shows them", count - 1),
+    };
+    Err(ConfigError::new(place, format!("{}{more}", first.problem), first.remedy.clone()))
 }
 
 fn memory(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {

@@ -140,6 +140,12 @@ impl Server {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it has written a line with this in it so far.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter().any(|line| line.contains(text))
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -200,6 +206,19 @@ impl Server {
         command.arg("--test").arg(tests().join("js").join(file)).envs(environment.iter().copied());
         run_client(limit, command, file);
     }
+}
+
+/// The built-in vocabulary as the program prints it: a rules file of this test.
+pub(crate) fn printed_rules(name: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway")).arg("--print-rules").output();
+    let file = scratch(name).join("rules.toml");
+    std::fs::write(&file, output.expect("it runs").stdout).expect("it is written");
+    file.display().to_string()
+}
+
+/// A rules file of the tests.
+pub(crate) fn rules(name: &str) -> String {
+    tests().join("js/rules").join(name).display().to_string()
 }
 
 /// The TURN credentials service, which the tests of the workspace build.

@@ -10,6 +10,9 @@ use crate::{
     store::{Call, Reply, RoomVersion, SnapshotRequest},
 };
 
+/// Rooms whose names begin so are joined beside those that clients name, and change no profile.
+const HIDDEN: char = '\u{1}';
+
 impl Machine {
     /// A join: the room is subscribed first, and the record is put after that, so that no change falls between.
     pub(in crate::machine) fn join(
@@ -23,8 +26,10 @@ impl Machine {
             refuse(&join, Refused::Busy, out);
             return;
         }
-        let (namespace, socket) = (join.room.namespace.clone(), join.record.socket);
-        self.user_changed(now, namespace, socket, Some(join.record.profile.clone()), out);
+        if !join.room.name.starts_with(HIDDEN) {
+            let (namespace, socket) = (join.room.namespace.clone(), join.record.socket);
+            self.user_changed(now, namespace, socket, Some(join.record.profile.clone()), out);
+        }
         if !self.lease.is_valid(now) {
             self.join_offline(join, out);
             return;
@@ -53,7 +58,7 @@ impl Machine {
         let snapshot = if fetches { SnapshotRequest::Since(known) } else { SnapshotRequest::None(known) };
         let (owner, room, record) = (self.owner(), join.room.clone(), join.record.clone());
         let join = Join { fetches, ..join };
-        let most = self.room_members;
+        let most = join.most;
         out.push_back(Output::Call(Call::Put { owner, room, record, snapshot, most }, Pending::Join(join)));
     }
 
@@ -85,10 +90,11 @@ impl Machine {
             refuse(&join, Refused::RoomFull, out);
             return;
         }
-        let Reply::Put { room_version, records } = reply else {
+        let Reply::Put { room_version, records, count } = reply else {
             self.join_offline(join, out);
             return;
         };
+        let join = Join { count, ..join };
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
         let is_news = replica.state.as_ref().is_none_or(|state| state.room_version < room_version);
         if let Some(records) = records.filter(|_| is_news) {
@@ -148,15 +154,15 @@ impl Machine {
     pub(in crate::machine) fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
         let members = if join.list { self.rooms.members(&join.room) } else { None }.unwrap_or_default();
         let change_id = self.rooms.rooms.get(&join.room).map_or(0, |replica| replica.last_change);
-        let joined = Delivery::Joined { ticket: join.ticket, change_id, members };
+        let joined = Delivery::Joined { ticket: join.ticket, change_id, members, count: join.count };
         out.push_back(Output::Deliver(join.shard, joined));
     }
 
     /// The store is away: the join changes the local state only, until the store is back.
-    pub(in crate::machine) fn join_offline(&mut self, join: Join, out: &mut Outputs) {
+    pub(in crate::machine) fn join_offline(&mut self, mut join: Join, out: &mut Outputs) {
         // Of those on other nodes nobody knows.
         let is_new = !self.own.is_member(&join.room, join.record.socket);
-        if is_new && self.room_members.is_some_and(|most| self.own.members(&join.room).len() >= most) {
+        if is_new && join.most.is_some_and(|most| self.own.members(&join.room).len() >= most) {
             refuse(&join, Refused::RoomFull, out);
             return;
         }
@@ -164,6 +170,7 @@ impl Machine {
         let replica = self.rooms.rooms.entry(join.room.clone()).or_default();
         replica.state.get_or_insert_with(|| RoomState::new(Default::default(), []));
         replica.apply_change(&join.room, Change::Joined(join.record.clone()), out);
+        join.count = replica.state.as_ref().map_or(1, |state| state.records.len());
         self.answer_join(&join, out);
     }
 

@@ -84,7 +84,8 @@ fn after_an_outage_rooms_are_compared_a_few_at_once_and_all_of_them() {
         let socket = Address::random(NodeTag(1), 0);
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
         let room = RoomName { namespace: "/".into(), name: number.to_string().into() };
-        let join = Command::Join { shard: 0, ticket: 0, room, record: record.into(), list: false };
+        let join =
+            Command::Join { shard: 0, ticket: 0, room, record: record.into(), list: false, most: None };
         world.step(|machine, now, out| machine.command(now, join, &|_| false, out));
     }
     world.compare_all();

@@ -1,6 +1,7 @@
 //! Answers: of the cluster, of tasks beside the shard, of other nodes. And what the cluster tells by itself.
 
 use signalbox_cluster::Delivery;
+use signalbox_rules::Answer;
 
 use crate::shard::{
     Shard, closing,
@@ -64,7 +65,11 @@ impl Shard {
         let Self { step, sessions, rooms, peers, transfers, probes, pending, sequences, .. } = self;
         match (pending.remove(ticket), answer) {
             (Some(PendingRequest::Join { key, number, room, held, join }), answer) => {
-                membership::join_answered(step, sessions, rooms, (key, number, room), *join, answer);
+                let rule =
+                    membership::join_answered(step, sessions, rooms, (key, number, room), *join, answer);
+                if let Some(rule) = rule {
+                    self.rule_goes_on(rule);
+                }
                 self.session_request_done(key, number, held);
             }
             (Some(PendingRequest::List { key, number, namespace, id, room }), answer) => {
@@ -84,6 +89,11 @@ impl Shard {
                         replies::refuse(step, sessions, key, &refusal, ("busy", ""));
                     }
                 }
+                self.session_request_done(key, number, true);
+            }
+            (Some(PendingRequest::Rule(rule)), answer) => {
+                let (key, number) = (rule.key, rule.number);
+                self.rule_answered(rule, answer);
                 self.session_request_done(key, number, true);
             }
             (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
@@ -121,9 +131,12 @@ impl Shard {
 
     /// The session's signal was answered, if there is a session.
     fn signal_done(&mut self, answered: signals::Answered) {
-        if let Some((key, is_blocking)) = answered {
-            self.request_done(key, is_blocking);
+        let Some((key, is_blocking, rule)) = answered else { return };
+        if let Some(mut rule) = rule {
+            rule.run.answer(Answer::Sent);
+            self.rule_goes_on(rule);
         }
+        self.request_done(key, is_blocking);
     }
 
     /// Nobody has answered for the socket that a signal is for.
@@ -159,7 +172,11 @@ impl Shard {
                 self.connect_decided(key, connecting, decided);
             }
             (PendingRequest::Middleware { id, connecting, .. }, TaskResult::Middlewares(result)) => {
-                socketio::middlewares_done(step, sessions, key, id, connecting, result);
+                if let Some(connected) =
+                    socketio::middlewares_done(step, sessions, key, id, connecting, result)
+                {
+                    self.socket_connected(key, connected);
+                }
             }
             (PendingRequest::Refresh { socket, namespace, id, .. }, TaskResult::Decided(decided)) => {
                 self.refresh_decided(key, (socket, &namespace, id), decided);

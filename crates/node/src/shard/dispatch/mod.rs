@@ -4,6 +4,7 @@
 //! - `answers`: answers of the cluster, of tasks and of other nodes.
 //! - `transfers`: sessions that move.
 //! - `eviction`, `revocation`, `shutdown`: clients that are cut off or sent away.
+//! - `rules`: rules under way.
 //! - `rest`: the shard comes to rest.
 
 mod answers;
@@ -11,6 +12,7 @@ mod eviction;
 mod packets;
 mod rest;
 mod revocation;
+mod rules;
 mod shutdown;
 mod transfers;
 
@@ -81,6 +83,7 @@ impl Shard {
                     step.effects.answer(reply, answer);
                 }
             }
+            ShardMessage::Rules(rules) => step.rules = Some(rules),
             ShardMessage::Stop => self.stop(),
         }
     }

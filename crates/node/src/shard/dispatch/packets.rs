@@ -195,8 +195,10 @@ impl Shard {
     fn connect(&mut self, key: u32, name: &str, auth: Option<&str>) {
         let Self { step, sessions, pending, .. } = self;
         let app = match step.context.app.find(name) {
-            Ok(Some(app)) => app,
-            Ok(None) => {
+            Ok(Some(app)) if !app.is_ruled || step.rules.as_ref().is_some_and(|rules| rules.serves(name)) => {
+                app
+            }
+            Ok(_) => {
                 socketio::refuse_namespace(step, sessions, key, name, ("Invalid namespace", None));
                 return;
             }
@@ -246,7 +248,10 @@ impl Shard {
                     return;
                 }
                 let connecting = Connecting { principal, ..connecting };
-                socketio::namespace_allowed(step, sessions, pending, key, connecting);
+                if let Some(connected) = socketio::namespace_allowed(step, sessions, pending, key, connecting)
+                {
+                    self.socket_connected(key, connected);
+                }
             }
         }
     }
@@ -317,6 +322,11 @@ impl Shard {
                 let session = &sessions[event.key];
                 let Some(slot) = session.slot_of(event.socket) else { return };
                 let app = session.connection.sockets()[slot].socket.app.clone();
+                if app.is_ruled && self.rule_begins(&event, slot) {
+                    return;
+                }
+                let Self { step, sessions, .. } = self;
+                let session = &sessions[event.key];
                 match app.handler(&event.name) {
                     Some(Handler::Action(action)) => self.act(action, &event),
                     Some(Handler::Call(handler)) => socketio::start_handler(step, session, handler, event),
@@ -412,12 +422,17 @@ impl Shard {
     }
 
     /// A client asks to join a room.
-    fn join_requested(&mut self, key: u32, join: JoinRequest) {
+    pub(super) fn join_requested(&mut self, key: u32, join: JoinRequest) {
         let Self { step, sessions, pending, .. } = self;
         let session = &mut sessions[key];
         let taken = session.local.rates.joins(step.nanos());
-        if let (Err(wait), ReplyTo::Client { event, id }) = (taken, &join.reply_to) {
-            let refusal = Refusal { namespace: &join.room.namespace, event, id: *id };
+        let asked = match &join.reply_to {
+            ReplyTo::Client { event, id } => Some((event.as_str(), *id)),
+            ReplyTo::Rule(rule, _) => Some((rule.run.event_name(), rule.id)),
+            ReplyTo::Handler(_) | ReplyTo::Nobody => None,
+        };
+        if let (Err(wait), Some((event, id))) = (taken, asked) {
+            let refusal = Refusal { namespace: &join.room.namespace, event, id };
             replies::refuse_for_now(step, sessions, key, &refusal, wait);
             return;
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use bytes::Bytes;
 use signalbox_cluster::{Address, NodeTag, RealmId, Record, RoomName};
+use signalbox_rules::Run;
 use signalbox_socketio::Message;
 use signalbox_telemetry::traces::Span;
 
@@ -42,6 +43,24 @@ pub(in crate::shard) struct JoinRequest {
     pub(in crate::shard) reply_to: ReplyTo,
     /// Another profile is another member: the present one leaves first.
     pub(in crate::shard) replaces: bool,
+    /// Most members of the room; 0 is no limit.
+    pub(in crate::shard) limit: u32,
+}
+
+/// A rule under way, of a socket.
+#[derive(Debug)]
+pub(in crate::shard) struct RuleRun {
+    /// Whose it is: the session, the socket, and the event to be answered.
+    pub(in crate::shard) key: u32,
+    pub(in crate::shard) number: u64,
+    pub(in crate::shard) socket: Address,
+    pub(in crate::shard) namespace: Arc<str>,
+    pub(in crate::shard) id: Option<u64>,
+    pub(in crate::shard) run: Run,
+    /// It runs since the client has connected: a refusal disconnects it.
+    pub(in crate::shard) is_connection: bool,
+    /// Something was said that only this node's members may have got.
+    pub(in crate::shard) is_degraded: bool,
 }
 
 /// Who is told of the result of a join.
@@ -50,6 +69,10 @@ pub(in crate::shard) enum ReplyTo {
     Client { event: String, id: Option<u64> },
     /// A handler.
     Handler(Reply<bool>),
+    /// A rule, which goes on; whether it needs the members.
+    Rule(Box<RuleRun>, bool),
+    /// Nobody: a rule does not wait for it.
+    Nobody,
 }
 
 /// A signal that is not answered yet.
@@ -70,6 +93,8 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) is_located: bool,
     /// So many are unanswered that the client's frames wait for this one.
     pub(in crate::shard) is_blocking: bool,
+    /// The rule that goes on when it has arrived; without one, the event is answered.
+    pub(in crate::shard) rule: Option<Box<RuleRun>>,
 }
 
 /// A question that is not answered yet, and what its answer is for.
@@ -88,6 +113,8 @@ pub(in crate::shard) enum PendingRequest {
     Join { key: u32, number: u64, room: RoomKey, held: bool, join: Box<JoinRequest> },
     /// A list of members (of a room) or users.
     List { key: u32, number: u64, namespace: Arc<str>, id: u64, room: Option<Arc<str>> },
+    /// What a rule needs to know.
+    Rule(Box<RuleRun>),
     /// A signal to a socket.
     Signal(Box<Signal>),
     /// A claim of a peer id.
@@ -184,6 +211,7 @@ mod tests {
             tried: None,
             is_located: false,
             is_blocking: false,
+            rule: None,
         };
         pending.insert(1, PendingRequest::Signal(Box::new(signal)));
         pending.insert(2, PendingRequest::Yield { key: 1, number: 1 });

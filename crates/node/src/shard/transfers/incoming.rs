@@ -159,13 +159,14 @@ pub(in crate::shard) fn adopt(
         principals,
         age,
         trace,
+        data,
     } = transfer;
     let sid = session.sid;
     let has_probe = probes.get(connection).is_some();
     let is_expected = transfers.incoming_to(sid, connection).is_some() && has_probe;
     let frames = frames.into_iter().map(Frame::from_bytes).collect();
-    let state =
-        SessionState::restore(step.now, session, principals, age, &step.context.app).filter(|_| is_expected);
+    let state = SessionState::restore(step.now, session, principals, age, data, &step.context.app)
+        .filter(|_| is_expected);
     let (Some(mut state), Some(frames)) = (state, frames) else {
         cancel(step, rooms, transfers, probes, sid, connection);
         confirm(step, source, sid, connection, Confirmation::Refused);

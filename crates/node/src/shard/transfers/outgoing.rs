@@ -218,7 +218,7 @@ pub(in crate::shard) fn send_session(
                 room_cursor.changes = of_room.map(|(_, subject, digest)| (*subject, *digest)).collect();
             }
             let memberships: Vec<_> = joined.iter().map(|(id, room)| (room.clone(), *id)).collect();
-            let principals = session.principals();
+            let (principals, data) = (session.principals(), session.data());
             let sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
             let ids: Vec<_> =
                 sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
@@ -238,6 +238,7 @@ pub(in crate::shard) fn send_session(
                 principals,
                 age,
                 trace: session.state.trace.clone(),
+                data,
             };
             (SessionInTransfer::Saved(saved), deferred)
         }

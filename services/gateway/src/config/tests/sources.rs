@@ -250,6 +250,7 @@ fn every_setting_can_be_set_from_every_source() {
     let scratch = Scratch::new();
     let pem = scratch.file("file.pem", "");
     let redis_url = scratch.file("url", "redis://cache.example/3");
+    let rules = scratch.file("rules.toml", signalbox_node::rules::BUILTIN);
     let secret = scratch.file("secret", "x".repeat(32));
     let public_key = scratch.file("public.pem", PUBLIC_KEY);
     let directory = scratch.0.to_str().unwrap().to_owned();
@@ -260,6 +261,7 @@ fn every_setting_can_be_set_from_every_source() {
         }
         "cluster-tls" => "optional".to_owned(),
         "vendor-dir" => directory.clone(),
+        "rules" => rules.clone(),
         "host" | "admin-host" => "127.0.0.2".to_owned(),
         "cors" | "origins" => "https://a.example".to_owned(),
         "trusted-proxies" => "10.0.0.0/8".to_owned(),

@@ -80,7 +80,10 @@ impl Nodes {
     fn join(&mut self, node: usize, room: &RoomName, socket: Address) {
         let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
         let room = room.clone();
-        self.ask(node, Command::Join { shard: 0, ticket: 0, room, record: record.into(), list: false });
+        self.ask(
+            node,
+            Command::Join { shard: 0, ticket: 0, room, record: record.into(), list: false, most: None },
+        );
     }
 
     fn wait(&mut self, milliseconds: u64) {

@@ -1,0 +1,58 @@
+//! What clients' events do, as data. A rules file says it; this crate reads the file, says what is wrong with it, and turns each
+//! event into actions. It has no socket, no clock and no thread: whoever has them executes the actions.
+//!
+//! In the order in which a rule passes through them:
+//!
+//! - [`RuleSet`]: the rules of a file, and which of them is for an event. Start here.
+//! - `parse`: the file, with a line, a column and a remedy for each mistake ([`Problem`]).
+//! - `template`, `value`: values that are made from what is known when an event comes.
+//! - `condition`: what is tested in `when` and `require`.
+//! - `action`: what a rule does, compiled.
+//! - [`Cost`]: what a rule can cost at most, known before it runs.
+//! - [`Run`]: a rule under way: it asks [`Facts`] and gives [`Step`]s. It can be set aside while something is asked of the cluster.
+//! - [`examples`]: the examples in a file, played on this machine without a socket.
+//!
+//! The built-in vocabulary as such a file is [`BUILTIN`].
+
+mod action;
+mod condition;
+mod cost;
+pub mod examples;
+mod facts;
+mod parse;
+mod problem;
+mod run;
+mod set;
+mod template;
+mod value;
+
+pub use cost::Cost;
+pub use facts::{Facts, Grant, JoinedRoom, Nobody};
+pub use problem::Problem;
+pub use run::{Answer, Event, EventOut, Join, Member, Output, Refusal, Run, Step, To};
+pub use set::{RuleSet, Trigger};
+
+/// The built-in vocabulary as a rules file.
+pub const BUILTIN: &str = include_str!("builtin.toml");
+
+/// Longest name of a room in bytes.
+pub const MAX_ROOM_NAME: usize = 255;
+/// Largest profile in bytes; also largest list of arguments that a membership keeps for its events, attachments included.
+pub const MAX_PROFILE: usize = 4096;
+/// Largest total of what `set` keeps on one socket, in bytes: names and values.
+pub const MAX_DATA: usize = 4096;
+/// Most fields that `set` keeps on one socket.
+pub const MAX_FIELDS: usize = 32;
+
+/// Rooms whose names begin so are the crate's own: nobody joins them by name. `{subject}` and `{peer}` targets are such rooms.
+pub const HIDDEN: char = '\u{1}';
+
+/// The hidden room of the sockets of a subject.
+pub fn subject_room(subject: &str) -> String {
+    format!("{HIDDEN}subject:{subject}")
+}
+
+/// The hidden room of the socket that goes with a PeerServer id.
+pub fn peer_room(id: &str) -> String {
+    format!("{HIDDEN}peer:{id}")
+}

@@ -1,0 +1,149 @@
+//! The rules of a file, and which of them is for an event.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{
+    BUILTIN, Cost,
+    action::{On, Rule},
+    examples::Example,
+    facts::Facts,
+    parse,
+    problem::Problem,
+    run::{Event, Run, State, holds},
+    template::{Known, Scope},
+};
+
+/// What occurs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// A client has sent an event.
+    Event,
+    /// A client has connected to a namespace.
+    Connection,
+    /// A client is about to be gone.
+    Disconnecting,
+    /// A PeerServer id was claimed.
+    Claim,
+    /// A PeerServer id was released.
+    Release,
+}
+
+/// The rules of a file.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Arc<Rule>>,
+    /// Which rules are for an event, in their order.
+    by_event: HashMap<String, Vec<usize>>,
+    examples: Vec<Example>,
+    /// Whether rules send to subjects: then their sockets have to be found.
+    names_subjects: bool,
+}
+
+impl RuleSet {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// All that is wrong with it, the first 20 at most.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let parsed = parse::parse(text)?;
+        let mut rules = parsed.rules;
+        if parsed.includes_builtin {
+            rules.extend(parse::parse(BUILTIN)?.rules);
+        }
+        let mut by_event: HashMap<String, Vec<usize>> = HashMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            if let On::Event(name) = &rule.on {
+                by_event.entry(name.clone()).or_default().push(index);
+            }
+        }
+        let names_subjects = parsed.names_subjects;
+        let rules = rules.into_iter().map(Arc::new).collect();
+        Ok(Self { rules, by_event, examples: parsed.examples, names_subjects })
+    }
+
+    /// Whether clients may connect to this namespace: a rule is for it.
+    pub fn serves(&self, namespace: &str) -> bool {
+        self.rules.iter().any(|rule| {
+            !matches!(rule.on, On::Claim | On::Release)
+                && rule.namespaces.iter().any(|pattern| pattern.matches(namespace))
+        })
+    }
+
+    /// Whether anything happens on this trigger at all.
+    pub fn is_for(&self, trigger: Trigger) -> bool {
+        self.rules.iter().any(|rule| is_on(&rule.on, trigger))
+    }
+
+    /// Whether the sockets of a subject must be found: then each joins the [`subject_room`](crate::subject_room).
+    pub fn names_subjects(&self) -> bool {
+        self.names_subjects
+    }
+
+    /// The namespaces that rules for claims and releases send to, which are no patterns.
+    pub fn namespaces_of(&self, trigger: Trigger) -> Vec<&str> {
+        let rules = self.rules.iter().filter(|rule| is_on(&rule.on, trigger));
+        let mut names: Vec<&str> =
+            rules.flat_map(|rule| rule.namespaces.iter().map(|pattern| &*pattern.0)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Begins what is to happen: the first rule for it whose conditions hold. `None` where there is none; the event is given back then.
+    pub fn begin(&self, trigger: Trigger, event: Event, facts: &dyn Facts) -> Result<Run, Event> {
+        let namespace = facts.namespace();
+        let is_for = |rule: &&Arc<Rule>| rule.namespaces.iter().any(|pattern| pattern.matches(&namespace));
+        let mut state = State::new(event);
+        let found = if trigger == Trigger::Event {
+            let indices = self.by_event.get(&state.event.name).map_or(&[][..], Vec::as_slice);
+            let rules = indices.iter().filter_map(|index| self.rules.get(*index)).filter(is_for);
+            find(rules, &state, facts)
+        } else {
+            let rules = self.rules.iter().filter(|rule| is_on(&rule.on, trigger)).filter(is_for);
+            find(rules, &state, facts)
+        };
+        match found {
+            Some(rule) => Ok(Run::new(rule, state)),
+            None => Err(std::mem::take(&mut state.event)),
+        }
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What each rule can cost, and the line where it stands.
+    pub fn costs(&self) -> Vec<(usize, Cost)> {
+        self.rules.iter().map(|rule| (rule.line, rule.cost)).collect()
+    }
+
+    /// The examples in the file.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+}
+
+fn find<'a>(
+    mut rules: impl Iterator<Item = &'a Arc<Rule>>,
+    state: &State,
+    facts: &dyn Facts,
+) -> Option<Arc<Rule>> {
+    let known = Known { facts, state, scope: Scope::default() };
+    rules.find(|rule| holds(&rule.when, known)).cloned()
+}
+
+fn is_on(on: &On, trigger: Trigger) -> bool {
+    match on {
+        On::Event(_) => trigger == Trigger::Event,
+        On::Connection => trigger == Trigger::Connection,
+        On::Disconnecting => trigger == Trigger::Disconnecting,
+        On::Claim => trigger == Trigger::Claim,
+        On::Release => trigger == Trigger::Release,
+    }
+}
