@@ -4,21 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     condition::Condition,
-    cost::Cost,
     template::{Element, Needs, Placeholder, Template, each_of},
 };
-
-/// What happens on an event, or when something else occurs.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    pub(crate) namespaces: Vec<Pattern>,
-    pub(crate) on: On,
-    pub(crate) when: Vec<Condition>,
-    pub(crate) actions: Vec<Guarded>,
-    pub(crate) cost: Cost,
-    /// Where it stands in its file.
-    pub(crate) line: usize,
-}
 
 /// What a rule waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,32 +5,38 @@
 //!
 //! - [`RuleSet`]: the rules of a file, and which of them is for an event. Start here.
 //! - `parse`: the file, with a line, a column and a remedy for each mistake ([`Problem`]).
+//! - [`Event`], `state`: what is known when a rule runs.
 //! - `template`, `value`: values that are made from what is known when an event comes.
 //! - `condition`: what is tested in `when` and `require`.
-//! - `action`: what a rule does, compiled.
+//! - `action`, `rule`: what a rule does, compiled.
 //! - [`Cost`]: what a rule can cost at most, known before it runs.
 //! - [`Run`]: a rule under way: it asks [`Facts`] and gives [`Step`]s. It can be set aside while something is asked of the cluster.
-//! - [`examples`]: the examples in a file, played on this machine without a socket.
+//! - [`Example`], [`examples`]: the examples in a file, played on this machine without a socket.
 //!
 //! The built-in vocabulary as such a file is [`BUILTIN`].
 
 mod action;
 mod condition;
 mod cost;
+mod example;
 pub mod examples;
 mod facts;
 mod parse;
 mod problem;
+mod rule;
 mod run;
 mod set;
+mod state;
 mod template;
 mod value;
 
 pub use cost::Cost;
+pub use example::Example;
 pub use facts::{Facts, Grant, JoinedRoom, Nobody};
 pub use problem::Problem;
-pub use run::{Answer, Event, EventOut, Join, Member, Output, Refusal, Run, Step, To};
+pub use run::{Answer, EventOut, Join, Output, Refusal, Run, Step, To};
 pub use set::{RuleSet, Trigger};
+pub use state::{Event, Member};
 
 /// The built-in vocabulary as a rules file.
 pub const BUILTIN: &str = include_str!("builtin.toml");

@@ -6,83 +6,16 @@ use bytes::Bytes;
 
 use crate::{
     MAX_DATA, MAX_FIELDS, MAX_PROFILE,
-    action::{Action, Emit, EventTemplate, Full, Guarded, JoinAction, Rule, Target},
+    action::{Action, Emit, EventTemplate, Full, Guarded, JoinAction, Target},
     condition::{Condition, Failed, room_name},
     facts::{Facts, Grant},
-    peer_room, subject_room,
+    peer_room,
+    rule::Rule,
+    state::{Event, Member, State},
+    subject_room,
     template::{BinaryInText, Known, Owned, Scope, Template, member_json, write_elements},
-    value::{Type, Value, Writer, fields, json_string},
+    value::{Type, Value, Writer, json_string},
 };
-
-/// An event, or what else a rule is for.
-#[derive(Debug, Clone, Default)]
-pub struct Event {
-    /// Its name.
-    pub name: String,
-    /// Its arguments, as JSON.
-    args: Vec<Box<str>>,
-    /// The binary that placeholders in the arguments name.
-    pub(crate) attachments: Vec<Bytes>,
-    /// Whether the client waits for an ack.
-    pub wants_ack: bool,
-    /// The CONNECT payload, JSON: when a client has connected.
-    pub(crate) auth: Option<String>,
-    /// Why the client is going.
-    pub(crate) reason: Option<String>,
-    /// The id and the realm's key: when a PeerServer id was claimed or released.
-    pub(crate) peer: Option<(String, String)>,
-}
-
-impl Event {
-    /// An event of a client. The arguments are JSON.
-    pub fn new<'a>(
-        name: &str,
-        args: impl IntoIterator<Item = &'a str>,
-        attachments: &[Bytes],
-        wants_ack: bool,
-    ) -> Self {
-        Self {
-            name: name.to_owned(),
-            args: args.into_iter().map(Box::from).collect(),
-            attachments: attachments.to_vec(),
-            wants_ack,
-            ..Self::default()
-        }
-    }
-
-    /// A client has connected, with this CONNECT payload (JSON).
-    pub fn connection(auth: Option<String>) -> Self {
-        Self { name: "connection".to_owned(), auth, ..Self::default() }
-    }
-
-    /// A client is going.
-    pub fn disconnecting(reason: &str) -> Self {
-        Self { name: "disconnecting".to_owned(), reason: Some(reason.to_owned()), ..Self::default() }
-    }
-
-    /// A PeerServer id of this realm was claimed or released.
-    pub fn peer(id: &str, key: &str) -> Self {
-        Self { peer: Some((id.to_owned(), key.to_owned())), ..Self::default() }
-    }
-
-    pub(crate) fn arg(&self, index: usize) -> Option<&str> {
-        self.args.get(index).map(|arg| &**arg)
-    }
-
-    /// A JSON array of the arguments from this one on.
-    pub(crate) fn args_from(&self, from: usize) -> String {
-        format!("[{}]", self.args.get(from..).unwrap_or_default().join(","))
-    }
-}
-
-/// A member of a room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// The socket's id.
-    pub id: String,
-    /// Its profile, a JSON object.
-    pub profile: Arc<str>,
-}
 
 /// An event to be sent: its name, its arguments as JSON without the array's brackets, its binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,49 +209,6 @@ pub enum Answer {
     Sent,
     /// It is done.
     Done,
-}
-
-/// What a run knows.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) event: Event,
-    /// The room that the rule is about by now.
-    room: Option<String>,
-    /// Its members, and how many they are.
-    members: Option<Vec<Member>>,
-    count: Option<u32>,
-    /// This run has joined the room itself.
-    has_joined: bool,
-}
-
-impl State {
-    pub(crate) fn new(event: Event) -> Self {
-        Self { event, room: None, members: None, count: None, has_joined: false }
-    }
-
-    /// The members as JSON, without one of them.
-    pub(crate) fn members_json(&self, but: Option<&str>) -> Option<String> {
-        let mut json = "[".to_owned();
-        for member in self.members.as_ref()?.iter().filter(|member| but != Some(&*member.id)) {
-            json.push_str(if json.len() > 1 { "," } else { "" });
-            let rest = fields(&member.profile);
-            let comma = if rest.is_empty() { "" } else { "," };
-            json.extend(["{\"id\":", &json_string(&member.id), comma, rest, "}"]);
-        }
-        json.push(']');
-        Some(json)
-    }
-
-    pub(crate) fn count(&self) -> Option<usize> {
-        self.count.map(|count| count as usize).or(self.members.as_ref().map(Vec::len))
-    }
-
-    fn enter(&mut self, room: String) {
-        if self.room.as_ref() != Some(&room) {
-            self.room = Some(room);
-            (self.members, self.count, self.has_joined) = (None, None, false);
-        }
-    }
 }
 
 /// What is waited for.

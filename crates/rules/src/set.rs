@@ -4,12 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     BUILTIN, Cost,
-    action::{On, Rule},
-    examples::Example,
+    action::On,
+    example::Example,
     facts::Facts,
     parse,
     problem::Problem,
-    run::{Event, Run, State, holds},
+    rule::Rule,
+    run::{Run, holds},
+    state::{Event, State},
     template::{Known, Scope},
 };
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     facts::Facts,
-    run::State,
+    state::State,
     value::{Key, Type, Value, Writer, fields, json_string},
 };
 

@@ -1,7 +1,7 @@
 //! What a rules file has a socket do. The rules are evaluated in `signalbox_rules`; here is what they ask of a shard, and how what they
 //! want done becomes messages and records.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use ahash::AHashMap;
 use signalbox_cluster::{Address, EventArgs, MemberEvent, RealmId, Record, RoomName};
@@ -30,7 +30,7 @@ pub(super) struct FactsOf<'a> {
     rooms: &'a Rooms,
     socket: &'a Socket,
     namespace: &'a Arc<str>,
-    address: Option<IpAddr>,
+    address: Option<String>,
 }
 
 impl<'a> FactsOf<'a> {
@@ -42,7 +42,7 @@ impl<'a> FactsOf<'a> {
     ) -> Self {
         let joined = &session.connection.sockets()[slot];
         let (socket, namespace) = (&joined.socket, &joined.namespace);
-        Self { context, rooms, socket, namespace, address: session.address() }
+        Self { context, rooms, socket, namespace, address: session.address().map(|it| it.to_string()) }
     }
 
     fn room_names(&self) -> impl Iterator<Item = &'a RoomName> {
@@ -61,7 +61,7 @@ impl Facts for FactsOf<'_> {
     }
 
     fn address(&self) -> Option<String> {
-        self.address.map(|address| address.to_string())
+        self.address.clone()
     }
 
     fn claim(&self, name: &str) -> Option<String> {
@@ -173,7 +173,8 @@ pub(super) fn disconnecting(
         return;
     };
     let Joined { socket, namespace } = joined;
-    let address = sessions.find_by_socket(socket.id).and_then(|key| sessions[key].address());
+    let address =
+        sessions.find_by_socket(socket.id).and_then(|key| sessions[key].address()).map(|it| it.to_string());
     let context = step.context.clone();
     let facts = FactsOf { context: &context, rooms, socket, namespace, address };
     let Ok(run) = rules.begin(Trigger::Disconnecting, Event::disconnecting(reason), &facts) else { return };

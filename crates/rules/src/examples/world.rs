@@ -8,10 +8,9 @@ use std::{
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use super::Played;
 use crate::{
     Answer, Event, EventOut, Facts, Grant, Join, JoinedRoom, Member, Nobody, Output, RuleSet, Run, Step, To,
-    Trigger, peer_room, subject_room,
+    Trigger, example::Played, peer_room, subject_room,
 };
 
 /// A membership.

@@ -9,7 +9,7 @@ use super::{
     template::constant,
 };
 use crate::{
-    examples::{Example, ExampleStep, Played},
+    example::{Example, ExampleStep, Played},
     problem::Source,
 };
 

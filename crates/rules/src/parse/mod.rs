@@ -18,9 +18,9 @@ use toml::de::{DeTable, DeValue};
 
 use self::fields::Fields;
 use crate::{
-    action::Rule,
-    examples::Example,
+    example::Example,
     problem::{Problem, Source},
+    rule::Rule,
 };
 
 /// Largest file in bytes.

@@ -8,10 +8,11 @@ use super::{
     condition::conditions,
     fields::{Fields, Node, string, strings},
     kind,
+    rule::Rule,
     template::{Names, RESERVED},
 };
 use crate::{
-    action::{On, Pattern, Rule},
+    action::{On, Pattern},
     cost::{Cost, MAX_ACTIONS, MAX_QUESTIONS, MAX_VALUES},
     problem::{Source, did_you_mean},
     template::Needs,

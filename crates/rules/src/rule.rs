@@ -1,0 +1,19 @@
+//! A rule, compiled.
+
+use crate::{
+    action::{Guarded, On, Pattern},
+    condition::Condition,
+    cost::Cost,
+};
+
+/// What happens on an event, or when something else occurs.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub(crate) namespaces: Vec<Pattern>,
+    pub(crate) on: On,
+    pub(crate) when: Vec<Condition>,
+    pub(crate) actions: Vec<Guarded>,
+    pub(crate) cost: Cost,
+    /// Where it stands in its file.
+    pub(crate) line: usize,
+}
