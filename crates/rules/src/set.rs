@@ -92,7 +92,7 @@ impl RuleSet {
     }
 
     /// Begins what is to happen: the first rule for it whose conditions hold. `None` where there is none; the event is given back then.
-    pub fn begin(&self, trigger: Trigger, event: Event, facts: &dyn Facts) -> Result<Run, Event> {
+    pub fn begin(&self, trigger: Trigger, event: Event, facts: &dyn Facts) -> Result<Run, Box<Event>> {
         let namespace = facts.namespace();
         let is_for = |rule: &&Arc<Rule>| rule.namespaces.iter().any(|pattern| pattern.matches(&namespace));
         let mut state = State::new(event);
@@ -106,7 +106,7 @@ impl RuleSet {
         };
         match found {
             Some(rule) => Ok(Run::new(rule, state)),
-            None => Err(std::mem::take(&mut state.event)),
+            None => Err(Box::new(std::mem::take(&mut state.event))),
         }
     }
 

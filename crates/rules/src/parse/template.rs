@@ -254,10 +254,10 @@ fn origin(source: &Source<'_>, at: usize, text: &str, names: &Names) -> Option<O
     if let Some(content) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
         return literal(json_string(content));
     }
-    if text.starts_with(|first: char| first.is_ascii_digit() || first == '-') && text.parse::<f64>().is_ok() {
-        if let Ok(number) = serde_json::from_str::<serde_json::Number>(text) {
-            return literal(number.to_string());
-        }
+    if text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+        && let Ok(number) = serde_json::from_str::<serde_json::Number>(text)
+    {
+        return literal(number.to_string());
     }
     let is_plain = |part: &str| {
         !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
