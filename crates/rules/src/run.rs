@@ -11,7 +11,7 @@ use crate::{
     facts::{Facts, Grant},
     peer_room,
     rule::Rule,
-    state::{Event, Member, State},
+    state::{Member, State},
     subject_room,
     template::{BinaryInText, Known, Owned, Scope, Template, member_json, write_elements},
     value::{Type, Value, Writer, json_string},

@@ -8,13 +8,13 @@ use super::{
     condition::conditions,
     fields::{Fields, Node, string, strings},
     kind,
-    rule::Rule,
     template::{Names, RESERVED},
 };
 use crate::{
     action::{On, Pattern},
     cost::{Cost, MAX_ACTIONS, MAX_QUESTIONS, MAX_VALUES},
     problem::{Source, did_you_mean},
+    rule::Rule,
     template::Needs,
 };
 
