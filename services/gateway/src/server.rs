@@ -113,6 +113,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         .serve(Serve { listener: public_socket, cors, tls }, move |routes| {
             site.routes(routes);
             ice.routes(policy_of_tokens.as_ref(), &identifying, routes);
+            site.files(routes);
         })
         .context("the public listener failed")?;
     let public_handle = public_server.handle();

@@ -169,6 +169,16 @@ fn chromium_tutorial_pages_work_unchanged() {
 }
 
 #[test]
+fn chromium_tutorial_pages_need_no_other_server() {
+    Server::run_js_alone("tutorial-alone.test.mjs");
+}
+
+#[test]
+fn static_files_are_served_and_nothing_else() {
+    Server::run_js_alone("static.test.mjs");
+}
+
+#[test]
 fn chromium_duplicated_tab_keeps_one_connection() {
     Server::gateway(&[]).run_js("duplicated-tab.test.mjs");
 }

@@ -146,6 +146,12 @@ pub struct ListenerSettings {
     #[arg(long, value_name = "DIR", value_parser = parse::file_name)]
     pub vendor_dir: Option<PathBuf>,
 
+    /// Directory whose files are served beside the protocols, with index.html for a directory, and no lists of files. A file called
+    /// {room}.html is the page of every room: of each address that no file has. See docs/rules.md. Names that begin with a dot, and links
+    /// out of the directory, are not served.
+    #[arg(long, value_name = "DIR", value_parser = parse::file_name)]
+    pub r#static: Option<PathBuf>,
+
     /// Serve the browser bundles of socket.io-client below the Socket.IO path, as socket.io's option of this name does.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, action = ArgAction::Set)]
     #[arg(default_value = "true", default_missing_value = "true", value_parser = parse::switch)]

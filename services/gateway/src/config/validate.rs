@@ -35,6 +35,7 @@ pub(super) fn validate(
     check.tls(listener.sslkey.as_deref(), listener.sslcert.as_deref())?;
     cluster_tls(&check, settings)?;
     vendor_dir(&check, settings)?;
+    static_dir(&check, settings)?;
     if listener.proxy_protocol && listener.trusted_proxies.is_empty() {
         // Anybody could say who they are.
         return Err(check.missing_partner("proxy-protocol", "trusted-proxies", "10.0.0.0/8"));
@@ -167,6 +168,13 @@ fn vendor_dir(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError>
             Err(check.unreadable("vendor-dir", path, &reason(&error), remedy))
         }
     }
+}
+
+fn static_dir(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let Some(path) = &settings.listener.r#static else { return Ok(()) };
+    let read = std::fs::read_dir(path);
+    read.map(drop)
+        .map_err(|error| check.unreadable("static", path, &reason(&error), "name a readable directory"))
 }
 
 fn ice(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {

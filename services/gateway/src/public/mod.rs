@@ -1,13 +1,14 @@
-//! The routes beside the two protocols: the demo, and the bundles of the browser clients.
+//! The routes beside the two protocols: the demo, the bundles of the browser clients, and files of one's own.
 
 mod bundles;
 mod demo;
+mod directory;
 mod file;
 
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, guard,
     http::header,
     web::{self, ServiceConfig},
 };
@@ -16,23 +17,25 @@ use anyhow::Result;
 use crate::config::Settings;
 use bundles::Bundles;
 use demo::Demo;
+use directory::Directory;
 
 /// The files that are served beside the protocols.
 #[derive(Debug, Clone)]
 pub struct Site {
     bundles: Arc<Bundles>,
     demo: Arc<Demo>,
+    directory: Option<Arc<Directory>>,
 }
 
 impl Site {
     /// Loads the client bundles and prepares the demo.
     ///
     /// # Errors
-    /// When a file of the vendor directory cannot be read.
+    /// When a file of the vendor directory, or the directory of `--static`, cannot be read.
     pub fn load(settings: &Settings) -> Result<Self> {
         let bundles = Arc::new(Bundles::load(settings)?);
         let demo = Arc::new(Demo::new(settings, &bundles));
-        Ok(Self { bundles, demo })
+        Ok(Self { bundles, demo, directory: Directory::open(settings)? })
     }
 
     /// Adds the routes.
@@ -57,5 +60,17 @@ impl Site {
         routes.route("/demo", web::head().to(redirect));
         routes.route("/demo/{file:[a-z0-9.-]*}", web::get().to(serve.clone()));
         routes.route("/demo/{file:[a-z0-9.-]*}", web::head().to(serve));
+    }
+
+    /// Adds the routes of `--static`, behind all others that are not the protocols' own.
+    pub fn files(&self, routes: &mut ServiceConfig) {
+        let Some(directory) = self.directory.clone() else { return };
+        let asked = directory.clone();
+        let is_asked = guard::fn_guard(move |context| {
+            let head = context.head();
+            asked.is_asked(&head.method, head.uri.path())
+        });
+        let serve = move |request: HttpRequest| directory.clone().serve(request);
+        routes.service(web::resource("/{file:.*}").guard(is_asked).to(serve));
     }
 }

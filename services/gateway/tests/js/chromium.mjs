@@ -11,9 +11,13 @@ const ARTIFACTS = process.env.ARTIFACTS;
 /** How long a page may take to reach an awaited state: two busy cores and a debug build are slow. */
 const PATIENCE_MS = 20_000;
 
-/** The gateways of a cluster, or the one there is, as pages see them: on localhost, which browsers count as a secure context. */
-export const ORIGINS = (process.env.GATEWAY_URLS ?? process.env.GATEWAY_URL)
+/**
+ * The gateways of a cluster, or the one there is, as pages see them: on localhost, which browsers count as a secure context. None where a
+ * test starts its own.
+ */
+export const ORIGINS = (process.env.GATEWAY_URLS ?? process.env.GATEWAY_URL ?? "")
   .split(" ")
+  .filter(Boolean)
   .map((url) => new URL(url).origin.replace("//127.0.0.1", "//localhost"));
 /** The first of them. */
 export const [ORIGIN] = ORIGINS;

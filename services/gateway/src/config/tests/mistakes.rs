@@ -212,6 +212,10 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             "--config: cannot read \"missing.toml\": no such file (name a readable TOML file)",
         ),
         (
+            vec!["--static", "missing"],
+            "--static: cannot read \"missing\": no such file (name a readable directory)",
+        ),
+        (
             vec!["--vendor-dir", "missing"],
             "--vendor-dir: cannot read \"missing\": no such file (name a readable directory, or leave it out for a \
              public CDN)",

@@ -260,7 +260,7 @@ fn every_setting_can_be_set_from_every_source() {
             pem.clone()
         }
         "cluster-tls" => "optional".to_owned(),
-        "vendor-dir" => directory.clone(),
+        "vendor-dir" | "static" => directory.clone(),
         "rules" => rules.clone(),
         "host" | "admin-host" => "127.0.0.2".to_owned(),
         "cors" | "origins" => "https://a.example".to_owned(),
