@@ -42,7 +42,9 @@ fn fill(node: &Node, rooms: usize, members: usize) {
             node.submit(Command::Connected { namespace: "/".into(), socket });
             asked += 1;
             let (ticket, record) = (asked as u64, record.into());
-            node.submit(Command::Join { shard: 0, ticket, room: room.clone(), record, list: false });
+            let join =
+                Command::Join { shard: 0, ticket, room: room.clone(), record, list: false, most: None };
+            node.submit(join);
             // As shards do, which read no further while too much of theirs is under way.
             if asked % 1_000 == 0 {
                 joined(node, 1_000);
