@@ -150,6 +150,10 @@ pub(super) async fn run(
         }
         was_online = is_online;
         let is_current = store.exchange(&**known).await.is_some();
+        if !is_current {
+            // It may come back empty, and have come to the same number by then, whether or not the node has noticed that it was away.
+            store.seen.clear();
+        }
         known.set_current(is_current);
     }
 }
