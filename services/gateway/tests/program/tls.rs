@@ -20,6 +20,13 @@ fn real_clients_speak_both_protocols_over_tls() {
 }
 
 #[test]
+fn http2_is_offered_to_nobody_and_refused_clearly() {
+    let files = Files::make("tls-http2");
+    let server = Server::bare(&["--sslkey", &files.path("key.pem"), "--sslcert", &files.path("cert.pem")]);
+    server.run_js_with("http2.test.mjs", &[("CA_FILE", Path::new(&files.path("ca.pem")))]);
+}
+
+#[test]
 fn a_renewed_certificate_is_shown_without_a_restart() {
     let files = Files::make("tls-renewed");
     let _next = Files::make("tls-renewed/next");
