@@ -105,6 +105,7 @@ class Client extends Talk {
     this.said.push(entry);
     this.socket.emit("message", this.room, entry.number, (reply) => {
       entry.ok = reply.ok === true;
+      entry.answer = reply.error;
       // Without Redis only the members on the same node get it, and the sender is told.
       if (!entry.ok && reply.error !== "degraded") this.strange.push(`refused: ${JSON.stringify(reply)}`);
     });
@@ -224,6 +225,13 @@ export class Traffic {
       const what = `${said.number} of ${from.name ?? from.id} to ${to.name ?? to.id}, ${Math.round(said.at - at)} ms after the fault, ${Math.round(said.at - over)} after its end`;
       assert.ok(said.at >= outage[0] && said.at <= outage[1], `lost without a cause: ${what}`);
       assert.notEqual(from.node, to.node, `lost within a node: ${what}`);
+    }
+    // Nobody is told without a cause that other nodes may not have been told.
+    for (const from of this.members) {
+      for (const { number, at: saidAt, answer } of from.said) {
+        const isExplained = answer !== "degraded" || saidAt < first || (saidAt >= outage[0] && saidAt <= outage[1]);
+        assert.ok(isExplained, `${number} of ${from.name}, ${Math.round(saidAt - at)} ms after the fault: degraded without a cause`);
+      }
     }
     // Of some letters it is said in the end that they were lost, and that is true.
     this.missing += letters.length;
