@@ -93,6 +93,15 @@ fn polling_clients_miss_nothing_while_they_upgrade() {
 }
 
 #[test]
+fn a_crowd_comes_and_goes() {
+    let report =
+        run(&Server::gateway(), "churn --clients 40 --seconds 1 --every 0.5 --rest 0.1 --processes 2");
+    let answers = report.number("churn", "answers");
+    assert!(answers >= 40 * 2 * 4, "{answers}");
+    assert_eq!(report.number("churn", "refused"), 0);
+}
+
+#[test]
 fn a_crowd_joins_one_room() {
     let report = run(&Server::gateway(), "crowd --clients 60 --rest 0.1");
     assert_eq!(report.delivered("join"), 60);

@@ -1,11 +1,11 @@
 // What the load test compares with: `socket.io` from npm, with its defaults. It has the events of the built-in vocabulary
-// that the load test sends, without presence. With `--redis URL` it is one of a cluster, by the usual adapter.
+// that the load test sends. With `--announce` the members of a room are told who comes and goes; with `--redis URL` it is one of a cluster, by the usual adapter.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
-import { port, redis, announce } from "./arguments.mjs";
+import { port, redis, announce, announces } from "./arguments.mjs";
 
 const http = createServer();
 const io = new Server(http, { serveClient: false });
@@ -19,8 +19,14 @@ if (redis) {
 io.on("connection", (socket) => {
   socket.on("join", (room, ack) => {
     socket.join(room);
+    if (announces) socket.to(room).emit("joined", { id: socket.id, room });
     ack?.({ ok: true });
   });
+  if (announces) {
+    socket.on("disconnecting", () => {
+      for (const room of socket.rooms) socket.to(room).emit("left", { id: socket.id, room });
+    });
+  }
   socket.on("leave", (room, ack) => {
     socket.leave(room);
     ack?.({ ok: true });

@@ -31,6 +31,10 @@ pub(super) enum Measurement {
     Cluster,
     /// All drop and come back, then all leave.
     Storm,
+    /// All join one room of two servers at the same moment, and are told of each other.
+    Crowd,
+    /// All clients of such a room drop, and are back within a second.
+    Reconnect,
     /// A room with large messages.
     Readers,
     /// The same with a member that stops reading.
@@ -53,22 +57,52 @@ pub(super) struct Sizes {
     warm_up: usize,
     storm: usize,
     connects: usize,
+    crowd: usize,
+    reconnect: usize,
 }
 
 impl Sizes {
     pub(super) fn full(idle: usize, idle_many: usize) -> Self {
-        Self { idle, idle_many, hold: 30, seconds: 10, warm_up: 2, storm: 5_000, connects: 800 }
+        Self {
+            idle,
+            idle_many,
+            hold: 30,
+            seconds: 10,
+            warm_up: 2,
+            storm: 5_000,
+            connects: 800,
+            crowd: 1_000,
+            reconnect: 500,
+        }
     }
 
     pub(super) fn quick() -> Self {
-        Self { idle: 500, idle_many: 1_000, hold: 1, seconds: 1, warm_up: 1, storm: 200, connects: 200 }
+        Self {
+            idle: 500,
+            idle_many: 1_000,
+            hold: 1,
+            seconds: 1,
+            warm_up: 1,
+            storm: 200,
+            connects: 200,
+            crowd: 100,
+            reconnect: 50,
+        }
     }
 }
 
 impl Sizes {
     /// Puts the numbers into the title of a row.
     pub(super) fn fill(&self, title: &str) -> String {
-        title.replace("{idle}", &self.idle.to_string()).replace("{idle-many}", &self.idle_many.to_string())
+        let numbers = [
+            ("{idle}", self.idle),
+            ("{idle-many}", self.idle_many),
+            ("{crowd}", self.crowd),
+            ("{reconnect}", self.reconnect),
+        ];
+        numbers
+            .iter()
+            .fold(title.to_owned(), |title, (name, number)| title.replace(name, &number.to_string()))
     }
 }
 
@@ -88,6 +122,7 @@ impl Measurement {
             Self::Echo => &[SocketIo, Socketioxide, Floor, Handlers],
             Self::Connect => &[SocketIo, Socketioxide, Peer, Floor, Gateway],
             Self::Relay => &[Peer, Gateway],
+            Self::Crowd | Self::Reconnect => &[SocketIo, Gateway],
             // What a delivery costs at least, without a second server and without Redis.
             Self::Cluster => &[SocketIo, Floor, Gateway],
             Self::TwoWorkers | Self::Storm | Self::Readers | Self::SlowReader => &[Gateway],
@@ -100,13 +135,22 @@ impl Measurement {
 
     /// How many servers share a Redis; one alone has none.
     pub(super) fn servers(self, contestant: Contestant) -> usize {
-        if self == Self::Cluster && contestant != Contestant::Floor { 2 } else { 1 }
+        match self {
+            Self::Cluster if contestant == Contestant::Floor => 1,
+            Self::Cluster | Self::Crowd | Self::Reconnect => 2,
+            _ => 1,
+        }
+    }
+
+    /// Whether the members of a room are told of each other, which is the gateway's own; others have to be asked for it.
+    pub(super) fn announces(self) -> bool {
+        matches!(self, Self::Crowd | Self::Reconnect)
     }
 
     /// The command line of the scenario.
     pub(super) fn arguments(self, contestant: Contestant, sizes: &Sizes, servers: &Group) -> Vec<String> {
         let peerserver = contestant == Contestant::Peer;
-        let Sizes { idle, idle_many, hold, seconds, warm_up, storm, connects } = sizes;
+        let Sizes { idle, idle_many, hold, seconds, warm_up, storm, connects, crowd, reconnect } = sizes;
         let window = format!("--seconds {seconds} --warm-up {warm_up}");
         // A room in which each member gets 1.6 MB a second: what one of them does not read adds up in seconds.
         let readers = "fanout --members 20 --payload 16384 --rate 1900 --seconds 10 --warm-up 1".to_owned();
@@ -125,6 +169,8 @@ impl Measurement {
             }
             Self::Relay => format!("relay --pairs 50 --rate 14000 {window}"),
             Self::Storm => format!("storm --clients {storm} --members 10 --rest 5"),
+            Self::Crowd => format!("crowd --clients {crowd} --rest 5 --patience 30"),
+            Self::Reconnect => format!("reconnect --clients {reconnect} --rest 5 --patience 30"),
             Self::Readers => readers,
             Self::SlowReader => format!("{readers} --stalled 1"),
         };

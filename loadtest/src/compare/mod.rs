@@ -175,8 +175,8 @@ impl Compare {
         programs: &Programs,
     ) -> Result<Run> {
         let count = measurement.servers(contestant);
-        let workers = measurement.workers();
-        let servers = servers::Group::start(programs, contestant, (count, workers), self.server_cpu)?;
+        let how = (count, measurement.workers(), measurement.announces());
+        let servers = servers::Group::start(programs, contestant, how, self.server_cpu)?;
         // The server's threads have been started on its processor; this one goes back to the clients'.
         servers::pin(self.client_cpu)?;
         let arguments = measurement.arguments(contestant, sizes, &servers);

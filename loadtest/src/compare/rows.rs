@@ -136,6 +136,30 @@ pub(super) const ROWS: &[Definition] = &[
         target: Target::AtMost(1.2),
     },
     Definition {
+        title: "{crowd} clients of two servers on one Redis join one room at once: total CPU of all three per join (ms)",
+        measurement: Measurement::Crowd,
+        value: |run| with_rest(run, "join", "after all joined"),
+        target: Target::Times(1.0, Contestant::SocketIo),
+    },
+    Definition {
+        title: "the same, until all have joined (s)",
+        measurement: Measurement::Crowd,
+        value: |run| Some(phase(run, "join")?.seconds),
+        target: Target::Times(1.0, Contestant::SocketIo),
+    },
+    Definition {
+        title: "{reconnect} clients of such a room drop, and are back within a second: total CPU per client (ms)",
+        measurement: Measurement::Reconnect,
+        value: |run| with_rest(run, "reconnect", "after all are back"),
+        target: Target::Times(1.0, Contestant::SocketIo),
+    },
+    Definition {
+        title: "the same, until all are back (s)",
+        measurement: Measurement::Reconnect,
+        value: |run| Some(phase(run, "reconnect")?.seconds),
+        target: Target::Times(1.0, Contestant::SocketIo),
+    },
+    Definition {
         title: "p99 latency, room of 20, 16 KiB messages (ms)",
         measurement: Measurement::Readers,
         value: p99,
@@ -167,6 +191,13 @@ pub(super) const ROWS: &[Definition] = &[
 
 fn phase<'a>(run: &'a Run, name: &str) -> Option<&'a PhaseReport> {
     run.report.phase(name)
+}
+
+/// Processor time in milliseconds for each client of a phase, with what is left to do in the one after it.
+fn with_rest(run: &Run, name: &str, rest: &str) -> Option<f64> {
+    let busy = |name: &str| phase(run, name)?.usage.map(|usage| (usage.user + usage.system) as f64);
+    let clients = phase(run, name)?.delivered;
+    (clients > 0).then_some((busy(name)? + busy(rest)?) / clients as f64)
 }
 
 fn delivery(run: &Run) -> Option<f64> {

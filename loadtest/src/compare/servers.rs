@@ -104,13 +104,16 @@ impl Programs {
         })
     }
 
-    fn command(&self, contestant: Contestant, workers: usize) -> Command {
+    fn command(&self, contestant: Contestant, workers: usize, announces: bool) -> Command {
         let workers = workers.to_string();
         match contestant {
             Contestant::SocketIo | Contestant::Peer => {
                 let script = if contestant == Contestant::Peer { "peer.mjs" } else { "socketio.mjs" };
                 let mut command = Command::new("node");
                 command.arg(self.scripts.join(script)).args(["--port", "0"]).env("NODE_ENV", "production");
+                if announces {
+                    command.arg("--announce");
+                }
                 command
             }
             Contestant::Floor | Contestant::Socketioxide => {
@@ -150,17 +153,18 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Starts them on a processor, Redis too. The calling thread is left there.
+    /// Starts them on a processor, Redis too; `announces`: they tell the members of a room of each other. The calling thread is left
+    /// there.
     pub(super) fn start(
         programs: &Programs,
         contestant: Contestant,
-        (servers, workers): (usize, usize),
+        (servers, workers, announces): (usize, usize, bool),
         cpu: usize,
     ) -> Result<Self> {
         pin(cpu)?;
         let redis = (servers > 1).then(Redis::start).transpose()?;
         let url = redis.as_ref().map(Redis::url);
-        let start = |_| Server::start(programs, contestant, workers, url.as_deref());
+        let start = |_| Server::start(programs, contestant, (workers, announces), url.as_deref());
         let servers: Vec<Server> = (0..servers).map(start).collect::<Result<_>>()?;
         if redis.is_some() {
             // A gateway serves clients before it has joined its cluster.
@@ -246,10 +250,10 @@ impl Server {
     fn start(
         programs: &Programs,
         contestant: Contestant,
-        workers: usize,
+        (workers, announces): (usize, bool),
         redis: Option<&str>,
     ) -> Result<Self> {
-        let mut command = programs.command(contestant, workers);
+        let mut command = programs.command(contestant, workers, announces);
         if let Some(redis) = redis {
             let flag = if contestant == Contestant::Gateway { "--redis-url" } else { "--redis" };
             command.args([flag, redis]);

@@ -32,6 +32,8 @@ pub(crate) struct PhaseReport {
     pub(crate) misdirected: u64,
     pub(crate) answers_expected: u64,
     pub(crate) answers: u64,
+    #[serde(default)]
+    pub(crate) refused: u64,
     /// How late the generator was at worst, in microseconds.
     pub(crate) lag: u64,
     /// Microseconds, from when a message was due.
@@ -90,6 +92,7 @@ impl PhaseReport {
             misdirected: tally.misdirected,
             answers_expected: tally.answers_expected,
             answers: tally.answers,
+            refused: tally.refused,
             lag: tally.lag,
             latency: tally.latency.percentiles(),
             series: tally.latency.series(),

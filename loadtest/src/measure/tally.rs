@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     /// Acknowledgements and announcements that had to come, and that came.
     pub(crate) answers_expected: u64,
     pub(crate) answers: u64,
+    /// Answers that were refusals.
+    pub(crate) refused: u64,
     /// How long after it was due the latest message was sent, in microseconds: more than a few milliseconds mean that
     /// the generator was too slow, and not the server.
     pub(crate) lag: u64,
@@ -60,6 +62,7 @@ impl Tally {
         self.misdirected += other.misdirected;
         self.answers_expected += other.answers_expected;
         self.answers += other.answers;
+        self.refused += other.refused;
         self.lag = self.lag.max(other.lag);
         self.latency.add(&other.latency);
     }

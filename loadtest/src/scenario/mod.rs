@@ -3,6 +3,7 @@
 //! A scenario is a list of phases, run by each client process on its share of the clients. Two parts are common:
 //! [`setup`] opens sessions and joins rooms, [`traffic`] sends on a fixed schedule and counts who hears it.
 
+mod churn;
 mod connect;
 mod crowd;
 mod echo;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{Load, Output, Worker};
 
+pub(crate) use churn::Churn;
 pub(crate) use connect::Connect;
 pub(crate) use crowd::Crowd;
 pub(crate) use echo::Echo;
@@ -81,6 +83,8 @@ pub(crate) enum Scenario {
     Crowd(Run<Crowd>),
     /// Drop all connections of one room at once, and have all back within a second.
     Reconnect(Run<Reconnect>),
+    /// Have all clients ask for the users, join one room, leave it and join again, over and over.
+    Churn(Run<Churn>),
     /// Rooms whose members join, exchange session descriptions with each other, and leave.
     Mesh(Run<Mesh>),
     /// Ask the TURN credentials service for credentials: cost and latency of each.
@@ -100,6 +104,7 @@ impl Scenario {
             Self::Storm(run) => run.parts("storm"),
             Self::Crowd(run) => run.parts("crowd"),
             Self::Reconnect(run) => run.parts("reconnect"),
+            Self::Churn(run) => run.parts("churn"),
             Self::Mesh(run) => run.parts("mesh"),
             Self::Turn(run) => run.parts("turn"),
         }

@@ -71,13 +71,7 @@ impl Server {
 
     /// The fixture on the handler API.
     pub(crate) fn fixture() -> Self {
-        let program = target().join("debug/examples/handlers");
-        assert!(
-            program.exists(),
-            "{} is missing (cargo build -p signalbox-node --examples)",
-            program.display()
-        );
-        Self::start(Command::new(program))
+        Self::start(Command::new(built("examples/handlers", "cargo build -p signalbox-node --examples")))
     }
 
     fn start(mut command: Command) -> Self {
@@ -223,9 +217,19 @@ pub(crate) fn rules(name: &str) -> String {
 
 /// The TURN credentials service, which the tests of the workspace build.
 pub(crate) fn turn_program() -> String {
-    let program = target().join("debug/signalbox-turn");
-    assert!(program.exists(), "{} is missing (cargo build -p signalbox-turn-credentials)", program.display());
-    program.display().to_string()
+    built("signalbox-turn", "cargo build -p signalbox-turn-credentials").display().to_string()
+}
+
+/// The load generator.
+pub(crate) fn loadtest_program() -> PathBuf {
+    built("loadtest", "cargo build -p signalbox-loadtest")
+}
+
+/// A program of the workspace, built with the same profile as the gateway.
+fn built(name: &str, remedy: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_signalbox-gateway")).with_file_name(name);
+    assert!(program.exists(), "{} is missing ({remedy})", program.display());
+    program
 }
 
 /// Runs a client program to its end, which must be a good one and come in time.
