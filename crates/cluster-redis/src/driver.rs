@@ -8,6 +8,8 @@ use signalbox_cluster::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::heartbeats::{Heartbeat, Heartbeats};
+
 /// What the cluster asks for.
 #[derive(Debug)]
 pub(super) enum DriverCommand {
@@ -23,15 +25,19 @@ pub(super) enum DriverCommand {
     End(DriverEnded),
 }
 
-/// The cluster's end of the queue. It has no bound: what is in it results from commands that shards were allowed to submit.
+/// The cluster's end of the queues. They have no bound: what is in them results from commands that shards were allowed to submit, and
+/// there is one heartbeat at a time.
 pub(super) struct RedisDriver {
     commands: UnboundedSender<DriverCommand>,
+    heartbeats: Heartbeats,
 }
 
 impl RedisDriver {
-    pub(super) fn new() -> (Self, UnboundedReceiver<DriverCommand>) {
-        let (commands, receiver) = unbounded_channel();
-        (Self { commands }, receiver)
+    /// With the other ends of its queues: commands, and heartbeats, which wait behind nothing.
+    pub(super) fn new() -> (Self, UnboundedReceiver<DriverCommand>, UnboundedReceiver<Heartbeat>) {
+        let (commands, of_pipeline) = unbounded_channel();
+        let (heartbeats, due) = unbounded_channel();
+        (Self { commands, heartbeats }, of_pipeline, due)
     }
 
     fn command(&self, command: DriverCommand) {
@@ -42,6 +48,9 @@ impl RedisDriver {
 
 impl Driver for RedisDriver {
     fn call(&self, call: Call, token: CallToken) -> Result<(), Box<CallToken>> {
+        if let Call::Heartbeat { .. } = call {
+            return self.heartbeats.send((call, token)).map_err(|refused| Box::new(refused.0.1));
+        }
         match self.commands.send(DriverCommand::Call(Box::new((call, token)))) {
             Err(refused) => match refused.0 {
                 DriverCommand::Call(call) => Err(Box::new(call.1)),

@@ -4,6 +4,7 @@
 //!
 //! - `driver`: what the cluster asks for, put into a queue.
 //! - `pipeline`: takes calls out of it in their order, and sends them to Redis in batches.
+//! - `heartbeats`: the lease is renewed beside all of that.
 //! - `reads`, `reaps`: pages of users, and the records of dead nodes, beside the ordered calls.
 //! - `calls`, `replies`: calls as Redis commands, and Redis' answers as replies; `call_kind`, `measures`: what is measured of them;
 //!   `scripts`: the Lua scripts, each a step that the
@@ -29,6 +30,7 @@ mod commands;
 mod connection;
 mod dispatch;
 mod driver;
+mod heartbeats;
 mod keys;
 mod link;
 mod measures;
@@ -56,7 +58,10 @@ use std::{
 use signalbox_cluster::{Cluster, Config, DeliverySink, NodeInfo};
 use signalbox_node_link::{Handler, Limits, LinkHandle, LinkTls, Secret};
 use signalbox_telemetry::Metrics;
-use tokio::{sync::mpsc::unbounded_channel, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, mpsc::unbounded_channel},
+    time::MissedTickBehavior,
+};
 
 pub use self::revocations::{CannotRevoke, RevocationList, Revoker, StoredRevocation, revoke_in};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
@@ -168,7 +173,7 @@ pub fn connect(
         handle: LinkHandle::default(),
     };
     let link = service.handle.clone();
-    let (driver, commands) = RedisDriver::new();
+    let (driver, commands, due) = RedisDriver::new();
     let cluster = Arc::new(Cluster::shared(config, node, sink, Arc::new(driver)));
     // Until the secret is known, nobody else can compare a token; all are written again then.
     cluster.set_token_secret(Instant::now(), &Secret::random());
@@ -189,10 +194,15 @@ pub fn connect(
             let revocations =
                 revocations::run(&backend, context.clone(), of_thread.clone(), known, to_revoke);
             let beside = pipeline::Beside { subscriptions: changes, reads, reaps };
-            let pipeline = pipeline::run(&backend, context.clone(), tag, of_thread.clone(), commands, beside);
+            let degraded = Arc::<Notify>::default();
+            let heartbeats =
+                heartbeats::run(&backend, context.clone(), of_thread.clone(), due, degraded.clone());
+            let pipeline =
+                pipeline::run(&backend, context.clone(), tag, of_thread.clone(), commands, beside, degraded);
             tokio::select! {
                 () = pipeline => {}
                 () = subscriber => {}
+                () = heartbeats => {}
                 () = readers => {}
                 () = reaper => {}
                 () = tick(&of_thread) => {}

@@ -21,7 +21,7 @@ use super::{
     subscription_change::SubscriptionChange,
 };
 use signalbox_cluster::{
-    Cluster, NodeTag, Status,
+    Cluster, NodeTag,
     driver::{CallToken, DriverEnded},
     model::LEASE,
     store::{Call, Reply},
@@ -29,8 +29,6 @@ use signalbox_cluster::{
 
 /// Calls in one batch.
 const BATCH: usize = 512;
-/// How long a heartbeat may take. It is repeated once before the node is degraded, well before the lease ends.
-const HEARTBEAT: Duration = Duration::from_millis(1_500);
 /// How long a batch may take to be answered. A store that is slow is waited for as long as the heartbeat finds it there.
 const PATIENCE: Duration = LEASE;
 
@@ -55,12 +53,11 @@ pub(super) async fn run(
     cluster: Arc<Cluster>,
     mut calls: UnboundedReceiver<DriverCommand>,
     beside: Beside,
+    degraded: Arc<Notify>,
 ) {
-    let heartbeat_connection = Commands::new(backend, context.clone(), HEARTBEAT);
     let mut pipeline = CommandPipeline {
         commands: Commands::new(backend, context.clone(), PATIENCE),
-        heartbeat_connection: Arc::new(tokio::sync::Mutex::new(heartbeat_connection)),
-        degraded: Arc::default(),
+        degraded,
         context,
         tag,
         cluster,
@@ -77,8 +74,6 @@ pub(super) async fn run(
 
 struct CommandPipeline {
     commands: Commands,
-    /// The heartbeat has a connection of its own, so that it never waits behind a long batch.
-    heartbeat_connection: Arc<tokio::sync::Mutex<Commands>>,
     /// Notified when a heartbeat has found the store away: a batch on its way is given up.
     degraded: Arc<Notify>,
     context: Arc<Context>,
@@ -97,7 +92,6 @@ impl CommandPipeline {
         for asked in batch {
             match asked {
                 DriverCommand::Call(call) => match &call.0 {
-                    Call::Heartbeat { .. } => self.send_heartbeat(*call),
                     Call::Users { .. } => listings.push(*call),
                     // The node's own records go before its lease, in order.
                     Call::Reap { owner, .. } if owner.tag != self.tag => {
@@ -189,29 +183,5 @@ impl CommandPipeline {
             let answer = all(self.send(commands).await);
             is_left = answer.is_ok_and(|values| self.context.reaped(&values));
         }
-    }
-
-    fn send_heartbeat(&self, (call, token): (Call, CallToken)) {
-        let (heartbeat_connection, context, cluster) =
-            (self.heartbeat_connection.clone(), self.context.clone(), self.cluster.clone());
-        let degraded = self.degraded.clone();
-        tokio::spawn(async move {
-            let mut connection = heartbeat_connection.lock().await;
-            let sent = Instant::now();
-            let answers = connection.send(context.commands(&call, cluster.write_format())).await;
-            drop(connection);
-            context.observe(call_kind::of(&call), sent.elapsed());
-            let reply = match all(answers) {
-                Ok(values) if !values.iter().any(|value| matches!(value, Value::ServerError(_))) => {
-                    context.reply(call, values)
-                }
-                Ok(_) => Reply::Failed { may_have_run: true },
-                Err(CommandError { may_have_run }) => Reply::Failed { may_have_run },
-            };
-            cluster.replied(Instant::now(), token, reply);
-            if cluster.status() == Status::Degraded {
-                degraded.notify_waiters();
-            }
-        });
     }
 }

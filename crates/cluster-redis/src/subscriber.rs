@@ -1,7 +1,7 @@
 //! The subscriber connection to a single server. It is probed, and one that does not answer is replaced; the new one subscribes
 //! everything again, and the cluster is told that messages may have been missed.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use ahash::AHashSet;
 use bytes::Bytes;
@@ -48,7 +48,8 @@ async fn run_single(
         let connect = async { single_server.client().await?.get_async_pubsub().await.ok() };
         if let Ok(Some(connection)) = timeout(2 * CONNECT, connect).await {
             let (sink, stream) = connection.split();
-            let mut subscriber = Subscriber { sink, context, cluster, rooms: &mut rooms };
+            let rooms = &mut rooms;
+            let mut subscriber = Subscriber { sink, context, cluster, rooms, waiting: VecDeque::new() };
             if subscriber.begin(tag).await.is_ok() {
                 subscriber.serve(stream, &mut changes).await;
             }
@@ -68,21 +69,29 @@ struct Subscriber<'a> {
     cluster: &'a Cluster,
     /// All rooms whose channels the node wants.
     rooms: &'a mut AHashSet<RoomName>,
+    /// Those of them that this connection has yet to subscribe, since the one before it is dead.
+    waiting: VecDeque<RoomName>,
 }
 
 impl Subscriber<'_> {
-    /// Subscribes the channel of all nodes, this node's own, and that of every wanted room.
+    /// Subscribes the channel of all nodes and this node's own; those of all wanted rooms follow, beside the messages that arrive.
     async fn begin(&mut self, tag: NodeTag) -> Result<(), Dead> {
         let keys = &self.context.keys;
         let fixed = [keys.everywhere().to_vec(), keys.node_channel(tag).to_vec()];
         timely(self.sink.subscribe(&fixed)).await?;
         self.context.connected("subscriber");
         self.cluster.bus_restored(Instant::now());
-        let rooms: Vec<RoomName> = self.rooms.iter().cloned().collect();
-        for rooms in rooms.chunks(BATCH) {
-            self.subscribe(rooms).await?;
-        }
+        self.waiting = self.rooms.iter().cloned().collect();
         Ok(())
+    }
+
+    /// Subscribes the next of the rooms that wait.
+    async fn subscribe_waiting(&mut self) -> Result<(), Dead> {
+        let count = self.waiting.len().min(BATCH);
+        let rooms: Vec<RoomName> = self.waiting.drain(..count).collect();
+        // One may not be wanted any more, or be subscribed twice, which does no harm.
+        let rooms: Vec<RoomName> = rooms.into_iter().filter(|room| self.rooms.contains(room)).collect();
+        if rooms.is_empty() { Ok(()) } else { self.subscribe(&rooms).await }
     }
 
     async fn subscribe(&mut self, rooms: &[RoomName]) -> Result<(), Dead> {
@@ -123,6 +132,7 @@ impl Subscriber<'_> {
                     }
                     self.change(std::mem::take(&mut batch)).await
                 }
+                () = std::future::ready(()), if !self.waiting.is_empty() => self.subscribe_waiting().await,
                 _ = probes.tick() => timely(self.sink.ping::<redis::Value>()).await.map(|_| ()),
             };
             if alive.is_err() {

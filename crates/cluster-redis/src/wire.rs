@@ -76,12 +76,14 @@ struct EncodedNodeInfo<'a> {
 
 /// A node's description of itself.
 pub(super) fn encode_node_info(node: &NodeInfo) -> Vec<u8> {
-    let NodeInfo { owner, name, link, is_draining, reads, takes_tls } = node;
+    let NodeInfo { owner, name, link, is_draining, is_rewriting, reads, takes_tls } = node;
     let fields = EncodedNodeInfo { owner: *owner, name: name.into(), link: *link, is_draining: *is_draining };
     let mut bytes = envelope::encode(Format::V1, &Metadata::default(), &fields).to_vec();
     let reads = [reads.lowest, reads.highest];
-    let metadata = Metadata::default().with(MetadataKey::ReadsFormats, reads);
-    metadata.with(MetadataKey::NodeLink, [u8::from(*takes_tls)]).write(&mut bytes);
+    let mut metadata = Metadata::default().with(MetadataKey::ReadsFormats, reads);
+    metadata.insert(MetadataKey::NodeLink, [u8::from(*takes_tls)]);
+    metadata.insert(MetadataKey::NodeState, [u8::from(*is_rewriting)]);
+    metadata.write(&mut bytes);
     bytes
 }
 
@@ -94,9 +96,10 @@ pub(super) fn decode_node_info(bytes: &[u8]) -> Option<NodeInfo> {
         Some([lowest, highest, ..]) => FormatRange { lowest: *lowest, highest: *highest },
         _ => FormatRange::UNSTATED,
     };
-    let takes_tls = metadata.get(MetadataKey::NodeLink).is_some_and(|flags| flags.first() == Some(&1));
+    let is_set = |key| metadata.get(key).is_some_and(|flags| flags.first() == Some(&1));
+    let (takes_tls, is_rewriting) = (is_set(MetadataKey::NodeLink), is_set(MetadataKey::NodeState));
     let EncodedNodeInfo { owner, name, link, is_draining } = fields;
-    Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, reads, takes_tls })
+    Some(NodeInfo { owner, name: name.into_owned(), link, is_draining, is_rewriting, reads, takes_tls })
 }
 
 /// The beginning of a room's changes, which scripts publish.
@@ -415,6 +418,8 @@ mod tests {
         assert_eq!(bytes[0], 1);
         assert_eq!(postcard::from_bytes::<EarlierNodeInfo>(&bytes[1..]), Ok(earlier));
         assert_eq!(decode_node_info(&bytes), Some(node.clone()));
+        let writing = NodeInfo { is_rewriting: true, ..node.clone() };
+        assert_eq!(decode_node_info(&encode_node_info(&writing)), Some(writing));
         let earlier = EarlierNodeInfo { owner: FROM, name: "one".to_owned(), link, is_draining: true };
         let bytes = postcard::to_extend(&earlier, vec![1]).unwrap();
         assert_eq!(decode_node_info(&bytes), Some(NodeInfo { reads: FormatRange::UNSTATED, ..node }));
@@ -424,8 +429,8 @@ mod tests {
     fn a_later_version_may_say_more_about_itself() {
         let node = NodeInfo::new(FROM, "one".to_owned());
         let mut bytes = encode_node_info(&node);
-        // The count, the formats, and how the link is spoken to.
-        const METADATA: usize = 1 + (3 + 2) + (3 + 1);
+        // The count, the formats, how the link is spoken to, and what the node does.
+        const METADATA: usize = 1 + (3 + 2) + (3 + 1) + (3 + 1);
         // Formats 2 to 9, and something that this version does not know.
         bytes.truncate(bytes.len() - METADATA);
         bytes.extend_from_slice(&[2, 99, 0, 1, 7, MetadataKey::ReadsFormats as u8, 0, 2, 2, 9]);

@@ -127,7 +127,8 @@ pub enum Command {
         /// The member.
         socket: Address,
     },
-    /// List the members of a room. Answered by [`Delivery::Members`].
+    /// List the members of a room: all, or where there are more than [`Config::presence_limit`](crate::Config::presence_limit) a page of
+    /// them. Answered by [`Delivery::Members`].
     Members {
         /// The shard that asks.
         shard: ShardId,
@@ -135,6 +136,8 @@ pub enum Command {
         ticket: Ticket,
         /// The room.
         room: RoomName,
+        /// Begin behind this one.
+        after: Option<Address>,
     },
     /// A socket has connected to a namespace.
     Connected {

@@ -85,11 +85,13 @@ pub enum MetadataKey {
     SentAt = 4,
     /// How a node's link is spoken to: a byte, 1 where it takes TLS.
     NodeLink = 5,
+    /// What a node is doing: a byte, 1 while it writes its records again.
+    NodeState = 6,
 }
 
 impl MetadataKey {
     fn of_byte(byte: u8) -> Option<Self> {
-        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt, Self::NodeLink]
+        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt, Self::NodeLink, Self::NodeState]
             .into_iter()
             .find(|key| *key as u8 == byte)
     }

@@ -30,6 +30,13 @@ pub enum ClusterEvent {
         /// How long it was degraded; `None` when it joins for the first time.
         degraded_for: Option<Duration>,
     },
+    /// After an outage, the node has written all of its records again, which took more than a moment.
+    Rewritten {
+        /// In so many calls.
+        calls: usize,
+        /// From the moment on in which it was online.
+        took: Duration,
+    },
     /// Another node has joined, or is seen for the first time.
     NodeSeen(NodeTag),
     /// Another node is not part of the cluster any more: it has left, or its lease has ended.
@@ -57,6 +64,7 @@ impl ClusterEvent {
             Self::Degraded(DegradedReason::LeaseLost) => "degraded_lease_lost",
             Self::Degraded(DegradedReason::StoreReplaced) => "degraded_store_replaced",
             Self::Online { .. } => "online",
+            Self::Rewritten { .. } => "rewritten",
             Self::NodeSeen(_) => "node_seen",
             Self::NodeGone(_) => "node_gone",
             Self::SubscriptionsLost => "subscriptions_lost",

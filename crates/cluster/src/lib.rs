@@ -67,6 +67,8 @@ pub struct Config {
     pub concurrent_limit: Option<usize>,
     /// Most members of a room; `None`: any number. Who is a member stays one, whatever the limit.
     pub room_members: Option<usize>,
+    /// Most members of a room that are listed at once; of more a page at a time. `None`: any number.
+    pub presence_limit: Option<usize>,
     /// How long a message waits for its addressee.
     pub expire_timeout: std::time::Duration,
 }

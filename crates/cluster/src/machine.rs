@@ -12,6 +12,7 @@ mod local_state;
 mod peer_routing;
 mod pending;
 mod repairs;
+mod rewrite;
 mod rooms;
 mod takeovers;
 mod tokens;
@@ -24,7 +25,7 @@ pub(crate) use pending::{Adopted, Charge, Join, Pending, Unadopted};
 use crate::{
     Config,
     address::{Address, Owner, ShardId},
-    command::{Command, Delivery, PeerAt, PeerMessage, RealmId},
+    command::{Command, Delivery, PeerAt, PeerMessage, RealmId, Ticket},
     envelope::{self, Format},
     event::ClusterEvent,
     record::RoomName,
@@ -76,12 +77,20 @@ pub enum Status {
 
 pub(crate) type Outputs = VecDeque<Output>;
 
+/// Answers whoever asked for the members of a room.
+fn deliver_members((shard, ticket): (ShardId, Ticket), page: rooms::MembersPage, out: &mut Outputs) {
+    let rooms::MembersPage { members, count, more } = page;
+    out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members, count, more }));
+}
+
 /// The machine. `congested`, a parameter of some methods, tells whether a shard is too far behind to receive more.
 #[derive(Debug)]
 pub(crate) struct Machine {
     limit: Option<usize>,
     /// Most members of a room.
     room_members: Option<usize>,
+    /// Most members of a room that are listed at once.
+    presence_limit: usize,
     own: local_state::LocalState,
     rooms: rooms::Replicas,
     session_transfers: rooms::SessionTransfers,
@@ -90,6 +99,7 @@ pub(crate) struct Machine {
     users: users::PendingUserWrites,
     user_reads: users::UserReads,
     repairs: repairs::Repairs,
+    rewrite: rewrite::Rewrite,
     takeovers: takeovers::Takeovers,
     tokens: tokens::Tokens,
     admission: admission::Admission,
@@ -121,6 +131,7 @@ impl Machine {
         Self {
             limit: config.concurrent_limit,
             room_members: config.room_members,
+            presence_limit: config.presence_limit.unwrap_or(usize::MAX),
             own: local_state::LocalState::new(config, lease.is_shared()),
             rooms: rooms::Replicas::default(),
             session_transfers: rooms::SessionTransfers::default(),
@@ -128,6 +139,7 @@ impl Machine {
             users: users::PendingUserWrites::default(),
             user_reads: users::UserReads::default(),
             repairs: repairs::Repairs::default(),
+            rewrite: rewrite::Rewrite::default(),
             takeovers: takeovers::Takeovers::default(),
             tokens: tokens::Tokens::default(),
             admission: admission::Admission::default(),
@@ -165,9 +177,10 @@ impl Machine {
         self.rooms.is_current(room)
     }
 
-    /// Whether the store has been there without a break for as long as nodes may take to write their records again.
+    /// Whether the store has been there without a break for as long as nodes may take to write their records again, and none says
+    /// that it needs longer.
     pub(crate) fn is_stable(&self) -> bool {
-        self.lease.is_stable(rooms::REWRITE_GRACE)
+        self.lease.is_stable(rooms::REWRITE_GRACE) && !self.lease.is_any_rewriting()
     }
 
     /// A shard has given a room's route back.
@@ -203,7 +216,9 @@ impl Machine {
                 self.join(now, join, congested, out);
             }
             Command::Leave { room, socket } => self.leave(now, room, socket, out),
-            Command::Members { shard, ticket, room } => self.members(now, shard, ticket, room, out),
+            Command::Members { shard, ticket, room, after } => {
+                self.members(now, (shard, ticket), room, after, out);
+            }
             Command::Connected { namespace, socket } => {
                 self.user_changed(now, namespace, socket, Some("{}".into()), out);
             }
@@ -309,13 +324,13 @@ impl Machine {
             }
             Pending::TransferSnapshot { room } => self.transfer_snapshot_answered(now, &room, reply, out),
             Pending::Compare { room, is_final } => self.compared(now, &room, is_final, reply, out),
-            Pending::ListMembers { shard, ticket, room } => {
+            Pending::ListMembers { shard, ticket, room, after } => {
                 let members = match reply {
                     Reply::Records { records, .. } => records,
                     _ => self.own.members(&room),
                 };
-                let members = members.into();
-                out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
+                let page = rooms::page_of(members, after, self.presence_limit);
+                deliver_members((shard, ticket), page, out);
             }
             Pending::ListUsers(page) => self.users_listed(now, page, reply, out),
             Pending::SendToNode { shard, ticket } => {
@@ -345,12 +360,13 @@ impl Machine {
             Pending::Heartbeat { sent, owner, joins } => {
                 self.heartbeat_answered(now, sent, owner, joins, reply, out);
             }
+            Pending::Portion(joined) => self.portion_written(now, joined, out),
             Pending::Owners(by) => self.owners_answered(now, by, reply, out),
             Pending::EndEpoch(epoch) => self.past_epoch_ended(epoch, &reply),
             Pending::Nodes => match reply {
                 Reply::Nodes(nodes) => {
                     self.choose_format(now, &nodes, out);
-                    let nodes = self.lease.remember_nodes(nodes, self.is_stable());
+                    let nodes = self.lease.remember_nodes(nodes);
                     out.push_back(Output::Nodes(nodes));
                 }
                 // The next heartbeat asks again.
@@ -369,7 +385,7 @@ impl Machine {
         }
         self.nodes_known(now, before, out);
         if format < before && self.lease.is_valid(now) {
-            self.put_all(out);
+            self.put_all(now, out);
         }
     }
 

@@ -356,6 +356,8 @@ pub struct NodeInfo {
     pub link: Option<std::net::SocketAddr>,
     /// It drains: its sessions will be closed, and no new ones are taken.
     pub is_draining: bool,
+    /// It writes its records again after an outage, which takes a while: what is missing in the store may be its.
+    pub is_rewriting: bool,
     /// The formats of messages and records that it reads.
     pub reads: FormatRange,
     /// Its node link takes connections in TLS.
@@ -365,7 +367,15 @@ pub struct NodeInfo {
 impl NodeInfo {
     /// A node of this version that does not drain. Whoever serves its link says where, and how.
     pub fn new(owner: Owner, name: String) -> Self {
-        Self { owner, name, link: None, is_draining: false, reads: FormatRange::CURRENT, takes_tls: false }
+        Self {
+            owner,
+            name,
+            link: None,
+            is_draining: false,
+            is_rewriting: false,
+            reads: FormatRange::CURRENT,
+            takes_tls: false,
+        }
     }
 }
 

@@ -132,6 +132,8 @@ pub struct ClientLimits {
     pub namespaces: usize,
     /// Most members of a room, in the whole cluster; default any number.
     pub room_members: Option<usize>,
+    /// Up to how many members of a room each is told of each; beyond it they are told how many there are; default any number.
+    pub presence: Option<usize>,
     /// Most connections of one address (of IPv6 a /64); default any number.
     pub connections_per_address: Option<usize>,
     /// Sessions and peers a second that one address may begin; default any number.
@@ -149,6 +151,7 @@ impl Default for ClientLimits {
             rooms: 1024,
             namespaces: 64,
             room_members: None,
+            presence: None,
             connections_per_address: None,
             handshakes_per_address: None,
             handshakes_per_second: None,

@@ -145,6 +145,7 @@ impl Node {
             realms: config.peer.keys.clone(),
             concurrent_limit: config.peer.concurrent_limit,
             room_members: config.limits.room_members,
+            presence_limit: config.limits.presence,
             expire_timeout: config.peer.expire_timeout,
         };
         let gate = Arc::new(Gate::new(&config.limits, config.max_connections));

@@ -344,6 +344,7 @@ fn client_limits(limits: &LimitSettings) -> ClientLimits {
         rooms: limits.max_rooms,
         namespaces: limits.max_namespaces,
         room_members: limits.max_room_members.map(|most| most as usize),
+        presence: limits.presence_limit.map(|most| most as usize),
         connections_per_address: limits.connections_per_address.map(|most| most as usize),
         handshakes_per_address: limits.handshakes_per_address,
         handshakes_per_second: limits.handshakes_per_second,

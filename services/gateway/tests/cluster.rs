@@ -2,6 +2,9 @@
 
 mod harness;
 
+#[path = "cluster/presence.rs"]
+mod presence;
+
 use std::{
     io::Write as _,
     path::Path,
@@ -62,6 +65,11 @@ impl Cluster {
 #[test]
 fn cluster_is_one_whatever_happens() {
     Server::run_js_alone("cluster.test.mjs");
+}
+
+#[test]
+fn cluster_large_rooms_tell_how_many_there_are() {
+    Server::run_js_alone("presence.test.mjs");
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn until_heard(from: &Node, to: &Node, scope: Scope<'_>, words: &str) {
 }
 
 fn all_members(node: &Node, room: &RoomName) -> BTreeSet<Address> {
-    node.submit(Command::Members { shard: 0, ticket: 7, room: room.clone() });
+    node.submit(Command::Members { shard: 0, ticket: 7, room: room.clone(), after: None });
     node.delivery(|delivery| match delivery {
         Delivery::Members { members, .. } => Some(members.iter().map(|member| member.socket).collect()),
         _ => None,

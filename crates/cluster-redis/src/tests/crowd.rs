@@ -177,9 +177,9 @@ fn sent_for_joins(count: u64) -> u64 {
         assert!(members as u64 > number / 2, "a join is answered with all who joined before it on its node");
     }
     for node in &nodes {
-        node.submit(Command::Members { shard: 0, ticket: 9_999, room: room() });
+        node.submit(Command::Members { shard: 0, ticket: 9_999, room: room(), after: None });
         until(|| {
-            node.submit(Command::Members { shard: 0, ticket: 9_999, room: room() });
+            node.submit(Command::Members { shard: 0, ticket: 9_999, room: room(), after: None });
             let members = node.delivery(|delivery| match delivery {
                 Delivery::Members { members, .. } => Some(members.len() as u64),
                 _ => None,

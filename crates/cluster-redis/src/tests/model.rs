@@ -100,6 +100,7 @@ fn config() -> Config {
         realms: names::REALMS.map(str::to_owned).to_vec(),
         concurrent_limit: None,
         room_members: None,
+        presence_limit: None,
         expire_timeout: names::PATIENCE,
     }
 }

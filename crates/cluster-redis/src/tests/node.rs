@@ -81,6 +81,7 @@ impl Node {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
             room_members: None,
+            presence_limit: None,
             expire_timeout: Duration::from_secs(1),
         };
         let revoked = Arc::<Revoked>::default();

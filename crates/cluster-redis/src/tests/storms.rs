@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use signalbox_cluster::ClusterEvent;
+use signalbox_cluster::{ClusterEvent, model::LEASE};
 
 use super::*;
 
@@ -67,6 +67,15 @@ fn joined(node: &Node, count: usize) {
     }
 }
 
+/// How long a node took to write everything again, if it has.
+fn rewritten(node: &Node) -> Option<Duration> {
+    let events = node.mailboxes.events.lock();
+    events.iter().find_map(|event| match event {
+        ClusterEvent::Rewritten { took, .. } => Some(*took),
+        _ => None,
+    })
+}
+
 /// Two nodes with members in the same rooms lose their Redis with everything in it. Both write everything again, and are online
 /// throughout from the moment on in which it is back. Returns how long that took.
 fn everything_is_written_again(rooms: usize, members_each: usize) -> Duration {
@@ -83,7 +92,7 @@ fn everything_is_written_again(rooms: usize, members_each: usize) -> Duration {
     server.restart();
     let began = Instant::now();
     nodes.iter().for_each(|node| node.wait_until(Status::Online));
-    while keys(&server) + 8 < before {
+    while nodes.iter().any(|node| rewritten(node).is_none()) {
         for node in &nodes {
             node.mailboxes.deliveries.lock().clear();
         }
@@ -93,6 +102,7 @@ fn everything_is_written_again(rooms: usize, members_each: usize) -> Duration {
     }
     let took = began.elapsed();
     until(|| (members(&server)? == total).then_some(()));
+    assert!(keys(&server) + 8 >= before, "{} of {before} keys", keys(&server));
     // A second one, if it came, comes with the next heartbeats.
     #[allow(clippy::disallowed_methods)]
     std::thread::sleep(Duration::from_secs(2));
@@ -106,8 +116,9 @@ fn everything_is_written_again(rooms: usize, members_each: usize) -> Duration {
     }
     #[allow(clippy::print_stderr, reason = "the figure is what the soak lane is for")]
     {
+        let each = nodes.each_ref().map(rewritten);
         eprintln!(
-            "{rooms} rooms, {members_each} members of each node: written again in {took:?}; {events:?}"
+            "{rooms} rooms, {members_each} members of each node: written again in {took:?}, by each in {each:?}; {events:?}"
         );
     }
     took
@@ -115,11 +126,15 @@ fn everything_is_written_again(rooms: usize, members_each: usize) -> Duration {
 
 #[test]
 fn after_an_outage_everything_is_written_again_within_a_lease() {
-    assert!(everything_is_written_again(2_000, 2) < Duration::from_secs(6));
+    assert!(everything_is_written_again(2_000, 2) < LEASE);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo xtask soak"]
 fn soak_fifty_thousand_shared_rooms_are_written_again_without_losing_the_lease() {
-    everything_is_written_again(50_000, 2);
+    let took = everything_is_written_again(50_000, 2);
+    // The lane's build is optimized; how long another one takes says nothing.
+    if !cfg!(debug_assertions) {
+        assert!(took < LEASE, "{took:?}");
+    }
 }

@@ -49,6 +49,7 @@ impl Harness {
             realms: vec!["peerjs".into()],
             concurrent_limit: limit,
             room_members: None,
+            presence_limit: None,
             expire_timeout: Duration::from_secs(5),
         };
         Self {
@@ -407,7 +408,7 @@ proptest! {
                         views.insert((shard, room), view);
                         versions.insert((shard, room), version);
                     }
-                    Delivery::RoomChanged { room, change_id: version, change } => {
+                    Delivery::RoomChanged { room, change_id: version, change, .. } => {
                         let room = rooms.iter().position(|name| *name == room).unwrap();
                         let known = versions.entry((shard, room)).or_insert(version - 1);
                         if version <= *known { continue; }

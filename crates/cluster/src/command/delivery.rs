@@ -66,11 +66,14 @@ pub enum Delivery {
         ticket: Ticket,
         /// The last change that this node's clients were told; the members are as of this change.
         change_id: ChangeId,
-        /// All members, the new one too, if they were asked for. Shared by all who are told of the same members.
+        /// All members, the new one too, if they were asked for; the first page of them where there are more than
+        /// [`Config::presence_limit`](crate::Config::presence_limit). Shared by all who are told of the same members.
         members: Arc<[Arc<Record>]>,
         /// How many members there were in the moment of the join, the new one included: 1 is told to one of several that join an empty
         /// room at once.
         count: usize,
+        /// How many there are as of that change.
+        present: usize,
     },
     /// A request was refused.
     Refused {
@@ -83,8 +86,12 @@ pub enum Delivery {
     Members {
         /// Names the request.
         ticket: Ticket,
-        /// The members.
+        /// The members, in the order of their addresses.
         members: Arc<[Arc<Record>]>,
+        /// How many members there are.
+        count: usize,
+        /// Whether there are more behind these.
+        more: bool,
     },
     /// A room with members on this shard has changed. All of them but the subject of the change get the event.
     RoomChanged {
@@ -94,6 +101,8 @@ pub enum Delivery {
         change_id: ChangeId,
         /// The change.
         change: Change,
+        /// How many members there are after it.
+        count: usize,
     },
     /// Answers [`Command::Users`](super::Command::Users).
     Users {

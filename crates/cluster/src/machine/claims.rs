@@ -27,6 +27,7 @@ impl Machine {
             self.claim_offline(now, at, ticket, (realm, id, token), out);
             return;
         }
+        self.reclaim_first(realm, &id, out);
         // A node that is alone has a store that knows the limit.
         let full = self.limit.is_some() && self.lease.is_shared();
         self.ask_for(now, (at, ticket), (realm, id, token), full, false, out);
@@ -339,7 +340,7 @@ impl Machine {
         if !self.has_contested_claims {
             // Claims that wait for the old holder's node may be lost too.
             self.complete_all_takeovers(out);
-            self.reclaim_all(out);
+            self.reclaim_all(now, out);
         }
     }
 
@@ -350,30 +351,24 @@ impl Machine {
         }
     }
 
-    /// The store is back: every claim is made again. A claim that the store had granted keeps its rank, unless its lease has run
-    /// out since.
-    pub(super) fn reclaim_after_outage(&mut self, has_expired: bool, out: &mut Outputs) {
+    /// The store is back, and every claim is made again. One that the store had granted keeps its rank, unless its lease has run out
+    /// since.
+    pub(super) fn rerank_claims(&mut self, has_expired: bool) {
         for claim in self.own.claims.iter_mut().flat_map(|claims| claims.values_mut()) {
             if std::mem::take(&mut claim.is_kept) {
                 claim.rank = if has_expired { ClaimRank::Expired } else { ClaimRank::Granted };
             }
         }
-        self.reclaim_all(out);
     }
 
-    pub(super) fn reclaim_all(&mut self, out: &mut Outputs) {
-        let owner = self.owner();
-        for (realm, claims) in self.own.claims.iter().enumerate() {
-            let realm = realm as RealmId;
-            let mut claims: Vec<_> = claims.iter().collect();
-            claims.sort_unstable_by_key(|(id, _)| *id);
-            for (id, claim) in claims {
-                let token = self.written_token(id, &claim.token);
-                let (id, at, rank) = (id.clone(), claim.at, claim.rank);
-                let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
-                out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id, token, rank }, pending));
-            }
-        }
+    /// Makes a claim again, as the local state has it; `false` if nobody here holds the id any more.
+    pub(super) fn reclaim(&mut self, realm: RealmId, id: &Arc<str>, out: &mut Outputs) -> bool {
+        let Some(claim) = self.own.claim(realm, id) else { return false };
+        let (owner, at, rank) = (self.owner(), claim.at, claim.rank);
+        let token = self.written_token(id, &claim.token);
+        let pending = Pending::Reclaim { owner, realm, id: id.clone(), generation: at.generation };
+        out.push_back(Output::Call(Call::Reclaim { owner, at, realm, id: id.clone(), token, rank }, pending));
+        true
     }
 
     pub(super) fn reclaimed(

@@ -60,6 +60,8 @@ struct Shared {
     tried: Vec<u64>,
     membership: u64,
     known: Vec<NodeInfo>,
+    /// Another node says that it is writing its records again.
+    is_other_rewriting: bool,
     /// Nodes may be known that are gone: the list is asked for once more when the store has been there for a while.
     lists_again: bool,
     dead: VecDeque<Owner>,
@@ -98,6 +100,7 @@ impl Lease {
             tried: Vec::new(),
             membership: 0,
             known: Vec::new(),
+            is_other_rewriting: false,
             lists_again: false,
             dead: VecDeque::new(),
         };
@@ -132,6 +135,21 @@ impl Lease {
         }
         let beats = shared.confirmed.zip(shared.stable_since);
         beats.is_some_and(|(last, since)| last.saturating_duration_since(since) >= period)
+    }
+
+    /// Whether a node, this one or another, says that it is writing its records again.
+    pub(super) fn is_any_rewriting(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.node.is_rewriting || shared.is_other_rewriting)
+    }
+
+    /// Everything is written again: the next heartbeat says so. Returns whether others had been told.
+    pub(super) fn stop_rewriting(&mut self, now: Instant) -> bool {
+        let Some(shared) = self.shared.as_mut().filter(|shared| shared.node.is_rewriting) else {
+            return false;
+        };
+        Arc::make_mut(&mut shared.node).is_rewriting = false;
+        shared.next_heartbeat = now;
+        true
     }
 
     /// What the node's clock shows, in microseconds since 1970.
@@ -177,8 +195,12 @@ impl Lease {
     }
 
     /// The nodes of the cluster: those that the store lists, and while others may have yet to join again, those that were known before.
-    pub(super) fn remember_nodes(&mut self, mut nodes: Vec<NodeInfo>, is_stable: bool) -> Vec<NodeInfo> {
+    pub(super) fn remember_nodes(&mut self, mut nodes: Vec<NodeInfo>) -> Vec<NodeInfo> {
+        let is_stable = self.is_stable(REWRITE_GRACE);
         let Some(shared) = &mut self.shared else { return nodes };
+        let tag = shared.node.owner.tag;
+        // Those alone that the store lists: who is gone writes nothing any more.
+        shared.is_other_rewriting = nodes.iter().any(|node| node.is_rewriting && node.owner.tag != tag);
         if !is_stable {
             let is_listed = |known: &NodeInfo| nodes.iter().any(|node| node.owner.tag == known.owner.tag);
             let missing: Vec<_> = shared.known.iter().filter(|known| !is_listed(known)).cloned().collect();
@@ -242,11 +264,16 @@ impl Machine {
 
     pub(super) fn heartbeat_if_due(&mut self, now: Instant, out: &mut Outputs) {
         let claims = self.claims_reported();
-        let Some(shared) = &mut self.lease.shared else { return };
-        if shared.heartbeat_in_flight || now < shared.next_heartbeat {
+        let is_due = |shared: &Shared| !shared.heartbeat_in_flight && now >= shared.next_heartbeat;
+        if !self.lease.shared.as_ref().is_some_and(is_due) {
             return;
         }
+        let is_rewrite_long = self.is_rewrite_long();
+        let Some(shared) = &mut self.lease.shared else { return };
         let joins = shared.status != Status::Online;
+        if joins {
+            Arc::make_mut(&mut shared.node).is_rewriting = is_rewrite_long;
+        }
         if joins && (shared.node.owner.epoch == 0 || shared.is_epoch_used) {
             Arc::make_mut(&mut shared.node).owner.epoch += 1;
             shared.is_epoch_used = false;
@@ -318,13 +345,14 @@ impl Machine {
                 is_same_store && shared.confirmed.is_some_and(|confirmed| sent >= confirmed + LEASE - MARGIN);
             shared.was_whole = pulse.is_whole && shared.confirmed.is_none();
             shared.run_id = pulse.run_id.clone();
+            // A store that has forgotten everything counts the changes from the beginning, and may have come to the same number.
+            shared.membership = u64::MAX;
             shared.status = Status::Online;
             shared.confirmed = Some(sent);
             out.push_back(Output::Status(Status::Online));
             let degraded_for = shared.degraded_since.take().map(|since| now.saturating_duration_since(since));
             out.push_back(Output::Event(ClusterEvent::Online { epoch: owner.epoch, degraded_for }));
-            self.rewrite_all(has_expired, out);
-            self.end_past_epochs_if_due(now, out);
+            self.rewrite_all(now, has_expired, out);
             self.rooms_online(out);
         } else {
             shared.confirmed = Some(sent);
@@ -349,7 +377,7 @@ impl Machine {
 
     /// Takes what the reply tells beside the lease: changed membership, owners to reap.
     fn apply_heartbeat_reply(&mut self, pulse: &HeartbeatReply, out: &mut Outputs) {
-        let is_stable = self.is_stable();
+        let is_stable = self.lease.is_stable(REWRITE_GRACE);
         let Some(shared) = &mut self.lease.shared else { return };
         if shared.membership != pulse.membership {
             shared.membership = pulse.membership;
@@ -373,29 +401,11 @@ impl Machine {
         }
     }
 
-    /// Writes all of this node's records under the new epoch.
-    fn rewrite_all(&mut self, has_expired: bool, out: &mut Outputs) {
-        self.reclaim_after_outage(has_expired, out);
-        self.put_all(out);
-        self.put_all_users(out);
-        for membership in std::mem::take(&mut self.unadopted) {
-            self.adopt(membership, out);
-        }
-        // Who has left is not kept, whatever is kept for a while.
-        let owner = self.owner();
-        for (room, socket) in std::mem::take(&mut self.left_offline) {
-            if !self.own.is_member(&room, socket) {
-                let call = Call::Remove { owner, room: room.clone(), socket };
-                out.push_back(Output::Call(call, Pending::Leave { room, socket }));
-            }
-        }
-    }
-
     /// What was left under earlier epochs is removed, once everything is written under the present one.
     pub(super) fn end_past_epochs_if_due(&mut self, now: Instant, out: &mut Outputs) {
-        let is_online = self.lease.is_valid(now);
+        let is_due = self.lease.is_valid(now) && self.rewrite.is_done();
         let Some(shared) = &mut self.lease.shared else { return };
-        if !is_online || shared.past_ends_at.is_none_or(|at| now < at) {
+        if !is_due || shared.past_ends_at.is_none_or(|at| now < at) {
             return;
         }
         shared.past_ends_at = None;

@@ -81,6 +81,8 @@ pub(crate) enum Pending {
         room: RoomName,
         socket: Address,
     },
+    /// A portion of what is written again was written; counted by how often the node had joined.
+    Portion(u64),
     /// Users were written, or removed.
     PutUsers(Vec<(Arc<str>, Address)>),
     /// The first snapshot of a room, for a session that is to move here.
@@ -97,6 +99,7 @@ pub(crate) enum Pending {
         shard: ShardId,
         ticket: Ticket,
         room: RoomName,
+        after: Option<Address>,
     },
     ListUsers(Page),
     LocateSocket {

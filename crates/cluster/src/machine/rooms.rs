@@ -16,14 +16,17 @@ use ahash::{AHashMap, RandomState};
 use indexmap::IndexSet;
 
 use self::replica::{Replica, RoomState, Subscription, TransferSubscription, version_of};
-pub(super) use self::transfers::SessionTransfers;
+pub(super) use self::{
+    replica::{MembersPage, page_of},
+    transfers::SessionTransfers,
+};
 use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_state::LocalState};
 use crate::{
     address::{Address, ShardId},
     command::Change,
     record::{Record, RoomName},
     route::Route,
-    store::{Call, Reply, RoomDelta, RoomVersion, SnapshotRequest},
+    store::{Call, Reply, RoomDelta, RoomVersion},
 };
 
 /// How long an unused room stays subscribed: a client that comes back at once finds its replica.
@@ -40,6 +43,9 @@ const GAP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Rooms whose records are read at once to compare replicas with them. After an outage these are all rooms, and what clients ask for
 /// meanwhile is not to wait behind all of them.
 const MAX_COMPARING: usize = 256;
+/// The same while the node writes its own records again: the others need these, and rooms that are compared before all are written have
+/// to be compared again.
+const MAX_COMPARING_EARLY: usize = 32;
 
 /// How long a session transfer waits for a room's subscription: its source waits no longer.
 const TRANSFER_SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,6 +61,8 @@ pub(super) struct Replicas {
     compares: VecDeque<(RoomName, bool)>,
     /// Comparisons that have no answer yet.
     comparing: usize,
+    /// The node writes its own records again.
+    is_early: bool,
 }
 
 impl Replicas {
@@ -94,8 +102,18 @@ impl Replicas {
         self.rooms.get(room)?.state.as_ref().map(|state| state.room_version)
     }
 
-    pub(super) fn members(&mut self, room: &RoomName) -> Option<Arc<[Arc<Record>]>> {
-        Some(self.rooms.get_mut(room)?.state.as_mut()?.members())
+    /// A page of the members; see [`RoomState::page`].
+    pub(super) fn page(
+        &mut self,
+        room: &RoomName,
+        after: Option<Address>,
+        limit: usize,
+    ) -> Option<MembersPage> {
+        Some(self.rooms.get_mut(room)?.state.as_mut()?.page(after, limit))
+    }
+
+    fn count(&self, room: &RoomName) -> usize {
+        self.rooms.get(room).and_then(|replica| replica.state.as_ref()).map_or(0, |state| state.records.len())
     }
 
     fn schedule(&mut self, room: &RoomName) {
@@ -110,9 +128,16 @@ impl Replicas {
         self.read_compared(out);
     }
 
+    /// Whether only a few are compared at once, since the node writes its own records again.
+    pub(super) fn compare_few(&mut self, is_early: bool, out: &mut Outputs) {
+        self.is_early = is_early;
+        self.read_compared(out);
+    }
+
     /// Reads the records of rooms that are to be compared, as many at once as may be.
     fn read_compared(&mut self, out: &mut Outputs) {
-        while self.comparing < MAX_COMPARING
+        let most = if self.is_early { MAX_COMPARING_EARLY } else { MAX_COMPARING };
+        while self.comparing < most
             && let Some((room, is_final)) = self.compares.pop_front()
         {
             if self.rooms.get(&room).is_some_and(|replica| replica.comparing.is_some()) {
@@ -133,7 +158,7 @@ impl Replicas {
     }
 
     /// The record of a member, as the replica has it.
-    fn record(&self, room: &RoomName, socket: Address) -> Option<&Arc<Record>> {
+    pub(super) fn record(&self, room: &RoomName, socket: Address) -> Option<&Arc<Record>> {
         self.rooms.get(room)?.state.as_ref()?.records.get(&socket)
     }
 
@@ -155,14 +180,19 @@ impl Machine {
             replica.compares_again = true;
         } else if replica.state.is_some() {
             replica.comparing = Some(Vec::new());
-            self.rooms.compares.push_back((room.clone(), is_final));
+            // Where somebody waits to be told that he has joined, first.
+            if replica.answers.is_empty() {
+                self.rooms.compares.push_back((room.clone(), is_final));
+            } else {
+                self.rooms.compares.push_front((room.clone(), is_final));
+            }
             self.rooms.read_compared(out);
         }
     }
 
     /// Takes a change from the bus: the next version is applied, an older one is ignored, and after a gap the records are read.
     pub(crate) fn room_changed(&mut self, delta: RoomDelta, out: &mut Outputs) {
-        let is_stable = self.lease.is_stable(REWRITE_GRACE);
+        let is_stable = self.is_stable();
         let Some(replica) = self.rooms.rooms.get_mut(&delta.room) else { return };
         let Some(state) = replica.state.as_mut() else {
             replica.early.push(delta);
@@ -316,21 +346,6 @@ impl Machine {
         }
     }
 
-    /// Writes all of this node's memberships, under the present epoch.
-    pub(super) fn put_all(&mut self, out: &mut Outputs) {
-        let owner = self.owner();
-        let mut rooms: Vec<_> = self.own.rooms.iter().collect();
-        rooms.sort_unstable_by_key(|(room, _)| *room);
-        for (room, members) in rooms {
-            for record in members.values() {
-                let (room, record) = (room.clone(), record.clone());
-                let snapshot = SnapshotRequest::None(self.rooms.room_version(&room));
-                let pending = Pending::Put { room: room.clone(), socket: record.socket };
-                out.push_back(Output::Call(Call::Put { owner, room, record, snapshot, most: None }, pending));
-            }
-        }
-    }
-
     /// The store is back: every room is compared once it is subscribed.
     pub(super) fn rooms_online(&mut self, out: &mut Outputs) {
         let mut rooms: Vec<_> = self.rooms.rooms.keys().cloned().collect();
@@ -351,7 +366,7 @@ impl Machine {
     pub(super) fn rooms_tick(&mut self, now: Instant, out: &mut Outputs) {
         let is_online = self.lease.is_valid(now);
         // After another outage, nodes need as long again to write their members.
-        let is_final = is_online && self.lease.is_stable(REWRITE_GRACE);
+        let is_final = is_online && self.is_stable();
         for room in std::mem::take(&mut self.rooms.scheduled) {
             let Some(replica) = self.rooms.rooms.get(&room) else { continue };
             let oldest = replica.answers.first().map(|(_, _, since)| *since);

@@ -49,7 +49,7 @@ impl Machine {
         // Claims whose grants have not arrived yet are written again when they do, as after a loss of the bus.
         self.bus_changes += 1;
         if self.lease.is_shared() && self.lease.is_valid(now) {
-            self.reclaim_all(out);
+            self.reclaim_all(now, out);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Users in one call.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// Users that have yet to be written, by partition and socket.
 #[derive(Debug, Default)]
@@ -47,6 +47,11 @@ struct UserRead {
 }
 
 impl PendingUserWrites {
+    /// Everything is written again: what has changed is part of that.
+    pub(super) fn clear(&mut self) {
+        self.users.clear();
+    }
+
     /// The user is another node's to write from now on.
     pub(super) fn forget(&mut self, socket: Address) {
         self.users.remove(&(partition::of_user(socket), socket));
@@ -106,25 +111,6 @@ impl Machine {
             if is_last || puts.len() + removes.len() >= BATCH {
                 let (puts, removes) = (std::mem::take(&mut puts), std::mem::take(&mut removes));
                 put_users(owner, partition, puts, removes, out);
-            }
-        }
-    }
-
-    pub(super) fn put_all_users(&mut self, out: &mut Outputs) {
-        self.users.users.clear();
-        let owner = self.owner();
-        let mut parts: BTreeMap<u8, Vec<User>> = BTreeMap::new();
-        let mut namespaces: Vec<_> = self.own.users.iter().collect();
-        namespaces.sort_unstable_by_key(|(namespace, _)| *namespace);
-        for (namespace, users) in namespaces {
-            for (socket, profile) in users {
-                let user = (namespace.clone(), *socket, profile.clone());
-                parts.entry(partition::of_user(*socket)).or_default().push(user);
-            }
-        }
-        for (partition, users) in parts {
-            for puts in users.chunks(BATCH) {
-                put_users(owner, partition, puts.to_vec(), Vec::new(), out);
             }
         }
     }
@@ -209,7 +195,7 @@ impl Machine {
     }
 }
 
-fn put_users(
+pub(super) fn put_users(
     owner: Owner,
     partition: u8,
     puts: Vec<User>,

@@ -54,6 +54,7 @@ impl World {
             realms: vec!["peerjs".into()],
             concurrent_limit: None,
             room_members: None,
+            presence_limit: None,
             expire_timeout: Duration::from_secs(5),
         };
         let began = Instant::now();

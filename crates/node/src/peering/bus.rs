@@ -154,6 +154,9 @@ impl DeliverySink for ClusterEvents {
                 tracing::info!(epoch, degraded_for_ms, "the node is online again");
             }
             ClusterEvent::Online { epoch, .. } => tracing::info!(epoch, "the node has joined the cluster"),
+            ClusterEvent::Rewritten { calls, took } => {
+                tracing::info!(calls, took_ms = took.as_millis() as u64, "all records are written again");
+            }
             ClusterEvent::NodeSeen(node) => tracing::info!(%node, "another node is there"),
             ClusterEvent::NodeGone(node) => tracing::info!(%node, "another node is gone"),
             ClusterEvent::SubscriptionsLost => {

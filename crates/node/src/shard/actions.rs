@@ -123,9 +123,10 @@ pub(super) fn members(
     let slot = slot(session, event)?;
     membership::room_of(session, rooms, slot, &name).ok_or(NOT_A_MEMBER)?;
     let id = event.id.ok_or(ACK_REQUIRED)?;
+    let after = page_after(event, 1)?;
     let room = RoomName { namespace: event.namespace.clone(), name: name.into() };
     let ticket = ask_for(step, session, pending, event, (id, Some(room.name.clone())));
-    step.effects.submit(Command::Members { shard: step.context.id, ticket, room });
+    step.effects.submit(Command::Members { shard: step.context.id, ticket, room, after });
     Ok(())
 }
 
@@ -137,10 +138,7 @@ pub(super) fn users(
     event: &Incoming<'_>,
 ) -> Result<(), Refused> {
     let id = event.id.ok_or(ACK_REQUIRED)?;
-    let after = match event.args.first().map(|after| after.get()) {
-        None | Some("null") => None,
-        Some(after) => Some(parse_address(after).ok_or(NOT_FOUND)?),
-    };
+    let after = page_after(event, 0)?;
     if !step.context.config.list_users {
         return Err(NO_USERS);
     }
@@ -150,6 +148,14 @@ pub(super) fn users(
     let ticket = ask_for(step, session, pending, event, (id, None));
     step.effects.submit(Command::Users { shard: step.context.id, ticket, namespace, after });
     Ok(())
+}
+
+/// Behind which socket the page begins that an argument asks for.
+fn page_after(event: &Incoming<'_>, argument: usize) -> Result<Option<Address>, Refused> {
+    match event.args.get(argument).map(|after| after.get()) {
+        None | Some("null") => Ok(None),
+        Some(after) => parse_address(after).map(Some).ok_or(NOT_FOUND),
+    }
 }
 
 /// Remembers an event that the cluster's answer will answer, by its id; the answer names the room, if there is one.

@@ -8,6 +8,7 @@ use signalbox_socketio::Message;
 use super::{
     context::ShardContext,
     effects::Effect,
+    presence,
     step::Step,
     tables::{Outboxes, Rooms, Sequences, Sessions},
     transfer::table::Transfers,
@@ -130,10 +131,11 @@ fn deliver_to_members(
     }
 }
 
-/// A change of a room, with its number.
+/// A change of a room, with its number, and how many members there are after it.
 pub(super) struct NumberedChange<'a> {
     pub(super) number: u128,
     pub(super) change: &'a Change,
+    pub(super) count: usize,
 }
 
 /// A room has changed: every member here but its subject gets the event about it.
@@ -143,10 +145,13 @@ pub(super) fn room_changed(
     rooms: &mut Rooms,
     transfers: &mut Transfers,
     key: RoomKey,
-    NumberedChange { number, change }: NumberedChange<'_>,
+    NumberedChange { number, change, count }: NumberedChange<'_>,
 ) {
     let Some(room) = rooms.get_mut(key) else { return };
     room.last_change = number;
+    if presence::count_change(step, room, key, change, count) {
+        return;
+    }
     transfers.note_change(key, change);
     if room.members.is_empty() && room.incoming_transfers.is_empty() {
         return;
@@ -180,14 +185,8 @@ pub(super) fn room_changed(
 
 /// The event about a change of a room; `None` when there is none for such a change.
 pub(super) fn change_message(namespace: &str, change: &Change) -> Option<Message> {
-    let record = change.record();
-    let emission = match change {
-        Change::Joined(_) => &record.joined,
-        Change::Updated(_) => &record.updated,
-        Change::Left(_) => &record.left,
-    };
-    let emission = emission.as_ref()?;
-    let args = emission.args.render(&record.profile);
+    let emission = presence::emission(change)?;
+    let args = emission.args.render(&change.record().profile);
     Some(Message::event(namespace, None, &emission.event, &[&args], &emission.attachments))
 }
 

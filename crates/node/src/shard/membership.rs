@@ -9,7 +9,7 @@ use signalbox_rules::Answer;
 use super::{
     context::ShardContext,
     effects::Effect,
-    replies::{self, Refusal, members_json},
+    replies::{self, Crowd, Refusal, members_json},
     step::Step,
     tables::{
         PendingRequest, PendingRequests, Rooms, Sessions,
@@ -104,7 +104,7 @@ pub(super) fn join_answered(
     let is_member = matches!(answer, Delivery::Joined { .. });
     let slot = sessions.checked(key, number).and_then(|session| session.slot_of(join.socket));
     let goes_on = match (answer, slot) {
-        (Delivery::Joined { change_id: told, members, count, .. }, Some(slot)) => {
+        (Delivery::Joined { change_id: told, members, count, present, .. }, Some(slot)) => {
             if let Some(room) = rooms.get_mut(room) {
                 room.members.insert(join.socket, key);
                 // Changes up to here are part of the answer, or have come before it.
@@ -122,7 +122,7 @@ pub(super) fn join_answered(
                     socket.records.push((join.room.name.clone(), join.record.clone()));
                 }
             }
-            join_succeeded(step, sessions, key, join, &members, count)
+            join_succeeded(step, sessions, key, join, (&members, count, present))
         }
         (_, None) => {
             // The client has gone meanwhile; what was joined for it is left again.
@@ -183,8 +183,7 @@ fn join_succeeded(
     sessions: &mut Sessions,
     key: u32,
     join: JoinRequest,
-    members: &[Arc<Record>],
-    count: usize,
+    (members, count, present): (&[Arc<Record>], usize, usize),
 ) -> Option<Box<RuleRun>> {
     match join.reply_to {
         ReplyTo::Rule(mut rule, _) => {
@@ -197,7 +196,9 @@ fn join_succeeded(
         ReplyTo::Client { id: Some(id), .. } => {
             // The new member itself is not told.
             let others = members.iter().filter(|record| record.socket != join.socket);
-            let answer = members_json(&join.room.name, others);
+            let more = members.last().filter(|_| members.len() < present);
+            let crowd = Crowd::of(step.context.config.limits.presence, present, more);
+            let answer = members_json(&join.room.name, others, crowd);
             replies::answer(step, sessions, key, (&join.room.namespace, id), &answer);
         }
         ReplyTo::Client { id: None, .. } => {}

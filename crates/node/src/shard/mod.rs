@@ -40,6 +40,7 @@ pub(crate) mod mailbox;
 mod membership;
 mod node_failure;
 pub(crate) mod peerserver;
+mod presence;
 mod replies;
 mod requests;
 mod rules;

@@ -120,14 +120,39 @@ fn push_member(json: &mut String, socket: Address, profile: &str) {
     json.extend(["{\"id\":\"", &socket.written(), "\"", comma, rest, "}"]);
 }
 
-/// `{ok:true, room, members:[{id, ...profile}]}`
-pub(super) fn members_json<'a>(room: &str, members: impl Iterator<Item = &'a Arc<Record>>) -> String {
-    let mut json = format!("{{\"ok\":true,\"room\":{},\"members\":[", json_string(room));
+/// What is said of a room beside its members where there are many.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Crowd {
+    /// How many they are, where they are more than are told of each other.
+    count: Option<usize>,
+    /// The last of this page, if there are more.
+    next: Option<Address>,
+}
+
+impl Crowd {
+    pub(super) fn of(limit: Option<usize>, count: usize, next: Option<&Arc<Record>>) -> Self {
+        let is_large = limit.is_some_and(|limit| count > limit);
+        Self { count: is_large.then_some(count), next: next.map(|last| last.socket) }
+    }
+}
+
+/// `{ok:true, room, count?, members:[{id, ...profile}], next?}`
+pub(super) fn members_json<'a>(
+    room: &str,
+    members: impl Iterator<Item = &'a Arc<Record>>,
+    crowd: Crowd,
+) -> String {
+    let count = crowd.count.map(|count| format!(",\"count\":{count}")).unwrap_or_default();
+    let mut json = format!("{{\"ok\":true,\"room\":{}{count},\"members\":[", json_string(room));
     for (index, record) in members.enumerate() {
         json.push_str(if index > 0 { "," } else { "" });
         push_member(&mut json, record.socket, &record.profile);
     }
-    json.push_str("]}");
+    json.push(']');
+    if let Some(next) = crowd.next {
+        json.extend([",\"next\":\"", &next.written(), "\""]);
+    }
+    json.push('}');
     json
 }
 

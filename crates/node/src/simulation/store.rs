@@ -30,6 +30,7 @@ pub(super) fn config() -> Config {
         realms: vec!["peerjs".into()],
         concurrent_limit: None,
         room_members: None,
+        presence_limit: None,
         expire_timeout: Duration::from_secs(5),
     }
 }

@@ -99,6 +99,7 @@ const CLUSTER_EVENTS: Series = Known(&[
     &["degraded_lease_lost"],
     &["degraded_store_replaced"],
     &["online"],
+    &["rewritten"],
     &["node_seen"],
     &["node_gone"],
     &["subscriptions_lost"],
@@ -149,6 +150,8 @@ families! {
             "Clients that are gone, and why.";
         refusals: IntCounterVec = "refusals_total", unit "events", ["code"] of REFUSALS,
             "Events of Socket.IO clients that were refused; policies of an application may add codes of their own.";
+        presence_changes: IntCounter = "presence_changes_total", unit "changes",
+            "Changes of rooms with more members than --presence-limit: the members on a worker were told how many they are, at most once a second, and not of each.";
         connections_dropped: IntCounterVec = "connections_dropped_total", unit "connections",
             ["reason"] of CONNECTIONS_DROPPED,
             "Connections closed, or not let in, for what their clients did not do in time, or did too much.";
@@ -224,7 +227,7 @@ families! {
         cluster_nodes: IntGauge = "cluster_nodes", unit "nodes",
             "Nodes of the cluster that this one knows, itself included; 0 without Redis.";
         cluster_events: IntCounterVec = "cluster_events_total", unit "events", ["event"] of CLUSTER_EVENTS,
-            "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; node_seen, node_gone: another node; the others: what of other nodes may have been missed.";
+            "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; rewritten: all records are written again, where that took more than a moment; node_seen, node_gone: another node; the others: what of other nodes may have been missed.";
         bus_lag_seconds: Histogram = "bus_lag_seconds", unit "seconds", buckets SHORT,
             "From when a broadcast was sent to Redis, by another node or this one, to its arrival here: as far as the clocks of the machines agree.";
         reaped_records: IntCounter = "reaped_records_total", unit "records",

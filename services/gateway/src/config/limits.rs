@@ -40,6 +40,13 @@ pub struct LimitSettings {
     #[serde(serialize_with = "or_off")]
     pub max_room_members: OrOff<u32>,
 
+    /// Up to how many members of a room each is told when one comes, changes or goes (joined, updated, left). Of more they are told
+    /// how many there are (presence), at most once a second, until there are less than four fifths of it; lists come in pages. off is
+    /// any number.
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = parse::rate)]
+    #[serde(serialize_with = "or_off")]
+    pub presence_limit: OrOff<u32>,
+
     /// Maximum number of connections of one address, of IPv6 of one network of 64 bits; more are answered with 429. off is any
     /// number: behind a proxy that is not among --trusted-proxies, all clients have one address.
     #[arg(long, value_name = "COUNT", default_value = "off", value_parser = parse::rate)]

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription};
+use super::super::deliver_members;
+use super::{Join, Machine, Output, Outputs, Pending, REWRITE_GRACE, RoomState, Subscription, page_of};
 use crate::{
     address::{Address, ShardId},
     command::{Change, Delivery, Refused, Ticket},
@@ -152,9 +153,12 @@ impl Machine {
     }
 
     pub(in crate::machine) fn answer_join(&mut self, join: &Join, out: &mut Outputs) {
-        let members = if join.list { self.rooms.members(&join.room) } else { None }.unwrap_or_default();
+        let limit = self.presence_limit;
+        let page = if join.list { self.rooms.page(&join.room, None, limit) } else { None };
+        let members = page.map(|page| page.members).unwrap_or_default();
+        let present = self.rooms.count(&join.room);
         let change_id = self.rooms.rooms.get(&join.room).map_or(0, |replica| replica.last_change);
-        let joined = Delivery::Joined { ticket: join.ticket, change_id, members, count: join.count };
+        let joined = Delivery::Joined { ticket: join.ticket, change_id, members, count: join.count, present };
         out.push_back(Output::Deliver(join.shard, joined));
     }
 
@@ -224,20 +228,23 @@ impl Machine {
     pub(in crate::machine) fn members(
         &mut self,
         now: Instant,
-        shard: ShardId,
-        ticket: Ticket,
+        (shard, ticket): (ShardId, Ticket),
         room: RoomName,
+        after: Option<Address>,
         out: &mut Outputs,
     ) {
         // A member that asks gets the members that it was told of, which are those of the replica.
-        let known = self.rooms.members(&room);
-        let own = || (!self.lease.is_valid(now)).then(|| self.own.members(&room).into());
-        if let Some(members) = known.or_else(own) {
-            out.push_back(Output::Deliver(shard, Delivery::Members { ticket, members }));
+        let known = self.rooms.page(&room, after, self.presence_limit);
+        let own = || {
+            let is_offline = !self.lease.is_valid(now);
+            is_offline.then(|| page_of(self.own.members(&room), after, self.presence_limit))
+        };
+        if let Some(page) = known.or_else(own) {
+            deliver_members((shard, ticket), page, out);
             return;
         }
         let call = Call::Records { room: room.clone() };
-        out.push_back(Output::Call(call, Pending::ListMembers { shard, ticket, room }));
+        out.push_back(Output::Call(call, Pending::ListMembers { shard, ticket, room, after }));
     }
 }
 

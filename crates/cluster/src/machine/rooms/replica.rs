@@ -1,6 +1,11 @@
 //! The replica of one room: its members as this node's clients were told of them, and what waits for it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+    time::Instant,
+};
 
 use super::super::{Join, Output, Outputs};
 use crate::{
@@ -10,6 +15,9 @@ use crate::{
     route::Route,
     store::{RoomDelta, RoomVersion},
 };
+
+/// Members in one page.
+const PAGE: usize = 1000;
 
 /// The state of the subscription of a room's channel.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +74,42 @@ pub(super) struct RoomState {
     pub(super) listed: Option<Arc<[Arc<Record>]>>,
 }
 
+/// Members of a room in the order of their addresses, how many there are in all, and whether some come behind these.
+#[derive(Debug)]
+pub(in crate::machine) struct MembersPage {
+    pub(in crate::machine) members: Arc<[Arc<Record>]>,
+    pub(in crate::machine) count: usize,
+    pub(in crate::machine) more: bool,
+}
+
+/// The same of records that are no replica's.
+pub(in crate::machine) fn page_of(
+    records: Vec<Arc<Record>>,
+    after: Option<Address>,
+    limit: usize,
+) -> MembersPage {
+    RoomState::new(RoomVersion::default(), records).page(after, limit)
+}
+
 impl RoomState {
     pub(super) fn new(room_version: RoomVersion, records: impl IntoIterator<Item = Arc<Record>>) -> Self {
         let records = records.into_iter().map(|record| (record.socket, record)).collect();
         Self { room_version, records, listed: None }
     }
 
+    /// All members where there are no more than the limit, unless it is asked for those behind one of them; else a page.
+    pub(super) fn page(&mut self, after: Option<Address>, limit: usize) -> MembersPage {
+        let count = self.records.len();
+        if after.is_none() && count <= limit {
+            return MembersPage { members: self.members(), count, more: false };
+        }
+        let mut rest = self.records.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let members = rest.by_ref().take(PAGE).map(|(_, record)| record.clone()).collect();
+        MembersPage { members, count, more: rest.next().is_some() }
+    }
+
     /// The members, in the order of their addresses: collected once, however many ask before they change.
-    pub(super) fn members(&mut self) -> Arc<[Arc<Record>]> {
+    fn members(&mut self) -> Arc<[Arc<Record>]> {
         let records = &self.records;
         self.listed.get_or_insert_with(|| records.values().cloned().collect()).clone()
     }
@@ -113,12 +149,14 @@ impl Replica {
                 Change::Left(record)
             }
         };
+        let count = state.records.len();
         self.last_change = (self.last_change + 1).max(change_id_of(state.room_version));
         for shard in self.route.shards() {
             let changed = Delivery::RoomChanged {
                 room: room.clone(),
                 change_id: self.last_change,
                 change: change.clone(),
+                count,
             };
             out.push_back(Output::Deliver(shard, changed));
         }

@@ -108,7 +108,7 @@ impl Machine {
         if let Some(replica) = self.rooms.rooms.get_mut(room) {
             replica.is_fetching = false;
         }
-        let is_stable = self.lease.is_stable(REWRITE_GRACE);
+        let is_stable = self.is_stable();
         if let (Reply::Records { room_version, records }, Some(replica)) =
             (reply, self.rooms.rooms.get_mut(room))
             && replica.state.is_none()

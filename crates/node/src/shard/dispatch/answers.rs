@@ -8,7 +8,7 @@ use crate::shard::{
     fanout::{self, NumberedChange},
     mailbox::CloseCommand,
     membership, peerserver,
-    replies::{self, Refusal, members_json, users_json},
+    replies::{self, Crowd, Refusal, members_json, users_json},
     signals, socketio,
     tables::{PeerWait, PendingRequest},
     tasks::TaskResult,
@@ -21,9 +21,9 @@ impl Shard {
     pub(in crate::shard) fn cluster_event(&mut self, delivery: Delivery) {
         let Self { step, sessions, rooms, peers, transfers, pending, .. } = self;
         match delivery {
-            Delivery::RoomChanged { room, change_id: number, change } => {
+            Delivery::RoomChanged { room, change_id: number, change, count } => {
                 if let Some(key) = rooms.find(&room) {
-                    let change = NumberedChange { number, change: &change };
+                    let change = NumberedChange { number, change: &change, count };
                     fanout::room_changed(step, sessions, rooms, transfers, key, change);
                 }
             }
@@ -77,8 +77,10 @@ impl Shard {
                     return;
                 }
                 match answer {
-                    Delivery::Members { members, .. } => {
-                        let json = members_json(&room.unwrap_or_default(), members.iter());
+                    Delivery::Members { members, count, more, .. } => {
+                        let limit = step.context.config.limits.presence;
+                        let crowd = Crowd::of(limit, count, members.last().filter(|_| more));
+                        let json = members_json(&room.unwrap_or_default(), members.iter(), crowd);
                         replies::answer(step, sessions, key, (&namespace, id), &json);
                     }
                     Delivery::Users { users, more, .. } => {

@@ -31,6 +31,7 @@ use super::{
     mailbox::{CloseCommand, Request, ShardMessage},
     node_failure,
     peerserver::{self, PeerClaim},
+    presence,
     requests::{self, BeginPost, Poll},
     socket_commands,
     tables::Timer,
@@ -119,6 +120,7 @@ impl Shard {
                     node_failure::poll_grace_is_over(step, sessions, rooms, transfers, (key, number), polls);
                 }
                 Timer::PostGrace { ticket } => self.task_done(ticket, TaskResult::Yield),
+                Timer::Presence { room } => presence::tell(step, sessions, rooms, room),
                 Timer::Sweep => sweep(step, rooms, transfers, sequences),
             }
         }

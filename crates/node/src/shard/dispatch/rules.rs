@@ -244,7 +244,7 @@ impl Shard {
                 let Self { step, sessions, pending, .. } = self;
                 let request = PendingRequest::Rule(rule);
                 let ticket = requests::hold(step, &mut sessions[key], pending, request);
-                step.effects.submit(Command::Members { shard: step.context.id, ticket, room });
+                step.effects.submit(Command::Members { shard: step.context.id, ticket, room, after: None });
             }
             Output::Users { after } => self.list_users(rule, slot, after.as_deref()),
             Output::SendTo { socket: to, event } => self.send_to(rule, slot, &to, &event),

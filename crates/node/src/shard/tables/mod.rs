@@ -24,7 +24,7 @@ pub(super) use outboxes::{Evicted, Outboxes};
 pub(super) use peers::{Peer, PeerWait, Peers};
 pub(super) use pending::{PendingRequest, PendingRequests};
 pub(super) use probes::Probes;
-pub(super) use rooms::Rooms;
+pub(super) use rooms::{Presence, Room, Rooms};
 pub(super) use sequences::Sequences;
 pub(super) use sessions::Sessions;
 pub(super) use timers::{Timer, Timers};

@@ -1,6 +1,6 @@
 //! This shard's part of each room.
 
-use std::{collections::hash_map::Entry, sync::Arc};
+use std::{collections::hash_map::Entry, sync::Arc, time::Instant};
 
 use ahash::{AHashMap, RandomState};
 use indexmap::IndexMap;
@@ -25,6 +25,20 @@ pub(in crate::shard) struct Room {
     pub(in crate::shard) received: VersionVector,
     /// Sessions on their way here that must not miss anything.
     pub(in crate::shard) incoming_transfers: Vec<Address>,
+    pub(in crate::shard) presence: Presence,
+}
+
+/// What the members of a room are told of each other.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Presence {
+    /// They are so many that they are told how many there are, instead of who comes and goes.
+    pub(in crate::shard) is_large: bool,
+    /// How many there are, on all nodes.
+    pub(in crate::shard) count: usize,
+    /// When they were told that last.
+    pub(in crate::shard) told: Option<Instant>,
+    /// A timer is there, with which they will be.
+    pub(in crate::shard) is_due: bool,
 }
 
 impl Room {
@@ -68,6 +82,7 @@ impl Rooms {
                     last_change: 0,
                     received: VersionVector::default(),
                     incoming_transfers: Vec::new(),
+                    presence: Presence::default(),
                 }) as RoomKey;
                 (*free.insert(key), true)
             }

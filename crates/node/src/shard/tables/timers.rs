@@ -9,6 +9,7 @@ use std::{
 use signalbox_cluster::Address;
 
 use super::shrink::Shrink;
+use crate::session::RoomKey;
 
 /// What a timer is for; keys are the shard's, numbers tell a thing from an earlier one with the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +65,10 @@ pub(in crate::shard) enum Timer {
     /// No GET has come that was to overtake a POST.
     PostGrace {
         ticket: u64,
+    },
+    /// The members of a large room are told how many they are.
+    Presence {
+        room: RoomKey,
     },
     /// What was kept for nodes that are gone.
     Sweep,

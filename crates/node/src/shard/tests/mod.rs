@@ -54,6 +54,7 @@ impl Parts {
             realms: config.peer.keys.clone(),
             concurrent_limit: None,
             room_members: None,
+            presence_limit: None,
             expire_timeout: config.peer.expire_timeout,
         };
         let cluster = Arc::new(Cluster::standalone(&shared_state, events));

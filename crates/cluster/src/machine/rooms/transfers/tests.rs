@@ -25,6 +25,7 @@ impl Nodes {
             realms: Vec::new(),
             concurrent_limit: None,
             room_members: None,
+            presence_limit: None,
             expire_timeout: Duration::from_secs(5),
         };
         let (now, wall_clock) = (Instant::now(), 1_000_000);
