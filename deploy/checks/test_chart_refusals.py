@@ -75,7 +75,6 @@ BY_TEMPLATE = [
     ("redis.mode=standalone,redis.existingUrlSecret=url,redis.auth.password=x", "remove redis.addresses and redis.auth"),
     ("redis.mode=builtin,redis.tls=true", "the built-in Redis has no TLS"),
     ("redis.mode=standalone,redis.addresses={a:1},redis.ca.existingSecret=ca", "redis.ca has no effect without TLS"),
-    ("redis.mode=standalone,redis.addresses={a:1},redis.tls=true,redis.ca.existingSecret=ca,turn.enabled=true,turn.config.uri={turn:a.example:3478},turn.secretEnv.SIGNALBOX_SECRET=0123456789abcdef", "redis.ca is for gateways"),
     ("redis.mode=cluster,redis.addresses={a:1},redis.database=3", "no other database than 0"),
     ("redis.mode=builtin,redis.auth.password=a,redis.auth.existingSecret=b", "give one of redis.auth.password"),
     ("redis.mode=builtin,redis.auth.username=a", "redis.auth.username needs"),

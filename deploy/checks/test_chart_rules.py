@@ -175,14 +175,20 @@ def test_an_upgrade_disturbs_the_clients_of_one_pod_at_a_time():
 
 
 def test_an_authority_of_ones_own_is_mounted_and_named():
-    items = ci("redis-cluster-tls")
-    path = env(deployment(items))["SIGNALBOX_REDIS_CA"]["value"]
-    mount = next(each for each in container(deployment(items))["volumeMounts"] if each["name"] == "redis-ca")
-    volume = next(each for each in deployment(items)["spec"]["template"]["spec"]["volumes"] if each["name"] == "redis-ca")
-    assert mount["readOnly"] is True and volume["secret"]["secretName"] == "redis-authority"
-    assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
-    assert volume["secret"]["items"][0]["key"] == "authority.pem"
-    assert "SIGNALBOX_REDIS_CA" not in env(deployment(render(*REDIS)))
+    turn = "turn.enabled=true,turn.config.uri={turn:a.example:3478},turn.secretEnv.SIGNALBOX_SECRET=0123456789abcdef"
+    tls = "redis.tls=true,redis.ca.existingSecret=redis-authority,redis.ca.existingSecretKey=authority.pem"
+    both = render(*REDIS, "--set", f"{turn},{tls}")
+    for pods in (deployment(ci("redis-cluster-tls")), deployment(both), one(both, "Deployment", "signalbox-turn")):
+        path = env(pods)["SIGNALBOX_REDIS_CA"]["value"]
+        mount = next(each for each in container(pods)["volumeMounts"] if each["name"] == "redis-ca")
+        volume = next(each for each in pods["spec"]["template"]["spec"]["volumes"] if each["name"] == "redis-ca")
+        assert mount["readOnly"] is True and volume["secret"]["secretName"] == "redis-authority"
+        assert path == f"{mount['mountPath']}/{volume['secret']['items'][0]['path']}"
+        assert volume["secret"]["items"][0]["key"] == "authority.pem"
+    alone = one(render(*REDIS, "--set", f"{turn},{tls},turn.useRedis=false"), "Deployment", "signalbox-turn")
+    for pods in (deployment(render(*REDIS)), alone):
+        assert "SIGNALBOX_REDIS_CA" not in env(pods)
+        assert "redis-ca" not in [each["name"] for each in pods["spec"]["template"]["spec"]["volumes"]]
 
 
 def test_an_admin_token_is_made_and_pods_have_its_hash():

@@ -28,7 +28,6 @@
 {{- if and .enabled (not .existingSecret) (not (and $.Values.turn.enabled (index $.Values.turn.secretEnv "SIGNALBOX_SECRET"))) }}{{ fail "coturn needs the secret that it shares with signalbox-turn: set coturn.existingSecret, or turn.enabled with turn.secretEnv.SIGNALBOX_SECRET" }}{{ end -}}
 {{- if gt (int64 .relayPorts.min) (int64 .relayPorts.max) }}{{ fail "coturn.relayPorts.min is greater than coturn.relayPorts.max" }}{{ end -}}
 {{- end -}}
-{{- if and $redis.ca.existingSecret (include "signalbox.turn.hasRedis" .) }}{{ fail "redis.ca is for gateways, signalbox-turn has no setting for it: set turn.useRedis=false, and name another Redis in its secrets where it needs one" }}{{ end -}}
 {{- if and $redis.ca.existingSecret (not $redis.tls) (not $redis.existingUrlSecret) }}{{ fail "redis.ca has no effect without TLS: set redis.tls=true, or name the whole URL in redis.existingUrlSecret" }}{{ end -}}
 {{- if and (eq $redis.mode "cluster") (int64 $redis.database) }}{{ fail "a Redis Cluster has no other database than 0: remove redis.database" }}{{ end -}}
 {{- if and $redis.auth.password $redis.auth.existingSecret }}{{ fail "give one of redis.auth.password and redis.auth.existingSecret" }}{{ end -}}

@@ -31,6 +31,7 @@ use crate::{
     probe::{Depth, Probes},
     routes,
     shared::Shared,
+    store,
     tokens::Tokens,
     upstream::Upstream,
     usage::Usage,
@@ -73,9 +74,13 @@ impl Service {
         let secrets = read_secrets(settings)?;
         let metrics = TurnMetrics::new();
         metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let shared = Arc::new(Shared::new(&settings.store, settings.turn.max_ttl)?);
-        let stats_url = settings.store.coturn_stats_url.as_deref();
-        let usage = Arc::new(Usage::new(shared.clone(), stats_url, &settings.store.realm)?);
+        let authorities = settings.store.authorities()?;
+        let authorities = authorities.as_deref();
+        let shared = Arc::new(Shared::new(&settings.store, authorities, settings.turn.max_ttl)?);
+        let stats = settings.store.coturn_stats_url.as_deref();
+        let stats = stats.map(|url| store::client(url, authorities));
+        let stats = stats.transpose().ok().context("--coturn-stats-url: it cannot be used")?;
+        let usage = Arc::new(Usage::new(shared.clone(), stats, &settings.store.realm));
         let upstream = Upstream::new(&settings.upstream, &metrics)?;
         let (turn, limits) = (&settings.turn, &settings.limits);
         let issuer = Issuer::new(turn, limits, secrets, shared.clone(), usage.clone(), upstream);
@@ -246,7 +251,8 @@ async fn start_tasks(service: &web::Data<Service>, settings: &Settings) -> Resul
 /// # Errors
 /// There is no Redis that coturn takes secrets from, or it does not answer.
 pub fn rotate(settings: &Settings) -> Result<String> {
-    let shared = Shared::new(&settings.store, settings.turn.max_ttl)?;
+    let shared =
+        Shared::new(&settings.store, settings.store.authorities()?.as_deref(), settings.turn.max_ttl)?;
     actix_rt::System::new().block_on(async move {
         let number = shared.rotate().await.context("--coturn-redis-url is not set: static secrets are rotated by hand")??;
         Ok(format!("secret {number} signs from now on; the one before it stays good for --max-ttl and --rotation-margin\n"))

@@ -35,13 +35,17 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// With these settings; `max_ttl` is how long a credential can be good.
+    /// With these settings; `authorities`, in PEM, are those of `--redis-ca`, and `max_ttl` is how long a credential can be good.
     ///
     /// # Errors
     /// A URL that cannot be used.
-    pub fn new(settings: &StoreSettings, max_ttl: Duration) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: &StoreSettings,
+        authorities: Option<&[u8]>,
+        max_ttl: Duration,
+    ) -> anyhow::Result<Self> {
         let open = |url: &Option<String>| {
-            url.as_deref().map(|url| Store::new(url, &settings.redis_prefix)).transpose()
+            url.as_deref().map(|url| Store::new(url, authorities, &settings.redis_prefix)).transpose()
         };
         Ok(Self {
             store: open(&settings.redis_url)?,

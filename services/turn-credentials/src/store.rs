@@ -7,9 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use deadpool_redis::{Config, Connection, Pool, PoolConfig, Runtime, Timeouts};
+use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
-use redis::{AsyncCommands as _, RedisResult, Script};
+use redis::{
+    AsyncCommands as _, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisResult, Script,
+    TlsCertificates,
+};
 
 use crate::problem::Problem;
 
@@ -65,18 +68,42 @@ pub struct Rotation {
     pub keep: Duration,
 }
 
+/// A client of this Redis. `authorities`, in PEM, are the only ones that count for TLS; `None`: those that browsers trust.
+///
+/// # Errors
+/// The URL cannot be used.
+pub fn client(url: &str, authorities: Option<&[u8]>) -> RedisResult<Client> {
+    let info = url.into_connection_info()?;
+    match (authorities, info.addr()) {
+        (Some(authorities), ConnectionAddr::TcpTls { .. }) => {
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(authorities.to_vec()) };
+            Client::build_with_tls(info, certificates)
+        }
+        _ => Client::open(info),
+    }
+}
+
+/// Connections to it.
+fn pool(url: &str, authorities: Option<&[u8]>) -> Option<Pool> {
+    let info: ConnectionInfo = client(url, authorities).ok()?.get_connection_info().clone();
+    Pool::builder(Manager::new(info).ok()?)
+        .max_size(CONNECTIONS)
+        .wait_timeout(Some(PATIENCE))
+        .create_timeout(Some(PATIENCE))
+        .recycle_timeout(Some(PATIENCE))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .ok()
+}
+
 impl Store {
-    /// Connects when it is needed.
+    /// Connects when it is needed. `authorities` as for [`client`].
     ///
     /// # Errors
     /// The URL cannot be used.
-    pub fn new(url: &str, prefix: &str) -> Result<Self> {
-        let mut config = Config::from_url(url);
-        let timeouts = Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(PATIENCE) };
-        config.pool = Some(PoolConfig { max_size: CONNECTIONS, timeouts, ..PoolConfig::default() });
-        // Its message may show the URL.
-        let pool =
-            config.create_pool(Some(Runtime::Tokio1)).ok().context("--redis-url: it cannot be used")?;
+    pub fn new(url: &str, authorities: Option<&[u8]>, prefix: &str) -> Result<Self> {
+        // What the reason says may show the URL, with its password.
+        let pool = pool(url, authorities).context("a URL of Redis cannot be used")?;
         Ok(Self {
             pool,
             prefix: prefix.to_owned(),

@@ -81,21 +81,15 @@ pub struct OpenAllocation {
 }
 
 impl Usage {
-    /// `url`: where coturn publishes; `None`: nothing is collected.
-    ///
-    /// # Errors
-    /// The URL cannot be used.
-    pub fn new(shared: Arc<Shared>, url: Option<&str>, realm: &str) -> anyhow::Result<Self> {
-        let client = url
-            .map(|url| Client::open(url).ok().context("--coturn-stats-url: it cannot be used"))
-            .transpose()?;
-        Ok(Self {
+    /// `client`: where coturn publishes; `None`: nothing is collected.
+    pub fn new(shared: Arc<Shared>, client: Option<Client>, realm: &str) -> Self {
+        Self {
             shared,
             client,
             realm: realm.to_owned(),
             record: Script::new(include_str!("scripts/usage.lua")),
             name: format!("{:032x}", rand::random::<u128>()),
-        })
+        }
     }
 
     fn require(&self) -> Result<&Store, Problem> {

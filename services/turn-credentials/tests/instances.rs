@@ -9,6 +9,7 @@ use std::{
 
 use harness::{
     KEY, SECRET, Service,
+    certificates::Files,
     coturn::{Coturn, metric},
     free_port, http, pause,
     redis::Redis,
@@ -247,6 +248,29 @@ fn usage_is_counted_for_the_right_subject_and_the_quota_holds_everywhere() {
     assert_eq!(open["count"].as_u64().unwrap() as usize, open["allocations"].as_array().unwrap().len());
     assert_eq!(services[0].get("/v1/usage?subject=alice", &token("alice", true)).status, 403);
     assert_eq!(services[0].get("/v1/usage", KEY).status, 400);
+}
+
+#[test]
+fn redis_is_reached_with_an_authority_of_its_own() {
+    let files = Files::make("turn-redis-tls");
+    let redis = Redis::start_with_tls(&files);
+    let url = redis.url();
+    // For all three: limits and revocations, secrets, statistics.
+    let urls = ["--coturn-stats-url", &*url];
+    let authority = files.path("ca.pem");
+    let trusting = instance(&redis, "turn:a.example", &[&urls[..], &["--redis-ca", &authority]].concat());
+    let revoke = |service: &Service| {
+        http::request(&service.public, "POST", "/v1/subjects/bob/revoke", &[("X-Api-Key", KEY)], "").status
+    };
+    assert_eq!(revoke(&trusting), 200);
+    trusting.credential("alice");
+    let secrets = redis.command(&["SMEMBERS", "turn/realm/signalbox/secret"]);
+    assert_eq!(secrets.lines().count(), 1, "{secrets}");
+    until(|| redis.command(&["PUBSUB", "NUMPAT"]).contains('1').then_some(())).expect("it listens");
+
+    // Browsers do not trust it, so without the setting nobody does.
+    let stranger = instance(&redis, "turn:a.example", &["--secret", SECRET]);
+    assert_eq!(revoke(&stranger), 503);
 }
 
 #[test]

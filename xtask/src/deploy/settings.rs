@@ -45,6 +45,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
             "upstream-key",
             "jwt-secret",
             "redis-url",
+            "redis-ca",
             "coturn-redis-url",
             "coturn-stats-url",
             "sslkey",

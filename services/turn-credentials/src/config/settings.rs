@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{ArgAction, Args};
 use ipnet::IpNet;
 use serde::{Serialize, Serializer};
@@ -266,6 +267,11 @@ pub struct StoreSettings {
     )]
     pub redis_url: Option<String>,
 
+    /// PEM file with the only certificate authorities that count for rediss, in all URLs of Redis. Without it those that browsers trust.
+    /// It is read at the start.
+    #[arg(long, value_name = "FILE", value_parser = common::file_name)]
+    pub redis_ca: Option<PathBuf>,
+
     /// Prefix of all keys of ours in Redis.
     #[arg(long, value_name = "PREFIX", default_value = "signalbox", value_parser = common::redis_prefix)]
     pub redis_prefix: String,
@@ -292,6 +298,25 @@ pub struct StoreSettings {
     #[arg(long, value_name = "MS", default_value = "120000", value_parser = common::millis(1000..=common::DAY))]
     #[serde(serialize_with = "as_millis")]
     pub rotation_margin: Duration,
+}
+
+impl StoreSettings {
+    /// Whether any of the URLs asks for TLS.
+    pub fn has_tls(&self) -> bool {
+        let urls = [&self.redis_url, &self.coturn_redis_url, &self.coturn_stats_url];
+        urls.into_iter().flatten().any(|url| url.starts_with("rediss:"))
+    }
+
+    /// The authorities of `--redis-ca`, in PEM.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn authorities(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.redis_ca else { return Ok(None) };
+        let name = file.display();
+        let read = signalbox_tls::authorities::read(file);
+        read.map(Some).with_context(|| format!("--redis-ca: {name} cannot be used"))
+    }
 }
 
 /// Leaves the URLs out, which may hold passwords.

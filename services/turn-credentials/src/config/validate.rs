@@ -60,6 +60,9 @@ pub(super) fn validate(
     if let Some(path) = &probes.probe_ca {
         check.readable_file("probe-ca", path, "name a readable PEM file")?;
     }
+    if let Some(path) = &store.redis_ca {
+        check.readable_file("redis-ca", path, "name a readable PEM file")?;
+    }
     if turn.ttl > turn.max_ttl {
         return Err(check.bad("max-ttl", "it is shorter than --ttl"));
     }
@@ -173,6 +176,7 @@ pub(super) fn idle(settings: &Settings, sources: &SettingSources) -> Vec<String>
         ("upstream-key-file", !has_upstream, without_upstream),
         ("upstream-url", !has_upstream, without_upstream),
         ("upstream-ca", !has_upstream, without_upstream),
+        ("redis-ca", !settings.store.has_tls(), "has no effect without rediss in a URL of Redis"),
         ("rotate-every", has_static, "has no effect without --coturn-redis-url"),
         ("quota-bytes", is_unheard, without_stats),
         ("quota-allocations", is_unheard, without_stats),

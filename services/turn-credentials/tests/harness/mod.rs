@@ -1,6 +1,8 @@
 //! What the black-box tests share: the service, a coturn and its clients, each on ports of their own.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[path = "../../../gateway/tests/harness/certificates.rs"]
+pub(crate) mod certificates;
 pub(crate) mod coturn;
 #[path = "../../../gateway/tests/harness/http.rs"]
 pub(crate) mod http;
@@ -11,6 +13,7 @@ pub(crate) mod redis;
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, UdpSocket},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -113,6 +116,14 @@ pub(crate) fn token(subject: &str, has_turn: bool) -> String {
     mint.grants = Some(GrantsSpec::from_setting(grants).expect("grants"));
     let secret = HmacSecret::new(JWT_SECRET).expect("a secret");
     mint.sign(&secret, Now::read().unix).expect("a token")
+}
+
+/// An empty directory of a test's own.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).expect("a scratch directory");
+    directory
 }
 
 pub(crate) fn sha256(text: &str) -> String {
