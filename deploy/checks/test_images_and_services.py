@@ -63,7 +63,7 @@ def test_mounted_files_exist_and_networks_and_volumes_are_declared(file):
 
 
 def test_what_starts():
-    usual = ["secrets", "balancer", "gateway", "turn", "coturn", "redis", "prometheus", "grafana"]
+    usual = ["secrets", "balancer", "gateway", "turn", "coturn", "redis", "prometheus", "grafana", "collector", "jaeger"]
     assert list(services()) == usual
     assert [name for name in services("loadtest") if name not in usual] == ["loadtest"]
     assert [name for name in services("sentinel") if name not in usual] == ["redis-replica", "sentinel"]
@@ -149,8 +149,8 @@ def test_services_are_confined(file, name):
     assert service["restart"] == ("no" if runs_once else "unless-stopped")
     limits = service["deploy"]["resources"]["limits"]
     assert limits["memory"] and limits["cpus"]
-    # The gateway's image has its own, which the small project uses.
-    assert runs_once or "healthcheck" in service or (file, name) == (SMALL, "gateway")
+    # The gateway's image has its own, which the small project uses. The images of those for traces have no program that could ask.
+    assert runs_once or "healthcheck" in service or (file, name) == (SMALL, "gateway") or name in ("collector", "jaeger")
     assert "test" in service.get("healthcheck", {"test": None}) or runs_once
     assert service.get("user") != "0:0" or name == "secrets"
 
@@ -167,9 +167,11 @@ def test_networks_let_through_what_must_pass_and_nothing_else():
     assert everything["redis"]["networks"] == ["back"] and everything["turn"]["networks"] == ["back", "watch"]
     assert compose()["networks"]["watch"] == {"internal": True}
     assert compose()["networks"]["back"] == small()["networks"]["back"] == {"internal": True}
-    assert everything["balancer"]["networks"] == everything["grafana"]["networks"] == ["front"]
+    assert everything["balancer"]["networks"] == ["front"]
     assert everything["prometheus"]["networks"] == ["front", "watch"]
-    assert [name for name, service in everything.items() if "ports" in service] == ["balancer", "grafana"]
+    assert everything["collector"]["networks"] == ["traces"] and compose()["networks"]["traces"] == {"internal": True}
+    assert {name for name, service in everything.items() if "traces" in service.get("networks", [])} == {"gateway", "grafana", "collector", "jaeger"}
+    assert [name for name, service in everything.items() if "ports" in service] == ["balancer", "grafana", "jaeger"]
     assert [name for name, service in small()["services"].items() if "ports" in service] == ["caddy"]
     for project in (compose(), small()):
         assert {name for name, service in project["services"].items() if service.get("network_mode") == "host"} == {"coturn"}
@@ -177,6 +179,27 @@ def test_networks_let_through_what_must_pass_and_nothing_else():
         # Secrets are written by one service, and read by those that need one.
         mounts = {name: volume for name, service in project["services"].items() for volume in service.get("volumes", []) if volume.startswith("secrets:")}
         assert mounts == {"secrets": "secrets:/run/secrets", **{name: "secrets:/run/secrets:ro" for name in ("gateway", "turn", "coturn")}}
+
+
+def test_traces_go_from_the_gateways_through_the_collector_to_where_grafana_looks():
+    """No registry has the collector's program: what its file names must be there, and fit the services around it."""
+    collector = yaml.safe_load((ROOT / "deploy/otel/collector.yaml").read_text())
+    pipelines = collector["service"]["pipelines"]
+    assert pipelines.keys() == {"traces"}
+    for kind in ("receivers", "processors", "exporters"):
+        assert pipelines["traces"][kind] == list(collector[kind]), kind
+    # What may refuse stands first, so that nothing is taken that cannot be kept.
+    assert pipelines["traces"]["processors"] == ["memory_limiter", "batch"]
+    services = compose()["services"]
+    ports = {name: each["endpoint"].rsplit(":", 1)[1] for name, each in collector["receivers"]["otlp"]["protocols"].items()}
+    assert sorted(ports.values()) == services["collector"]["expose"]
+    assert services["gateway"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://collector:{ports['http']}"
+    assert collector["exporters"]["otlp"]["endpoint"] == "jaeger:4317" and "jaeger" in services
+    mounted = services["collector"]["volumes"][0].split(":")[1]
+    assert services["collector"]["command"] == [f"--config={mounted}"]
+    sources = [each for file in (ROOT / "deploy/grafana/provisioning/datasources").iterdir() for each in yaml.safe_load(file.read_text())["datasources"]]
+    page = services["jaeger"]["ports"][0].rsplit(":", 1)[1]
+    assert {each["type"]: each["url"] for each in sources} == {"prometheus": "http://prometheus:9090", "jaeger": f"http://jaeger:{page}"}
 
 
 def test_three_gateways_are_drained_before_they_are_killed():
@@ -187,7 +210,8 @@ def test_three_gateways_are_drained_before_they_are_killed():
 
 
 def test_variables_of_the_gateway_are_settings():
-    reference = (ROOT / "docs/configuration.md").read_text()
+    # Those of traces are a standard's.
+    reference = (ROOT / "docs/configuration.md").read_text() + (ROOT / "docs/operations.md").read_text().replace("`, `_ARG`", "`, `OTEL_TRACES_SAMPLER_ARG`")
     for variable in compose()["services"]["gateway"]["environment"] | small()["services"]["gateway"]["environment"]:
         assert f"`{variable}`" in reference, variable
     for variable in re.findall(r"^ENV (\w+)", DOCKERFILE.read_text(), re.MULTILINE):

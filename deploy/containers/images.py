@@ -2,6 +2,7 @@
 of Debian's packages. Our own image is built from the Dockerfile, which is what is tested."""
 
 import functools
+import json
 import pathlib
 import re
 import shutil
@@ -38,6 +39,8 @@ def provide(name, cannot_pull=functools.lru_cache(None)(lambda: not _registry_an
         _rust(name)
     elif kind == "node":
         _node(name)
+    elif kind == "opentelemetry-collector":
+        _collector(name)
     else:
         packages, user, start = STAND_INS[kind]
         busybox = "RUN command -v wget || ln -s busybox /bin/wget" if "busybox" in packages else ""
@@ -96,6 +99,15 @@ def _rust(name):
     sysroot = pathlib.Path(subprocess.check_output(["rustc", "--print", "sysroot"], text=True).strip())
     lines = [_install("gcc libc6-dev make"), "COPY bin /usr/local/bin", "COPY lib /usr/local/lib"]
     _from_debian(name, lines, context=sysroot)
+
+
+def _collector(name):
+    """Another OTLP receiver, which writes down what it gets, and reads no file."""
+    program = next((podman.ROOT / "target/venv/lib").glob("python*/site-packages/rotel/rotel-agent"))
+    start = "exec rotel-agent start --otlp-grpc-endpoint 0.0.0.0:4317 --otlp-http-endpoint 0.0.0.0:4318"
+    start += " --debug-log traces --debug-log-verbosity detailed --exporter blackhole"
+    entry = json.dumps(["sh", "-c", start, "collector"])
+    _from_debian(name, [f"COPY {program.name} /usr/local/bin/", f"ENTRYPOINT {entry}"], context=program.parent)
 
 
 def _node(name):

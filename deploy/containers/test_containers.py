@@ -64,6 +64,11 @@ def nodes_known(topology):
 
 def session(url):
     """A polling session, through the load balancer: its sid, once it is connected."""
+    return connected(url)[0]
+
+
+def connected(url):
+    """The same, and the id of its socket."""
     path = f"{url}/socket.io/?EIO=4&transport=polling"
     status, body = get(path)
     assert status == 200, body
@@ -71,7 +76,7 @@ def session(url):
     post(f"{path}&sid={sid}", "40")
     status, body = get(f"{path}&sid={sid}")
     assert status == 200 and body.startswith('40{"sid"'), body
-    return sid
+    return sid, json.loads(body[2:])["sid"]
 
 
 def post(url, body):
@@ -159,6 +164,13 @@ def test_clients_are_told_of_the_turn_server_and_it_takes_their_credentials(topo
 
     assert relay(server["credential"]), logs(coturn)
     assert not relay("wrong")
+
+
+def test_the_way_of_a_message_reaches_the_collector(topology):
+    sender, receiver = connected(topology.url), connected(topology.url)
+    post(f"{topology.url}/socket.io/?EIO=4&transport=polling&sid={sender[0]}", f'42["signal","{receiver[1]}",1]')
+    collector = topology.containers("collector")[0]
+    until(lambda: "signal deliver" in podman.succeed("logs", collector), 30, lambda: logs(collector))
 
 
 def test_the_demo_works_in_a_browser_through_the_load_balancer(topology):

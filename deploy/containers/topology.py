@@ -2,7 +2,7 @@
 
 - Conditions of `depends_on` wait for health checks, which podman runs by systemd's timers; here they are run in a loop.
 - Limits of open files and processes are stated for every service, since podman's default is more than root may have on some machines.
-- Grafana is left out where its image cannot be had: no package has it.
+- Grafana and Jaeger are left out: no package has them.
 """
 
 import json
@@ -23,7 +23,7 @@ FILE = podman.HERE / "compose.yml"
 class Topology:
     """The containers of one project."""
 
-    def __init__(self, port, without=("grafana",), profile=None, settings=()):
+    def __init__(self, port, without=("grafana", "jaeger"), profile=None, settings=()):
         environment = _variables(podman.ROOT / ".env")
         if profile:
             environment |= _variables(podman.ROOT / f"deploy/compose/{profile}.env")

@@ -2,6 +2,7 @@
 both programs, haproxy.cfg, prometheus.yml with its rules, turnserver.conf, secrets.sh. Ctrl-C ends all of it.
 
 Names become addresses of the loopback network, which Linux has all of. `.env`'s settings hold here too, and the environment wins.
+Grafana, the collector and Jaeger are left out: they are programs that few machines have.
 """
 
 import os
@@ -72,6 +73,9 @@ class Up:
             found[name] = value
         if service == "gateway":
             found["SIGNALBOX_TRUSTED_PROXIES"] = "127.0.0.0/8"
+            # No collector is started here: one of your own is named in the environment.
+            del found["OTEL_EXPORTER_OTLP_ENDPOINT"]
+            found |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
             vendor = ROOT / "target/vendor"
             found |= {"SIGNALBOX_VENDOR_DIR": str(vendor)} if vendor.is_dir() else {}
         return found | {"SIGNALBOX_HOST": host, "SIGNALBOX_ADMIN_HOST": host}
@@ -183,6 +187,8 @@ def main():
             print(f"Prometheus   http://{PROMETHEUS}:9090/")
         if "coturn" in up.processes:
             print(f"TURN         {up.settings['TURN_ADDRESS']}:3478")
+        endpoint = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "nowhere; OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318 sends them to a collector of yours")
+        print(f"traces       {endpoint}")
         print(f"logs         {DIRECTORY}/*.log")
         print("up; Ctrl-C ends it", flush=True)
         while not asked_to_stop:
