@@ -3,6 +3,8 @@ lines, and no query string in any log, since tokens travel there."""
 
 import contextlib
 import os
+import pathlib
+import random
 import socket
 import subprocess
 import time
@@ -15,6 +17,12 @@ DEPLOY = ROOT / "deploy"
 # The request line may have 16 KiB.
 TOKEN = "SECRET" + "x" * 15000
 PROXIES = ("haproxy", "nginx", "caddy", "envoy", "traefik")
+FILES = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile", "envoy": "envoy.yaml", "traefik": "traefik/traefik.yaml"}
+# Those that pass connections on, and what says whose they are.
+PASSING = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "envoy": "envoy.yaml", "traefik": "traefik.yaml"}
+PASSING = {proxy: f"proxy-protocol/{name}" for proxy, name in PASSING.items()}
+# What the addresses of the tests are, behind proxies that pass connections on.
+CLIENT, PROXY = "127.0.0.77", "127.0.0.1"
 
 
 class Setup:
@@ -25,14 +33,17 @@ class Setup:
         self.public, self.metrics, self.listen, self.health = (free_port() for _ in range(4))
         self.hosts = [f"127.0.0.{number}" for number in (11, 12, 13)]
 
-    def command(self, proxy):
+    def command(self, proxy, files=None):
         """Writes the configuration with the addresses of this test, and gives the command that runs it, and the one that checks it."""
-        name = {"haproxy": "haproxy.cfg", "nginx": "nginx.conf", "caddy": "Caddyfile", "envoy": "envoy.yaml", "traefik": "traefik/traefik.yaml"}[proxy]
+        name = (files or FILES)[proxy]
         text = (DEPLOY / name).read_text()
         if proxy == "traefik":
+            source = text.split("filename: ")[1].split("\n")[0]
             gateways = self.directory / "gateways.yaml"
-            gateways.write_text(self.adapt((DEPLOY / "traefik/gateways.yaml").read_text()))
-            text = text.replace("deploy/traefik/gateways.yaml", str(gateways))
+            gateways.write_text(self.adapt((ROOT / source).read_text()))
+            text = text.replace(source, str(gateways))
+        if proxy == "nginx" and files is PASSING:
+            text = f"load_module {stream_module()};\n{text}"
         file = self.directory / name.split("/")[-1]
         file.write_text(self.adapt(text))
         program = tool(proxy)
@@ -55,6 +66,8 @@ class Setup:
         servers = "\n".join(f"    server g{number} {host}:{self.public}" for number, host in enumerate(self.hosts))
         text = text.replace("    server-template gateway 16 gateway:9000", servers)
         text = text.replace(" resolvers system init-addr none", "")
+        # A test does not wait as long for a check.
+        text = text.replace("inter 2s", "inter 200ms").replace("interval: 2s", "interval: 0.2s")
         for number, host in enumerate(self.hosts, 1):
             text = text.replace(f"gateway-{number}", host)
         for ours, theirs in ((":9000", self.public), (" 9000", self.public), (":9002", self.metrics), (" 9002", self.metrics)):
@@ -64,15 +77,28 @@ class Setup:
         return text
 
 
+def stream_module():
+    """nginx' module for connections that are passed on; without it the check is skipped."""
+    places = [directory / "ngx_stream_module.so" for directory in map(pathlib.Path, ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"))]
+    found = [place for place in places if place.exists()]
+    return found[0] if found else pytest.skip("nginx has no stream module here (Debian: libnginx-mod-stream)")
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One of all addresses; none of those that the kernel gives to clients, who may be faster."""
+    for port in random.sample(range(10000, 32000), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
+    raise AssertionError("no free port")
 
 
-@pytest.mark.parametrize("proxy", [proxy for proxy in PROXIES if proxy != "traefik"])
-def test_the_proxy_accepts_its_configuration(proxy, tmp_path):
-    result = run(*Setup(tmp_path).command(proxy)[1])
+KINDS = [(proxy, files) for files in (FILES, PASSING) for proxy in files if proxy != "traefik"]
+
+
+@pytest.mark.parametrize(("proxy", "files"), KINDS, ids=[f"{proxy}-{'passing' if files is PASSING else 'http'}" for proxy, files in KINDS])
+def test_the_proxy_accepts_its_configuration(proxy, files, tmp_path):
+    result = run(*Setup(tmp_path).command(proxy, files)[1])
     assert result.returncode == 0, result.stderr
     assert "WARN" not in result.stderr.upper().replace("0 WARNINGS", "") or proxy == "caddy", result.stderr
 
@@ -95,7 +121,7 @@ def started(command, log, **options):
 
 
 @contextlib.contextmanager
-def gateways(setup):
+def gateways(setup, *flags, drain_delay="0"):
     redis = free_port()
     log = setup.directory / "gateways.txt"
     with contextlib.ExitStack() as stack:
@@ -104,7 +130,7 @@ def gateways(setup):
         processes = []
         for host in setup.hosts:
             command = [gateway_program(), "--host", host, "--port", setup.public, "--metrics-port", setup.metrics, "--admin-port", "0"]
-            command += ["--redis-url", f"redis://127.0.0.1:{redis}", "--drain-delay", "0", "--drain-timeout", "500", "--workers", "1"]
+            command += ["--redis-url", f"redis://127.0.0.1:{redis}", "--drain-delay", drain_delay, "--drain-timeout", "500", "--workers", "1", *flags]
             processes.append(stack.enter_context(started(command, log)))
         for host in setup.hosts:
             await_answer(lambda: request(host, setup.metrics, "GET", "/readyz"), b" 200 ")
@@ -122,9 +148,9 @@ def await_answer(ask, wanted, seconds=20):
         time.sleep(0.1)
 
 
-def request(host, port, method, target, body=b"", headers=()):
-    """One request on a connection of its own; the answer as it came."""
-    with socket.create_connection((host, port), timeout=10) as connection:
+def request(host, port, method, target, body=b"", headers=(), source=None):
+    """One request on a connection of its own, from this address; the answer as it came."""
+    with socket.create_connection((host, port), timeout=10, source_address=source and (source, 0)) as connection:
         lines = [f"{method} {target} HTTP/1.1", f"Host: {host}:{port}", f"Content-Length: {len(body)}", *headers]
         lines += [] if headers else ["Connection: close"]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
@@ -189,6 +215,40 @@ def await_open(setup, target, upgrade):
             assert chunk, answer
             answer += chunk
         return answer
+
+
+@pytest.mark.parametrize("proxy", PASSING)
+def test_connections_are_passed_on_with_the_addresses_of_their_clients(proxy, tmp_path):
+    setup = Setup(tmp_path)
+    log = tmp_path / "gateways.txt"
+    flags = ("--proxy-protocol", "--trusted-proxies", PROXY, "--log", "signalbox_node::client=debug")
+    # Proxies notice that a gateway is not ready while it still takes clients: a connection that cannot be passed on is not tried again by all.
+    with gateways(setup, *flags, drain_delay="3000") as processes, started(setup.command(proxy, PASSING)[0], tmp_path / "proxy.txt"):
+        path = f"/socket.io/?EIO=4&transport=polling&token={TOKEN}"
+
+        def ask(method, target, body=b"", headers=()):
+            return request("127.0.0.1", setup.listen, method, target, body, headers, CLIENT)
+
+        for _ in range(4):
+            opened = await_answer(lambda: ask("GET", path), b'0{"sid":"')
+            sid = content(opened).split(b'"sid":"')[1].split(b'"')[0].decode()
+            # Each request is a connection of its own, and may reach any gateway.
+            assert b"ok" in content(ask("POST", f"{path}&sid={sid}", b"40"))
+            assert b'40{"sid":"' in content(ask("GET", f"{path}&sid={sid}"))
+        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c2lnbmFsYm94LXRlc3QhIQ=="]
+        answer = ask("GET", f"/socket.io/?EIO=4&transport=websocket&token={TOKEN}", headers=upgrade)
+        assert answer.startswith(b"HTTP/1.1 101 ") and b'0{"sid":"' in answer
+        # One gateway goes, and nobody is turned away before, while and after it does.
+        processes[0].terminate()
+        while processes[0].poll() is None:
+            assert b'0{"sid":"' in ask("GET", path)
+            time.sleep(0.2)
+        for _ in range(6):
+            assert b'0{"sid":"' in ask("GET", path)
+    addresses = {line.split("address=")[1].strip() for line in log.read_text().splitlines() if "handshake" in line}
+    assert addresses == {CLIENT}
+    logged = b"".join(file.read_bytes() for file in tmp_path.glob("*") if file.is_file() and file.suffix in (".txt", ".log"))
+    assert b"SECRET" not in logged
 
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options unique-id,ssl"])

@@ -63,9 +63,13 @@ const TOOLS: [Tool; 10] = [
         },
     },
     Tool {
-        name: "nginx",
-        packages: &["nginx-light"],
-        is_there: |workspace| succeeds(workspace.program("nginx").arg("-v")),
+        name: "nginx with its stream module",
+        // The module is for connections that are passed on as they are.
+        packages: &["nginx-light", "libnginx-mod-stream"],
+        is_there: |workspace| {
+            succeeds(workspace.program("nginx").arg("-v"))
+                && Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").exists()
+        },
     },
     Tool {
         name: "Prometheus",
