@@ -49,9 +49,15 @@ pub fn is_number(arg: &Arg) -> bool {
     names.iter().any(|name| matches!(name.as_str(), "PORT" | "MS" | "BYTES" | "COUNT"))
 }
 
-/// Whether the flag may stand without a value, so that a boolean in the file means something.
+/// Whether the flag may stand without a value.
 pub fn is_switch(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|range| range.min_values() == 0)
+}
+
+/// Whether a boolean in the file means something: the setting is a switch, or takes true and false among others (`auto|BOOL`).
+pub fn takes_boolean(arg: &Arg) -> bool {
+    let names = arg.get_value_names().unwrap_or_default();
+    is_switch(arg) || names.iter().any(|name| name.split('|').any(|part| part == "BOOL"))
 }
 
 /// Whether the value must never be shown. A setting is made secret by `hide_env_values = true` in its `#[arg]`.

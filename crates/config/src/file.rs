@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, Command};
 use toml::{Table, Value};
 
-use crate::arguments::{is_list, is_number, is_secret, is_switch, long_name, settings};
+use crate::arguments::{is_list, is_number, is_secret, is_switch, long_name, settings, takes_boolean};
 use crate::error::{ConfigError, SettingSource, quote};
 use crate::suggest::suggest;
 
@@ -96,7 +96,7 @@ fn text_of(value: &Value, arg: &Arg) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
         Value::Integer(number) if is_number(arg) => Ok(number.to_string()),
-        Value::Boolean(switch) if is_switch(arg) => Ok(switch.to_string()),
+        Value::Boolean(switch) if takes_boolean(arg) => Ok(switch.to_string()),
         _ if is_secret(arg) => Err("the value is not a string".to_owned()),
         _ => {
             let expected = match arg {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use signalbox_config::arguments::{find, is_list, is_switch, long_name, own_variable, settings};
+use signalbox_config::arguments::{find, is_list, long_name, own_variable, settings, takes_boolean};
 use signalbox_config::command::parser;
 
 use super::super::{Loaded, LogFormat, PROGRAM, Transport};
@@ -325,7 +325,7 @@ fn every_setting_can_be_set_from_every_source() {
         let from_flag = settings_of(&[&[flag.as_str()], partner.as_slice()].concat(), &[]);
         let from_variable = settings_of(&partner, &[(&own_variable(arg), &value)]);
         let quoted = if is_list(arg) { format!("[{value:?}]") } else { format!("{value:?}") };
-        let bare = if value.parse::<u64>().is_ok() || (is_switch(arg) && value.parse::<bool>().is_ok()) {
+        let bare = if value.parse::<u64>().is_ok() || (takes_boolean(arg) && value.parse::<bool>().is_ok()) {
             value
         } else {
             quoted
