@@ -294,7 +294,10 @@ DASHBOARDS = [
         ]),
         ("Process", [
             panel("CPU", "Cores in use. Good: below the number of workers.", "short", [("rate(process_cpu_seconds_total{}[$__rate_interval])", "{{instance}}")], runbook="signalboxworkersaturated"),
-            panel("Memory", "Of the process. Good: flat for the same number of clients.", "bytes", [("process_resident_memory_bytes{}", "{{instance}}")], runbook="signalboxmemorynearbudget"),
+            panel("Memory", "Of the process. Good: flat for the same number of clients.", "bytes", [("process_resident_memory_bytes{}", "{{instance}}"), ("signalbox_memory_limit_bytes{} > 0", "{{instance}} limit")],
+                  runbook="signalboxmemorynearbudget"),
+            panel("Full", "1 for each node that takes no new clients, because of memory or connections. Good: 0.", "short",
+                  [("signalbox_full{}", "{{instance}}")], limits=((1, YELLOW),), runbook="admission"),
             panel("Log lines left out", "Because one place in the code logged more than 100 a second. Good: 0; otherwise clients cause it.", "ops",
                   [(rate("signalbox_log_lines_left_out_total", "instance"), "{{instance}}")]),
             panel("Open files", "Sockets included. Good: in step with the clients.", "short", [("process_open_fds{}", "{{instance}}")])]),
