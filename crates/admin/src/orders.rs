@@ -12,7 +12,7 @@ use crate::page::Partial;
 pub struct Audience {
     /// The namespace that they are in; default `/`.
     #[serde(default = "main_namespace")]
-    #[schema(default = "/")]
+    #[schema(default = "/", pattern = "^/")]
     pub namespace: String,
     /// Members of these rooms.
     #[serde(default)]
@@ -59,6 +59,7 @@ pub struct EmitRequest {
     /// Who receives it.
     pub to: Audience,
     /// Its name; `connect`, `connect_error`, `disconnect`, `disconnecting`, `newListener` and `removeListener` are reserved.
+    #[schema(min_length = 1)]
     pub event: String,
     /// Its arguments. `{"$binary": "base64"}` anywhere inside is binary.
     #[serde(default)]
@@ -125,6 +126,7 @@ pub struct NodeOutcome {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BatchRequest {
     /// Up to 100 of them. None is sent if one of them cannot be.
+    #[schema(min_items = 1, max_items = 100)]
     pub events: Vec<EmitRequest>,
 }
 
@@ -143,6 +145,7 @@ pub struct JoinRequest {
     /// Which sockets.
     pub to: Audience,
     /// The rooms that they join, up to 100.
+    #[schema(min_items = 1, max_items = 100)]
     pub rooms: Vec<String>,
     /// What they join with; default nothing. The other members are told as when a client joins itself.
     #[serde(default)]
@@ -157,6 +160,7 @@ pub struct LeaveRequest {
     /// Which sockets.
     pub to: Audience,
     /// The rooms that they leave, up to 100.
+    #[schema(min_items = 1, max_items = 100)]
     pub rooms: Vec<String>,
 }
 
@@ -172,6 +176,7 @@ pub struct DisconnectRequest {
     pub close: bool,
     /// Which PeerServer clients, up to 100.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub peers: Vec<PeerName>,
 }
 
@@ -192,6 +197,7 @@ pub struct PeerName {
 pub struct PeerMessageRequest {
     /// The message's type. `peerjs` knows some, such as `OFFER` and `LEAVE`, and leaves others to its `translate` and log.
     #[serde(rename = "type")]
+    #[schema(min_length = 1, max_length = 64)]
     pub kind: String,
     /// Who it is said to be from.
     #[serde(default)]

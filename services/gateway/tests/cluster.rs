@@ -2,6 +2,8 @@
 
 mod harness;
 
+#[path = "cluster/admin_tools.rs"]
+mod admin_tools;
 #[path = "cluster/presence.rs"]
 mod presence;
 

@@ -23,7 +23,7 @@ mod state;
 mod status;
 
 use actix_web::{
-    Resource, Route,
+    HttpRequest, Resource, Route,
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -78,8 +78,10 @@ pub fn routes(routes: &mut ServiceConfig) {
 }
 
 fn resource(path: &str) -> Resource {
-    web::resource(path)
-        .default_service(web::to(async || -> Result<&str, Refused> { Err(Refused::method_not_allowed()) }))
+    web::resource(path).default_service(web::to(async |request: HttpRequest| -> Result<&str, Refused> {
+        let allow = openapi::methods(request.match_pattern().as_deref().unwrap_or_default());
+        Err(Refused::method_not_allowed(allow))
+    }))
 }
 
 fn only_get(path: &str, route: Route) -> Resource {

@@ -103,6 +103,15 @@ fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut
     [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 
+/// The methods of a path, as the header `Allow` has them. A path that is not described is one that is read.
+pub(super) fn methods(pattern: &str) -> String {
+    let api = Api::openapi();
+    let Some(item) = api.paths.paths.get(pattern) else { return "GET".to_owned() };
+    let all = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("DELETE", &item.delete)];
+    let found: Vec<&str> = all.iter().filter(|(_, there)| there.is_some()).map(|(name, _)| *name).collect();
+    found.join(", ")
+}
+
 /// The description, as JSON.
 pub fn document() -> &'static str {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| Api::openapi().to_pretty_json().unwrap_or_default());

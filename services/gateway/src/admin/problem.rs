@@ -13,12 +13,15 @@ pub(super) struct Refused {
     detail: String,
     parameter: Option<Cow<'static, str>>,
     retry_after: Option<u32>,
+    /// The methods of a path, where the one that was used is none of them.
+    allow: Option<Box<str>>,
     partial: Vec<Partial>,
 }
 
 impl Refused {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), parameter: None, retry_after: None, partial: Vec::new() }
+        let (parameter, retry_after, allow) = (None, None, None);
+        Self { status, code, detail: detail.into(), parameter, retry_after, allow, partial: Vec::new() }
     }
 
     /// A parameter, or a field of the body, that cannot be used.
@@ -53,10 +56,11 @@ impl Refused {
         Self { retry_after: Some(1), partial, ..incomplete }
     }
 
-    /// The path is there, but not for this method.
-    pub(super) fn method_not_allowed() -> Self {
+    /// The path is there, but not for this method; it is for these.
+    pub(super) fn method_not_allowed(allow: String) -> Self {
         let detail = "the method is not for this path (see /admin/v1/openapi.json)";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+        let refused = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+        Self { allow: Some(allow.into()), ..refused }
     }
 
     /// The same is being done already.
@@ -106,6 +110,9 @@ impl ResponseError for Refused {
         response.insert_header((header::CACHE_CONTROL, "no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, &**allow));
         }
         if let Some(after) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, after.to_string()));

@@ -173,6 +173,13 @@ impl Server {
         self.run(command, file);
     }
 
+    /// The same with more in its environment, for one that may take longer.
+    pub(crate) fn run_python_within(&self, limit: Duration, file: &str, environment: &[(&str, String)]) {
+        let mut command = Command::new(target().join("venv/bin/python"));
+        command.arg(tests().join("js/python").join(file)).envs(environment.iter().cloned());
+        self.run_within(limit, command, file);
+    }
+
     fn run(&self, command: Command, what: &str) {
         self.run_within(DEADLINE, command, what);
     }
@@ -213,6 +220,15 @@ pub(crate) fn printed_rules(name: &str) -> String {
 /// A rules file of the tests.
 pub(crate) fn rules(name: &str) -> String {
     tests().join("js/rules").join(name).display().to_string()
+}
+
+/// A token of the admin API that may do everything, and the setting that lets its holder in.
+pub(crate) fn admin_token() -> (String, String) {
+    let made = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway")).arg("admin-token").output();
+    let text = String::from_utf8(made.expect("it runs").stdout).expect("text");
+    let mut words = text.split_whitespace();
+    let token = words.find(|word| word.starts_with("sba_")).expect("a token").to_owned();
+    (token, words.next_back().expect("a setting").to_owned())
 }
 
 /// The TURN credentials service, which the tests of the workspace build.
