@@ -25,6 +25,11 @@ fn parse_scopes(text: &str) -> Result<Scopes, String> {
     scopes(text).map(Scopes).map_err(|problem| format!("it {problem}"))
 }
 
+/// The subcommand, as completions know it.
+pub fn command() -> clap::Command {
+    TokenArgs::augment_args(clap::Command::new("admin-token"))
+}
+
 /// Runs `admin-token ...`; `arguments` are those behind the program's name. Returns what to print.
 ///
 /// # Errors

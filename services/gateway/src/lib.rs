@@ -8,7 +8,7 @@
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
 //! - [`admin`]: the admin API; [`admin_cli`]: the subcommand that uses it.
-//! - [`token`], [`admin_token`]: the subcommands that make and explain tokens.
+//! - [`token`], [`admin_token`]: the subcommands that make and explain tokens; [`completions`]: the one for shells.
 //! - [`rules`]: rules files, and the subcommand that checks them.
 //! - `files`: how many connections there may be.
 
@@ -16,6 +16,7 @@ pub mod admin;
 pub mod admin_cli;
 pub mod admin_token;
 pub mod auth;
+pub mod completions;
 pub mod config;
 mod files;
 pub mod ice;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use signalbox_config::health;
 use signalbox_gateway::config::{Loaded, Settings};
-use signalbox_gateway::{admin_cli, admin_token, rules, server, token};
+use signalbox_gateway::{admin_cli, admin_token, completions, rules, server, token};
 
 /// Chosen by measurement: it gives memory back after a storm of connections (docs/architecture.md, section 4).
 #[cfg(not(target_env = "msvc"))]
@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         return admin_cli::run(&arguments);
     }
     if arguments.first().is_some_and(|word| word == "admin-token") {
-        return admin_token(&arguments);
+        return print(admin_token::run(&arguments));
+    }
+    if arguments.first().is_some_and(|word| word == "completions") {
+        return print(completions::run(&arguments));
     }
     if let Some(outcome) = rules::run(&arguments) {
         return rules(outcome);
@@ -87,9 +90,9 @@ fn token(arguments: &[std::ffi::OsString]) -> ExitCode {
     }
 }
 
-/// `admin-token ...`, which prints and ends.
-fn admin_token(arguments: &[std::ffi::OsString]) -> ExitCode {
-    match admin_token::run(arguments) {
+/// A subcommand that prints and ends.
+fn print(outcome: anyhow::Result<String>) -> ExitCode {
+    match outcome {
         Ok(text) => {
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS

@@ -93,6 +93,16 @@ pub struct Printed {
     pub is_good: bool,
 }
 
+/// The subcommand, as completions know it.
+pub fn command() -> clap::Command {
+    let file = clap::Arg::new("file").value_name("FILE").value_hint(clap::ValueHint::FilePath).required(true);
+    let check =
+        clap::Command::new("check").about("Says what is wrong with a rules file, or what its rules cost");
+    let test = clap::Command::new("test").about("Plays the examples of a rules file");
+    let rules = clap::Command::new("rules").about("Checks rules files");
+    rules.subcommand(check.arg(file.clone())).subcommand(test.arg(file))
+}
+
 /// Runs `rules ...` or `--print-rules`, if that is what the arguments behind the program's name ask for.
 ///
 /// # Errors

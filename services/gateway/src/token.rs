@@ -17,6 +17,7 @@ use signalbox_config::{
     keys,
 };
 
+use crate::completions::with_settings;
 use crate::config::{Loaded, Settings, split_settings};
 use crate::server::redis_authorities;
 
@@ -30,6 +31,14 @@ pub struct Printed {
     pub text: String,
     /// Whether everything that was asked is allowed.
     pub allowed: bool,
+}
+
+/// The subcommand, as completions know it.
+pub fn command() -> clap::Command {
+    let explain = ExplainArgs::augment_args(clap::Command::new("explain"));
+    let revoke = RevokeArgs::augment_args(clap::Command::new("revoke"));
+    let mint = MintArgs::augment_args(clap::Command::new("token"));
+    with_settings(mint).subcommand(with_settings(explain)).subcommand(with_settings(revoke))
 }
 
 /// Makes a token, signed with the first --jwt-secret. Without grants in it, its holder may do what --default-grants say.

@@ -2,7 +2,7 @@
 //!
 //! - [`listening`], [`metrics`]: addresses, health and numbers.
 //! - [`refusals`]: what keeps it from starting.
-//! - [`token`]: the subcommand.
+//! - [`token`]: the subcommand; [`completions`]: what a shell completes.
 //! - [`tls`]: certificates, and real clients behind them; [`redis_tls`]: TLS to Redis.
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
@@ -18,6 +18,8 @@ mod harness;
 mod admission;
 #[path = "program/bundles.rs"]
 mod bundles;
+#[path = "program/completions.rs"]
+mod completions;
 #[path = "program/connections.rs"]
 mod connections;
 #[path = "program/deadlines.rs"]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use signalbox_tls::client::{ClientSettings, agent};
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body, RequestBuilder, http::Response};
 
 /// How long an answer may take: acknowledgements are waited for half a minute.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -13,6 +13,29 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 const MAX_ANSWER: u64 = 32 << 20;
 /// Entries of a page.
 const LIMIT: &str = "1000";
+
+/// What is done with what a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Method {
+    pub(super) const ALL: [Self; 4] = [Self::Get, Self::Post, Self::Put, Self::Delete];
+
+    /// As descriptions of APIs have it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Put => "put",
+            Self::Delete => "delete",
+        }
+    }
+}
 
 /// The API of a node.
 pub(super) struct Client {
@@ -48,22 +71,11 @@ impl Client {
         let mut listed = Listed::default();
         let mut after: Option<String> = None;
         loop {
-            let mut request = self.agent.get(format!("{}/{path}", self.url));
-            if path != "nodes" {
-                request = request.query("limit", LIMIT);
-            }
-            for (name, value) in parameters {
-                if let Some(value) = value {
-                    request = request.query(*name, *value);
-                }
-            }
-            if let Some(after) = &after {
-                request = request.query("after", after);
-            }
-            if let Some(token) = &self.token {
-                request = request.header("Authorization", format!("Bearer {token}"));
-            }
-            let mut page = self.read(request.call())?;
+            let limit = ("limit", Some(LIMIT).filter(|_| path != "nodes"));
+            let page = [limit, ("after", after.as_deref())];
+            let given = parameters.iter().chain(&page);
+            let given = given.filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
+            let mut page = self.call(Method::Get, path, &given.collect::<Vec<_>>(), None)?;
             if let Some(items) = page["items"].as_array_mut() {
                 listed.items.append(items);
             }
@@ -81,12 +93,35 @@ impl Client {
 
     /// Has something done.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let mut request =
-            self.agent.post(format!("{}/{path}", self.url)).header("Content-Type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        self.call(Method::Post, path, &[], Some(body))
+    }
+
+    /// One request; names in the path are segments already.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(String, String)],
+        body: Option<&Value>,
+    ) -> Result<Value> {
+        let url = format!("{}/{path}", self.url);
+        self.read(match method {
+            Method::Get => self.prepared(self.agent.get(url), query).call(),
+            Method::Delete => self.prepared(self.agent.delete(url), query).call(),
+            Method::Post | Method::Put => {
+                let request = if method == Method::Post { self.agent.post(url) } else { self.agent.put(url) };
+                let request = self.prepared(request, query).header("Content-Type", "application/json");
+                request.send(body.unwrap_or(&Value::Null).to_string())
+            }
+        })
+    }
+
+    fn prepared<B>(&self, request: RequestBuilder<B>, query: &[(String, String)]) -> RequestBuilder<B> {
+        let request = query.iter().fold(request, |request, (name, value)| request.query(name, value));
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
         }
-        self.read(request.send(body.to_string()))
     }
 
     fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value> {
@@ -95,7 +130,7 @@ impl Client {
         let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         match (status, value) {
-            (200, Some(value)) => Ok(value),
+            (200..=299, Some(value)) => Ok(value),
             (401 | 403, Some(problem)) => {
                 let detail = problem["detail"].as_str().unwrap_or_default();
                 Err(anyhow!("{detail} (--token, --token-file or SIGNALBOX_ADMIN_TOKEN)"))

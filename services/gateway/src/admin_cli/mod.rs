@@ -1,9 +1,10 @@
 //! `signalbox-gateway admin ...`: looks into a cluster and acts on it, over the admin API.
 //!
 //! - `client`: requests, page by page where there are pages.
-//! - `table`: answers for people.
+//! - `table`: answers for people; `mcp`: the same operations for assistants.
 
 mod client;
+mod mcp;
 mod table;
 
 use std::{
@@ -15,9 +16,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
+use crate::config::admin::Scope;
 use signalbox_admin::explain::AskedAction;
 
 use self::{
@@ -149,6 +151,18 @@ enum Command {
         /// Its id, or its name.
         node: String,
     },
+    /// Serves the operations as tools of the Model Context Protocol, on standard input and output, for an assistant.
+    Mcp {
+        /// Let it change something too: emit (send to clients), control (everything else); repeatable. Without it, it may only look.
+        #[arg(long, value_name = "SCOPE", value_delimiter = ',', value_parser = allowed)]
+        allow: Vec<Scope>,
+    },
+}
+
+/// A scope beside reading, which is always allowed.
+fn allowed(name: &str) -> Result<Scope, String> {
+    let found = Scope::ALL.into_iter().find(|scope| *scope != Scope::Read && scope.name() == name);
+    found.ok_or_else(|| "it is neither emit nor control".to_owned())
 }
 
 fn limit(text: &str) -> Result<(String, u64), String> {
@@ -193,6 +207,11 @@ impl To {
     }
 }
 
+/// The subcommand, as completions know it.
+pub fn command() -> clap::Command {
+    Cli::command().name("admin")
+}
+
 /// Runs `admin ...`; `arguments` begin with the word `admin`.
 pub fn run(arguments: &[OsString]) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -223,6 +242,9 @@ fn repeat(cli: &Cli) -> Result<u8> {
     let changes = matches!(cli.command, Command::Emit { .. } | Command::Kick { .. } | Command::Drain { .. });
     if changes && cli.watch.is_some() {
         bail!("--watch: is for what looks, not for what changes something");
+    }
+    if let Command::Mcp { allow } = &cli.command {
+        return mcp::run(client, allow).map(|()| 0);
     }
     let is_terminal = io::stdout().is_terminal();
     let as_table = cli.table || is_terminal && !cli.json;
@@ -318,6 +340,8 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
             let text = if as_table { table::explained(&answer) } else { format!("{answer}\n") };
             Ok((text, if is_refused { EXIT_REFUSED } else { 0 }))
         }
+        // It has a conversation, and no text to print.
+        Command::Mcp { .. } => Ok((String::new(), 0)),
         Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
     }
 }

@@ -49,6 +49,11 @@ const PROGRAM: Program<Settings> = Program {
     idle: idle::warnings,
 };
 
+/// The command line of the settings.
+pub fn command() -> clap::Command {
+    signalbox_config::command::parser(&PROGRAM)
+}
+
 /// The arguments as a subcommand reads them, and the settings among them: [`signalbox_config::split::split_settings`].
 ///
 /// # Errors

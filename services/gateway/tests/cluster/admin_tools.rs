@@ -29,3 +29,8 @@ fn cluster_admin_api_does_what_its_description_says() {
 fn soak_admin_api_does_what_its_description_says() {
     run(3, Duration::from_secs(600), "check_description.py", 300);
 }
+
+#[test]
+fn cluster_assistants_look_and_act_with_the_model_context_protocol() {
+    run(2, DEADLINE, "test_mcp.py", 0);
+}
