@@ -2,7 +2,16 @@
 //! `{"$binary": "base64"}`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
+
+/// Most pieces of binary in an event: clients take one with more for an error, and disconnect.
+pub const MAX_BINARY: usize = 10;
+/// Most bytes of JSON around binary that a client has sent which are shown: to put the binary into it, it has to be parsed, and parsed it
+/// is many times as large.
+const MAX_PARSED: usize = 64 << 10;
 
 /// Why arguments cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +22,8 @@ pub enum ArgsProblem {
     NoBase64,
     /// They have something that clients would take for binary.
     Placeholder,
+    /// They have more binary than clients take.
+    TooMany,
 }
 
 impl ArgsProblem {
@@ -21,6 +32,7 @@ impl ArgsProblem {
         match self {
             Self::NoList => "args is not a list",
             Self::NoBase64 => "the value of $binary is not base64",
+            Self::TooMany => "more than 10 pieces of binary, for which clients disconnect",
             Self::Placeholder => "_placeholder is reserved: binary is written as {\"$binary\": \"base64\"}",
         }
     }
@@ -52,6 +64,9 @@ fn take(value: &mut Value, attachments: &mut Vec<Vec<u8>>) -> Result<(), ArgsPro
             let Some(binary) = binary(object) else {
                 return object.values_mut().try_for_each(|value| take(value, attachments));
             };
+            if attachments.len() == MAX_BINARY {
+                return Err(ArgsProblem::TooMany);
+            }
             let bytes = STANDARD.decode(binary).map_err(|_| ArgsProblem::NoBase64)?;
             *value = json!({"_placeholder": true, "num": attachments.len()});
             attachments.push(bytes);
@@ -66,13 +81,18 @@ fn binary(object: &Map<String, Value>) -> Option<&str> {
     if object.len() == 1 { object.get("$binary")?.as_str() } else { None }
 }
 
-/// What a client has sent, as the admin API shows it.
-pub fn shown(args: &str, attachments: &[impl AsRef<[u8]>]) -> Vec<Value> {
-    let Ok(Value::Array(mut list)) = serde_json::from_str(args) else { return Vec::new() };
-    if !attachments.is_empty() {
-        list.iter_mut().for_each(|value| put(value, attachments));
+/// The arguments that a client has sent, as the admin API shows them: a list. Without binary they stay as they are. `None` if they are not
+/// shown, as JSON of more than 64 KiB with binary in it.
+pub fn shown(args: &str, attachments: &[impl AsRef<[u8]>]) -> Option<Box<RawValue>> {
+    if attachments.is_empty() {
+        return RawValue::from_string(args.to_owned()).ok().filter(|args| args.get().starts_with('['));
     }
-    list
+    if args.len() > MAX_PARSED {
+        return None;
+    }
+    let mut value = serde_json::from_str(args).ok().filter(Value::is_array)?;
+    put(&mut value, attachments);
+    to_raw_value(&value).ok()
 }
 
 fn put(value: &mut Value, attachments: &[impl AsRef<[u8]>]) {
@@ -100,7 +120,8 @@ mod tests {
         let placeholder = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
         assert_eq!(json, format!(r#"[1,{{"a":[{}]}},{}]"#, placeholder(0), placeholder(1)));
         assert_eq!(attachments, [vec![1, 2], vec![]]);
-        assert_eq!(shown(&json, &attachments)[1], json!({"a": [{"$binary": "AQI="}]}));
+        let shown = shown(&json, &attachments).unwrap();
+        assert_eq!(shown.get(), r#"[1,{"a":[{"$binary":"AQI="}]},{"$binary":""}]"#);
     }
 
     #[test]
@@ -111,9 +132,18 @@ mod tests {
             ("{}", ArgsProblem::NoList),
             (r#"[{"$binary":"?"}]"#, ArgsProblem::NoBase64),
             (r#"[[{"_placeholder":true,"num":0}]]"#, ArgsProblem::Placeholder),
+            (&format!("[{}1]", r#"{"$binary":""},"#.repeat(11)), ArgsProblem::TooMany),
         ] {
             assert_eq!(sent(args), Err(problem), "{args}");
         }
-        assert_eq!(shown("{}", &[[0u8; 1]]), Vec::<Value>::new());
+        assert_eq!(
+            sent(&format!("[{}1]", r#"{"$binary":""},"#.repeat(10))).map(|(_, binary)| binary.len()),
+            Ok(10)
+        );
+        let text = |args: &str, binary: &[[u8; 1]]| shown(args, binary).map(|shown| shown.get().to_owned());
+        assert_eq!(text(exact, &[]).as_deref(), Some(exact));
+        assert_eq!(text("{}", &[]), None);
+        assert_eq!(text("{}", &[[0]]), None);
+        assert_eq!(text(&format!("[{}1]", "0,".repeat(MAX_PARSED / 2)), &[[0]]), None);
     }
 }

@@ -100,13 +100,20 @@ pub struct EmitResult {
 }
 
 /// An acknowledgement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ack {
     /// The socket that acknowledges.
     pub socket: String,
     /// With what; binary as `{"$binary": "base64"}`.
-    pub args: Vec<Value>,
+    #[schema(value_type = Vec<Value>)]
+    pub args: Box<RawValue>,
+}
+
+impl PartialEq for Ack {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.socket, self.args.get()) == (&other.socket, other.args.get())
+    }
 }
 
 /// What a node has done.

@@ -75,6 +75,15 @@ impl Revocation {
     }
 }
 
+/// How far in the future the time may be before which tokens are revoked, in seconds: as far as clocks may be off. No token issued until
+/// then is accepted, and nobody can take that back.
+pub const MAX_AHEAD: u64 = 60;
+
+/// Whether a time before which tokens are to be revoked is none that anybody can mean, such as one in milliseconds.
+pub fn is_too_far_ahead(issued_before: u64, now: u64) -> bool {
+    issued_before > now.saturating_add(MAX_AHEAD)
+}
+
 /// How long tokens may live, in seconds: revocations are kept until what they revoke has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {

@@ -1,7 +1,11 @@
 //! Connections that have not proved yet that they are a node's. There may be only so many, and whoever opens them keeps no node out:
 //! the oldest gives way, of the address that has most, and an address from which nodes have come goes last.
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -35,6 +39,7 @@ pub(super) struct Stranger {
 
 impl Strangers {
     pub(super) fn enter(&self, address: IpAddr) -> Stranger {
+        let address = network(address);
         let (sender, gives_way) = oneshot::channel();
         let mut list = self.0.lock();
         if list.waiting.len() >= MAX_STRANGERS
@@ -47,6 +52,14 @@ impl Strangers {
         let number = list.last;
         list.waiting.push((number, address, sender));
         Stranger { list: self.clone(), number, address, gives_way }
+    }
+}
+
+/// What one machine is given, and can have connections from: an address of IPv4, or a network of 64 bits of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
     }
 }
 
@@ -110,6 +123,15 @@ mod tests {
         assert_eq!(strangers.0.lock().waiting.len(), MAX_STRANGERS);
         drop((first, greedy, node));
         assert!(strangers.0.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_stranger() {
+        let strangers = Strangers::default();
+        let mut honest = strangers.enter("2001:db8:1::1".parse().unwrap());
+        let of_one = |last: usize| strangers.enter(format!("2001:db8::{last:x}").parse().unwrap());
+        let mut greedy: Vec<_> = (0..MAX_STRANGERS).map(of_one).collect();
+        assert!(!has_to_go(&mut honest) && has_to_go(&mut greedy[0]));
     }
 
     #[test]

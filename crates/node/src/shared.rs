@@ -84,8 +84,8 @@ impl NodeShared {
         self.connection_slots.load(Ordering::Relaxed)
     }
 
-    /// A client begins a session, or is turned away. Behind a trusted proxy (`peer` is one) its place among the connections of its own
-    /// address is given back; else its connection has had one since it was accepted.
+    /// A client begins a session on a WebSocket, or is turned away. Behind a trusted proxy (`peer` is one) its place among the connections
+    /// of its own address is given back; else its connection has had one since it was accepted.
     pub(crate) fn let_in(
         &self,
         address: Option<IpAddr>,
@@ -99,6 +99,21 @@ impl NodeShared {
         let slot = self.place_of(address, peer)?;
         self.gate.handshake(now, address).inspect_err(|away| self.count_dropped(away.reason))?;
         Ok(slot)
+    }
+
+    /// The same for a session that begins with polling: it has a place of its own until it has a WebSocket.
+    pub(crate) fn let_in_polling(
+        &self,
+        address: Option<IpAddr>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<AddressSlot>, TurnedAway> {
+        match self.let_in(address, peer)? {
+            Some(slot) => Ok(Some(slot)),
+            None => {
+                let slot = self.gate.session(Instant::now(), address);
+                slot.inspect_err(|away| self.count_dropped(away.reason))
+            }
+        }
     }
 
     /// The place of a client among the connections of its address, where its connection has none of its own: behind a trusted proxy.

@@ -19,6 +19,22 @@ pub(crate) fn limit(setting: MemoryLimit) -> Option<usize> {
     }
 }
 
+/// What is held for clients where nothing is set, and there is twice as much memory.
+const BUDGET: usize = 256 << 20;
+
+/// Bytes that may be held for clients: as many as are set, or half of the memory that there is, up to 256 MiB. At least `least`, without which
+/// the messages of one client do not fit.
+pub(crate) fn budget(set: Option<usize>, limit: Option<usize>, least: usize) -> usize {
+    let half = limit.map_or(BUDGET, |limit| limit / 2);
+    if let Some(set) = set.filter(|set| *set > half && limit.is_some()) {
+        tracing::warn!(
+            "--memory-budget: {set} bytes are more than half of the memory that there is, so the node may be full, and take no new clients, \
+            before it closes the one that fills it (set {half} or less, or a larger --memory-limit)"
+        );
+    }
+    set.unwrap_or(half.min(BUDGET).max(least))
+}
+
 /// What the container has, or else the machine; the smaller where there are both.
 fn of_system(root: &Path) -> Option<usize> {
     let memberships = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -109,6 +125,21 @@ mod tests {
             ("sys/fs/cgroup/memory/memory.limit_in_bytes", "300000000\n"),
         ];
         assert_eq!(limit_with("inside", &inside), Some(300_000_000));
+    }
+
+    #[test]
+    fn the_budget_is_half_of_what_there_is_unless_it_is_set() {
+        let gibibyte = Some(1 << 30);
+        for (set, limit, budgeted) in [
+            (None, gibibyte, BUDGET),
+            (None, None, BUDGET),
+            (None, Some(100 << 20), 50 << 20),
+            (None, Some(1 << 20), 4 << 20),
+            (Some(1 << 30), gibibyte, 1 << 30),
+            (Some(7), gibibyte, 7),
+        ] {
+            assert_eq!(budget(set, limit, 4 << 20), budgeted, "{set:?} of {limit:?}");
+        }
     }
 
     #[test]

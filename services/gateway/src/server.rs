@@ -285,6 +285,8 @@ pub fn redis_authorities(settings: &Settings) -> Result<Option<Vec<u8>>> {
 fn node_config(settings: &Settings) -> signalbox_node::Config {
     let Settings { listener, peerserver, socketio, node, .. } = settings;
     let proxies = |count: bool| if count { listener.trusted_proxies.clone() } else { Vec::new() };
+    let outbox_limit = node.outbox_limit(socketio.max_payload);
+    let memory_limit = memory::limit(node.memory_limit);
     signalbox_node::Config {
         shards: node.workers,
         engine: engineio::Config {
@@ -329,9 +331,9 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         max_connections: files::max_connections(listener.max_connections),
         limits: client_limits(&settings.limits),
         list_users: !settings.auth.no_users,
-        outbox_limit: node.outbox_limit(socketio.max_payload),
-        memory_budget: node.memory_budget,
-        memory_limit: memory::limit(node.memory_limit),
+        outbox_limit,
+        memory_budget: memory::budget(node.memory_budget, memory_limit, outbox_limit),
+        memory_limit,
         ..signalbox_node::Config::default()
     }
 }

@@ -10,6 +10,7 @@ use signalbox_admin::explain::AskedAction;
 use signalbox_auth::{
     Action, Authenticator, GrantsSpec, Identity, Mint, Now, Outcome, Revocations,
     jwks::{FetchSettings, Fetcher, Intervals, SharedJwks},
+    revocation::is_too_far_ahead,
 };
 
 use signalbox_config::{
@@ -199,6 +200,11 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
     };
     let lifetimes = keys::lifetimes(&settings.auth.tokens);
     let now = Now::read().unix;
+    if args.issued_before.is_some_and(|before| is_too_far_ahead(before, now)) {
+        bail!(
+            "token revoke: --issued-before is more than a minute from now (give seconds since 1970, not milliseconds, or now)"
+        );
+    }
     let revocation = match (&args.jti, &args.subject, args.issued_before) {
         (Some(id), ..) => lifetimes.of_token(id, args.expires, now),
         // Times are whole seconds, so one that is issued in this very second goes as well.

@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use tokio::{io::AsyncReadExt as _, sync::oneshot, time::timeout};
 
 use super::proxy_protocol::{self, Malformed, Step};
-use crate::{limits::AddressSlot, shared::NodeShared};
+use crate::{ledger::network, limits::AddressSlot, shared::NodeShared};
 
 /// TLS handshakes that one worker has under way at a time. One costs some 20 KiB.
 const MAX_HANDSHAKES: usize = 1024;
@@ -138,6 +138,7 @@ pub(super) struct Handshake {
 impl Handshakes {
     pub(super) fn begin(&self, address: Option<IpAddr>) -> Handshake {
         let (sender, gives_way) = oneshot::channel();
+        let address = address.map(network);
         let mut list = self.0.borrow_mut();
         if list.handshakes.len() >= MAX_HANDSHAKES
             && let Some(oldest) = list.oldest_of_most()

@@ -30,9 +30,9 @@ pub(crate) fn handshake(
 
 /// The address of a request's client, behind the proxies that are trusted.
 pub(crate) fn address_of(headers: &HeaderMap, peer: Option<SocketAddr>, config: &Config) -> Option<IpAddr> {
-    let forwarded: Vec<&str> = match config.trusted_proxies.is_empty() {
+    let forwarded: Vec<&[u8]> = match config.trusted_proxies.is_empty() {
         true => Vec::new(),
-        false => headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect(),
+        false => headers.get_all("x-forwarded-for").map(|value| value.as_bytes()).collect(),
     };
     Some(address(peer?.ip(), forwarded.into_iter(), &config.trusted_proxies))
 }
@@ -54,17 +54,19 @@ pub(crate) fn is_secure(request: &HttpRequest, config: &Config) -> bool {
 /// header are one chain, in their order.
 fn address<'a>(
     peer: IpAddr,
-    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
     trusted: &[IpNet],
 ) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
     let mut address = peer.to_canonical();
-    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).map(str::trim).filter(|hop| !hop.is_empty());
+    // As bytes: what a client has written to the left of what its proxy adds need not even be text.
+    let hops = forwarded.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let hops = hops.filter(|hop| !hop.is_empty());
     for hop in hops {
         if !is_trusted(address) {
             break;
         }
-        let Some(hop) = hop_address(hop) else { break };
+        let Some(hop) = str::from_utf8(hop).ok().and_then(hop_address) else { break };
         address = hop.to_canonical();
     }
     address
@@ -97,8 +99,10 @@ mod tests {
     fn only_trusted_proxies_name_the_client() {
         let proxies = ["10.0.0.0/8".parse().unwrap()];
         let address = |peer: &str, forwarded: &str, trusted: &[IpNet]| {
-            address(peer.parse().unwrap(), forwarded.lines(), trusted).to_string()
+            address(peer.parse().unwrap(), forwarded.lines().map(str::as_bytes), trusted).to_string()
         };
+        let line = [&b"\xff, 1.2.3.4"[..]].into_iter();
+        assert_eq!(super::address("10.0.0.1".parse().unwrap(), line, &proxies).to_string(), "1.2.3.4");
         assert_eq!(address("9.9.9.9", "1.2.3.4", &proxies), "9.9.9.9");
         assert_eq!(address("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2", &proxies), "1.2.3.4");
         assert_eq!(address("10.0.0.1", "1.2.3.4", &[]), "10.0.0.1");

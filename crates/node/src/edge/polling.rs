@@ -94,7 +94,7 @@ pub(crate) fn outcome(error: RequestError) -> &'static str {
 async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     let config = &node.config;
     let handshake = client::handshake(request.headers(), request.query_string(), request.peer_addr(), config);
-    let slot = match node.let_in(handshake.address, request.peer_addr()) {
+    let slot = match node.let_in_polling(handshake.address, request.peer_addr()) {
         Ok(slot) => slot,
         Err(away) => {
             node.metrics.handshakes.with_label_values(&["socketio", outcome_of(&away)]).inc();
@@ -323,11 +323,13 @@ impl Session<'_> {
             Err(status) => return HttpResponse::build(status).force_close().finish(),
         };
         let (reply, applied) = Reply::channel();
-        if self.ask(Request::Post { sid: self.sid, number, body, reply }).is_err() {
+        if self.ask(Request::Post { sid: self.sid, number, body, is_relayed: false, reply }).is_err() {
             return busy();
         }
+        // A client that is cut off while its packets wait is gone, and what it has sent is of no use.
+        let applied = applied.await;
         guard.request = None;
-        if applied.await.is_err() && is_elsewhere {
+        if applied.is_err() && is_elsewhere {
             return refuse(self.node, RequestError::UnknownSid);
         }
         HttpResponse::Ok()

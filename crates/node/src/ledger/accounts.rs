@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Ledger {
     limit: usize,
     started: Instant,
     /// Milliseconds since the start, as those who know the time have told.
-    now: AtomicU32,
+    now: AtomicU64,
     /// Bytes that are held for one client each.
     pub(super) private: AtomicUsize,
     /// Bytes that clients share, each counted once,
@@ -38,7 +38,7 @@ pub(crate) struct Ledger {
     /// and the same as often as they wait for a client.
     pub(super) unread: AtomicUsize,
     /// Since when a client is being cut off, 0 for none.
-    evicting_since: AtomicU32,
+    evicting_since: AtomicU64,
     pub(super) holders: Mutex<AHashMap<HolderKey, Weak<Holder>>>,
 }
 
@@ -47,11 +47,11 @@ impl Ledger {
         Self {
             limit,
             started: Instant::now(),
-            now: AtomicU32::new(0),
+            now: AtomicU64::new(0),
             private: AtomicUsize::new(0),
             shared: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
-            evicting_since: AtomicU32::new(0),
+            evicting_since: AtomicU64::new(0),
             holders: Mutex::default(),
         }
     }
@@ -90,7 +90,7 @@ impl Ledger {
     /// The time, from whoever has a clock.
     pub(crate) fn observe(&self, now: Instant) {
         let since = now.saturating_duration_since(self.started);
-        self.now.store(since.as_secs() as u32 * 1_000 + since.subsec_millis(), Relaxed);
+        self.now.store(since.as_millis() as u64, Relaxed);
     }
 
     /// Bytes that the node holds for its clients: what the budget is for.
@@ -116,7 +116,7 @@ impl Ledger {
             return None;
         }
         let (now, since) = (self.now.load(Relaxed).max(1), self.evicting_since.load(Relaxed));
-        let is_evicting = since > 0 && now.saturating_sub(since) < EVICTION_TIMEOUT.as_millis() as u32;
+        let is_evicting = since > 0 && now.saturating_sub(since) < EVICTION_TIMEOUT.as_millis() as u64;
         if is_evicting || self.evicting_since.compare_exchange(since, now, Relaxed, Relaxed).is_err() {
             return None;
         }
@@ -164,7 +164,7 @@ impl Ledger {
 
     fn is_stuck(&self, account: &Account) -> bool {
         let now = self.now.load(Relaxed);
-        now.checked_sub(STUCK_AFTER.as_millis() as u32).is_some_and(|time| account.is_stuck_since(time))
+        now.checked_sub(STUCK_AFTER.as_millis() as u64).is_some_and(|time| account.is_stuck_since(time))
     }
 }
 
@@ -223,14 +223,14 @@ pub(crate) struct Account {
     /// Bytes that it sent and others have yet to read, each counted once.
     pub(super) sent: AtomicUsize,
     /// When it took or sent something last, in milliseconds since the ledger's start.
-    moved_at: AtomicU32,
+    moved_at: AtomicU64,
     /// It was told to go.
     is_victim: AtomicBool,
 }
 
 impl Account {
     pub(super) fn open(ledger: Arc<Ledger>, address: Arc<Holder>, evict_at: EvictAt) -> Arc<Self> {
-        let moved_at = AtomicU32::new(ledger.now.load(Relaxed));
+        let moved_at = AtomicU64::new(ledger.now.load(Relaxed));
         Arc::new_cyclic(|account| Self {
             slot: address.add(account.clone()),
             ledger,
@@ -254,7 +254,7 @@ impl Account {
     }
 
     /// Whether it holds something, and has taken or sent nothing since this time.
-    pub(super) fn is_stuck_since(&self, time: u32) -> bool {
+    pub(super) fn is_stuck_since(&self, time: u64) -> bool {
         let holds = self.private.load(Relaxed) + self.unread.load(Relaxed) > 0;
         holds && self.moved_at.load(Relaxed) <= time
     }

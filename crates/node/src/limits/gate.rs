@@ -64,6 +64,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Visitor {
     connections: usize,
+    /// Sessions that poll on its connections.
+    sessions: usize,
     handshakes: Bucket,
 }
 
@@ -130,7 +132,24 @@ impl Gate {
             return away("max_connections");
         }
         visitor.connections += 1;
-        Ok(Some(AddressSlot { gate: self.clone(), address: visitor_of }))
+        Ok(Some(AddressSlot { gate: self.clone(), address: visitor_of, is_session: false }))
+    }
+
+    /// A session begins with polling: an address has no more of them than connections. One connection could open any number.
+    pub(crate) fn session(
+        self: &Arc<Self>,
+        now: Instant,
+        address: Option<IpAddr>,
+    ) -> Result<Option<AddressSlot>, TurnedAway> {
+        let (Some(address), Some(limit)) = (address, self.connections_per_address) else { return Ok(None) };
+        let now = self.time(now);
+        let mut state = self.state();
+        let visitor = state.visitor(now, address);
+        if visitor.sessions >= limit {
+            return Err(TurnedAway { reason: "address_connections", retry_after: Duration::from_secs(1) });
+        }
+        visitor.sessions += 1;
+        Ok(Some(AddressSlot { gate: self.clone(), address: network(address), is_session: true }))
     }
 }
 
@@ -141,7 +160,9 @@ fn check(taken: Result<(), Duration>, reason: &'static str) -> Result<(), Turned
 impl State {
     fn visitor(&mut self, now: u64, address: IpAddr) -> &mut Visitor {
         if self.addresses.len() >= self.sweep_at.max(MANY) {
-            self.addresses.retain(|_, visitor| visitor.connections > 0 || !visitor.handshakes.is_even(now));
+            self.addresses.retain(|_, visitor| {
+                visitor.connections + visitor.sessions > 0 || !visitor.handshakes.is_even(now)
+            });
             self.sweep_at = 2 * self.addresses.len();
             self.addresses.shrink_to(self.sweep_at);
         }
@@ -154,12 +175,13 @@ impl State {
 pub(crate) struct AddressSlot {
     gate: Arc<Gate>,
     address: IpAddr,
+    is_session: bool,
 }
 
 impl Drop for AddressSlot {
     fn drop(&mut self) {
         if let Some(visitor) = self.gate.state().addresses.get_mut(&self.address) {
-            visitor.connections -= 1;
+            *if self.is_session { &mut visitor.sessions } else { &mut visitor.connections } -= 1;
         }
     }
 }
@@ -189,6 +211,21 @@ mod tests {
         let of = |address: &str| gate.connection(now, Some(address.parse().unwrap()), 0);
         let _network = [of("2001:db8::1").unwrap(), of("2001:db8::2").unwrap()];
         assert!(of("2001:db8::3").is_err() && of("2001:db8:0:1::3").is_ok());
+    }
+
+    #[test]
+    fn an_address_has_as_many_polling_sessions_as_connections() {
+        let gate = gate(ClientLimits { connections_per_address: Some(2), ..ClientLimits::default() });
+        let now = Instant::now();
+        let _connections = [gate.connection(now, address(1), 0), gate.connection(now, address(1), 0)];
+        let mut sessions =
+            vec![gate.session(now, address(1)).unwrap(), gate.session(now, address(1)).unwrap()];
+        assert_eq!(gate.session(now, address(1)).unwrap_err().reason, "address_connections");
+        assert!(
+            gate.session(now, address(2)).unwrap().is_some() && gate.session(now, None).unwrap().is_none()
+        );
+        sessions.pop();
+        assert!(gate.session(now, address(1)).is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use signalbox_admin::orders::{Ack, Audience, NodeOutcome};
 use signalbox_cluster::{Address, EventArgs, MemberEvent, Record};
-use signalbox_socketio::{Args, Message};
+use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
 use super::Peering;
@@ -15,7 +15,7 @@ use crate::{
     app::SocketRouter as _,
     protocol::inquiry::{Act, Answer, Emission, PeerOrder, Question},
     routing::{AckError, Reply, SocketCommand, SocketOp},
-    shard::mailbox::ShardMessage,
+    shard::{mailbox::ShardMessage, replies::spread},
 };
 
 /// Most sockets of one node that one request may be for; times the rooms, where there are any.
@@ -132,8 +132,10 @@ impl Peering {
             let Ok(args) = answer else { continue };
             count += 1;
             bytes += args.json().len() + args.attachments().iter().map(|it| it.len() * 4 / 3).sum::<usize>();
-            if bytes <= MAX_ACKS {
-                acks.push(Ack { socket: socket.to_string(), args: values(&args) });
+            if bytes <= MAX_ACKS
+                && let Some(args) = signalbox_admin::binary::shown(args.json(), args.attachments())
+            {
+                acks.push(Ack { socket: socket.to_string(), args });
             }
         }
         Some((count, acks))
@@ -156,8 +158,7 @@ impl Peering {
 
 /// A membership like one that a client has asked for itself.
 fn member_record(socket: Address, room: &str, profile: &str) -> Record {
-    let fields = profile.trim().trim_start_matches('{').trim_end_matches('}').trim();
-    let comma = if fields.is_empty() { "" } else { "," };
+    let (comma, fields) = spread(profile);
     let name = serde_json::to_string(room).unwrap_or_default();
     let member = format!("{{\"id\":\"{socket}\",\"room\":{name}{comma}{fields}}}");
     let event = |event: &str| {
@@ -173,7 +174,24 @@ fn member_record(socket: Address, room: &str, profile: &str) -> Record {
     }
 }
 
-/// Arguments as the admin API shows them.
-fn values(args: &Args) -> Vec<serde_json::Value> {
-    signalbox_admin::binary::shown(args.json(), args.attachments())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_told_of_in_json_whatever_its_profile() {
+        let socket = Address::from_bytes([7; 15]);
+        for (profile, fields) in [
+            (r#"{"device":{"kind":"phone"}}"#, r#","device":{"kind":"phone"}"#),
+            (r#" { "a" : {} } "#, r#","a" : {}"#),
+            ("{}", ""),
+        ] {
+            let record = member_record(socket, "a \"room\"", profile);
+            let joined = record.joined.unwrap();
+            let told = joined.args.render(profile);
+            let member = format!(r#"{{"id":"{socket}","room":"a \"room\""{fields}}}"#);
+            assert!(told.contains(&member), "{told}");
+            serde_json::from_str::<serde_json::Value>(&member).unwrap();
+        }
+    }
 }

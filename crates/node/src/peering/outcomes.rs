@@ -13,6 +13,9 @@ const KEPT: Duration = Duration::from_secs(600);
 /// Most keys that are remembered.
 const MOST: usize = 1_000;
 
+/// Most bytes of outcomes that are remembered. The oldest give way.
+const MOST_BYTES: usize = 16 << 20;
+
 /// Requests by their keys: when they began, and their outcomes once they have one.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes(Mutex<HashMap<String, (Instant, Option<String>)>>);
@@ -41,6 +44,7 @@ impl Outcomes {
             Some(outcome) => {
                 let began = known.get(key).map_or_else(Instant::now, |(began, _)| *began);
                 known.insert(key.to_owned(), (began, Some(outcome)));
+                make_room(known);
             }
             None => drop(known.remove(key)),
         }
@@ -49,6 +53,17 @@ impl Outcomes {
     /// What is known of a key.
     pub(super) fn look(&self, key: &str) -> Once {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(Once::New, once)
+    }
+}
+
+fn make_room(known: &mut HashMap<String, (Instant, Option<String>)>) {
+    let size = |(_, outcome): &(Instant, Option<String>)| outcome.as_ref().map_or(0, String::len);
+    let mut bytes: usize = known.values().map(size).sum();
+    while bytes > MOST_BYTES {
+        let done = known.iter().filter(|(_, (_, outcome))| outcome.is_some());
+        let oldest = done.min_by_key(|(_, (began, _))| *began).map(|(key, _)| key.clone());
+        let Some(forgotten) = oldest.and_then(|key| known.remove(&key)) else { return };
+        bytes -= size(&forgotten);
     }
 }
 
@@ -70,6 +85,18 @@ mod tests {
         assert_eq!(outcomes.begin(now + KEPT, "a"), Some(Once::New));
         outcomes.finish("a", None);
         assert_eq!(outcomes.look("a"), Once::New);
+    }
+
+    #[test]
+    fn outcomes_have_a_size_together() {
+        let (outcomes, now) = (Outcomes::default(), Instant::now());
+        for key in 0..10 {
+            let began = now + Duration::from_millis(key);
+            assert_eq!(outcomes.begin(began, &key.to_string()), Some(Once::New));
+            outcomes.finish(&key.to_string(), Some("x".repeat(MOST_BYTES / 4)));
+        }
+        let known: Vec<u64> = (0..10).filter(|key| outcomes.look(&key.to_string()) != Once::New).collect();
+        assert_eq!(known, [6, 7, 8, 9]);
     }
 
     #[test]

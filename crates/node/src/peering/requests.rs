@@ -67,7 +67,7 @@ impl Peering {
             Request::Identify { sid, reply } => self.relay_identify(to, sid, reply),
             Request::Poll { sid, number, reply, .. } => self.relay_poll(to, sid, number, reply),
             Request::BeginPost { sid, number, reply, .. } => self.relay_begin_post(to, sid, number, reply),
-            Request::Post { sid, number, body, reply } => {
+            Request::Post { sid, number, body, reply, .. } => {
                 let accepted = self.acceptances.expect(number);
                 let answer = self.ask(to, &LinkRequest::Post { sid, number, body: &body });
                 let peering = self.clone();

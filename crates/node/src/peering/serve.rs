@@ -56,7 +56,7 @@ impl Peering {
             LinkRequest::Post { sid, number, body } => {
                 let (reply, applied) = Reply::channel();
                 let body = whole.slice_ref(body);
-                let request = Request::Post { sid, number, body, reply };
+                let request = Request::Post { sid, number, body, is_relayed: true, reply };
                 self.clone().accept(from, number);
                 self.answer(from, request, answer, async {
                     applied.await.ok().map(|()| LinkResponse::Applied)

@@ -100,6 +100,8 @@ pub(crate) struct ShardLocal {
     pub(crate) is_dirty: bool,
     /// A binary event that has not arrived whole.
     pub(crate) half_event: Option<Box<HalfEvent>>,
+    /// Bytes of what the client has sent and the policy has not decided yet.
+    pub(crate) held: usize,
     /// What the client may send.
     pub(crate) rates: Rates,
     /// Its place among the connections of its address, where it is known by what a proxy says.
@@ -112,6 +114,8 @@ pub(crate) struct ShardLocal {
 pub(crate) struct HeldPost {
     /// The rest of the body, from here on.
     pub(crate) body: Bytes,
+    /// It came from another node, so nobody here is charged for its body but the session.
+    pub(crate) is_relayed: bool,
     pub(crate) offset: usize,
     pub(crate) reply: Reply<()>,
 }
@@ -208,7 +212,14 @@ impl Session {
         if blocking {
             self.blocking -= 1;
         }
-        if self.is_held() { None } else { self.held_post.take().map(|post| *post) }
+        if self.is_held() {
+            return None;
+        }
+        let post = self.held_post.take().map(|post| *post);
+        if std::mem::take(&mut self.local.held) > 0 || post.as_ref().is_some_and(|post| post.is_relayed) {
+            self.update_charge();
+        }
+        post
     }
 
     /// Where the client is: of a session that moved here, where its WebSocket is.
@@ -237,10 +248,12 @@ impl Session {
             0 => 0,
             partial => partial + OVERHEAD,
         };
+        let relayed = self.held_post.as_ref().filter(|post| post.is_relayed);
+        let held = relayed.map_or(0, |post| post.body.len() + OVERHEAD) + self.local.held;
         let handshake = self.handshake.as_ref().map_or(0, |handshake| size_of_handshake(handshake));
         let data = self.connection.sockets().iter().flat_map(|joined| &joined.socket.data);
         let kept: usize = data.map(|(name, value)| name.len() + value.len() + OVERHEAD).sum();
-        charge.set(waiting + partial + handshake + kept, shared);
+        charge.set(waiting + partial + held + handshake + kept, shared);
     }
 
     /// When something is due.

@@ -78,8 +78,9 @@ pub(crate) enum Request {
     ReleasePoll { sid: Address, number: u64 },
     /// A POST begins. `on_close` is dropped when the session is closed meanwhile.
     BeginPost { sid: Address, number: u64, on_close: Reply<()>, reply: Reply<Result<(), RequestRefused>> },
-    /// A POST was read. Answered once its packets were applied; not answered when the session is gone.
-    Post { sid: Address, number: u64, body: Bytes, reply: Reply<()> },
+    /// A POST was read, here or (`is_relayed`) by another node. Answered once its packets were applied; not answered when the session is
+    /// gone.
+    Post { sid: Address, number: u64, body: Bytes, is_relayed: bool, reply: Reply<()> },
     /// A POST broke off, or was refused; the session is closed for it.
     PostLost { sid: Address, number: u64 },
     /// A WebSocket wants to take the session over.

@@ -41,7 +41,7 @@ mod membership;
 mod node_failure;
 pub(crate) mod peerserver;
 mod presence;
-mod replies;
+pub(crate) mod replies;
 mod requests;
 mod rules;
 pub(crate) mod runtime;

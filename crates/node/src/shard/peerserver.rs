@@ -138,16 +138,22 @@ fn refuse(step: &mut Step, peers: &mut Peers, key: u32, refusal: &Refusal) {
 pub(super) fn receive(step: &mut Step, peers: &mut Peers, key: u32, message: Message<'_>) {
     let Some(peer) = peers.get_mut(key) else { return };
     peer.liveness.record_activity(step.now);
-    let bytes = match message {
-        Message::Text(text) => text.as_bytes(),
-        Message::Binary(bytes) => bytes,
-        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return,
+    let (bytes, is_control) = match message {
+        Message::Text(text) => (text.as_bytes(), false),
+        Message::Binary(bytes) => (bytes, false),
+        Message::Ping(payload) | Message::Pong(payload) => (payload, true),
+        Message::Close(_) => return,
     };
-    step.outboxes.count_received();
+    if !is_control {
+        step.outboxes.count_received();
+    }
     if peer.rates.received(step.nanos(), bytes.len(), false) != Taken::Within {
         // The protocol has no word for it that would not end the client's Peer object for good.
         step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
         end(step, peers, key, "rate limited", &Frame::close(Some(POLICY_VIOLATION)));
+        return;
+    }
+    if is_control {
         return;
     }
     let incoming = message::read(bytes);

@@ -16,6 +16,7 @@ use super::{
     transfer::table::Transfers,
 };
 use crate::{
+    ledger::OVERHEAD,
     protocol::RequestRefused,
     routing::{ConnectionRef, Reply},
     session::{HeldPost, PollReply, Session},
@@ -184,6 +185,7 @@ pub(super) fn wait_for_poll(
     step.timers.add(step.now + POST_GRACE, Timer::PostGrace { ticket });
     session.local.awaits_poll = Some(ticket);
     session.held_post = Some(Box::new(post));
+    session.update_charge();
     None
 }
 
@@ -294,6 +296,10 @@ pub(super) fn hold(
     request: PendingRequest,
 ) -> u64 {
     session.begin_request(true);
+    if let bytes @ 1.. = request.bytes() {
+        session.local.held += bytes + OVERHEAD;
+        session.update_charge();
+    }
     let ticket = step.next_number();
     pending.insert(ticket, request);
     ticket

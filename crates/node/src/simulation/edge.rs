@@ -222,7 +222,7 @@ impl World {
                 let (expected, reply) = self.answers.expect(Asker::Http(id), |()| Answer::Applied);
                 self.expect(id, expected);
                 let place = Location::birth(sid);
-                self.dispatch(node, place, Request::Post { sid, number, body, reply });
+                self.dispatch(node, place, Request::Post { sid, number, body, is_relayed: false, reply });
             }
             (HttpKind::Post(_), Some(Answer::Applied)) => self.finish_http(id, Ok(String::new())),
             // The session was closed by what its POST has said.

@@ -129,7 +129,7 @@ impl World {
             Request::BeginPost { sid, number, reply, .. } => {
                 (Question::BeginPost { sid, number }, Waiter::BeginPost { sid, number, reply })
             }
-            Request::Post { sid, number, body, reply } => {
+            Request::Post { sid, number, body, reply, .. } => {
                 let waiter = Waiter::Post { sid, number, reply, is_accepted: false };
                 (Question::Post { sid, number, body }, waiter)
             }

@@ -44,7 +44,7 @@ impl World {
             Question::Post { sid, number, body } => {
                 self.accepted(node, from, number);
                 let (expected, reply) = self.answers.expect(asker, |()| Answer::Applied);
-                (expected, Request::Post { sid, number, body, reply })
+                (expected, Request::Post { sid, number, body, is_relayed: true, reply })
             }
             Question::BeginUpgrade { sid, connection } => {
                 let (expected, reply) = self.answers.expect(asker, Answer::Upgrade);

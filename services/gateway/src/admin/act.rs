@@ -3,6 +3,7 @@
 use actix_web::{HttpResponse, web::Path};
 use serde::{Deserialize, Serialize};
 use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, Outcome};
+use signalbox_auth::revocation::is_too_far_ahead;
 use signalbox_node::{
     Node,
     admin::{Act, Answer, Answers, PeerOrder, Question},
@@ -173,6 +174,12 @@ pub(super) struct Revoked {
 pub(super) async fn revoke(order: Order) -> Answered {
     let RevokeRequest { token_id, expires_at, subject, issued_before } = order.read()?;
     let now = signalbox_auth::Now::read().unix;
+    if issued_before.is_some_and(|before| is_too_far_ahead(before, now)) {
+        return Err(Refused::bad(
+            "issuedBefore",
+            "issuedBefore is more than a minute from now: it is in seconds since 1970, not in milliseconds",
+        ));
+    }
     let lifetimes = &order.state.lifetimes;
     let (what, revocation) = match (token_id, subject, issued_before) {
         (Some(id), None, None) => (format!("token {id}"), lifetimes.of_token(&id, expires_at, now)),

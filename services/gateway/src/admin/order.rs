@@ -22,6 +22,8 @@ use super::{
 
 /// Longest key in bytes.
 const MAX_KEY: usize = 255;
+/// Longest answer that is kept for the same `Idempotency-Key`, in bytes.
+const MAX_KEPT: usize = 256 << 10;
 /// How much of what was asked the log shows, in bytes.
 const MAX_LOGGED: usize = 300;
 
@@ -107,6 +109,9 @@ impl Order {
                 }
                 Some(Once::Done(outcome)) => {
                     return match outcome.split_once('\n') {
+                        Some((of, "")) if of == digest => Err(Refused::conflict(
+                            "it was done; its answer was too large to be kept for the same Idempotency-Key",
+                        )),
                         Some((of, body)) if of == digest => {
                             Ok(answer(body.to_owned(), &[("idempotent-replayed", "true")]))
                         }
@@ -118,7 +123,9 @@ impl Order {
         }
         let outcome = action.await.map(|result| serde_json::to_string(&result).unwrap_or_default());
         if let Some(key) = &key {
-            node.finish_once(key, outcome.as_ref().ok().map(|body| format!("{digest}\n{body}")));
+            let kept = |body: &String| if body.len() > MAX_KEPT { "" } else { body.as_str() }.to_owned();
+            let kept = outcome.as_ref().ok().map(kept);
+            node.finish_once(key, kept.map(|body| format!("{digest}\n{body}")));
         }
         let cut = (0..=about.len().min(MAX_LOGGED)).rev().find(|at| about.is_char_boundary(*at));
         about.truncate(cut.unwrap_or_default());

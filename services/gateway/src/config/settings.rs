@@ -342,10 +342,9 @@ pub struct NodeSettings {
     pub outbox_limit: Option<usize>,
 
     /// Maximum bytes held for all clients of the node together; beyond it the most expensive client of the most expensive
-    /// address is disconnected first.
-    #[arg(long, value_name = "BYTES", default_value = "268435456")]
-    #[arg(value_parser = parse::bytes(1..=1024 * parse::GIB))]
-    pub memory_budget: usize,
+    /// address is disconnected first. Without it 256 MiB, or half of --memory-limit if that is less.
+    #[arg(long, value_name = "BYTES", value_parser = parse::bytes(1..=1024 * parse::GIB))]
+    pub memory_budget: Option<usize>,
 
     /// Memory that there is for the process, in bytes: above 80 % of it new clients are answered with 503 and /readyz says full, until
     /// it takes less than 70 %. auto is the limit of the container (cgroup), or else the memory of the machine; off does not look.

@@ -282,14 +282,13 @@ fn rules(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
 
 fn memory(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let outbox_limit = settings.node.outbox_limit(settings.socketio.max_payload);
-    if settings.node.memory_budget >= outbox_limit {
+    let Some(budget) = settings.node.memory_budget.filter(|budget| *budget < outbox_limit) else {
         return Ok(());
-    }
+    };
     // Name the setting to change: one of those involved that is not at its default.
     let names = ["memory-budget", "outbox-limit", "max-payload"];
     let name = names.into_iter().find(|name| check.source(name) != &SettingSource::Default);
     let name = name.unwrap_or("memory-budget");
-    let budget = settings.node.memory_budget;
     let problem =
         format!("the memory budget ({budget} bytes) is less than one outbox ({outbox_limit} bytes)");
     let remedy = format!("set --memory-budget to {outbox_limit} or more, or lower --outbox-limit");

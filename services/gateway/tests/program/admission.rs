@@ -20,8 +20,16 @@ const MESSAGE: usize = 9_000_000;
 #[test]
 fn a_full_node_refuses_new_clients_and_serves_those_it_has() {
     let limit = LIMIT.to_string();
-    let server =
-        Server::bare(&["--memory-limit", &limit, "--max-payload", "10000000", "--bytes-per-second", "off"]);
+    let server = Server::bare(&[
+        "--memory-limit",
+        &limit,
+        "--memory-budget",
+        "268435456",
+        "--max-payload",
+        "10000000",
+        "--bytes-per-second",
+        "off",
+    ]);
     assert_eq!(sample(&server, "signalbox_memory_limit_bytes"), LIMIT as f64);
     let readiness = || get(server.management(), "/readyz");
     assert_eq!(readiness().status, 200);

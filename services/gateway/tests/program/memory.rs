@@ -1,13 +1,13 @@
 //! Clients that would fill the node's memory.
 
-use std::io::Write as _;
+use std::{io::Write as _, net::TcpListener};
 
 use crate::{
     harness::{
         Server,
         http::{DEADLINE, connect, get, request, send},
         until,
-        websocket::WebSocket,
+        websocket::{SOCKETIO, WebSocket},
     },
     metrics::sample,
 };
@@ -99,6 +99,39 @@ fn bodies_that_never_end_are_bounded_by_the_memory_budget() {
     assert_eq!(get(server.public(), &neighbour).status, 200);
     drop((few, more));
     until(DEADLINE, || (held(&server) == 0.0).then_some(())).expect("nothing is held for who is gone");
+}
+
+#[test]
+fn what_waits_for_a_verdict_is_bounded_by_the_memory_budget() {
+    // Keys are fetched from here, and never come.
+    let keys = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/jwks", keys.local_addr().expect("an address"));
+    let args = ["--auth", "required", "--jwks", &url, "--memory-budget", "20000000"];
+    let server = Server::bare(&[&args[..], &["--outbox-limit", "4000000"]].concat());
+    // {"alg":"ES256","kid":"unknown"} and {"sub":"a"}
+    let token = "eyJhbGciOiJFUzI1NiIsImtpZCI6InVua25vd24ifQ.eyJzdWIiOiJhIn0.AA";
+    let connect_packet = format!("40{{\"token\":\"{token}\",\"more\":\"{}\"}}", "x".repeat(LARGE));
+    let post = || {
+        let handshake = get(server.public(), POLLING);
+        let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+        let mut stream = connect(server.public());
+        send(&mut stream, server.public(), "POST", &target, &[], &connect_packet);
+        stream
+    };
+    let posts: Vec<_> = (0..40).map(|_| post()).collect();
+    until(DEADLINE, || (evicted(&server, "memory_budget") >= 20.0 && held(&server) <= 20e6).then_some(()))
+        .expect("whoever is cut off holds nothing more");
+    let sockets: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = WebSocket::connect(server.public(), SOCKETIO, &[]).expect("a WebSocket");
+            client.send(&connect_packet);
+            client
+        })
+        .collect();
+    until(DEADLINE, || (evicted(&server, "memory_budget") >= 60.0 && held(&server) <= 20e6).then_some(()))
+        .expect("what they have said counts while it waits");
+    assert_eq!(get(server.public(), POLLING).status, 200);
+    drop((posts, sockets, keys));
 }
 
 #[test]

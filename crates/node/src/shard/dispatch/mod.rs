@@ -1,6 +1,7 @@
 //! Which handler gets an input, and with which tables.
 //!
-//! - `packets`: what a client sends: packets and events.
+//! - `packets`, `posts`: what a client sends, on its connection or in a POST.
+//! - `events`: what its events do.
 //! - `answers`: answers of the cluster, of tasks and of other nodes.
 //! - `transfers`: sessions that move.
 //! - `eviction`, `revocation`, `shutdown`: clients that are cut off or sent away.
@@ -8,8 +9,10 @@
 //! - `rest`: the shard comes to rest.
 
 mod answers;
+mod events;
 mod eviction;
 mod packets;
+mod posts;
 mod rest;
 mod revocation;
 mod rules;
@@ -219,12 +222,12 @@ impl Shard {
                 let post = BeginPost { number, on_close, reply };
                 requests::begin_post(step, sessions, rooms, transfers, key, post);
             }
-            Request::Post { number, body, reply, .. } => {
+            Request::Post { number, body, is_relayed, reply, .. } => {
                 let session = &mut sessions[key];
                 if session.local.posts != number {
                     return;
                 }
-                let post = HeldPost { body, offset: 0, reply };
+                let post = HeldPost { body, is_relayed, offset: 0, reply };
                 if let Some(post) = requests::wait_for_poll(step, session, pending, key, post) {
                     self.take_post(key, post);
                 }

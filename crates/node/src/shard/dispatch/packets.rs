@@ -1,52 +1,41 @@
-//! What a client sends: messages on its connection or in a POST, packets in these, events in those.
+//! What a client sends: messages on its connection, packets in these, namespaces and tokens in those.
 
 use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::Address;
-use signalbox_engineio::{CloseReason, Packet, payload, session::Received};
+use signalbox_engineio::{CloseReason, Packet, session::Received};
 use signalbox_socketio::Event;
 use signalbox_telemetry::traces;
 use signalbox_websocket::Message;
 
 use crate::{
-    app::{Action, Handler},
     limits::Taken,
     panics::{Panicked, report},
     policy::{AccessRequest, Decided, Denial},
-    session::HeldPost,
     shard::{
-        Shard, actions, closing, engineio,
+        Shard, closing, engineio,
         expiry::{self, REFRESH},
-        mailbox::{CloseCommand, ShardMessage},
-        membership, peerserver,
-        replies::{self, RATE_LIMITED, Refusal, Refused},
+        mailbox::CloseCommand,
+        peerserver,
+        replies::{self, RATE_LIMITED, Refusal},
         requests,
         socketio::{self, Incoming},
-        tables::{
-            PendingRequest,
-            pending::{Connecting, HeldEvent, JoinRequest, ReplyTo},
-        },
-        tasks::{Task, TaskResult},
+        tables::{PendingRequest, pending::Connecting},
+        tasks::Task,
         upgrades,
     },
-    transport::{Conn, Role, reader::DELIVERIES_A_TURN},
+    transport::{Conn, Role},
 };
 
-const TOO_LARGE: Refused =
-    ("message-too-large", "what your token grants does not include messages of this size");
-
 /// An event as it arrived, for the socket in a slot.
-struct ArrivedEvent<'a> {
-    slot: usize,
-    id: Option<u64>,
-    body: &'a str,
-    attachments: &'a [Bytes],
+pub(super) struct ArrivedEvent<'a> {
+    pub(super) slot: usize,
+    pub(super) id: Option<u64>,
+    pub(super) body: &'a str,
+    pub(super) attachments: &'a [Bytes],
 }
-
-/// Packets of one POST before others have their turn.
-const PACKETS_A_TURN: usize = 256;
 
 impl Shard {
     /// A message has arrived on a connection.
@@ -84,12 +73,23 @@ impl Shard {
         match message {
             Message::Text(text) => self.receive_part(key, text),
             Message::Binary(bytes) => self.receive(key, Packet::Binary(bytes.into())),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+            Message::Ping(payload) | Message::Pong(payload) => self.control_frame(key, payload.len()),
+            Message::Close(_) => {}
+        }
+    }
+
+    /// A ping or a pong of the WebSocket costs what a packet costs. There is no answer that could refuse it.
+    fn control_frame(&mut self, key: u32, bytes: usize) {
+        let Self { step, sessions, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        if session.local.rates.received(step.nanos(), bytes, false) == Taken::FarOver {
+            step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
+            self.end(key, CloseCommand::Close);
         }
     }
 
     /// A packet has arrived as text.
-    fn receive_part(&mut self, key: u32, text: &str) {
+    pub(super) fn receive_part(&mut self, key: u32, text: &str) {
         match Packet::decode(text) {
             Ok(packet) => self.receive(key, packet),
             Err(_) => {
@@ -256,125 +256,8 @@ impl Shard {
         }
     }
 
-    /// An event for one of the client's sockets.
-    fn event(&mut self, key: u32, event: ArrivedEvent<'_>, taken: Taken) {
-        let Self { step, sessions, pending, .. } = self;
-        let ArrivedEvent { slot, id, body, attachments } = event;
-        // The connection has checked the body, so it splits. An empty one is an event without even a name.
-        let elements = signalbox_socketio::args::split(body).unwrap_or_default();
-        let name = socketio::event_name(&elements);
-        let session = &mut sessions[key];
-        let joined = &session.connection.sockets()[slot];
-        let (socket, namespace) = (joined.socket.id, joined.namespace.clone());
-        let is_too_large = joined.socket.principal.as_deref().is_some_and(|principal| {
-            let bytes = body.len() + attachments.iter().map(Bytes::len).sum::<usize>();
-            principal.grants.limits().get(Limit::MessageBytes).is_some_and(|most| bytes as u64 > most)
-        });
-        let refusal = Refusal { namespace: &namespace, event: &name, id };
-        if let Taken::Over(wait) = taken {
-            replies::refuse_for_now(step, sessions, key, &refusal, wait);
-            return;
-        }
-        if is_too_large {
-            replies::refuse(step, sessions, key, &refusal, TOO_LARGE);
-            return;
-        }
-        let ask = AccessRequest::Emit { namespace: &namespace, event: &name };
-        match step.context.policy.decide(joined.socket.principal.as_ref(), ask).now() {
-            Ok(decided) => {
-                let args = elements.get(1..).unwrap_or_default();
-                self.event_decided(Incoming { key, socket, namespace, name, id, args, attachments }, decided);
-            }
-            Err(verdict) => {
-                let event =
-                    HeldEvent { socket, id, body: body.to_owned(), attachments: attachments.to_vec() };
-                let number = session.local.number;
-                let request = PendingRequest::Emit { key, number, event: Box::new(event) };
-                let ticket = requests::hold(step, session, pending, request);
-                step.start(Task::Verdict { ticket, verdict });
-            }
-        }
-    }
-
-    /// A slow verdict on an event has come.
-    pub(super) fn held_event_decided(&mut self, key: u32, event: &HeldEvent, decided: Decided) {
-        let session = &self.sessions[key];
-        let Some(slot) = session.slot_of(event.socket) else { return };
-        let namespace = session.connection.sockets()[slot].namespace.clone();
-        let elements = signalbox_socketio::args::split(&event.body).unwrap_or_default();
-        let name = socketio::event_name(&elements);
-        let args = elements.get(1..).unwrap_or_default();
-        let attachments = &event.attachments;
-        let incoming =
-            Incoming { key, socket: event.socket, namespace, name, id: event.id, args, attachments };
-        self.event_decided(incoming, decided);
-    }
-
-    fn event_decided(&mut self, event: Incoming<'_>, decided: Decided) {
-        let Self { step, sessions, .. } = self;
-        match decided {
-            Decided::Deny(denial) if denial.is_failure() => self.end(event.key, CloseCommand::Close),
-            Decided::Deny(denial) => {
-                let refused = (denial.code, &*denial.message);
-                replies::refuse(step, sessions, event.key, &event.refusal(), refused);
-            }
-            Decided::Allow(_) => {
-                let session = &sessions[event.key];
-                let Some(slot) = session.slot_of(event.socket) else { return };
-                let app = session.connection.sockets()[slot].socket.app.clone();
-                if app.is_ruled && self.rule_begins(&event, slot) {
-                    return;
-                }
-                let Self { step, sessions, .. } = self;
-                let session = &sessions[event.key];
-                match app.handler(&event.name) {
-                    Some(Handler::Action(action)) => self.act(action, &event),
-                    Some(Handler::Call(handler)) => socketio::start_handler(step, session, handler, event),
-                    None if event.name == REFRESH => self.refresh(&event),
-                    None => {
-                        let refused = ("unknown-event", "nothing is defined for this event");
-                        replies::refuse(step, sessions, event.key, &event.refusal(), refused);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Does an action on an event.
-    fn act(&mut self, action: &Action, event: &Incoming<'_>) {
-        let Self { step, sessions, rooms, pending, transfers, sequences, .. } = self;
-        let done = match action {
-            Action::Join(join) => actions::join_request(&step.context, &sessions[event.key], join, event)
-                .map(|request| self.join_requested(event.key, request)),
-            Action::Leave => actions::leave(step, sessions, rooms, event),
-            Action::Members => actions::members(step, sessions, rooms, pending, event),
-            Action::Users => actions::users(step, sessions, pending, event),
-            Action::Broadcast { event: name, chat } => {
-                let said = match chat {
-                    Some(chat) if event.args.len() == 1 => {
-                        actions::chat(step, sessions, rooms, transfers, sequences, chat, event)
-                    }
-                    _ => Ok(false),
-                };
-                match said {
-                    Ok(false) => actions::broadcast(step, sessions, rooms, transfers, sequences, name, event),
-                    said => said.map(drop),
-                }
-            }
-            Action::SendTo { event: name } => actions::send_to(step, sessions, pending, name, event)
-                .map(|here| here.into_iter().for_each(|command| self.socket_command(command))),
-        };
-        match done {
-            Ok(()) => {}
-            Err((Denial::FAILED, _)) => self.end(event.key, CloseCommand::Close),
-            Err(refused) => {
-                replies::refuse(&mut self.step, &mut self.sessions, event.key, &event.refusal(), refused);
-            }
-        }
-    }
-
     /// A client shows a new token.
-    fn refresh(&mut self, event: &Incoming<'_>) {
+    pub(super) fn refresh(&mut self, event: &Incoming<'_>) {
         let Self { step, sessions, pending, .. } = self;
         let token = event.args.first().and_then(|token| serde_json::from_str::<String>(token.get()).ok());
         let token = token.unwrap_or_default();
@@ -419,101 +302,5 @@ impl Shard {
         };
         let refusal = Refusal { namespace, event: REFRESH, id };
         replies::refuse(step, sessions, key, &refusal, (denial.code, &denial.message));
-    }
-
-    /// A client asks to join a room.
-    pub(super) fn join_requested(&mut self, key: u32, join: JoinRequest) {
-        let Self { step, sessions, pending, .. } = self;
-        let session = &mut sessions[key];
-        let taken = session.local.rates.joins(step.nanos());
-        let asked = match &join.reply_to {
-            ReplyTo::Client { event, id } => Some((event.as_str(), *id)),
-            ReplyTo::Rule(rule, _) => Some((rule.run.event_name(), rule.id)),
-            ReplyTo::Handler(_) | ReplyTo::Nobody => None,
-        };
-        if let (Err(wait), Some((event, id))) = (taken, asked) {
-            let refusal = Refusal { namespace: &join.room.namespace, event, id };
-            replies::refuse_for_now(step, sessions, key, &refusal, wait);
-            return;
-        }
-        let ask = AccessRequest::Join { namespace: &join.room.namespace, room: &join.room.name };
-        match step.context.policy.decide(session.principal_of(join.socket), ask).now() {
-            Ok(decided) => self.join_decided(key, join, decided),
-            Err(verdict) => {
-                let number = session.local.number;
-                let request = PendingRequest::JoinVerdict { key, number, join: Box::new(join) };
-                let ticket = requests::hold(step, session, pending, request);
-                step.start(Task::Verdict { ticket, verdict });
-            }
-        }
-    }
-
-    /// The policy allows the join, or not.
-    pub(super) fn join_decided(&mut self, key: u32, join: JoinRequest, decided: Decided) {
-        let Self { step, sessions, rooms, pending, .. } = self;
-        match decided {
-            Decided::Allow(_) => membership::join(step, sessions, rooms, pending, key, join),
-            Decided::Deny(denial) if denial.is_failure() => self.end(key, CloseCommand::Close),
-            Decided::Deny(denial) => {
-                membership::refuse_join(step, sessions, key, join, (denial.code, &denial.message));
-            }
-        }
-    }
-
-    /// Takes the packets of a POST, until one must wait for an answer. The POST is answered when all were taken.
-    pub(super) fn take_post(&mut self, key: u32, mut post: HeldPost) {
-        let bytes = post.body.clone();
-        let Ok(body) = std::str::from_utf8(&bytes) else {
-            self.sessions[key].engine.receive_invalid();
-            self.end_post(key, post);
-            return;
-        };
-        let number = self.sessions[key].local.number;
-        let (mut packets, deliveries) = (0, self.step.outboxes.deliveries());
-        while post.offset <= body.len() {
-            let rest = &body[post.offset..];
-            let part = rest.split(payload::SEPARATOR).next().unwrap_or_default();
-            post.offset += part.len() + 1;
-            self.receive_part(key, part);
-            let Self { step, sessions, pending, .. } = self;
-            let Some(session) = sessions.checked(key, number) else {
-                // The session is over. What it had applied was applied.
-                step.effects.answer(post.reply, ());
-                return;
-            };
-            if session.is_held() {
-                session.held_post = Some(Box::new(post));
-                return;
-            }
-            packets += 1;
-            if packets >= PACKETS_A_TURN || step.outboxes.deliveries() - deliveries > DELIVERIES_A_TURN {
-                // The rest waits for its turn, like anything that waits for an answer.
-                let ticket = requests::hold(step, session, pending, PendingRequest::Yield { key, number });
-                session.held_post = Some(Box::new(post));
-                let turn = ShardMessage::TaskDone(ticket, TaskResult::Yield);
-                step.effects.send(step.context.id, turn);
-                return;
-            }
-        }
-        self.end_post(key, post);
-    }
-
-    fn end_post(&mut self, key: u32, post: HeldPost) {
-        let Self { step, sessions, rooms, transfers, .. } = self;
-        requests::end_post(step, sessions, rooms, transfers, key, post);
-        self.continue_upgrade(key);
-    }
-
-    /// A request of the session was answered; `blocking` if the client's frames waited for it. Goes on with what waited.
-    pub(in crate::shard) fn request_done(&mut self, key: u32, blocking: bool) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let post = session.end_request(blocking);
-        if let Some(conn) = session.local.conn.as_ref().filter(|_| !session.is_held()) {
-            self.step.outboxes.resume(conn);
-        }
-        if let Some(post) = post {
-            self.take_post(key, post);
-        }
-        self.continue_upgrade(key);
     }
 }

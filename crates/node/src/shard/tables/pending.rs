@@ -132,6 +132,19 @@ pub(in crate::shard) enum PendingRequest {
 }
 
 impl PendingRequest {
+    /// Bytes that the client has sent and that are kept here.
+    pub(in crate::shard) fn bytes(&self) -> usize {
+        match self {
+            Self::Connect { connecting, .. } | Self::Middleware { connecting, .. } => {
+                connecting.auth.as_ref().map_or(0, String::len)
+            }
+            Self::Emit { event, .. } => {
+                event.body.len() + event.attachments.iter().map(Bytes::len).sum::<usize>()
+            }
+            _ => 0,
+        }
+    }
+
     /// The key and number of the session whose frames wait for a task; `None` where it is not a task that is waited for.
     pub(in crate::shard) fn session_of_task(&self) -> Option<(u32, u64)> {
         match self {

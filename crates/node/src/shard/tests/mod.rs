@@ -205,7 +205,7 @@ impl Node {
     fn post(&mut self, sid: Address, body: &str) -> bool {
         let (reply, mut applied) = self.begin_post(sid);
         let (number, shard) = (self.requests, usize::from(sid.shard()));
-        let post = Request::Post { sid, number, body: body.to_owned().into(), reply };
+        let post = Request::Post { sid, number, body: body.to_owned().into(), is_relayed: false, reply };
         self.with(shard, |shard, now| shard.request(now, post));
         self.run();
         if applied.is_empty() {
@@ -259,7 +259,7 @@ fn a_get_that_another_worker_was_slower_to_read_is_not_overtaken_by_a_post() {
     let mut node = Node::new(1, Config::default());
     let sid = node.open_polling(0);
     let (reply, mut applied) = node.begin_post(sid);
-    let close = Request::Post { sid, number: node.requests, body: "1".into(), reply };
+    let close = Request::Post { sid, number: node.requests, body: "1".into(), is_relayed: false, reply };
     node.with(0, |shard, now| shard.request(now, close));
     node.run();
     assert!(applied.is_empty(), "it waits for the GET");

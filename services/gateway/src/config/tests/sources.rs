@@ -39,7 +39,7 @@ fn the_defaults_are_those_of_the_two_protocols() {
     assert_eq!(settings.node.node_id, None);
     assert!(settings.node.workers >= 1);
     assert_eq!(settings.node.outbox_limit, Some(4_000_000));
-    assert_eq!(settings.node.memory_budget, 256 * 1024 * 1024);
+    assert_eq!(settings.node.memory_budget, None);
     assert_eq!((settings.logging.log.as_str(), settings.logging.log_format), ("info", LogFormat::Text));
 }
 
