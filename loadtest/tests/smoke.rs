@@ -62,6 +62,21 @@ fn connect_opens_peers_that_stay() {
 }
 
 #[test]
+fn auth_lets_in_whoever_has_a_token() {
+    let (server, token) = Server::with_tokens();
+    for protocol in ["", "--peerserver"] {
+        let report = run(&server, &format!("auth --rate 100 --seconds 0.5 --token {token} {protocol}"));
+        assert_eq!(report.delivered("measure"), 50);
+    }
+    // Without one nobody is.
+    let (succeeded, _) = loadtest(&format!(
+        "connect --rate 20 --seconds 0.2 --patience 0.5 --strict --target {}",
+        server.url()
+    ));
+    assert!(!succeeded);
+}
+
+#[test]
 fn echo_comes_back_to_the_sender() {
     let report = run(&Server::gateway(), "echo --clients 10 --rate 300 --seconds 1 --warm-up 0.1");
     assert_eq!(report.delivered("measure"), 300);

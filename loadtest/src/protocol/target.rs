@@ -47,14 +47,28 @@ impl fmt::Display for Target {
 impl Target {
     /// Socket.IO over a WebSocket from the first request on.
     pub(crate) fn socketio(&self) -> Endpoint {
+        self.socketio_with("")
+    }
+
+    /// The same with a token in its header.
+    pub(crate) fn socketio_as(&self, token: &str) -> Endpoint {
+        self.socketio_with(&format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    fn socketio_with(&self, headers: &str) -> Endpoint {
         let path = format!("{}/socket.io/?EIO=4&transport=websocket", self.path);
-        self.endpoint(Protocol::SocketIo, self.upgrade(&path))
+        self.endpoint(Protocol::SocketIo, self.upgrade(&path, headers))
     }
 
     /// A PeerServer client with this id.
     pub(crate) fn peerserver(&self, id: &str) -> Endpoint {
-        let path = format!("{}/peerjs?key=peerjs&id={id}&token={id}&version=1.5.5", self.path);
-        self.endpoint(Protocol::PeerServer, self.upgrade(&path))
+        self.peerserver_as(id, id)
+    }
+
+    /// The same with this token.
+    pub(crate) fn peerserver_as(&self, id: &str, token: &str) -> Endpoint {
+        let path = format!("{}/peerjs?key=peerjs&id={id}&token={token}&version=1.5.5", self.path);
+        self.endpoint(Protocol::PeerServer, self.upgrade(&path, ""))
     }
 
     /// The handshake of long-polling, on a connection that goes on polling.
@@ -70,7 +84,7 @@ impl Target {
     /// The WebSocket to which a polling session is upgraded.
     pub(crate) fn upgrading(&self, sid: &str) -> Endpoint {
         let path = format!("{}/socket.io/?EIO=4&transport=websocket&sid={sid}", self.path);
-        self.endpoint(Protocol::WebSocket, self.upgrade(&path))
+        self.endpoint(Protocol::WebSocket, self.upgrade(&path, ""))
     }
 
     /// A poll; without a session, its handshake.
@@ -104,14 +118,15 @@ impl Target {
         self.endpoint(Protocol::Http, request.to_vec())
     }
 
-    /// About the size of a browser's request, since servers keep parts of it. Compression is not offered.
-    fn upgrade(&self, path: &str) -> Vec<u8> {
+    /// About the size of a browser's request, since servers keep parts of it, with these further headers, each with its line ending.
+    /// Compression is not offered.
+    fn upgrade(&self, path: &str, headers: &str) -> Vec<u8> {
         let host = &self.host;
         format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
              User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n\
              Upgrade: websocket\r\nOrigin: http://{host}\r\nSec-WebSocket-Version: 13\r\nAccept-Encoding: gzip, deflate, br\r\n\
-             Accept-Language: en-US,en;q=0.9\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Accept-Language: en-US,en;q=0.9\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         )
         .into_bytes()
     }

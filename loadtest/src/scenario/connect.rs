@@ -29,6 +29,11 @@ pub(crate) struct Connect {
     /// PeerServer clients instead of Socket.IO.
     #[arg(long)]
     pub(crate) peerserver: bool,
+
+    /// What the clients of `auth` show.
+    #[arg(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<String>,
 }
 
 impl Body for Connect {
@@ -40,7 +45,12 @@ impl Body for Connect {
         let slots = at_once.min(range.len());
         let mut net = Net::new(slots, load.sources())?;
         let mut churn = Churn {
-            endpoints: load.targets.iter().map(|target| target.socketio()).collect(),
+            endpoints: (load.targets.iter())
+                .map(|target| match &self.token {
+                    Some(token) => target.socketio_as(token),
+                    None => target.socketio(),
+                })
+                .collect(),
             options: self,
             load,
             rate,
@@ -105,7 +115,8 @@ impl Churn<'_> {
     fn endpoint(&self, number: usize) -> Endpoint {
         let target = number % self.endpoints.len();
         if self.options.peerserver {
-            self.load.targets[target].peerserver(&format!("connect-{}", self.first + number))
+            let id = format!("connect-{}", self.first + number);
+            self.load.targets[target].peerserver_as(&id, self.options.token.as_deref().unwrap_or(&id))
         } else {
             self.endpoints[target].clone()
         }

@@ -3,6 +3,7 @@
 //! A scenario is a list of phases, run by each client process on its share of the clients. Two parts are common:
 //! [`setup`] opens sessions and joins rooms, [`traffic`] sends on a fixed schedule and counts who hears it.
 
+mod auth;
 mod churn;
 mod connect;
 mod crowd;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{Load, Output, Worker};
 
+pub(crate) use auth::Auth;
 pub(crate) use churn::Churn;
 pub(crate) use connect::Connect;
 pub(crate) use crowd::Crowd;
@@ -69,6 +71,8 @@ pub(crate) enum Scenario {
     Fanout(Run<Fanout>),
     /// Connect and disconnect at a steady rate: cost per connect.
     Connect(Run<Connect>),
+    /// Connect with a token, and disconnect, at a steady rate: what judging it costs.
+    Auth(Run<Auth>),
     /// Send to oneself: cost and latency of a round trip.
     Echo(Run<Echo>),
     /// Send from socket to socket, acknowledged where the server does that.
@@ -107,6 +111,7 @@ impl Scenario {
             Self::Churn(run) => run.parts("churn"),
             Self::Mesh(run) => run.parts("mesh"),
             Self::Turn(run) => run.parts("turn"),
+            Self::Auth(run) => run.parts("auth"),
         }
     }
 

@@ -20,6 +20,21 @@ impl Server {
         Self::start(command)
     }
 
+    /// A gateway that requires tokens, and a token that it takes.
+    pub(crate) fn with_tokens() -> (Self, String) {
+        const SECRET: [&str; 2] = ["--jwt-secret", "a-secret-of-the-tests-of-more-than-32-bytes"];
+        let gateway = program("signalbox-gateway", "cargo build -p signalbox-gateway");
+        let mut command = Command::new(&gateway);
+        command.args(["--host", "127.0.0.1", "--port", "0", "--admin-port", "0", "--workers", "2"]);
+        command.args(["--auth", "required"]).args(SECRET);
+        let minted = Command::new(gateway)
+            .args(["token", "--sub", "load", "--peer-id", "*", "--room", "*"])
+            .args(SECRET)
+            .output()
+            .unwrap();
+        (Self::start(command), String::from_utf8(minted.stdout).unwrap().trim().to_owned())
+    }
+
     /// The TURN credentials service, which gives `sbt_load` as many credentials as it asks for.
     pub(crate) fn turn() -> Self {
         // The SHA-256 of that key.
