@@ -14,16 +14,26 @@ use std::{
     time::Duration,
 };
 
-use signalbox_node::{Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind};
+use signalbox_auth::{Authenticator, GrantsSpec, HmacSecret, Issuer, Key, Mint, Mode, Now, Settings};
+use signalbox_node::{
+    Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind,
+    policy::{AllowAll, Policy, TokenPolicy, WithoutRedis},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::Notify,
 };
 
-/// A name, the members that hear each message, and the messages that are counted.
-const CASES: [(&str, usize, usize); 2] =
-    [("fanout: deliver to 1 other member", 1, 2000), ("fanout: deliver to 100 other members", 100, 50)];
+/// A name, the members that hear each message, the messages that are counted, and whether a token is required.
+const CASES: [(&str, usize, usize, bool); 3] = [
+    ("fanout: deliver to 1 other member", 1, 2000, false),
+    // As the one above, but for what a token costs: `cargo xtask bench` compares the two.
+    ("fanout: deliver to 1 other member, with tokens", 1, 2000, true),
+    ("fanout: deliver to 100 other members", 100, 50, false),
+];
+/// What the tokens are signed with.
+const SECRET: &str = "a secret of the bench, of more than 32 bytes";
 /// Messages before them.
 const WARM_UP: usize = 5;
 /// By then it has failed.
@@ -36,24 +46,46 @@ fn main() -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         return CASES
             .iter()
-            .try_for_each(|(name, others, messages)| writeln!(stdout, "{}\t{name}", others * messages));
+            .try_for_each(|(name, others, messages, _)| writeln!(stdout, "{}\t{name}", others * messages));
     };
     let case = CASES.iter().find(|(name, ..)| *name == wanted);
-    let (_, others, messages) =
+    let (_, others, messages, has_tokens) =
         case.ok_or_else(|| io::Error::other(format!("there is no case {wanted:?}")))?;
-    run(*others, *messages)
+    run(*others, *messages, *has_tokens)
+}
+
+/// A policy that requires a token, and a token that grants what is done here, by patterns of which the last one matches.
+fn tokens() -> Result<(Arc<dyn Policy>, String), Box<dyn std::error::Error + Send + Sync>> {
+    let secret = HmacSecret::new(SECRET)?;
+    let issuer = Issuer { keys: vec![Key::hmac(&secret)?], ..Issuer::default() };
+    let settings = Settings { mode: Mode::Required, issuers: vec![issuer], ..Settings::default() };
+    let policy = TokenPolicy::new(Authenticator::new(settings)?, None, WithoutRedis::Allow);
+    let mut mint = Mint::new("alice");
+    let grants = r#"{"rooms": {"join": ["room"], "send": ["team-*", "of-{sub}", "roo*"]}}"#;
+    mint.grants = Some(GrantsSpec::from_setting(grants)?);
+    Ok((Arc::new(policy), mint.sign(&secret, Now::read().unix)?))
 }
 
 /// What the handler needs, and what it leaves behind.
 #[derive(Default)]
 struct Drive {
+    connecting: Arc<str>,
     address: OnceLock<SocketAddr>,
     result: OnceLock<io::Result<()>>,
     is_over: Notify,
 }
 
-fn run(others: usize, messages: usize) -> io::Result<()> {
-    let drive = Arc::new(Drive::default());
+fn run(others: usize, messages: usize, has_tokens: bool) -> io::Result<()> {
+    let (policy, token): (Arc<dyn Policy>, _) = match has_tokens {
+        true => tokens().map_err(io::Error::other)?,
+        false => (Arc::new(AllowAll), String::new()),
+    };
+    // The CONNECT packet of each client.
+    let connecting: Arc<str> = match has_tokens {
+        true => format!("40{{\"token\":\"{token}\"}}").into(),
+        false => "40".into(),
+    };
+    let drive = Arc::new(Drive { connecting: connecting.clone(), ..Drive::default() });
     let handler = {
         let drive = drive.clone();
         move |_, _| {
@@ -72,12 +104,13 @@ fn run(others: usize, messages: usize) -> io::Result<()> {
         let listener = bind("127.0.0.1", 0)?;
         let local_address = listener.local_addr()?;
         let address = *drive.address.get_or_init(|| local_address);
-        let node = Node::new(Config::default(), App::new().namespace(namespace), Metrics::new());
+        let app = App::new().namespace(namespace);
+        let node = Node::with_policy(Config::default(), app, Metrics::new(), policy);
         let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
         let handle = server.handle();
         actix_rt::spawn(server);
 
-        let mut starter = connect(address).await?;
+        let mut starter = connect(address, &connecting).await?;
         starter.write_all(&frame("42[\"drive\"]")).await?;
         tokio::time::timeout(DEADLINE, drive.is_over.notified()).await?;
         handle.stop(false).await;
@@ -92,23 +125,28 @@ impl Drive {
     /// Connects the clients, and lets them send and receive, on the shard's own thread.
     async fn run(&self, others: usize, messages: usize) {
         let Some(address) = self.address.get() else { return };
-        let result = send_and_receive(*address, others, messages).await;
+        let result = send_and_receive(*address, &self.connecting, others, messages).await;
         self.result.get_or_init(|| result);
         self.is_over.notify_one();
     }
 }
 
-async fn send_and_receive(address: SocketAddr, others: usize, messages: usize) -> io::Result<()> {
+async fn send_and_receive(
+    address: SocketAddr,
+    connecting: &str,
+    others: usize,
+    messages: usize,
+) -> io::Result<()> {
     let message = frame(&format!("42[\"message\",\"room\",\"{}\"]", "x".repeat(62)));
-    let mut sender = join(address).await?;
+    let mut sender = join(address, connecting).await?;
     // All but the last are read without asking whether there is something to read: that costs the least.
     let mut between = Vec::new();
     for _ in 1..others {
-        let client = join(address).await?.into_std()?;
+        let client = join(address, connecting).await?.into_std()?;
         client.set_nonblocking(false)?;
         between.push(client);
     }
-    let mut last = join(address).await?;
+    let mut last = join(address, connecting).await?;
 
     // They all have the length of the first one, since an id has always the same.
     let mut delivery = vec![0; 1024];
@@ -141,7 +179,7 @@ fn boundary() {
 }
 
 /// A client in the namespace `/`.
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect(address: SocketAddr, connecting: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let request = format!(
@@ -150,14 +188,14 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     );
     stream.write_all(request.as_bytes()).await?;
     read_until(&mut stream, "0{\"sid\"").await?;
-    stream.write_all(&frame("40")).await?;
+    stream.write_all(&frame(connecting)).await?;
     read_until(&mut stream, "40{\"sid\"").await?;
     Ok(stream)
 }
 
 /// A client in the room.
-async fn join(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = connect(address).await?;
+async fn join(address: SocketAddr, connecting: &str) -> io::Result<TcpStream> {
+    let mut stream = connect(address, connecting).await?;
     stream.write_all(&frame("420[\"join\"]")).await?;
     read_until(&mut stream, "430[]").await?;
     Ok(stream)
@@ -176,9 +214,13 @@ async fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A client's text frame of at most 125 bytes, with the mask 0.
+/// A client's text frame of at most 65,535 bytes, with the mask 0.
 fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    let mut frame = match u8::try_from(text.len()) {
+        Ok(len @ ..=125) => vec![0x81, 0x80 | len],
+        _ => [&[0x81, 0x80 | 126][..], &(text.len() as u16).to_be_bytes()].concat(),
+    };
+    frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text.as_bytes());
     frame
 }

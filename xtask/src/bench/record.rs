@@ -10,6 +10,10 @@ use super::callgrind::Counts;
 /// A change up to this is not reported.
 const TOLERANCE_PERCENT: f64 = 2.0;
 
+/// A case that may cost so many percent more than another one.
+const BOUNDS: [(&str, &str, f64); 1] =
+    [("fanout: deliver to 1 other member, with tokens", "fanout: deliver to 1 other member", 3.0)];
+
 const HEAD: &str = "# Instructions for 1,000 operations, as callgrind counts them: written by `cargo xtask bench --accept`.\n\n";
 
 /// The counts on record.
@@ -77,6 +81,18 @@ impl Record {
     }
 }
 
+/// The cases that cost too much beside another one.
+pub(super) fn beyond_bounds(counted: &Counts) -> Vec<String> {
+    let judge = |(case, other, most): &(&str, &str, f64)| {
+        let (count, other_count) = (*counted.get(*case)?, *counted.get(*other)?);
+        let more = count as f64 - other_count as f64;
+        let percent = more * 100.0 / other_count.max(1) as f64;
+        (percent > *most)
+            .then(|| format!("{case}: {count}, which is {percent:+.1} % beside {other} and may be {most} %"))
+    };
+    BOUNDS.iter().filter_map(judge).collect()
+}
+
 fn judge_case(case: &str, before: u64, now: u64) -> Verdict {
     let percent = (now as f64 - before as f64) / before.max(1) as f64 * 100.0;
     if percent.abs() > TOLERANCE_PERCENT {
@@ -131,5 +147,13 @@ mod tests {
         assert_eq!(record.other_tools(&tools("rustc 1")), None);
         let sentence = record.other_tools(&tools("rustc 2")).unwrap();
         assert!(sentence.contains(r#"compiler was "rustc 1" and is "rustc 2""#), "{sentence}");
+    }
+
+    #[test]
+    fn a_case_beyond_its_bound_is_found_whatever_is_on_record() {
+        let [(case, other, _)] = BOUNDS;
+        assert!(beyond_bounds(&counts(&[(case, 1030), (other, 1000)])).is_empty());
+        assert_eq!(beyond_bounds(&counts(&[(case, 1031), (other, 1000)])).len(), 1);
+        assert!(beyond_bounds(&counts(&[(other, 1000)])).is_empty());
     }
 }
