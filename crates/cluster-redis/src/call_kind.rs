@@ -17,7 +17,9 @@ pub(super) fn of(call: &Call) -> &'static str {
         Call::DeliverOrQueue { .. } | Call::Expire { .. } => "queue",
         Call::FindPeer { .. } | Call::Peers { .. } => "find",
         Call::Put { .. } | Call::Remove { .. } | Call::Rehome { .. } | Call::Records { .. } => "room",
-        Call::PutUsers { .. } | Call::Users { .. } | Call::FindUser { .. } => "user",
+        Call::PutUsers { .. } | Call::CountConnection { .. } | Call::Users { .. } | Call::FindUser { .. } => {
+            "user"
+        }
         Call::SendDirect { .. } => "direct",
         Call::Reap { .. } | Call::Notices { .. } | Call::Acknowledge(_) | Call::MarkDead { .. } => "cleanup",
         Call::Nodes | Call::Leave { .. } | Call::Owners | Call::Flush => "membership",

@@ -211,10 +211,23 @@ impl Context {
                 }
                 one(users)
             }
+            Call::CountConnection { owner, list, connection, most } => {
+                let partition = partition::of_user(list.name(), *connection);
+                one(Invocation::of(&scripts.count)
+                    .key(keys.users(partition, list.name()))
+                    .key(keys.order(partition, list.name()))
+                    .key(keys.index(partition, *owner))
+                    .key(keys.owners(partition))
+                    .arg(keys.base(partition))
+                    .arg(owner_bytes(*owner))
+                    .arg(connection.as_bytes())
+                    .arg(entry("u", list.name(), connection.as_bytes()))
+                    .number(most))
+            }
             Call::Users { .. } => Vec::new(),
             Call::FindUser { namespace, socket } => {
                 let mut get = cmd("HGET");
-                let users = keys.users(partition::of_user(*socket), namespace);
+                let users = keys.users(partition::of_user(namespace, *socket), namespace);
                 get.arg(&users[..]).arg(&socket.as_bytes()[..]);
                 vec![get]
             }

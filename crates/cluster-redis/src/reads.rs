@@ -56,7 +56,7 @@ pub(super) async fn users(
     namespace: &str,
     after: Option<Address>,
 ) -> Result<(Vec<(Address, Arc<str>)>, bool), CommandError> {
-    let first = after.map_or(0, |after| usize::from(partition::of_user(after)));
+    let first = after.map_or(0, |after| usize::from(partition::of_user(namespace, after)));
     let count = |partition| context.count_users(namespace, partition as u8);
     let counts = all(commands.send((first..PARTITIONS).map(count).collect()).await)?;
     let mut partitions = (first..PARTITIONS).zip(counts.iter().map(number)).filter(|(_, count)| *count > 0);

@@ -77,6 +77,10 @@ impl Context {
             }
             Call::Expire { .. } => Reply::Expired { token: text(Some(first())).map(Into::into) },
             Call::Admit { .. } => Reply::Admitted(matches!(first(), Value::Int(1))),
+            Call::CountConnection { .. } => match first() {
+                Value::Int(counted) => Reply::Counted(counted == 1),
+                _ => Reply::Failed { may_have_run: true },
+            },
             Call::FindPeer { token, .. } => {
                 let claim = bytes(first()).filter(|claim| {
                     claim.get(26..).is_some_and(|known| known.ct_eq(token.as_bytes()).into())

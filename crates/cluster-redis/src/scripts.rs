@@ -47,6 +47,7 @@ scripts!(
     claim with take_queue,
     reclaim with take_queue,
     release,
+    count,
     count_takeover,
     deliver,
     expire,

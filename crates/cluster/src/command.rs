@@ -12,6 +12,7 @@ pub use self::delivery::{BusDelivery, Delivery, DeliverySink};
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
     record::{Record, RoomName},
+    subject::SubjectList,
 };
 
 /// Names a request; its answer carries it back. Unique within a shard.
@@ -153,6 +154,27 @@ pub enum Command {
         /// The socket.
         socket: Address,
     },
+    /// Count a connection of a subject, unless `most` or more are counted in the whole cluster. One that is counted already stays so, and
+    /// is this node's from now on. Answered by [`Delivery::ConnectionCounted`].
+    CountConnection {
+        /// The shard that asks.
+        shard: ShardId,
+        /// Names the request.
+        ticket: Ticket,
+        /// Whose it is.
+        list: SubjectList,
+        /// The connection, under a name that it keeps when it moves.
+        connection: Address,
+        /// How many there may be.
+        most: u64,
+    },
+    /// Count it no more: it has ended, or is another node's by now. Once for each time that it was counted, or adopted. Not answered.
+    UncountConnection {
+        /// Whose it was.
+        list: SubjectList,
+        /// The connection.
+        connection: Address,
+    },
     /// List a page of the connected sockets of a namespace. Answered by [`Delivery::Users`] or [`Delivery::Refused`].
     Users {
         /// The shard that asks.
@@ -214,10 +236,14 @@ pub enum Command {
         ticket: Ticket,
         /// The node it came from.
         from: NodeTag,
+        /// Its own address.
+        sid: Address,
         /// Its memberships.
         memberships: Vec<(RoomName, Record)>,
         /// Its sockets: namespace, id, profile.
         sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+        /// The lists in which it is counted, under its own address.
+        counted: Vec<SubjectList>,
     },
 }
 
@@ -275,6 +301,17 @@ pub enum Claimed {
     Taken,
     /// As many ids are held as may be.
     LimitReached,
+}
+
+/// Whether a connection of a subject is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// It is: there was room.
+    Within,
+    /// It is, on this node: while the store is away nobody knows how many there are on others.
+    WithinHere,
+    /// It is not: as many are counted as may be.
+    TooMany,
 }
 
 /// Why a request was refused.

@@ -34,6 +34,7 @@ pub mod route;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod subject;
 mod token_key;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
@@ -47,6 +48,7 @@ pub use machine::Status;
 pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
+pub use subject::SubjectList;
 
 /// Smaller maps keep their capacity.
 const MIN_CAPACITY: usize = 1024;

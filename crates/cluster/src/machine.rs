@@ -7,6 +7,7 @@
 
 mod admission;
 mod claims;
+mod connections;
 mod lease;
 mod local_state;
 mod peer_routing;
@@ -20,6 +21,7 @@ mod users;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
+use pending::Counting;
 pub(crate) use pending::{Adopted, Charge, Join, Pending, Unadopted};
 
 use crate::{
@@ -92,6 +94,8 @@ pub(crate) struct Machine {
     /// Most members of a room that are listed at once.
     presence_limit: usize,
     own: local_state::LocalState,
+    /// Those that are counted by their subjects.
+    connections: connections::Connections,
     rooms: rooms::Replicas,
     session_transfers: rooms::SessionTransfers,
     peer_routes: peer_routing::PeerRoutes,
@@ -133,6 +137,7 @@ impl Machine {
             room_members: config.room_members,
             presence_limit: config.presence_limit.unwrap_or(usize::MAX),
             own: local_state::LocalState::new(config, lease.is_shared()),
+            connections: connections::Connections::default(),
             rooms: rooms::Replicas::default(),
             session_transfers: rooms::SessionTransfers::default(),
             peer_routes: peer_routing::PeerRoutes::default(),
@@ -225,6 +230,12 @@ impl Machine {
             Command::Disconnected { namespace, socket } => {
                 self.user_changed(now, namespace, socket, None, out);
             }
+            Command::CountConnection { shard, ticket, list, connection, most } => {
+                self.count_connection(now, Counting { shard, ticket, list, connection, most }, out);
+            }
+            Command::UncountConnection { list, connection } => {
+                self.uncount_connection(now, &list, connection, out);
+            }
             Command::Users { shard, ticket, namespace, after } => {
                 self.list_users(now, shard, ticket, namespace, after, out);
             }
@@ -260,7 +271,9 @@ impl Machine {
             Command::SubscribeRooms { shard, ticket, rooms } => {
                 self.subscribe_for_transfer(now, shard, ticket, rooms, out)
             }
-            Command::AdoptSession { shard, ticket, from, memberships, sockets } => {
+            Command::AdoptSession { shard, ticket, from, sid, memberships, sockets, counted } => {
+                let lists = counted.iter().map(|list| (list.name().clone(), sid, "".into()));
+                let sockets = sockets.into_iter().chain(lists).collect();
                 self.adopt_session(now, (shard, ticket), from, memberships, sockets, out);
             }
         }
@@ -284,6 +297,7 @@ impl Machine {
         }
         match pending {
             Pending::None | Pending::Put { .. } | Pending::PutUsers(_) | Pending::Acknowledge(_) => {}
+            Pending::CountConnection(counting) => self.connection_counted(now, &counting, &reply, out),
             Pending::Admit(claimant) => self.admission_answered(now, claimant, &reply, out),
             Pending::Claim { at, ticket, realm, id, token, asked, .. } => {
                 self.claim_answered(now, (at, ticket, asked), (realm, id, token), reply, out);

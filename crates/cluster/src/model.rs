@@ -107,6 +107,9 @@ impl Model {
             }
             Call::Records { room } => self.rooms.records(&room),
             Call::PutUsers { owner, puts, removes, .. } => self.users.put(owner, puts, &removes),
+            Call::CountConnection { owner, list, connection, most } => {
+                Reply::Counted(self.users.count(owner, &list, connection, most))
+            }
             Call::Users { namespace, after } => self.users.page(&namespace, after),
             Call::FindUser { namespace, socket } => self.users.find(&namespace, socket),
             Call::Heartbeat { owner, joins, node, counters, reaps } => {

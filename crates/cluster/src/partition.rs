@@ -5,7 +5,7 @@ use std::hash::Hasher as _;
 
 use fnv::FnvHasher;
 
-use crate::{address::Address, record::RoomName};
+use crate::{address::Address, record::RoomName, subject::SubjectList};
 
 /// How many partitions there are.
 pub const PARTITIONS: usize = 256;
@@ -31,10 +31,10 @@ pub fn of_room(room: &RoomName) -> u8 {
     hash(&[room.namespace.as_bytes(), room.name.as_bytes()])
 }
 
-/// The partition of a user. It grows with the address, so that a listing in the order of addresses goes from one partition to the
-/// next.
-pub fn of_user(socket: Address) -> u8 {
-    socket.as_bytes()[0]
+/// The partition of a user. In a namespace it grows with the address, so that a listing in the order of addresses goes from one
+/// partition to the next. The connections of one subject are in one partition, since they are counted.
+pub fn of_user(namespace: &str, socket: Address) -> u8 {
+    if SubjectList::is_name(namespace) { hash(&[namespace.as_bytes()]) } else { socket.as_bytes()[0] }
 }
 
 #[cfg(test)]
@@ -47,5 +47,7 @@ mod tests {
         let room = |namespace: &str, name: &str| RoomName { namespace: namespace.into(), name: name.into() };
         assert_eq!([of_peer("peerjs", "a"), of_peer("peerjs", "b"), of_peer("", "")], [117, 254, 234]);
         assert_eq!([of_room(&room("/", "red")), of_room(&room("/chat", "red"))], [253, 152]);
+        let socket = Address::from_bytes([7; 15]);
+        assert_eq!([of_user("/", socket), of_user("#a", socket), of_user("#b", socket)], [7, 92, 199]);
     }
 }

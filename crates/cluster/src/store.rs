@@ -11,6 +11,7 @@ use crate::{
     command::{Change, Holder, PeerAt, PeerMessage, RealmId},
     envelope::FormatRange,
     record::{Record, RoomName},
+    subject::SubjectList,
 };
 
 /// The version of a room's members. A room that is made anew begins a later epoch, so that no version is ever used twice.
@@ -195,6 +196,18 @@ pub enum Call {
         puts: Vec<User>,
         /// Users to remove: namespace and socket.
         removes: Vec<(Arc<str>, Address)>,
+    },
+    /// Count a connection of a subject, unless `most` or more are; one that is there only changes its owner. It is a user of the
+    /// list's name. [`Reply::Counted`].
+    CountConnection {
+        /// Who counts it.
+        owner: Owner,
+        /// Whose connection it is.
+        list: SubjectList,
+        /// The connection.
+        connection: Address,
+        /// How many there may be.
+        most: u64,
     },
     /// Read a page of users. [`Reply::Users`].
     Users {

@@ -136,6 +136,8 @@ pub struct ClientLimits {
     pub presence: Option<usize>,
     /// Most connections of one address (of IPv6 a /64); default any number.
     pub connections_per_address: Option<usize>,
+    /// Most connections of one subject, of both protocols and in the whole cluster; default any number. Whoever shows no token has none.
+    pub connections_per_subject: Option<u32>,
     /// Sessions and peers a second that one address may begin; default any number.
     pub handshakes_per_address: Option<u32>,
     /// The same of all together.
@@ -153,6 +155,7 @@ impl Default for ClientLimits {
             room_members: None,
             presence: None,
             connections_per_address: None,
+            connections_per_subject: None,
             handshakes_per_address: None,
             handshakes_per_second: None,
         }

@@ -348,6 +348,7 @@ fn client_limits(limits: &LimitSettings) -> ClientLimits {
         room_members: limits.max_room_members.map(|most| most as usize),
         presence: limits.presence_limit.map(|most| most as usize),
         connections_per_address: limits.connections_per_address.map(|most| most as usize),
+        connections_per_subject: limits.connections_per_subject,
         handshakes_per_address: limits.handshakes_per_address,
         handshakes_per_second: limits.handshakes_per_second,
     }

@@ -80,6 +80,16 @@ fn cluster_tokens_are_revoked_on_all_nodes() {
 }
 
 #[test]
+fn cluster_connections_of_a_subject_are_limited_together() {
+    Server::run_js_alone("subjects.test.mjs");
+}
+
+#[test]
+fn cluster_takes_a_new_password_of_redis() {
+    Server::run_js_alone("redis-password.test.mjs");
+}
+
+#[test]
 fn cluster_outlives_a_cut_between_one_node_and_redis() {
     Server::run_js_alone("cuts.test.mjs");
 }

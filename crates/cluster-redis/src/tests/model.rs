@@ -277,7 +277,8 @@ impl<'a> World<'a> {
                 let from = move |after| Call::Users { namespace: namespace.clone(), after };
                 [None, names::sockets().pop()].map(from)
             });
-            let users = names::namespaces().flat_map(|namespace| {
+            let lists = names::lists().map(|list| list.name().clone());
+            let users = names::namespaces().chain(lists).flat_map(|namespace| {
                 let of = move |socket| Call::FindUser { namespace: namespace.clone(), socket };
                 names::sockets().into_iter().map(of)
             });

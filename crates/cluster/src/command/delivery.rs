@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Change, ChangeId, Claimed, PeerAt, PeerMessage, RealmId, Refused, Ticket};
+use super::{Change, ChangeId, Claimed, Counted, PeerAt, PeerMessage, RealmId, Refused, Ticket};
 use crate::{
     address::{Address, NodeTag, Owner, ShardId},
     event::ClusterEvent,
@@ -112,6 +112,13 @@ pub enum Delivery {
         users: Arc<[(Address, Arc<str>)]>,
         /// Whether there are more.
         more: bool,
+    },
+    /// Answers [`Command::CountConnection`](super::Command::CountConnection).
+    ConnectionCounted {
+        /// Names the request.
+        ticket: Ticket,
+        /// The outcome.
+        counted: Counted,
     },
     /// Answers [`Command::SendToNode`](super::Command::SendToNode).
     SentToNode {

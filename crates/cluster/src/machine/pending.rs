@@ -7,6 +7,7 @@ use crate::{
     command::{PeerAt, PeerMessage, RealmId, Ticket},
     record::{Record, RoomName},
     store::TakeoverNotice,
+    subject::SubjectList,
 };
 
 /// What a call was made for; it is given back with the reply.
@@ -55,6 +56,8 @@ pub(crate) enum Pending {
     SendPeerMessage(ShardId, PeerMessage, Option<Box<Charge>>),
     /// A claim needs room for one more id.
     Admit(Claimant),
+    /// A connection of a subject is to be counted.
+    CountConnection(Counting),
     Expire {
         realm: RealmId,
         src: Arc<str>,
@@ -132,6 +135,16 @@ pub(crate) enum Pending {
     Owners(Owner),
     /// The lease of an earlier epoch of this node was ended.
     EndEpoch(u64),
+}
+
+/// A connection that is to be counted, and who asks.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    pub(super) shard: ShardId,
+    pub(super) ticket: Ticket,
+    pub(super) list: SubjectList,
+    pub(super) connection: Address,
+    pub(super) most: u64,
 }
 
 /// What one of the calls that adopt a session writes.

@@ -39,7 +39,7 @@ enum Part {
     Left(RoomName, Address),
     /// This node's members of a room, behind one of them.
     Members(RoomName, Option<Address>),
-    /// Its users in a namespace, behind one of them.
+    /// Its users in a namespace, or its connections in a list, behind one of them.
     Users(Arc<str>, Option<Address>),
 }
 
@@ -68,7 +68,8 @@ impl Machine {
     /// Whether writing everything again takes more than a moment.
     pub(super) fn is_rewrite_long(&self) -> bool {
         let users: usize = self.own.users.values().map(|users| users.len().div_ceil(USERS)).sum();
-        self.own.held() + self.own.rooms.len() + self.left_offline.len() + users > AT_ONCE * PORTION
+        let others = self.left_offline.len() + self.connections.len();
+        self.own.held() + self.own.rooms.len() + others + users > AT_ONCE * PORTION
     }
 
     /// Writes all of this node's records under the new epoch.
@@ -139,13 +140,14 @@ impl Machine {
 
     fn queue_users(&mut self) {
         self.users.clear();
-        let Self { rewrite, own, .. } = self;
+        let Self { rewrite, own, connections, .. } = self;
         let waiting: AHashSet<Arc<str>> = rewrite
             .parts
             .iter()
             .filter_map(|part| if let Part::Users(of, None) = part { Some(of.clone()) } else { None })
             .collect();
-        let mut namespaces: Vec<_> = own.users.keys().filter(|of| !waiting.contains(*of)).cloned().collect();
+        let all = own.users.keys().chain(connections.lists());
+        let mut namespaces: Vec<_> = all.filter(|of| !waiting.contains(*of)).cloned().collect();
         namespaces.sort_unstable();
         rewrite.parts.extend(namespaces.into_iter().map(|namespace| Part::Users(namespace, None)));
     }
@@ -236,17 +238,19 @@ impl Machine {
     fn put_next_users(&mut self, namespace: Arc<str>, after: Option<Address>, out: &mut Outputs) -> usize {
         let from = after.map_or(Unbounded, Excluded);
         let users = self.own.users.get(&namespace).into_iter().flat_map(|it| it.range((from, Unbounded)));
-        let mut users = users.peekable();
-        let Some(partition) = users.peek().map(|(socket, _)| partition::of_user(**socket)) else { return 0 };
+        let users = users.map(|(socket, profile)| (*socket, profile.clone()));
+        let mut users = users.chain(self.connections.behind(&namespace, after)).peekable();
+        let partition_of = |socket: Address| partition::of_user(&namespace, socket);
+        let Some(partition) = users.peek().map(|(socket, _)| partition_of(*socket)) else { return 0 };
         let mut puts: Vec<User> = Vec::new();
         while puts.len() < USERS
-            && let Some((socket, profile)) =
-                users.next_if(|(socket, _)| partition::of_user(**socket) == partition)
+            && let Some((socket, profile)) = users.next_if(|(socket, _)| partition_of(*socket) == partition)
         {
-            puts.push((namespace.clone(), *socket, profile.clone()));
+            puts.push((namespace.clone(), socket, profile));
         }
-        if let (Some(_), Some((_, last, _))) = (users.peek(), puts.last()) {
-            self.rewrite.parts.push_front(Part::Users(namespace, Some(*last)));
+        let is_more = users.peek().is_some();
+        if let (true, Some((_, last, _))) = (is_more, puts.last()) {
+            self.rewrite.parts.push_front(Part::Users(namespace.clone(), Some(*last)));
         }
         super::users::put_users(self.owner(), partition, puts, Vec::new(), out);
         1

@@ -15,16 +15,13 @@ use crate::{
 /// Users in one call.
 pub(super) const BATCH: usize = 256;
 
-/// Users that have yet to be written, by partition and socket.
+/// Users that have yet to be written, by partition and socket, each with its profile; `None`: it is gone.
 #[derive(Debug, Default)]
 pub(super) struct PendingUserWrites {
-    users: BTreeMap<(u8, Address), Changed>,
+    users: BTreeMap<(u8, Address, Arc<str>), Option<Arc<str>>>,
     /// A call failed: nothing is written before this.
     paused_until: Option<Instant>,
 }
-
-/// The namespace, and the profile; `None`: the user is gone.
-type Changed = (Arc<str>, Option<Arc<str>>);
 
 /// Pages that are read at once. There are as many as clients ask for different ones; the first page is one.
 const MAX_READS: usize = 64;
@@ -53,9 +50,15 @@ impl PendingUserWrites {
     }
 
     /// The user is another node's to write from now on.
-    pub(super) fn forget(&mut self, socket: Address) {
-        self.users.remove(&(partition::of_user(socket), socket));
+    pub(super) fn forget(&mut self, namespace: &Arc<str>, socket: Address) {
+        if !self.users.is_empty() {
+            self.users.remove(&key(namespace.clone(), socket));
+        }
     }
+}
+
+fn key(namespace: Arc<str>, socket: Address) -> (u8, Address, Arc<str>) {
+    (partition::of_user(&namespace, socket), socket, namespace)
 }
 
 impl Machine {
@@ -69,7 +72,7 @@ impl Machine {
         out: &mut Outputs,
     ) {
         self.own.user(&namespace, socket, profile.clone());
-        self.users.users.insert((partition::of_user(socket), socket), (namespace, profile));
+        self.users.users.insert(key(namespace, socket), profile);
         // When the node is alone, a call costs nothing, and others see the user at once.
         if !self.lease.is_shared() {
             self.flush_users(now, out);
@@ -85,8 +88,8 @@ impl Machine {
 
     /// A user that could not be written is written again, as the local state has it by then.
     pub(super) fn user_not_written(&mut self, now: Instant, namespace: Arc<str>, socket: Address) {
-        let profile = self.own.users.get(&namespace).and_then(|users| users.get(&socket)).cloned();
-        self.users.users.entry((partition::of_user(socket), socket)).or_insert((namespace, profile));
+        let profile = self.profile_of(&namespace, socket);
+        self.users.users.entry(key(namespace, socket)).or_insert(profile);
         self.users.paused_until = Some(now + RETRY);
     }
 
@@ -102,12 +105,12 @@ impl Machine {
         let owner = self.owner();
         let (mut puts, mut removes): (Vec<User>, Vec<(Arc<str>, Address)>) = Default::default();
         let mut entries = dirty.into_iter().peekable();
-        while let Some(((partition, socket), (namespace, profile))) = entries.next() {
+        while let Some(((partition, socket, namespace), profile)) = entries.next() {
             match profile {
                 Some(profile) => puts.push((namespace, socket, profile)),
                 None => removes.push((namespace, socket)),
             }
-            let is_last = entries.peek().is_none_or(|((next, _), _)| *next != partition);
+            let is_last = entries.peek().is_none_or(|((next, ..), _)| *next != partition);
             if is_last || puts.len() + removes.len() >= BATCH {
                 let (puts, removes) = (std::mem::take(&mut puts), std::mem::take(&mut removes));
                 put_users(owner, partition, puts, removes, out);

@@ -8,6 +8,7 @@ use crate::{
     address::{Address, Owner},
     partition,
     store::{Reply, User},
+    subject::SubjectList,
 };
 
 /// Users in one page.
@@ -30,6 +31,17 @@ impl Users {
             self.namespaces.entry(namespace).or_default().insert(socket, (owner, profile));
         }
         Reply::Done
+    }
+
+    /// Counts a connection of a subject: whether there was room.
+    pub(super) fn count(&mut self, owner: Owner, list: &SubjectList, connection: Address, most: u64) -> bool {
+        let counted = self.namespaces.get(list.name());
+        let is_there = counted.is_some_and(|counted| counted.contains_key(&connection));
+        if !is_there && counted.map_or(0, BTreeMap::len) as u64 >= most {
+            return false;
+        }
+        self.namespaces.entry(list.name().clone()).or_default().insert(connection, (owner, "".into()));
+        true
     }
 
     fn remove(&mut self, owner: Owner, namespace: &Arc<str>, socket: Address) {
@@ -63,8 +75,10 @@ impl Users {
     }
 
     pub(super) fn reap(&mut self, owner: Owner, partition: u8) {
-        self.namespaces.retain(|_, users| {
-            users.retain(|socket, (by, _)| *by != owner || partition::of_user(*socket) != partition);
+        self.namespaces.retain(|namespace, users| {
+            users.retain(|socket, (by, _)| {
+                *by != owner || partition::of_user(namespace, *socket) != partition
+            });
             !users.is_empty()
         });
     }

@@ -29,6 +29,8 @@ pub enum Reply {
     LimitReached,
     /// Whether a node may hold one more id. `false` also when it has no lease.
     Admitted(bool),
+    /// Whether a connection is counted.
+    Counted(bool),
     /// A claim was made again.
     Kept {
         /// The holder that has lost the id to it.

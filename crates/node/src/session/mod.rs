@@ -5,7 +5,7 @@ mod save;
 use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use signalbox_cluster::{Address, Record};
+use signalbox_cluster::{Address, Record, SubjectList};
 use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
 
@@ -54,6 +54,8 @@ pub(crate) struct SessionState {
     /// Who the client's request said it is, and what it asked with; the latter is forgotten with the first namespace.
     pub(crate) principal: Option<Arc<Principal>>,
     pub(crate) handshake: Option<Box<Handshake>>,
+    /// The subjects for which it is counted.
+    pub(crate) counted: Vec<SubjectList>,
     /// The `traceparent` that the client has shown, where traces are kept: what it sends belongs to that trace.
     pub(crate) trace: Option<Arc<str>>,
     /// Effects whose answers the client's next frames must wait for.

@@ -104,6 +104,7 @@ impl SessionState {
             trace: None,
             blocking: 0,
             in_flight: 0,
+            counted: Vec::new(),
             held_post: None,
             dedup: None,
         })

@@ -14,6 +14,7 @@ use super::{
     mailbox::{CloseCommand, ShardMessage},
     membership, rules,
     step::Step,
+    subjects,
     tables::{Rooms, Sessions, Timer},
     tasks::Task,
     transfer::{message::TransferMessage, table::Transfers},
@@ -147,6 +148,7 @@ fn leave_namespaces(
     reason: CloseReason,
 ) {
     let Some(session) = sessions.get_mut(key) else { return };
+    subjects::session_ended(step, session);
     for joined in session.connection.leave_all() {
         socket_gone(step, sessions, rooms, joined, &reason.to_string());
     }

@@ -96,6 +96,7 @@ fn open(
         trace,
         blocking: 0,
         in_flight: 0,
+        counted: Vec::new(),
         held_post: None,
         dedup: None,
     };

@@ -27,6 +27,7 @@
 mod actions;
 mod closing;
 mod context;
+mod counting;
 mod dispatch;
 pub(crate) mod effects;
 mod engineio;
@@ -49,6 +50,7 @@ mod signals;
 mod socket_commands;
 mod socketio;
 mod step;
+mod subjects;
 mod tables;
 pub(crate) mod tasks;
 #[cfg(test)]

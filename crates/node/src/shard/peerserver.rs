@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome};
+use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome, command::Counted};
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
@@ -15,14 +15,16 @@ use signalbox_websocket::{Frame, Message};
 
 use super::{
     context::ShardContext,
+    counting,
     effects::Effect,
     expiry::begin_peer_expiry,
     rules,
     step::Step,
+    subjects::{self, TOO_MANY_TEXT},
     tables::{Peer, PeerWait, Peers, PendingRequest, PendingRequests, Timer},
 };
 use crate::{
-    limits::{RateLimits, Taken},
+    limits::{Place, RateLimits, Taken},
     policy::Principal,
     routing::Reply,
     transport::Conn,
@@ -66,7 +68,42 @@ pub(super) fn open(
     peer.trace = trace;
     let key = peers.insert(peer);
     conn.pause();
+    let Some(peer) = peers.get_mut(key) else { return };
+    if !counting::count_peer(step, pending, peer, key, &token) {
+        claim_id(step, pending, key, peer, token);
+    }
+}
+
+/// The client is counted among the connections of its subject, or there was no room for it.
+pub(super) fn counted(
+    step: &mut Step,
+    peers: &mut Peers,
+    pending: &mut PendingRequests,
+    (key, number): (u32, u64),
+    (place, token): (Place, Arc<str>),
+    counted: Counted,
+) {
+    let is_counted = subjects::is_counted(step, counted);
+    let Some(peer) = peers.checked(key, number) else {
+        // The client has gone meanwhile.
+        if is_counted {
+            subjects::uncount(step, place);
+        }
+        return;
+    };
+    if is_counted {
+        peer.place = Some(place);
+        claim_id(step, pending, key, peer, token);
+    } else {
+        let metrics = &step.context.metrics;
+        metrics.handshakes.with_label_values(&["peerserver", "too_many_connections"]).inc();
+        refuse(step, peers, key, &Refusal::Policy(TOO_MANY_TEXT.to_owned()));
+    }
+}
+
+fn claim_id(step: &mut Step, pending: &mut PendingRequests, key: u32, peer: &Peer, token: Arc<str>) {
     let ticket = step.next_number();
+    let (number, realm, id) = (peer.number, peer.realm, peer.id.clone());
     pending.insert(ticket, PendingRequest::Claim { key, number, realm, id: id.clone() });
     let at = PeerAt { shard: step.context.id, key, generation: 0 };
     step.effects.submit(Command::Claim { at, ticket, realm, id, token });
@@ -130,6 +167,9 @@ pub(super) fn claimed(
 
 fn refuse(step: &mut Step, peers: &mut Peers, key: u32, refusal: &Refusal) {
     let Some(peer) = peers.remove(key) else { return };
+    if let Some(place) = peer.place {
+        subjects::uncount(step, place);
+    }
     step.outboxes.push(&peer.conn, &refusal.frame());
     step.outboxes.close(&peer.conn, &Frame::close(None));
 }
@@ -364,6 +404,9 @@ fn release_id(step: &mut Step, peers: &mut Peers, key: u32) {
 pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, close: &Frame) {
     let Some(peer) = peers.remove(key) else { return };
     step.clients_gone += 1;
+    if let Some(place) = peer.place {
+        subjects::uncount(step, place);
+    }
     if let Some(generation) = peer.claim {
         // Of one that was taken over, the id is not free.
         if reason != SUPERSEDED {

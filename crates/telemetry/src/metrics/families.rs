@@ -28,6 +28,7 @@ const HANDSHAKES: Series = Known(&[
     &["peerserver", "refused"],
     &["peerserver", "id_taken"],
     &["peerserver", "limit_reached"],
+    &["peerserver", "too_many_connections"],
 ]);
 
 const DISCONNECTS: Series = Known(&[
@@ -83,6 +84,7 @@ const REFUSALS: Series = Known(&[
     &["too-many-rooms"],
     &["room-full"],
     &["too-many-namespaces"],
+    &["too-many-connections"],
     &["message-too-large"],
     &["rate-limited"],
     &["busy"],
@@ -159,6 +161,8 @@ families! {
             "Clients disconnected, from a namespace or as a peer, because their token has expired or was revoked.";
         tokens_unchecked: IntCounter = "tokens_unchecked_total", unit "tokens",
             "Tokens found good while the node could not know whether they had been revoked, because Redis was away.";
+        connections_counted_alone: IntCounter = "connections_counted_alone_total", unit "clients",
+            "Clients let in under a limit of their subject while only those on this node could be counted, because Redis was away.";
         revocations: IntGauge = "revocations", unit "revocations",
             "Revocations that the node knows and keeps.";
         http_errors: IntCounter = "http_errors_total", unit "requests",

@@ -58,6 +58,7 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("jwt-cookie", is_open, without_auth),
         ("auth-without-redis", is_open, without_auth),
         ("auth-without-redis", is_alone && !is_open, without_redis),
+        ("connections-per-subject", is_open, without_auth),
         ("default-grants", is_open, without_auth),
         ("anonymous-grants", auth.tokens.auth != AuthMode::Optional, "has no effect without --auth optional"),
         ("ice-servers", has_service, "has no effect with --turn-url"),

@@ -53,6 +53,12 @@ pub struct LimitSettings {
     #[serde(serialize_with = "or_off")]
     pub connections_per_address: OrOff<u32>,
 
+    /// Maximum number of connections of one subject of tokens, of both protocols and in the whole cluster; more are refused
+    /// (too-many-connections). off is any number.
+    #[arg(long, value_name = "COUNT", default_value = "off", value_parser = parse::rate)]
+    #[serde(serialize_with = "or_off")]
+    pub connections_per_subject: OrOff<u32>,
+
     /// Sessions and peers that one such address may begin in a second; more are answered with 429. off is any number.
     #[arg(long, value_name = "COUNT", default_value = "off", value_parser = parse::rate)]
     #[serde(serialize_with = "or_off")]

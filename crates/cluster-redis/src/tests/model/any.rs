@@ -7,7 +7,7 @@ use signalbox_peerserver::{
 };
 
 use super::{
-    names::{EARLY, IDS, LATE, NAMESPACES, OWNERS, PROFILES, REALMS, ROOMS, TAGS, TOKENS, sockets},
+    names::{EARLY, IDS, LATE, NAMESPACES, OWNERS, PROFILES, REALMS, ROOMS, TAGS, TOKENS, lists, sockets},
     steps::{Generation, Peer, Step, Text},
 };
 use signalbox_cluster::{RealmId, store::ClaimRank};
@@ -105,6 +105,7 @@ fn about_rooms() -> impl Strategy<Value = Step> {
 
 fn about_users() -> impl Strategy<Value = Step> {
     let (namespace, socket) = (|| 0..NAMESPACES.len(), || 0..sockets().len());
+    let list = || 0..lists().len();
     prop_oneof![
         6 => (0..OWNERS, namespace(), socket(), 0..PROFILES.len(), prop::option::of(socket())).prop_map(
             |(owner, namespace, socket, profile, gone)| {
@@ -116,6 +117,13 @@ fn about_users() -> impl Strategy<Value = Step> {
         1 => (0..OWNERS, namespace(), prop::sample::select(vec![0, 255]), any::<bool>()).prop_map(
             |(owner, namespace, partition, half)| Step::CrowdOfUsers { owner, namespace, partition, half }
         ),
+        4 => (0..OWNERS, list(), socket(), 0..4_u64).prop_map(|(owner, list, connection, most)| {
+            Step::CountConnection { owner, list, connection, most }
+        }),
+        1 => (0..OWNERS, list(), socket())
+            .prop_map(|(owner, list, connection)| Step::PutConnection { owner, list, connection }),
+        2 => (0..OWNERS, list(), socket())
+            .prop_map(|(owner, list, connection)| Step::UncountConnection { owner, list, connection }),
         2 => (namespace(), prop::option::of(socket()))
             .prop_map(|(namespace, after)| Step::Users { namespace, after }),
         2 => (namespace(), socket()).prop_map(|(namespace, socket)| Step::FindUser { namespace, socket }),

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use signalbox_cluster::{
-    Address, EventArgs, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, partition,
+    Address, EventArgs, MemberEvent, NodeTag, Owner, RealmId, Record, RoomName, SubjectList, partition,
 };
 
 pub(super) const REALMS: [&str; 2] = ["peerjs", "other"];
@@ -49,6 +49,11 @@ pub(super) fn rooms() -> Vec<RoomName> {
         .collect()
 }
 
+/// Whose connections are counted.
+pub(super) fn lists() -> [SubjectList; 2] {
+    ["alice", "bob"].map(|subject| SubjectList::of(None, subject))
+}
+
 /// Those of the first two and of the last two partitions; every byte may be a zero.
 pub(super) fn sockets() -> Vec<Address> {
     let crowd = (0_u16..2).map(|half| of_crowd(0, half * CROWD_OF_USERS + 7));
@@ -81,8 +86,9 @@ pub(super) fn tokens() -> impl Iterator<Item = Arc<str>> {
 pub(super) fn partitions() -> Vec<u8> {
     let peers = peers().map(|(realm, id)| partition::of_peer(REALMS[usize::from(realm)], &id));
     let rooms = rooms().into_iter().map(|room| partition::of_room(&room));
-    let users = sockets().into_iter().map(partition::of_user);
-    let mut all: Vec<u8> = peers.chain(rooms).chain(users).collect();
+    let users = sockets().into_iter().map(|socket| partition::of_user("/", socket));
+    let counted = lists().into_iter().map(|list| partition::of_user(list.name(), sockets()[0]));
+    let mut all: Vec<u8> = peers.chain(rooms).chain(users).chain(counted).collect();
     all.sort_unstable();
     all.dedup();
     all

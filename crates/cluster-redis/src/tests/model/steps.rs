@@ -6,7 +6,7 @@ use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
 use super::names::{
-    CROWD_OF_USERS, EARLY, IDS, NAMESPACES, PROFILES, TAGS, TOKENS, crowd_of_nodes, of_crowd, owner,
+    CROWD_OF_USERS, EARLY, IDS, NAMESPACES, PROFILES, TAGS, TOKENS, crowd_of_nodes, lists, of_crowd, owner,
     partitions, record, rooms, sockets,
 };
 use signalbox_cluster::{
@@ -147,6 +147,23 @@ pub(super) enum Step {
     Users {
         namespace: usize,
         after: Option<usize>,
+    },
+    CountConnection {
+        owner: u8,
+        list: usize,
+        connection: usize,
+        most: u64,
+    },
+    /// One that is counted, or written after an outage.
+    PutConnection {
+        owner: u8,
+        list: usize,
+        connection: usize,
+    },
+    UncountConnection {
+        owner: u8,
+        list: usize,
+        connection: usize,
     },
     FindUser {
         namespace: usize,
@@ -311,8 +328,9 @@ impl Step {
             Self::Records { room: of } => Call::Records { room: room(of) },
             Self::PutUser { owner: by, namespace: of, socket, profile, gone } => {
                 let (put, all) = (sockets()[*socket], sockets());
-                let partition = partition::of_user(put);
-                let is_other = |gone: &Address| partition::of_user(*gone) == partition && *gone != put;
+                let partition = partition::of_user(&namespace(of), put);
+                let is_other =
+                    |gone: &Address| partition::of_user(&namespace(of), *gone) == partition && *gone != put;
                 let gone = gone.map(|gone| all[gone]).filter(is_other);
                 Call::PutUsers {
                     owner: owner(*by),
@@ -323,7 +341,8 @@ impl Step {
             }
             Self::RemoveUser { owner: by, namespace: of, socket } => {
                 let socket = sockets()[*socket];
-                let (partition, removes) = (partition::of_user(socket), vec![(namespace(of), socket)]);
+                let partition = partition::of_user(&namespace(of), socket);
+                let removes = vec![(namespace(of), socket)];
                 Call::PutUsers { owner: owner(*by), partition, puts: Vec::new(), removes }
             }
             Self::CrowdOfUsers { owner: by, namespace: of, partition, half } => {
@@ -334,6 +353,24 @@ impl Step {
             }
             Self::Users { namespace: of, after } => {
                 Call::Users { namespace: namespace(of), after: after.map(|after| sockets()[after]) }
+            }
+            Self::CountConnection { owner: by, list: of, connection, most } => Call::CountConnection {
+                owner: owner(*by),
+                list: lists()[*of].clone(),
+                connection: sockets()[*connection],
+                most: *most,
+            },
+            Self::PutConnection { owner: by, list: of, connection } => {
+                let (name, connection) = (lists()[*of].name().clone(), sockets()[*connection]);
+                let partition = partition::of_user(&name, connection);
+                let puts = vec![(name, connection, "".into())];
+                Call::PutUsers { owner: owner(*by), partition, puts, removes: Vec::new() }
+            }
+            Self::UncountConnection { owner: by, list: of, connection } => {
+                let (name, connection) = (lists()[*of].name().clone(), sockets()[*connection]);
+                let partition = partition::of_user(&name, connection);
+                let removes = vec![(name, connection)];
+                Call::PutUsers { owner: owner(*by), partition, puts: Vec::new(), removes }
             }
             Self::FindUser { namespace: of, socket } => {
                 Call::FindUser { namespace: namespace(of), socket: sockets()[*socket] }

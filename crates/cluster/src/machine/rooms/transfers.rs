@@ -195,7 +195,7 @@ impl Machine {
         (shard, ticket): (ShardId, Ticket),
         from: NodeTag,
         memberships: Vec<(RoomName, Record)>,
-        sockets: Vec<(Arc<str>, Address, Arc<str>)>,
+        users: Vec<(Arc<str>, Address, Arc<str>)>,
         out: &mut Outputs,
     ) {
         let memberships: Vec<_> =
@@ -203,10 +203,10 @@ impl Machine {
         for (room, record) in &memberships {
             self.own.joined(room, record);
         }
-        for (namespace, socket, profile) in &sockets {
-            self.own.user(namespace, *socket, Some(profile.clone()));
+        for (namespace, socket, profile) in &users {
+            self.user_adopted(namespace, *socket, profile);
         }
-        let calls = memberships.len() + sockets.len();
+        let calls = memberships.len() + users.len();
         if !self.lease.is_valid(now) || calls == 0 {
             for (room, record) in memberships {
                 self.unadopted.push(Unadopted { from, room: room.clone(), record: record.clone() });
@@ -225,8 +225,8 @@ impl Machine {
             let call = Call::Rehome { owner, from, room, record };
             out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
         }
-        for user in sockets {
-            let partition = partition::of_user(user.1);
+        for user in users {
+            let partition = partition::of_user(&user.0, user.1);
             let adopted = Adopted::User(user.0.clone(), user.1);
             let call = Call::PutUsers { owner, partition, puts: vec![user], removes: Vec::new() };
             out.push_back(Output::Call(call, Pending::AdoptSession { shard, ticket, adopted }));
@@ -268,7 +268,7 @@ impl Machine {
         }
         for (namespace, socket) in sockets {
             self.own.user(namespace, *socket, None);
-            self.users.forget(*socket);
+            self.users.forget(namespace, *socket);
         }
     }
 }

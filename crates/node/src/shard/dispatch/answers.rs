@@ -4,7 +4,7 @@ use signalbox_cluster::Delivery;
 use signalbox_rules::Answer;
 
 use crate::shard::{
-    Shard, closing,
+    Shard, closing, counting,
     fanout::{self, NumberedChange},
     mailbox::CloseCommand,
     membership, peerserver,
@@ -53,6 +53,7 @@ impl Shard {
             | Delivery::Members { ticket, .. }
             | Delivery::Users { ticket, .. }
             | Delivery::Claimed { ticket, .. }
+            | Delivery::ConnectionCounted { ticket, .. }
             | Delivery::Peers { ticket, .. }
             | Delivery::RoomsSubscribed { ticket, .. }
             | Delivery::OutgoingFlushed { ticket }
@@ -97,6 +98,24 @@ impl Shard {
                 let (key, number) = (rule.key, rule.number);
                 self.rule_answered(rule, answer);
                 self.session_request_done(key, number, true);
+            }
+            (
+                Some(PendingRequest::Count { key, number, place, connecting }),
+                Delivery::ConnectionCounted { counted, .. },
+            ) => {
+                let what = (place, connecting);
+                let connected =
+                    counting::session_counted(step, sessions, pending, (key, number), what, counted);
+                if let Some(connected) = connected {
+                    self.socket_connected(key, connected);
+                }
+                self.session_request_done(key, number, true);
+            }
+            (
+                Some(PendingRequest::CountPeer { key, number, place, token }),
+                Delivery::ConnectionCounted { counted, .. },
+            ) => {
+                peerserver::counted(step, peers, pending, (key, number), (place, token), counted);
             }
             (Some(PendingRequest::Claim { key, number, realm, id }), Delivery::Claimed { claimed, .. }) => {
                 peerserver::claimed(step, peers, (key, number), (realm, id), claimed);

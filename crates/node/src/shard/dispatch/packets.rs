@@ -15,7 +15,7 @@ use crate::{
     panics::{Panicked, report},
     policy::{AccessRequest, Decided, Denial},
     shard::{
-        Shard, closing, engineio,
+        Shard, closing, counting, engineio,
         expiry::{self, REFRESH},
         mailbox::CloseCommand,
         peerserver,
@@ -248,8 +248,7 @@ impl Shard {
                     return;
                 }
                 let connecting = Connecting { principal, ..connecting };
-                if let Some(connected) = socketio::namespace_allowed(step, sessions, pending, key, connecting)
-                {
+                if let Some(connected) = counting::count_session(step, sessions, pending, key, connecting) {
                     self.socket_connected(key, connected);
                 }
             }

@@ -13,7 +13,7 @@ use slab::Slab;
 
 use super::shrink::Shrink;
 use crate::{
-    limits::Rates,
+    limits::{Place, Rates},
     policy::Principal,
     session::TokenExpiry,
     transport::{Conn, Role},
@@ -51,6 +51,8 @@ pub(in crate::shard) struct Peer {
     under_way: usize,
     /// Whose absence it was told of, and until when it is not told again: one EXPIRE for all of one call.
     told: AHashMap<Arc<str>, Instant>,
+    /// Its place among the connections of its subject, where they are counted.
+    pub(in crate::shard) place: Option<Place>,
     /// Counted among the connections: it was let in.
     pub(in crate::shard) is_counted: bool,
     /// Who it is.
@@ -83,6 +85,7 @@ impl Peer {
             waiting: 0,
             under_way: 0,
             told: AHashMap::new(),
+            place: None,
             is_counted: false,
             principal: None,
             rates: Rates::default(),

@@ -12,6 +12,7 @@ use signalbox_telemetry::traces::Span;
 use super::shrink::Shrink;
 use crate::{
     app::Namespace,
+    limits::Place,
     policy::Principal,
     routing::{ConnectionRef, Location, Reply},
     session::RoomKey,
@@ -101,6 +102,10 @@ pub(in crate::shard) struct Signal {
 pub(in crate::shard) enum PendingRequest {
     /// A slow verdict on a namespace.
     Connect { key: u32, number: u64, connecting: Connecting },
+    /// Whether there is room for the session among the connections of its subject.
+    Count { key: u32, number: u64, place: Place, connecting: Connecting },
+    /// The same for a PeerServer client, which claims its id afterwards.
+    CountPeer { key: u32, number: u64, place: Place, token: Arc<str> },
     /// A slow verdict on a new token for a socket.
     Refresh { key: u32, number: u64, socket: Address, namespace: Arc<str>, id: Option<u64> },
     /// Middlewares.

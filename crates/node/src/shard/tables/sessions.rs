@@ -120,6 +120,7 @@ mod tests {
             trace: None,
             blocking: 0,
             in_flight: 0,
+            counted: Vec::new(),
             held_post: None,
             dedup: None,
         };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use signalbox_cluster::{Address, NodeTag, RoomName};
+use signalbox_cluster::{Address, NodeTag, RoomName, SubjectList};
 use signalbox_socketio::Joined;
 
 use super::path::Path;
@@ -116,6 +116,8 @@ impl SourceTransfer {
 pub(in crate::shard) struct UnconfirmedTransfer {
     pub(in crate::shard) memberships: Vec<(RoomName, Address)>,
     pub(in crate::shard) sockets: Vec<Joined<Socket>>,
+    /// The subjects for which it is counted, here too until the other node has confirmed that it has it.
+    pub(in crate::shard) counted: Vec<SubjectList>,
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::{
         membership::open_room,
         socket_commands::arm_first_ack,
         step::Step,
+        subjects,
         tables::{PendingRequest, PendingRequests, Probes, Rooms, Sequences, Sessions, Timer},
         transfer::{
             destination::{ARRIVAL_TIMEOUT, BufferedEvent, CatchingUp, DestinationTransfer},
@@ -173,14 +174,17 @@ pub(in crate::shard) fn adopt(
         return None;
     };
     state.trace = trace;
+    subjects::session_arrived(step, &mut state);
     let ticket = step.next_number();
     pending.insert(ticket, PendingRequest::Adopt { sid, source, connection });
     step.effects.submit(Command::AdoptSession {
         shard: step.context.id,
         ticket,
         from: cursor.node,
+        sid,
         memberships: records.memberships,
         sockets: records.sockets,
+        counted: state.counted.clone(),
     });
     closing::count_session(&step.context, Transport::Polling, 1);
     Some(TransferredSession { session: state, frames, rooms: joined, cursor })

@@ -6,6 +6,7 @@ use signalbox_socketio::Joined;
 
 use super::{attach, leave_polling};
 use crate::{
+    limits::Place,
     protocol::{BusMessage, Marker, SessionTransfer},
     routing::{Broadcast, ConnectionRef, DeliveryCursor, Location, RoomCursor},
     session::{RoomKey, Session},
@@ -14,6 +15,7 @@ use crate::{
         effects::Effect,
         mailbox::CloseCommand,
         step::Step,
+        subjects,
         tables::{PendingRequest, PendingRequests, Probes, Rooms, Sequences, Sessions, Timer},
         transfer::{
             message::{Confirmation, SessionInTransfer, TransferMessage, TransferredSession},
@@ -224,7 +226,8 @@ pub(in crate::shard) fn send_session(
                 sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
             let records = step.context.cluster.session_records(&memberships, &ids);
             step.effects.push(Effect::Disown { memberships: memberships.clone(), sockets: ids });
-            transfers.unconfirmed.insert(sid, UnconfirmedTransfer { memberships, sockets });
+            let counted = std::mem::take(&mut session.state.counted);
+            transfers.unconfirmed.insert(sid, UnconfirmedTransfer { memberships, sockets, counted });
             let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
             let deferred = std::mem::take(&mut session.local.deferred);
             let age = session.age(step.now);
@@ -318,7 +321,11 @@ pub(in crate::shard) fn confirmed(
     confirmation: Confirmation,
 ) {
     let Some(transfer) = transfers.unconfirmed.remove(&sid) else { return };
-    let UnconfirmedTransfer { memberships, sockets } = transfer;
+    let UnconfirmedTransfer { memberships, sockets, counted } = transfer;
+    for list in counted {
+        // The other node has it in its own name by now, if it has the session.
+        subjects::uncount(step, Place { list, connection: sid });
+    }
     if confirmation == Confirmation::Taken {
         return;
     }

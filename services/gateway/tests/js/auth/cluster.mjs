@@ -1,11 +1,8 @@
 // The cluster that the parts of auth-cluster.test.mjs share, and what they do with its nodes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { ready, Redis, startNode } from "../cluster/setup.mjs";
-import { onEnd } from "../lib/cleanup.mjs";
 import { request } from "../lib/http.mjs";
 import { claims, hs256 } from "../lib/jwt.mjs";
-import { PollingSession } from "../lib/polling.mjs";
-import { RawSocket } from "../lib/websocket.mjs";
 import { everything, SECRET } from "./setup.mjs";
 
 // Sessions move once the cluster has been whole for so long.
@@ -29,17 +26,4 @@ export async function sample(node, name) {
   const { body } = await request(node.adminUrl, "GET", "/metrics");
   const line = body.split("\n").find((line) => line.startsWith(`${name} `));
   return Number(line?.split(" ").at(-1));
-}
-
-/** A session that polls `home` with this token, and a WebSocket to `other` that it moves to when that is sent a 5. */
-export async function aboutToMove(home, other, shown) {
-  const session = await PollingSession.open(home.url);
-  await session.post(`40${JSON.stringify({ token: shown })}`);
-  const answer = await session.poll((packet) => packet.startsWith("4"), "the answer to CONNECT");
-  if (!answer.startsWith("40{")) throw new Error(answer);
-  const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${session.sid}`);
-  onEnd(() => socket.ws.terminate());
-  socket.send("2probe");
-  if ((await socket.next("the answer")) !== "3probe") throw new Error("no probe");
-  return socket;
 }

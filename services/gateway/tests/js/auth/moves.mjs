@@ -6,8 +6,8 @@ import { after, describe, test } from "node:test";
 import { ask } from "../lib/clients.mjs";
 import { now } from "../lib/jwt.mjs";
 import { nextEvent } from "../lib/wait.mjs";
-import { aboutToMove, nodes, sample, steady, token } from "./cluster.mjs";
-import { everything, io, peer as connect, peerAnswer } from "./setup.mjs";
+import { nodes, sample, steady, token } from "./cluster.mjs";
+import { aboutToMove, everything, io, peer as connect, peerAnswer } from "./setup.mjs";
 
 const refusal = (error) => ({ ok: false, error });
 

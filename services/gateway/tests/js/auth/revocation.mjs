@@ -9,8 +9,8 @@ import { ready, startNode } from "../cluster/setup.mjs";
 import { ask } from "../lib/clients.mjs";
 import { now } from "../lib/jwt.mjs";
 import { nextEvent, until, within } from "../lib/wait.mjs";
-import { aboutToMove, FLAGS, nodes, redis, sample, steady, token } from "./cluster.mjs";
-import { io, ioRefusal, peer, peerAnswer } from "./setup.mjs";
+import { FLAGS, nodes, redis, sample, steady, token } from "./cluster.mjs";
+import { aboutToMove, io, ioRefusal, peer, peerAnswer } from "./setup.mjs";
 
 // A revocation counts everywhere within a second; on busy cores three times that.
 const LATEST_MS = 3_000;

@@ -8,7 +8,9 @@ import { client, connected } from "../lib/clients.mjs";
 import { claims, es256, keyPair } from "../lib/jwt.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
 import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
+import { PollingSession } from "../lib/polling.mjs";
 import { within } from "../lib/wait.mjs";
+import { RawSocket } from "../lib/websocket.mjs";
 
 export const SECRET = "a secret of the tests, of more than 32 bytes";
 export const AUDIENCE = "signalbox-tests";
@@ -77,4 +79,17 @@ export async function peerAnswer(server, id, shown, key) {
   const socket = await peer(server, id, shown, key);
   const [first] = socket.messages;
   return first === undefined ? "closed" : first.payload === undefined ? first.type : `${first.type}: ${first.payload.msg}`;
+}
+
+/** A session that polls `home` with this token, and a WebSocket to `other` that it moves to when that is sent a 5. */
+export async function aboutToMove(home, other, shown) {
+  const session = await PollingSession.open(home.url);
+  await session.post(`40${JSON.stringify({ token: shown })}`);
+  const answer = await session.poll((packet) => packet.startsWith("4"), "the answer to CONNECT");
+  if (!answer.startsWith("40{")) throw new Error(answer);
+  const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${session.sid}`);
+  onEnd(() => socket.ws.terminate());
+  socket.send("2probe");
+  if ((await socket.next("the answer")) !== "3probe") throw new Error("no probe");
+  return socket;
 }

@@ -136,10 +136,16 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
             nodes.machines[0].session_records(&memberships, &sockets);
         nodes.machines[0].release_session(nodes.now, &memberships, &sockets);
         let from = NodeTag(0);
-        nodes.ask(
-            1,
-            Command::AdoptSession { shard: 0, ticket: 2, from, memberships: records, sockets: users },
-        );
+        let adopted = Command::AdoptSession {
+            shard: 0,
+            ticket: 2,
+            from,
+            sid: socket,
+            memberships: records,
+            sockets: users,
+            counted: Vec::new(),
+        };
+        nodes.ask(1, adopted);
         nodes.wait(300);
         assert_eq!(nodes.users(), 1);
         nodes.ask(1, Command::Disconnected { namespace, socket });
