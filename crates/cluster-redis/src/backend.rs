@@ -23,6 +23,21 @@ impl Backend {
         }
     }
 
+    /// New connections introduce themselves with the user and password of this URL, which is the one in use but for them.
+    pub(super) fn replace_credentials(
+        &self,
+        url: &str,
+        authorities: Option<&[u8]>,
+    ) -> Result<(), CannotConnect> {
+        match (self, cluster::Url::parse(url)) {
+            (Self::Cluster(topology), Some(url)) => topology.replace_credentials(&url?),
+            (Self::Single(single_server), _) => single_server.replace(url, authorities)?,
+            // It is no URL of a Redis Cluster, and so not the one in use.
+            (Self::Cluster(_), None) => {}
+        }
+        Ok(())
+    }
+
     /// The command that publishes a message. In a Redis Cluster, messages stay with the master that owns their channel's slot.
     pub(super) fn publish(&self) -> &'static str {
         match self {

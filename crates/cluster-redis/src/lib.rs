@@ -10,6 +10,7 @@
 //!   `scripts`: the Lua scripts, each a step that the
 //!   [`Model`](signalbox_cluster::model::Model) describes; `keys`: names of keys and channels; `wire`: the bytes of records and
 //!   messages.
+//! - `access`: user and password, which may change.
 //! - `backend`: where Redis is. `single_server`: one server at a time, fixed or named by Sentinel; `cluster`: the masters of a
 //!   Redis Cluster.
 //! - `commands`: commands on their way, and what may have become of them; `router`: commands to the masters of a Redis Cluster,
@@ -21,6 +22,7 @@
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
 
+mod access;
 mod backend;
 mod call_kind;
 mod calls;
@@ -63,6 +65,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+pub use self::access::{CannotReplace, RedisAccess};
 pub use self::revocations::{CannotRevoke, RevocationList, Revoker, StoredRevocation, revoke_in};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
 
@@ -134,6 +137,8 @@ pub struct Connected {
     pub link: LinkHandle,
     /// Revokes on all nodes.
     pub revoker: Revoker,
+    /// Its way to Redis.
+    pub access: RedisAccess,
 }
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
@@ -150,6 +155,7 @@ pub fn connect(
     metrics: Metrics,
 ) -> Result<Connected, CannotConnect> {
     let backend = Arc::new(Backend::new(&settings.url, settings.authorities.as_deref())?);
+    let access = RedisAccess::new(backend.clone(), &settings.url, settings.authorities.clone());
     let (listener, reached) = link::listen(&backend, settings.listen)?;
     node.link = Some(reached);
     node.takes_tls = settings.tls.is_some();
@@ -213,7 +219,7 @@ pub fn connect(
     };
     // A node without this thread stays `Joining`; when threads cannot be made, its workers have failed before.
     let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
-    Ok(Connected { cluster, link, revoker })
+    Ok(Connected { cluster, link, revoker, access })
 }
 
 /// The link's limits, so that what clients may send or have waiting fits.

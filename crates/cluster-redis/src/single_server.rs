@@ -1,8 +1,12 @@
 //! A Redis that is one server at a time: always the same, or whichever Sentinel says is the master.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use deadpool_redis::{Manager, Pool, Runtime};
+use parking_lot::RwLock;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisResult,
     TlsCertificates, TlsMode,
@@ -17,8 +21,11 @@ use super::{CONNECT, CannotConnect, RESPONSE};
 /// Connections for commands: the ordered ones, the heartbeat, listings.
 const CONNECTIONS: usize = 8;
 
+/// A Redis that is one server at a time. With which user and password new connections introduce themselves may change.
+pub(super) struct SingleServer(RwLock<Arc<Way>>);
+
 /// A way to connections.
-pub(super) enum SingleServer {
+enum Way {
     Server { pool: Pool, client: Box<Client> },
     Sentinel { client: Box<Mutex<SentinelClient>>, first: String },
 }
@@ -143,6 +150,38 @@ pub(super) fn credentials(rest: &str) -> ([Option<String>; 2], &str) {
 
 impl SingleServer {
     pub(super) fn new(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
+        Ok(Self(RwLock::new(Arc::new(Way::new(url, authorities)?))))
+    }
+
+    /// New connections are made as this URL says. Those that are open stay.
+    pub(super) fn replace(&self, url: &str, authorities: Option<&[u8]>) -> Result<(), CannotConnect> {
+        let way = Arc::new(Way::new(url, authorities)?);
+        *self.0.write() = way;
+        Ok(())
+    }
+
+    fn way(&self) -> Arc<Way> {
+        self.0.read().clone()
+    }
+
+    /// A connection for commands.
+    pub(super) async fn connection(&self) -> Result<Connection, String> {
+        self.way().connection().await
+    }
+
+    /// A client of the server to subscribe at.
+    pub(super) async fn client(&self) -> Option<Client> {
+        self.way().client().await
+    }
+
+    /// Host and port of a server of it, to find out from which address of this machine it is reached.
+    pub(super) fn address(&self) -> Option<(String, u16)> {
+        self.way().address()
+    }
+}
+
+impl Way {
+    fn new(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
         match SentinelUrl::parse(url) {
             Some(url) => Self::sentinel(&url?, authorities),
             None => Self::server(url, authorities),
@@ -187,8 +226,7 @@ impl SingleServer {
         Ok(Self::Sentinel { client: Box::new(Mutex::new(client)), first })
     }
 
-    /// A connection for commands.
-    pub(super) async fn connection(&self) -> Result<Connection, String> {
+    async fn connection(&self) -> Result<Connection, String> {
         let mut connection = match self {
             Self::Server { pool, .. } => {
                 Connection::Server(pool.get().await.map_err(|error| error.to_string())?)
@@ -209,16 +247,14 @@ impl SingleServer {
         Ok(connection)
     }
 
-    /// A client of the server to subscribe at.
-    pub(super) async fn client(&self) -> Option<Client> {
+    async fn client(&self) -> Option<Client> {
         match self {
             Self::Server { client, .. } => Some((**client).clone()),
             Self::Sentinel { client, .. } => client.lock().await.async_get_client().await.ok(),
         }
     }
 
-    /// Host and port of a server of it, to find out from which address of this machine it is reached.
-    pub(super) fn address(&self) -> Option<(String, u16)> {
+    fn address(&self) -> Option<(String, u16)> {
         match self {
             Self::Server { client, .. } => match client.get_connection_info().addr() {
                 redis::ConnectionAddr::Tcp(host, port) | redis::ConnectionAddr::TcpTls { host, port, .. } => {

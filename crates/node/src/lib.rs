@@ -52,7 +52,7 @@ pub use panics::end_process_on_panic;
 pub use peering::revocations::revoke_in;
 pub use signalbox_auth::{Origins, Revocation, Revoked};
 pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
-pub use signalbox_cluster_redis::CannotRevoke;
+pub use signalbox_cluster_redis::{CannotReplace, CannotRevoke};
 pub use signalbox_engineio as engineio;
 pub use signalbox_node_link::{LinkTls, TlsError, TlsFiles};
 pub use signalbox_rules as rules;

@@ -10,7 +10,8 @@ use actix_web::web::ServiceConfig;
 use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{
-    CannotConnect, CannotRevoke, Connected, RevocationList as _, Revoker, Settings, connect,
+    CannotConnect, CannotReplace, CannotRevoke, Connected, RedisAccess, RevocationList as _, Revoker,
+    Settings, connect,
 };
 use signalbox_node_link::LinkHandle;
 use signalbox_rules::RuleSet;
@@ -114,7 +115,7 @@ impl Node {
                 largest,
             };
             match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
-                Ok(Connected { cluster, link, revoker }) => (cluster, link, Some(revoker)),
+                Ok(Connected { cluster, link, revoker, access }) => (cluster, link, Some((revoker, access))),
                 Err(error) => {
                     failed = Some(error);
                     (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
@@ -135,7 +136,7 @@ impl Node {
             NodeTag,
             Arc<ClusterEvents>,
             Arc<Revocations>,
-        ) -> (Arc<Cluster>, LinkHandle, Option<Revoker>),
+        ) -> (Arc<Cluster>, LinkHandle, Option<(Revoker, RedisAccess)>),
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
@@ -154,7 +155,8 @@ impl Node {
         let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
         let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
         let revocations = Arc::new(Revocations::new(policy.clone(), mailboxes.clone(), metrics.clone()));
-        let (cluster, link, revoker) = cluster(&shared_state, tag, events.clone(), revocations.clone());
+        let (cluster, link, redis) = cluster(&shared_state, tag, events.clone(), revocations.clone());
+        let (revoker, redis_access) = redis.unzip();
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
         let peering = Arc::new(Peering::new(
@@ -174,6 +176,7 @@ impl Node {
             policy,
             revocations,
             revoker,
+            redis_access,
             cluster,
             mailboxes,
             peering,
@@ -253,6 +256,16 @@ impl Node {
         self.shared.revocations.add(revocations);
         let Some(revoker) = &self.shared.revoker else { return Ok(()) };
         revoker.revoke(revocations.iter().filter_map(stored).collect()).await
+    }
+
+    /// Introduces itself to Redis with the user and password of this URL, wherever it connects from now on. What is open stays open: give
+    /// Redis the new password first, and take the old one away when all nodes have the new one.
+    ///
+    /// # Errors
+    /// The URL makes no sense, or differs from the one in use in more than user and password; everything stays as it was. A node in a
+    /// cluster of its own has no Redis, and nothing to do.
+    pub fn replace_redis_credentials(&self, url: &str) -> Result<(), CannotReplace> {
+        self.shared.redis_access.as_ref().map_or(Ok(()), |access| access.replace_credentials(url))
     }
 
     /// What the cluster calls it where it has no other name; made at every start.

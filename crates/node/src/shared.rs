@@ -12,7 +12,7 @@ use std::{
 
 use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
 use signalbox_cluster::{Cluster, NodeTag, Status, command::RealmId};
-use signalbox_cluster_redis::Revoker;
+use signalbox_cluster_redis::{RedisAccess, Revoker};
 use signalbox_telemetry::Metrics;
 use tokio::sync::Notify;
 
@@ -42,6 +42,8 @@ pub(crate) struct NodeShared {
     pub(crate) revocations: Arc<Revocations>,
     /// Tells the other nodes; `None` where there are none.
     pub(crate) revoker: Option<Revoker>,
+    /// Its way to Redis, where it has one.
+    pub(crate) redis_access: Option<RedisAccess>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,

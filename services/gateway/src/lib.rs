@@ -4,6 +4,7 @@
 //! - [`config`]: what can be set, and from where.
 //! - [`server`]: the program's life: bind, listen, serve, stop.
 //! - [`auth`]: keys of tokens, fetched and read again.
+//! - `cluster_secrets`: the password of Redis, read again.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
 //! - [`management`]: health and metrics.
@@ -16,6 +17,7 @@ pub mod admin;
 pub mod admin_cli;
 pub mod admin_token;
 pub mod auth;
+mod cluster_secrets;
 pub mod completions;
 pub mod config;
 mod files;

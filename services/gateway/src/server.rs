@@ -26,6 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     admin::{self, AdminState},
     auth::Auth,
+    cluster_secrets::ClusterSecrets,
     config::{
         LogFormat as ConfiguredFormat, Settings, Transport,
         limits::LimitSettings,
@@ -162,8 +163,10 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let live_rules = settings.socketio.rules.clone().map(|path| Arc::new(LiveRules::new(path, node.clone())));
-    actix_rt::spawn(reload(auth, reloaded, live_rules, signal(SignalKind::hangup())?));
+    let rules = settings.socketio.rules.clone().map(|path| Arc::new(LiveRules::new(path, node.clone())));
+    let secrets = ClusterSecrets::new(&settings.cluster);
+    let files = Files { auth, ice: reloaded, rules, secrets, node: node.clone() };
+    actix_rt::spawn(reload(files, signal(SignalKind::hangup())?));
     // The one line that scripts wait for.
     writeln!(io::stdout(), "signalbox-gateway listening {line}")?;
     let name = settings.node.node_id.clone().unwrap_or_else(|| node.tag());
@@ -218,10 +221,20 @@ async fn serve(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Reads keys, grants and rules again on each SIGHUP, which does nothing where there are none.
-async fn reload(auth: Option<Arc<Auth>>, ice: Ice, rules: Option<Arc<LiveRules>>, mut hangup: Signal) {
+/// What is read again while the program runs.
+#[derive(Clone)]
+struct Files {
+    auth: Option<Arc<Auth>>,
+    ice: Ice,
+    rules: Option<Arc<LiveRules>>,
+    secrets: ClusterSecrets,
+    node: Node,
+}
+
+/// Reads keys, grants, rules and secrets again on each SIGHUP, which does nothing where there are none.
+async fn reload(files: Files, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        let (auth, ice, rules) = (auth.clone(), ice.clone(), rules.clone());
+        let Files { auth, ice, rules, secrets, node } = files.clone();
         // They may be on a network that hangs.
         let read = tokio::task::spawn_blocking(move || {
             if let Some(auth) = auth {
@@ -231,6 +244,7 @@ async fn reload(auth: Option<Arc<Auth>>, ice: Ice, rules: Option<Arc<LiveRules>>
             if let Some(rules) = rules {
                 rules.reload();
             }
+            secrets.reload(&node);
         });
         let _ = read.await;
     }

@@ -11,7 +11,7 @@ use std::{
 use ahash::AHashMap;
 use deadpool_redis::Pool;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redis::{
     AsyncConnectionConfig, Client, PushInfo, RedisError, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -34,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// The nodes of a Redis Cluster.
 pub(in super::super) struct Topology {
-    url: Url,
+    url: RwLock<Arc<Url>>,
     slot_map: watch::Sender<Arc<SlotMap>>,
     /// When the nodes were last asked for their views.
     asked: tokio::sync::Mutex<Option<Instant>>,
@@ -47,12 +47,23 @@ impl Topology {
     pub(in super::super) fn new(url: Url) -> Self {
         let slot_map = watch::Sender::new(Arc::new(SlotMap::empty()));
         let (asked, pools) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { url, slot_map, asked, pools, has_warned: AtomicBool::new(false) }
+        Self { url: RwLock::new(Arc::new(url)), slot_map, asked, pools, has_warned: AtomicBool::new(false) }
+    }
+
+    fn url(&self) -> Arc<Url> {
+        self.url.read().clone()
+    }
+
+    /// New connections introduce themselves with the user and password of this URL. Those that are open stay.
+    pub(in super::super) fn replace_credentials(&self, url: &Url) {
+        let url = Arc::new(self.url().with_credentials_of(url));
+        *self.url.write() = url;
+        self.pools.lock().clear();
     }
 
     /// Host and port of one of the nodes.
     pub(in super::super) fn address(&self) -> Option<(String, u16)> {
-        self.url.seeds.first().map(|seed| (seed.host.clone(), seed.port))
+        self.url().seeds.first().map(|seed| (seed.host.clone(), seed.port))
     }
 
     /// The slot map in use.
@@ -95,17 +106,18 @@ impl Topology {
                 "the topology of the Redis Cluster has changed"
             );
             // When all other nodes have been replaced, the seeds of the URL are all that is left to ask.
+            let url = self.url();
             let is_there =
-                |address: &Address| slot_map.nodes.contains(address) || self.url.seeds.contains(address);
+                |address: &Address| slot_map.nodes.contains(address) || url.seeds.contains(address);
             self.pools.lock().retain(|address, _| is_there(address));
         }
     }
 
     async fn views(&self) -> Vec<NodeView> {
-        let slot_map = self.slot_map();
+        let (slot_map, url) = (self.slot_map(), self.url());
         let masters = slot_map.masters.iter().map(|master| &master.address);
         let mut nodes: Vec<&Address> = Vec::new();
-        for node in masters.chain(&slot_map.nodes).chain(&self.url.seeds) {
+        for node in masters.chain(&slot_map.nodes).chain(&url.seeds) {
             if !nodes.contains(&node) && nodes.len() < ASKED {
                 nodes.push(node);
             }
@@ -141,7 +153,7 @@ impl Topology {
                 return None;
             }
         };
-        Some(NodeView::read(&text, node, self.url.is_encrypted()))
+        Some(NodeView::read(&text, node, self.url().is_encrypted()))
     }
 
     /// A connection to a node, for commands.
@@ -157,7 +169,7 @@ impl Topology {
         if let Some(pool) = pools.get(node) {
             return Ok(pool.clone());
         }
-        let made = pool(self.url.node(node).map_err(|error| error.to_string())?)?;
+        let made = pool(self.url().node(node).map_err(|error| error.to_string())?)?;
         pools.insert(node.clone(), made.clone());
         Ok(made)
     }
@@ -175,7 +187,7 @@ impl Topology {
                 on_push(info);
                 Ok(())
             });
-        let client = Client::open(connection_info(self.url.subscriber(node)?)?)?;
+        let client = Client::open(connection_info(self.url().subscriber(node)?)?)?;
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 }

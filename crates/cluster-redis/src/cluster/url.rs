@@ -77,6 +77,11 @@ impl Url {
         Some(Ok(Self { scheme: scheme.to_owned(), seeds, settings, authorities: None }))
     }
 
+    /// With the user and password of another one.
+    pub(super) fn with_credentials_of(&self, other: &Self) -> Self {
+        Self { settings: other.settings.clone(), ..self.clone() }
+    }
+
     /// Whether connections are encrypted: then nodes go by their host names, which stand in their certificates.
     pub(super) fn is_encrypted(&self) -> bool {
         self.scheme == "rediss"
@@ -104,6 +109,18 @@ impl Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_user_and_password_leave_everything_else() {
+        let parse = |url| Url::parse(url).unwrap().unwrap_or_else(|_| panic!("{url}"));
+        let url = parse("redis+cluster://ann:old@h1:1,h2:2")
+            .with_credentials_of(&parse("redis+cluster://bob:new@h3:3"));
+        let settings = url.node(&url.seeds[0]).unwrap().redis_settings().clone();
+        assert_eq!(
+            (url.seeds.len(), settings.username(), settings.password()),
+            (2, Some("bob"), Some("new"))
+        );
+    }
 
     #[test]
     fn urls_of_clusters_are_taken_apart() {

@@ -98,7 +98,7 @@ impl Node {
         };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
-        let Connected { cluster, link, revoker } =
+        let Connected { cluster, link, revoker, .. } =
             connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo), Metrics::new()).unwrap();
         let node = Self { cluster, link, mailboxes, revoker, revoked, tag };
         node.wait_until(Status::Online);

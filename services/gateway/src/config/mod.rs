@@ -29,10 +29,36 @@ mod tests;
 mod validate;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 pub use settings::{Settings, Transport};
 use signalbox_config::Program;
 pub use signalbox_config::{ConfigError, LogFormat, OrOff};
+
+/// What a file of a secret holds by now.
+///
+/// # Errors
+/// A sentence that says what is wrong, and nothing of what the file holds.
+fn read_again(path: &Path, parse: fn(&str) -> Result<String, String>) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| signalbox_config::reason(&error))?;
+    parse(parse::without_line_ending(&text))
+}
+
+/// The URL in a `--redis-url-file`.
+///
+/// # Errors
+/// The file cannot be read, or holds no such URL: a sentence that shows nothing of it.
+pub fn read_redis_url(path: &Path) -> Result<String, String> {
+    read_again(path, signalbox_config::parse::redis_url)
+}
+
+/// The secret in a `--cluster-secret-file`.
+///
+/// # Errors
+/// The file cannot be read, or holds no such secret: a sentence that shows nothing of it.
+pub fn read_cluster_secret(path: &Path) -> Result<String, String> {
+    read_again(path, parse::cluster_secret)
+}
 
 /// What the program is to do.
 pub type Loaded = signalbox_config::Loaded<Settings>;

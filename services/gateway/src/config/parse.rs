@@ -47,6 +47,12 @@ pub(super) fn socket_address(text: &str) -> Parsed<SocketAddr> {
     })
 }
 
+/// What a file of a secret holds: its last line ending is not part of it.
+pub(super) fn without_line_ending(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
 pub(super) fn cluster_secret(text: &str) -> Parsed<String> {
     if text.len() < 16 || text.len() > 1024 {
         return Err("the value is shorter than 16 bytes, or longer than 1024".to_owned());

@@ -379,7 +379,7 @@ pub struct ClusterSettings {
     )]
     pub redis_url: Option<String>,
 
-    /// File with that URL, instead. It is read at the start.
+    /// File with that URL, instead. It is read again on SIGHUP: user and password may change, and count for new connections.
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub redis_url_file: Option<PathBuf>,
 
@@ -402,7 +402,8 @@ pub struct ClusterSettings {
     #[arg(long, value_name = "SECRET", hide_env_values = true, value_parser = parse::cluster_secret)]
     pub cluster_secret: Option<String>,
 
-    /// File with that secret, instead. A line ending at its end is not part of it. It is read at the start.
+    /// File with that secret, instead. A line ending at its end is not part of it. It is read at the start; another secret is for a
+    /// restart, which a SIGHUP says in the log.
     #[arg(long, value_name = "FILE", value_parser = parse::file_name)]
     pub cluster_secret_file: Option<PathBuf>,
 

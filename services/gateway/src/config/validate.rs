@@ -125,8 +125,7 @@ fn secret_file(
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| check.unreadable(&file_setting, path, &reason(&error), "name a readable file"))?;
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let value = parse(line.strip_suffix('\r').unwrap_or(line));
+    let value = parse(parse::without_line_ending(&text));
     value.map(Some).map_err(|problem| {
         let remedy = format!("write the value of --{name} into that file");
         ConfigError::new(place, problem, remedy)
