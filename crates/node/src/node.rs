@@ -22,7 +22,8 @@ use crate::{
     app::{App, Socket, To},
     config::{ClusterConfig, Config},
     edge::{
-        polling,
+        cors::Cors,
+        mount, polling,
         server::{Serve, serve},
     },
     ledger::Ledger,
@@ -334,6 +335,47 @@ impl Node {
         for shard in self.shared.mailboxes.shards() {
             self.shared.mailboxes.push(shard, ShardMessage::Rules(rules.clone()));
         }
+    }
+
+    /// Mounts both protocols in an `App` of your own, beside your routes, at the paths of the configuration: Socket.IO's, and where the
+    /// PeerServer is at the root, of that only `/peerjs` and `/{key}/id` and `/{key}/peers` of its keys. Call it in the factory of an
+    /// `HttpServer` that has as many workers as the configuration has shards: each worker's thread becomes one of them. Clients that come to
+    /// a thread which is none are answered with 503.
+    ///
+    /// ```no_run
+    /// use actix_web::{App, HttpServer, web};
+    /// use signalbox_node::{Config, Cors, Metrics, Node, app::vocabulary};
+    ///
+    /// # async fn serve() -> std::io::Result<()> {
+    /// let config = Config { shards: 2, ..Config::default() };
+    /// let app = signalbox_node::App::new().namespace(vocabulary::namespace());
+    /// let node = Node::new(config, app, Metrics::new());
+    /// let factory = move || {
+    ///     App::new()
+    ///         .route("/hello", web::get().to(async || "hello"))
+    ///         .configure(|routes| node.mount(routes, Cors::Any))
+    /// };
+    /// HttpServer::new(factory).workers(2).bind(("127.0.0.1", 8080))?.run().await
+    /// # }
+    /// ```
+    ///
+    /// `examples/mounted.rs` is a whole server, that also ends well. **[`Node::serve`] costs less and protects more**, so take it where you
+    /// have no `App`, or one that can be the routes which it takes:
+    ///
+    /// - Here WebSockets are those of `actix-ws`. Each keeps the buffers of actix's HTTP dispatcher, and each message is copied and encoded
+    ///   for each receiver, where `serve` shares one frame among all.  `docs/performance.md` has the figures.
+    /// - Up to 64 KiB for each client, or one message, are beyond what [`Config::memory_budget`] counts.
+    /// - Connections, TLS, and the time for a head are your server's: [`Config::header_timeout`], [`Config::max_header_size`],
+    ///   [`Config::proxy_protocol`] mean nothing here, [`Config::max_connections`] counts WebSockets, and
+    ///   [`ClientLimits::connections_per_address`](crate::ClientLimits::connections_per_address) counts behind trusted proxies only. A body
+    ///   has [`Config::body_timeout`] to arrive in, however fast it comes.
+    pub fn mount(&self, routes: &mut ServiceConfig, cors: Cors) {
+        if !self.enter() {
+            tracing::error!(
+                "more workers than the node has shards: whoever comes to this one is turned away"
+            );
+        }
+        mount::routes(self.shared.clone(), cors, routes);
     }
 
     /// Everybody in a namespace.

@@ -55,6 +55,14 @@ fn socketio_client_meets_the_handler_api() {
 }
 
 #[test]
+fn chromium_a_node_mounted_in_an_app_serves_unmodified_clients() {
+    let mut server = Server::mounted();
+    server.run_js("mounted.test.mjs");
+    server.signal("TERM");
+    assert_eq!(server.wait(harness::DEADLINE), Some(0));
+}
+
+#[test]
 fn engineio_answers_as_the_reference_does() {
     Server::gateway(&[]).run_js("engineio.test.mjs");
 }

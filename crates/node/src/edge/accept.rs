@@ -33,7 +33,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// `None` when there are as many as there may be.
-    fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
+    pub(super) fn take(open: &Arc<AtomicUsize>, limit: usize) -> Option<Self> {
         let slot = Self { open: open.clone(), of_address: None };
         (open.fetch_add(1, Relaxed) < limit).then_some(slot)
     }

@@ -10,7 +10,8 @@
 //! - `polling`: Engine.IO over HTTP.
 //! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
-//! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher.
+//! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher; `upgrade_request`: what they lead to.
+//! - [`mount`]: the same in an `App` of one's own; `message_stream`: its WebSockets.
 //! - [`cors`]: who may read the answers.
 //! - `client`: what a request tells of its client.
 
@@ -22,6 +23,8 @@ mod counted_body;
 pub mod http;
 pub(crate) mod http1;
 pub(crate) mod http_stream;
+mod message_stream;
+pub mod mount;
 mod not_found;
 pub(crate) mod peers;
 pub(crate) mod polling;
@@ -29,3 +32,4 @@ pub(crate) mod protocol;
 mod proxy_protocol;
 pub mod server;
 pub(crate) mod upgrade;
+mod upgrade_request;

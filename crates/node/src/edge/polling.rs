@@ -315,7 +315,7 @@ impl Session<'_> {
         };
         let body = tokio::select! {
             body = read(self.node, request, payload) => body,
-            () = Exchange::overdue(request) => Err(StatusCode::REQUEST_TIMEOUT),
+            () = Exchange::overdue(request, self.node.config.body_timeout) => Err(StatusCode::REQUEST_TIMEOUT),
             () = closed => Err(StatusCode::BAD_REQUEST),
         };
         let body = match body {

@@ -71,7 +71,17 @@ impl Server {
 
     /// The fixture on the handler API.
     pub(crate) fn fixture() -> Self {
-        Self::start(Command::new(built("examples/handlers", "cargo build -p signalbox-node --examples")))
+        Self::example("handlers")
+    }
+
+    /// A node that is mounted in an `App`.
+    pub(crate) fn mounted() -> Self {
+        Self::example("mounted")
+    }
+
+    fn example(name: &str) -> Self {
+        let program = format!("examples/{name}");
+        Self::start(Command::new(built(&program, "cargo build -p signalbox-node --examples")))
     }
 
     fn start(mut command: Command) -> Self {
