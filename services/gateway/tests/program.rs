@@ -7,7 +7,7 @@
 //! - [`stopping`][]: signals.
 //! - [`malformed`]: requests that cannot be read, and what is logged of them.
 //! - [`logs`]: what it tells, and what it does not.
-//! - [`memory`]: clients that would fill the node's.
+//! - [`memory`]: clients that would fill the node's; [`crowds`]: thousands of them, and what a neighbour feels.
 //! - [`deadlines`], [`connections`]: what clients leave unfinished, and how many there may be.
 //! - [`rules`]: rules files.
 //! - [`bundles`], [`settings`], [`proxies`], [`proxy_protocol`]: what the flags change for clients.
@@ -22,6 +22,8 @@ mod bundles;
 mod completions;
 #[path = "program/connections.rs"]
 mod connections;
+#[path = "program/crowds.rs"]
+mod crowds;
 #[path = "program/deadlines.rs"]
 mod deadlines;
 #[path = "program/listening.rs"]

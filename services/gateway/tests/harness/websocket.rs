@@ -61,23 +61,20 @@ impl WebSocket {
         self.begin(text, 0);
     }
 
+    /// The same, to a server that may have closed the connection; whether it could be sent.
+    pub(crate) fn try_send(&mut self, text: &str) -> bool {
+        self.stream.write_all(&frame(text, 0)).is_ok()
+    }
+
+    /// Reads and forgets whatever comes, on a thread of its own: from now on it is only written to.
+    pub(crate) fn read_beside(&mut self) {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+    }
+
     /// Sends a text frame but for so many bytes at its end.
     pub(crate) fn begin(&mut self, text: &str, missing: usize) {
-        let mut frame = vec![0x81];
-        match text.len() + missing {
-            length @ 0..=125 => frame.push(0x80 | length as u8),
-            length @ 126..=0xFFFF => {
-                frame.push(0x80 | 126);
-                frame.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                frame.push(0x80 | 127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        }
-        frame.extend([0; 4]);
-        frame.extend(text.as_bytes());
-        self.stream.write_all(&frame).expect("a frame is sent");
+        self.stream.write_all(&frame(text, missing)).expect("a frame is sent");
     }
 
     /// The next frame; `None` at the end of the connection.
@@ -120,4 +117,23 @@ impl WebSocket {
             Err(_) => None,
         }
     }
+}
+
+/// A text frame but for so many bytes at its end.
+fn frame(text: &str, missing: usize) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match text.len() + missing {
+        length @ 0..=125 => frame.push(0x80 | length as u8),
+        length @ 126..=0xFFFF => {
+            frame.push(0x80 | 126);
+            frame.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            frame.push(0x80 | 127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.extend([0; 4]);
+    frame.extend(text.as_bytes());
+    frame
 }
