@@ -108,3 +108,26 @@ fn after_an_outage_rooms_are_compared_a_few_at_once_and_all_of_them() {
     assert_eq!(world.compare_all(), ROOMS);
     assert_eq!(world.most, MAX_COMPARING);
 }
+
+#[test]
+fn members_are_listed_at_once_up_to_the_limit_and_beyond_it_in_pages() {
+    let record = |_| {
+        let socket = Address::random(NodeTag(1), 0);
+        Arc::new(Record { socket, profile: "{}".into(), joined: None, updated: None, left: None })
+    };
+    let records: Vec<_> = (0..2_500).map(record).collect();
+    let sockets = |page: &MembersPage| page.members.iter().map(|it| it.socket).collect::<Vec<_>>();
+    let all = page_of(records.clone(), None, 2_500);
+    assert_eq!((all.members.len(), all.count, all.more), (2_500, 2_500, false));
+    let (mut listed, mut after) = (Vec::new(), None);
+    for expected in [(1_000, true), (1_000, true), (500, false)] {
+        let page = page_of(records.clone(), after, 2_499);
+        assert_eq!((page.members.len(), page.more), expected);
+        assert_eq!(page.count, 2_500);
+        listed.extend(sockets(&page));
+        after = listed.last().copied();
+    }
+    assert_eq!(listed, sockets(&all), "each of them once, in one order");
+    // Whoever goes on with a list that has become short gets its rest.
+    assert_eq!(page_of(records, after, 5_000).members.len(), 0);
+}
