@@ -107,7 +107,8 @@ def _collector(name):
     start = "exec rotel-agent start --otlp-grpc-endpoint 0.0.0.0:4317 --otlp-http-endpoint 0.0.0.0:4318"
     start += " --debug-log traces --debug-log-verbosity detailed --exporter blackhole"
     entry = json.dumps(["sh", "-c", start, "collector"])
-    _from_debian(name, [f"COPY {program.name} /usr/local/bin/", f"ENTRYPOINT {entry}"], context=program.parent)
+    python = re.search(r"libpython\d+\.\d+", subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout)
+    _from_debian(name, [_install(python[0]) if python else "", f"COPY {program.name} /usr/local/bin/", f"ENTRYPOINT {entry}"], context=program.parent)
 
 
 def _node(name):

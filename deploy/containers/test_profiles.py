@@ -12,7 +12,7 @@ MASTER = {"sentinel": "redis", "redis-cluster": "redis-1"}
 
 @pytest.fixture(params=sorted(MASTER), name="started")
 def topology(request):
-    project = Topology(free_port(), without=("grafana", "prometheus"), profile=request.param, settings={"GATEWAYS": "2"})
+    project = Topology(free_port(), without=("grafana", "prometheus", "collector", "jaeger"), profile=request.param, settings={"GATEWAYS": "2"})
     images.provide_all({service["image"] for service in project.services.values()} - {IMAGE})
     images.build(IMAGE)
     project.down()
