@@ -116,10 +116,12 @@ def test_the_program_takes_the_file(values, tmp_path):
     file = tmp_path / "signalbox.toml"
     text = toml(render(*with_values(values)))
     # The program reads them at once.
-    for path, content in MOUNTED.items():
+    rules = succeed(gateway_program(), "--print-rules")
+    for path, content in (MOUNTED | {"/etc/signalbox/rules.toml": rules}).items():
         mounted = tmp_path / path.replace("/", "-")
         mounted.write_text(content)
         text = text.replace(path, str(mounted))
+    text = text.replace("/srv/pages", str(tmp_path))
     file.write_text(text)
     printed = succeed(gateway_program(), "--config", file, "--print-config", env={})
     given, printed = tomllib.loads(file.read_text()), tomllib.loads(printed)

@@ -257,6 +257,8 @@ DASHBOARDS = [
                   [(quantile(q, "signalbox_fanout_receivers"), f"p{int(q * 100)}") for q in (0.5, 0.9, 0.99)]),
             panel("Refused events", "By code, as docs/vocabulary.md explains them. Good: none of busy, degraded, internal-error.", "ops",
                   [(rate("signalbox_refusals_total", "code"), "{{code}}")], runbook="signalboxrefusals"),
+            panel("Changes of large rooms", "Members of rooms beyond --presence-limit are told how many they are, and not of each change. Good: where you have such rooms.", "ops",
+                  [(rate("signalbox_presence_changes_total", "instance"), "{{instance}}")], runbook="limits"),
             panel("Volatile messages dropped", "Because their receiver was not ready. Harmless, and a sign of slow clients.", "ops", [(rate("signalbox_volatile_dropped_total", "instance"), "{{instance}}")]),
             panel("Panics of the application", "Only the client that caused one is disconnected. Good: 0.", "ops", [(rate("signalbox_panics_total", "part"), "{{part}}")], runbook="signalboxpanics"),
             panel("Node link: answers", "How long another node takes to answer. Good: 99 of 100 below 50 ms.", "s",
