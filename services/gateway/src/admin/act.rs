@@ -21,6 +21,8 @@ type Answered = Result<HttpResponse, Refused>;
 
 /// Most rooms or peers of one request.
 const MAX_NAMES: usize = 100;
+/// The end of the year 9999, in seconds since 1970.
+const LATEST: u64 = 253_402_300_799;
 /// Longest name of a room, and largest profile, in bytes: as for clients.
 const MAX_ROOM_NAME: usize = 255;
 const MAX_PROFILE: usize = 4096;
@@ -151,6 +153,7 @@ pub(super) struct RevokeRequest {
     /// The token with this id (`jti`).
     token_id: Option<String>,
     /// When that token expires, in seconds since 1970: until then the revocation is kept.
+    #[schema(maximum = 253402300799_u64)]
     expires_at: Option<u64>,
     /// All tokens of this subject.
     subject: Option<String>,
@@ -178,6 +181,12 @@ pub(super) async fn revoke(order: Order) -> Answered {
         return Err(Refused::bad(
             "issuedBefore",
             "issuedBefore is more than a minute from now: it is in seconds since 1970, not in milliseconds",
+        ));
+    }
+    if expires_at.is_some_and(|at| at > LATEST) {
+        return Err(Refused::bad(
+            "expiresAt",
+            "expiresAt is after the year 9999: it is in seconds since 1970, not in milliseconds",
         ));
     }
     let lifetimes = &order.state.lifetimes;

@@ -1,7 +1,8 @@
 """The admin API does what its description says: `schemathesis` makes requests of all kinds from the description, right and wrong ones, and
 holds each answer against it. Clients are there meanwhile, so that lists have entries; whoever is disconnected comes back.
 
-Run as `python3 check_description.py` with ADMIN_URL, GATEWAY_URLS, ADMIN_TOKEN and SECONDS set; ends with schemathesis' exit code.
+Run as `python3 check_description.py` with ADMIN_URL, GATEWAY_URLS, ADMIN_TOKEN and SECONDS set; ends with schemathesis' exit code. For less
+than a minute the requests are the same each time.
 """
 
 import json
@@ -20,11 +21,14 @@ ADMIN = os.environ["ADMIN_URL"]
 SECONDS = int(os.environ["SECONDS"])
 DOCUMENT = f"{ADMIN}/admin/v1/openapi.json"
 ROOM, PEER = "described", "described-peer"
-# No answer is a failure of the server, or another one than is described; nothing wrong is taken; nobody is served without a token.
+# No answer is a failure of the server, or another one than is described; nobody is served without a token.
 CHECKS = [
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance", "response_schema_conformance",
-    "allow_header_conformance", "unsupported_method", "negative_data_rejection", "ignored_auth",
+    "allow_header_conformance", "unsupported_method", "ignored_auth",
 ]
+# In the long run, nothing wrong is taken either.
+if SECONDS >= 60:
+    CHECKS.append("negative_data_rejection")
 
 
 def stay(url, stop):
@@ -94,6 +98,7 @@ def main():
         command += ["--header", f"Authorization: Bearer {os.environ['ADMIN_TOKEN']}", "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
         command += ["--max-examples", "10", "--max-time", str(SECONDS), "--workers", "2", "--generation-database", "none", "--no-color"]
         command += [word for name in left_out for word in ("--exclude-operation-id", name)]
+        command += [] if SECONDS >= 60 else ["--seed", "1"]
         # An acknowledgement may be waited for half a minute.
         command += ["--request-timeout", "40", "--warnings", "off"]
         return subprocess.run(command, cwd=directory, check=False, timeout=SECONDS + 90).returncode
