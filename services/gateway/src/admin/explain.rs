@@ -111,6 +111,10 @@ impl<'a> Asked<'a> {
                     let names: Vec<&str> = Limit::ALL.iter().map(|limit| limit.name()).collect();
                     Refused::bad("actions", format!("a limit is one of {}", names.join(", ")))
                 })?;
+                // As its description has it.
+                if i64::try_from(*amount).is_err() {
+                    return Err(Refused::bad("actions", "an amount is less than 9223372036854775808"));
+                }
                 Self::Amount { limit, amount: *amount, default: config.default_of(limit) }
             }
             // The others are asked as they are.
