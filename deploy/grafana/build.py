@@ -34,11 +34,17 @@ def thresholds(*steps):
     return {"mode": "absolute", "steps": [{"color": GREEN, "value": None}] + [{"color": c, "value": v} for v, c in steps]}
 
 
+def link(title, **more):
+    """A link of a panel or a dashboard, with everything that the schema asks for."""
+    return {"title": title, "tags": [], "asDropdown": False, "includeVars": False, "keepTime": False, "targetBlank": False, "icon": "external link",
+            "tooltip": "", "url": ""} | more
+
+
 def panel(title, description, unit, targets, kind="timeseries", limits=(), runbook="metrics", width=8, stack=False):
     """A panel. Targets are (expression, legend)."""
     options = {
         "timeseries": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
         "stat": {
@@ -58,7 +64,7 @@ def panel(title, description, unit, targets, kind="timeseries", limits=(), runbo
     return {
         "type": kind, "title": title, "description": description, "datasource": DATASOURCE, "width": width,
         "fieldConfig": {"defaults": defaults, "overrides": []}, "options": options,
-        "links": [{"title": "What to do", "url": f"${{runbooks}}#{runbook}", "targetBlank": True}],
+        "links": [link("What to do", type="link", url=f"${{runbooks}}#{runbook}", targetBlank=True)],
         "targets": [
             {"refId": chr(65 + at), "datasource": DATASOURCE, "expr": select(expr), "legendFormat": legend, "range": True,
              "instant": False, "editorMode": "code"}
@@ -74,7 +80,7 @@ def stat(title, description, unit, expr, limits=(), runbook="metrics", width=4):
 def variable(name, label, query, multi=True, every=".*"):
     return {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "query": {"query": query, "refId": name},
-        "definition": query, "refresh": 2, "sort": 1, "multi": multi, "includeAll": True, "allValue": every, "hide": 0,
+        "refresh": 2, "sort": 1, "multi": multi, "includeAll": True, "allValue": every, "hide": 0,
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]}, "options": [], "regex": "", "skipUrlSync": False,
     }
 
@@ -84,7 +90,7 @@ def variables(info):
     place = 'cluster=~"$cluster", namespace=~"$namespace"'
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "hide": 0, "refresh": 1, "regex": "",
-         "multi": False, "includeAll": False, "options": [], "current": {}, "skipUrlSync": False},
+         "multi": False, "includeAll": False, "options": [], "skipUrlSync": False},
         variable("cluster", "Cluster", f"label_values({info}, cluster)"),
         variable("namespace", "Namespace", f"label_values({info}, namespace)"),
         variable("job", "Job", f"label_values({info}{{{place}}}, job)", every=".+"),
@@ -141,8 +147,7 @@ def dashboard(uid, title, description, rows, info=NODES):
         "uid": uid, "title": title, "description": description, "tags": ["signalbox"], "editable": False, "graphTooltip": 1,
         "schemaVersion": 39, "version": 1, "timezone": "browser", "refresh": "30s", "weekStart": "", "fiscalYearStartMonth": 0,
         "liveNow": False, "time": {"from": "now-1h", "to": "now"}, "timepicker": {}, "preload": False,
-        "links": [{"type": "dashboards", "title": "Signalbox", "tags": ["signalbox"], "asDropdown": True, "includeVars": True,
-                   "keepTime": True, "targetBlank": False, "icon": "external link", "tooltip": "", "url": ""}],
+        "links": [link("Signalbox", type="dashboards", tags=["signalbox"], asDropdown=True, includeVars=True, keepTime=True)],
         "templating": {"list": variables(info)}, "annotations": {"list": ANNOTATIONS[info]}, "panels": panels,
     }
 
@@ -150,6 +155,16 @@ def dashboard(uid, title, description, rows, info=NODES):
 CLIENTS_NOW = panel(
     "Clients", "Connected clients. Good: it follows the day, and no step down is without a deploy or a drain.", "short",
     [("sum by (protocol, transport) (signalbox_connections{})", "{{protocol}} {{transport}}")], stack=True, runbook="signalboxnodedown")
+SOCKETS = panel(
+    "Sockets by namespace", "Socket.IO clients in each namespace that --metric-namespaces names; the rest is other. Good: in step with the clients.", "short",
+    [("sum by (socketio_namespace) (signalbox_sockets{})", "{{socketio_namespace}}")], stack=True)
+ROOMS = panel(
+    "Rooms and members", "Rooms with members on a node, and members of rooms. Good: in step with the clients.", "short",
+    [("sum by (instance) (signalbox_rooms{})", "{{instance}} rooms"), ("sum by (instance) (signalbox_room_members{})", "{{instance}} members")])
+JOINS = panel(
+    "Joins and leaves", "Of rooms. Good: in step with each other; far more of both than there are clients says that pages join again and again.", "ops",
+    [(rate("signalbox_room_joins_total"), "joins"), (rate("signalbox_room_leaves_total"), "leaves"),
+     (rate("signalbox_presence_changes_total"), "changes of large rooms, told as counts")])
 BUS_LAG = panel(
     "Delivery between nodes", "From publishing to arrival, through Redis. Good: 99 of 100 below 50 ms; above 250 ms a broadcast counts as late.", "s",
     [(quantile(q, "signalbox_bus_lag_seconds"), f"p{int(q * 100)}") for q in (0.5, 0.99)],
@@ -204,8 +219,8 @@ MEMORY = panel(
 EVICTIONS = panel("Clients cut off", "Because they did not read, or cost too much. Good: rare.", "ops",
                   [(rate("signalbox_evictions_total", "instance, reason"), "{{instance}} {{reason}}")], runbook="signalboxevictions")
 FUNNEL = panel(
-    "Calls: offer to answer", "Messages of PeerServer clients. Good: an ANSWER for nearly each OFFER, and no EXPIRE.", "msg/s",
-    [(rate("signalbox_peer_messages_total", "type"), "{{type}}")])
+    "Calls: offer to answer", "Calls of PeerServer clients, by how far they came. Good: nearly all that are offered are answered; expired: nobody was there.", "ops",
+    [(rate("signalbox_calls_total", "step"), "{{step}}")])
 DRAINING = panel("Drains", "1 for each node that drains. Good: for a minute at most.", "short", [("signalbox_draining{}", "{{instance}}")],
                  limits=((1, YELLOW),), runbook="signalboxdrainstuck")
 
@@ -224,7 +239,7 @@ DASHBOARDS = [
             stat("Busiest worker", "How much of its time the busiest worker is busy. Good: below 70 %.", "percentunit",
                  "max(rate(signalbox_shard_busy_seconds_total{}[$__rate_interval]))", ((0.7, YELLOW), (0.9, RED)), "signalboxworkersaturated"),
         ]),
-        ("Traffic", [CLIENTS_NOW, MESSAGES, BYTES, HANDSHAKES, DISCONNECTS, BUS_LAG]),
+        ("Traffic", [CLIENTS_NOW, MESSAGES, BYTES, HANDSHAKES, DISCONNECTS, BUS_LAG, SOCKETS, ROOMS, JOINS]),
         ("Nodes", [
             panel("Nodes that each node knows", "Good: one number, the same on all nodes.", "short", [("signalbox_cluster_nodes{}", "{{instance}}")],
                   runbook="signalboxnodesdisagree"),
@@ -240,6 +255,11 @@ DASHBOARDS = [
                    panel("Time without Redis", "Seconds in each second, of all nodes. Good: 0.", "percentunit",
                          [(rate("signalbox_degraded_seconds_total", "instance"), "{{instance}}")], limits=((0.01, RED),), runbook="signalboxdegraded")]),
         ("Saturation", [BUSY, LOOP_LAG, OVERLOAD, MEMORY, EVICTIONS, MAILBOXES]),
+        ("Operators", [
+            panel("Requests to the admin API", "By the scope that they need, and their outcome. Good: none refused without a scope: somebody tries tokens.", "reqps",
+                  [(rate("signalbox_admin_requests_total", "scope, outcome"), "{{scope}} {{outcome}}")], stack=True),
+            panel("Admin API: time", "Good: below 50 ms; up to 2 s while a node does not answer.", "s",
+                  [(quantile(q, "signalbox_admin_request_seconds"), f"p{int(q * 100)}") for q in (0.5, 0.99)], limits=((2, YELLOW),))]),
     ]),
     dashboard("signalbox-signaling", "Signalbox / Signaling", "From the handshake to the delivered message: where do clients get stuck?", [
         ("Connecting", [HANDSHAKES,
@@ -247,14 +267,30 @@ DASHBOARDS = [
                   runbook="signalboxupgradesfail"),
             panel("Sessions that moved", "To the worker or node of their WebSocket. Good: in step with the completed upgrades.", "ops",
                   [(rate("signalbox_session_transfers_total", "instance"), "{{instance}}")], runbook="signalboxupgradesfail"),
+            panel("Sessions that did not move", "By reason, as docs/metrics.md explains them. Good: only client_gone.", "ops",
+                  [(rate("signalbox_session_transfers_failed_total", "reason"), "{{reason}}")], runbook="signalboxupgradesfail"),
             panel("Unreadable requests", "HTTP that could not be read. Good: a trickle (scanners).", "reqps", [(rate("signalbox_http_errors_total", "instance"), "{{instance}}")])]),
         ("Calls", [FUNNEL,
-            panel("Answered calls", "ANSWER for each OFFER. Good: what your users usually reach; a fall says that calls fail.", "percentunit",
-                  [('sum(rate(signalbox_peer_messages_total{+type="ANSWER"}[$__rate_interval])) / (sum(rate(signalbox_peer_messages_total{+type="OFFER"}[$__rate_interval])) > 0)', "answered")]),
+            panel("Answered calls", "The part of the offered calls that was answered. Good: what your users usually reach; a fall says that calls fail.", "percentunit",
+                  [('sum(rate(signalbox_calls_total{+step="answered"}[$__rate_interval])) / (sum(rate(signalbox_calls_total{+step="offered"}[$__rate_interval])) > 0)', "answered")]),
+            panel("Time to the answer", "From OFFER to ANSWER. Good: below 2 s where pages answer by themselves; where people do, as long as they take.", "s",
+                  [(quantile(q, "signalbox_call_seconds"), f"p{int(q * 100)}") for q in (0.5, 0.99)]),
+            panel("PeerServer messages", "From clients, by type. Good: an ANSWER for nearly each OFFER.", "msg/s", [(rate("signalbox_peer_messages_total", "type"), "{{type}}")]),
+            panel("What became of them", "Good: delivered. queued and delivered_late: the addressee came a moment later; expired: it did not.", "msg/s",
+                  [(rate("signalbox_peer_deliveries_total", "outcome"), "{{outcome}}")]),
+            panel("Ids taken over", "By a connection with the same token: a page that was loaded again. Good: rare.", "ops",
+                  [(rate("signalbox_peer_takeovers_total", "instance"), "{{instance}}")], runbook="signalboxclaimconflicts"),
             panel("PeerServer messages dropped", "Good: 0. docs/metrics.md says what each reason means.", "ops", [(rate("signalbox_peer_dropped_total", "reason"), "{{reason}}")])]),
         ("Delivery", [BUS_LAG,
             panel("Receivers of a broadcast", "On one worker. The larger, the more one message costs.", "short",
                   [(quantile(q, "signalbox_fanout_receivers"), f"p{int(q * 100)}") for q in (0.5, 0.9, 0.99)]),
+            panel("Fan-out: time", "From taking a broadcast to having written it to all receivers on a worker. Good: 99 of 100 below 10 ms.", "s",
+                  [(quantile(q, "signalbox_fanout_seconds"), f"p{int(q * 100)}") for q in (0.5, 0.99)], limits=((0.25, RED),), runbook="signalboxeventlooplag"),
+            panel("Publish to delivery, across nodes", "From publishing on one node to delivery by a worker of another: Redis, and the wait for the worker. Good: 99 of 100 below 50 ms.", "s",
+                  [(quantile(q, "signalbox_delivery_lag_seconds"), f"p{int(q * 100)}") for q in (0.5, 0.99)], limits=((0.25, RED),), runbook="signalboxbuslatefast"),
+            panel("Acks: time", "The slowest hundredth, by what is answered. Good: a join and a signal below 50 ms.", "s",
+                  [(quantile(0.99, "signalbox_ack_seconds", "of"), "{{of}}")], limits=((1, YELLOW),)),
+            panel("Acks that did not come", "Of clients, to events of the application. Good: rare.", "ops", [(rate("signalbox_acks_lost_total", "reason"), "{{reason}}")]),
             panel("Refused events", "By code, as docs/vocabulary.md explains them. Good: none of busy, degraded, internal-error.", "ops",
                   [(rate("signalbox_refusals_total", "code"), "{{code}}")], runbook="signalboxrefusals"),
             panel("Changes of large rooms", "Members of rooms beyond --presence-limit are told how many they are, and not of each change. Good: where you have such rooms.", "ops",
@@ -276,8 +312,12 @@ DASHBOARDS = [
                   [('sum(rate(signalbox_disconnects_total{+reason=~"ping timeout|alive timeout|transport error"}[$__rate_interval])) / (sum(rate(signalbox_disconnects_total{}[$__rate_interval])) > 0)', "lost")], limits=((0.2, YELLOW),)),
             EVICTIONS]),
         ("Limits", [panel("Waits for clients", "Bytes that clients have yet to read. Good: near 0; it grows with slow readers.", "bytes", [("signalbox_outbox_bytes{}", "{{instance}}")], runbook="signalboxevictions"), OVERLOAD,
+            panel("Above a rate", "Packets and joins above what a client may send in a second, by limit. Good: rare, and only of misbehaving clients.", "ops",
+                  [(rate("signalbox_rate_limited_total", "limit"), "{{limit}}")], runbook="signalboxrefusals"),
             panel("Connections closed at a limit", "Because their clients did not do something in time, or did too much. Good: a trickle.", "ops",
                   [(rate("signalbox_connections_dropped_total", "reason"), "{{reason}}")]),
+            panel("Who clients are", "Verdicts on tokens: accepted, anonymous, or why they were refused. Good: few refusals but token-expired.", "ops",
+                  [(rate("signalbox_authentications_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxrefusals"),
             panel("Tokens that ended", "Clients disconnected because theirs expired or was revoked, and clients let in unchecked while nothing was known of revocations. Good: in step with how long tokens last, and none unchecked.", "ops",
                   [(rate("signalbox_tokens_ended_total", "reason"), "{{reason}}"), (rate("signalbox_tokens_unchecked_total"), "unchecked")]),
             panel("Revocations", "That each node knows and keeps. Good: the same number on all nodes.", "short", [("signalbox_revocations{}", "{{instance}}")]),
@@ -300,6 +340,8 @@ DASHBOARDS = [
                   runbook="signalboxmemorynearbudget"),
             panel("Full", "1 for each node that takes no new clients, because of memory or connections. Good: 0.", "short",
                   [("signalbox_full{}", "{{instance}}")], limits=((1, YELLOW),), runbook="admission"),
+            panel("Clients that are followed", "By the log: --log-client, or the admin API for a time. Good: 0 but while somebody looks for something.", "short",
+                  [("signalbox_followed_clients{}", "{{instance}}")]),
             panel("Log lines left out", "Because one place in the code logged more than 100 a second. Good: 0; otherwise clients cause it.", "ops",
                   [(rate("signalbox_log_lines_left_out_total", "instance"), "{{instance}}")]),
             panel("Open files", "Sockets included. Good: in step with the clients.", "short", [("process_open_fds{}", "{{instance}}")])]),
@@ -308,6 +350,8 @@ DASHBOARDS = [
     ]),
     dashboard("signalbox-drains", "Signalbox / Drains and deploys", "Do updates cost clients anything?", [
         ("Drains", [DRAINING,
+            panel("Clients yet to go", "Of each node that drains. Good: an even way down to 0.", "short", [("signalbox_drain_clients{}", "{{instance}}")],
+                  runbook="signalboxdrainstuck"),
             panel("Clients by node", "Good: those of a node that drains go evenly, and arrive at the others.", "short", [("sum by (instance) (signalbox_connections{})", "{{instance}}")], stack=True, runbook="signalboxdrainstuck"),
             panel("Closed because of a drain", "Good: even, without a peak at the end.", "ops",
                   [('sum by (instance) (rate(signalbox_disconnects_total{+reason="server shutting down"}[$__rate_interval]))', "{{instance}}")], runbook="signalboxdrainstuck")]),

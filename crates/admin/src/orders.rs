@@ -217,6 +217,22 @@ pub struct PeerMessageRequest {
     pub key: Option<String>,
 }
 
+/// What all nodes log for a time, in place of what was ordered before. Without `level` and `clients` it is as configured again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogRequest {
+    /// The level of the nodes' own lines: `error`, `warn`, `info`, `debug` or `trace`; default as configured.
+    #[serde(default)]
+    pub level: Option<String>,
+    /// Up to 32 clients whose stories are told, each line of them at `info`: subjects, IP addresses, or ids of sessions, sockets and peers.
+    #[serde(default)]
+    pub clients: Vec<String>,
+    /// For how long, in seconds: 1 to 86,400; default 600.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 86400)]
+    pub seconds: Option<u64>,
+}
+
 /// What was done, node by node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

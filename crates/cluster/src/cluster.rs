@@ -263,6 +263,11 @@ impl Cluster {
         drop(self.core.lock());
     }
 
+    /// How many rooms have members on this node, or had some a moment ago.
+    pub fn rooms(&self) -> usize {
+        self.core.lock().machine.rooms()
+    }
+
     /// Whether there may be other nodes.
     pub fn is_shared(&self) -> bool {
         self.status.load(Ordering::Relaxed) & SHARED != 0

@@ -47,6 +47,8 @@ pub enum ClusterEvent {
     SubscriptionsRestored,
     /// The same for one room, on a Redis Cluster.
     RoomSubscriptionLost,
+    /// Changes of a room were missed, and its records are read again: its members here are told the difference.
+    RoomGap,
     /// A broadcast could not be published: members on other nodes may not have received it.
     BroadcastFailed,
     /// A message of another node is malformed.
@@ -70,6 +72,7 @@ impl ClusterEvent {
             Self::SubscriptionsLost => "subscriptions_lost",
             Self::SubscriptionsRestored => "subscriptions_restored",
             Self::RoomSubscriptionLost => "room_subscription_lost",
+            Self::RoomGap => "room_gap",
             Self::BroadcastFailed => "broadcast_failed",
             Self::UnreadableMessage => "unreadable_message",
             Self::UnknownFormat => "unknown_format",

@@ -177,6 +177,11 @@ impl Machine {
         self.rooms.find_route(room)
     }
 
+    /// How many rooms it has replicas of.
+    pub(crate) fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
     /// Whether the shards have received every change of a room that has arrived.
     pub(crate) fn is_current(&self, room: &RoomName) -> bool {
         self.rooms.is_current(room)

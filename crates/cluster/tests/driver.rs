@@ -120,7 +120,7 @@ impl World {
                 Asked::Publish(from, room, payload) => {
                     for node in &self.nodes {
                         if room.as_ref().is_none_or(|room| node.rooms.contains(room)) {
-                            node.cluster.received_broadcast(from, room.clone(), payload.clone());
+                            node.cluster.received_broadcast(from, room.clone(), None, payload.clone());
                         }
                     }
                 }

@@ -18,7 +18,7 @@ use signalbox_admin::Partial;
 use signalbox_cluster::Address;
 
 pub use crate::protocol::inquiry::{
-    Act, Answer, Emission, Listing, More, Once, PeerOrder, Question, SocketFilter, principal_row,
+    Act, Answer, Emission, Listing, LogOrder, More, Once, PeerOrder, Question, SocketFilter, principal_row,
 };
 use crate::{app::SocketRouter, node::Node, peering::inquiries::Nodes};
 pub use signalbox_socketio::args::is_reserved;

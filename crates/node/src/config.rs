@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use signalbox_auth::{Origins, grants::Limit};
 use signalbox_node_link::LinkTls;
 
+use crate::client_log::ClientSelector;
+
 /// Largest profile of a member in bytes, unless its grants say otherwise.
 pub(crate) const MAX_PROFILE: usize = 4096;
 
@@ -57,7 +59,14 @@ pub struct Config {
     pub memory_limit: Option<usize>,
     /// Most messages in a shard's mailbox; beyond it broadcasts are dropped and requests are refused. Default 65,536.
     pub mailbox_limit: usize,
+    /// Namespaces whose sockets the metrics count by name, at most [`MAX_METRIC_NAMESPACES`]; the rest are `other`. Default `/`.
+    pub metric_namespaces: Vec<String>,
+    /// Clients whose stories the log tells for as long as the node runs, at most [`crate::MAX_FOLLOWED`]; default none.
+    pub log_clients: Vec<ClientSelector>,
 }
+
+/// Most namespaces that have a series of their own.
+pub const MAX_METRIC_NAMESPACES: usize = 32;
 
 impl Default for Config {
     fn default() -> Self {
@@ -82,6 +91,8 @@ impl Default for Config {
             memory_budget: 256 << 20,
             memory_limit: None,
             mailbox_limit: 65_536,
+            metric_namespaces: vec!["/".to_owned()],
+            log_clients: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The floors, from top to bottom; each uses only what stands above it:
 //!
 //! - `panics`: what a panic may end.
+//! - `client_log`: single clients whose stories the log tells.
 //! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`: settings, access rules, the memory limit, the state of stopping, how much
 //!   goes through.
 //! - `limits`: how much one connection, one address, and all together may do.
@@ -21,6 +22,7 @@
 
 pub mod admin;
 pub mod app;
+mod client_log;
 pub mod config;
 mod drain;
 pub mod edge;
@@ -42,7 +44,8 @@ mod simulation;
 mod transport;
 
 pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
-pub use config::{ClientLimits, ClusterConfig, Config, PeerConfig, SidCookie};
+pub use client_log::{ClientSelector, MAX_FOLLOWED, NoSelector};
+pub use config::{ClientLimits, ClusterConfig, Config, MAX_METRIC_NAMESPACES, PeerConfig, SidCookie};
 pub use edge::{
     cors::Cors,
     server::{Serve, bind},

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{
     app::{App, Socket, To},
+    client_log::ClientLog,
     config::{ClusterConfig, Config},
     edge::{
         cors::Cors,
@@ -173,6 +174,7 @@ impl Node {
             tag,
             name,
             ledger,
+            client_log: Arc::new(ClientLog::always(&config.log_clients)),
             config: Arc::new(config),
             policy,
             revocations,
@@ -233,6 +235,9 @@ impl Node {
         metrics.full.set(i64::from(self.is_full()));
         metrics.memory_limit_bytes.set(self.shared.config.memory_limit.unwrap_or(0) as i64);
         metrics.draining.set(i64::from(self.is_draining()));
+        metrics.followed_clients.set(self.shared.client_log.len() as i64);
+        metrics.rooms.set(cluster.rooms() as i64);
+        metrics.drain_clients.set(if self.is_draining() { self.shared.clients() as i64 } else { 0 });
         metrics
     }
 
@@ -304,6 +309,7 @@ impl Node {
             lifecycle: shared.lifecycle.clone(),
             ledger: shared.ledger.clone(),
             metrics: shared.metrics.clone(),
+            client_log: shared.client_log.clone(),
             router: shared.peering.clone(),
             new_address: Address::random,
         };

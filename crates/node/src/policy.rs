@@ -8,7 +8,10 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 pub use signalbox_auth::{Expiry, Principal, Revocation};
-use signalbox_telemetry::Metrics;
+use signalbox_telemetry::{
+    Metrics,
+    metrics::{declaration::Series, families::AUTHENTICATIONS},
+};
 
 use crate::panics::{Panicked, guarded, guarded_future, report};
 pub use tokens::{TokenPolicy, WithoutRedis};
@@ -113,6 +116,14 @@ pub enum AccessRequest<'a> {
 }
 
 impl AccessRequest<'_> {
+    /// Whether the answer says who the client is.
+    fn is_of_identity(&self) -> bool {
+        matches!(
+            self,
+            Self::Namespace { .. } | Self::Claim { .. } | Self::Discover { .. } | Self::Refresh { .. }
+        )
+    }
+
     /// What is asked, in a word.
     fn name(&self) -> &'static str {
         match self {
@@ -252,18 +263,22 @@ impl GuardedPolicy {
 
     /// The policy's answer.
     pub(crate) fn decide(&self, principal: Option<&Arc<Principal>>, ask: AccessRequest<'_>) -> Verdict {
-        let asked = ask.name();
-        match guarded(|| self.policy.decide(principal, ask)) {
+        let (asked, is_of_identity) = (ask.name(), ask.is_of_identity());
+        let verdict = match guarded(|| self.policy.decide(principal, ask)) {
             Ok(Verdict::Later(later)) => {
                 let metrics = self.metrics.clone();
-                Verdict::Later(Box::pin(async move {
+                return Verdict::Later(Box::pin(async move {
                     let verdict = guarded_future(later).await;
-                    verdict.unwrap_or_else(|Panicked| Self::failed(&metrics, asked))
-                }))
+                    let verdict = verdict.unwrap_or_else(|Panicked| Self::failed(&metrics, asked));
+                    count(&metrics, is_of_identity, &verdict);
+                    verdict
+                }));
             }
             Ok(verdict) => verdict,
             Err(Panicked) => Self::failed(&self.metrics, asked),
-        }
+        };
+        count(&self.metrics, is_of_identity, &verdict);
+        verdict
     }
 
     /// Whether the policy needs this header later. If it cannot say, it is not kept.
@@ -314,6 +329,28 @@ impl GuardedPolicy {
     fn failed(metrics: &Metrics, asked: &'static str) -> Verdict {
         report(metrics, "policy", asked);
         Verdict::Deny(Denial::new(Denial::FAILED, "internal error"))
+    }
+}
+
+/// Counts a verdict on who a client is.
+fn count(metrics: &Metrics, is_of_identity: bool, verdict: &Verdict) {
+    if !is_of_identity {
+        return;
+    }
+    let outcome = match verdict {
+        Verdict::AllowAs(_) => "accepted",
+        Verdict::Allow => "anonymous",
+        Verdict::Deny(denial) if is_own_code(denial.code) => denial.code,
+        Verdict::Deny(_) | Verdict::Later(_) => "other",
+    };
+    metrics.authentications.with_label_values(&[outcome]).inc();
+}
+
+/// Whether a code is one that has a series: those of an application have none.
+fn is_own_code(code: &str) -> bool {
+    match AUTHENTICATIONS {
+        Series::Known(rows) => rows.iter().any(|row| row[0] == code),
+        Series::Bounded(_) => false,
     }
 }
 

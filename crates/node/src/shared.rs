@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
@@ -17,12 +17,14 @@ use signalbox_telemetry::Metrics;
 use tokio::sync::Notify;
 
 use crate::{
+    client_log::{ClientLog, ClientSelector, STORIES, Who},
     config::Config,
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
     peering::{Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations},
     policy::GuardedPolicy,
+    protocol::inquiry::LogOrder,
     rates::RateSamples,
     routing::location::request_number,
     shard::{
@@ -50,6 +52,7 @@ pub(crate) struct NodeShared {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
+    pub(crate) client_log: Arc<ClientLog>,
     /// Connections to the public listener that are open.
     pub(crate) connection_slots: Arc<AtomicUsize>,
     pub(crate) gate: Arc<Gate>,
@@ -79,6 +82,17 @@ impl NodeShared {
     /// Whether clients take too much memory for more to come.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.admission.is_full(now, self.ledger.held(), self.open_connections())
+    }
+
+    /// Tells what became of a request, where its client is followed.
+    pub(crate) fn tell_story(&self, address: Option<IpAddr>, what: &'static str, status: &str) {
+        if !self.client_log.is_on() {
+            return;
+        }
+        if let Some(client) = self.client_log.find_one(Who { address, ..Who::default() }) {
+            let address = address.map(tracing::field::display);
+            tracing::info!(target: STORIES, client = client.as_str(), address, status, "{what}");
+        }
     }
 
     /// Connections to the public listener.
@@ -151,6 +165,14 @@ impl NodeShared {
         }
     }
 
+    /// Clients that are connected.
+    pub(crate) fn clients(&self) -> u64 {
+        let all = [("socketio", "polling"), ("socketio", "websocket"), ("peerserver", "websocket")];
+        let of =
+            |(protocol, transport)| self.metrics.connections.with_label_values(&[protocol, transport]).get();
+        all.into_iter().map(of).sum::<i64>().max(0) as u64
+    }
+
     /// A number for a request, unlike any other's on any node.
     pub(crate) fn request_number(&self) -> u64 {
         request_number(self.tag, self.requests.fetch_add(1, Ordering::Relaxed) + 1)
@@ -192,6 +214,14 @@ impl DescribeNode for NodeShared {
 
     fn request_drain(&self) {
         self.drain_requested.notify_one();
+    }
+
+    fn set_log(&self, order: &LogOrder) -> bool {
+        let clients: Result<Vec<ClientSelector>, _> = order.clients.iter().map(|text| text.parse()).collect();
+        let (Ok(clients), Ok(level)) = (clients, order.level.as_deref().map(str::parse).transpose()) else {
+            return false;
+        };
+        self.client_log.change(clients, level, Duration::from_secs(order.seconds))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Metrics, logs and traces. Every metric of every service is declared in [`metrics`] or [`turn_metrics`], with its description; nothing else creates one.
 
 pub mod logs;
+pub mod metric_export;
 pub mod metrics;
+mod otlp;
 pub mod traces;
 pub mod turn_metrics;
 

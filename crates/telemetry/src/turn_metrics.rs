@@ -1,6 +1,8 @@
 //! The metrics of the TURN credentials service.
 
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily,
+};
 
 /// The metrics of one process of the TURN credentials service.
 #[derive(Debug, Clone)]
@@ -134,6 +136,11 @@ impl TurnMetrics {
             metrics.relayed_bytes.with_label_values(&[direction]);
         }
         metrics
+    }
+
+    /// All metrics as they are now, to be exported.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// In the text format of Prometheus.

@@ -19,6 +19,7 @@ use signalbox_node::{
 };
 use signalbox_telemetry::{
     LogFormat, init_logs,
+    metric_export::{Exporting, export_metrics},
     traces::{flush_traces, init_traces},
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -88,6 +89,16 @@ async fn serve(settings: &Settings) -> Result<()> {
             .context("cannot join the cluster")?,
         None => Node::with_policy(node_config(settings), app, metrics, policy),
     };
+
+    let gathering = node.clone();
+    let exporting = Exporting {
+        service: "signalbox-gateway",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: Some(node.tag()),
+    };
+    if export_metrics(&exporting, move || gathering.metrics_now().gather())? {
+        tracing::info!("metrics are exported by OTLP (OTEL_METRICS_EXPORTER)");
+    }
 
     let listener = &settings.listener;
     let expiry = node.metrics().certificate_expiry.clone();
@@ -348,6 +359,8 @@ fn node_config(settings: &Settings) -> signalbox_node::Config {
         outbox_limit,
         memory_budget: memory::budget(node.memory_budget, memory_limit, outbox_limit),
         memory_limit,
+        log_clients: node.log_client.iter().filter_map(|client| client.parse().ok()).collect(),
+        metric_namespaces: settings.management.metric_namespaces.clone(),
         ..signalbox_node::Config::default()
     }
 }

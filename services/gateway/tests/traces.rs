@@ -50,7 +50,8 @@ impl Rotel {
             .expect("rotel is there (cargo xtask prepare)");
         let mut child = Command::new(&program)
             .args(["start", "--otlp-grpc-endpoint", &grpc, "--otlp-http-endpoint", &http])
-            .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed", "--exporter", "blackhole"])
+            .args(["--debug-log", "traces", "--debug-log", "metrics", "--debug-log-verbosity", "detailed"])
+            .args(["--exporter", "blackhole"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -114,7 +115,7 @@ impl Drop for Rotel {
 fn node(redis: &Redis, variables: &[(&str, &str)]) -> Server {
     let url = redis.url();
     // Thousands of messages one after the other, and no ping of the server between them.
-    let unlimited = ["--events-per-second", "off", "--ping-interval", "600000"];
+    let unlimited = ["--events-per-second", "off", "--ping-interval", "600000", "--expire_timeout", "1000"];
     let flags = [&["--redis-url", &*url, "--drain-delay", "0"], &unlimited[..]].concat();
     let server = Server::with_environment(&flags, variables);
     until(DEADLINE, || (get(server.management(), "/readyz").status == 200).then_some(())).expect("it joins");
@@ -153,6 +154,18 @@ fn one_trace_shows_a_message_from_the_senders_frame_to_the_receivers_over_two_no
     let sent = rotel.find(|span| span.name == "signal");
     assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
     let arrived = rotel.find(|span| span.name == "signal deliver");
+    assert_eq!((&arrived.trace, &arrived.parent), (&sent.trace, &sent.id));
+
+    // A broadcast.
+    for client in [&mut alice, &mut bob] {
+        client.send(r#"422["join","swordfish"]"#);
+        while !client.text().starts_with("432[") {}
+    }
+    alice.send(r#"42["message","swordfish",{"text":"swordfish"}]"#);
+    while !bob.text().contains("message") {}
+    let sent = rotel.find(|span| span.name == "broadcast");
+    assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
+    let arrived = rotel.find(|span| span.name == "broadcast deliver");
     assert_eq!((&arrived.trace, &arrived.parent), (&sent.trace, &sent.id));
 
     // An OFFER, in a trace that begins here; and one in a trace of its client's.
@@ -235,6 +248,14 @@ fn only_what_failed_is_kept_of_traces_that_are_not_sampled() {
     let failed = rotel.find(|span| span.name == "signal");
     assert!(failed.whole.contains("not-found"), "{}", failed.whole);
     assert_eq!(rotel.spans().len(), 1, "{}", rotel.said());
+
+    // A call that nobody answers.
+    let mut caller = WebSocket::peer(node.public(), "caller");
+    caller.send(r#"{"type":"OFFER","dst":"nobody","payload":1}"#);
+    assert!(caller.text().contains("EXPIRE"));
+    let failed = rotel.find(|span| span.name == "OFFER wait");
+    assert!(failed.whole.contains("expired"), "{}", failed.whole);
+    assert_eq!(rotel.spans().len(), 2, "{}", rotel.said());
 }
 
 #[test]
@@ -242,7 +263,15 @@ fn a_receiver_that_is_away_costs_no_time_and_no_memory() {
     let redis = Redis::start();
     // Nobody listens there.
     let away = format!("http://{}", free());
-    let node = node(&redis, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &away), ("OTEL_BSP_SCHEDULE_DELAY", "100")]);
+    let node = node(
+        &redis,
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &away),
+            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
+        ],
+    );
     let ((mut alice, _), (mut bob, bob_id)) = (traced(&node), traced(&node));
     let resident = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).expect("it runs");
@@ -263,4 +292,63 @@ fn a_receiver_that_is_away_costs_no_time_and_no_memory() {
     assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
     let grown = resident().saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB");
+}
+
+#[test]
+fn metrics_are_exported_where_they_are_asked_for() {
+    let (redis, rotel) = (Redis::start(), Rotel::start());
+    let (grpc, http) = (format!("http://{}", rotel.grpc), format!("http://{}", rotel.http));
+    let often = ("OTEL_METRIC_EXPORT_INTERVAL", "500");
+    let one = node(
+        &redis,
+        &[
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &grpc),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=over-grpc"),
+            often,
+        ],
+    );
+    let other = node(
+        &redis,
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &http),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=over-http"),
+            often,
+        ],
+    );
+    let (_alice, _bob) = (traced(&one), traced(&other));
+    for instance in ["over-grpc", "over-http"] {
+        let of_instance = |said: &str| {
+            let parts = said.split("\nResourceMetrics #").filter(|part| part.contains(instance));
+            parts.last().map(str::to_owned)
+        };
+        let whole = |said: &str| {
+            let part = of_instance(said)?;
+            let has = |name: &str| part.contains(name);
+            (has("signalbox_handshakes_total")
+                && has("signalbox_redis_command_seconds")
+                && has("process_open_fds"))
+            .then_some(())
+        };
+        until(DEADLINE, || whole(&rotel.said()))
+            .unwrap_or_else(|| panic!("{instance} exports nothing whole:\n{}", rotel.said()));
+    }
+    assert!(!rotel.said().contains("swordfish"));
+    // An endpoint for all signals alone asks for no metrics.
+    let silent = node(
+        &redis,
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &http),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=not-asked"),
+            often,
+        ],
+    );
+    let (_carol, before) = (traced(&silent), rotel.said().len());
+    // Others have exported twice meanwhile.
+    until(DEADLINE, || (rotel.said()[before..].matches("over-http").count() >= 2).then_some(()))
+        .expect("the others go on");
+    assert!(!rotel.said().contains("not-asked"));
 }

@@ -17,7 +17,10 @@ use actix_web::{App, HttpServer, dev::AppConfig, middleware, web};
 use anyhow::{Context as _, Result, anyhow};
 use signalbox_auth::Origins;
 use signalbox_config::LogFormat as ConfiguredFormat;
-use signalbox_telemetry::{LogFormat, TurnMetrics, init_logs};
+use signalbox_telemetry::{
+    LogFormat, TurnMetrics, init_logs,
+    metric_export::{Exporting, export_metrics},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -139,6 +142,12 @@ pub fn run(settings: &Settings, warnings: &[String]) -> Result<()> {
 async fn serve(settings: &Settings) -> Result<()> {
     let service = web::Data::from(Arc::new(Service::new(settings)?));
     start_tasks(&service, settings).await?;
+    let gathering = service.metrics.clone();
+    let exporting =
+        Exporting { service: "signalbox-turn", version: env!("CARGO_PKG_VERSION"), instance: None };
+    if export_metrics(&exporting, move || gathering.gather())? {
+        tracing::info!("metrics are exported by OTLP (OTEL_METRICS_EXPORTER)");
+    }
     let listener = &settings.listener;
     let public_socket = bind("--port", &listener.host, listener.port)?;
     let admin_socket = bind("--admin-port", &settings.management.admin_host, settings.management.admin_port)?;

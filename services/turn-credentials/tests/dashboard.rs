@@ -8,7 +8,8 @@ use harness::{
     SECRET, Service,
     coturn::Coturn,
     free_port,
-    prometheus::{Prometheus, expressions},
+    http::get,
+    prometheus::{Prometheus, check_metrics, expressions},
     redis::Redis,
     token, until,
 };
@@ -38,6 +39,7 @@ fn every_expression_of_the_dashboard_returns_data() {
     until(|| (prometheus.series("signalbox_turn_build_info") == 1).then_some(())).expect("it scrapes");
 
     let (username, password) = service.credential("alice");
+    check_metrics(&get(&service.management, "/metrics").body);
     assert!(coturn.relays((&username, &password), &["-t"]));
     assert_eq!(service.get("/v1/ice-servers", &token("bob", false)).status, 403);
     let expressions = expressions(|file| file == "turn.json");

@@ -34,7 +34,7 @@ pub(super) struct Ban {
 pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
-        &["panics"],
+        &["panics", "client_log"],
         &["config", "policy", "ledger", "lifecycle", "rates"],
         // How much may be done.
         &["limits"],

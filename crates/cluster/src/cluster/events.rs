@@ -33,7 +33,13 @@ impl Cluster {
     }
 
     /// A broadcast of another node has arrived: of a room, or of all nodes.
-    pub fn received_broadcast(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
+    pub fn received_broadcast(
+        &self,
+        from: Owner,
+        room: Option<RoomName>,
+        published: Option<Instant>,
+        payload: Bytes,
+    ) {
         // The lock is held until every shard has it: see `Cluster::barrier`.
         let core = self.core.lock();
         if from.tag == core.machine.owner().tag || core.machine.is_dead(from) {
@@ -46,7 +52,7 @@ impl Cluster {
             },
             None => (None, true),
         };
-        self.sink.deliver_broadcast(BusDelivery { from, room, route, is_current, payload });
+        self.sink.deliver_broadcast(BusDelivery { from, room, route, is_current, published, payload });
     }
 
     /// A message of another node to this one has arrived.

@@ -1,6 +1,6 @@
 //! What the cluster delivers to shards.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{Change, ChangeId, Claimed, Counted, PeerAt, PeerMessage, RealmId, Refused, Ticket};
 use crate::{
@@ -164,6 +164,8 @@ pub struct BusDelivery {
     pub route: Option<Arc<crate::Route>>,
     /// Every change of the room that came before this broadcast is in the shards' mailboxes already.
     pub is_current: bool,
+    /// When it was published, on this node's clock, as far as the clocks of the machines agree.
+    pub published: Option<Instant>,
     /// The payload that was given to [`Cluster::broadcast`](crate::Cluster::broadcast).
     pub payload: bytes::Bytes,
 }

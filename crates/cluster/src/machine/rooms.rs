@@ -24,6 +24,7 @@ use super::{Adopted, Join, Machine, Output, Outputs, Pending, Unadopted, local_s
 use crate::{
     address::{Address, ShardId},
     command::Change,
+    event::ClusterEvent,
     record::{Record, RoomName},
     route::Route,
     store::{Call, Reply, RoomDelta, RoomVersion},
@@ -66,6 +67,10 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
+    pub(super) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
     pub(super) fn route(&mut self, room: &RoomName) -> Arc<Route> {
         match self.rooms.get(room) {
             Some(replica) => replica.route.clone(),
@@ -224,6 +229,9 @@ impl Machine {
             // A room that was made anew has lost its records, which their nodes will write again.
             let is_anew = room_version.epoch != state.room_version.epoch || replica.recheck_at.is_some();
             let is_final = is_stable && !is_anew;
+            if !is_anew {
+                out.push_back(Output::Event(ClusterEvent::RoomGap));
+            }
             self.compare(&room, is_final, out);
         }
     }

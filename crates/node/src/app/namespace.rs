@@ -151,6 +151,16 @@ impl Namespace {
         self
     }
 
+    /// Whether it has a name of its own, which no client has made up.
+    pub(crate) fn is_named(&self) -> bool {
+        matches!(self.matcher, Matcher::Named(_))
+    }
+
+    /// Whether there is something for events of this name in particular.
+    pub(crate) fn knows(&self, event: &str) -> bool {
+        self.events.contains_key(event)
+    }
+
     pub(crate) fn handler(&self, event: &str) -> Option<&Handler> {
         self.events.get(event).or(self.any.as_ref())
     }

@@ -38,6 +38,11 @@ pub(crate) async fn middleware<B: MessageBody>(
     }
     let mut response = response?;
     let Some(node) = node else { return Ok(response) };
+    if node.client_log.is_on() {
+        let request = response.request();
+        let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
+        node.tell_story(address, "request", response.status().as_str());
+    }
     if response.status().is_client_error() || response.status().is_server_error() {
         let (request, status) = (response.request(), response.status().as_u16());
         let address = client::address_of(request.headers(), request.peer_addr(), &node.config);

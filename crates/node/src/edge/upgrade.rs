@@ -74,7 +74,9 @@ async fn refuse(
     mut io: impl AsyncWrite + Unpin,
     Refused { status, message, header }: &Refused,
 ) {
-    let address = asked.address().map(tracing::field::display);
+    let address = asked.address();
+    asked.node.tell_story(address, "upgrade refused", status);
+    let address = address.map(tracing::field::display);
     tracing::debug!(target: CLIENT_EVENTS, address, status, message, "upgrade refused");
     let answer = format!(
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\n{header}Content-Length: {}\r\n\r\n{message}",

@@ -335,7 +335,13 @@ impl UpgradeRequest<'_> {
 }
 
 /// The client is connected: its shard serves it from now on.
-pub(super) fn begin(shard: &ShardRuntime, conn: &Rc<Conn>, accepted: Accepted, address: Option<IpAddr>) {
+pub(super) fn begin(
+    node: &NodeShared,
+    shard: &ShardRuntime,
+    conn: &Rc<Conn>,
+    accepted: Accepted,
+    address: Option<IpAddr>,
+) {
     match accepted {
         Accepted::Open { principal, handshake } => {
             shard.with(|shard, now| shard.open_websocket(now, conn, principal, handshake));
@@ -343,6 +349,7 @@ pub(super) fn begin(shard: &ShardRuntime, conn: &Rc<Conn>, accepted: Accepted, a
         Accepted::TakeOver { .. } => {}
         Accepted::Peer(claim) => shard.with(|shard, now| shard.open_peer(now, conn, claim)),
         Accepted::CloseAfterHandshake(frame) => {
+            node.tell_story(address, "turned away after its handshake", "101");
             let address = address.map(tracing::field::display);
             tracing::debug!(target: CLIENT_EVENTS, address, "client turned away after its handshake");
             if let Some(frame) = frame {

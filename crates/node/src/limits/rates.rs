@@ -45,6 +45,8 @@ pub(crate) struct Rates {
     events: Bucket,
     bytes: Bucket,
     joins: Bucket,
+    /// The last one that was above a limit was so in its bytes.
+    is_over_bytes: bool,
 }
 
 impl Rates {
@@ -63,11 +65,17 @@ impl Rates {
             0 => Taken::Within,
             limit => self.bytes.take(now, bytes as u64, u64::from(limit)),
         };
+        self.is_over_bytes = bytes != Taken::Within;
         match (events, bytes) {
             (Taken::Within, other) | (other, Taken::Within) => other,
             (Taken::FarOver, _) | (_, Taken::FarOver) => Taken::FarOver,
             (Taken::Over(one), Taken::Over(other)) => Taken::Over(one.max(other)),
         }
+    }
+
+    /// Which limit a packet was above that was not within them: of two, that of bytes.
+    pub(crate) fn exceeded(&self) -> &'static str {
+        if self.is_over_bytes { "bytes" } else { "events" }
     }
 
     /// The client asks to join a room.

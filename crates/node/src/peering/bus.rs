@@ -111,6 +111,7 @@ impl DeliverySink for ClusterEvents {
     fn deliver_broadcast(&self, delivery: BusDelivery) {
         match BusMessage::decode(delivery.from.tag, &delivery.payload) {
             Ok(BusMessage::Broadcast(mut broadcast)) => {
+                broadcast.published = delivery.published;
                 broadcast.message = share(&self.ledger, None, broadcast.message);
                 let deliver = |shard| {
                     self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast.clone()));

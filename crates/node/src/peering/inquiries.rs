@@ -179,6 +179,11 @@ impl Peering {
                 let node = self.node.to_string();
                 Answer::Done(vec![NodeOutcome { node, matched: 1, done: 1 }], Vec::new())
             }
+            Question::Log(order) => {
+                let done = u64::from(node.set_log(order));
+                let node = self.node.to_string();
+                Answer::Done(vec![NodeOutcome { node, matched: 1, done }], Vec::new())
+            }
             Question::Outcome { key } => Answer::Outcomes(vec![self.inquiries.outcomes.look(key)]),
             _ => self.ask_shards(&question).await,
         }

@@ -9,6 +9,7 @@ use signalbox_admin::{Node, NodeRates};
 use signalbox_cluster::command::RealmId;
 
 use super::outcomes::Outcomes;
+use crate::protocol::inquiry::LogOrder;
 
 /// Questions that are answered here at once, whoever asks. Each may cost a look at every session.
 const MAX_AT_ONCE: usize = 32;
@@ -23,6 +24,8 @@ pub(crate) trait DescribeNode: Send + Sync {
     fn realm(&self, key: Option<&str>) -> Option<RealmId>;
     /// Has it drain, and end.
     fn request_drain(&self);
+    /// Changes what it logs for a time; `false` if it cannot.
+    fn set_log(&self, order: &LogOrder) -> bool;
 }
 
 /// What answering questions needs.

@@ -6,7 +6,7 @@ use signalbox_cluster::{Address, NodeTag, ShardId, envelope::Format};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-use super::{WireError, decode, encode};
+use super::{WireError, decode_traced, encode_traced};
 use crate::routing::{Audience, Broadcast, ConnectionRef, Origin};
 
 /// A message on the channel of a room, or on that of all nodes.
@@ -47,29 +47,34 @@ enum Encoded<'a> {
 impl BusMessage {
     /// Writes it.
     pub(crate) fn encode(&self, format: Format) -> Bytes {
+        let mut trace = None;
         let encoded = match self {
-            Self::Broadcast(broadcast) => Encoded::Broadcast {
-                to: std::borrow::Cow::Borrowed(&broadcast.to),
-                volatile: broadcast.volatile,
-                shard: broadcast.origin.shard,
-                sequence: broadcast.sequence,
-                frames: broadcast.message.frames().map(|frame| &frame.bytes()[..]).collect(),
-            },
+            Self::Broadcast(broadcast) => {
+                trace = broadcast.trace.as_deref();
+                Encoded::Broadcast {
+                    to: std::borrow::Cow::Borrowed(&broadcast.to),
+                    volatile: broadcast.volatile,
+                    shard: broadcast.origin.shard,
+                    sequence: broadcast.sequence,
+                    frames: broadcast.message.frames().map(|frame| &frame.bytes()[..]).collect(),
+                }
+            }
             Self::Marker(marker) => Encoded::Marker(*marker),
         };
-        encode(format, &encoded)
+        encode_traced(format, trace, &encoded)
     }
 
     /// Reads what `from` published.
     pub(crate) fn decode(from: NodeTag, payload: &Bytes) -> Result<Self, WireError> {
-        Ok(match decode(payload)? {
+        let (trace, encoded) = decode_traced(payload)?;
+        Ok(match encoded {
             Encoded::Broadcast { to, volatile, shard, sequence, frames } => {
                 let frames: Option<Vec<Frame>> =
                     frames.into_iter().map(|frame| Frame::from_bytes(payload.slice_ref(frame))).collect();
                 let message = frames.and_then(Message::from_frames).ok_or(WireError::Malformed)?;
                 let origin = Origin { node: from, shard };
                 let to = to.into_owned().into();
-                Self::Broadcast(Broadcast { to, message, volatile, origin, sequence })
+                Self::Broadcast(Broadcast { to, message, volatile, origin, sequence, published: None, trace })
             }
             Encoded::Marker(marker) => Self::Marker(marker),
         })
@@ -107,7 +112,7 @@ mod tests {
             let attachments: Vec<Bytes> = attachments.into_iter().map(Bytes::from).collect();
             let message = Message::event(&to.namespace, None, "event", &[&args], &attachments);
             let origin = Origin { node: NodeTag(7), shard };
-            let broadcast = Broadcast { to: to.clone().into(), message: message.clone(), volatile, origin, sequence };
+            let broadcast = Broadcast { to: to.clone().into(), message: message.clone(), volatile, origin, sequence, published: None, trace: None };
             for format in Format::ALL {
                 let bytes = BusMessage::Broadcast(broadcast.clone()).encode(format);
                 let Ok(BusMessage::Broadcast(read)) = BusMessage::decode(NodeTag(7), &bytes) else { panic!("not a broadcast") };

@@ -114,11 +114,24 @@ pub enum Question {
     },
     /// Drain, and end.
     Drain,
+    /// Change what is logged.
+    Log(LogOrder),
     /// What became of the request with this key.
     Outcome {
         /// The key.
         key: String,
     },
+}
+
+/// What is logged for a time. It takes the place of what was ordered before; an order of nothing ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogOrder {
+    /// The level of the node's own lines; `None`: as configured.
+    pub level: Option<String>,
+    /// The clients whose stories are told, beside those of the configuration.
+    pub clients: Vec<String>,
+    /// For how long, in seconds.
+    pub seconds: u64,
 }
 
 /// What is done with sockets.
@@ -266,7 +279,9 @@ impl Question {
             Self::Socket { .. } => Answer::Socket(Vec::new()),
             Self::Peers { .. } => Answer::Peers(Vec::new(), false),
             Self::Select(_) => Answer::Selected(Vec::new()),
-            Self::Act { .. } | Self::Peer { .. } | Self::Drain => Answer::Done(Vec::new(), Vec::new()),
+            Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Log(_) => {
+                Answer::Done(Vec::new(), Vec::new())
+            }
             Self::Outcome { .. } => Answer::Outcomes(Vec::new()),
         }
     }

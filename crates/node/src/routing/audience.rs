@@ -1,6 +1,6 @@
 //! Who receives a broadcast, and how one broadcast is told from another.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, RoomName};
@@ -41,4 +41,8 @@ pub(crate) struct Broadcast {
     /// Where it began, and how many broadcasts began there before: this tells a session that moves what it has received already.
     pub(crate) origin: Origin,
     pub(crate) sequence: u64,
+    /// When another node published it, on this node's clock; `None` where it began here.
+    pub(crate) published: Option<Instant>,
+    /// The `traceparent` of what its sender's node did for it, where traces are kept.
+    pub(crate) trace: Option<Arc<str>>,
 }

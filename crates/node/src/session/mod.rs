@@ -160,6 +160,8 @@ pub(crate) struct Socket {
 /// An event that a handler waits for the answer of.
 pub(crate) struct PendingAck {
     pub(crate) id: u64,
+    /// When it was asked.
+    pub(crate) asked: Instant,
     /// `None`: for as long as the socket is there.
     pub(crate) until: Option<Instant>,
     pub(crate) reply: Reply<Result<Args, AckError>>,

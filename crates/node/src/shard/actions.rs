@@ -48,11 +48,12 @@ const ACK_REQUIRED: Refused = ("ack-required", "the answer is the ack: emit with
 
 /// What a client's join asks for. An object instead of a room's name stands for all arguments.
 pub(super) fn join_request(
-    context: &ShardContext,
+    step: &Step,
     session: &Session,
     join: &Join,
     event: &Incoming<'_>,
 ) -> Result<JoinRequest, Refused> {
+    let context = &step.context;
     let of_object = match &join.profile {
         Profile::Field(_) => object_args(event).transpose()?,
         Profile::Object => None,
@@ -69,7 +70,7 @@ pub(super) fn join_request(
     let record = record(join, &room, event, (args, most))?;
     let reply_to = ReplyTo::Client { event: event.name.clone(), id: event.id };
     let replaces = matches!(join.profile, Profile::Field(_));
-    Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces, limit: 0 })
+    Ok(JoinRequest { socket: event.socket, room, record, reply_to, replaces, limit: 0, asked: step.now })
 }
 
 /// The slot of the event's socket.
@@ -285,6 +286,7 @@ pub(super) fn send_to(
         id: event.id,
         to,
         message,
+        asked: step.now,
         span: Span::begin("signal", SpanKind::Producer, "socketio", sessions[event.key].trace.as_deref()),
         tried: None,
         is_located: false,

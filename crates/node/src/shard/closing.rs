@@ -118,6 +118,9 @@ fn close_session(
     key: u32,
     reason: CloseReason,
 ) {
+    if let Some(session) = sessions.get_mut(key) {
+        step.tell(session, "disconnected", &reason.to_string());
+    }
     leave_namespaces(step, sessions, rooms, key, reason);
     stop_transfer(step, &mut sessions[key], transfers);
     let mut session = sessions.remove(key);
@@ -165,6 +168,11 @@ pub(super) fn socket_gone(
     rules::disconnecting(step, sessions, rooms, &joined, reason);
     let socket = joined.socket;
     sessions.remove_socket(socket.id);
+    step.socket_counts.add(&joined.namespace, -1);
+    if !socket.pending_acks.is_empty() {
+        let lost = step.context.metrics.acks_lost.with_label_values(&["disconnected"]);
+        lost.inc_by(socket.pending_acks.len() as u64);
+    }
     forget_at_birthplace(step, socket.id);
     for room in &socket.rooms {
         membership::leave_room(step, rooms, *room, socket.id);
@@ -189,7 +197,9 @@ fn stop_transfer(step: &mut Step, session: &mut Session, transfers: &mut Transfe
     let Some(connection) = session.local.upgrade_to.take() else { return };
     let deferred = std::mem::take(&mut session.local.deferred);
     if std::mem::take(&mut session.local.is_transferring) {
-        transfers.outgoing.remove(&sid);
+        if transfers.outgoing.remove(&sid).is_some() {
+            step.context.metrics.session_transfers_failed.with_label_values(&["client_gone"]).inc();
+        }
         step.send_transfer(connection.location(), TransferMessage::Cancelled { sid, connection });
     }
     for command in deferred {

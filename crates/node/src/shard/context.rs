@@ -7,6 +7,7 @@ use signalbox_telemetry::Metrics;
 
 use crate::{
     app::{App, SocketRouter},
+    client_log::ClientLog,
     config::Config,
     ledger::Ledger,
     lifecycle::Lifecycle,
@@ -29,6 +30,8 @@ pub(crate) struct ShardContext {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) metrics: Metrics,
+    /// Whose stories are told.
+    pub(crate) client_log: Arc<ClientLog>,
     /// What handlers reach sockets through.
     pub(crate) router: Arc<dyn SocketRouter>,
     /// Makes the addresses of new sessions and sockets; [`Address::random`] but where the same addresses have to come again.

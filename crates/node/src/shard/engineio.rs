@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Instant};
 
 use signalbox_cluster::Address;
 use signalbox_engineio::{
-    Transport,
+    Packet, Transport,
     handshake::{Query, open_packet},
 };
 use signalbox_socketio::Connection;
@@ -16,6 +16,7 @@ use super::{
     effects::Effect,
     requests,
     step::Step,
+    story::{self, Direction},
     tables::{Rooms, Sessions},
     transfer::table::Transfers,
 };
@@ -105,6 +106,7 @@ fn open(
     let mut session = Session { state, local };
     session.update_charge();
     session.update_rates(&config.limits);
+    step.tell(&session, "session opened", transport.name());
     let key = sessions.insert(session);
     context.metrics.handshakes.with_label_values(&["socketio", "accepted"]).inc();
     closing::count_session(&context, transport, 1);
@@ -151,6 +153,9 @@ pub(super) fn session_timer(
     let due = session.engine.tick(step.now, &step.context.config.engine);
     let abandoned = session.local.probe.filter(|_| due.abandon_upgrade);
     if let (Some(frame), Some(conn)) = (due.write, &session.local.conn) {
+        if step.context.client_log.is_on() {
+            story::session_packet(&step.context.client_log, session, Direction::Out, &Packet::Ping(""));
+        }
         step.outboxes.push(conn, &frame);
     }
     if let Some(at) = abandoned {

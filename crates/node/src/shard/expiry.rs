@@ -54,6 +54,7 @@ pub(super) fn disconnect_socket(
     reason: &str,
 ) {
     step.context.metrics.tokens_ended.with_label_values(&["socketio", reason]).inc();
+    step.tell(&sessions[key], "taken out of a namespace", reason);
     let address = sessions[key].address().map(tracing::field::display);
     tracing::debug!(target: CLIENT_EVENTS, address, protocol = "socketio", reason, "client disconnected");
     disconnect(step, sessions, rooms, key, slot);

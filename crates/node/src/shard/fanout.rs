@@ -1,9 +1,10 @@
 //! Broadcasts: a message is encoded once, and every receiver's outbox shares its bytes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_cluster::{Address, RoomName, ShardId, command::Change};
 use signalbox_socketio::Message;
+use signalbox_telemetry::traces::{Outcome, Span, SpanKind};
 
 use super::{
     context::ShardContext,
@@ -40,6 +41,8 @@ pub(super) fn begin_broadcast(
 ) {
     let Outgoing { sender, to, message, volatile } = outgoing;
     let context = &step.context;
+    let trace = sender.and_then(|key| sessions.get(key)).and_then(|session| session.trace.as_deref());
+    let span = Span::begin("broadcast", SpanKind::Producer, "socketio", trace);
     let (origin, sequence) = sequences.next();
     let (shards, members) = shards_of(context, rooms, &to);
     let is_for_one = members <= 1 + to.except.len() && shards.iter().all(|shard| *shard == context.id);
@@ -50,7 +53,9 @@ pub(super) fn begin_broadcast(
         let sender = sender.and_then(|key| sessions.get_mut(key)).and_then(|session| session.account());
         step.outboxes.share(sender, message)
     };
-    let broadcast = Broadcast { to: Arc::new(to), message, volatile, origin, sequence };
+    let trace = span.as_ref().map(|span| span.traceparent());
+    let broadcast =
+        Broadcast { to: Arc::new(to), message, volatile, origin, sequence, published: None, trace };
     for shard in shards {
         if shard != context.id {
             step.effects.push(Effect::Broadcast { shard, broadcast: broadcast.clone() });
@@ -62,6 +67,9 @@ pub(super) fn begin_broadcast(
         step.effects.push(Effect::Publish { room, message });
     }
     deliver_broadcast(step, sessions, rooms, transfers, sequences, &broadcast);
+    if let Some(span) = span {
+        span.end(Outcome::Ok);
+    }
 }
 
 /// The shards with members of the audience, and how many there are here at most, those on their way here included.
@@ -96,7 +104,28 @@ pub(super) fn deliver_broadcast(
     let before = step.outboxes.deliveries();
     deliver_to_members(step, sessions, rooms, transfers, sequences, broadcast);
     let receivers = step.outboxes.deliveries() - before;
-    step.context.metrics.fanout_receivers.observe(receivers as f64);
+    let metrics = &step.context.metrics;
+    metrics.fanout_receivers.observe(receivers as f64);
+    if receivers == 0 {
+        return;
+    }
+    step.fanout_since.get_or_insert(step.now);
+    let lag = broadcast.published.map(|published| step.now.saturating_duration_since(published));
+    if let Some(lag) = lag {
+        metrics.delivery_lag_seconds.observe(lag.as_secs_f64());
+    }
+    if broadcast.origin != step.context.location() {
+        trace_delivery(broadcast, lag.unwrap_or_default());
+    }
+}
+
+/// A broadcast that began elsewhere has reached its members here, that long after it was published.
+fn trace_delivery(broadcast: &Broadcast, lag: Duration) {
+    let Some(trace) = broadcast.trace.as_deref() else { return };
+    let span = Span::begin("broadcast deliver", SpanKind::Consumer, "socketio", Some(trace));
+    if let Some(span) = span {
+        span.since(lag).end(Outcome::Ok);
+    }
 }
 
 fn deliver_to_members(

@@ -16,7 +16,10 @@ use super::{
         pending::{JoinRequest, ReplyTo, RuleRun},
     },
 };
-use crate::session::{RoomKey, Session, Socket};
+use crate::{
+    client_log::head,
+    session::{RoomKey, Session, Socket},
+};
 
 /// Joins a room: first this shard is on the room's route, then the cluster is asked.
 pub(super) fn join(
@@ -101,15 +104,21 @@ pub(super) fn join_answered(
     if let Some(room) = rooms.get_mut(room) {
         room.expected -= 1;
     }
+    let took = step.now.saturating_duration_since(join.asked);
+    step.context.metrics.ack_seconds.with_label_values(&["join"]).observe(took.as_secs_f64());
     let is_member = matches!(answer, Delivery::Joined { .. });
     let slot = sessions.checked(key, number).and_then(|session| session.slot_of(join.socket));
     let goes_on = match (answer, slot) {
         (Delivery::Joined { change_id: told, members, count, present, .. }, Some(slot)) => {
             if let Some(room) = rooms.get_mut(room) {
-                room.members.insert(join.socket, key);
+                if room.members.insert(join.socket, key).is_none() {
+                    step.context.metrics.room_members.inc();
+                    step.context.metrics.room_joins.inc();
+                }
                 // Changes up to here are part of the answer, or have come before it.
                 room.last_change = room.last_change.max(told);
             }
+            step.tell_of(&sessions[key], "joined a room", || head::name(&join.room.name));
             if let Some(joined) = sessions[key].connection.socket_mut(slot) {
                 let socket = &mut joined.socket;
                 if !socket.rooms.contains(&room) {
@@ -208,6 +217,9 @@ fn join_succeeded(
 
 /// The socket in this slot of a session leaves a room.
 pub(super) fn leave(step: &mut Step, session: &mut Session, rooms: &mut Rooms, slot: usize, room: RoomKey) {
+    if let Some(left) = rooms.get(room) {
+        step.tell_of(session, "left a room", || head::name(&left.name.name));
+    }
     let Some(joined) = session.connection.socket_mut(slot) else { return };
     let socket = &mut joined.socket;
     socket.rooms.retain(|joined| *joined != room);
@@ -220,7 +232,10 @@ pub(super) fn leave(step: &mut Step, session: &mut Session, rooms: &mut Rooms, s
 /// A socket leaves a room.
 pub(super) fn leave_room(step: &mut Step, rooms: &mut Rooms, key: RoomKey, socket: Address) {
     let Some(room) = rooms.get_mut(key) else { return };
-    room.members.swap_remove(&socket);
+    if room.members.swap_remove(&socket).is_some() {
+        step.context.metrics.room_members.dec();
+        step.context.metrics.room_leaves.inc();
+    }
     let name = room.name.clone();
     rooms.check_later(key);
     step.effects.submit(Command::Leave { room: name, socket });

@@ -14,7 +14,9 @@
 //! - `rules`: what a rules file has a socket do; the rules themselves are evaluated in `signalbox_rules`.
 //! - `peerserver`: PeerServer clients.
 //! - `expiry`: tokens that end, and those that take their place.
+//! - `socket_counts`: sockets in each namespace, for the metrics.
 //! - `socket_commands`: operations on one socket from anywhere.
+//! - `story`: what the log tells of clients that are followed.
 //! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
 //!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
@@ -48,9 +50,11 @@ mod rules;
 pub(crate) mod runtime;
 mod signals;
 mod socket_commands;
+mod socket_counts;
 mod socketio;
 mod step;
 mod subjects;
+mod story;
 mod tables;
 pub(crate) mod tasks;
 #[cfg(test)]

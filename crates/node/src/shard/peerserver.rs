@@ -20,10 +20,12 @@ use super::{
     expiry::begin_peer_expiry,
     rules,
     step::Step,
+    story::{self, Direction},
     subjects::{self, TOO_MANY_TEXT},
-    tables::{Peer, PeerWait, Peers, PendingRequest, PendingRequests, Timer},
+    tables::{Offer, Peer, PeerWait, Peers, PendingRequest, PendingRequests, Timer},
 };
 use crate::{
+    client_log::head,
     limits::{Place, RateLimits, Taken},
     policy::Principal,
     routing::Reply,
@@ -66,6 +68,7 @@ pub(super) fn open(
     peer.rates.set(RateLimits::of(&step.context.config.limits, peer.principal.as_deref().into_iter()));
     peer.opened = Some(step.now);
     peer.trace = trace;
+    step.tell_of_peer(&peer, "claims its id", "");
     let key = peers.insert(peer);
     conn.pause();
     let Some(peer) = peers.get_mut(key) else { return };
@@ -140,6 +143,7 @@ pub(super) fn claimed(
                     "client let in"
                 );
             }
+            step.tell_of_peer(peer, "let in", "");
             peer.liveness.record_activity(step.now);
             let deadline = peer.liveness.deadline();
             step.timers.add(deadline, Timer::Peer { key, number });
@@ -148,6 +152,10 @@ pub(super) fn claimed(
             step.outboxes.push(&conn, &open_frame());
             begin_peer_expiry(step, key, peer);
             rules::peer_changed(step, Trigger::Claim, (realm, &id));
+            if !waiting.is_empty() {
+                let late = metrics.peer_deliveries.with_label_values(&["delivered_late"]);
+                late.inc_by(waiting.len() as u64);
+            }
             for frame in &waiting {
                 // What waited is bounded by itself, and no fault of the client that it waited for.
                 step.outboxes.push_unbounded(&conn, frame);
@@ -170,6 +178,7 @@ fn refuse(step: &mut Step, peers: &mut Peers, key: u32, refusal: &Refusal) {
     if let Some(place) = peer.place {
         subjects::uncount(step, place);
     }
+    step.tell_of_peer(&peer, "refused", &refusal.to_string());
     step.outboxes.push(&peer.conn, &refusal.frame());
     step.outboxes.close(&peer.conn, &Frame::close(None));
 }
@@ -188,6 +197,8 @@ pub(super) fn receive(step: &mut Step, peers: &mut Peers, key: u32, message: Mes
         step.outboxes.count_received();
     }
     if peer.rates.received(step.nanos(), bytes.len(), false) != Taken::Within {
+        let limit = peer.rates.exceeded();
+        step.context.metrics.rate_limited.with_label_values(&[limit]).inc();
         // The protocol has no word for it that would not end the client's Peer object for good.
         step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
         end(step, peers, key, "rate limited", &Frame::close(Some(POLICY_VIOLATION)));
@@ -204,6 +215,14 @@ pub(super) fn receive(step: &mut Step, peers: &mut Peers, key: u32, message: Mes
         Incoming::Ignored | Incoming::Malformed => "ignored",
     };
     step.context.metrics.peer_messages.with_label_values(&[kind]).inc();
+    if step.context.client_log.is_on() {
+        let dst = match &incoming {
+            Incoming::Relay(relay) => Some(&*relay.dst),
+            _ => None,
+        };
+        let head = head::peer_message(kind, None, dst);
+        story::peer_frame(&step.context.client_log, peer.who(), Direction::In, &head, bytes.len());
+    }
     match incoming {
         Incoming::Relay(relay) => relay_message(step, peers, key, &relay),
         Incoming::ReleaseId => release_id(step, peers, key),
@@ -220,6 +239,12 @@ fn relay_message(step: &mut Step, peers: &mut Peers, key: u32, relay: &message::
         return;
     };
     let span = Span::begin(relay.kind.name(), SpanKind::Producer, "peerserver", peer.trace.as_deref());
+    if relay.kind == Kind::Offer {
+        let trace = span.as_ref().map(|span| span.traceparent());
+        let abandoned = peer.offers.offered(step.now, &relay.dst, trace);
+        step.context.metrics.calls.with_label_values(&["offered"]).inc();
+        step.context.metrics.calls.with_label_values(&["abandoned"]).inc_by(abandoned);
+    }
     let message = PeerMessage {
         from: PeerAt { shard, key, generation },
         realm: peer.realm,
@@ -287,8 +312,16 @@ pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mu
     if message.is_expiry(to) && !needs_notice(step, peers, to, &message.src) {
         return;
     }
-    match peers.holder(to).map(|peer| peer.conn.clone()) {
-        Some(conn) => {
+    if step.context.client_log.is_on()
+        && let Some(peer) = peers.holder(to)
+    {
+        let head = head::peer_message(message.kind.name(), Some(&message.src), None);
+        let bytes = message.frame.payload().len();
+        story::peer_frame(&step.context.client_log, peer.who(), Direction::Out, &head, bytes);
+    }
+    match peers.holder(to).map(|peer| (peer.conn.clone(), peer.offers.end(message.kind, &message.src))) {
+        Some((conn, offered)) => {
+            count_delivery(step, to, &message, offered.as_ref());
             let span = message.trace.as_deref().and_then(|trace| {
                 Span::begin(delivery_name(message.kind), SpanKind::Consumer, "peerserver", Some(trace))
             });
@@ -303,6 +336,32 @@ pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mu
             step.effects.push(Effect::SendPeerMessage(message));
         }
         None => count_dropped(&step.context, "overflow"),
+    }
+}
+
+/// Counts what became of a message that is delivered, and of the call that it answers, which was offered at that time.
+fn count_delivery(step: &Step, to: PeerAt, message: &PeerMessage, offered: Option<&Offer>) {
+    let metrics = &step.context.metrics;
+    let outcome = match message.kind {
+        Kind::Expire if message.is_expiry(to) => "expired",
+        // One that waited, which found its addressee connected already.
+        Kind::Expire if message.src == message.dst => "delivered_late",
+        _ => "delivered",
+    };
+    metrics.peer_deliveries.with_label_values(&[outcome]).inc();
+    let Some(offered) = offered else { return };
+    let waited = step.now.saturating_duration_since(offered.at);
+    if message.kind == Kind::Expire {
+        metrics.calls.with_label_values(&["expired"]).inc();
+        let trace = offered.trace.as_deref();
+        let span =
+            trace.and_then(|trace| Span::begin("OFFER wait", SpanKind::Consumer, "peerserver", Some(trace)));
+        if let Some(span) = span {
+            span.since(waited).end(Outcome::Failed("expired"));
+        }
+    } else {
+        metrics.calls.with_label_values(&["answered"]).inc();
+        metrics.call_seconds.observe(waited.as_secs_f64());
     }
 }
 
@@ -331,10 +390,12 @@ fn expiry_period(context: &ShardContext) -> Duration {
 
 /// A message of a client of this shard waits for its addressee.
 pub(super) fn message_waits(step: &mut Step, peers: &mut Peers, wait: PeerWait) {
+    step.context.metrics.peer_deliveries.with_label_values(&["queued"]).inc();
     // The wait ends in time also when its sender is gone by now: the addressee is not to hear of it later.
     let from = wait.from;
     let key = peers.wait(wait);
     if let Some(peer) = peers.holder(from) {
+        step.tell_of_peer(peer, "its message waits for its addressee", "");
         step.outboxes.list_resumed(&peer.conn);
     }
     step.timers.add_after(step.now, step.context.config.peer.expire_timeout, Timer::Wait { key });
@@ -376,6 +437,7 @@ pub(super) fn liveness_timer(step: &mut Step, peers: &mut Peers, key: u32, numbe
 /// Another connection took the id over: this one is closed, and nothing it does counts any more.
 pub(super) fn superseded(step: &mut Step, peers: &mut Peers, at: PeerAt) {
     let Some(peer) = peers.holder(at) else { return };
+    step.context.metrics.peer_takeovers.inc();
     let (conn, realm, id) = (peer.conn.clone(), peer.realm, peer.id.clone());
     end(step, peers, at.key, SUPERSEDED, &Frame::close(None));
     peers.insert_superseded(&conn, realm, id);
@@ -407,6 +469,7 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
     if let Some(place) = peer.place {
         subjects::uncount(step, place);
     }
+    step.tell_of_peer(&peer, "disconnected", reason);
     if let Some(generation) = peer.claim {
         // Of one that was taken over, the id is not free.
         if reason != SUPERSEDED {
@@ -417,6 +480,7 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
     let address = peer.conn.address().map(tracing::field::display);
     tracing::debug!(target: CLIENT_EVENTS, address, protocol = "peerserver", reason, "client disconnected");
     let metrics = &step.context.metrics;
+    metrics.calls.with_label_values(&["abandoned"]).inc_by(peer.offers.len());
     if peer.is_counted {
         metrics.disconnects.with_label_values(&["peerserver", reason]).inc();
         metrics.connections.with_label_values(&["peerserver", "websocket"]).dec();
@@ -428,6 +492,7 @@ pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, cl
 /// Something for a client, from nobody in the cluster.
 pub(super) fn tell(step: &mut Step, peers: &mut Peers, at: PeerAt, frame: &Frame) {
     if let Some(peer) = peers.holder(at) {
+        step.tell_of_peer(peer, "is told something by an operator", "");
         step.outboxes.count_sent();
         step.outboxes.push(&peer.conn, frame);
     }

@@ -42,6 +42,9 @@ pub(super) fn refuse(
     (code, hint): (&str, &str),
 ) {
     step.context.metrics.refusals.with_label_values(&[code]).inc();
+    if let Some(session) = sessions.get_mut(key) {
+        step.tell(session, "refused", code);
+    }
     step.send(sessions, key, &refusal.message(code, hint, ""));
 }
 
@@ -55,6 +58,9 @@ pub(super) fn refuse_for_now(
 ) {
     let (code, hint) = RATE_LIMITED;
     step.context.metrics.refusals.with_label_values(&[code]).inc();
+    if let Some(session) = sessions.get_mut(key) {
+        step.tell(session, "refused", code);
+    }
     let wait = wait.as_millis().max(1);
     step.send(sessions, key, &refusal.message(code, hint, &format!(",\"retryAfter\":{wait}")));
 }

@@ -160,8 +160,10 @@ fn end(
     ticket: u64,
     found: Result<(), Refused>,
 ) -> Answered {
-    let Signal { key, number, namespace, name, id, is_blocking, rule, span, .. } =
+    let Signal { key, number, namespace, name, id, is_blocking, rule, span, asked, .. } =
         pending.remove_signal(ticket)?;
+    let took = step.now.saturating_duration_since(asked);
+    step.context.metrics.ack_seconds.with_label_values(&["signal"]).observe(took.as_secs_f64());
     if let Some(span) = span {
         span.end(found.map_or_else(|(code, _)| Outcome::Failed(code), |()| Outcome::Ok));
     }

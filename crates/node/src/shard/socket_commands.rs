@@ -60,7 +60,7 @@ pub(super) fn socket_command(
             joined.socket.next_ack += 1;
             // Beyond the clock's range there is no time-out.
             let until = step.now.checked_add(timeout);
-            joined.socket.pending_acks.push_back(PendingAck { id, until, reply });
+            joined.socket.pending_acks.push_back(PendingAck { id, asked: step.now, until, reply });
             let message = Message::event(&namespace, Some(id), &event, &[args.inner()], args.attachments());
             if let Some(at) = until {
                 arm_acks(step, key, session, slot, at);
@@ -87,7 +87,15 @@ pub(super) fn socket_command(
             let record = record.map_or_else(|| bare_record(to), |record| Record { socket: to, ..*record });
             let room = RoomName { namespace, name: room };
             let reply_to = ReplyTo::Handler(reply);
-            let join = JoinRequest { socket: to, room, record, reply_to, replaces: false, limit: 0 };
+            let join = JoinRequest {
+                socket: to,
+                room,
+                record,
+                reply_to,
+                replaces: false,
+                limit: 0,
+                asked: step.now,
+            };
             membership::join(step, sessions, rooms, pending, key, join);
         }
         SocketOp::Leave { room, reply } => {
@@ -168,6 +176,10 @@ pub(super) fn acks_timed_out(
     let pending_acks = std::mem::take(&mut joined.socket.pending_acks);
     let (expired, waiting): (VecDeque<_>, VecDeque<_>) = pending_acks.into_iter().partition(is_over);
     joined.socket.pending_acks = waiting;
+    if !expired.is_empty() {
+        let lost = step.context.metrics.acks_lost.with_label_values(&["timed_out"]);
+        lost.inc_by(expired.len() as u64);
+    }
     for pending in expired {
         step.effects.answer(pending.reply, Err(AckError::TimedOut));
     }

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     app::{self, ConnectRefused, EventHandler, socket},
+    client_log::head,
     session::{PendingAck, Session, Socket},
 };
 
@@ -135,10 +136,15 @@ fn join_namespace(
         acks_timer_at: None,
     };
     session.connection.join(name.clone(), socket);
+    step.tell_of(session, "let into a namespace", || match app.is_named() {
+        true => name.to_string(),
+        false => head::name(&name),
+    });
     session.update_rates(&step.context.config.limits);
     session.handshake = None;
     session.update_charge();
     sessions.add_socket(id, key);
+    step.socket_counts.add(&name, 1);
     step.effects.submit(Command::Connected { namespace: name.clone(), socket: id });
     step.send(sessions, key, &Message::connect(&name, &id.written()));
     begin_expiry(step, key, &mut sessions[key], id);
@@ -173,7 +179,9 @@ pub(super) fn acked(
     let Some(joined) = session.connection.socket_mut(slot) else { return };
     let pending = &mut joined.socket.pending_acks;
     let Some(index) = pending.iter().position(|pending| pending.id == id) else { return };
-    if let Some(PendingAck { reply, .. }) = pending.remove(index) {
+    if let Some(PendingAck { reply, asked, .. }) = pending.remove(index) {
+        let took = step.now.saturating_duration_since(asked);
+        step.context.metrics.ack_seconds.with_label_values(&["client"]).observe(took.as_secs_f64());
         let args = Args::from_raw(body, attachments.to_vec()).unwrap_or_default();
         // A handler that does not wait any more does not care.
         step.effects.answer(reply, Ok(args));

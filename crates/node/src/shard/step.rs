@@ -9,11 +9,13 @@ use signalbox_socketio::Message;
 use super::{
     context::ShardContext,
     effects::{Effect, Effects},
-    tables::{Outboxes, Sessions, Timers},
+    socket_counts::SocketCounts,
+    story,
+    tables::{Outboxes, Peer, Sessions, Timers},
     tasks::Task,
     transfer::message::TransferMessage,
 };
-use crate::routing::Location;
+use crate::{routing::Location, session::Session};
 
 /// One step of a shard: from an input until the shard waits for the next one. What a handler reads and changes besides, its signature
 /// names: the tables.
@@ -28,6 +30,9 @@ pub(super) struct Step {
     pub(super) timers: Timers,
     /// The rules of namespaces that have some.
     pub(super) rules: Option<Arc<RuleSet>>,
+    pub(super) socket_counts: SocketCounts,
+    /// When the first of the broadcasts was taken that are not written yet.
+    pub(super) fanout_since: Option<Instant>,
     /// Clients that have gone since collections were shrunk.
     pub(super) clients_gone: u32,
     /// Numbers tickets, sessions, peers and probes.
@@ -41,9 +46,11 @@ impl Step {
             now,
             began: now,
             effects: Effects::default(),
-            outboxes: Outboxes::new(limit, ledger, context.metrics.clone()),
+            outboxes: Outboxes::new(limit, ledger, context.metrics.clone(), context.client_log.clone()),
             timers: Timers::default(),
             rules: context.app.rules.clone(),
+            socket_counts: SocketCounts::new(&context.config.metric_namespaces, &context.metrics),
+            fanout_since: None,
             clients_gone: 0,
             last_number: 0,
             context: Rc::new(context),
@@ -70,6 +77,27 @@ impl Step {
     pub(super) fn send(&mut self, sessions: &mut Sessions, key: u32, message: &Message) {
         if let Some(session) = sessions.get_mut(key) {
             self.outboxes.send(key, session, message, false);
+        }
+    }
+
+    /// Tells what happened to a client, where it is followed.
+    pub(super) fn tell(&self, session: &Session, what: &'static str, detail: &str) {
+        if self.context.client_log.is_on() {
+            story::session_event(&self.context.client_log, session, what, detail);
+        }
+    }
+
+    /// The same, where saying it costs something.
+    pub(super) fn tell_of(&self, session: &Session, what: &'static str, detail: impl FnOnce() -> String) {
+        if self.context.client_log.is_on() {
+            story::session_event(&self.context.client_log, session, what, &detail());
+        }
+    }
+
+    /// The same of a PeerServer client.
+    pub(super) fn tell_of_peer(&self, peer: &Peer, what: &'static str, detail: &str) {
+        if self.context.client_log.is_on() {
+            story::peer_event(&self.context.client_log, peer.who(), what, detail);
         }
     }
 

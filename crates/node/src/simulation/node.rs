@@ -112,6 +112,7 @@ impl Node {
                 lifecycle: lifecycle.clone(),
                 ledger: ledger.clone(),
                 metrics: metrics.clone(),
+                client_log: Arc::default(),
                 router: Arc::new(NoHandlers),
                 new_address: seeded_address,
             };

@@ -255,7 +255,9 @@ impl World {
         match message {
             BusMessage::Subscribed(room) => cluster.subscribed(self.now, &room),
             BusMessage::Changed(delta) => cluster.room_changed(self.now, delta),
-            BusMessage::Broadcast(from, room, payload) => cluster.received_broadcast(from, room, payload),
+            BusMessage::Broadcast(from, room, payload) => {
+                cluster.received_broadcast(from, room, None, payload)
+            }
             BusMessage::Direct(from, message) => cluster.received_direct(self.now, from, message),
         }
         self.touched(node);

@@ -8,16 +8,20 @@ mod lines;
 
 use std::{
     io::IsTerminal as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+pub use tracing::Level;
 use tracing::{Event, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry,
     filter::{FilterExt as _, Targets},
     fmt,
     layer::{Context, SubscriberExt as _},
-    registry,
+    registry, reload,
     util::SubscriberInitExt as _,
 };
 
@@ -55,10 +59,25 @@ pub enum LogError {
 
 /// Hides the start messages of the web server, which are of no use to an operator, and what it logs as an error about each request
 /// that it cannot read: clients do not choose how much is logged. A filter that names the target overrides it.
-const DEFAULT_DIRECTIVES: &str = "actix_server=warn,actix_http=off";
+const DEFAULT_DIRECTIVES: &str = "actix_server=warn,actix_http=off,signalbox_node::story=info";
 
 /// The target of what happens to one client: its handshake, a refusal, its end. `--log info,signalbox_node::client=debug` shows it.
 pub const CLIENT_EVENTS: &str = "signalbox_node::client";
+
+/// The target of the stories of clients that are followed (`--log-client`): told at `info`, whatever the level.
+pub const STORIES: &str = "signalbox_node::story";
+
+/// Changes the filter, once there is one.
+static FILTER: OnceLock<(reload::Handle<EnvFilter, Registry>, String)> = OnceLock::new();
+
+/// Logs the lines of this project's own code at this level, or again as configured. What libraries log stays as it is: some show what
+/// clients send. Targets that the configuration names keep their levels. Returns whether it was done; not without [`init_logs`].
+pub fn set_own_level(level: Option<Level>) -> bool {
+    let Some((handle, configured)) = FILTER.get() else { return level.is_none() };
+    let own = level.map(|level| format!(",signalbox={level}")).unwrap_or_default();
+    let filter = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVES},{configured}{own}"));
+    filter.is_ok_and(|filter| handle.reload(filter).is_ok())
+}
 
 /// What the HTTP library logs as errors since they were last taken.
 static HTTP_ERRORS: AtomicU64 = AtomicU64::new(0);
@@ -82,10 +101,12 @@ pub fn take_http_errors() -> u64 {
 /// # Errors
 /// [`LogError::Filter`] when the filter cannot be parsed, [`LogError::AlreadySetUp`] at a second call.
 pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
+    let filter_text = filter.to_owned();
     let parsed = EnvFilter::try_new(format!("{DEFAULT_DIRECTIVES},{filter}"))
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
     let is_terminal = std::io::stdout().is_terminal();
     let lines = fmt::layer().with_ansi(is_terminal).with_writer(Lines { format, is_terminal });
+    let (parsed, handle) = reload::Layer::new(parsed);
     let filter = parsed.and(RateLimit::default());
     let lines = match format {
         LogFormat::Text => lines.with_filter(filter).boxed(),
@@ -93,5 +114,7 @@ pub fn init_logs(filter: &str, format: LogFormat) -> Result<(), LogError> {
     };
     let http_errors = Targets::new().with_target("actix_http", LevelFilter::ERROR);
     let installed = registry().with(lines).with(CountHttpErrors.with_filter(http_errors)).try_init();
-    installed.map_err(|_| LogError::AlreadySetUp)
+    installed.map_err(|_| LogError::AlreadySetUp)?;
+    let _ = FILTER.set((handle, filter_text));
+    Ok(())
 }

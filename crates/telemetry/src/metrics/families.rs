@@ -95,6 +95,63 @@ const REFUSALS: Series = Known(&[
 const PEER_MESSAGES: Series =
     Known(&[&["OFFER"], &["ANSWER"], &["CANDIDATE"], &["LEAVE"], &["EXPIRE"], &["HEARTBEAT"], &["ignored"]]);
 
+/// What a verdict on who a client is may be.
+pub const AUTHENTICATIONS: Series = Known(&[
+    &["accepted"],
+    &["anonymous"],
+    &["token-missing"],
+    &["token-too-large"],
+    &["token-malformed"],
+    &["algorithm-none"],
+    &["algorithm-unsupported"],
+    &["algorithm-mismatch"],
+    &["critical-header"],
+    &["key-unknown"],
+    &["keys-unavailable"],
+    &["signature-invalid"],
+    &["claim-malformed"],
+    &["expiry-missing"],
+    &["token-expired"],
+    &["not-yet-valid"],
+    &["lifetime-too-long"],
+    &["issuer-missing"],
+    &["issuer-mismatch"],
+    &["audience-mismatch"],
+    &["subject-missing"],
+    &["grants-malformed"],
+    &["token-revoked"],
+    &["revocations-unknown"],
+    &["subject-changed"],
+    &["namespace-forbidden"],
+    &["id-forbidden"],
+    &["discover-forbidden"],
+    &["limit-exceeded"],
+    &["other"],
+]);
+
+const TRANSFERS_FAILED: Series = Known(&[
+    &["refused"],
+    &["timed_out"],
+    &["not_current"],
+    &["client_gone"],
+    &["closed"],
+    &["unconfirmed"],
+    &["source_lost"],
+]);
+
+const ADMIN_REQUESTS: Series = Known(&[
+    &["read", "done"],
+    &["read", "refused"],
+    &["read", "failed"],
+    &["emit", "done"],
+    &["emit", "refused"],
+    &["emit", "failed"],
+    &["control", "done"],
+    &["control", "refused"],
+    &["control", "failed"],
+    &["none", "refused"],
+]);
+
 const CLUSTER_EVENTS: Series = Known(&[
     &["degraded_no_answer"],
     &["degraded_lease_expired"],
@@ -107,6 +164,7 @@ const CLUSTER_EVENTS: Series = Known(&[
     &["subscriptions_lost"],
     &["subscriptions_restored"],
     &["room_subscription_lost"],
+    &["room_gap"],
     &["broadcast_failed"],
     &["unreadable_message"],
     &["unknown_format"],
@@ -141,6 +199,9 @@ families! {
     "Clients" {
         connections: IntGaugeVec = "connections", unit "clients", ["protocol", "transport"] of CONNECTIONS,
             "Clients connected now.";
+        sockets: IntGaugeVec = "sockets", unit "sockets",
+            ["socketio_namespace"] of Bounded("those that `--metric-namespaces` names, at most 32; `other` is all others together"),
+            "Sockets now: Socket.IO clients in a namespace. A client in two of them counts in both.";
         handshakes: IntCounterVec = "handshakes_total", unit "handshakes", ["protocol", "outcome"] of HANDSHAKES,
             "Handshakes: accepted, or the reason of the refusal.";
         upgrades: IntCounterVec = "upgrades_total", unit "upgrades",
@@ -154,6 +215,11 @@ families! {
             "Events of Socket.IO clients that were refused; policies of an application may add codes of their own.";
         presence_changes: IntCounter = "presence_changes_total", unit "changes",
             "Changes of rooms with more members than --presence-limit: the members on a worker were told how many they are, at most once a second, and not of each.";
+        rate_limited: IntCounterVec = "rate_limited_total", unit "packets",
+            ["limit"] of Known(&[&["events"], &["bytes"], &["joins"]]),
+            "Packets and joins of clients above what they may send in a second, by the limit that they were above.";
+        authentications: IntCounterVec = "authentications_total", unit "verdicts", ["outcome"] of AUTHENTICATIONS,
+            "Verdicts on who a client is, when it joins a namespace, claims a peer id, lists peers or shows a new token: accepted with a token, anonymous without one, or the code of the refusal; other: a code of an application's own.";
         connections_dropped: IntCounterVec = "connections_dropped_total", unit "connections",
             ["reason"] of CONNECTIONS_DROPPED,
             "Connections closed, or not let in, for what their clients did not do in time, or did too much.";
@@ -182,12 +248,31 @@ families! {
             "Bytes of messages sent to clients.";
         fanout_receivers: Histogram = "fanout_receivers", unit "clients", buckets RECEIVERS,
             "Receivers of a broadcast on one worker, counted once for each worker that it reaches.";
+        fanout_seconds: Histogram = "fanout_seconds", unit "seconds", buckets SHORT,
+            "From when a worker takes a broadcast to when it has written to all its receivers' sockets, as far as these took it; broadcasts that are written together count once, from the first of them.";
+        delivery_lag_seconds: Histogram = "delivery_lag_seconds", unit "seconds", buckets SHORT,
+            "From when another node published a broadcast to when a worker of this one gives it to its receivers: as far as the clocks of the machines agree.";
+        ack_seconds: HistogramVec = "ack_seconds", unit "seconds",
+            ["of"] of Known(&[&["join"], &["signal"], &["client"]]), buckets SHORT,
+            "From an event to its answer, where that takes more than this worker: a join, which the cluster answers; a signal, which its receiver's node answers; client: an event of the application, which a client answers.";
+        acks_lost: IntCounterVec = "acks_lost_total", unit "acks", ["reason"] of Known(&[&["timed_out"], &["disconnected"]]),
+            "Events of the application that a client was to answer and did not: in time, or before it was gone.";
         volatile_dropped: IntCounter = "volatile_dropped_total", unit "messages",
             "Volatile events dropped because their receiver was not ready.";
     }
     "PeerServer" {
         peer_messages: IntCounterVec = "peer_messages_total", unit "messages", ["type"] of PEER_MESSAGES,
             "PeerServer messages received; ignored: of another type, or malformed.";
+        peer_deliveries: IntCounterVec = "peer_deliveries_total", unit "messages",
+            ["outcome"] of Known(&[&["delivered"], &["queued"], &["delivered_late"], &["expired"]]),
+            "What became of PeerServer messages: delivered at once; queued, because the addressee was absent; delivered late, when it came; expired: a sender was told that its addressee did not come.";
+        calls: IntCounterVec = "calls_total", unit "calls",
+            ["step"] of Known(&[&["offered"], &["answered"], &["expired"], &["abandoned"]]),
+            "Calls of PeerServer clients, by how far they came: an OFFER was sent; the first ANSWER to it came back; its sender was told that nobody is there; its sender went, or offered again, before any of these.";
+        call_seconds: Histogram = "call_seconds", unit "seconds", buckets ROUND_TRIP,
+            "From a PeerServer client's OFFER to the ANSWER, as the caller's node sees them.";
+        peer_takeovers: IntCounter = "peer_takeovers_total", unit "takeovers",
+            "Peer ids that another connection with the same token took over from one of this node.";
         peer_dropped: IntCounterVec = "peer_dropped_total", unit "messages",
             ["reason"] of Known(&[&["overflow"], &["malformed"], &["fenced"]]),
             "PeerServer messages dropped. overflow: a queue or a mailbox is full, or the store was lost; malformed: not JSON; fenced: the sender no longer holds its id.";
@@ -247,6 +332,18 @@ families! {
             "From a request over the node link to its answer; a poll is answered when there is something to say, and is not counted.";
         relayed_requests: IntCounter = "relayed_requests_total", unit "requests",
             "Requests forwarded to another node, because it has the session they belong to.";
+        session_transfers_failed: IntCounterVec = "session_transfers_failed_total", unit "sessions", ["reason"] of TRANSFERS_FAILED,
+            "Sessions that did not come to the shard of their WebSocket. refused: it is gone, or its node stops or has lost Redis; timed_out; not_current: changes of a room were missed; client_gone, closed: by the client, by the server; unconfirmed: the other node was lost, or refused, after the session was sent; source_lost: the session did not come.";
+        rooms: IntGauge = "rooms", unit "rooms",
+            "Rooms with members on this node now, or a moment ago.";
+        room_members: IntGauge = "room_members", unit "members",
+            "Members of rooms that are connected to this node now; a client in two rooms counts twice.";
+        room_joins: IntCounter = "room_joins_total", unit "joins",
+            "Times that a client of this node joined a room.";
+        room_leaves: IntCounter = "room_leaves_total", unit "leaves",
+            "Times that a client of this node left a room, or went while it was in one.";
+        drain_clients: IntGauge = "drain_clients", unit "clients",
+            "Clients that the node has yet to disconnect, while it drains; 0 while it does not.";
         draining: IntGauge = "draining", unit "state",
             "1 while the node drains: it is not ready, and disconnects its clients one after the other.";
     }
@@ -260,7 +357,15 @@ families! {
             ["purpose"] of Known(&[&["commands"], &["subscriber"]]),
             "Connections to Redis that were opened: a few at the start, and again whenever one broke.";
     }
+    "Admin API" {
+        admin_requests: IntCounterVec = "admin_requests_total", unit "requests", ["scope", "outcome"] of ADMIN_REQUESTS,
+            "Requests to the admin API by the scope that they need: done; refused, through a fault of the caller's (4xx); failed (5xx). Without a scope: the caller is not known, or what it asks for is not there.";
+        admin_seconds: Histogram = "admin_request_seconds", unit "seconds", buckets SHORT,
+            "How long requests to the admin API took.";
+    }
     "Process" {
+        followed_clients: IntGauge = "followed_clients", unit "selectors",
+            "Subjects, addresses and ids whose clients' stories are logged now (`--log-client`, `PUT log`).";
         log_lines_left_out: IntCounter = "log_lines_left_out_total", unit "lines",
             "Log lines that were left out because one place in the code logged more than 100 a second.";
         config_info: IntGaugeVec = "config_info", unit "state", ["hash"] of Bounded("one: the configuration does not change while the program runs"),

@@ -13,8 +13,8 @@ pub mod page;
 
 use std::{ops::Deref, sync::Arc};
 
-pub use prometheus::Gauge;
-use prometheus::{IntCounterVec, Registry, TextEncoder, core::Collector as _};
+pub use prometheus::{Gauge, IntGauge};
+use prometheus::{IntCounterVec, Registry, TextEncoder, core::Collector as _, proto::MetricFamily};
 
 use self::families::Families;
 
@@ -36,6 +36,11 @@ impl Metrics {
         let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         let families = Families::register(&registry);
         Self(Arc::new(Inner { registry, families }))
+    }
+
+    /// All metrics as they are now, to be exported.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.0.registry.gather()
     }
 
     /// All metrics in the text format that Prometheus scrapes.

@@ -18,7 +18,9 @@ the process (`process_cpu_seconds_total`, `process_resident_memory_bytes`, `proc
 
 - Counters end in `_total`, and begin at 0 with the process. Series whose labels are known are there from the start.
 - No label has a value that a client chooses, so that the number of series is bounded.
-- Histograms are classic ones, with fixed buckets.
+- Histograms are classic ones, with fixed buckets. Native ones can only be scraped in Prometheus' protobuf format, which the library
+  used here (`prometheus` 0.14) cannot write with them. Prometheus can make native ones with custom buckets of these
+  (`convert_classic_histograms_to_nhcb: true` in a scrape configuration).
 ";
 
 /// The whole page.

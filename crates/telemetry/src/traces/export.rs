@@ -1,7 +1,7 @@
 //! Where spans go: an OTLP receiver, by gRPC or HTTP. A thread of its own sends them in batches; what waits for it is bounded, and what is
 //! beyond that is dropped.
 
-use std::{borrow::Cow, env, fmt, sync::OnceLock, time::Duration};
+use std::{borrow::Cow, fmt, sync::OnceLock, time::Duration};
 
 use opentelemetry::{
     InstrumentationScope, KeyValue,
@@ -9,10 +9,7 @@ use opentelemetry::{
 };
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::{
-    Resource,
-    trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _},
-};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _};
 use signalbox_tls::client::{self, ClientSettings};
 use ureq::Agent;
 
@@ -21,9 +18,9 @@ use super::{
     record::{Outcome, SpanKind, SpanRecord},
     sampling::Sampler,
 };
+use crate::otlp::{Signal, is_disabled, resource, variable};
 
-/// How long an HTTP request to the receiver may take, where `OTEL_EXPORTER_OTLP_TIMEOUT` does not say so.
-const TIMEOUT: Duration = Duration::from_secs(10);
+const SIGNAL: Signal = Signal::Traces;
 /// How long the last spans may take when the program ends.
 const LAST: Duration = Duration::from_secs(2);
 /// Most bytes of the receiver's answer that are read.
@@ -60,21 +57,10 @@ impl fmt::Debug for Traces {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// Of two variables the first that is set: that of traces alone, or that of all signals.
-fn of_traces(name: &str) -> Option<String> {
-    variable(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"))
-        .or_else(|| variable(&format!("OTEL_EXPORTER_OTLP_{name}")))
-}
-
 /// Whether the environment asks for traces: an endpoint is set, and nothing turns them off.
 fn are_wanted() -> bool {
-    let is_disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    let is_otlp = variable("OTEL_TRACES_EXPORTER").is_none_or(|value| value == "otlp");
-    !is_disabled && is_otlp && of_traces("ENDPOINT").is_some()
+    let is_otlp = SIGNAL.exporters().is_none_or(|value| value == "otlp");
+    !is_disabled() && is_otlp && SIGNAL.either("ENDPOINT").is_some()
 }
 
 /// Begins to export traces, where the `OTEL_*` variables ask for it. `service`: the program's name, unless a variable says another.
@@ -93,13 +79,7 @@ pub fn init_traces(service: &'static str, version: &'static str) -> Result<bool,
     .map_err(TraceError::Variable)?;
     let exporter = exporter()?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
-    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", version));
-    let has_name = variable("OTEL_SERVICE_NAME").is_some()
-        || variable("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|list| list.contains("service.name="));
-    if !has_name {
-        resource = resource.with_service_name(service);
-    }
-    processor.set_resource(&resource.build());
+    processor.set_resource(&resource(service, version));
     let scope = InstrumentationScope::builder("signalbox").with_version(version).build();
     Ok(TRACES.set(Traces { sampler, processor, scope }).is_ok())
 }
@@ -113,11 +93,9 @@ pub fn flush_traces() {
 
 fn exporter() -> Result<SpanExporter, TraceError> {
     let failed = |error: &dyn fmt::Display| TraceError::Exporter(error.to_string());
-    match of_traces("PROTOCOL").as_deref() {
+    match SIGNAL.either("PROTOCOL").as_deref() {
         None | Some("http/protobuf") => {
-            let timeout = of_traces("TIMEOUT")
-                .and_then(|text| text.parse().ok())
-                .map_or(TIMEOUT, Duration::from_millis);
+            let timeout = SIGNAL.timeout();
             let agent = client::agent(&ClientSettings { timeout, authority: None, uses_proxy: true })
                 .map_err(|error| failed(&error))?;
             SpanExporter::builder()

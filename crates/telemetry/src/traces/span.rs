@@ -49,6 +49,14 @@ impl Span {
         self.context.to_string().into()
     }
 
+    /// It began so much earlier than it was known here: what it stands for was under way.
+    #[must_use]
+    pub fn since(mut self: Box<Self>, earlier: Duration) -> Box<Self> {
+        self.began_at = self.began_at.checked_sub(earlier).unwrap_or(self.began_at);
+        self.began = self.began.checked_sub(earlier).unwrap_or(self.began);
+        self
+    }
+
     /// It is over. Kept, where the sampler keeps it, or where it was slow or failed.
     pub fn end(self, outcome: Outcome) {
         let took = self.began.elapsed();

@@ -6,8 +6,11 @@
 //! - Where neither is configured and the listener is not on loopback: nobody.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, SocketAddr},
+    rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 use actix_web::{
@@ -110,6 +113,36 @@ impl Access {
     }
 }
 
+/// The scope that a request needs, once its route is known.
+type NeededScope = Rc<Cell<Option<Scope>>>;
+
+/// Middleware: counts requests, and how long they take.
+pub(super) async fn measure<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let (began, scope) = (Instant::now(), NeededScope::default());
+    let metrics = request.app_data::<Data<AdminState>>().map(|state| state.node.metrics().clone());
+    request.extensions_mut().insert(scope.clone());
+    let result = next.call(request).await;
+    let status = match &result {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    let outcome = match status.as_u16() {
+        500.. => "failed",
+        400.. => "refused",
+        _ => "done",
+    };
+    if let Some(metrics) = metrics {
+        // Only what needs no scope is not there.
+        let labels = scope.get().map_or(["none", "refused"], |scope| [scope.name(), outcome]);
+        metrics.admin_requests.with_label_values(&labels).inc();
+        metrics.admin_seconds.observe(began.elapsed().as_secs_f64());
+    }
+    result
+}
+
 /// Middleware: only who is known gets further, and only so many at once.
 pub(super) async fn authenticate<B: MessageBody>(
     request: ServiceRequest,
@@ -135,6 +168,9 @@ pub(super) async fn check_scope<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
+    if let Some(needed) = request.extensions().get::<NeededScope>() {
+        needed.set(Some(scope));
+    }
     let caller = request.extensions().get::<Caller>().cloned();
     let caller = caller.ok_or_else(|| Refused::unauthorized("token-missing", "a token is required"))?;
     caller.check(scope).inspect_err(|_| {

@@ -2,11 +2,11 @@
 
 use actix_web::{HttpResponse, web::Path};
 use serde::{Deserialize, Serialize};
-use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, Outcome};
+use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, LogRequest, Outcome};
 use signalbox_auth::revocation::is_too_far_ahead;
 use signalbox_node::{
-    Node,
-    admin::{Act, Answer, Answers, PeerOrder, Question},
+    ClientSelector, MAX_FOLLOWED, Node,
+    admin::{Act, Answer, Answers, LogOrder, PeerOrder, Question},
 };
 use utoipa::ToSchema;
 
@@ -26,6 +26,11 @@ const LATEST: u64 = 253_402_300_799;
 /// Longest name of a room, and largest profile, in bytes: as for clients.
 const MAX_ROOM_NAME: usize = 255;
 const MAX_PROFILE: usize = 4096;
+
+/// For how long more is logged, in seconds, unless a request says otherwise; and for how long at most.
+const LOG_SECONDS: u64 = 600;
+const MAX_LOG_SECONDS: u64 = 86_400;
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// What the nodes have done.
 pub(super) async fn done(node: &Node, question: Question) -> Result<Outcome, Refused> {
@@ -144,6 +149,31 @@ pub(super) async fn drain(order: Order, path: Path<String>) -> Answered {
         Ok(Outcome::of(nodes, partial))
     };
     order.run(about, tell).await
+}
+
+/// Changes what all nodes log, for a time: the level of their own lines, and the clients whose whole stories are told.
+#[utoipa::path(put, path = "/admin/v1/log", tag = "act", security(("token" = ["control"])), request_body = LogRequest,
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
+    responses((status = 200, description = "Which nodes do so", body = Outcome)))]
+pub(super) async fn log(order: Order) -> Answered {
+    let LogRequest { level, clients, seconds } = order.read()?;
+    let seconds = seconds.unwrap_or(LOG_SECONDS);
+    if !(1..=MAX_LOG_SECONDS).contains(&seconds) {
+        return Err(Refused::bad("seconds", format!("seconds is not between 1 and {MAX_LOG_SECONDS}")));
+    }
+    if level.as_deref().is_some_and(|level| !LEVELS.contains(&level)) {
+        return Err(Refused::bad("level", format!("level is none of {}", LEVELS.join(", "))));
+    }
+    if clients.len() > MAX_FOLLOWED {
+        return Err(Refused::bad("clients", format!("clients has more than {MAX_FOLLOWED} entries")));
+    }
+    if let Some(error) = clients.iter().find_map(|text| text.parse::<ClientSelector>().err()) {
+        return Err(Refused::bad("clients", error.to_string()));
+    }
+    let what = serde_json::json!({"level": level, "clients": clients, "seconds": seconds});
+    let node = order.state.node.clone();
+    let question = Question::Log(LogOrder { level, clients, seconds });
+    order.run(what.to_string(), async move { done(&node, question).await }).await
 }
 
 /// Tokens that are to count no more. One of the three has to be given.

@@ -70,10 +70,12 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(control("/disconnect", web::post().to(act::disconnect)))
         .service(control("/nodes/{node}/drain", web::post().to(act::drain)))
         .service(control("/revoke", web::post().to(act::revoke)))
+        .service(control("/log", web::put().to(act::log)))
         .default_service(web::to(async || -> Result<&str, Refused> {
             Err(Refused::not_found("there is nothing here (see /admin/v1/openapi.json)"))
         }))
-        .wrap(from_fn(access::authenticate));
+        .wrap(from_fn(access::authenticate))
+        .wrap(from_fn(access::measure));
     routes.service(scope);
 }
 

@@ -59,6 +59,7 @@ const REFUSALS: [(&str, &str); 8] = [
         act::disconnect,
         act::drain,
         act::revoke,
+        act::log,
     ),
     components(schemas(signalbox_admin::Problem)),
     modifiers(&Token, &Refusals)

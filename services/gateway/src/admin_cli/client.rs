@@ -96,6 +96,11 @@ impl Client {
         self.call(Method::Post, path, &[], Some(body))
     }
 
+    /// Has something set.
+    pub(super) fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call(Method::Put, path, &[], Some(body))
+    }
+
     /// One request; names in the path are segments already.
     pub(super) fn call(
         &self,

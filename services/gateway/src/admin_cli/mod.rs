@@ -151,6 +151,21 @@ enum Command {
         /// Its id, or its name.
         node: String,
     },
+    /// Changes what all nodes log, for a time.
+    Log {
+        /// Client whose whole story is told: a subject, an IP address, or the id of a session, a socket or a peer; repeatable.
+        #[arg(long, value_name = "CLIENT")]
+        client: Vec<String>,
+        /// The level of the nodes' own lines: error, warn, info, debug or trace.
+        #[arg(long, value_name = "LEVEL")]
+        level: Option<String>,
+        /// For so many seconds.
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 600)]
+        seconds: u64,
+        /// Log as configured again.
+        #[arg(long, conflicts_with_all = ["client", "level"])]
+        off: bool,
+    },
     /// Serves the operations as tools of the Model Context Protocol, on standard input and output, for an assistant.
     Mcp {
         /// Let it change something too: emit (send to clients), control (everything else); repeatable. Without it, it may only look.
@@ -239,7 +254,10 @@ fn repeat(cli: &Cli) -> Result<u8> {
         None => cli.token.clone(),
     };
     let client = Client::new(&cli.url, token.as_deref().map(str::trim))?;
-    let changes = matches!(cli.command, Command::Emit { .. } | Command::Kick { .. } | Command::Drain { .. });
+    let changes = matches!(
+        cli.command,
+        Command::Emit { .. } | Command::Kick { .. } | Command::Drain { .. } | Command::Log { .. }
+    );
     if changes && cli.watch.is_some() {
         bail!("--watch: is for what looks, not for what changes something");
     }
@@ -280,12 +298,12 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
             };
             Ok((text, code(is_whole)))
         };
-    let done = |path: &str, body: &Value| -> Result<(String, u8)> {
-        let answer = client.post(path, body)?;
+    let outcome = |answer: Value| -> Result<(String, u8)> {
         let is_whole = answer["partial"].as_array().is_none_or(Vec::is_empty);
         let text = if as_table { table::outcome(&answer, is_terminal) } else { format!("{answer}\n") };
         Ok((text, code(is_whole)))
     };
+    let done = |path: &str, body: &Value| outcome(client.post(path, body)?);
     match &cli.command {
         Command::Nodes => list("nodes", &[], table::NODES),
         Command::Rooms { prefix, namespace } => {
@@ -342,6 +360,12 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
         }
         // It has a conversation, and no text to print.
         Command::Mcp { .. } => Ok((String::new(), 0)),
+        Command::Log { client: clients, level, seconds, off } => {
+            if !off && clients.is_empty() && level.is_none() {
+                bail!("say what is to be logged (--client, --level), or that it is enough (--off)");
+            }
+            outcome(client.put("log", &json!({"level": level, "clients": clients, "seconds": seconds}))?)
+        }
         Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
     }
 }

@@ -10,7 +10,7 @@ use super::PROGRAM;
 use super::settings::Settings;
 
 /// Settings that differ between the nodes of a cluster.
-const OWN: [&str; 4] = ["node_id", "cluster_addr", "cluster_tls_cert", "cluster_tls_key"];
+const OWN: [&str; 5] = ["node_id", "cluster_addr", "cluster_tls_cert", "cluster_tls_key", "log_client"];
 
 /// How many characters of the hash are shown.
 const LENGTH: usize = 12;

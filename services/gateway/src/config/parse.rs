@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use signalbox_config::error::quote;
 pub(super) use signalbox_config::parse::*;
+use signalbox_node::ClientSelector;
 
 use super::admin::AdminToken;
 use super::auth::WithoutRedis;
@@ -66,6 +67,27 @@ pub(super) fn realm_key(text: &str) -> Parsed<String> {
         return Err(format!("{} is not a key: 1 to 256 bytes without spaces, /, ? and #", quote(text)));
     }
     Ok(text.to_owned())
+}
+
+/// A namespace's name, as clients write it; without its slash too.
+pub(super) fn namespace(text: &str) -> Parsed<String> {
+    let name = text.trim();
+    let is_plain = !name.is_empty()
+        && name.len() <= 128
+        && !name.contains(|c: char| c.is_control() || c.is_whitespace() || "?\"".contains(c));
+    if !is_plain {
+        return Err(format!(
+            "{} is not the name of a namespace: 1 to 128 bytes without spaces, ? and quotes",
+            quote(text)
+        ));
+    }
+    Ok(if name.starts_with('/') { name.to_owned() } else { format!("/{name}") })
+}
+
+/// A client whose story is logged.
+pub(super) fn client(text: &str) -> Parsed<String> {
+    let client = text.parse::<ClientSelector>().map_err(|error| format!("{}: {error}", quote(text)))?;
+    Ok(client.as_str().to_owned())
 }
 
 pub(super) fn cookie_name(text: &str) -> Parsed<String> {

@@ -323,6 +323,11 @@ pub struct ManagementSettings {
     #[arg(long, value_name = "PORT", default_value = "off", value_parser = parse::port_or_off)]
     #[serde(serialize_with = "or_off")]
     pub metrics_port: OrOff<u16>,
+
+    /// Namespace whose sockets are counted by its name in signalbox_sockets; repeatable, 32 at most. All others are counted together.
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    #[arg(default_value = "/", value_parser = parse::namespace)]
+    pub metric_namespaces: Vec<String>,
 }
 
 /// This process.
@@ -332,6 +337,11 @@ pub struct NodeSettings {
     /// Name of this node in logs and in its cluster, 1 to 64 of A-Z a-z 0-9 . _ -. Without it a new one is generated at every start.
     #[arg(long, value_name = "ID", value_parser = parse::node_id)]
     pub node_id: Option<String>,
+
+    /// Client whose whole story is logged: a subject, an IP address, or the id of a session, a socket or a peer; repeatable, 32 at most.
+    /// The admin API does the same for a time.
+    #[arg(long, value_name = "CLIENT", value_delimiter = ',', value_parser = parse::client)]
+    pub log_client: Vec<String>,
 
     /// Worker threads, each with a shard of the sessions; cores is one per processor core.
     #[arg(long, value_name = "COUNT", default_value = "cores", value_parser = parse::workers)]

@@ -8,7 +8,7 @@ use signalbox_auth::jwks::{Intervals, SharedJwks};
 use signalbox_config::check::{Address, Check, remove_repeated};
 use signalbox_config::error::quote;
 use signalbox_config::{ConfigError, SettingSource, SettingSources, keys, reason};
-use signalbox_node::rules::RuleSet;
+use signalbox_node::{MAX_FOLLOWED, MAX_METRIC_NAMESPACES, rules::RuleSet};
 
 use super::parse;
 use super::settings::{CookieSecure, SameSite, Settings, TlsMode};
@@ -47,6 +47,8 @@ pub(super) fn validate(
     ports(&check, settings)?;
     paths(&check, settings)?;
     transports(&check, settings)?;
+    metric_namespaces(&check, settings)?;
+    log_clients(&check, settings)?;
     cookie(&check, settings)?;
     rules(&check, settings)?;
     memory(&check, settings)?;
@@ -63,6 +65,8 @@ fn normalise(settings: &mut Settings) {
         parse::merge_origins(origins);
     }
     remove_repeated(&mut settings.socketio.transports);
+    remove_repeated(&mut settings.management.metric_namespaces);
+    remove_repeated(&mut settings.node.log_client);
     let has_redis = settings.cluster.redis_url.is_some();
     if !has_redis {
         settings.peerserver.concurrent_limit.get_or_insert(DEFAULT_CONCURRENT_LIMIT);
@@ -245,6 +249,22 @@ fn routes(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
 fn transports(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     if settings.socketio.transports.is_empty() {
         return Err(check.bad("transports", "the list is empty".to_owned()));
+    }
+    Ok(())
+}
+
+fn metric_namespaces(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let count = settings.management.metric_namespaces.len();
+    if count > MAX_METRIC_NAMESPACES {
+        return Err(check.bad("metric-namespaces", format!("{count} are more than {MAX_METRIC_NAMESPACES}")));
+    }
+    Ok(())
+}
+
+fn log_clients(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
+    let count = settings.node.log_client.len();
+    if count > MAX_FOLLOWED {
+        return Err(check.bad("log-client", format!("{count} are more than {MAX_FOLLOWED}")));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -77,6 +78,21 @@ impl Prometheus {
         let number = answer["data"]["result"][0]["value"][1].as_str();
         number.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
+}
+
+/// Has `promtool check metrics` judge what a listener shows of its metrics.
+pub(crate) fn check_metrics(text: &str) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is there (cargo xtask prepare)");
+    let written = promtool.stdin.take().expect("piped").write_all(text.as_bytes());
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(written.is_ok() && output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 /// Every expression of the dashboards that are chosen by their file names, with values for Grafana's variables, and where it stands.

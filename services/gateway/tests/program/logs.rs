@@ -60,7 +60,17 @@ fn nothing_that_a_client_says_begins_a_line_or_shows_a_secret() {
     for format in ["text", "json"] {
         let redis = Redis::start();
         let secret = "swordfish-of-the-cluster";
-        let flags = ["--log", "trace", "--log-format", format, "--redis-url", &redis.url()];
+        // Everybody is followed, by the address.
+        let flags = [
+            "--log",
+            "trace",
+            "--log-format",
+            format,
+            "--log-client",
+            "127.0.0.1",
+            "--redis-url",
+            &redis.url(),
+        ];
         let server = Server::bare(
             &[&flags[..], &["--cluster-secret", secret, "--drain-delay", "0", "--drain-timeout", "1500"]]
                 .concat(),
@@ -72,6 +82,7 @@ fn nothing_that_a_client_says_begins_a_line_or_shows_a_secret() {
         assert!(!metrics.contains("swordfish") && !metrics.contains("FORGED"), "{metrics}");
         let log = log_of(server);
         assert!(log.len() > 10, "{log:#?}");
+        assert!(log.iter().any(|line| line.contains("EVENT ack=2")), "{log:#?}");
         for line in log.iter().filter(|line| !line.contains(" listening public=")) {
             let time = match format {
                 "json" => {
@@ -87,6 +98,100 @@ fn nothing_that_a_client_says_begins_a_line_or_shows_a_secret() {
             assert!(!is_ours || !line.contains("swordfish"), "{line}");
         }
     }
+}
+
+/// The lines of stories in a log.
+fn stories(log: &[String]) -> Vec<&str> {
+    log.iter().filter(|line| line.contains("signalbox_node::story")).map(String::as_str).collect()
+}
+
+#[test]
+fn a_client_that_is_followed_has_its_whole_story_told_and_others_do_not() {
+    let flags = ["--log", "warn", "--log-client", "alice", "--log-client", "AAAAAAAAAAAAAAAAAAAA"];
+    let server = Server::bare(&[&flags[..], &["--drain-delay", "0", "--drain-timeout", "1500"]].concat());
+    assert_eq!(sample(&server, "signalbox_followed_clients"), 2.0);
+    let mut other = WebSocket::socketio(server.public());
+    other.send(r#"421["join","room"]"#);
+    assert!(other.text().starts_with("431["));
+    let mut bob = WebSocket::peer(server.public(), "bob");
+    bob.send(r#"{"type":"CANDIDATE","dst":"carol","payload":1}"#);
+    let mut alice = WebSocket::peer(server.public(), "alice");
+    alice.send(r#"{"type":"OFFER","dst":"bob","payload":{"sdp":"swordfish"}}"#);
+    assert!(bob.text().contains("swordfish"));
+    bob.send(r#"{"type":"ANSWER","dst":"alice","payload":{"sdp":"swordfish"}}"#);
+    assert!(alice.text().contains("ANSWER"));
+    drop(alice);
+    let gone = r#"signalbox_disconnects_total{protocol="peerserver",reason="transport close"}"#;
+    until(DEADLINE, || (sample(&server, gone) == 1.0).then_some(())).expect("it has gone");
+    let log = log_of(server);
+    let lines = stories(&log);
+    let expected = [
+        "claims its id",
+        "let in",
+        "direction=\"in\" frame=\"OFFER dst=b…#81b637\"",
+        "direction=\"out\" frame=\"ANSWER src=b…#81b637\"",
+        "disconnected",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, part) in lines.iter().zip(expected) {
+        assert!(line.contains(part) && line.contains("client=\"alice\""), "{part} is not in {line}");
+    }
+    assert!(!log.concat().contains("swordfish"), "{log:#?}");
+}
+
+#[test]
+fn an_operator_has_a_client_followed_on_all_nodes_for_a_time() {
+    let redis = Redis::start();
+    let flags = ["--redis-url", &redis.url(), "--drain-delay", "0", "--drain-timeout", "1500"];
+    let nodes = [Server::bare(&flags), Server::bare(&flags)];
+    for node in &nodes {
+        let is_two = || (sample(node, "signalbox_cluster_nodes") == 2.0).then_some(());
+        until(DEADLINE, is_two).expect("they know each other");
+    }
+    let mut client = WebSocket::socketio(nodes[1].public());
+    let put = |body: &str| request(nodes[0].management(), "PUT", "/admin/v1/log", &[], body);
+    for bad in [
+        r#"{"level":"loud"}"#,
+        r#"{"clients":[""]}"#,
+        r#"{"seconds":0}"#,
+        r#"{"seconds":86401}"#,
+        r#"{"lvel":"info"}"#,
+        r#"{"clients":["a\nb"]}"#,
+    ] {
+        assert_eq!(put(bad).status, 400, "{bad}");
+    }
+    let put_for = |seconds: u32| {
+        let answer = put(&format!(r#"{{"level":"debug","clients":["127.0.0.1"],"seconds":{seconds}}}"#));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains(r#""matched":2,"done":2"#), "{}", answer.body);
+    };
+    put_for(600);
+    let _another = WebSocket::socketio(nodes[1].public());
+    client.send(r#"421["join","room",{"name":"swordfish"}]"#);
+    assert!(client.text().starts_with("431["));
+    // Another order takes its place, and ends by itself.
+    put_for(1);
+    until(DEADLINE, || (sample(&nodes[1], "signalbox_followed_clients") == 0.0).then_some(()))
+        .expect("the time is over");
+    client.send(r#"422["members","room"]"#);
+    assert!(client.text().starts_with("432["));
+    let [one, other] = nodes;
+    let (log, first) = (log_of(other), log_of(one));
+    let lines = stories(&log).join("\n");
+    for part in
+        ["frame=\"EVENT ack=1 \\\"join\\\"\"", "joined a room", "direction=\"out\" frame=\"ACK ack=1\""]
+    {
+        assert!(lines.contains(part), "{part} is missing from:\n{lines}");
+    }
+    assert!(!lines.contains("ack=2"), "{lines}");
+    let log = log.join("\n");
+    assert!(log.contains("DEBUG signalbox") && log.contains("the time is over"), "{log}");
+    assert!(!log.contains("swordfish"), "{log}");
+    let audit = first.iter().find(|line| line.contains("signalbox_gateway::admin"));
+    assert!(
+        audit.is_some_and(|line| line.contains("PUT /admin/v1/log") && line.contains("127.0.0.1")),
+        "{first:#?}"
+    );
 }
 
 #[test]

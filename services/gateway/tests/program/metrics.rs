@@ -8,6 +8,7 @@ use std::{
 use crate::harness::{
     Server,
     http::{get, request},
+    prometheus::check_metrics,
     redis::Redis,
     until,
     websocket::WebSocket,
@@ -165,6 +166,8 @@ fn redis_the_lease_and_the_bus_are_measured() {
     }
     clients[0].send(r#"42["message","room","hello"]"#);
     grows(&nodes[1], "signalbox_bus_lag_seconds_count", 0.0);
+    grows(&nodes[1], "signalbox_delivery_lag_seconds_count", 0.0);
+    grows(&nodes[1], "signalbox_fanout_seconds_count", 0.0);
     assert!(sample(&nodes[1], r#"signalbox_bus_lag_seconds_bucket{le="5"}"#) > 0.0);
     grows(&nodes[0], r#"signalbox_redis_command_seconds_count{kind="publish"}"#, 0.0);
     grows(&nodes[0], r#"signalbox_redis_command_seconds_count{kind="room"}"#, 0.0);
@@ -185,6 +188,92 @@ fn what_a_dead_node_left_is_counted_by_whoever_removes_it() {
     grows(&nodes[1], r#"signalbox_redis_command_seconds_count{kind="claim"}"#, 0.0);
     nodes[1].signal("KILL");
     grows(&nodes[0], "signalbox_reaped_records_total", 0.0);
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let server = Server::bare(&[]);
+    let _clients = (WebSocket::socketio(server.public()), WebSocket::peer(server.public(), "one"));
+    check_metrics(&get(server.management(), "/metrics").body);
+}
+
+#[test]
+fn namespaces_rooms_and_rates_are_counted() {
+    let server = Server::bare(&[
+        "--metric-namespaces",
+        "/,/chat",
+        "--joins-per-second",
+        "1",
+        "--events-per-second",
+        "2",
+    ]);
+    let mut client = WebSocket::socketio(server.public());
+    for (namespace, count) in [("/", 1.0), ("/chat", 0.0), ("other", 0.0)] {
+        becomes(&server, &format!("signalbox_sockets{{socketio_namespace=\"{namespace}\"}}"), count);
+    }
+    becomes(&server, r#"signalbox_authentications_total{outcome="anonymous"}"#, 1.0);
+    client.send(r#"421["join","room"]"#);
+    assert!(client.text().starts_with("431["));
+    becomes(&server, "signalbox_rooms", 1.0);
+    becomes(&server, "signalbox_room_members", 1.0);
+    becomes(&server, "signalbox_room_joins_total", 1.0);
+    becomes(&server, r#"signalbox_ack_seconds_count{of="join"}"#, 1.0);
+    // More than ten seconds' worth at once.
+    for number in 0..30 {
+        client.send(&format!(r#"42["join","room-{number}"]"#));
+    }
+    grows(&server, r#"signalbox_rate_limited_total{limit="joins"}"#, 0.0);
+    grows(&server, r#"signalbox_rate_limited_total{limit="events"}"#, 0.0);
+    drop(client);
+    becomes(&server, r#"signalbox_sockets{socketio_namespace="/"}"#, 0.0);
+    becomes(&server, "signalbox_room_members", 0.0);
+    assert_eq!(sample(&server, "signalbox_room_leaves_total"), sample(&server, "signalbox_room_joins_total"));
+}
+
+#[test]
+fn calls_of_peers_are_counted_from_the_offer_to_the_answer() {
+    let server = Server::bare(&["--expire_timeout", "1500"]);
+    let (mut caller, mut called) =
+        (WebSocket::peer(server.public(), "caller"), WebSocket::peer(server.public(), "called"));
+    let of = |step: &str| format!("signalbox_calls_total{{step=\"{step}\"}}");
+    let delivered = |outcome: &str| format!("signalbox_peer_deliveries_total{{outcome=\"{outcome}\"}}");
+    caller.send(r#"{"type":"OFFER","dst":"called","payload":1}"#);
+    assert!(called.text().contains("OFFER"));
+    called.send(r#"{"type":"ANSWER","dst":"caller","payload":2}"#);
+    assert!(caller.text().contains("ANSWER"));
+    becomes(&server, &of("answered"), 1.0);
+    becomes(&server, "signalbox_call_seconds_count", 1.0);
+    becomes(&server, &delivered("delivered"), 2.0);
+    caller.send(r#"{"type":"OFFER","dst":"nobody","payload":1}"#);
+    assert!(caller.text().contains("EXPIRE"));
+    becomes(&server, &of("expired"), 1.0);
+    becomes(&server, &delivered("expired"), 1.0);
+    caller.send(r#"{"type":"OFFER","dst":"late","payload":1}"#);
+    becomes(&server, &delivered("queued"), 2.0);
+    let mut late = WebSocket::peer(server.public(), "late");
+    assert!(late.text().contains("OFFER"));
+    becomes(&server, &delivered("delivered_late"), 1.0);
+    drop(caller);
+    becomes(&server, &of("abandoned"), 1.0);
+    assert_eq!(sample(&server, &of("offered")), 3.0);
+    let again = WebSocket::peer(server.public(), "late");
+    becomes(&server, "signalbox_peer_takeovers_total", 1.0);
+    drop(again);
+}
+
+#[test]
+fn requests_to_the_admin_api_are_counted_by_scope() {
+    let server = Server::bare(&[]);
+    assert_eq!(get(server.management(), "/admin/v1/cluster").status, 200);
+    assert_eq!(get(server.management(), "/admin/v1/nodes/nobody").status, 404);
+    assert_eq!(get(server.management(), "/admin/v1/nothing").status, 404);
+    let of = |scope: &str, outcome: &str| {
+        format!("signalbox_admin_requests_total{{outcome=\"{outcome}\",scope=\"{scope}\"}}")
+    };
+    becomes(&server, &of("read", "done"), 1.0);
+    becomes(&server, &of("read", "refused"), 1.0);
+    becomes(&server, &of("none", "refused"), 1.0);
+    becomes(&server, "signalbox_admin_request_seconds_count", 3.0);
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Shard {
     fn act(&mut self, action: &Action, event: &Incoming<'_>) {
         let Self { step, sessions, rooms, pending, transfers, sequences, .. } = self;
         let done = match action {
-            Action::Join(join) => actions::join_request(&step.context, &sessions[event.key], join, event)
+            Action::Join(join) => actions::join_request(step, &sessions[event.key], join, event)
                 .map(|request| self.join_requested(event.key, request)),
             Action::Leave => actions::leave(step, sessions, rooms, event),
             Action::Members => actions::members(step, sessions, rooms, pending, event),
@@ -156,6 +156,7 @@ impl Shard {
             ReplyTo::Handler(_) | ReplyTo::Nobody => None,
         };
         if let (Err(wait), Some((event, id))) = (taken, asked) {
+            step.context.metrics.rate_limited.with_label_values(&["joins"]).inc();
             let refusal = Refusal { namespace: &join.room.namespace, event, id };
             replies::refuse_for_now(step, sessions, key, &refusal, wait);
             return;

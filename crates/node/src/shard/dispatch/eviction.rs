@@ -1,18 +1,19 @@
 //! Clients that are cut off: they read too slowly, or the node holds more than its budget.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use signalbox_engineio::CloseReason;
 use signalbox_telemetry::CLIENT_EVENTS;
 
 use crate::{
     ledger::Account,
+    session::Session,
     shard::{
         Shard,
         mailbox::CloseCommand,
         tables::{Evicted, Peers, Probes, Sessions},
     },
-    transport::Role,
+    transport::{Conn, Role},
 };
 
 impl Shard {
@@ -42,6 +43,9 @@ impl Shard {
                 Err(key) => self.sessions.get_mut(*key).and_then(|session| session.address()),
             };
             tracing::debug!(target: CLIENT_EVENTS, address = address.map(tracing::field::display), reason, "client cut off");
+            if let Some(session) = self.session_of(conn.as_ref()) {
+                self.step.tell(session, "cut off", reason);
+            }
             match conn {
                 Ok(conn) => {
                     let role = conn.role.get();
@@ -51,6 +55,18 @@ impl Shard {
                 Err(key) => self.end(key, CloseCommand::Lost(CloseReason::TransportError)),
             }
         }
+    }
+}
+
+impl Shard {
+    /// The session of a connection, or with a key.
+    fn session_of(&self, conn: Result<&Rc<Conn>, &u32>) -> Option<&Session> {
+        let key = match conn.map(|conn| conn.role.get()) {
+            Ok(Role::Session(key)) => key,
+            Ok(_) => return None,
+            Err(key) => *key,
+        };
+        self.sessions.get(key)
     }
 }
 

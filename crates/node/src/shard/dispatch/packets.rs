@@ -22,6 +22,7 @@ use crate::{
         replies::{self, RATE_LIMITED, Refusal},
         requests,
         socketio::{self, Incoming},
+        story::{self, Direction},
         tables::{PendingRequest, pending::Connecting},
         tasks::Task,
         upgrades,
@@ -103,6 +104,9 @@ impl Shard {
     fn receive(&mut self, key: u32, packet: Packet<'_>) {
         let Self { step, sessions, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
+        if step.context.client_log.is_on() {
+            story::session_packet(&step.context.client_log, session, Direction::In, &packet);
+        }
         if let Packet::Pong(_) = packet
             && let Some(pinged) = session.engine.pinged(&step.context.config.engine)
         {
@@ -115,6 +119,10 @@ impl Shard {
             _ => (0, false),
         };
         let taken = session.local.rates.received(step.nanos(), bytes, is_part);
+        if taken != Taken::Within {
+            let limit = session.local.rates.exceeded();
+            step.context.metrics.rate_limited.with_label_values(&[limit]).inc();
+        }
         if taken == Taken::FarOver {
             step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
             self.end(key, CloseCommand::Close);
@@ -234,6 +242,7 @@ impl Shard {
             Decided::Deny(denial) if denial.is_failure() => self.end(key, CloseCommand::Close),
             Decided::Deny(denial) => {
                 step.context.metrics.refusals.with_label_values(&[denial.code]).inc();
+                step.tell(&sessions[key], "not let into a namespace", denial.code);
                 let data = denial.connect_data();
                 let refused = (&*denial.message, Some(&*data));
                 socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);

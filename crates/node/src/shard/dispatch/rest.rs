@@ -38,6 +38,14 @@ impl Shard {
         self.step.effects.take(empty)
     }
 
+    /// What was broadcast has been written to all its receivers, as far as they take it.
+    fn observe_fanout(&mut self) {
+        if let Some(since) = self.step.fanout_since.take() {
+            let took = self.step.now.saturating_duration_since(since);
+            self.step.context.metrics.fanout_seconds.observe(took.as_secs_f64());
+        }
+    }
+
     /// The next connection that the runtime is to write.
     pub(crate) fn next_dirty(&mut self) -> Option<Rc<Conn>> {
         self.step.outboxes.next_dirty()
@@ -51,6 +59,9 @@ impl Shard {
     /// The runtime has written a slice of the connections: clients that read too slowly are cut off.
     pub(crate) fn after_writing(&mut self, now: Instant) {
         self.step.now = now;
+        if self.step.fanout_since.is_some() && !self.step.outboxes.has_dirty() {
+            self.observe_fanout();
+        }
         self.evict();
         if now >= self.observe_at {
             self.observe_at = now + OBSERVE_EVERY;

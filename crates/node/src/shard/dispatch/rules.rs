@@ -235,6 +235,7 @@ impl Shard {
                     record: rules::record(socket, &join),
                     replaces: join.rejoins,
                     limit: join.limit,
+                    asked: self.step.now,
                     reply_to: ReplyTo::Rule(rule, join.wants_members),
                 };
                 self.join_requested(key, request);
@@ -289,6 +290,7 @@ impl Shard {
             id: rule.id,
             to,
             message: rules::message(&rule.namespace, event),
+            asked: step.now,
             tried: None,
             is_located: false,
             is_blocking: false,
@@ -337,6 +339,7 @@ impl Shard {
             reply_to: ReplyTo::Nobody,
             replaces: false,
             limit: 0,
+            asked: step.now,
         };
         membership::join(step, sessions, rooms, pending, key, request);
     }

@@ -53,7 +53,7 @@ impl Shard {
             }
             TransferMessage::Refused { sid, connection } => {
                 if transfers.outgoing_to(sid, connection).is_some() {
-                    outgoing::give_up(step, sessions, rooms, transfers, sid);
+                    outgoing::give_up(step, sessions, rooms, transfers, sid, "refused");
                 }
             }
             TransferMessage::Session { source, connection, session } => {
@@ -98,7 +98,7 @@ impl Shard {
         if is_current {
             self.continue_transfer(sid);
         } else {
-            outgoing::give_up(step, sessions, rooms, transfers, sid);
+            outgoing::give_up(step, sessions, rooms, transfers, sid, "not_current");
         }
     }
 
@@ -121,7 +121,7 @@ impl Shard {
         let Self { step, sessions, rooms, transfers, .. } = self;
         match transfers.outgoing.get(&sid).map(|transfer| transfer.started) {
             Some(started) if started + PREPARE_TIMEOUT <= due => {
-                outgoing::give_up(step, sessions, rooms, transfers, sid);
+                outgoing::give_up(step, sessions, rooms, transfers, sid, "timed_out");
             }
             Some(started) if started + CATCH_UP_TIMEOUT <= due => self.continue_transfer(sid),
             _ => {}

@@ -3,6 +3,7 @@
 //! - [`sessions`]: Socket.IO sessions, found by key, sid or socket.
 //! - [`rooms`]: this shard's part of each room.
 //! - [`peers`]: PeerServer clients, and messages that wait for their addressees.
+//! - [`offers`]: calls of PeerServer clients that have no answer yet.
 //! - [`probes`]: WebSockets that want to take a session over.
 //! - [`pending`]: requests to the cluster, to tasks and to other nodes that are not answered yet.
 //! - [`sequences`]: the numbers of broadcasts.
@@ -10,6 +11,7 @@
 //! - [`timers`]: one queue for all deadlines.
 //! - [`shrink`]: giving memory back after many clients have gone.
 
+pub(super) mod offers;
 pub(super) mod outboxes;
 pub(super) mod peers;
 pub(super) mod pending;
@@ -20,6 +22,7 @@ pub(super) mod sessions;
 pub(super) mod shrink;
 pub(super) mod timers;
 
+pub(super) use offers::Offer;
 pub(super) use outboxes::{Evicted, Outboxes};
 pub(super) use peers::{Peer, PeerWait, Peers};
 pub(super) use pending::{PendingRequest, PendingRequests};

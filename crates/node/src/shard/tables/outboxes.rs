@@ -8,8 +8,10 @@ use signalbox_telemetry::Metrics;
 use signalbox_websocket::Frame;
 
 use crate::{
+    client_log::ClientLog,
     ledger::{Account, Ledger, OVERHEAD, share},
     session::Session,
+    shard::story,
     transport::Conn,
 };
 
@@ -39,6 +41,7 @@ pub(in crate::shard) struct Outboxes {
     limit: usize,
     ledger: Arc<Ledger>,
     metrics: Metrics,
+    client_log: Arc<ClientLog>,
     counters: Counters,
     /// Connections with something to write.
     dirty: VecDeque<Rc<Conn>>,
@@ -49,8 +52,14 @@ pub(in crate::shard) struct Outboxes {
 }
 
 impl Outboxes {
-    pub(in crate::shard) fn new(limit: usize, ledger: Arc<Ledger>, metrics: Metrics) -> Self {
+    pub(in crate::shard) fn new(
+        limit: usize,
+        ledger: Arc<Ledger>,
+        metrics: Metrics,
+        client_log: Arc<ClientLog>,
+    ) -> Self {
         Self {
+            client_log,
             limit,
             ledger,
             metrics,
@@ -149,7 +158,11 @@ impl Outboxes {
         message: &Message,
         volatile: bool,
     ) {
-        if volatile && !is_ready(session) {
+        let is_dropped = volatile && !is_ready(session);
+        if self.client_log.is_on() {
+            story::session_message(&self.client_log, session, message, is_dropped);
+        }
+        if is_dropped {
             self.metrics.volatile_dropped.inc();
             return;
         }

@@ -11,8 +11,9 @@ use signalbox_cluster::{PeerAt, RealmId};
 use signalbox_peerserver::Liveness;
 use slab::Slab;
 
-use super::shrink::Shrink;
+use super::{offers::Offers, shrink::Shrink};
 use crate::{
+    client_log::Who,
     limits::{Place, Rates},
     policy::Principal,
     session::TokenExpiry,
@@ -53,6 +54,8 @@ pub(in crate::shard) struct Peer {
     told: AHashMap<Arc<str>, Instant>,
     /// Its place among the connections of its subject, where they are counted.
     pub(in crate::shard) place: Option<Place>,
+    /// Calls that it has offered and that have no answer yet.
+    pub(in crate::shard) offers: Offers,
     /// Counted among the connections: it was let in.
     pub(in crate::shard) is_counted: bool,
     /// Who it is.
@@ -86,12 +89,19 @@ impl Peer {
             under_way: 0,
             told: AHashMap::new(),
             place: None,
+            offers: Offers::default(),
             is_counted: false,
             principal: None,
             rates: Rates::default(),
             trace: None,
             expiry: None,
         }
+    }
+
+    /// Who it is, for the log.
+    pub(in crate::shard) fn who(&self) -> Who<'_> {
+        let subject = self.principal.as_deref().map(|known| &*known.subject);
+        Who { address: self.conn.address(), peer: Some(&self.id), subject, ..Who::default() }
     }
 
     /// It is not read on: too much of it waits, or is under way.

@@ -1,6 +1,6 @@
 //! Requests to the cluster, to tasks beside the shard and to other nodes that are not answered yet.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub(in crate::shard) struct JoinRequest {
     pub(in crate::shard) replaces: bool,
     /// Most members of the room; 0 is no limit.
     pub(in crate::shard) limit: u32,
+    /// When it was asked for.
+    pub(in crate::shard) asked: Instant,
 }
 
 /// A rule under way, of a socket.
@@ -86,6 +88,8 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) id: Option<u64>,
     pub(in crate::shard) to: Address,
     pub(in crate::shard) message: Message,
+    /// When it was sent.
+    pub(in crate::shard) asked: Instant,
     /// What is told of it, where traces are kept.
     pub(in crate::shard) span: Option<Box<Span>>,
     /// The node where the socket was looked for.
@@ -225,6 +229,7 @@ mod tests {
             id: Some(7),
             to: Address::from_bytes([1; 15]),
             message: Message::disconnect("/"),
+            asked: Instant::now(),
             span: None,
             tried: None,
             is_located: false,

@@ -65,7 +65,15 @@ mod tests {
             except_rooms: Vec::new(),
         };
         let message = Message::disconnect("/");
-        Broadcast { to: Arc::new(to), message, volatile: false, origin, sequence }
+        Broadcast {
+            to: Arc::new(to),
+            message,
+            volatile: false,
+            origin,
+            sequence,
+            published: None,
+            trace: None,
+        }
     }
 
     #[test]

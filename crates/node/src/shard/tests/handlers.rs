@@ -99,7 +99,15 @@ fn a_broadcast_reaches_the_members_of_its_room_but_those_excluded() {
     let except = vec![sockets[1].0];
     let to = Audience { namespace: room.namespace, rooms: vec![room.name], except, except_rooms: Vec::new() };
     let message = Message::event("/", None, "hello", &[], &[]);
-    let broadcast = Broadcast { to: Arc::new(to), message, volatile: false, origin, sequence };
+    let broadcast = Broadcast {
+        to: Arc::new(to),
+        message,
+        volatile: false,
+        origin,
+        sequence,
+        published: None,
+        trace: None,
+    };
     fanout::deliver_broadcast(
         &mut step,
         &mut sessions,

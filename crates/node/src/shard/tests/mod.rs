@@ -71,6 +71,7 @@ impl Parts {
             lifecycle: Arc::new(Lifecycle::default()),
             ledger: ledger.clone(),
             metrics: metrics.clone(),
+            client_log: Arc::default(),
             router: Arc::new(NoHandlers),
             new_address: Address::random,
         };

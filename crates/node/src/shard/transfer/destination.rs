@@ -242,6 +242,8 @@ mod tests {
             volatile: false,
             origin: SOURCE,
             sequence: 1,
+            published: None,
+            trace: None,
         };
         let mut transfer = DestinationTransfer::from_shard(Instant::now(), SOURCE, connection(), Vec::new());
         for _ in 0..MAX_BUFFERED {

@@ -124,7 +124,15 @@ mod tests {
         let rooms = rooms.iter().map(|name| Arc::from(*name)).collect();
         let to = Audience { namespace: "/".into(), rooms, except: Vec::new(), except_rooms: Vec::new() };
         let message = Message::event("/", None, "e", &[], &[]);
-        Broadcast { to: Arc::new(to), message, volatile: false, origin: SOURCE, sequence: 1 }
+        Broadcast {
+            to: Arc::new(to),
+            message,
+            volatile: false,
+            origin: SOURCE,
+            sequence: 1,
+            published: None,
+            trace: None,
+        }
     }
 
     #[test]

@@ -187,6 +187,9 @@ pub(in crate::shard) fn adopt(
         counted: state.counted.clone(),
     });
     closing::count_session(&step.context, Transport::Polling, 1);
+    for joined in state.connection.sockets() {
+        step.socket_counts.add(&joined.namespace, 1);
+    }
     Some(TransferredSession { session: state, frames, rooms: joined, cursor })
 }
 
@@ -219,8 +222,10 @@ pub(in crate::shard) fn take_session(
     let session = &mut sessions[key];
     for (id, name) in &joined {
         let room_key = open_room(step, rooms, name);
-        if let Some(room) = rooms.get_mut(room_key) {
-            room.members.insert(*id, key);
+        if let Some(room) = rooms.get_mut(room_key)
+            && room.members.insert(*id, key).is_none()
+        {
+            step.context.metrics.room_members.inc();
         }
         let slot = session.slot_of(*id);
         if let Some(joined) = slot.and_then(|slot| session.connection.socket_mut(slot)) {
@@ -235,6 +240,7 @@ pub(in crate::shard) fn take_session(
     }
     session.update_rates(&step.context.config.limits);
     watch_half_event(step, key, session);
+    step.tell(session, "has moved here", "");
     step.context.metrics.session_transfers.inc();
     let transfer = end_incoming(step, rooms, transfers, sid);
     attach(step, sessions, rooms, transfers, probes, key, (connection, frames));
@@ -372,6 +378,7 @@ pub(in crate::shard) fn cancel_from(
     lost: NodeTag,
 ) {
     for (sid, connection) in transfers.incoming_from(lost) {
+        step.context.metrics.session_transfers_failed.with_label_values(&["source_lost"]).inc();
         cancel(step, rooms, transfers, probes, sid, connection);
     }
 }
@@ -388,6 +395,7 @@ pub(in crate::shard) fn arrival_timed_out(
     let Some(transfer) = transfers.incoming.get(&sid) else { return };
     if transfer.path == Path::OtherNode && transfer.started + ARRIVAL_TIMEOUT <= due {
         let connection = transfer.connection;
+        step.context.metrics.session_transfers_failed.with_label_values(&["source_lost"]).inc();
         cancel(step, rooms, transfers, probes, sid, connection);
     }
 }

@@ -74,6 +74,7 @@ fn attach(
         session.local.charge = conn.account().cloned().map(Charge::new);
         session.update_charge();
     }
+    step.tell(session, "upgraded", "websocket");
     if session.engine.is_open() {
         step.outboxes.resume(&conn);
         closing::arm(step, key, session);

@@ -167,14 +167,15 @@ pub(in crate::shard) fn give_up(
     rooms: &mut Rooms,
     transfers: &mut Transfers,
     sid: Address,
+    reason: &'static str,
 ) {
     step.context.metrics.upgrades.with_label_values(&["failed"]).inc();
-    match sessions.find(sid) {
-        Some(key) => {
-            let lost = CloseCommand::Lost(CloseReason::TransportError);
-            closing::end(step, sessions, rooms, transfers, key, lost);
-        }
-        None => drop(transfers.outgoing.remove(&sid)),
+    if transfers.outgoing.remove(&sid).is_some() {
+        step.context.metrics.session_transfers_failed.with_label_values(&[reason]).inc();
+    }
+    if let Some(key) = sessions.find(sid) {
+        let lost = CloseCommand::Lost(CloseReason::TransportError);
+        closing::end(step, sessions, rooms, transfers, key, lost);
     }
 }
 
@@ -191,6 +192,11 @@ pub(in crate::shard) fn send_session(
     let Some(key) = sessions.find(sid) else { return };
     let session = &mut sessions[key];
     debug_assert!(session.in_flight == 0 && session.held_post.is_none());
+    step.tell(
+        session,
+        "moves to the worker of its WebSocket",
+        &transfer.connection.location().node.to_string(),
+    );
     let saved = match transfer.path {
         Path::SameNode => None,
         Path::OtherNode => session.save(step.now),
@@ -199,7 +205,7 @@ pub(in crate::shard) fn send_session(
     let (connection, to) = (transfer.connection, transfer.connection.location());
     let (session, deferred) = match (transfer.path, frames, saved) {
         (Path::SameNode, Some(frames), _) => {
-            let (mut session, joined) = detach(sessions, rooms, transfers, key, to);
+            let (mut session, joined) = detach(step, sessions, rooms, transfers, key, to);
             let deferred = std::mem::take(&mut session.local.deferred);
             let (joined, cursor) = delivered(step, sequences, joined);
             let session = TransferredSession { session: session.state, frames, rooms: joined, cursor };
@@ -213,7 +219,7 @@ pub(in crate::shard) fn send_session(
                 .collect();
             step.clients_gone += 1;
             closing::count_session(&step.context, Transport::Polling, -1);
-            let (mut session, joined) = detach(sessions, rooms, transfers, key, to);
+            let (mut session, joined) = detach(step, sessions, rooms, transfers, key, to);
             let (joined, mut cursor) = delivered(step, sequences, joined);
             for room_cursor in &mut cursor.rooms {
                 let of_room = changes.iter().filter(|(room, ..)| *room == room_cursor.room);
@@ -224,6 +230,9 @@ pub(in crate::shard) fn send_session(
             let sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
             let ids: Vec<_> =
                 sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
+            for joined in &sockets {
+                step.socket_counts.add(&joined.namespace, -1);
+            }
             let records = step.context.cluster.session_records(&memberships, &ids);
             step.effects.push(Effect::Disown { memberships: memberships.clone(), sockets: ids });
             let counted = std::mem::take(&mut session.state.counted);
@@ -247,6 +256,7 @@ pub(in crate::shard) fn send_session(
         }
         _ => {
             // The server has closed the session meanwhile, or the upgrade was given up.
+            step.context.metrics.session_transfers_failed.with_label_values(&["closed"]).inc();
             let lost = CloseCommand::Lost(CloseReason::TransportError);
             closing::end(step, sessions, rooms, transfers, key, lost);
             return;
@@ -262,6 +272,7 @@ pub(in crate::shard) fn send_session(
 /// Takes a session out of everything here; what is for it is forwarded from now on. Gives back the rooms of its sockets, with what was
 /// received in each.
 fn detach(
+    step: &Step,
     sessions: &mut Sessions,
     rooms: &mut Rooms,
     transfers: &mut Transfers,
@@ -276,16 +287,18 @@ fn detach(
         let id = joined.socket.id;
         transfers.forwarding.insert(id, to);
         for room_key in std::mem::take(&mut joined.socket.rooms) {
-            joined_rooms.extend(leave(rooms, room_key, id).map(|cursor| (id, cursor)));
+            joined_rooms.extend(leave(step, rooms, room_key, id).map(|cursor| (id, cursor)));
         }
     }
     (session, joined_rooms)
 }
 
 /// A socket that moves is no member here any more; its membership stays. Gives back what was received in the room.
-fn leave(rooms: &mut Rooms, key: RoomKey, socket: Address) -> Option<RoomCursor> {
+fn leave(step: &Step, rooms: &mut Rooms, key: RoomKey, socket: Address) -> Option<RoomCursor> {
     let room = rooms.get_mut(key)?;
-    room.members.swap_remove(&socket);
+    if room.members.swap_remove(&socket).is_some() {
+        step.context.metrics.room_members.dec();
+    }
     let cursor = RoomCursor {
         room: room.name.clone(),
         broadcasts: room.received.clone(),
@@ -329,6 +342,7 @@ pub(in crate::shard) fn confirmed(
     if confirmation == Confirmation::Taken {
         return;
     }
+    step.context.metrics.session_transfers_failed.with_label_values(&["unconfirmed"]).inc();
     // A node that is only slow has the session in the end. What is forwarded to one that does not is refused there.
     let is_known = confirmation == Confirmation::Refused;
     step.send_transfer(connection.location(), TransferMessage::Cancelled { sid, connection });

@@ -266,6 +266,8 @@ fn every_setting_can_be_set_from_every_source() {
         "cors" | "origins" => "https://a.example".to_owned(),
         "trusted-proxies" => "10.0.0.0/8".to_owned(),
         "path" | "socketio-path" => "/other".to_owned(),
+        "metric-namespaces" => "/chat".to_owned(),
+        "log-client" => "alice".to_owned(),
         "transports" => "websocket".to_owned(),
         "key" | "cookie" | "node-id" | "jwt-issuer" | "jwt-audience" | "jwt-cookie" | "jwt-grants-claim"
         | "jwt-session-claim" => "other".to_owned(),

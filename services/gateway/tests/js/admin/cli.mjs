@@ -41,11 +41,17 @@ export function cli(nodes) {
       const kicked = JSON.parse((await admin(nodes[0], "kick", "--socket", sockets[2].id)).stdout);
       assert.deepEqual([kicked.matched, kicked.done], [1, 1]);
       await gone;
+      for (const flags of [["--client", sockets[0].id, "--level", "debug", "--for", "60"], ["--off"]]) {
+        const { matched, done, partial } = JSON.parse((await admin(nodes[0], "log", ...flags)).stdout);
+        assert.deepEqual([matched, done, partial], [3, 3, []], flags.join(" "));
+      }
     });
 
     it("says in one line what is wrong", async () => {
       for (const [flags, expected] of [
         [["kick"], /^signalbox-gateway: it names nobody/],
+        [["log"], /^signalbox-gateway: say what is to be logged/],
+        [["log", "--level", "loud"], /^signalbox-gateway: level is none of/],
         [["drain", "nobody"], /^signalbox-gateway: no node has this id or name/],
         [["emit", "disconnect", "--everyone"], /^signalbox-gateway: events cannot have this name/],
       ]) {
