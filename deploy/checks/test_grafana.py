@@ -8,6 +8,7 @@ import re
 import pytest
 import yaml
 
+import grafana_schema
 from support import ROOT, run, tool
 
 GRAFANA = ROOT / "deploy/grafana"
@@ -101,6 +102,18 @@ def test_dashboard_linter(path):
                 assert before in ("rate(", "irate(", "increase("), (title, expression)
     titles = [panel["title"] for panel in panels(dashboard)]
     assert len(titles) == len(set(titles)), "titles that stand twice"
+
+
+def test_the_dashboards_follow_grafanas_schema(tmp_path):
+    dashboards = [load(path) for path in FILES]
+    assert grafana_schema.judge(dashboards, tmp_path) == ""
+    # It would notice a name that is misspelt, and a value that is of another type.
+    first = next(iter(panels(dashboards[0])))
+    misspelt = dashboards[0] | {"refesh": "30s"}
+    mistyped = dashboards[0] | {"panels": [first | {"gridPos": {"x": 0, "y": 0, "w": "24", "h": 8}}]}
+    unknown = dashboards[0] | {"panels": [first | {"options": first["options"] | {"colour": "loud"}}]}
+    said = grafana_schema.judge([misspelt, mistyped, unknown], tmp_path)
+    assert all(part in said for part in ("'\"refesh\"' does not exist", "'string' is not assignable to type 'number'", "colour")), said
 
 
 def test_every_expression_parses(tmp_path):
