@@ -2,6 +2,7 @@
 //!
 //! - [`mod@test`], [`check`], [`soak`], [`fuzz`], [`mod@bench`], [`docs`]: the commands, each a list of steps.
 //! - [`deploy`]: checks chart, manifests, images and proxies' configurations, and writes what follows from the chart's values.
+//! - [`pictures`]: draws the dashboards from a recorded run.
 //! - [`containers`]: builds the image, runs the compose file's topology, and breaks it; [`up`]: the same topology as processes.
 //! - [`prepare`]: brings a machine to where the tests can run.
 //! - [`arrows`], [`floors`], [`paths`], [`dependencies`], [`policies`], [`project`], [`deny`]: what `check` checks beyond fmt and clippy.
@@ -19,6 +20,7 @@ mod floors;
 mod fuzz;
 mod named_tests;
 mod paths;
+mod pictures;
 mod policies;
 mod prepare;
 mod project;
@@ -69,6 +71,12 @@ enum Task {
     },
     /// Write the pages in docs/ that follow from the code.
     Docs,
+    /// Draw the dashboards as docs/images/grafana-*.svg.
+    Pictures {
+        /// Record another run first, which takes six minutes; otherwise they are drawn from the one that is recorded.
+        #[arg(long)]
+        record: bool,
+    },
     /// Check the chart, the manifests, the images and the configurations of proxies. With a filter: only the checks it names.
     Deploy {
         /// Part of the names of the checks to run.
@@ -92,6 +100,7 @@ fn main() -> ExitCode {
         Task::Fuzz { target, seconds } => fuzz::run_targets(&workspace, target.as_deref(), seconds),
         Task::Bench { accept } => bench::run(&workspace, accept),
         Task::Docs => docs::run(&workspace),
+        Task::Pictures { record } => pictures::run(&workspace, record),
         Task::Deploy { filter } => deploy::run(&workspace, filter.as_deref()),
         Task::Up => up::run(&workspace),
         Task::Floors => floors::print(&workspace),
