@@ -49,7 +49,7 @@ pub(crate) async fn serve<T>(
     let limits = asked.limits(&accepted);
     let conn = accepted.conn(&asked, &shard);
     conn.connect(Box::new(io));
-    begin(&shard, &conn, accepted, asked.address());
+    begin(&node, &shard, &conn, accepted, asked.address());
     if !is_written {
         shard.lost(&conn, signalbox_engineio::CloseReason::TransportError);
         conn.abort();
