@@ -197,11 +197,12 @@ pub(in crate::shard) fn send_session(
         "moves to the worker of its WebSocket",
         &transfer.connection.location().node.to_string(),
     );
+    let frames = leave_polling(step, session);
+    // The other node gets a session that is on a WebSocket, as it will be there.
     let saved = match transfer.path {
         Path::SameNode => None,
         Path::OtherNode => session.save(step.now),
     };
-    let frames = leave_polling(step, session);
     let (connection, to) = (transfer.connection, transfer.connection.location());
     let (session, deferred) = match (transfer.path, frames, saved) {
         (Path::SameNode, Some(frames), _) => {

@@ -1,7 +1,8 @@
 // Clients behind a load balancer that knows nothing of sessions: every request goes to the next node.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ask, client } from "../lib/clients.mjs";
+import { call, get } from "../admin/setup.mjs";
+import { ask, client, record } from "../lib/clients.mjs";
 import { request } from "../lib/http.mjs";
 import { upgradeWhileTalking } from "../lib/upgrading.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
@@ -75,6 +76,27 @@ export function upgrading(nodes) {
     const before = await moved();
     await upgradeWhileTalking(url, { anchorUrl: nodes[0].url });
     assert.ok((await moved()) > before, "sessions have moved");
+  });
+
+  test("without stickiness: who has moved is on a WebSocket there: it is counted, gets volatile events, and is closed at once", async () => {
+    const url = await balance(nodes);
+    const counts = async () => {
+      const { websocketClients, pollingClients } = await get(nodes[0], "cluster");
+      return [websocketClients, pollingClients];
+    };
+    const before = await counts();
+    const crowd = Array.from({ length: 20 }, () => client(url));
+    await until(() => crowd.every(({ connected, io }) => connected && io.engine.transport.name === "websocket"), "every upgrade");
+    await until(async () => (await counts()).join() === [before[0] + crowd.length, before[1]].join(), "they are counted");
+    const heard = crowd.map((socket) => record(socket, "volatile"));
+    const to = { sockets: crowd.map(({ id }) => id) };
+    await call(nodes[1], "POST", "/admin/v1/emit", { body: { to, event: "volatile", volatile: true } });
+    await until(() => heard.every((list) => list.length === 1), "they have the event");
+    const gone = Promise.all(crowd.map((socket) => nextEvent(socket, "disconnect")));
+    const { body } = await call(nodes[2], "POST", "/admin/v1/disconnect", { body: { to, close: true } });
+    assert.deepEqual([body.matched, body.done], [crowd.length, crowd.length]);
+    await gone;
+    await until(async () => (await counts()).join() === before.join(), "they are gone");
   });
 
   test("without stickiness: who has moved is a user until it goes, whatever it said just before", async () => {
