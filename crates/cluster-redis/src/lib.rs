@@ -66,7 +66,7 @@ use tokio::{
 };
 
 pub use self::access::{CannotReplace, RedisAccess};
-pub use self::revocations::{CannotRevoke, RevocationList, Revoker, StoredRevocation, revoke_in};
+pub use self::revocations::{CannotRevoke, Cutoff, RevocationList, Revoker, StoredRevocation, revoke_in};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
 
 /// How long a connection may take to open.

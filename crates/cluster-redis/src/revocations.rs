@@ -30,7 +30,7 @@ use super::{
 
 /// How often a node looks whether there is anything new.
 const LOOK: Duration = Duration::from_millis(250);
-/// Most revocations that are kept; with the longest names some 60 MB.
+/// Most revocations that are kept of those without a name, and of those with one; with the longest names some 60 MB each.
 const MOST: usize = 100_000;
 /// Written at once.
 const BATCH: usize = 500;
@@ -44,6 +44,22 @@ pub struct StoredRevocation {
     pub what: String,
     /// Until when it is kept, in seconds since 1970; `None`: for ever.
     pub until: Option<u64>,
+    /// If it is for all tokens of one name that were issued before some time. It is not read again from Redis.
+    pub cutoff: Option<Cutoff>,
+}
+
+/// What revokes whatever was issued before some time: of those with the same name only the one with the latest time is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cutoff {
+    /// The name.
+    pub name: String,
+    /// The time, in seconds since 1970.
+    pub before: u64,
+}
+
+impl Cutoff {
+    /// The name for which there is always room.
+    pub const EVERYBODY: &str = "all";
 }
 
 /// What a node itself knows to be revoked. It must not block.
@@ -62,9 +78,9 @@ pub enum CannotRevoke {
     /// Redis did not answer. What this node knows to be revoked it writes when Redis is back.
     #[error("Redis does not answer: the other nodes will know when it is back")]
     Unreachable,
-    /// As many are kept as may be.
+    /// As many are kept as may be, of single tokens or of subjects. All tokens can be revoked all the same.
     #[error(
-        "100000 revocations are kept already (set --jwt-max-lifetime, or revoke all tokens issued before some time)"
+        "100000 revocations of its kind are kept already (set --jwt-max-lifetime, or revoke all tokens issued before some time)"
     )]
     Full,
 }
@@ -97,7 +113,8 @@ impl Revoker {
     }
 }
 
-/// Revokes in the cluster at `url`, for a program that is no node. It blocks, for seconds at most.
+/// Revokes in the cluster at `url`, for a program that is no node. What is revoked follows from the time of Redis, in seconds since
+/// 1970: nobody knows what the clock of an operator's machine says. It blocks, for seconds at most.
 ///
 /// # Errors
 /// The URL cannot be used, Redis does not answer, or has no room.
@@ -105,7 +122,7 @@ pub fn revoke_in(
     url: &str,
     authorities: Option<&[u8]>,
     prefix: &str,
-    revocations: &[StoredRevocation],
+    revocations: impl FnOnce(u64) -> Vec<StoredRevocation>,
 ) -> Result<Result<(), CannotRevoke>, CannotConnect> {
     let backend = Backend::new(url, authorities)?;
     let context = Arc::new(Context {
@@ -119,7 +136,11 @@ pub fn revoke_in(
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Ok(Err(CannotRevoke::Unreachable));
     };
-    Ok(runtime.block_on(Store::new(&backend, context).write(revocations)))
+    Ok(runtime.block_on(async {
+        let mut store = Store::new(&backend, context);
+        let now = store.time().await?;
+        store.write(&revocations(now)).await
+    }))
 }
 
 /// Keeps a node's list and the one in Redis alike, until the node ends. Without a list it only writes.
@@ -172,16 +193,27 @@ impl Store {
     }
 
     fn invocation(&self, script: &redis::Script) -> Invocation {
-        let keys = ["revoked", "revocations", "revocation"].map(|what| self.context.keys.nodes(what));
+        let keys =
+            ["revoked", "revocations", "revocation", "cutoffs"].map(|what| self.context.keys.nodes(what));
         keys.iter().fold(Invocation::of(script), |invocation, key| invocation.key(key))
+    }
+
+    /// The server's time, in seconds since 1970.
+    async fn time(&mut self) -> Result<u64, CannotRevoke> {
+        let call = self.invocation(&self.context.scripts.time);
+        let answer = self.commands.send(vec![call.command()]).await.pop().and_then(Result::ok);
+        let time = answer.and_then(bytes).and_then(|time| String::from_utf8(time).ok()?.parse().ok());
+        time.ok_or(CannotRevoke::Unreachable)
     }
 
     async fn write(&mut self, revocations: &[StoredRevocation]) -> Result<(), CannotRevoke> {
         for batch in revocations.chunks(BATCH) {
-            let head =
-                self.invocation(&self.context.scripts.revoke).number(MOST).number(now()).number(FOREVER);
-            let call = batch.iter().fold(head, |call, StoredRevocation { what, until }| {
-                call.arg(what).number(until.unwrap_or(FOREVER).min(FOREVER))
+            let script = &self.context.scripts.revoke;
+            let head = self.invocation(script).number(MOST).number(FOREVER).arg(Cutoff::EVERYBODY);
+            let call = batch.iter().fold(head, |call, StoredRevocation { what, until, cutoff }| {
+                let (name, before) = cutoff.as_ref().map_or(("", 0), |it| (it.name.as_str(), it.before));
+                let call = call.arg(what).number(until.unwrap_or(FOREVER).min(FOREVER));
+                call.arg(name).number(before.min(FOREVER))
             });
             match self.commands.send(vec![call.command()]).await.pop() {
                 Some(Ok(Value::Int(1))) => {}
@@ -210,7 +242,7 @@ impl Store {
         while let (Some(what), Some(until)) = (parts.next(), parts.next()) {
             // A time is a number in any of the forms in which Redis writes one.
             let until = until.parse::<f64>().map_or(FOREVER, |until| until as u64);
-            read.push(StoredRevocation { what, until: (until < FOREVER).then_some(until) });
+            read.push(StoredRevocation { what, until: (until < FOREVER).then_some(until), cutoff: None });
         }
         if is_whole {
             let missing = missing(known.all(), &read, now());
@@ -259,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_redis_lacks_is_written_again_and_nothing_that_is_over() {
-        let revocation = |what: &str, until| StoredRevocation { what: what.into(), until };
+        let revocation = |what: &str, until| StoredRevocation { what: what.into(), until, cutoff: None };
         let known = vec![
             revocation("there", Some(200)),
             revocation("longer", Some(300)),

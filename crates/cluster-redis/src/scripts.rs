@@ -61,7 +61,8 @@ scripts!(
     mark_dead,
     admit,
     revoke,
-    revoked
+    revoked,
+    time
 );
 
 /// A call of a script, keys first.

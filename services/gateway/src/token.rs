@@ -10,6 +10,7 @@ use signalbox_admin::explain::AskedAction;
 use signalbox_auth::{
     Action, Authenticator, GrantsSpec, Identity, Mint, Now, Outcome, Revocations,
     jwks::{FetchSettings, Fetcher, Intervals, SharedJwks},
+    refusal::MAX_NAME,
     revocation::is_too_far_ahead,
 };
 
@@ -126,18 +127,18 @@ pub(crate) struct ActionArgs {
 #[derive(Debug, Args)]
 struct RevokeArgs {
     /// One token, by its claim jti.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["subject", "issued_before"])]
+    #[arg(long, value_name = "ID", value_parser = name, conflicts_with_all = ["subject", "issued_before"])]
     jti: Option<String>,
     /// When that token expires, in seconds since 1970 (its claim exp): so long the revocation is kept. Without it as long as
     /// --jwt-max-lifetime lets tokens live, and without that for ever.
     #[arg(long, value_name = "SECONDS", requires = "jti")]
     expires: Option<u64>,
     /// All tokens of a subject, whoever issued them: those issued so far, or before --issued-before.
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = name)]
     subject: Option<String>,
     /// All tokens issued before this time, in seconds since 1970, or now.
     #[arg(long, value_name = "TIME", value_parser = time)]
-    issued_before: Option<u64>,
+    issued_before: Option<Time>,
 }
 
 /// Runs `token ...`; `arguments` are those behind the program's name. Settings are read from the same places as the server's.
@@ -185,11 +186,40 @@ fn lifetime(text: &str) -> Result<u64, String> {
     number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(wrong)
 }
 
-fn time(text: &str) -> Result<u64, String> {
-    match text {
-        "now" => Ok(Now::read().unix),
-        _ => text.parse().map_err(|_| format!("{text:?} is neither a number of seconds since 1970 nor now")),
+/// A time that is to be revoked before.
+#[derive(Debug, Clone, Copy)]
+enum Time {
+    /// That of Redis.
+    Now,
+    /// Seconds since 1970.
+    At(u64),
+}
+
+impl Time {
+    fn or(self, now: u64) -> u64 {
+        match self {
+            Self::Now => now,
+            Self::At(time) => time,
+        }
     }
+}
+
+fn time(text: &str) -> Result<Time, String> {
+    match text {
+        "now" => Ok(Time::Now),
+        _ => text
+            .parse()
+            .map(Time::At)
+            .map_err(|_| format!("{text:?} is neither a number of seconds since 1970 nor now")),
+    }
+}
+
+/// An id or a subject, as a token may have it.
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > MAX_NAME {
+        return Err(format!("it has {} bytes, and that of a token 1 to {MAX_NAME}", text.len()));
+    }
+    Ok(text.to_owned())
 }
 
 fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
@@ -198,24 +228,30 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
             "--redis-url: is missing: a node that is alone is told by its admin API (set --redis-url redis://HOST:6379)"
         );
     };
+    if args.jti.is_none() && args.subject.is_none() && args.issued_before.is_none() {
+        bail!("token revoke: says not what (give --jti, --subject or --issued-before)");
+    }
     let lifetimes = keys::lifetimes(&settings.auth.tokens);
-    let now = Now::read().unix;
-    if args.issued_before.is_some_and(|before| is_too_far_ahead(before, now)) {
+    if matches!(args.issued_before, Some(Time::At(before)) if is_too_far_ahead(before, Now::read().unix)) {
         bail!(
             "token revoke: --issued-before is more than a minute from now (give seconds since 1970, not milliseconds, or now)"
         );
     }
-    let revocation = match (&args.jti, &args.subject, args.issued_before) {
-        (Some(id), ..) => lifetimes.of_token(id, args.expires, now),
-        // Times are whole seconds, so one that is issued in this very second goes as well.
-        (None, Some(subject), before) => lifetimes.of_subject(subject, before.unwrap_or(now + 1)),
-        (None, None, Some(before)) => lifetimes.of_all(before),
-        (None, None, None) => bail!("token revoke: says not what (give --jti, --subject or --issued-before)"),
-    };
-    let until = revocation.until;
     let authorities = redis_authorities(settings)?;
     let prefix = &settings.cluster.redis_prefix;
-    signalbox_node::revoke_in(url, authorities.as_deref(), prefix, &[revocation])??;
+    let mut until = None;
+    let revocations = |now: u64| {
+        let before = args.issued_before.map(|time| time.or(now));
+        let revocation = match (&args.jti, &args.subject) {
+            (Some(id), _) => lifetimes.of_token(id, args.expires, now),
+            // Times are whole seconds, so one that is issued in this very second goes as well.
+            (None, Some(subject)) => lifetimes.of_subject(subject, before.unwrap_or(now + 1)),
+            (None, None) => lifetimes.of_all(before.unwrap_or(now)),
+        };
+        until = revocation.until;
+        vec![revocation]
+    };
+    signalbox_node::revoke_in(url, authorities.as_deref(), prefix, revocations)??;
     let until = match until {
         Some(until) => format!("until {until} (seconds since 1970)"),
         None => "for ever (set --jwt-max-lifetime, as for the nodes, or --expires)".to_owned(),

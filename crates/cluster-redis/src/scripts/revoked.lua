@@ -1,5 +1,5 @@
 -- What was revoked behind a number, or all that is.
--- KEYS what is revoked, by the end of its time (s); the same by the number of the revocation; the last number
+-- KEYS what is revoked, by the end of its time (s); the same by the number of the revocation; the last number; the names
 -- ARGV the number behind which it was revoked, empty for all
 -- Returns the last number, empty where there is none, and in turns what is revoked, and the end of its time
 local last = redis.call('GET', KEYS[3]) or ''

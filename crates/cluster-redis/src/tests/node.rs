@@ -35,7 +35,12 @@ pub(super) struct Revoked {
 impl RevocationList for Revoked {
     fn all(&self) -> Vec<StoredRevocation> {
         let list = self.list.lock();
-        list.iter().map(|(what, until)| StoredRevocation { what: what.clone(), until: *until }).collect()
+        let stored = |(what, until): (&String, &Option<u64>)| StoredRevocation {
+            what: what.clone(),
+            until: *until,
+            cutoff: None,
+        };
+        list.iter().map(stored).collect()
     }
     fn add(&self, revocations: Vec<StoredRevocation>) {
         self.list.lock().extend(revocations.into_iter().map(|it| (it.what, it.until)));

@@ -9,14 +9,20 @@ use super::{
     node::Node,
     server::{Server, until},
 };
-use crate::{CannotRevoke, StoredRevocation, revoke_in};
+use crate::{CannotRevoke, Cutoff, StoredRevocation, revoke_in};
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn revocation(what: &str, seconds: Option<u64>) -> StoredRevocation {
-    StoredRevocation { what: what.into(), until: seconds.map(|seconds| now() + seconds) }
+    StoredRevocation { what: what.into(), until: seconds.map(|seconds| now() + seconds), cutoff: None }
+}
+
+/// Revokes what was issued to somebody before a time.
+fn before(name: &str, before: u64, seconds: Option<u64>) -> StoredRevocation {
+    let cutoff = Some(Cutoff { name: name.into(), before });
+    StoredRevocation { cutoff, ..revocation(&format!("{name} {before}"), seconds) }
 }
 
 fn revoke(node: &Node, revocations: &[StoredRevocation]) -> Result<(), CannotRevoke> {
@@ -58,12 +64,15 @@ fn what_is_revoked_is_known_everywhere_within_a_second_and_to_who_comes_later() 
 fn a_program_that_is_no_node_revokes_too() {
     let server = Server::start();
     let node = Node::start(&server, 1);
-    assert_eq!(revoke_in(&server.url(), None, "test", &[revocation("alice", None)]).unwrap(), Ok(()));
+    let of_alice = |time: u64| {
+        assert!(time.abs_diff(now()) < 10, "the time of Redis: {time}");
+        vec![revocation("alice", None)]
+    };
+    assert_eq!(revoke_in(&server.url(), None, "test", of_alice).unwrap(), Ok(()));
     until_known(&node, "alice");
-    assert!(revoke_in("nonsense", None, "test", &[]).is_err());
+    assert!(revoke_in("nonsense", None, "test", |_| Vec::new()).is_err());
     let nobody = super::server::free_port();
-    let refused =
-        revoke_in(&format!("redis://127.0.0.1:{nobody}"), None, "test", &[revocation("alice", None)]);
+    let refused = revoke_in(&format!("redis://127.0.0.1:{nobody}"), None, "test", of_alice);
     assert_eq!(refused.unwrap(), Err(CannotRevoke::Unreachable));
 }
 
@@ -116,8 +125,55 @@ fn there_is_an_end_to_how_many_are_kept() {
     let server = Server::start();
     let node = Node::start(&server, 1);
     let many: Vec<_> = (0..100_000).map(|number| revocation(&number.to_string(), None)).collect();
-    assert_eq!(revoke_in(&server.url(), None, "test", &many).unwrap(), Ok(()));
+    assert_eq!(revoke_in(&server.url(), None, "test", |_| many).unwrap(), Ok(()));
     assert_eq!(revoke(&node, &[revocation("more", None)]), Err(CannotRevoke::Full));
     assert_eq!(revoke(&node, &[revocation("5", None)]), Ok(()), "it is there already");
-    until(|| (node.revoked.list.lock().len() == 100_000).then_some(()));
+    // What revokes many tokens at once has room of its own.
+    assert_eq!(revoke(&node, &[before("subject:alice", 5, None), before("all", 7, None)]), Ok(()));
+    // One that has none keeps no other out.
+    let mixed = [revocation("more", None), before("subject:bob", 5, None)];
+    assert_eq!(revoke(&node, &mixed), Err(CannotRevoke::Full));
+    until_known(&node, "subject:bob 5");
+    until(|| (node.revoked.list.lock().len() == 100_003).then_some(()));
+}
+
+#[test]
+fn all_nodes_hear_of_what_is_over_already() {
+    let server = Server::start();
+    let node = Node::start(&server, 1);
+    let over = StoredRevocation { what: "over".into(), until: Some(now() - 60), cutoff: None };
+    assert_eq!(revoke_in(&server.url(), None, "test", |_| vec![over]).unwrap(), Ok(()));
+    until_known(&node, "over");
+}
+
+#[test]
+fn of_one_subject_the_latest_time_is_kept_for_as_long_as_any() {
+    let server = Server::start();
+    let node = Node::start(&server, 1);
+    let count = || server.ask(&format!("ZCARD {}", key()));
+    for time in [3, 9, 6, 9] {
+        revoke(&node, &[before("subject:alice", time, Some(60 + time)), before("all", time, Some(60))])
+            .unwrap();
+    }
+    revoke(&node, &[before("subject:alice", 5, Some(3600)), revocation("one", Some(60))]).unwrap();
+    assert!(count().starts_with(":3"), "{}", count());
+    let later = Node::start(&server, 2);
+    until_known(&later, "one");
+    let mut known: Vec<_> = later.revoked.list.lock().clone().into_iter().collect();
+    known.sort();
+    let whats: Vec<_> = known.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(whats, ["all 9", "one", "subject:alice 9"]);
+    assert!(known[2].1.is_some_and(|until| until > now() + 3000), "{known:?}");
+    // One that an earlier version has written is known by its text.
+    revoke(&node, &[revocation("subject:bob 5", Some(60))]).unwrap();
+    revoke(&node, &[before("subject:bob", 5, Some(60))]).unwrap();
+    assert!(count().starts_with(":4"), "{}", count());
+    // What is over leaves nothing behind.
+    let names = String::from_utf8(crate::Keys::new("test").nodes("cutoffs").to_vec()).unwrap();
+    revoke(&node, &[before("subject:past", 5, Some(1))]).unwrap();
+    assert!(server.ask(&format!("HLEN {names}")).starts_with(":6"));
+    until(|| {
+        revoke(&node, &[revocation("one", Some(60))]).unwrap();
+        server.ask(&format!("HLEN {names}")).starts_with(":4").then_some(())
+    });
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use signalbox_auth::Revocation;
-use signalbox_cluster_redis::{CannotConnect, CannotRevoke, RevocationList, StoredRevocation};
+use signalbox_auth::{Revocation, revocation::Revoked};
+use signalbox_cluster_redis::{CannotConnect, CannotRevoke, Cutoff, RevocationList, StoredRevocation};
 use signalbox_telemetry::Metrics;
 
 use crate::{
@@ -40,10 +40,20 @@ impl Revocations {
 pub(crate) fn stored(revocation: &Revocation) -> Option<StoredRevocation> {
     // Text and numbers make JSON.
     let what = serde_json::to_string(&revocation.what).ok()?;
-    Some(StoredRevocation { what, until: revocation.until })
+    let cutoff = match &revocation.what {
+        Revoked::Token(_) => None,
+        Revoked::Subject { subject, issued_before } => {
+            Some(Cutoff { name: format!("subject:{subject}"), before: *issued_before })
+        }
+        Revoked::All { issued_before } => {
+            Some(Cutoff { name: Cutoff::EVERYBODY.to_owned(), before: *issued_before })
+        }
+    };
+    Some(StoredRevocation { what, until: revocation.until, cutoff })
 }
 
-/// Revokes tokens on all nodes of a cluster, for a program that is none of them. It blocks, for some seconds at most.
+/// Revokes tokens on all nodes of a cluster, for a program that is none of them. Which tokens, follows from the time of Redis, in
+/// seconds since 1970. It blocks, for some seconds at most.
 ///
 /// # Errors
 /// The URL of Redis cannot be used; Redis does not answer, or has no room for more.
@@ -51,10 +61,10 @@ pub fn revoke_in(
     redis_url: &str,
     redis_authorities: Option<&[u8]>,
     redis_prefix: &str,
-    revocations: &[Revocation],
+    revocations: impl FnOnce(u64) -> Vec<Revocation>,
 ) -> Result<Result<(), CannotRevoke>, CannotConnect> {
-    let stored: Vec<_> = revocations.iter().filter_map(stored).collect();
-    signalbox_cluster_redis::revoke_in(redis_url, redis_authorities, redis_prefix, &stored)
+    let stored = |now| revocations(now).iter().filter_map(stored).collect();
+    signalbox_cluster_redis::revoke_in(redis_url, redis_authorities, redis_prefix, stored)
 }
 
 /// `None` for what a later version wrote.

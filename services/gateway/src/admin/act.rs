@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web::Path};
 use serde::{Deserialize, Serialize};
 use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, LogRequest, Outcome};
-use signalbox_auth::revocation::is_too_far_ahead;
+use signalbox_auth::{refusal::MAX_NAME, revocation::is_too_far_ahead};
 use signalbox_node::{
     ClientSelector, MAX_FOLLOWED, Node,
     admin::{Act, Answer, Answers, LogOrder, PeerOrder, Question},
@@ -220,6 +220,12 @@ pub(super) async fn revoke(order: Order) -> Answered {
         ));
     }
     let lifetimes = &order.state.lifetimes;
+    // No token has a longer one, and what is revoked is kept.
+    for (parameter, name) in [("tokenId", &token_id), ("subject", &subject)] {
+        if name.as_ref().is_some_and(|name| name.is_empty() || name.len() > MAX_NAME) {
+            return Err(Refused::bad(parameter, format!("that of a token has 1 to {MAX_NAME} bytes")));
+        }
+    }
     let (what, revocation) = match (token_id, subject, issued_before) {
         (Some(id), None, None) => (format!("token {id}"), lifetimes.of_token(&id, expires_at, now)),
         // Times are whole seconds, so one that is issued in this very second goes as well.

@@ -141,7 +141,7 @@ export function act(nodes) {
         ["emit", { to, event: "x", args: {} }, "args"], ["emit", { to, event: "x", args: [{ $binary: "?" }] }, "args"],
         ["emit", { to, event: "x", args: [{ _placeholder: true, num: 0 }] }, "args"], ["emit", { to, event: "x", ack: { timeout: 0 } }, "ack"],
         ["batch", { events: [] }, "events"], ["join", { to, rooms: [] }, "rooms"], ["disconnect", {}, "to"],
-        ["emit", { to: { rom: [] }, event: "x" }, undefined], ["revoke", {}, "tokenId"],
+        ["emit", { to: { rom: [] }, event: "x" }, undefined], ["revoke", {}, "tokenId"], ["revoke", { tokenId: "x".repeat(257) }, "tokenId"], ["revoke", { subject: "" }, "subject"],
       ]) {
         const answer = await call(nodes[0], "POST", `/admin/v1/${path}`, { body });
         assert.deepEqual([answer.status, answer.body.parameter], [400, parameter], `${path} ${JSON.stringify(body)}`);
