@@ -1,12 +1,17 @@
 //! A node: composed of its shards, its way to other nodes and its edge; and how it is started and stopped.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime},
 };
 
 use actix_server::Server;
-use actix_web::web::ServiceConfig;
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderValue},
+    web::ServiceConfig,
+};
 use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{
@@ -23,6 +28,7 @@ use crate::{
     client_log::ClientLog,
     config::{ClusterConfig, Config},
     edge::{
+        client,
         cors::Cors,
         mount, polling,
         server::{Serve, serve},
@@ -403,6 +409,17 @@ impl Node {
         let (reply, client) = Reply::channel();
         polling::dispatch(&self.shared, place, Request::Identify { sid, reply }).ok()?;
         client.await.ok()?
+    }
+
+    /// Where the client of a request is, behind the proxies that are trusted: as handshakes know it.
+    pub fn client_address(&self, request: &HttpRequest) -> Option<IpAddr> {
+        client::address_of(request.headers(), request.peer_addr(), self.config())
+    }
+
+    /// Whether a request is answered as far as its `Origin` goes: it has none, or one that is allowed.
+    pub fn allows_origin(&self, request: &HttpRequest) -> bool {
+        let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);
+        client::origin_allowed(origin, self.config())
     }
 
     /// Whether the node is stopping.

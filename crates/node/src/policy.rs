@@ -152,12 +152,14 @@ pub struct Denial {
     pub data: Option<String>,
     /// The same may well be allowed a moment later: a PeerServer client is not told that it is over.
     pub is_transient: bool,
+    /// The token that was shown is no good, now or later: a connection that shows many such is closed.
+    pub is_bad_token: bool,
 }
 
 impl Denial {
     /// A refusal that is final.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None, is_transient: false }
+        Self { code, message: message.into(), data: None, is_transient: false, is_bad_token: false }
     }
 
     /// What a CONNECT_ERROR carries as `data`.
@@ -192,6 +194,19 @@ pub trait Policy: Send + Sync + 'static {
     /// Answers a question about the client that is `principal`: in a namespace who its verdict there said, before that who the verdict on
     /// the handshake said.
     fn decide(&self, principal: Option<&Arc<Principal>>, ask: AccessRequest<'_>) -> Verdict;
+
+    /// Whether the answer to this means judging a token, which takes much longer than anything else that is asked: a connection may have
+    /// it done so often only.
+    fn judges_token(&self, principal: Option<&Arc<Principal>>, ask: &AccessRequest<'_>) -> bool {
+        let _ = (principal, ask);
+        false
+    }
+
+    /// Whether somebody who has claimed this id of a realm may go on holding it with another token.
+    fn may_hold(&self, principal: &Principal, key: &str, id: &str) -> bool {
+        let _ = (principal, key, id);
+        true
+    }
 
     /// Whether its verdicts on namespaces need this header (in lower case) of the request that opened the session. All others are
     /// forgotten when the session opens.
@@ -279,6 +294,16 @@ impl GuardedPolicy {
         };
         count(&self.metrics, is_of_identity, &verdict);
         verdict
+    }
+
+    /// Whether its answer means judging a token; if it cannot say, it does.
+    pub(crate) fn judges_token(&self, principal: Option<&Arc<Principal>>, ask: &AccessRequest<'_>) -> bool {
+        guarded(|| self.policy.judges_token(principal, ask)).unwrap_or(true)
+    }
+
+    /// Whether somebody may go on holding an id with this token; without an answer, not.
+    pub(crate) fn may_hold(&self, principal: &Principal, key: &str, id: &str) -> bool {
+        guarded(|| self.policy.may_hold(principal, key, id)).unwrap_or(false)
     }
 
     /// Whether the policy needs this header later. If it cannot say, it is not kept.

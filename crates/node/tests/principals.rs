@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     sync::{Arc, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use signalbox_auth::{Authenticator, GrantsSpec, HmacSecret, Issuer, Key, Mint, Mode, Now, Settings};
@@ -75,6 +75,13 @@ impl Client {
         client
     }
 
+    /// The next message; `None` where the connection is closed.
+    fn next_or_end(&mut self) -> Option<String> {
+        let mut first = [0; 1];
+        self.0.peek(&mut first).ok().filter(|read| *read == 1 && first == [0x81])?;
+        Some(self.next())
+    }
+
     fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.read_exact(&mut bytes).unwrap();
@@ -137,4 +144,71 @@ fn each_namespace_has_a_principal_of_its_own() {
     assert_eq!(client.ask("42/other,9[\"join\",\"of-alice\"]"), format!("43/other,9{forbidden}"));
     assert!(client.ask("4210[\"join\",\"anywhere\"]").starts_with("4310[{\"ok\":true"));
     assert_eq!(who(&mut client), both);
+}
+
+/// What a client is told that shows a token again and again; it ends where the connection does.
+fn answers(client: &mut Client, count: usize, text: impl Fn(usize) -> String) -> Vec<String> {
+    let mut answers = Vec::new();
+    for number in 0..count {
+        client.send(&text(number));
+        // What closes an Engine.IO session is no answer.
+        match client.next_or_end().filter(|text| text != "1") {
+            Some(answer) => answers.push(answer),
+            None => break,
+        }
+    }
+    answers
+}
+
+#[test]
+fn bad_tokens_end_the_connection() {
+    let address = serve();
+    let forged = format!("{}x", token("alice", &["/"], &[]));
+    let connect = format!("40{{\"token\":\"{forged}\"}}");
+    let mut client = Client::connect(address);
+    let told = answers(&mut client, 100, |_| connect.clone());
+    assert_eq!(told.len(), 16, "{told:?}");
+    assert!(told.iter().all(|told| told.starts_with("44{") && !told.contains("rate-limited")), "{told:?}");
+
+    // By a refresh too; and a good one shows that somebody has only been slow.
+    let good = token("alice", &["/"], &[]);
+    let mut client = Client::connect(address);
+    for _ in 0..3 {
+        let told = answers(&mut client, 15, |_| connect.clone());
+        assert_eq!(told.len(), 15, "{told:?}");
+        assert!(client.ask(&format!("40{{\"token\":\"{good}\"}}")).starts_with("40{"));
+        client.send("41");
+    }
+    assert!(client.ask(&format!("40{{\"token\":\"{good}\"}}")).starts_with("40{"));
+    let told = answers(&mut client, 100, |number| format!("42{number}[\"auth:refresh\",\"{forged}\"]"));
+    assert_eq!(told.len(), 16, "{told:?}");
+    assert!(told.iter().all(|told| told.contains("\"error\":\"")), "{told:?}");
+}
+
+#[test]
+fn a_connection_has_so_many_tokens_judged() {
+    let address = serve();
+    let tokens = [token("alice", &["/"], &["a"]), token("alice", &["/"], &["b"])];
+    let mut client = Client::connect(address);
+    assert!(client.ask(&format!("40{{\"token\":\"{}\"}}", tokens[0])).starts_with("40{"));
+    let began = Instant::now();
+    let told = answers(&mut client, 150, |number| {
+        format!("42{number}[\"auth:refresh\",\"{}\"]", tokens[number % 2])
+    });
+    let is_good = |told: &&String| told.ends_with("[{\"ok\":true}]");
+    let is_late = |told: &&String| told.contains("\"error\":\"rate-limited\",\"retryAfter\":");
+    let (good, late) = (told.iter().filter(is_good).count(), told.iter().filter(is_late).count());
+    // Seventy at once, less the one of the namespace, and seven in each second since.
+    let most = 69 + 7 * (began.elapsed().as_secs() as usize + 1);
+    assert!((69..=most).contains(&good), "{good} of {most}");
+    assert_eq!(good + late, told.len(), "{told:?}");
+
+    // Whoever shows none asks as often as it likes, and whoever asks for a namespace is told when to ask again.
+    let mut other = Client::connect(address);
+    let told = answers(&mut other, 150, |_| "40".to_owned());
+    assert_eq!(told.len(), 150);
+    let connect = format!("40/other,{{\"token\":\"{}\"}}", tokens[0]);
+    let told = answers(&mut other, 150, |_| connect.clone());
+    assert!(told[0].contains("namespace-forbidden"), "{told:?}");
+    assert!(told.last().is_some_and(|told| told.contains("\"code\":\"rate-limited\",\"retryAfter\":")));
 }

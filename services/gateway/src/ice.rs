@@ -266,6 +266,9 @@ impl Ice {
         let serve = move |request: HttpRequest| {
             let (ice, policy, node) = (ice.clone(), policy.clone(), node.clone());
             async move {
+                if !node.allows_origin(&request) {
+                    return foreign();
+                }
                 let client = match client_of(&request, policy.as_ref(), &node).await {
                     Ok(client) => client,
                     Err(code) => return unauthorized(code),
@@ -297,16 +300,20 @@ async fn client_of(
     let token = bearer.or(query.get("token").map(String::as_str));
     if let Some(sid) = query.get("sid").filter(|_| token.is_none()) {
         let client = node.session_client(sid).await.ok_or("sid-unknown")?;
-        return Ok(match client.principal {
-            Some(principal) => Client::Known(principal),
-            None => Client::Stranger(client.address.map_or_else(String::new, network)),
-        });
+        let Some(principal) = client.principal else {
+            return Ok(Client::Stranger(client.address.map_or_else(String::new, network)));
+        };
+        // A session outlives the token that it was opened with.
+        if let Some(Err(refusal)) = policy.map(|policy| policy.recheck(&principal)) {
+            return Err(refusal.code());
+        }
+        return Ok(Client::Known(principal));
     }
     match policy.map(|policy| policy.identify(token)) {
         Some(Ok(Identity::Known(principal))) => Ok(Client::Known(principal)),
         Some(Err(refusal)) => Err(refusal.code()),
         Some(Ok(Identity::Anonymous(_))) | None => {
-            Ok(Client::Stranger(request.peer_addr().map_or_else(String::new, |peer| network(peer.ip()))))
+            Ok(Client::Stranger(node.client_address(request).map_or_else(String::new, network)))
         }
     }
 }
@@ -316,6 +323,13 @@ fn unauthorized(code: &str) -> HttpResponse {
         .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(json!({"error": code}))
+}
+
+/// A page of another origin asks.
+fn foreign() -> HttpResponse {
+    HttpResponse::Forbidden()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({"error": "origin-forbidden"}))
 }
 
 fn refusal(problem: NoServers) -> HttpResponse {

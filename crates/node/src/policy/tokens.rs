@@ -20,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use signalbox_auth::{
     Action, Authenticator, Decision, Expiry, GeneratedIds, Identity, Mode, Now, Outcome, Principal, Refusal,
-    Revocation, Revocations,
+    Revocation, Revocations, generated::NotGenerated,
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -98,6 +98,14 @@ impl TokenPolicy {
     /// Why the token is no good, or that there is none.
     pub fn identify(&self, token: Option<&str>) -> Result<Identity, Refusal> {
         self.0.authenticate(token, Now::read()).now()
+    }
+
+    /// Whether a token that was found good is good still. Its grants and its signature are not judged again.
+    ///
+    /// # Errors
+    /// It has expired or was revoked; or, while Redis is away, nobody can tell, and such tokens are to be refused.
+    pub fn recheck(&self, principal: &Principal) -> Result<(), Refusal> {
+        self.0.recheck(principal, Now::read())
     }
 
     /// Who judges its tokens.
@@ -332,6 +340,26 @@ impl Policy for TokenPolicy {
         }
     }
 
+    fn judges_token(&self, principal: Option<&Arc<Principal>>, ask: &AccessRequest<'_>) -> bool {
+        match ask {
+            AccessRequest::Refresh { .. } => principal.is_some(),
+            AccessRequest::Namespace { handshake, auth, .. } => {
+                let of_headers = || handshake.and_then(|handshake| self.0.token_of_headers(handshake));
+                token_of_auth(*auth).is_some() || principal.is_none() && of_headers().is_some()
+            }
+            _ => false,
+        }
+    }
+
+    fn may_hold(&self, principal: &Principal, key: &str, id: &str) -> bool {
+        // An id may be held for longer than it can be claimed.
+        let is_generated = self
+            .0
+            .ids()
+            .is_some_and(|ids| ids.verify(key, id, Now::read().unix) != Err(NotGenerated::Foreign));
+        principal.grants.allows(&Action::Claim { id, is_generated })
+    }
+
     fn generate_id(&self, key: &str) -> Option<String> {
         self.0.ids().map(|ids| ids.issue(key, Now::read().unix))
     }
@@ -387,7 +415,8 @@ fn verdict(decision: &Decision<'_>) -> Verdict {
 
 fn refused(refusal: &Refusal) -> Denial {
     let denial = Denial::new(refusal.code(), refusal.to_string());
-    Denial { is_transient: refusal.is_transient(), ..denial }
+    let is_bad_token = !refusal.is_transient() && *refusal != Refusal::TokenMissing;
+    Denial { is_transient: refusal.is_transient(), is_bad_token, ..denial }
 }
 
 /// The token in the payload of a CONNECT. What is no text is no token, but it is meant to be one.

@@ -1,6 +1,7 @@
 //! A Socket.IO session, as the shard that owns it keeps it: a plain value that can move, and what is local to the shard.
 
 mod save;
+mod token_checks;
 
 use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
@@ -19,6 +20,8 @@ use crate::{
     routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
     transport::{Conn, Progress},
 };
+
+pub(crate) use token_checks::TokenChecks;
 
 /// Key of a room within a shard.
 pub(crate) type RoomKey = u32;
@@ -106,6 +109,8 @@ pub(crate) struct ShardLocal {
     pub(crate) held: usize,
     /// What the client may send.
     pub(crate) rates: Rates,
+    /// The tokens that it has shown.
+    pub(crate) token_checks: TokenChecks,
     /// Its place among the connections of its address, where it is known by what a proxy says.
     pub(crate) slot: Option<AddressSlot>,
     /// The client's account, charged for what waits for a poll, or for the rest of an event.

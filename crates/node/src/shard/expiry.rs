@@ -39,10 +39,13 @@ fn end_of(step: &Step, principal: &Principal) -> Option<Expiry> {
 /// What is said of clients whose token was revoked.
 pub(super) const REVOKED: &str = "token revoked";
 
+/// What is said of clients whose token has expired.
+const EXPIRED: &str = "token expired";
+
 /// Why whoever shows a token has to go.
 fn reason(step: &Step, principal: Option<&Arc<Principal>>) -> &'static str {
     let is_revoked = principal.is_some_and(|principal| step.context.policy.is_revoked(principal));
-    if is_revoked { REVOKED } else { "token expired" }
+    if is_revoked { REVOKED } else { EXPIRED }
 }
 
 /// Takes a client out of a namespace, since its token has ended.
@@ -109,11 +112,14 @@ pub(super) fn refreshed(
 ) {
     let slot = session.slot_of(socket);
     let Some(joined) = slot.and_then(|slot| session.connection.socket_mut(slot)) else { return };
-    let is_new = joined.socket.principal.replace(principal.clone()).as_ref() != Some(principal);
+    // Showing the same token again changes nothing.
+    if joined.socket.principal.as_ref() == Some(principal) {
+        return;
+    }
+    joined.socket.principal = Some(principal.clone());
     session.update_rates(&step.context.config.limits);
     begin_expiry(step, key, session, socket);
-    // Showing the same token again costs this node alone.
-    if is_new && step.context.cluster.is_shared() {
+    if step.context.cluster.is_shared() {
         step.effects.push(Effect::Refreshed(principal.clone()));
     }
     for shard in 0..step.context.shards {
@@ -123,7 +129,11 @@ pub(super) fn refreshed(
 
 /// A PeerServer client has a token from now on, or another one.
 pub(super) fn begin_peer_expiry(step: &mut Step, key: u32, peer: &mut Peer) {
-    let new = peer.principal.as_deref().and_then(|principal| end_of(step, principal));
+    let is_over = peer.opened_with.as_deref().is_some_and(|opened| step.context.policy.is_revoked(opened));
+    let new = match is_over {
+        true => Some(Expiry::over()),
+        false => peer.principal.as_deref().and_then(|principal| end_of(step, principal)),
+    };
     let timer = Timer::PeerExpiry { key, number: peer.number };
     replace(&mut peer.expiry, new, step.now, timer, &mut step.timers);
 }
@@ -139,21 +149,30 @@ pub(super) fn peer_has_to_go(
     let peer = peers.checked(key, number)?;
     let timer = Timer::PeerExpiry { key, number };
     let event = poll(&mut peer.expiry, step.now, due, timer, &mut step.timers);
-    (event == Some(ExpiryEvent::Disconnect)).then(|| reason(step, peer.principal.as_ref()))
+    let tokens = [peer.opened_with.as_ref(), peer.principal.as_ref()];
+    let is_revoked = || tokens.into_iter().flatten().any(|token| step.context.policy.is_revoked(token));
+    (event == Some(ExpiryEvent::Disconnect)).then(|| if is_revoked() { REVOKED } else { EXPIRED })
 }
 
-/// Somebody has shown a new token; it counts for those of their PeerServer clients whose own ends earlier.
+/// Somebody has shown a new token; it counts for those of their PeerServer clients whose own ends earlier, and whose id it grants. It is
+/// their holder's: a client of the same person with another `session` is another's business. What such a client was opened with counts
+/// further: whoever revokes that token means the client, whatever its holder has shown since.
 pub(super) fn peers_refreshed(step: &mut Step, peers: &mut Peers, principal: &Arc<Principal>) {
-    let is_theirs =
-        |held: &Arc<Principal>| held.is_same_subject(principal) && held.expires_at < principal.expires_at;
-    let theirs = peers.iter().filter(|(_, peer)| peer.principal.as_ref().is_some_and(is_theirs));
-    let keys: Vec<u32> = theirs.map(|(key, _)| key).collect();
-    for key in keys {
-        if let Some(peer) = peers.get_mut(key) {
-            peer.principal = Some(principal.clone());
-            peer.rates.set(RateLimits::of(&step.context.config.limits, std::iter::once(&**principal)));
-            begin_peer_expiry(step, key, peer);
+    let context = step.context.clone();
+    for key in peers.of_holder(principal) {
+        let Some(peer) = peers.get_mut(key) else { continue };
+        let is_longer =
+            |held: &Arc<Principal>| held.is_same_holder(principal) && held.expires_at < principal.expires_at;
+        let realm = context.config.peer.keys.get(usize::from(peer.realm)).map_or("", String::as_str);
+        if !peer.principal.as_ref().is_some_and(is_longer)
+            || !context.policy.may_hold(principal, realm, &peer.id)
+        {
+            continue;
         }
+        let held = peer.principal.replace(principal.clone());
+        peer.opened_with = peer.opened_with.take().or(held);
+        peer.rates.set(RateLimits::of(&context.config.limits, std::iter::once(&**principal)));
+        begin_peer_expiry(step, key, peer);
     }
 }
 

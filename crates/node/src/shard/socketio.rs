@@ -1,6 +1,6 @@
 //! Socket.IO: how a client joins a namespace, handlers of events, acks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use signalbox_cluster::{Address, Command};
@@ -10,7 +10,7 @@ use signalbox_telemetry::CLIENT_EVENTS;
 use super::{
     context::ShardContext,
     expiry::begin_expiry,
-    replies::Refusal,
+    replies::{RATE_LIMITED, Refusal},
     requests,
     step::Step,
     tables::{PendingRequest, PendingRequests, Sessions, pending::Connecting},
@@ -63,6 +63,20 @@ pub(super) fn refuse_namespace(
 pub(super) struct Connected {
     pub(super) socket: Address,
     pub(super) auth: Option<String>,
+}
+
+/// Tells a client that it asks to be let in too often, and in how many milliseconds it may again.
+pub(super) fn refuse_namespace_for_now(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    key: u32,
+    name: &str,
+    wait: Duration,
+) {
+    let (code, hint) = RATE_LIMITED;
+    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    let data = format!("{{\"code\":\"{code}\",\"retryAfter\":{}}}", wait.as_millis().max(1));
+    refuse_namespace(step, sessions, key, name, (hint, Some(&data)));
 }
 
 /// The policy lets the client into a namespace: it is in, once the middlewares say so too. Gives back the socket if it is in.

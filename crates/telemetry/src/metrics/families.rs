@@ -61,6 +61,7 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["proxy_header"],
     &["max_connections"],
     &["rate_limited"],
+    &["bad_tokens"],
     &["address_connections"],
     &["address_handshakes"],
     &["handshakes"],

@@ -12,9 +12,10 @@ import { after, test } from "node:test";
 import { Redis, startNodes } from "./cluster/setup.mjs";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
 import { ask, connected, record } from "./lib/clients.mjs";
-import { claims, hs256 } from "./lib/jwt.mjs";
+import { claims, hs256, now } from "./lib/jwt.mjs";
 import { startGateway } from "./lib/peer-servers.mjs";
 import { until, within } from "./lib/wait.mjs";
+import { RawSocket } from "./lib/websocket.mjs";
 
 after(closeAll);
 
@@ -141,6 +142,50 @@ test("whoever shows a sid is the client of that session, on any node", async () 
   }
   const stranger = await connected(nodes[0].url);
   assert.equal((await get(nodes[1], stranger.io.engine.id)).status, 403);
+});
+
+test("a session whose token has ended is nobody's any more", async () => {
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 60 } }));
+  const secret = "tokens are signed with this in tests";
+  const flags = ["--turn-url", service.url, "--turn-key", "sbt_test", "--auth", "optional", "--jwt-secret", secret, "--jwt-leeway", "0"];
+  const server = await startGateway(["--workers", "1", ...flags]);
+  onEnd(() => server.stop());
+  // The token comes with the session; its namespace has none of its own.
+  const open = async (changed) => {
+    const authorization = `Bearer ${hs256(secret, claims({ signalbox: { turn: true }, ...changed }))}`;
+    const socket = await RawSocket.join(server.url, { headers: { authorization } });
+    const get = () => fetch(`${server.url}/turn/ice-servers?sid=${encodeURIComponent(socket.handshake.sid)}`);
+    assert.equal((await get()).status, 200);
+    return { socket, get };
+  };
+  // socket.io-client closes its session then; others need not.
+  const refused = async ({ socket, get }, code) => {
+    await socket.until((packet) => packet === "41", "it has to leave the namespace");
+    const answered = await get();
+    assert.deepEqual([answered.status, await answered.json()], [401, { error: code }]);
+  };
+  const ends = await open({ sub: "bob", exp: now() + 3 });
+  const revoked = await open({ sub: "alice" });
+  const authorization = `Bearer ${hs256(secret, claims({ sub: "ops", signalbox: { admin: ["control"] } }))}`;
+  const headers = { authorization, "content-type": "application/json" };
+  const told = await fetch(`${server.adminUrl}/admin/v1/revoke`, { method: "POST", headers, body: JSON.stringify({ subject: "alice" }) });
+  assert.equal(told.status, 200);
+  await refused(revoked, "token-revoked");
+  await refused(ends, "token-expired");
+});
+
+test("strangers behind a proxy are told apart, and pages of other origins get none", async () => {
+  const service = await turnService((number) => ({ body: { iceServers: listed(number), ttl: 60 } }));
+  const flags = ["--turn-url", service.url, "--turn-key", "sbt_test", "--turn-anonymous", "--proxied", "--trusted-proxies", "127.0.0.1"];
+  const url = await gateway(...flags, "--origins", "https://app.example");
+  const get = (headers) => fetch(`${url}/turn/ice-servers`, { headers });
+  for (const [address, subject] of [["192.0.2.1", "192.0.2.1"], ["192.0.2.2", "192.0.2.2"], ["2001:db8::1", "2001:db8:0:0::/64"]]) {
+    assert.equal((await get({ "x-forwarded-for": address, origin: "https://app.example" })).status, 200);
+    assert.equal(service.seen.at(-1).subject, subject);
+  }
+  const foreign = await get({ origin: "https://elsewhere.example" });
+  assert.deepEqual([foreign.status, await foreign.json()], [403, { error: "origin-forbidden" }]);
+  assert.equal(service.seen.length, 3);
 });
 
 test("there are none for strangers unless they are wanted, and a silent service is no hang", async () => {

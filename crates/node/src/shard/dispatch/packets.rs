@@ -19,7 +19,7 @@ use crate::{
         expiry::{self, REFRESH},
         mailbox::CloseCommand,
         peerserver,
-        replies::{self, RATE_LIMITED, Refusal},
+        replies::{self, Refusal},
         requests,
         socketio::{self, Incoming},
         story::{self, Direction},
@@ -124,8 +124,7 @@ impl Shard {
             step.context.metrics.rate_limited.with_label_values(&[limit]).inc();
         }
         if taken == Taken::FarOver {
-            step.context.metrics.connections_dropped.with_label_values(&["rate_limited"]).inc();
-            self.end(key, CloseCommand::Close);
+            self.drop_client(key, "rate_limited");
             return;
         }
         match session.engine.receive(step.now, &step.context.config.engine, packet) {
@@ -175,9 +174,7 @@ impl Shard {
     fn packet(&mut self, key: u32, event: Event<'_>, taken: Taken) {
         let Self { step, sessions, rooms, .. } = self;
         if let (Event::Connect { namespace, .. }, Taken::Over(wait)) = (&event, taken) {
-            step.context.metrics.refusals.with_label_values(&[RATE_LIMITED.0]).inc();
-            let data = format!("{{\"code\":\"rate-limited\",\"retryAfter\":{}}}", wait.as_millis());
-            socketio::refuse_namespace(step, sessions, key, namespace, (RATE_LIMITED.1, Some(&data)));
+            socketio::refuse_namespace_for_now(step, sessions, key, namespace, wait);
             return;
         }
         match event {
@@ -220,8 +217,23 @@ impl Shard {
         if let Some(trace) = traces::of_auth(auth) {
             session.trace = Some(trace);
         }
-        let ask = AccessRequest::Namespace { handshake: session.handshake.as_deref(), namespace: name, auth };
-        let decided = step.context.policy.decide(session.principal.as_ref(), ask).now();
+        let handshake = session.state.handshake.as_deref();
+        let ask = AccessRequest::Namespace { handshake, namespace: name, auth };
+        if step.context.policy.judges_token(session.state.principal.as_ref(), &ask) {
+            let namespaces = step.context.config.limits.namespaces;
+            match session.local.token_checks.begin(step.nanos(), namespaces) {
+                Taken::Within => {}
+                Taken::Over(wait) => {
+                    socketio::refuse_namespace_for_now(step, sessions, key, name, wait);
+                    return;
+                }
+                Taken::FarOver => {
+                    self.drop_client(key, "rate_limited");
+                    return;
+                }
+            }
+        }
+        let decided = step.context.policy.decide(session.state.principal.as_ref(), ask).now();
         let connecting =
             Connecting { name: name.into(), app, auth: auth.map(str::to_owned), principal: None };
         match decided {
@@ -246,8 +258,12 @@ impl Shard {
                 let data = denial.connect_data();
                 let refused = (&*denial.message, Some(&*data));
                 socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);
+                self.token_refused(key, &denial);
             }
             Decided::Allow(principal) => {
+                if principal.is_some() {
+                    sessions[key].local.token_checks.found_good();
+                }
                 let own = principal.as_deref().and_then(|it| it.grants.limits().get(Limit::Namespaces));
                 let most = own.unwrap_or(step.context.config.limits.namespaces as u64);
                 if sessions[key].connection.sockets().len() as u64 >= most {
@@ -264,6 +280,20 @@ impl Shard {
         }
     }
 
+    /// A client's token was refused: it has so many tries.
+    fn token_refused(&mut self, key: u32, denial: &Denial) {
+        let Some(session) = self.sessions.get_mut(key).filter(|_| denial.is_bad_token) else { return };
+        if session.local.token_checks.found_bad() {
+            self.drop_client(key, "bad_tokens");
+        }
+    }
+
+    /// Closes the connection of a client for what it has done.
+    fn drop_client(&mut self, key: u32, reason: &str) {
+        self.step.context.metrics.connections_dropped.with_label_values(&[reason]).inc();
+        self.end(key, CloseCommand::Close);
+    }
+
     /// A client shows a new token.
     pub(super) fn refresh(&mut self, event: &Incoming<'_>) {
         let Self { step, sessions, pending, .. } = self;
@@ -271,6 +301,20 @@ impl Shard {
         let token = token.unwrap_or_default();
         let session = &mut sessions[event.key];
         let ask = AccessRequest::Refresh { namespace: &event.namespace, token: &token };
+        if step.context.policy.judges_token(session.principal_of(event.socket), &ask) {
+            let namespaces = step.context.config.limits.namespaces;
+            match session.local.token_checks.begin(step.nanos(), namespaces) {
+                Taken::Within => {}
+                Taken::Over(wait) => {
+                    replies::refuse_for_now(step, sessions, event.key, &event.refusal(), wait);
+                    return;
+                }
+                Taken::FarOver => {
+                    self.drop_client(event.key, "rate_limited");
+                    return;
+                }
+            }
+        }
         match step.context.policy.decide(session.principal_of(event.socket), ask).now() {
             Ok(decided) => {
                 self.refresh_decided(event.key, (event.socket, &event.namespace, event.id), decided);
@@ -299,6 +343,7 @@ impl Shard {
                 return;
             }
             Decided::Allow(Some(principal)) => {
+                sessions[key].local.token_checks.found_good();
                 expiry::refreshed(step, key, &mut sessions[key], socket, &principal);
                 if let Some(id) = id {
                     replies::answer(step, sessions, key, (namespace, id), "{\"ok\":true}");
@@ -310,5 +355,6 @@ impl Shard {
         };
         let refusal = Refusal { namespace, event: REFRESH, id };
         replies::refuse(step, sessions, key, &refusal, (denial.code, &denial.message));
+        self.token_refused(key, &denial);
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     shard::{
         Shard, closing,
         expiry::{REVOKED, disconnect_socket},
+        tables::Peer,
     },
 };
 
@@ -26,7 +27,8 @@ impl Shard {
                 session.connection.sockets().iter().filter(|joined| is_hit(&joined.socket.principal));
             sockets.extend(joined.map(|joined| (key, joined.socket.id)));
         }
-        let peers = self.peers.iter().filter(|(_, peer)| is_hit(&peer.principal));
+        let is_hit_peer = |peer: &Peer| is_hit(&peer.principal) || is_hit(&peer.opened_with);
+        let peers = self.peers.iter().filter(|(_, peer)| is_hit_peer(peer));
         let peers: Vec<u32> = peers.map(|(key, _)| key).collect();
         for (key, socket) in sockets {
             let Self { step, sessions, rooms, transfers, .. } = self;

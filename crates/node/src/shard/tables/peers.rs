@@ -1,6 +1,7 @@
 //! PeerServer clients, and messages that wait for their addressees.
 
 use std::{
+    collections::hash_map::Entry,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,6 +11,7 @@ use ahash::AHashMap;
 use signalbox_cluster::{PeerAt, RealmId};
 use signalbox_peerserver::Liveness;
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::{offers::Offers, shrink::Shrink};
 use crate::{
@@ -58,8 +60,10 @@ pub(in crate::shard) struct Peer {
     pub(in crate::shard) offers: Offers,
     /// Counted among the connections: it was let in.
     pub(in crate::shard) is_counted: bool,
-    /// Who it is.
+    /// Who it is. It never becomes another holder's.
     pub(in crate::shard) principal: Option<Arc<Principal>>,
+    /// The token that it was opened with, where another one has taken its place.
+    pub(in crate::shard) opened_with: Option<Arc<Principal>>,
     /// What it may send.
     pub(in crate::shard) rates: Rates,
     /// The `traceparent` of its request, where traces are kept.
@@ -92,6 +96,7 @@ impl Peer {
             offers: Offers::default(),
             is_counted: false,
             principal: None,
+            opened_with: None,
             rates: Rates::default(),
             trace: None,
             expiry: None,
@@ -177,6 +182,8 @@ pub(in crate::shard) struct PeerWait {
 #[derive(Default)]
 pub(in crate::shard) struct Peers {
     peers: Slab<Peer>,
+    /// Keys of those with tokens, by a hash of the holder: a new token looks at those of its holder alone.
+    by_holder: AHashMap<u64, SmallVec<[u32; 2]>>,
     waits: Slab<PeerWait>,
     /// Ids that connections have lost which are being closed.
     superseded: Slab<(RealmId, Arc<str>)>,
@@ -186,13 +193,34 @@ impl Peers {
     /// Adds a client, whose connection has this role from now on.
     pub(in crate::shard) fn insert(&mut self, peer: Peer) -> u32 {
         let conn = peer.conn.clone();
+        let holder = peer.principal.as_ref().map(|principal| self.hash(principal));
         let key = self.peers.insert(peer) as u32;
+        if let Some(holder) = holder {
+            self.by_holder.entry(holder).or_default().push(key);
+        }
         conn.role.set(Role::Peer(key));
         key
     }
 
     pub(in crate::shard) fn remove(&mut self, key: u32) -> Option<Peer> {
-        self.peers.try_remove(key as usize)
+        let peer = self.peers.try_remove(key as usize)?;
+        let holder = peer.principal.as_ref().map(|principal| self.hash(principal));
+        if let Some(Entry::Occupied(mut keys)) = holder.map(|holder| self.by_holder.entry(holder)) {
+            keys.get_mut().retain(|held| *held != key);
+            if keys.get().is_empty() {
+                keys.remove();
+            }
+        }
+        Some(peer)
+    }
+
+    /// The keys of the clients of a holder, and by chance of another's.
+    pub(in crate::shard) fn of_holder(&self, principal: &Principal) -> SmallVec<[u32; 2]> {
+        self.by_holder.get(&self.hash(principal)).cloned().unwrap_or_default()
+    }
+
+    fn hash(&self, principal: &Principal) -> u64 {
+        self.by_holder.hasher().hash_one((&principal.issuer, &principal.subject, &principal.session))
     }
 
     pub(in crate::shard) fn get_mut(&mut self, key: u32) -> Option<&mut Peer> {
@@ -260,6 +288,7 @@ impl Peers {
 
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.peers.shrink_if_sparse();
+        self.by_holder.shrink_if_sparse();
         self.waits.shrink_if_sparse();
         self.superseded.shrink_if_sparse();
     }
@@ -267,6 +296,8 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use signalbox_auth::{Grants, GrantsSpec};
+
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -296,6 +327,40 @@ mod tests {
         peers.get_mut(key).unwrap().waits = 1;
         assert!(peers.end_wait(late).is_some());
         assert_eq!(peers.get_mut(key).unwrap().waits, 1);
+    }
+
+    #[test]
+    fn clients_are_found_by_their_holder_until_they_are_gone() {
+        let principal = |subject: &str, session: Option<&str>| {
+            let spec = Arc::new(GrantsSpec::everything());
+            Arc::new(Principal {
+                issuer: None,
+                subject: subject.into(),
+                session: session.map(Into::into),
+                token_id: None,
+                issued_at: None,
+                expires_at: 0,
+                grants: Arc::new(Grants::new(spec, subject)),
+            })
+        };
+        let mut peers = Peers::default();
+        let (alice, tab) = (principal("alice", None), principal("alice", Some("tab")));
+        let mut open = |held: Option<&Arc<Principal>>| {
+            let mut peer = peer(1);
+            peer.principal = held.cloned();
+            peers.insert(peer)
+        };
+        let (first, second, other) = (open(Some(&alice)), open(Some(&alice)), open(Some(&tab)));
+        open(None);
+        assert_eq!(peers.of_holder(&alice).as_slice(), [first, second]);
+        assert_eq!(peers.of_holder(&tab).as_slice(), [other]);
+        assert!(peers.of_holder(&principal("bob", None)).is_empty());
+        peers.remove(first);
+        assert_eq!(peers.of_holder(&alice).as_slice(), [second]);
+        for key in [second, other] {
+            peers.remove(key);
+        }
+        assert!(peers.by_holder.is_empty());
     }
 
     #[test]

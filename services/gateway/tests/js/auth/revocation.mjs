@@ -10,7 +10,7 @@ import { ask } from "../lib/clients.mjs";
 import { now } from "../lib/jwt.mjs";
 import { nextEvent, until, within } from "../lib/wait.mjs";
 import { FLAGS, nodes, redis, sample, steady, token } from "./cluster.mjs";
-import { aboutToMove, io, ioRefusal, peer, peerAnswer } from "./setup.mjs";
+import { aboutToMove, everything, io, ioRefusal, peer, peerAnswer } from "./setup.mjs";
 
 // A revocation counts everywhere within a second; on busy cores three times that.
 const LATEST_MS = 3_000;
@@ -80,6 +80,24 @@ describe("a revocation", async () => {
     assert.equal(await sample(nodes[0], 'signalbox_tokens_ended_total{protocol="socketio",reason="token revoked"}'), 8);
     assert.equal(await sample(nodes[0], 'signalbox_tokens_ended_total{protocol="peerserver",reason="token revoked"}'), 4);
     await sleep(1_100);
+  });
+
+  test("finds a connection that was opened with the token, whatever its holder has shown since", async () => {
+    const ending = (seconds, changed) => token({ sub: "nora", exp: now() + seconds, ...changed });
+    const socket = await io(nodes[0], ending(4));
+    const stolen = await peer(nodes[1], "nora stolen", ending(60, { jti: "stolen" }));
+    const [narrow, tab] = await Promise.all([peer(nodes[1], "not granted", ending(4)), peer(nodes[2], "nora tab", ending(4, { session: "tab" }))]);
+    const stays = await peer(nodes[2], "nora phone", ending(4));
+    const shown = ending(3600, { signalbox: { ...everything, peer: { ids: ["nora *"] } } });
+    assert.deepEqual(await ask(socket, "auth:refresh", shown), { ok: true });
+    assert.ok(await narrow.until(() => narrow.closed), "its id is not granted any more");
+    assert.ok(await tab.until(() => tab.closed), "it is another session's");
+    await sleep(1_000);
+    assert.deepEqual([stolen.closed, stays.closed], [undefined, undefined]);
+    await revoke("--jti", "stolen");
+    await within(stolen.until(() => stolen.closed), "the close", LATEST_MS);
+    assert.equal(stays.closed, undefined);
+    assert.ok(socket.connected);
   });
 
   test("is known to a node that starts later", async () => {
