@@ -232,16 +232,15 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
         bail!("token revoke: says not what (give --jti, --subject or --issued-before)");
     }
     let lifetimes = keys::lifetimes(&settings.auth.tokens);
-    if matches!(args.issued_before, Some(Time::At(before)) if is_too_far_ahead(before, Now::read().unix)) {
-        bail!(
-            "token revoke: --issued-before is more than a minute from now (give seconds since 1970, not milliseconds, or now)"
-        );
-    }
     let authorities = redis_authorities(settings)?;
     let prefix = &settings.cluster.redis_prefix;
-    let mut until = None;
+    let (mut until, mut is_meant) = (None, true);
     let revocations = |now: u64| {
         let before = args.issued_before.map(|time| time.or(now));
+        if before.is_some_and(|before| is_too_far_ahead(before, now)) {
+            is_meant = false;
+            return Vec::new();
+        }
         let revocation = match (&args.jti, &args.subject) {
             (Some(id), _) => lifetimes.of_token(id, args.expires, now),
             // Times are whole seconds, so one that is issued in this very second goes as well.
@@ -252,6 +251,11 @@ fn revoke(args: &RevokeArgs, settings: &Settings) -> Result<String> {
         vec![revocation]
     };
     signalbox_node::revoke_in(url, authorities.as_deref(), prefix, revocations)??;
+    if !is_meant {
+        bail!(
+            "token revoke: --issued-before is more than a minute from now (give seconds since 1970, not milliseconds, or now)"
+        );
+    }
     let until = match until {
         Some(until) => format!("until {until} (seconds since 1970)"),
         None => "for ever (set --jwt-max-lifetime, as for the nodes, or --expires)".to_owned(),
