@@ -346,6 +346,10 @@ DASHBOARDS = [
                   [(rate("signalbox_log_lines_left_out_total", "instance"), "{{instance}}")]),
             panel("Open files", "Sockets included. Good: in step with the clients.", "short", [("process_open_fds{}", "{{instance}}")])]),
         ("Workers", [BUSY, LOOP_LAG, MAILBOXES, MEMORY, OVERLOAD, MESSAGES]),
+        ("Who listens", [
+            panel("Listeners", "Who is told what happens in the cluster, at each node. Good: as many as you have.", "short", [("signalbox_event_listeners{}", "{{instance}}")]),
+            panel("Events dropped", "That those who listen were not told. Good: 0; slow_listener is one of them, not the node.", "ops",
+                  [(rate("signalbox_events_dropped_total", "instance, reason"), "{{instance}} {{reason}}")])]),
         ("In the cluster", [LEASE, DEGRADED, CLUSTER_EVENTS, REDIS_LATENCY, REDIS_TROUBLE, BUS_LAG]),
     ]),
     dashboard("signalbox-drains", "Signalbox / Drains and deploys", "Do updates cost clients anything?", [

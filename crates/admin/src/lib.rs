@@ -5,9 +5,11 @@
 //! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at; [`profile`]: what members joined with.
 //! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
 //! - [`explain`]: what a token allows, and why.
+//! - [`events`]: what happens.
 //! - [`problem`][]: refusals.
 
 pub mod binary;
+pub mod events;
 pub mod explain;
 pub mod nodes;
 pub mod orders;

@@ -14,9 +14,13 @@
 
 pub use signalbox_admin as rows;
 
-use signalbox_admin::Partial;
+use signalbox_admin::{
+    Partial,
+    events::{EventFilter, EventKind},
+};
 use signalbox_cluster::Address;
 
+pub use crate::events::{EventFeed, EventListener, FellBehind, ListenerGauge, Told};
 pub use crate::protocol::inquiry::{
     Act, Answer, Emission, Listing, LogOrder, More, Once, PeerOrder, Question, SocketFilter, principal_row,
 };
@@ -44,6 +48,18 @@ impl Node {
         let tag = self.find_node(node)?;
         let (answer, partial) = self.shared.peering.inquire(question, Nodes::One(tag)).await;
         Some(Answers { answer, partial })
+    }
+
+    /// Listens to what happens in the cluster: what this filter admits, from now on, or behind a position that this node has told and still
+    /// knows. Nodes that cannot be heard are named in what it gets. Nothing is recorded while nobody listens.
+    pub async fn listen(&self, filter: EventFilter, after: Option<&str>) -> EventListener {
+        self.shared.peering.listen(filter, after).await
+    }
+
+    /// Feeds what happens on this node, and which nodes come and go, to somebody who has to get all of it. There is one of these at most;
+    /// `None` for another one. At most `queue` events wait; what does not fit is dropped, and a marker says how many.
+    pub fn feed_events(&self, kinds: &[EventKind], queue: usize) -> Option<EventFeed> {
+        self.shared.hub.feed(kinds, queue)
     }
 
     /// The node of this id or name: ids go before names.

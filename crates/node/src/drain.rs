@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use signalbox_admin::events::{Event, EventKind};
+
 use crate::{node::Node, shard::mailbox::ShardMessage};
 
 /// How often a slice of the clients is closed.
@@ -27,6 +29,7 @@ impl Node {
     /// Announces that the node will drain: it is not ready from now on, and other nodes know. New clients are still served.
     pub fn announce_drain(&self) {
         self.shared.lifecycle.start_draining();
+        self.report_drain("announced", self.count("socketio") + self.count("peerserver"));
         self.shared.cluster.set_draining(Instant::now(), true);
     }
 
@@ -45,6 +48,7 @@ impl Node {
         tracing::info!("Socket.IO clients are closed");
         self.close_some(began + time, |node| node.count("peerserver"), |count| (0, count)).await;
         let (left, ()) = tokio::join!(self.stop(RESERVE), self.release_relayed_polls(RESERVE));
+        self.report_drain("done", left);
         self.shared.cluster.leave(Instant::now()).await;
         left
     }
@@ -55,6 +59,14 @@ impl Node {
         while self.shared.peering.relayed_polls().count() > 0 && Instant::now() < until {
             self.shared.peering.relayed_polls().release_all();
             tokio::time::sleep(SLICE).await;
+        }
+    }
+
+    /// Tells those who listen how far it is: so many clients are left.
+    fn report_drain(&self, reason: &str, left: usize) {
+        if self.shared.hub.wants(EventKind::Drain) {
+            let (reason, count) = (Some(reason.to_owned()), Some(left as u64));
+            self.shared.hub.report(Event { reason, count, ..Event::of(EventKind::Drain) });
         }
     }
 
@@ -85,6 +97,7 @@ impl Node {
             if now >= logged + Duration::from_secs(1) {
                 logged = now;
                 tracing::info!(left, "draining");
+                self.report_drain("closing", self.count("socketio") + self.count("peerserver"));
             }
             // What is even for the time that has passed, which on a busy machine is more than was slept: else what was left out would
             // come all together in the end. Between half and one and a half of it, and fractions are kept, not rolled: with few clients

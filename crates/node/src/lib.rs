@@ -4,8 +4,8 @@
 //!
 //! - `panics`: what a panic may end.
 //! - `client_log`: single clients whose stories the log tells.
-//! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`: settings, access rules, the memory limit, the state of stopping, how much
-//!   goes through.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`, `events`: settings, access rules, the memory limit, the state of stopping,
+//!   how much goes through, and what happens.
 //! - `limits`: how much one connection, one address, and all together may do.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
@@ -26,6 +26,7 @@ mod client_log;
 pub mod config;
 mod drain;
 pub mod edge;
+mod events;
 mod ledger;
 mod lifecycle;
 mod limits;

@@ -33,6 +33,7 @@ use crate::{
         mount, polling,
         server::{Serve, serve},
     },
+    events::EventHub,
     ledger::Ledger,
     lifecycle::Lifecycle,
     limits::{Admission, Gate},
@@ -160,7 +161,9 @@ impl Node {
         let gate = Arc::new(Gate::new(&config.limits, config.max_connections));
         let admission = Admission::new(config.memory_limit, config.max_connections);
         let ledger = Arc::new(Ledger::new(config.memory_budget));
-        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
+        let hub = Arc::new(EventHub::new(tag, name.as_deref(), metrics.clone()));
+        let events = ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone(), hub.clone());
+        let events = Arc::new(events);
         let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
         let revocations = Arc::new(Revocations::new(policy.clone(), mailboxes.clone(), metrics.clone()));
         let (cluster, link, redis) = cluster(&shared_state, tag, events.clone(), revocations.clone());
@@ -174,6 +177,7 @@ impl Node {
             addresses.clone(),
             lifecycle.clone(),
             metrics.clone(),
+            hub.clone(),
         ));
         events.connect(&peering);
         let shared = NodeShared {
@@ -196,6 +200,7 @@ impl Node {
             admission,
             loads: Loads::new(shards),
             events,
+            hub,
             rates: Arc::default(),
             drain_requested: Default::default(),
             started: SystemTime::now(),
@@ -316,6 +321,7 @@ impl Node {
             ledger: shared.ledger.clone(),
             metrics: shared.metrics.clone(),
             client_log: shared.client_log.clone(),
+            events: shared.hub.clone(),
             router: shared.peering.clone(),
             new_address: Address::random,
         };

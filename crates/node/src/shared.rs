@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
 use signalbox_cluster::{Cluster, NodeTag, Status, command::RealmId};
 use signalbox_cluster_redis::{RedisAccess, Revoker};
@@ -19,6 +20,7 @@ use tokio::sync::Notify;
 use crate::{
     client_log::{ClientLog, ClientSelector, STORIES, Who},
     config::Config,
+    events::{EventHub, shown},
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
@@ -59,6 +61,8 @@ pub(crate) struct NodeShared {
     pub(crate) admission: Admission,
     pub(crate) loads: Arc<Loads>,
     pub(crate) events: Arc<ClusterEvents>,
+    /// What happens here, for those who listen.
+    pub(crate) hub: Arc<EventHub>,
     pub(crate) rates: Arc<RateSamples>,
     /// An operator wants the node to drain, and to end.
     pub(crate) drain_requested: Notify,
@@ -77,6 +81,16 @@ impl NodeShared {
     /// A connection is closed for what it did not do in time, or does too much.
     pub(crate) fn count_dropped(&self, reason: &str) {
         self.metrics.connections_dropped.with_label_values(&[reason]).inc();
+    }
+
+    /// A client was not let in at all: reports it.
+    pub(crate) fn report_refused(&self, protocol: &str, address: Option<IpAddr>, reason: &str) {
+        if self.hub.wants(EventKind::Refuse) {
+            let is_peer = protocol == "peerserver";
+            let protocol = Some(if is_peer { Protocol::Peerserver } else { Protocol::Socketio });
+            let reason = Some(shown(reason));
+            self.hub.report(Event { protocol, address, reason, ..Event::of(EventKind::Refuse) });
+        }
     }
 
     /// Whether clients take too much memory for more to come.

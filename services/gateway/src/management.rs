@@ -5,7 +5,7 @@ use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     guard,
-    http::{ConnectionType, header},
+    http::{ConnectionType, StatusCode, header},
     middleware::Next,
     web::{self, ServiceConfig},
 };
@@ -28,7 +28,7 @@ pub async fn announce_close<B: MessageBody>(
 ) -> Result<ServiceResponse<B>, Error> {
     let ends = request.head().upgrade();
     let mut response = next.call(request).await?;
-    if ends {
+    if ends && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     Ok(response)

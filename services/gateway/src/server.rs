@@ -146,6 +146,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     let sockets = [Some((admin_socket, Some(admin))), metrics_socket.map(|socket| (socket, None))];
     for (socket, admin) in sockets.into_iter().flatten() {
         let node = web::Data::new(node.clone());
+        let is_admin = admin.is_some();
         let app = move || {
             let admin = admin.clone();
             let configure = move |routes: &mut web::ServiceConfig| match admin {
@@ -163,6 +164,11 @@ async fn serve(settings: &Settings) -> Result<()> {
         let server = HttpServer::new(app)
             .workers(1)
             .shutdown_timeout(1)
+            .on_connect(move |connection, data| {
+                if is_admin {
+                    admin::on_connect(connection, data);
+                }
+            })
             .disable_signals()
             .listen(socket)
             .context("the management listener failed")?

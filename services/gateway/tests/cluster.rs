@@ -183,6 +183,11 @@ fn cluster_admin_api_answers_for_all_nodes() {
 }
 
 #[test]
+fn cluster_events_are_told_from_every_node() {
+    Server::run_js_alone_within(2 * harness::DEADLINE, "events.test.mjs", &[]);
+}
+
+#[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
 }

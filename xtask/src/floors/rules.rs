@@ -35,7 +35,7 @@ pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
         &["panics", "client_log"],
-        &["config", "policy", "ledger", "lifecycle", "rates"],
+        &["config", "policy", "ledger", "lifecycle", "rates", "events"],
         // How much may be done.
         &["limits"],
         // Location, audience, broadcast ids, version vectors.

@@ -98,6 +98,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
         Ok(slot) => slot,
         Err(away) => {
             node.metrics.handshakes.with_label_values(&["socketio", outcome_of(&away)]).inc();
+            node.report_refused("socketio", handshake.address, away.reason);
             return turned_away(&away);
         }
     };
@@ -105,6 +106,7 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
         Decided::Allow(principal) => principal,
         Decided::Deny(denial) => {
             node.metrics.handshakes.with_label_values(&["socketio", "forbidden"]).inc();
+            node.report_refused("socketio", handshake.address, denial.code);
             let message = serde_json::to_string(&denial.message).unwrap_or_default();
             return HttpResponse::Forbidden()
                 .insert_header((header::CONTENT_TYPE, "application/json"))

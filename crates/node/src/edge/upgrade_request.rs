@@ -179,6 +179,7 @@ impl UpgradeRequest<'_> {
     ) -> Result<(), Refused> {
         let slot = slot.map_err(|away| {
             self.count(protocol, outcome_of(&away));
+            self.node.report_refused(protocol, self.address(), away.reason);
             let (status, message) = match away.is_full() {
                 true => ("503 Service Unavailable", "full"),
                 false => ("429 Too Many Requests", "rate-limited"),
@@ -239,6 +240,7 @@ impl UpgradeRequest<'_> {
                     Decided::Allow(principal) => Ok(Accepted::Open { principal, handshake }),
                     Decided::Deny(denial) => {
                         self.count("socketio", "forbidden");
+                        self.node.report_refused("socketio", handshake.address, denial.code);
                         Err(Refused::bad_request(denial.message))
                     }
                 }
@@ -320,6 +322,7 @@ impl UpgradeRequest<'_> {
             Decided::Deny(denial) => {
                 self.count("peerserver", "forbidden");
                 self.node.metrics.refusals.with_label_values(&[denial.code]).inc();
+                self.node.report_refused("peerserver", handshake.address, denial.code);
                 // An ERROR ends the client's Peer object for good; after a plain close it tries again.
                 let word = (!denial.is_transient).then(|| Refusal::Policy(denial.message).frame());
                 return Ok(Accepted::CloseAfterHandshake(word));

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{BusDelivery, ClusterEvent, Delivery, DeliverySink, NodeTag, Owner, ShardId};
 use signalbox_node_link::{Handler, Responder};
 use signalbox_telemetry::Metrics;
@@ -18,6 +19,7 @@ use super::{
     refreshes::REFRESHED, socket_requests::SOCKETS,
 };
 use crate::{
+    events::EventHub,
     ledger::{Ledger, share},
     protocol::{self, BusMessage, LinkNotice, LinkRequest, NodeMessage, RemoteSocketOp},
     routing::{SocketCommand, SocketOp},
@@ -35,6 +37,7 @@ pub(crate) struct ClusterEvents {
     mailboxes: Arc<Mailboxes>,
     ledger: Arc<Ledger>,
     metrics: Metrics,
+    events: Arc<EventHub>,
     peering: Arc<OnceLock<Weak<Peering>>>,
     /// When one of the events was logged last that come in numbers.
     last_logged: Mutex<Option<Instant>>,
@@ -48,12 +51,14 @@ impl ClusterEvents {
         mailboxes: Arc<Mailboxes>,
         ledger: Arc<Ledger>,
         metrics: Metrics,
+        events: Arc<EventHub>,
     ) -> Self {
         Self {
             node,
             mailboxes,
             ledger,
             metrics,
+            events,
             peering: Arc::default(),
             last_logged: Mutex::default(),
             degraded_since: Mutex::default(),
@@ -91,6 +96,31 @@ async fn introduce(peering: Arc<OnceLock<Weak<Peering>>>) {
             Some(Some(peering)) => return peering.introduce().await,
             Some(None) => return,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+impl ClusterEvents {
+    /// Reports what changes the node's part in the cluster to those who listen.
+    fn report(&self, event: ClusterEvent) {
+        match event {
+            ClusterEvent::NodeSeen(node) => {
+                let nodes = self.peering().map(|peering| peering.cluster.nodes());
+                if let Some(known) = nodes.as_ref().and_then(|nodes| nodes.get(&node)) {
+                    self.events.remember_name(node, &known.name);
+                }
+                self.events.report_node(EventKind::NodeUp, node);
+            }
+            ClusterEvent::NodeGone(node) => self.events.report_node(EventKind::NodeDown, node),
+            ClusterEvent::Degraded(_) if self.events.wants(EventKind::Degraded) => {
+                let reason = event.name().trim_start_matches("degraded_").to_owned();
+                self.events.report(Event { reason: Some(reason), ..Event::of(EventKind::Degraded) });
+            }
+            ClusterEvent::Online { degraded_for, .. } if self.events.wants(EventKind::Online) => {
+                let count = degraded_for.map(|degraded_for| degraded_for.as_millis() as u64);
+                self.events.report(Event { count, ..Event::of(EventKind::Online) });
+            }
+            _ => {}
         }
     }
 }
@@ -144,6 +174,7 @@ impl DeliverySink for ClusterEvents {
         if let (ClusterEvent::Online { .. }, Ok(runtime)) = (&event, Handle::try_current()) {
             runtime.spawn(introduce(self.peering.clone()));
         }
+        self.report(event);
         match event {
             ClusterEvent::Degraded(reason) => {
                 self.note_degraded(|_| Some(Instant::now()));

@@ -17,6 +17,7 @@ use tokio::{
 
 use super::{Peering, inquiry_state::DescribeNode, name_of};
 use crate::{
+    events::Progress,
     protocol::inquiry::{Answer, Once, Question},
     routing::Reply,
     shard::mailbox::ShardMessage,
@@ -183,6 +184,10 @@ impl Peering {
                 let done = u64::from(node.set_log(order));
                 let node = self.node.to_string();
                 Answer::Done(vec![NodeOutcome { node, matched: 1, done }], Vec::new())
+            }
+            Question::Events { after, .. } => {
+                let after = after.map(|(run, next)| Progress { run, next });
+                self.events_here(after, question.extra_time()).await
             }
             Question::Outcome { key } => Answer::Outcomes(vec![self.inquiries.outcomes.look(key)]),
             _ => self.ask_shards(&question).await,

@@ -10,6 +10,7 @@
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
+//! - `listening`: what happens on every node, for those who listen here.
 //! - `orders`: what an operator has done with sockets and peers; `outcomes`: what became of it.
 //! - `socket_requests`: operations on sockets of other nodes, with an answer.
 //! - `node_lookup`: nodes that nobody here knows.
@@ -23,6 +24,7 @@ mod identify;
 pub(crate) mod inquiries;
 pub(crate) mod inquiry_state;
 mod introduction;
+mod listening;
 mod node_lookup;
 mod orders;
 mod outcomes;
@@ -59,6 +61,7 @@ use self::{
     transfer_answers::TransferAnswers,
 };
 use crate::{
+    events::EventHub,
     lifecycle::Lifecycle,
     protocol::{self, LinkNotice, LinkRequest, LinkResponse, NodeMessage},
     routing::{LocalAddresses, Location},
@@ -94,6 +97,7 @@ pub(crate) struct Peering {
     is_introduced: AtomicBool,
     transfer_answers: TransferAnswers,
     inquiries: Inquiries,
+    events: Arc<EventHub>,
 }
 
 impl Peering {
@@ -104,6 +108,7 @@ impl Peering {
         addresses: Arc<LocalAddresses>,
         lifecycle: Arc<Lifecycle>,
         metrics: Metrics,
+        events: Arc<EventHub>,
     ) -> Self {
         Self {
             node: addresses.node,
@@ -119,6 +124,7 @@ impl Peering {
             is_introduced: AtomicBool::default(),
             transfer_answers: TransferAnswers::default(),
             inquiries: Inquiries::default(),
+            events,
         }
     }
 

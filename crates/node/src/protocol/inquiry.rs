@@ -6,11 +6,12 @@
 //! A field that is added later, here or in the rows of `signalbox-admin`, needs `#[serde(default)]`, with a default that means what the
 //! question meant without it: nodes of different versions ask each other. The tests read what the first version wrote.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use signalbox_admin::{
     Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Socket, SocketDetails,
+    events::Event,
     orders::{Ack, Audience, NodeOutcome},
     page::join_parts,
 };
@@ -19,6 +20,9 @@ use signalbox_cluster::{Address, envelope::Format};
 use signalbox_socketio::Args;
 
 use super::{WireError, decode, encode};
+
+/// Longest time that a question may wait for something to happen.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +120,13 @@ pub enum Question {
     Drain,
     /// Change what is logged.
     Log(LogOrder),
+    /// What has happened.
+    Events {
+        /// Behind this event of this recording; `None`: from now on.
+        after: Option<(u32, u64)>,
+        /// How long to wait for something, in milliseconds.
+        wait: u64,
+    },
     /// What became of the request with this key.
     Outcome {
         /// The key.
@@ -214,6 +225,8 @@ pub enum Answer {
     Selected(Vec<Address>),
     /// To what was to be done: what was, and the acknowledgements of it.
     Done(Vec<NodeOutcome>, Vec<Ack>),
+    /// To [`Question::Events`].
+    Events(Vec<NodeEvents>),
     /// To [`Question::Outcome`].
     Outcomes(Vec<Once>),
     /// More sockets are meant than one request may be for.
@@ -222,6 +235,19 @@ pub enum Answer {
     TooLarge,
     /// Too much is asked already, or a shard is too far behind.
     Busy,
+}
+
+/// What has happened on a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeEvents {
+    /// Which recording of them it is.
+    pub run: u32,
+    /// The number of the event that follows.
+    pub next: u64,
+    /// Events that are not known any more; `None`: nobody knows how many.
+    pub missed: Option<u64>,
+    /// The events.
+    pub events: Vec<Arc<Event>>,
 }
 
 /// What is known of a request with a key.
@@ -258,6 +284,7 @@ impl Question {
             Self::Act { act: Act::Emit(emission), .. } => {
                 Duration::from_millis(emission.ack_timeout.unwrap_or_default())
             }
+            Self::Events { wait, .. } => Duration::from_millis(*wait).min(MAX_WAIT),
             _ => Duration::ZERO,
         }
     }
@@ -282,6 +309,7 @@ impl Question {
             Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Log(_) => {
                 Answer::Done(Vec::new(), Vec::new())
             }
+            Self::Events { .. } => Answer::Events(Vec::new()),
             Self::Outcome { .. } => Answer::Outcomes(Vec::new()),
         }
     }
@@ -318,6 +346,7 @@ impl Question {
             Answer::Rates(rates) => all!(Answer::Rates, rates),
             Answer::Socket(found) => all!(Answer::Socket, found),
             Answer::Selected(sockets) => all!(Answer::Selected, sockets),
+            Answer::Events(told) => all!(Answer::Events, told),
             Answer::Outcomes(outcomes) => all!(Answer::Outcomes, outcomes),
             Answer::Done(outcomes, acks) => {
                 for answer in answers {

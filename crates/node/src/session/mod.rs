@@ -6,6 +6,7 @@ mod token_checks;
 use std::{collections::VecDeque, net::IpAddr, rc::Rc, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use signalbox_admin::events::{Event, Protocol};
 use signalbox_cluster::{Address, Record, SubjectList};
 use signalbox_socketio::{Args, Connection};
 use smallvec::SmallVec;
@@ -160,6 +161,19 @@ pub(crate) struct Socket {
     pub(crate) next_ack: u64,
     /// The earliest timer that is queued for them.
     pub(crate) acks_timer_at: Option<Instant>,
+}
+
+impl Socket {
+    /// What events of this socket have in common.
+    pub(crate) fn event(&self, namespace: &Arc<str>) -> Event {
+        Event {
+            protocol: Some(Protocol::Socketio),
+            namespace: Some(namespace.clone()),
+            socket: Some(self.id.written().to_string()),
+            subject: self.principal.as_ref().map(|principal| principal.subject.clone()),
+            ..Event::default()
+        }
+    }
 }
 
 /// An event that a handler waits for the answer of.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{Address, Command};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
@@ -153,7 +154,7 @@ fn leave_namespaces(
     let Some(session) = sessions.get_mut(key) else { return };
     subjects::session_ended(step, session);
     for joined in session.connection.leave_all() {
-        socket_gone(step, sessions, rooms, joined, &reason.to_string());
+        socket_gone(step, sessions, rooms, joined, &reason.to_string(), None);
     }
 }
 
@@ -164,6 +165,7 @@ pub(super) fn socket_gone(
     rooms: &mut Rooms,
     joined: Joined<Socket>,
     reason: &str,
+    cause: Option<&str>,
 ) {
     rules::disconnecting(step, sessions, rooms, &joined, reason);
     let socket = joined.socket;
@@ -175,13 +177,23 @@ pub(super) fn socket_gone(
     }
     forget_at_birthplace(step, socket.id);
     for room in &socket.rooms {
+        membership::report(step, EventKind::Leave, rooms, *room, &socket);
         membership::leave_room(step, rooms, *room, socket.id);
     }
-    disconnected(step, &joined.namespace, &socket, reason);
+    disconnected(step, &joined.namespace, &socket, reason, cause);
 }
 
-/// A socket is gone: it is no user any more, and its handlers are told.
-pub(super) fn disconnected(step: &mut Step, namespace: &Arc<str>, socket: &Socket, reason: &str) {
+/// A socket is gone: it is no user any more, and its handlers are told the reason. Who listens to what happens is told the cause, where
+/// clients' libraries have no word for it.
+pub(super) fn disconnected(
+    step: &mut Step,
+    namespace: &Arc<str>,
+    socket: &Socket,
+    reason: &str,
+    cause: Option<&str>,
+) {
+    let told = cause.unwrap_or(reason);
+    step.report(EventKind::Disconnect, || Event { reason: Some(told.to_owned()), ..socket.event(namespace) });
     step.effects.submit(Command::Disconnected { namespace: namespace.clone(), socket: socket.id });
     for handler in &socket.app.on_disconnect {
         let (handler, reason) = (handler.clone(), reason.to_owned());

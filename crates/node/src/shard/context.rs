@@ -9,6 +9,7 @@ use crate::{
     app::{App, SocketRouter},
     client_log::ClientLog,
     config::Config,
+    events::EventHub,
     ledger::Ledger,
     lifecycle::Lifecycle,
     policy::GuardedPolicy,
@@ -32,6 +33,8 @@ pub(crate) struct ShardContext {
     pub(crate) metrics: Metrics,
     /// Whose stories are told.
     pub(crate) client_log: Arc<ClientLog>,
+    /// Told what happens, if it wants to know.
+    pub(crate) events: Arc<EventHub>,
     /// What handlers reach sockets through.
     pub(crate) router: Arc<dyn SocketRouter>,
     /// Makes the addresses of new sessions and sockets; [`Address::random`] but where the same addresses have to come again.

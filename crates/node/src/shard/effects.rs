@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use signalbox_admin::events::Event;
 use signalbox_cluster::{Address, Command, PeerMessage, RoomName, Route, ShardId};
 use signalbox_socketio::Args;
 
@@ -58,6 +59,8 @@ pub(crate) enum Effect {
     Refreshed(Arc<Principal>),
     /// Answer a request. If nobody waits for the answer any more, the request that says so is taken instead.
     Answer { answer: Answer, otherwise: Option<Request> },
+    /// Report what has happened to those who listen.
+    Report(Box<Event>),
     /// Start something that runs beside the shard.
     Start(Task),
 }

@@ -60,7 +60,7 @@ pub(super) fn disconnect_socket(
     step.tell(&sessions[key], "taken out of a namespace", reason);
     let address = sessions[key].address().map(tracing::field::display);
     tracing::debug!(target: CLIENT_EVENTS, address, protocol = "socketio", reason, "client disconnected");
-    disconnect(step, sessions, rooms, key, slot);
+    disconnect(step, sessions, rooms, (key, slot), Some(reason));
 }
 
 /// A socket has a token from now on, or another one.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use signalbox_admin::events::{Event, EventKind};
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, Delivery, Record, Refused, RoomName};
 use signalbox_rules::Answer;
@@ -123,6 +124,7 @@ pub(super) fn join_answered(
                 let socket = &mut joined.socket;
                 if !socket.rooms.contains(&room) {
                     socket.rooms.push(room);
+                    report(step, EventKind::Join, rooms, room, socket);
                 }
                 socket.records.retain(|(name, _)| *name != join.room.name);
                 // Rules may ask what was told of it.
@@ -226,7 +228,16 @@ pub(super) fn leave(step: &mut Step, session: &mut Session, rooms: &mut Rooms, s
     if let Some(room) = rooms.get(room) {
         socket.records.retain(|(name, _)| *name != room.name.name);
     }
+    report(step, EventKind::Leave, rooms, room, socket);
     leave_room(step, rooms, room, socket.id);
+}
+
+/// Reports that a socket has joined or left a room.
+pub(super) fn report(step: &mut Step, kind: EventKind, rooms: &Rooms, room: RoomKey, socket: &Socket) {
+    step.report(kind, || match rooms.get(room) {
+        Some(room) => Event { room: Some(room.name.name.clone()), ..socket.event(&room.name.namespace) },
+        None => Event { socket: Some(socket.id.written().to_string()), ..Event::default() },
+    });
 }
 
 /// A socket leaves a room.

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome, command::Counted};
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
@@ -50,6 +51,20 @@ pub(crate) struct PeerClaim {
     pub(crate) principal: Option<Arc<Principal>>,
     /// The `traceparent` of its request.
     pub(crate) trace: Option<Arc<str>>,
+}
+
+impl Peer {
+    /// What events of this client have in common.
+    pub(super) fn event(&self, context: &ShardContext) -> Event {
+        Event {
+            protocol: Some(Protocol::Peerserver),
+            key: context.config.peer.keys.get(usize::from(self.realm)).cloned(),
+            peer: Some(self.id.clone()),
+            generation: self.claim,
+            subject: self.principal.as_ref().map(|principal| principal.subject.clone()),
+            ..Event::default()
+        }
+    }
 }
 
 /// A client has connected and claims an id. Until that is decided, what it sends waits.
@@ -120,7 +135,8 @@ pub(super) fn claimed(
     (realm, id): (RealmId, Arc<str>),
     claimed: Claimed,
 ) {
-    let metrics = step.context.metrics.clone();
+    let context = step.context.clone();
+    let metrics = context.metrics.clone();
     let outcome = |outcome: &str| metrics.handshakes.with_label_values(&["peerserver", outcome]).inc();
     let Some(peer) = peers.checked(key, number) else {
         // The client has gone meanwhile.
@@ -134,6 +150,8 @@ pub(super) fn claimed(
         Claimed::Granted { generation, waiting } => {
             peer.is_counted = true;
             peer.claim = Some(generation);
+            let (address, told) = (conn.address(), &*peer);
+            step.report(EventKind::Claim, || Event { address, ..told.event(&context) });
             if let Some(principal) = &peer.principal {
                 let address = peer.conn.address().map(tracing::field::display);
                 tracing::debug!(target: CLIENT_EVENTS,
@@ -175,10 +193,10 @@ pub(super) fn claimed(
 
 fn refuse(step: &mut Step, peers: &mut Peers, key: u32, refusal: &Refusal) {
     let Some(peer) = peers.remove(key) else { return };
+    step.tell_of_peer(&peer, "refused", &refusal.to_string());
     if let Some(place) = peer.place {
         subjects::uncount(step, place);
     }
-    step.tell_of_peer(&peer, "refused", &refusal.to_string());
     step.outboxes.push(&peer.conn, &refusal.frame());
     step.outboxes.close(&peer.conn, &Frame::close(None));
 }
@@ -453,6 +471,11 @@ pub(super) fn superseded_answered(step: &mut Step, peers: &mut Peers, key: u32) 
 /// The client gives its id up, and stays.
 fn release_id(step: &mut Step, peers: &mut Peers, key: u32) {
     let Some(peer) = peers.get_mut(key) else { return };
+    let context = step.context.clone();
+    if peer.claim.is_some() {
+        let reason = Some("released".to_owned());
+        step.report(EventKind::Release, || Event { reason, ..peer.event(&context) });
+    }
     let generation = peer.release();
     step.outboxes.list_resumed(&peer.conn);
     if let Some(generation) = generation {
@@ -464,17 +487,19 @@ fn release_id(step: &mut Step, peers: &mut Peers, key: u32) {
 
 /// Ends a client: its id is free the moment its connection is gone.
 pub(super) fn end(step: &mut Step, peers: &mut Peers, key: u32, reason: &str, close: &Frame) {
-    let Some(peer) = peers.remove(key) else { return };
+    let Some(mut peer) = peers.remove(key) else { return };
     step.clients_gone += 1;
-    if let Some(place) = peer.place {
+    step.tell_of_peer(&peer, "disconnected", reason);
+    if let Some(place) = peer.place.take() {
         subjects::uncount(step, place);
     }
-    step.tell_of_peer(&peer, "disconnected", reason);
     if let Some(generation) = peer.claim {
         // Of one that was taken over, the id is not free.
         if reason != SUPERSEDED {
             rules::peer_changed(step, Trigger::Release, (peer.realm, &peer.id));
         }
+        let context = step.context.clone();
+        step.report(EventKind::Release, || Event { reason: Some(reason.to_owned()), ..peer.event(&context) });
         step.effects.submit(Command::Release { realm: peer.realm, id: peer.id, generation });
     }
     let address = peer.conn.address().map(tracing::field::display);

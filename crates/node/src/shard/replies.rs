@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{Address, Record};
 use signalbox_rules::Member;
 use signalbox_socketio::Message;
@@ -11,7 +12,10 @@ use super::{
     step::Step,
     tables::{Sessions, pending::RuleRun},
 };
-use crate::routing::{SocketCommand, SocketOp};
+use crate::{
+    events::shown,
+    routing::{SocketCommand, SocketOp},
+};
 
 /// Why an event is refused: a code, and a hint for people.
 pub(super) type Refused = (&'static str, &'static str);
@@ -41,10 +45,7 @@ pub(super) fn refuse(
     refusal: &Refusal<'_>,
     (code, hint): (&str, &str),
 ) {
-    step.context.metrics.refusals.with_label_values(&[code]).inc();
-    if let Some(session) = sessions.get_mut(key) {
-        step.tell(session, "refused", code);
-    }
+    note_refused(step, sessions, key, refusal, code);
     step.send(sessions, key, &refusal.message(code, hint, ""));
 }
 
@@ -57,10 +58,7 @@ pub(super) fn refuse_for_now(
     wait: Duration,
 ) {
     let (code, hint) = RATE_LIMITED;
-    step.context.metrics.refusals.with_label_values(&[code]).inc();
-    if let Some(session) = sessions.get_mut(key) {
-        step.tell(session, "refused", code);
-    }
+    note_refused(step, sessions, key, refusal, code);
     let wait = wait.as_millis().max(1);
     step.send(sessions, key, &refusal.message(code, hint, &format!(",\"retryAfter\":{wait}")));
 }
@@ -83,6 +81,22 @@ pub(super) fn refuse_rule(step: &mut Step, sessions: &mut Sessions, rule: &RuleR
         let command = SocketCommand { to: *socket, namespace: namespace.clone(), op };
         step.effects.send(step.context.id, ShardMessage::SocketCommand(command));
     }
+}
+
+/// Counts a refusal, and reports it.
+fn note_refused(step: &mut Step, sessions: &Sessions, key: u32, refusal: &Refusal<'_>, code: &str) {
+    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    if let Some(session) = sessions.get(key) {
+        step.tell(session, "refused", code);
+    }
+    step.report(EventKind::Refuse, || {
+        let session = sessions.get(key);
+        let mut joined = session.iter().flat_map(|session| session.connection.sockets());
+        let known = joined.find(|joined| *joined.namespace == *refusal.namespace);
+        let known = known.map(|joined| joined.socket.event(&joined.namespace)).unwrap_or_default();
+        let address = session.and_then(|session| session.address());
+        Event { event: Some(shown(refusal.event)), reason: Some(shown(code)), address, ..known }
+    });
 }
 
 /// Where a refusal goes: by the ack if the client wants one, else by the event `error`.

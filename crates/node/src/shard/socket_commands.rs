@@ -111,10 +111,10 @@ pub(super) fn socket_command(
             step.effects.answer(reply, names.collect());
         }
         SocketOp::Close => return Some((key, CloseCommand::Close)),
-        SocketOp::Disconnect { close: false } => disconnect(step, sessions, rooms, key, slot),
+        SocketOp::Disconnect { close: false } => disconnect(step, sessions, rooms, (key, slot), None),
         SocketOp::Disconnect { close: true } => {
             while !sessions[key].connection.sockets().is_empty() {
-                disconnect(step, sessions, rooms, key, 0);
+                disconnect(step, sessions, rooms, (key, 0), None);
             }
             return Some((key, CloseCommand::Close));
         }
@@ -130,10 +130,16 @@ fn socket_not_found(step: &mut Step, op: SocketOp) {
 }
 
 /// Takes a client out of a namespace, and tells it: it will not come back by itself.
-pub(super) fn disconnect(step: &mut Step, sessions: &mut Sessions, rooms: &mut Rooms, key: u32, slot: usize) {
+pub(super) fn disconnect(
+    step: &mut Step,
+    sessions: &mut Sessions,
+    rooms: &mut Rooms,
+    (key, slot): (u32, usize),
+    cause: Option<&str>,
+) {
     if let Some(joined) = sessions[key].connection.leave(slot) {
         step.send(sessions, key, &Message::disconnect(&joined.namespace));
-        socket_gone(step, sessions, rooms, joined, "server namespace disconnect");
+        socket_gone(step, sessions, rooms, joined, "server namespace disconnect", cause);
     }
 }
 

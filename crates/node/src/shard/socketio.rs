@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_cluster::{Address, Command};
 use signalbox_socketio::{Args, Message, args::Split};
 use signalbox_telemetry::CLIENT_EVENTS;
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     app::{self, ConnectRefused, EventHandler, socket},
     client_log::head,
+    events::shown,
     session::{PendingAck, Session, Socket},
 };
 
@@ -59,6 +61,18 @@ pub(super) fn refuse_namespace(
     step.send(sessions, key, &Message::connect_error(name, message, data));
 }
 
+/// A client is not let into a namespace: counts it, and reports it.
+pub(super) fn note_refused(step: &mut Step, sessions: &Sessions, key: u32, name: &str, code: &str) {
+    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    step.report(EventKind::Refuse, || Event {
+        protocol: Some(Protocol::Socketio),
+        namespace: Some(shown(name).into()),
+        address: sessions.get(key).and_then(|session| session.address()),
+        reason: Some(shown(code)),
+        ..Event::default()
+    });
+}
+
 /// A socket that has just connected, and the CONNECT payload.
 pub(super) struct Connected {
     pub(super) socket: Address,
@@ -74,7 +88,7 @@ pub(super) fn refuse_namespace_for_now(
     wait: Duration,
 ) {
     let (code, hint) = RATE_LIMITED;
-    step.context.metrics.refusals.with_label_values(&[code]).inc();
+    note_refused(step, sessions, key, name, code);
     let data = format!("{{\"code\":\"{code}\",\"retryAfter\":{}}}", wait.as_millis().max(1));
     refuse_namespace(step, sessions, key, name, (hint, Some(&data)));
 }
@@ -149,6 +163,8 @@ fn join_namespace(
         next_ack: 0,
         acks_timer_at: None,
     };
+    let address = session.address();
+    step.report(EventKind::Connect, || Event { address, ..socket.event(&name) });
     session.connection.join(name.clone(), socket);
     step.tell_of(session, "let into a namespace", || match app.is_named() {
         true => name.to_string(),

@@ -2,6 +2,7 @@
 
 use std::{rc::Rc, sync::Arc, time::Instant};
 
+use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::Address;
 use signalbox_rules::RuleSet;
 use signalbox_socketio::Message;
@@ -104,6 +105,13 @@ impl Step {
     /// Sends a step of a transfer to the shard at its other end.
     pub(super) fn send_transfer(&mut self, to: Location, message: TransferMessage) {
         self.effects.push(Effect::Transfer { to, message });
+    }
+
+    /// Reports what has happened, if somebody wants to know of such events.
+    pub(super) fn report(&mut self, kind: EventKind, event: impl FnOnce() -> Event) {
+        if self.context.events.wants(kind) {
+            self.effects.push(Effect::Report(Box::new(Event { kind, ..event() })));
+        }
     }
 
     /// Has something started beside the shard.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     app::{App, SocketRouter, vocabulary},
     config::Config,
+    events::EventHub,
     ledger::Ledger,
     lifecycle::Lifecycle,
     peering::bus::ClusterEvents,
@@ -88,7 +89,9 @@ impl Node {
         let (mailboxes, receivers) = Mailboxes::new(SHARDS, settings.mailbox_limit, metrics.clone());
         let mailboxes = Arc::new(mailboxes);
         let ledger = Arc::new(Ledger::new(settings.memory_budget));
-        let events = Arc::new(ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone()));
+        let hub = Arc::new(EventHub::new(tag, None, metrics.clone()));
+        let events = ClusterEvents::new(tag, mailboxes.clone(), ledger.clone(), metrics.clone(), hub.clone());
+        let events = Arc::new(events);
         let driver = Arc::new(SimulatedDriver::default());
         let info = NodeInfo {
             link: Some(([127, 0, 0, 1], 9000 + index as u16).into()),
@@ -113,6 +116,7 @@ impl Node {
                 ledger: ledger.clone(),
                 metrics: metrics.clone(),
                 client_log: Arc::default(),
+                events: hub.clone(),
                 router: Arc::new(NoHandlers),
                 new_address: seeded_address,
             };
@@ -257,7 +261,7 @@ impl World {
                     mailboxes.push(to.shard, result);
                 }
             }
-            Effect::SendPeerMessage(_) | Effect::Refreshed(_) | Effect::Start(_) => {
+            Effect::SendPeerMessage(_) | Effect::Refreshed(_) | Effect::Report(_) | Effect::Start(_) => {
                 unreachable!("there are no PeerServer clients, no tokens and no handlers here")
             }
         }

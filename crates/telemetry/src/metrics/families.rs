@@ -363,6 +363,11 @@ families! {
             "Requests to the admin API by the scope that they need: done; refused, through a fault of the caller's (4xx); failed (5xx). Without a scope: the caller is not known, or what it asks for is not there.";
         admin_seconds: Histogram = "admin_request_seconds", unit "seconds", buckets SHORT,
             "How long requests to the admin API took.";
+        event_listeners: IntGauge = "event_listeners", unit "listeners",
+            "Who listens to what happens in the cluster, at this node.";
+        events_dropped: IntCounterVec = "events_dropped_total", unit "events",
+            ["reason"] of Known(&[&["queue"], &["behind"], &["slow_listener"]]),
+            "Events that those who listen were not told, but for a marker. queue: more happened here than could be recorded; behind: another node has told of its events too late; slow_listener: one that did not read in time.";
     }
     "Process" {
         followed_clients: IntGauge = "followed_clients", unit "selectors",

@@ -21,11 +21,17 @@ use actix_web::{
     middleware::Next,
     web::Data,
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use signalbox_auth::{Action, Identity, Principal};
 use signalbox_node::policy::TokenPolicy;
 
 use super::{problem::Refused, state::AdminState};
 use crate::config::admin::{self, AdminToken, PREFIX, Scope};
+
+/// The protocol that a WebSocket is an upgrade to.
+pub(super) const WEBSOCKET: &str = "websocket";
+/// The subprotocol of WebSockets that tell what happens.
+pub(super) const EVENTS_PROTOCOL: &str = "signalbox.events";
 
 /// Who uses the API.
 #[derive(Debug, Clone)]
@@ -48,7 +54,8 @@ impl Caller {
         }
     }
 
-    fn check(&self, scope: Scope) -> Result<(), Refused> {
+    /// Whether they have this scope.
+    pub(super) fn check(&self, scope: Scope) -> Result<(), Refused> {
         let may = match self {
             Self::Loopback => true,
             Self::Token(token) => token.scopes.contains(&scope),
@@ -79,8 +86,9 @@ impl Access {
     }
 
     /// Finds out who sends a request.
-    fn identify(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
-        let bearer = text(headers, header::AUTHORIZATION).and_then(bearer);
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Caller, Refused> {
+        let of_browser = token_of_protocols(headers);
+        let bearer = text(headers, header::AUTHORIZATION).and_then(bearer).or(of_browser.as_deref());
         if self.tokens.is_empty() && self.policy.is_none() {
             return match self.is_loopback {
                 true => check_page(headers).map(|()| Caller::Loopback),
@@ -228,6 +236,21 @@ fn is_this_machine(host: &str) -> bool {
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
+}
+
+/// The subprotocols that the client of a WebSocket offers.
+pub(super) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|offer| offer.to_str().ok());
+    offers.flat_map(|offer| offer.split(',')).map(str::trim)
+}
+
+/// The token that a browser shows with a WebSocket, for which it sends no header of the page's choice but this one. A page of another origin
+/// could send it too, but would have to know the token.
+fn token_of_protocols(headers: &HeaderMap) -> Option<String> {
+    let is_websocket = text(headers, header::UPGRADE)?.eq_ignore_ascii_case(WEBSOCKET);
+    let shown =
+        protocols(headers).find_map(|protocol| protocol.strip_prefix("bearer.")).filter(|_| is_websocket)?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(shown).ok()?).ok()
 }
 
 /// The text after `Bearer`, in any case.

@@ -4,6 +4,7 @@
 //! - `access`: who may use it.
 //! - `look`: what there is; `explain`: what a token allows.
 //! - `speak`, `act`: what is said to clients, and done with them; `order`: what they have in common.
+//! - `events`: what happens.
 //! - `request`: queries and bodies, read strictly.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
 //! - `problem`: refusals.
@@ -11,6 +12,7 @@
 
 mod access;
 mod act;
+mod events;
 mod explain;
 mod look;
 mod openapi;
@@ -33,6 +35,11 @@ use crate::config::admin::Scope;
 
 pub use self::openapi::document;
 pub use self::state::AdminState;
+
+/// Keeps what a listener's connection can be ended by: to be called when the listener has a new connection.
+pub fn on_connect(connection: &dyn std::any::Any, data: &mut actix_web::dev::Extensions) {
+    events::remember(connection, data);
+}
 
 /// Largest body of a request in bytes.
 const MAX_BODY: usize = 1 << 20;
@@ -62,6 +69,7 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(read("/peers/{id}", web::get().to(look::peer)))
         .service(read("/rates", web::get().to(look::rates)))
         .service(read("/explain", web::post().to(explain::explain)))
+        .service(read("/events", web::get().to(events::events)))
         .service(emit("/emit", web::post().to(speak::emit)))
         .service(emit("/batch", web::post().to(speak::batch)))
         .service(emit("/peers/{id}/messages", web::post().to(speak::message_peer)))

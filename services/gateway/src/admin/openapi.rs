@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{act, explain, look, reference, speak};
+use super::{act, events, explain, look, reference, speak};
 
 /// What can go wrong with every request.
 const REFUSALS: [(&str, &str); 8] = [
@@ -36,7 +36,8 @@ const REFUSALS: [(&str, &str); 8] = [
     tags(
         (name = "look", description = "What there is: the cluster, its nodes, and their clients"),
         (name = "speak", description = "What is said to clients"),
-        (name = "act", description = "What is done with clients and nodes")
+        (name = "act", description = "What is done with clients and nodes"),
+        (name = "listen", description = "What happens")
     ),
     paths(
         look::cluster,
@@ -60,6 +61,7 @@ const REFUSALS: [(&str, &str); 8] = [
         act::drain,
         act::revoke,
         act::log,
+        events::events,
     ),
     components(schemas(signalbox_admin::Problem)),
     modifiers(&Token, &Refusals)

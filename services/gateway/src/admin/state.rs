@@ -12,6 +12,9 @@ use crate::config::admin::AdminToken;
 /// Requests that are answered at once.
 const AT_ONCE: usize = 64;
 
+/// Who may listen to events at once: each costs the node as much as its connection takes.
+const LISTENERS: usize = 32;
+
 /// What the routes share.
 #[derive(Debug)]
 pub struct AdminState {
@@ -21,6 +24,8 @@ pub struct AdminState {
     /// Changes that may be under way at once, also those that nobody waits for any more.
     pub(super) orders: Arc<Semaphore>,
     pub(super) lifetimes: Lifetimes,
+    /// Places for those who listen to events.
+    pub(super) listeners: Arc<Semaphore>,
 }
 
 impl AdminState {
@@ -40,6 +45,7 @@ impl AdminState {
             requests: Semaphore::new(AT_ONCE),
             orders: Arc::new(Semaphore::new(AT_ONCE)),
             lifetimes,
+            listeners: Arc::new(Semaphore::new(LISTENERS)),
         }
     }
 }

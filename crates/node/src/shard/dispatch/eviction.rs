@@ -1,7 +1,8 @@
 //! Clients that are cut off: they read too slowly, or the node holds more than its budget.
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
+use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_engineio::CloseReason;
 use signalbox_telemetry::CLIENT_EVENTS;
 
@@ -13,7 +14,7 @@ use crate::{
         mailbox::CloseCommand,
         tables::{Evicted, Peers, Probes, Sessions},
     },
-    transport::{Conn, Role},
+    transport::Role,
 };
 
 impl Shard {
@@ -43,9 +44,22 @@ impl Shard {
                 Err(key) => self.sessions.get_mut(*key).and_then(|session| session.address()),
             };
             tracing::debug!(target: CLIENT_EVENTS, address = address.map(tracing::field::display), reason, "client cut off");
-            if let Some(session) = self.session_of(conn.as_ref()) {
-                self.step.tell(session, "cut off", reason);
+            let Self { step, sessions, peers, .. } = self;
+            let context = step.context.clone();
+            let role = conn.as_ref().map_or_else(|key| Role::Session(*key), |conn| conn.role.get());
+            if let Role::Session(key) = role
+                && let Some(session) = sessions.get(key)
+            {
+                step.tell(session, "cut off", reason);
             }
+            step.report(EventKind::Evict, || {
+                let known = match role {
+                    Role::Session(key) => sessions.get(key).map(event_of),
+                    Role::Peer(key) => peers.get_mut(key).map(|peer| peer.event(&context)),
+                    _ => None,
+                };
+                Event { address, reason: Some(reason.to_owned()), ..known.unwrap_or_default() }
+            });
             match conn {
                 Ok(conn) => {
                     let role = conn.role.get();
@@ -58,16 +72,13 @@ impl Shard {
     }
 }
 
-impl Shard {
-    /// The session of a connection, or with a key.
-    fn session_of(&self, conn: Result<&Rc<Conn>, &u32>) -> Option<&Session> {
-        let key = match conn.map(|conn| conn.role.get()) {
-            Ok(Role::Session(key)) => key,
-            Ok(_) => return None,
-            Err(key) => *key,
-        };
-        self.sessions.get(key)
-    }
+/// What is known of a client of Socket.IO. It may be in several namespaces: the first one stands for all.
+fn event_of(session: &Session) -> Event {
+    let first = session.connection.sockets().first();
+    first.map_or_else(
+        || Event { protocol: Some(Protocol::Socketio), ..Event::default() },
+        |joined| joined.socket.event(&joined.namespace),
+    )
 }
 
 /// The client that has an account. Looking through all is fine: it happens once per client that is cut off.

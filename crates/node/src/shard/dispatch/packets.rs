@@ -183,7 +183,7 @@ impl Shard {
             Event::Connect { namespace, auth } => self.connect(key, namespace, auth),
             Event::Disconnect { slot } => {
                 if let Some(joined) = sessions[key].connection.leave(slot) {
-                    closing::socket_gone(step, sessions, rooms, joined, "client namespace disconnect");
+                    closing::socket_gone(step, sessions, rooms, joined, "client namespace disconnect", None);
                 }
             }
             Event::Event { slot, id, body, attachments } => {
@@ -253,8 +253,8 @@ impl Shard {
         match decided {
             Decided::Deny(denial) if denial.is_failure() => self.end(key, CloseCommand::Close),
             Decided::Deny(denial) => {
-                step.context.metrics.refusals.with_label_values(&[denial.code]).inc();
                 step.tell(&sessions[key], "not let into a namespace", denial.code);
+                socketio::note_refused(step, sessions, key, &connecting.name, denial.code);
                 let data = denial.connect_data();
                 let refused = (&*denial.message, Some(&*data));
                 socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);
@@ -267,7 +267,7 @@ impl Shard {
                 let own = principal.as_deref().and_then(|it| it.grants.limits().get(Limit::Namespaces));
                 let most = own.unwrap_or(step.context.config.limits.namespaces as u64);
                 if sessions[key].connection.sockets().len() as u64 >= most {
-                    step.context.metrics.refusals.with_label_values(&["too-many-namespaces"]).inc();
+                    socketio::note_refused(step, sessions, key, &connecting.name, "too-many-namespaces");
                     let refused = ("too many namespaces", Some("{\"code\":\"too-many-namespaces\"}"));
                     socketio::refuse_namespace(step, sessions, key, &connecting.name, refused);
                     return;

@@ -211,7 +211,7 @@ impl Shard {
                 self.join_hidden(key, socket, &namespace, signalbox_rules::peer_room(&id));
             }
             Output::Disconnect { close: false } => {
-                socket_commands::disconnect(step, sessions, rooms, key, slot)
+                socket_commands::disconnect(step, sessions, rooms, (key, slot), None)
             }
             Output::Disconnect { close: true } => {
                 let op = SocketOp::Disconnect { close: true };

@@ -328,6 +328,7 @@ impl ShardRuntime {
                     self.shard.borrow_mut().answer_is_lost(now(), otherwise);
                 }
             }
+            Effect::Report(event) => self.context.events.report(*event),
             Effect::Start(task) => tasks::start(task, self.id, &self.mailboxes, &self.context),
         }
     }

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     app::{App, vocabulary},
     config::Config,
+    events::EventHub,
     ledger::Ledger,
     lifecycle::Lifecycle,
     peering::bus::ClusterEvents,
@@ -49,7 +50,10 @@ impl Parts {
         let (mailboxes, received) = Mailboxes::new(shards, config.mailbox_limit, metrics.clone());
         let mailboxes = Arc::new(mailboxes);
         let ledger = Arc::new(Ledger::new(config.memory_budget));
-        let events = Arc::new(ClusterEvents::new(node, mailboxes.clone(), ledger.clone(), metrics.clone()));
+        let hub = Arc::new(EventHub::new(node, None, metrics.clone()));
+        let events =
+            ClusterEvents::new(node, mailboxes.clone(), ledger.clone(), metrics.clone(), hub.clone());
+        let events = Arc::new(events);
         let shared_state = signalbox_cluster::Config {
             realms: config.peer.keys.clone(),
             concurrent_limit: None,
@@ -72,6 +76,7 @@ impl Parts {
             ledger: ledger.clone(),
             metrics: metrics.clone(),
             client_log: Arc::default(),
+            events: hub.clone(),
             router: Arc::new(NoHandlers),
             new_address: Address::random,
         };

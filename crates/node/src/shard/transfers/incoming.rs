@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use signalbox_admin::events::EventKind;
 use signalbox_cluster::{Address, Command, NodeTag, RoomName};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_websocket::Frame;
@@ -216,6 +217,7 @@ pub(in crate::shard) fn take_session(
 ) {
     let TransferredSession { session: mut state, frames, rooms: joined, cursor } = session;
     let sid = state.sid;
+    let is_of_other_node = cursor.node != step.context.node;
     state.dedup = Some(Box::new(DedupWindow { cursor, until: step.now + DEDUP_WINDOW }));
     let number = step.next_number();
     let key = sessions.insert(Session { state, local: ShardLocal { number, ..ShardLocal::default() } });
@@ -237,6 +239,10 @@ pub(in crate::shard) fn take_session(
         arm_first_ack(step, key, session, slot);
         let socket = session.connection.sockets()[slot].socket.id;
         begin_expiry(step, key, session, socket);
+        if is_of_other_node {
+            let joined = &session.connection.sockets()[slot];
+            step.report(EventKind::Transfer, || joined.socket.event(&joined.namespace));
+        }
     }
     session.update_rates(&step.context.config.limits);
     watch_half_event(step, key, session);

@@ -359,6 +359,6 @@ pub(in crate::shard) fn confirmed(
         if is_known {
             transfers.forwarding.remove(&socket.id);
         }
-        closing::disconnected(step, &namespace, &socket, &reason);
+        closing::disconnected(step, &namespace, &socket, &reason, None);
     }
 }

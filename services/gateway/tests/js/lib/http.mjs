@@ -14,6 +14,12 @@ export function request(base, method, path, { headers = {}, body, signal } = {})
     const sent = nodeRequest(
       { host: target.hostname, port: target.port, method, path, headers, agent: false, signal },
       (response) => {
+        // It has no end.
+        if (/event-stream/.test(response.headers["content-type"] ?? "")) {
+          resolve({ status: response.statusCode, headers: response.headers, bytes: Buffer.alloc(0), body: "" });
+          sent.destroy();
+          return;
+        }
         const chunks = [];
         response.on("data", (chunk) => chunks.push(chunk));
         response.on("error", reject);
