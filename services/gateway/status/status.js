@@ -1,4 +1,4 @@
-// The status page: asks the admin API of the node that serves it, every two seconds while somebody looks.
+// The status page: asks the admin API of the node that serves it, every two seconds while somebody looks, and listens to what happens.
 
 const EVERY = 2000;
 /** Rooms are looked at less often: finding the largest costs every node a look at all of them. */
@@ -14,6 +14,21 @@ const CHARTS = [
   ["sentBytes", "Bytes to clients /s", bytes],
 ];
 
+/** Events that are shown. */
+const SHOWN = 200;
+/** Kinds of events by what they are about; those that are shown at first. */
+const KINDS = [
+  ["Clients", ["connect", "disconnect", "claim", "release", "transfer"], true],
+  ["Rooms", ["join", "leave"], false],
+  ["Refused and cut off", ["refuse", "evict"], true],
+  ["Nodes", ["node-up", "node-down", "degraded", "online", "drain"], true],
+];
+const COLOURS = {
+  connect: "good", claim: "good", join: "good", online: "good", "node-up": "good", back: "good",
+  evict: "wait", refuse: "wait", drain: "wait",
+  degraded: "bad", "node-down": "bad", missing: "bad", dropped: "bad", resync: "bad",
+};
+
 const at = (id) => document.getElementById(id);
 const history = [];
 let roomsAt = -Infinity;
@@ -27,9 +42,11 @@ class Refusal extends Error {
   }
 }
 
-async function ask(path) {
+async function ask(path, order) {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
-  const response = await fetch(`/admin/v1/${path}`, { headers, signal: AbortSignal.timeout(10_000) });
+  if (order) headers["content-type"] = "application/json";
+  const request = order ? { method: "POST", body: JSON.stringify(order) } : {};
+  const response = await fetch(`/admin/v1/${path}`, { ...request, headers, signal: AbortSignal.timeout(10_000) });
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refusal(response.status, body);
   return body;
@@ -96,6 +113,45 @@ function drawCharts(rates) {
   at("charts").replaceChildren(...charts);
 }
 
+/** How many clients the nodes had before they drained, by their ids. */
+const drains = new Map();
+
+/** The button that drains a node, or how far that is. */
+function drainOf(node) {
+  const clients = node.websocketClients + node.pollingClients + node.peers;
+  if (node.status !== "draining" && node.status !== "stopping") {
+    drains.set(node.id, clients);
+    const button = element("button", { type: "button", "aria-label": `Drain ${node.name}` }, "Drain");
+    button.addEventListener("click", () => {
+      const text = `It takes no new clients, disconnects its ${count(clients)} clients one after the other, and ends.`;
+      act(`Drain ${node.name}?`, text, () => ask(`nodes/${encodeURIComponent(node.id)}/drain`, {}));
+    });
+    return button;
+  }
+  const most = Math.max(drains.get(node.id) ?? 0, clients);
+  drains.set(node.id, most);
+  const bar = element("progress", { max: Math.max(most, 1), value: most === 0 ? 1 : most - clients, "aria-label": `Drain of ${node.name}` });
+  return element("span", {}, bar, ` ${count(clients)} left`);
+}
+
+/** Does something, if whoever looks is sure. */
+function act(title, text, action) {
+  at("sure-title").textContent = title;
+  at("sure-text").textContent = text;
+  at("sure").returnValue = "no";
+  at("sure").onclose = () => {
+    if (at("sure").returnValue === "yes") action().then(refresh).catch(failed);
+  };
+  at("sure").showModal();
+}
+
+/** The button that disconnects a client. */
+function disconnects(name, order) {
+  const button = element("button", { type: "button" }, "Disconnect");
+  button.addEventListener("click", () => act(`Disconnect ${name}?`, "Its client does not come back by itself.", () => ask("disconnect", order)));
+  return element("div", {}, button);
+}
+
 function drawNodes({ items, partial }, rates) {
   const sent = new Map(rates.nodes.map(({ node, rates: own }) => [node, own.sentMessages]));
   const rows = items.map((node) => {
@@ -105,10 +161,10 @@ function drawNodes({ items, partial }, rates) {
       element("td", { title: node.id }, node.name), element("td", {}, lamp(node.status)),
       element("td", { class: "n" }, count(node.websocketClients)), element("td", { class: "n" }, count(node.pollingClients)),
       element("td", { class: "n" }, count(node.peers)), element("td", { class: "n" }, sent.has(node.id) ? count(sent.get(node.id)) : "–"),
-      element("td", {}, memory), element("td", {}, duration(Date.now() - node.startedAt)), element("td", {}, node.version));
+      element("td", {}, memory), element("td", {}, duration(Date.now() - node.startedAt)), element("td", {}, node.version), element("td", {}, drainOf(node)));
   });
   const missing = partial.map(({ node, name, reason }) => element("tr", {},
-    element("td", { title: node }, name), element("td", { colspan: 8 }, element("span", { class: "lamp", "data-is": "missing" }, `no answer: ${reason}`))));
+    element("td", { title: node }, name), element("td", { colspan: 9 }, element("span", { class: "lamp", "data-is": "missing" }, `no answer: ${reason}`))));
   at("nodes").replaceChildren(...rows, ...missing);
 }
 
@@ -135,7 +191,8 @@ function drawSocket(socket) {
       ["Subject", principal?.subject ?? socket.subject], ["Token ends", principal && new Date(principal.expiresAt).toLocaleString()],
       ["Grants", principal && JSON.stringify(principal.grants)],
       ...memberships.map(({ room, profile }) => [`In ${room}`, JSON.stringify(profile)]),
-    ]));
+    ]),
+    disconnects(socket.id, { to: { namespace: socket.namespace, sockets: [socket.id] } }));
 }
 
 function drawPeer(peer) {
@@ -144,7 +201,8 @@ function drawPeer(peer) {
     facts([
       ["PeerServer key", peer.key], ["Node", peer.node], ["Address", peer.address], ["Subject", peer.subject],
       ["Connected", `${duration(Date.now() - peer.connectedAt)} ago`], ["Waits for it", bytes(peer.waitingBytes)],
-    ]));
+    ]),
+    disconnects(peer.id, { peers: [{ key: peer.key, id: peer.id }] }));
 }
 
 /** What `ask` answers; nothing where there is no such thing. */
@@ -184,6 +242,78 @@ function failed(error) {
   }
 }
 
+/** Listens to what happens, and comes back when it is cut off. */
+const listening = {
+  socket: undefined,
+  position: undefined,
+  waits: undefined,
+
+  start() {
+    this.stop();
+    const kinds = KINDS.flatMap(([name, of]) => (at("events-filter").elements[name].checked ? of : []));
+    if (kinds.length === 0) {
+      this.say("Choose what you want to see.");
+      return;
+    }
+    this.say("Connecting.");
+    const parameters = new URLSearchParams({ kinds: kinds.join(",") });
+    if (this.position) parameters.set("after", this.position);
+    const url = new URL(`/admin/v1/events?${parameters}`, location.href.replace(/^http/, "ws"));
+    const socket = new WebSocket(url, ["signalbox.events", ...(token ? [`bearer.${base64url(token)}`] : [])]);
+    this.socket = socket;
+    socket.onopen = () => this.say("Live, of the whole cluster.");
+    socket.onmessage = ({ data }) => this.tell(JSON.parse(data));
+    socket.onclose = () => {
+      if (this.socket !== socket) return;
+      this.say("Not connected.");
+      this.waits = setTimeout(() => this.resume(), EVERY);
+    };
+  },
+
+  /** Once the page is looked at, and the node takes the token. */
+  resume() {
+    if (!document.hidden && !at("ask").open) this.start();
+    else this.waits = setTimeout(() => this.resume(), EVERY);
+  },
+
+  stop() {
+    clearTimeout(this.waits);
+    const { socket } = this;
+    this.socket = undefined;
+    socket?.close();
+  },
+
+  say(text) {
+    at("events-note").textContent = text;
+  },
+
+  tell(event) {
+    this.position = event.position;
+    const list = at("events");
+    // Whoever reads further below stays where they are.
+    const isAtTop = list.scrollTop < 4;
+    list.prepend(eventLine(event));
+    while (list.children.length > SHOWN) list.lastChild.remove();
+    if (isAtTop) list.scrollTop = 0;
+  },
+};
+
+function eventLine(event) {
+  const time = new Date(event.at);
+  const { namespace, room, socket, peer, subject, event: name, address, reason } = event;
+  const told = Object.entries({ namespace, room, socket, peer, subject, event: name, address, reason }).filter(([, value]) => value !== undefined);
+  const words = [event.room, event.peer ?? event.socket, event.subject, event.event, event.reason, event.count === undefined ? undefined : count(event.count)];
+  return element("li", { title: told.map(([key, value]) => `${key}: ${value}`).join("\n") },
+    element("time", { datetime: time.toISOString() }, time.toLocaleTimeString()),
+    element("span", { class: COLOURS[event.kind] ?? "" }, event.kind),
+    element("span", { class: "of" }, event.nodeName),
+    element("span", {}, words.filter((word) => word !== undefined).join(" · ")));
+}
+
+function base64url(text) {
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}
+
 async function refresh() {
   if (document.hidden || at("ask").open) return;
   at("forget").hidden = !token;
@@ -213,12 +343,14 @@ at("ask").addEventListener("close", () => {
   const field = at("ask").querySelector("input");
   // Anything else cannot be sent, and is no token.
   token = /^[!-~]+$/.test(field.value.trim()) ? field.value.trim() : token;
+  listening.start();
   field.value = "";
   if (token) sessionStorage.setItem("admin-token", token);
   refresh();
 });
 at("forget").addEventListener("click", () => {
   token = null;
+  listening.stop();
   sessionStorage.removeItem("admin-token");
   at("forget").hidden = true;
   refresh();
@@ -237,4 +369,11 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !at("ask").open) at("client").hidden = true;
 });
 document.addEventListener("visibilitychange", refresh);
+at("events-filter").append(...KINDS.map(([name, , isShown]) => {
+  const box = element("input", { type: "checkbox", name });
+  box.checked = isShown;
+  return element("label", {}, box, name);
+}));
+at("events-filter").addEventListener("change", () => listening.start());
+listening.start();
 loop();

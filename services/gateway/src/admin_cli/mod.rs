@@ -2,10 +2,12 @@
 //!
 //! - `client`: requests, page by page where there are pages.
 //! - `table`: answers for people; `mcp`: the same operations for assistants.
+//! - `tail`: what happens.
 
 mod client;
 mod mcp;
 mod table;
+mod tail;
 
 use std::{
     ffi::OsString,
@@ -146,6 +148,8 @@ enum Command {
         #[arg(long, value_name = "NAME=AMOUNT", value_parser = limit)]
         limit: Vec<(String, u64)>,
     },
+    /// Writes what happens in the cluster, until it is stopped: as lines on a terminal, as JSON elsewhere.
+    Tail(tail::Filter),
     /// Drains a node, which then ends.
     Drain {
         /// Its id, or its name.
@@ -266,6 +270,12 @@ fn repeat(cli: &Cli) -> Result<u8> {
     }
     let is_terminal = io::stdout().is_terminal();
     let as_table = cli.table || is_terminal && !cli.json;
+    if let Command::Tail(filter) = &cli.command {
+        if cli.watch.is_some() {
+            bail!("--watch: tail goes on by itself");
+        }
+        return tail::run(&client, filter, as_table, is_terminal).map(|()| 0);
+    }
     loop {
         let (text, code) = once(cli, &client, as_table, is_terminal)?;
         if cli.watch.is_some() && is_terminal {
@@ -366,6 +376,8 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
             }
             outcome(client.put("log", &json!({"level": level, "clients": clients, "seconds": seconds}))?)
         }
+        // It has no single answer.
+        Command::Tail(_) => Ok((String::new(), 0)),
         Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
     }
 }

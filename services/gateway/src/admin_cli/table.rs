@@ -142,7 +142,7 @@ fn shown(value: &Value, show: Show, now: u64) -> String {
 }
 
 /// A value without what a terminal would take for an order: clients choose names.
-fn clean(value: &Value) -> String {
+pub(super) fn clean(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -5,6 +5,8 @@ import { execFileSync } from "node:child_process";
 import { after, before, test } from "node:test";
 import { io } from "socket.io-client";
 import { startGateway } from "./lib/peer-servers.mjs";
+import { Redis, ready, startNode } from "./cluster/setup.mjs";
+import { closeAll } from "./lib/cleanup.mjs";
 import { nextEvent } from "./lib/wait.mjs";
 
 let node;
@@ -26,7 +28,7 @@ before(async () => {
 after(async () => {
   for (const socket of sockets) socket.disconnect();
   await browser?.close();
-  await Promise.all([node?.stop(), guarded?.stop()]);
+  await Promise.all([node?.stop(), guarded?.stop(), closeAll()]);
 });
 
 const open = async (of, options) => {
@@ -64,6 +66,54 @@ test("it shows the node, its clients and rooms, and everything about one of them
   await page.fill("#search input", "nobody-here");
   await page.keyboard.press("Enter");
   await shows(page, "#found", "There is no socket");
+});
+
+test("it tells what happens, and disconnects a client whom somebody wants gone", async () => {
+  const page = await open(node);
+  await shows(page, "#events-note", "Live");
+  await page.check('#events-filter input[name="Rooms"]');
+  await shows(page, "#events-note", "Live");
+  const socket = io(node.url, { transports: ["websocket"], forceNew: true });
+  sockets.push(socket);
+  await nextEvent(socket, "connect");
+  await socket.emitWithAck("join", "<i>live</i>", {});
+  await shows(page, "#events", socket.id);
+  await shows(page, "#events", "<i>live</i>");
+  await page.fill("#search input", socket.id);
+  await page.keyboard.press("Enter");
+  await shows(page, "#found", socket.id);
+  await page.locator("#found button").first().click();
+  await page.locator("#sure").waitFor({ state: "visible" });
+  const gone = nextEvent(socket, "disconnect");
+  await page.click("#sure button[value=yes]");
+  assert.deepEqual((await gone)[0], "io server disconnect");
+  await shows(page, "#events", "server namespace disconnect");
+  await Browser.screenshot(page, "status-events");
+});
+
+test("it drains a node, and shows how far that is", async () => {
+  const redis = await Redis.start();
+  const flags = ["--drain-delay", "1500", "--drain-timeout", "6000"];
+  const cluster = await Promise.all(["kept", "drained"].map((name) => startNode(redis, ["--node-id", name, ...flags])));
+  await Promise.all(cluster.map(ready));
+  for (let number = 0; number < 8; number += 1) {
+    const socket = io(cluster[1].url, { transports: ["websocket"], forceNew: true, reconnection: false });
+    sockets.push(socket);
+    await nextEvent(socket, "connect");
+  }
+  const page = await open(cluster[0]);
+  await shows(page, "#events-note", "Live");
+  const button = page.locator('[aria-label="Drain drained"]');
+  await button.click();
+  await page.click("#sure button[value=no]");
+  await button.click();
+  await page.click("#sure button[value=yes]");
+  await Browser.until(page, () => document.querySelector("#nodes progress")?.value > 0, undefined, "the drain goes on");
+  await shows(page, "#events", "announced");
+  await Browser.screenshot(page, "status-drain");
+  await shows(page, "#events", "done");
+  await shows(page, "#events", "node-down");
+  await Browser.until(page, () => document.querySelectorAll("#nodes tr").length === 1, undefined, "the node is gone");
 });
 
 test("it fits on a phone, in the dark", async () => {

@@ -2,9 +2,14 @@
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { freePort, program } from "../cluster/setup.mjs";
+import { onEnd } from "../lib/cleanup.mjs";
 import { ask, connected, record } from "../lib/clients.mjs";
+import { startGateway } from "../lib/peer-servers.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
+import { call } from "./setup.mjs";
 
 const websocket = { transports: ["websocket"] };
 
@@ -47,11 +52,38 @@ export function cli(nodes) {
       }
     });
 
+    it("writes what happens, also when its node has ended and another has its place", async () => {
+      const port = await freePort();
+      const flags = ["--workers", "1", "--admin-port", `${port}`];
+      const first = await startGateway(flags);
+      onEnd(() => first.stop());
+      const events = [];
+      let complaints = "";
+      const { child } = program(process.env.GATEWAY_BIN, ["admin", "tail", "--kinds", "connect", "--json", "--url", first.adminUrl], {
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+      onEnd(() => child.kill("SIGKILL"));
+      createInterface({ input: child.stdout }).on("line", (line) => events.push(JSON.parse(line)));
+      child.stderr.on("data", (text) => (complaints += text));
+      const metric = async () => (await call({ adminUrl: `http://127.0.0.1:${port}` }, "GET", "/metrics")).body;
+      await until(async () => /^signalbox_event_listeners 1$/m.test(await metric()), "it listens");
+      const socket = await connected(first.url, websocket);
+      await until(() => events.some((event) => event.socket === socket.id), "the event is written");
+      await first.stop();
+      const second = await startGateway(flags);
+      onEnd(() => second.stop());
+      await until(() => events.some(({ kind }) => kind === "resync"), "it listens again");
+      const other = await connected(second.url, websocket);
+      await until(() => events.some((event) => event.socket === other.id), "the event of the other node is written");
+      assert.match(complaints, /the connection is lost\nsignalbox-gateway: listening again/);
+    });
+
     it("says in one line what is wrong", async () => {
       for (const [flags, expected] of [
         [["kick"], /^signalbox-gateway: it names nobody/],
         [["log"], /^signalbox-gateway: say what is to be logged/],
         [["log", "--level", "loud"], /^signalbox-gateway: level is none of/],
+        [["tail", "--kinds", "nonsense"], /^signalbox-gateway: "nonsense" is none of connect/],
         [["drain", "nobody"], /^signalbox-gateway: no node has this id or name/],
         [["emit", "disconnect", "--everyone"], /^signalbox-gateway: events cannot have this name/],
       ]) {
