@@ -21,6 +21,7 @@ MOUNTED = {
     "/run/secrets/turn": "a-secret-of-turn-servers",
     "/run/secrets/upstream-key": "a-key",
     "/etc/keys/ca.pem": "",
+    "/run/secrets/webhook": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "/run/secrets/jwt": "a secret that is longer than 32 bytes",
     "/etc/keys/jwt.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n",
 }
@@ -326,6 +327,13 @@ def test_a_gateway_alone_calls_nobody():
     spec = policy("default")
     assert spec["egress"] == [] and "Egress" in spec["policyTypes"]
     assert rules(spec, "ingress", "node-link") == []
+
+
+def test_policies_let_webhooks_out():
+    for url, port in (("https://app.example.org/hooks", 443), ("https://10.0.0.1:8443/hooks", 8443)):
+        items = render("--set", f"gateway.config.webhook-url={url}")
+        spec = one(items, "NetworkPolicy", "signalbox-gateway")["spec"]
+        assert rules(spec, "egress", port) is None and rules(spec, "egress", 53) is None and len(spec["egress"]) == 2, url
 
 
 def test_policies_know_where_redis_is():

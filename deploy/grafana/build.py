@@ -350,6 +350,16 @@ DASHBOARDS = [
             panel("Listeners", "Who is told what happens in the cluster, at each node. Good: as many as you have.", "short", [("signalbox_event_listeners{}", "{{instance}}")]),
             panel("Events dropped", "That those who listen were not told. Good: 0; slow_listener is one of them, not the node.", "ops",
                   [(rate("signalbox_events_dropped_total", "instance, reason"), "{{instance}} {{reason}}")])]),
+        ("Webhooks", [
+            panel("Requests", "To the application's server, by outcome. Good: delivered, and nothing else.", "reqps",
+                  [(rate("signalbox_webhook_requests_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxwebhookslate"),
+            panel("Time of a request", "Good: far below --webhook-timeout.", "s",
+                  [(quantile(0.5, "signalbox_webhook_request_seconds"), "median"), (quantile(0.99, "signalbox_webhook_request_seconds"), "p99")], runbook="signalboxwebhookslate"),
+            panel("Events", "Taken by the server, and dropped because too many waited. Good: nothing is dropped.", "ops",
+                  [(rate("signalbox_webhook_events_delivered_total"), "delivered"), (rate("signalbox_webhook_events_dropped_total"), "dropped")], runbook="signalboxwebhooksdropped"),
+            panel("Events that wait", "As each node sees it: where they share Redis, of all nodes. Good: near 0.", "short", [("signalbox_webhook_events_waiting{}", "{{instance}}")], runbook="signalboxwebhookslate"),
+            panel("Oldest event that waits", "Good: below a few seconds.", "s", [("signalbox_webhook_oldest_seconds{}", "{{instance}}")], limits=((300, RED),), runbook="signalboxwebhookslate"),
+            panel("Left alone", "1 while the server has failed five times in a row. Good: 0.", "short", [("signalbox_webhook_breaker_open{}", "{{instance}}")], runbook="signalboxwebhookslate")]),
         ("In the cluster", [LEASE, DEGRADED, CLUSTER_EVENTS, REDIS_LATENCY, REDIS_TROUBLE, BUS_LAG]),
     ]),
     dashboard("signalbox-drains", "Signalbox / Drains and deploys", "Do updates cost clients anything?", [

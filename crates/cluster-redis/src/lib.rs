@@ -18,6 +18,7 @@
 //! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to
 //!   the cluster.
 //! - `revocations`: what is revoked, which all nodes know.
+//! - `hook_queue`: what is to be sent to the application's server.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -33,6 +34,7 @@ mod connection;
 mod dispatch;
 mod driver;
 mod heartbeats;
+mod hook_queue;
 mod keys;
 mod link;
 mod measures;
@@ -66,6 +68,7 @@ use tokio::{
 };
 
 pub use self::access::{CannotReplace, RedisAccess};
+pub use self::hook_queue::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, WaitingHook};
 pub use self::revocations::{CannotRevoke, Cutoff, RevocationList, Revoker, StoredRevocation, revoke_in};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
 

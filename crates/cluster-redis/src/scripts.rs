@@ -62,7 +62,9 @@ scripts!(
     admit,
     revoke,
     revoked,
-    time
+    time,
+    hook_append,
+    hook_lease
 );
 
 /// A call of a script, keys first.

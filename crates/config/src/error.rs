@@ -97,6 +97,8 @@ fn example(arg: &Arg) -> String {
         "GRANTS" => "grants.json",
         "JSON" => r#"[{"urls": "stun:stun.example.com"}]"#,
         "HTTP_URL" => "http://127.0.0.1:9002",
+        "HOOK_URL" => "https://app.example.com/hooks",
+        "WHSEC" => "whsec_...",
         "URI" => "turn:turn.example.com:3478",
         "PROVIDER" => "cloudflare",
         "API_KEY" => "app:issue:HASH",

@@ -56,10 +56,16 @@ impl Node {
         self.shared.peering.listen(filter, after).await
     }
 
-    /// Feeds what happens on this node, and which nodes come and go, to somebody who has to get all of it. There is one of these at most;
+    /// Feeds what happens on this node, and which nodes are there, come and go, to somebody who has to get all of it. There is one of these at most;
     /// `None` for another one. At most `queue` events wait; what does not fit is dropped, and a marker says how many.
     pub fn feed_events(&self, kinds: &[EventKind], queue: usize) -> Option<EventFeed> {
-        self.shared.hub.feed(kinds, queue)
+        let feed = self.shared.hub.feed(kinds, queue)?;
+        // Those that were seen before.
+        for (tag, node) in self.shared.cluster.nodes().iter().filter(|(tag, _)| **tag != self.shared.tag) {
+            self.shared.hub.remember_name(*tag, &node.name);
+            self.shared.hub.report_node(EventKind::NodeUp, *tag);
+        }
+        Some(feed)
     }
 
     /// The node of this id or name: ids go before names.

@@ -11,6 +11,7 @@
 //! - [`admin`]: the admin API; [`admin_cli`]: the subcommand that uses it.
 //! - [`token`], [`admin_token`]: the subcommands that make and explain tokens; [`completions`]: the one for shells.
 //! - [`rules`]: rules files, and the subcommand that checks them.
+//! - [`webhooks`]: what happens, sent to a server of the application.
 //! - `files`: how many connections there may be.
 
 pub mod admin;
@@ -28,3 +29,4 @@ pub mod public;
 pub mod rules;
 pub mod server;
 pub mod token;
+pub mod webhooks;

@@ -37,10 +37,14 @@ use crate::{
     ice::Ice,
     management, memory, public,
     rules::{self, LiveRules},
+    webhooks::Webhooks,
 };
 
 /// Added to the time that a shutdown may take; then the program exits, whatever has not stopped.
 const SHUTDOWN_MARGIN: Duration = Duration::from_millis(9_500);
+
+/// How long a node that stops may take to write the last webhooks.
+const WEBHOOKS_STOP: Duration = Duration::from_secs(3);
 
 /// Runs the gateway until a signal ends it.
 ///
@@ -84,8 +88,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         Some(auth) => Arc::new(auth.policy().clone()),
         None => Arc::new(AllowAll),
     };
-    let node = match cluster_config(settings)? {
-        Some(cluster) => Node::join(node_config(settings), &cluster, app, metrics, policy)
+    let cluster = cluster_config(settings)?;
+    let node = match &cluster {
+        Some(cluster) => Node::join(node_config(settings), cluster, app, metrics, policy)
             .context("cannot join the cluster")?,
         None => Node::with_policy(node_config(settings), app, metrics, policy),
     };
@@ -99,6 +104,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     if export_metrics(&exporting, move || gathering.metrics_now().gather())? {
         tracing::info!("metrics are exported by OTLP (OTEL_METRICS_EXPORTER)");
     }
+    let webhooks = Webhooks::start(&settings.webhooks, cluster.as_ref(), &node)?;
 
     let listener = &settings.listener;
     let expiry = node.metrics().certificate_expiry.clone();
@@ -222,6 +228,9 @@ async fn serve(settings: &Settings) -> Result<()> {
         };
         if remaining > 0 {
             tracing::warn!(remaining, "closing the connections of clients that did not disconnect in time");
+        }
+        if let Some(webhooks) = webhooks {
+            webhooks.stop(WEBHOOKS_STOP).await;
         }
         public_handle.stop(true).await;
         for handle in &handles {

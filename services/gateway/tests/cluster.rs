@@ -188,6 +188,11 @@ fn cluster_events_are_told_from_every_node() {
 }
 
 #[test]
+fn cluster_webhooks_lose_nothing_that_was_written() {
+    Server::run_js_alone("webhooks.test.mjs");
+}
+
+#[test]
 fn cluster_a_crowd_shares_a_room() {
     Cluster::start(3, &[]).run_js("crowd.test.mjs", &[("CROWD", "300")]);
 }

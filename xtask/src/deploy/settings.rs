@@ -21,6 +21,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
         reference: "docs/configuration.md",
         elsewhere: &[
             "turn-key",
+            "webhook-secret",
             "redis-url",
             "redis-url-file",
             "redis-ca",

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod crowd;
+mod hooks;
 mod model;
 mod node;
 mod outages;

@@ -369,6 +369,23 @@ families! {
             ["reason"] of Known(&[&["queue"], &["behind"], &["slow_listener"]]),
             "Events that those who listen were not told, but for a marker. queue: more happened here than could be recorded; behind: another node has told of its events too late; slow_listener: one that did not read in time.";
     }
+    "Webhooks" {
+        webhook_requests: IntCounterVec = "webhook_requests_total", unit "requests",
+            ["outcome"] of Known(&[&["delivered"], &["unreachable"], &["timed_out"], &["refused"]]),
+            "Requests to the application's server. delivered: it has taken them; refused: it answered with something else than success.";
+        webhook_seconds: Histogram = "webhook_request_seconds", unit "seconds", buckets ROUND_TRIP,
+            "From a request to its answer, or its failure.";
+        webhook_delivered: IntCounter = "webhook_events_delivered_total", unit "events",
+            "Events that the application's server has taken from this node, which sends those of other nodes too.";
+        webhook_dropped: IntCounter = "webhook_events_dropped_total", unit "events",
+            "Events of this node that will not be sent, because too many waited.";
+        webhook_waiting: IntGauge = "webhook_events_waiting", unit "events",
+            "Events that wait to be sent: of all nodes, where they share Redis.";
+        webhook_oldest_seconds: Gauge = "webhook_oldest_seconds", unit "seconds",
+            "How long the oldest of them has waited.";
+        webhook_breaker_open: IntGauge = "webhook_breaker_open", unit "state",
+            "1 while the application's server has failed five times in a row, and is asked once in a while only.";
+    }
     "Process" {
         followed_clients: IntGauge = "followed_clients", unit "selectors",
             "Subjects, addresses and ids whose clients' stories are logged now (`--log-client`, `PUT log`).";

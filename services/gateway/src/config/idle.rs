@@ -8,7 +8,9 @@ use super::settings::{LONGEST_STANDALONE_STOP, Settings, TlsMode, Transport};
 
 /// One sentence for each.
 pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
-    let Settings { listener, socketio, cluster, node, auth, ice, .. } = settings;
+    let Settings { listener, socketio, cluster, node, auth, ice, webhooks, .. } = settings;
+    let no_webhooks = webhooks.webhook_url.is_none();
+    let without_webhooks = "has no effect without --webhook-url";
     let has_service = ice.turn_url.is_some();
     let without_service = "has no effect without --turn-url";
     let is_open = auth.tokens.auth == AuthMode::Off;
@@ -65,6 +67,14 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("turn-key", !has_service, without_service),
         ("turn-key-file", !has_service, without_service),
         ("turn-anonymous", !has_service, without_service),
+        ("webhook-secret", no_webhooks, without_webhooks),
+        ("webhook-secret-file", no_webhooks, without_webhooks),
+        ("webhook-ca", no_webhooks, without_webhooks),
+        ("webhook-events", no_webhooks, without_webhooks),
+        ("webhook-batch", no_webhooks, without_webhooks),
+        ("webhook-concurrency", no_webhooks, without_webhooks),
+        ("webhook-timeout", no_webhooks, without_webhooks),
+        ("webhook-buffer", no_webhooks, without_webhooks),
         ("vendor-dir", !listener.serve_client, "has no effect with --serve-client false"),
     ]
     .into_iter()

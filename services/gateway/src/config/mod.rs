@@ -9,6 +9,7 @@
 //! - [`limits`]: how much clients may do.
 //! - [`admin`]: tokens of the admin API.
 //! - [`ice`]: the settings of ICE servers.
+//! - [`webhooks`]: the settings of webhooks.
 //! - `idle`: settings that were given and have no effect.
 //! - `fingerprint`: the hash in a metric.
 //! - `reference`: what the page `docs/configuration.md` begins with.
@@ -27,6 +28,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 mod validate;
+pub mod webhooks;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -19,6 +19,7 @@ pub use super::cookie::{CookieSecure, SameSite};
 use super::ice::IceSettings;
 use super::limits::LimitSettings;
 use super::parse;
+use super::webhooks::WebhookSettings;
 
 /// The longest time that a node without Redis waits for its clients. It stops within ten seconds whatever is configured, since no other
 /// node could serve them.
@@ -51,6 +52,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub ice: IceSettings,
+    /// What happens, sent to a server of the application.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub webhooks: WebhookSettings,
     /// The cluster that the node belongs to.
     #[command(flatten)]
     #[serde(flatten)]

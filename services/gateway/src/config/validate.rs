@@ -44,6 +44,7 @@ pub(super) fn validate(
         check.proxies(listener.proxied, &listener.trusted_proxies)?;
     }
     ice(&check, settings)?;
+    webhooks(&check, settings)?;
     ports(&check, settings)?;
     paths(&check, settings)?;
     transports(&check, settings)?;
@@ -190,6 +191,34 @@ fn ice(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
         return Err(check.missing_partner("turn-url", "turn-key", "sbt_..."));
     }
     // The file of the key is read at the start.
+    Ok(())
+}
+
+/// Webhooks are signed, so there is a secret, and there may be several in a file.
+fn webhooks(check: &Check<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    let webhooks = &mut settings.webhooks;
+    if let Some(path) = &webhooks.webhook_ca {
+        check.readable_file("webhook-ca", path, "name a readable PEM file")?;
+    }
+    if let Some(path) = &webhooks.webhook_secret_file {
+        let place = check.source("webhook-secret-file").place("webhook-secret-file");
+        if !webhooks.webhook_secret.is_empty() {
+            let other = check.source("webhook-secret").place("webhook-secret");
+            return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            check.unreadable("webhook-secret-file", path, &reason(&error), "name a readable file")
+        })?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let secret = super::webhooks::secret(line).map_err(|problem| {
+                ConfigError::new(place.clone(), problem, "write a secret on each line of that file")
+            })?;
+            webhooks.webhook_secret.push(secret);
+        }
+    }
+    if webhooks.webhook_url.is_some() && webhooks.webhook_secret.is_empty() {
+        return Err(check.missing_partner("webhook-url", "webhook-secret", "whsec_..."));
+    }
     Ok(())
 }
 

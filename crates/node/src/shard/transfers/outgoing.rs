@@ -1,5 +1,6 @@
 //! A shard as the source of transfers.
 
+use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_cluster::{Address, Command, RoomName};
 use signalbox_engineio::{CloseReason, Transport};
 use signalbox_socketio::Joined;
@@ -353,6 +354,13 @@ pub(in crate::shard) fn confirmed(
     let reason = CloseReason::TransportError.to_string();
     step.context.metrics.disconnects.with_label_values(&["socketio", &reason]).inc();
     for (room, socket) in memberships {
+        step.report(EventKind::Leave, || Event {
+            protocol: Some(Protocol::Socketio),
+            namespace: Some(room.namespace.clone()),
+            room: Some(room.name.clone()),
+            socket: Some(socket.written().to_string()),
+            ..Event::default()
+        });
         step.effects.submit(Command::Leave { room, socket });
     }
     for Joined { namespace, socket } in sockets {

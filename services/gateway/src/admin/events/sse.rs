@@ -18,7 +18,7 @@ pub(super) fn serve(audience: Audience) -> HttpResponse {
         let (audience, text) = match state {
             State::New(audience, hello) => (audience, hello),
             State::Listening(mut audience) => {
-                let Some((text, goes_on)) = next(&mut audience).await else { return None };
+                let (text, goes_on) = next(&mut audience).await?;
                 if !goes_on {
                     return Some((Ok::<_, Infallible>(Bytes::from(text)), State::Over));
                 }

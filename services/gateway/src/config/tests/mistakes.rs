@@ -52,6 +52,22 @@ fn a_wrong_flag_is_one_line_with_the_remedy() {
             vec!["--cluster-tls", "required"],
             "--cluster-tls: needs --cluster-tls-ca too (set --cluster-tls-ca ca.pem too)",
         ),
+        (
+            vec!["--webhook-url", "http://app.example.com/hooks"],
+            "--webhook-url: \"http://app.example.com/hooks\" is not https, and http is for this machine only (localhost, 127.0.0.1 or [::1]) (use e.g. --webhook-url https://app.example.com/hooks)",
+        ),
+        (
+            vec!["--webhook-url", "https://app.example.com/hooks"],
+            "--webhook-url: needs --webhook-secret too (set --webhook-secret whsec_... too)",
+        ),
+        (
+            vec!["--webhook-secret", "hunter2"],
+            "--webhook-secret: the value does not begin with whsec_ (openssl rand -base64 32 makes what follows it) (use e.g. --webhook-secret whsec_...)",
+        ),
+        (
+            vec!["--webhook-events", "missing"],
+            "--webhook-events: \"missing\" is none of connect, disconnect, join, leave, claim, release, evict, refuse, transfer, node-up, node-down, degraded, online, drain (use e.g. --webhook-events connect,disconnect,claim,release,join,leave,transfer,node-up,node-down)",
+        ),
         (vec!["-x"], "-x: unknown flag (see --help)"),
         (vec!["--", "--port", "1"], "--port: unknown flag (put it in front of the --)"),
         (vec!["serve"], "\"serve\": not a flag (settings are given as --name value, see --help)"),
