@@ -269,6 +269,8 @@ DASHBOARDS = [
                   [(rate("signalbox_session_transfers_total", "instance"), "{{instance}}")], runbook="signalboxupgradesfail"),
             panel("Sessions that did not move", "By reason, as docs/metrics.md explains them. Good: only client_gone.", "ops",
                   [(rate("signalbox_session_transfers_failed_total", "reason"), "{{reason}}")], runbook="signalboxupgradesfail"),
+            panel("Connections counted alone", "Of subjects that may have only so many: counted on this node and not in the whole cluster, because Redis did not answer. Good: 0.", "ops",
+                  [(rate("signalbox_connections_counted_alone_total", "instance"), "{{instance}}")], runbook="signalboxdegraded"),
             panel("Unreadable requests", "HTTP that could not be read. Good: a trickle (scanners).", "reqps", [(rate("signalbox_http_errors_total", "instance"), "{{instance}}")])]),
         ("Calls", [FUNNEL,
             panel("Answered calls", "The part of the offered calls that was answered. Good: what your users usually reach; a fall says that calls fail.", "percentunit",
