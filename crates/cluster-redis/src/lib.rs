@@ -19,6 +19,7 @@
 //!   the cluster.
 //! - `revocations`: what is revoked, which all nodes know.
 //! - `hook_queue`: what is to be sent to the application's server.
+//! - `shared_rules`: the rules that all nodes have.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -45,6 +46,7 @@ mod replies;
 mod revocations;
 mod router;
 mod scripts;
+mod shared_rules;
 mod single_server;
 mod subscriber;
 mod subscription_change;
@@ -70,6 +72,7 @@ use tokio::{
 pub use self::access::{CannotReplace, RedisAccess};
 pub use self::hook_queue::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, WaitingHook};
 pub use self::revocations::{CannotRevoke, Cutoff, RevocationList, Revoker, StoredRevocation, revoke_in};
+pub use self::shared_rules::{CannotPutRules, RulesHolder, RulesStore, VersionedRules};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
 
 /// How long a connection may take to open.
@@ -108,6 +111,8 @@ pub struct Settings {
     pub on_secret: Option<OnSecret>,
     /// What the node knows to be revoked, kept like that of the other nodes; `None`: it does not care.
     pub revocations: Option<Arc<dyn RevocationList>>,
+    /// The rules that the node has, kept like those of the other nodes; `None`: it has none.
+    pub rules: Option<Arc<dyn RulesHolder>>,
     /// Most bytes that a client may send at once, or have waiting. What crosses the node link for a client is at most three times
     /// that: binary data is a third longer in a poll, and one message may come on top of what waits.
     pub largest: usize,
@@ -142,6 +147,8 @@ pub struct Connected {
     pub revoker: Revoker,
     /// Its way to Redis.
     pub access: RedisAccess,
+    /// Puts rules in force on all nodes.
+    pub rules: RulesStore,
 }
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
@@ -189,6 +196,8 @@ pub fn connect(
     let of_thread = cluster.clone();
     let (revoker, to_revoke) = Revoker::new();
     let known = settings.revocations.clone();
+    let (rules, to_put) = RulesStore::new();
+    let holder = settings.rules.clone();
     let run = move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         let (changes, subscriptions) = unbounded_channel();
@@ -202,6 +211,7 @@ pub fn connect(
             let reaper = reaps::run(&backend, context.clone(), of_thread.clone(), to_reap);
             let revocations =
                 revocations::run(&backend, context.clone(), of_thread.clone(), known, to_revoke);
+            let shared_rules = shared_rules::run(&backend, context.clone(), holder, to_put);
             let beside = pipeline::Beside { subscriptions: changes, reads, reaps };
             let degraded = Arc::<Notify>::default();
             let heartbeats =
@@ -217,12 +227,13 @@ pub fn connect(
                 () = tick(&of_thread) => {}
                 () = links => {}
                 () = revocations => {}
+                () = shared_rules => {}
             }
         });
     };
     // A node without this thread stays `Joining`; when threads cannot be made, its workers have failed before.
     let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
-    Ok(Connected { cluster, link, revoker, access })
+    Ok(Connected { cluster, link, revoker, access, rules })
 }
 
 /// The link's limits, so that what clients may send or have waiting fits.

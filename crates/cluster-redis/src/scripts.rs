@@ -64,7 +64,9 @@ scripts!(
     revoked,
     time,
     hook_append,
-    hook_lease
+    hook_lease,
+    rules,
+    put_rules
 );
 
 /// A call of a script, keys first.

@@ -16,8 +16,11 @@ use std::{
 
 use signalbox_auth::{Authenticator, GrantsSpec, HmacSecret, Issuer, Key, Mint, Mode, Now, Settings};
 use signalbox_node::{
-    Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve, bind,
+    Action, App, Args, Config, Cors, Metrics, Namespace, Node, Serve,
+    app::vocabulary,
+    bind,
     policy::{AllowAll, Policy, TokenPolicy, WithoutRedis},
+    rules::{BUILTIN, RuleSet},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,13 +28,29 @@ use tokio::{
     sync::Notify,
 };
 
-/// A name, the members that hear each message, the messages that are counted, and whether a token is required.
-const CASES: [(&str, usize, usize, bool); 3] = [
-    ("fanout: deliver to 1 other member", 1, 2000, false),
+/// A name, the members that hear each message, the messages that are counted, and what the message is for the server.
+const CASES: [(&str, usize, usize, Serves); 5] = [
+    ("fanout: deliver to 1 other member", 1, 2000, Serves::Action),
     // As the one above, but for what a token costs: `cargo xtask bench` compares the two.
-    ("fanout: deliver to 1 other member, with tokens", 1, 2000, true),
-    ("fanout: deliver to 100 other members", 100, 50, false),
+    ("fanout: deliver to 1 other member, with tokens", 1, 2000, Serves::Tokens),
+    ("fanout: deliver to 100 other members", 100, 50, Serves::Action),
+    ("fanout: deliver to 1 other member by the vocabulary", 1, 2000, Serves::Vocabulary),
+    ("fanout: deliver to 1 other member by the vocabulary as rules", 1, 2000, Serves::Rules),
 ];
+
+/// By what a message is served.
+#[derive(Clone, Copy, PartialEq)]
+enum Serves {
+    /// One action.
+    Action,
+    /// The same, where a token is required.
+    Tokens,
+    /// The built-in vocabulary.
+    Vocabulary,
+    /// The same as a rules file.
+    Rules,
+}
+
 /// What the tokens are signed with.
 const SECRET: &str = "a secret of the bench, of more than 32 bytes";
 /// Messages before them.
@@ -49,9 +68,9 @@ fn main() -> io::Result<()> {
             .try_for_each(|(name, others, messages, _)| writeln!(stdout, "{}\t{name}", others * messages));
     };
     let case = CASES.iter().find(|(name, ..)| *name == wanted);
-    let (_, others, messages, has_tokens) =
+    let (_, others, messages, serves) =
         case.ok_or_else(|| io::Error::other(format!("there is no case {wanted:?}")))?;
-    run(*others, *messages, *has_tokens)
+    run(*others, *messages, *serves)
 }
 
 /// A policy that requires a token, and a token that grants what is done here, by patterns of which the last one matches.
@@ -75,7 +94,8 @@ struct Drive {
     is_over: Notify,
 }
 
-fn run(others: usize, messages: usize, has_tokens: bool) -> io::Result<()> {
+fn run(others: usize, messages: usize, serves: Serves) -> io::Result<()> {
+    let has_tokens = serves == Serves::Tokens;
     let (policy, token): (Arc<dyn Policy>, _) = match has_tokens {
         true => tokens().map_err(io::Error::other)?,
         false => (Arc::new(AllowAll), String::new()),
@@ -93,19 +113,30 @@ fn run(others: usize, messages: usize, has_tokens: bool) -> io::Result<()> {
             async move { drive.run(others, messages).await }
         }
     };
-    let namespace = Namespace::named("/")
-        .on("join", async |socket, event| {
+    let app = App::new();
+    let (app, namespace) = match serves {
+        Serves::Action | Serves::Tokens => {
+            let action = Action::Broadcast { event: "message".into(), chat: None };
+            (app, Namespace::named("/").act("message", action))
+        }
+        Serves::Vocabulary => (app, vocabulary::namespace().or_rules()),
+        Serves::Rules => {
+            let rules = RuleSet::parse(BUILTIN);
+            let rules = rules.map_err(|problems| io::Error::other(problems[0].to_string()))?;
+            (app.rules(Arc::new(rules)), Namespace::ruled())
+        }
+    };
+    let namespace = namespace
+        .on("enter", async |socket, event| {
             socket.join("room").await;
             event.ack(Args::default());
         })
-        .act("message", Action::Broadcast { event: "message".into(), chat: None })
         .on("drive", handler);
     actix_rt::System::new().block_on(async {
         let listener = bind("127.0.0.1", 0)?;
         let local_address = listener.local_addr()?;
         let address = *drive.address.get_or_init(|| local_address);
-        let app = App::new().namespace(namespace);
-        let node = Node::with_policy(Config::default(), app, Metrics::new(), policy);
+        let node = Node::with_policy(Config::default(), app.namespace(namespace), Metrics::new(), policy);
         let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
         let handle = server.handle();
         actix_rt::spawn(server);
@@ -196,7 +227,7 @@ async fn connect(address: SocketAddr, connecting: &str) -> io::Result<TcpStream>
 /// A client in the room.
 async fn join(address: SocketAddr, connecting: &str) -> io::Result<TcpStream> {
     let mut stream = connect(address, connecting).await?;
-    stream.write_all(&frame("420[\"join\"]")).await?;
+    stream.write_all(&frame("420[\"enter\"]")).await?;
     read_until(&mut stream, "430[]").await?;
     Ok(stream)
 }

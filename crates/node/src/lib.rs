@@ -44,7 +44,7 @@ mod shared;
 mod simulation;
 mod transport;
 
-pub use app::{AckError, Action, App, ConnectRefused, Event, Namespace, Socket, To};
+pub use app::{AckError, Action, App, Called, ConnectRefused, Event, Hooks, Namespace, Socket, To};
 pub use client_log::{ClientSelector, MAX_FOLLOWED, NoSelector};
 pub use config::{ClientLimits, ClusterConfig, Config, MAX_METRIC_NAMESPACES, PeerConfig, SidCookie};
 pub use edge::{
@@ -53,10 +53,13 @@ pub use edge::{
 };
 pub use node::Node;
 pub use panics::end_process_on_panic;
-pub use peering::revocations::revoke_in;
+pub use peering::{
+    revocations::revoke_in,
+    rules::{PutRulesError, RulesInForce, RulesSource},
+};
 pub use signalbox_auth::{Origins, Revocation, Revoked};
 pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
-pub use signalbox_cluster_redis::{CannotReplace, CannotRevoke};
+pub use signalbox_cluster_redis::{CannotPutRules, CannotReplace, CannotRevoke};
 pub use signalbox_engineio as engineio;
 pub use signalbox_node_link::{LinkTls, TlsError, TlsFiles};
 pub use signalbox_rules as rules;

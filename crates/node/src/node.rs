@@ -16,7 +16,7 @@ use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{
     CannotConnect, CannotReplace, CannotRevoke, Connected, RedisAccess, RevocationList as _, Revoker,
-    Settings, connect,
+    RulesStore, Settings, connect,
 };
 use signalbox_node_link::LinkHandle;
 use signalbox_rules::RuleSet;
@@ -41,6 +41,7 @@ use crate::{
         Peering,
         bus::ClusterEvents,
         revocations::{Revocations, stored},
+        rules::{PutRulesError, RulesInForce, SharedRules},
     },
     policy::{AllowAll, GuardedPolicy, Policy, SessionClient},
     routing::LocalAddresses,
@@ -85,7 +86,7 @@ impl Node {
 
     /// A node in a cluster of its own, guarded by a policy.
     pub fn with_policy(config: Config, app: App, metrics: Metrics, policy: Arc<dyn Policy>) -> Self {
-        Self::build(None, config, app, metrics, policy, |config, _, events, _| {
+        Self::build(None, config, app, metrics, policy, |config, _, events, _, _| {
             (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
         })
     }
@@ -106,31 +107,35 @@ impl Node {
         let largest = config.outbox_limit.max(config.engine.max_payload);
         let of_redis = metrics.clone();
         let name = cluster.name.clone();
-        let node = Self::build(name, config, app, metrics, policy, |config, tag, events, revocations| {
-            // Until Redis has told.
-            revocations.set_current(false);
-            let owner = Owner { tag, epoch: 0 };
-            let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
-            let info = NodeInfo::new(owner, name);
-            let settings = Settings {
-                url: cluster.redis_url.clone(),
-                authorities: cluster.redis_authorities.clone(),
-                prefix: cluster.redis_prefix.clone(),
-                listen: cluster.listen,
-                secret: cluster.secret.clone(),
-                tls: cluster.tls.clone(),
-                on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
-                revocations: Some(revocations),
-                largest,
-            };
-            match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
-                Ok(Connected { cluster, link, revoker, access }) => (cluster, link, Some((revoker, access))),
-                Err(error) => {
-                    failed = Some(error);
-                    (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
+        let node =
+            Self::build(name, config, app, metrics, policy, |config, tag, events, revocations, rules| {
+                // Until Redis has told.
+                revocations.set_current(false);
+                let owner = Owner { tag, epoch: 0 };
+                let name = cluster.name.clone().unwrap_or_else(|| tag.to_string());
+                let info = NodeInfo::new(owner, name);
+                let settings = Settings {
+                    url: cluster.redis_url.clone(),
+                    authorities: cluster.redis_authorities.clone(),
+                    prefix: cluster.redis_prefix.clone(),
+                    listen: cluster.listen,
+                    secret: cluster.secret.clone(),
+                    tls: cluster.tls.clone(),
+                    on_secret: Some(Arc::new(move |secret: &str| known.cluster_secret(secret))),
+                    revocations: Some(revocations),
+                    rules: Some(rules),
+                    largest,
+                };
+                match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
+                    Ok(Connected { cluster, link, revoker, access, rules }) => {
+                        (cluster, link, Some((revoker, access, rules)))
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        (Arc::new(Cluster::standalone(config, events)), LinkHandle::default(), None)
+                    }
                 }
-            }
-        });
+            });
         failed.map_or(Ok(node), Err)
     }
 
@@ -145,7 +150,8 @@ impl Node {
             NodeTag,
             Arc<ClusterEvents>,
             Arc<Revocations>,
-        ) -> (Arc<Cluster>, LinkHandle, Option<(Revoker, RedisAccess)>),
+            Arc<SharedRules>,
+        ) -> (Arc<Cluster>, LinkHandle, Option<(Revoker, RedisAccess, RulesStore)>),
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
@@ -166,8 +172,13 @@ impl Node {
         let events = Arc::new(events);
         let policy = Arc::new(GuardedPolicy::new(policy, metrics.clone()));
         let revocations = Arc::new(Revocations::new(policy.clone(), mailboxes.clone(), metrics.clone()));
-        let (cluster, link, redis) = cluster(&shared_state, tag, events.clone(), revocations.clone());
-        let (revoker, redis_access) = redis.unzip();
+        let rules = Arc::new(SharedRules::new(&app, mailboxes.clone(), metrics.clone()));
+        let (cluster, link, stores) =
+            cluster(&shared_state, tag, events.clone(), revocations.clone(), rules.clone());
+        let (revoker, redis_access, rules_store) = match stores {
+            Some((revoker, access, rules)) => (Some(revoker), Some(access), Some(rules)),
+            None => (None, None, None),
+        };
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
         let peering = Arc::new(Peering::new(
@@ -190,6 +201,8 @@ impl Node {
             revocations,
             revoker,
             redis_access,
+            rules,
+            rules_store,
             cluster,
             mailboxes,
             peering,
@@ -348,11 +361,25 @@ impl Node {
         serve(self.shared.clone(), enter, how, configure)
     }
 
-    /// Puts other rules in force, on every shard within a moment; rules that are under way end as they began.
-    pub fn set_rules(&self, rules: &Arc<RuleSet>) {
-        for shard in self.shared.mailboxes.shards() {
-            self.shared.mailboxes.push(shard, ShardMessage::Rules(rules.clone()));
-        }
+    /// Replaces the node's own rules, on every shard within a moment; rules that are under way end as they began. Gives back whether these
+    /// are in force now: if others were put by [`put_rules`](Self::put_rules), on any node, those are.
+    pub fn set_rules(&self, rules: Arc<RuleSet>) -> bool {
+        self.shared.rules.set_own(rules)
+    }
+
+    /// Puts rules in force on all nodes of the cluster, in place of those that each has of its own: within a second, and on nodes that
+    /// start later. They have to name hooks of this node only. An empty text has each node go by its own again. If `expected` is given, it
+    /// has to be the version that is in force. Gives back the new version.
+    ///
+    /// # Errors
+    /// They are wrong, Redis does not answer, or another version is in force. Those in force stay then.
+    pub async fn put_rules(&self, text: &str, expected: Option<u64>) -> Result<u64, PutRulesError> {
+        self.shared.rules.put(self.shared.rules_store.as_ref(), text, expected).await
+    }
+
+    /// The rules that are in force on this node.
+    pub fn rules(&self) -> RulesInForce {
+        self.shared.rules.in_force()
     }
 
     /// Mounts both protocols in an `App` of your own, beside your routes, at the paths of the configuration: Socket.IO's, and where the

@@ -13,7 +13,7 @@ use std::{
 use signalbox_admin::events::{Event, EventKind, Protocol};
 use signalbox_admin::{Node as NodeRow, NodeRates, NodeStatus};
 use signalbox_cluster::{Cluster, NodeTag, Status, command::RealmId};
-use signalbox_cluster_redis::{RedisAccess, Revoker};
+use signalbox_cluster_redis::{RedisAccess, Revoker, RulesStore};
 use signalbox_telemetry::Metrics;
 use tokio::sync::Notify;
 
@@ -24,7 +24,10 @@ use crate::{
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
-    peering::{Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations},
+    peering::{
+        Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations,
+        rules::SharedRules,
+    },
     policy::GuardedPolicy,
     protocol::inquiry::LogOrder,
     rates::RateSamples,
@@ -48,6 +51,9 @@ pub(crate) struct NodeShared {
     pub(crate) revoker: Option<Revoker>,
     /// Its way to Redis, where it has one.
     pub(crate) redis_access: Option<RedisAccess>,
+    pub(crate) rules: Arc<SharedRules>,
+    /// Where the nodes share rules; `None` where there is one node.
+    pub(crate) rules_store: Option<RulesStore>,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,

@@ -48,6 +48,16 @@ pub(crate) enum Action {
     },
     /// The socket goes with this PeerServer id.
     Peer(Template),
+    Call(CallAction),
+}
+
+/// A server of the application's own is asked.
+#[derive(Debug)]
+pub(crate) struct CallAction {
+    /// Its name in the configuration.
+    pub(crate) hook: Arc<str>,
+    /// The code of the refusal if it does not answer.
+    pub(crate) refusal: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -172,7 +182,7 @@ impl Action {
             Self::Require { conditions, .. } => {
                 conditions.iter().for_each(|condition| condition.each(visit));
             }
-            Self::LeaveAll | Self::Disconnect { .. } => {}
+            Self::LeaveAll | Self::Disconnect { .. } | Self::Call(_) => {}
         }
     }
 }

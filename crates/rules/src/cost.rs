@@ -2,6 +2,7 @@
 
 use crate::{
     action::{Action, EventTemplate, Full, Guarded, Target},
+    call::{MAX_ANSWER, MAX_ANSWER_ACTIONS, MAX_ANSWER_QUESTIONS},
     template::{Needs, constant_bytes},
 };
 
@@ -9,6 +10,8 @@ use crate::{
 pub(crate) const MAX_ACTIONS: usize = 32;
 /// Most questions to the cluster of one rule.
 pub(crate) const MAX_QUESTIONS: usize = 8;
+/// Most calls of one rule.
+pub(crate) const MAX_CALLS: usize = 1;
 /// Most values that one rule looks up.
 pub(crate) const MAX_VALUES: usize = 256;
 
@@ -25,6 +28,8 @@ pub struct Cost {
     pub constant: usize,
     /// Whether something is said in every room of the socket.
     pub all_rooms: bool,
+    /// Calls to servers of the application's own: none, or one.
+    pub calls: usize,
 }
 
 impl Cost {
@@ -74,6 +79,14 @@ impl Cost {
                 Action::Set(fields) => {
                     self.constant +=
                         fields.iter().map(|(name, value)| name.len() + value.constant_bytes()).sum::<usize>();
+                }
+                Action::Call(_) => {
+                    self.calls += 1;
+                    self.actions += MAX_ANSWER_ACTIONS;
+                    self.questions += 1 + MAX_ANSWER_QUESTIONS;
+                    // The arguments, what is kept on the socket, the CONNECT payload, and who it is.
+                    self.values += 4;
+                    self.constant += MAX_ANSWER;
                 }
                 Action::LeaveAll | Action::Disconnect { .. } | Action::Require { .. } => {}
             }

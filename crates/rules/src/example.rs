@@ -1,6 +1,6 @@
 //! An example in a rules file: what clients send, and what they get.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// An example.
 #[derive(Debug, Clone)]
@@ -13,6 +13,8 @@ pub struct Example {
 #[derive(Debug, Clone)]
 pub(crate) struct ExampleStep {
     pub(crate) line: usize,
+    /// What hooks answer in it, by their names.
+    pub(crate) answers: Map<String, Value>,
     pub(crate) played: Played,
 }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::MAX_PROFILE;
+
 /// A room that the socket is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinedRoom {
@@ -44,6 +46,10 @@ pub trait Facts {
     fn is_socket(&self, name: &str) -> bool;
     /// The rooms that the socket is in; with `announced` only those whose members were told so of it.
     fn rooms(&self, announced: Option<&str>) -> Vec<JoinedRoom>;
+    /// Largest profile in bytes; also largest list of arguments that a membership keeps for its events.
+    fn max_profile(&self) -> usize {
+        MAX_PROFILE
+    }
     /// Whether the client may do this. Without tokens everybody may do everything.
     fn is_granted(&self, grant: Grant<'_>) -> bool;
 }

@@ -9,6 +9,8 @@
 //! - `template`, `value`: values that are made from what is known when an event comes.
 //! - `condition`: what is tested in `when` and `require`.
 //! - `action`, `rule`: what a rule does, compiled.
+//! - `output`, `perform`: what is to be done ([`Step`]), and how an action becomes that.
+//! - `call`: what a server of the application's own is asked, and may answer; `hook`: its name.
 //! - [`Cost`]: what a rule can cost at most, known before it runs.
 //! - [`Run`]: a rule under way: it asks [`Facts`] and gives [`Step`]s. It can be set aside while something is asked of the cluster.
 //! - [`Example`], [`examples`]: the examples in a file, played on this machine without a socket.
@@ -16,12 +18,16 @@
 //! The built-in vocabulary as such a file is [`BUILTIN`].
 
 mod action;
+mod call;
 mod condition;
 mod cost;
 mod example;
 pub mod examples;
 mod facts;
+mod hook;
+mod output;
 mod parse;
+mod perform;
 mod problem;
 mod rule;
 mod run;
@@ -30,11 +36,13 @@ mod state;
 mod template;
 mod value;
 
+pub use call::{BadAnswer, CallAnswer, MAX_ANSWER};
 pub use cost::Cost;
 pub use example::Example;
 pub use facts::{Facts, Grant, JoinedRoom, Nobody};
+pub use output::{EventOut, Join, Output, Refusal, Step, To};
 pub use problem::Problem;
-pub use run::{Answer, EventOut, Join, Output, Refusal, Run, Step, To};
+pub use run::{Answer, Run};
 pub use set::{RuleSet, Trigger};
 pub use state::{Event, Member};
 
@@ -43,7 +51,7 @@ pub const BUILTIN: &str = include_str!("builtin.toml");
 
 /// Longest name of a room in bytes.
 pub const MAX_ROOM_NAME: usize = 255;
-/// Largest profile in bytes; also largest list of arguments that a membership keeps for its events, attachments included.
+/// Largest profile in bytes, unless a token grants another size; also largest list of arguments that a membership keeps for its events, attachments included.
 pub const MAX_PROFILE: usize = 4096;
 /// Largest total of what `set` keeps on one socket, in bytes: names and values.
 pub const MAX_DATA: usize = 4096;

@@ -2,194 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::{
-    MAX_DATA, MAX_FIELDS, MAX_PROFILE,
-    action::{Action, Emit, EventTemplate, Full, Guarded, JoinAction, Target},
+    action::{Action, CallAction, Full, Guarded, JoinAction},
+    call::{CallAnswer, MAX_BODY, request_body},
     condition::{Condition, Failed, room_name},
-    facts::{Facts, Grant},
-    peer_room,
+    facts::Facts,
+    output::{Output, Refusal, Step},
+    perform::{emit_step, join_output, set_output, written},
     rule::Rule,
     state::{Member, State},
-    subject_room,
-    template::{BinaryInText, Known, Owned, Scope, Template, member_json, write_elements},
-    value::{Type, Value, Writer, json_string},
+    template::{Known, Owned, Scope},
+    value::Type,
 };
-
-/// An event to be sent: its name, its arguments as JSON without the array's brackets, its binary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventOut {
-    /// Its name.
-    pub name: String,
-    /// Its arguments.
-    pub args: String,
-    /// What placeholders in them name.
-    pub attachments: Vec<Bytes>,
-}
-
-/// Who gets an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
-    /// The socket itself.
-    Me,
-    /// The members of a room.
-    Room {
-        /// Its name.
-        name: String,
-        /// But not the socket itself.
-        but_me: bool,
-        /// The client needs the grant to send there.
-        is_guarded: bool,
-    },
-    /// The whole namespace.
-    Everyone {
-        /// But not the socket itself.
-        but_me: bool,
-    },
-}
-
-/// A join.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Join {
-    /// The room.
-    pub room: String,
-    /// A JSON object.
-    pub profile: String,
-    /// What the others are told when the membership begins.
-    pub joined: Option<EventOut>,
-    /// What they are told when the profile is replaced.
-    pub updated: Option<EventOut>,
-    /// What they are told when the membership ends.
-    pub farewell: Option<EventOut>,
-    /// Most members; 0 is no limit.
-    pub limit: u32,
-    /// Another profile is another member: the present one leaves first.
-    pub rejoins: bool,
-    /// The answer is to list the members.
-    pub wants_members: bool,
-}
-
-/// Something to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Join a room. Answered by [`Answer::Joined`] or [`Answer::Full`].
-    Join(Box<Join>),
-    /// Leave a room, of which the socket is a member.
-    Leave(String),
-    /// Leave all rooms, but hidden ones.
-    LeaveAll,
-    /// Send an event.
-    Emit {
-        /// To whom.
-        to: To,
-        /// The event.
-        event: EventOut,
-        /// Who is not ready for it may miss it.
-        volatile: bool,
-    },
-    /// Send an event to each of these rooms. The client needs the grant for each; what is not granted in any is refused.
-    EmitToRooms {
-        /// The rooms, and what is sent there.
-        rooms: Vec<(String, EventOut)>,
-        /// But not to the socket itself.
-        but_me: bool,
-        /// Who is not ready for it may miss it.
-        volatile: bool,
-    },
-    /// Send an event to one socket. Answered by [`Answer::Sent`]; if nobody has the id, the event is refused with `not-found`.
-    SendTo {
-        /// The socket's id.
-        socket: String,
-        /// The event.
-        event: EventOut,
-    },
-    /// Answer the client's event with one value.
-    Ack {
-        /// JSON.
-        json: String,
-        /// What placeholders in it name.
-        attachments: Vec<Bytes>,
-    },
-    /// Answer the client's event with a page of the connected sockets. Answered by [`Answer::Done`].
-    Users {
-        /// Begin behind this id.
-        after: Option<String>,
-    },
-    /// List the members of a room. Answered by [`Answer::Members`].
-    Members(String),
-    /// Keep these fields on the socket, as JSON; `None` removes one.
-    Set(Vec<(String, Option<String>)>),
-    /// The socket goes with this PeerServer id: it joins the [`peer_room`](crate::peer_room). Not answered.
-    Peer(String),
-    /// Disconnect the client from its namespace, or close its connection.
-    Disconnect {
-        /// Close the connection.
-        close: bool,
-    },
-}
-
-/// A refusal, as the client is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code.
-    pub code: Arc<str>,
-    /// For people.
-    pub hint: Arc<str>,
-}
-
-impl Refusal {
-    fn new(code: &str, hint: &str) -> Self {
-        Self { code: code.into(), hint: hint.into() }
-    }
-
-    fn bad_room() -> Self {
-        Self::new(
-            "bad-room",
-            "a room is named by a number, or a string of 1 to 255 bytes that is not the id of a socket",
-        )
-    }
-
-    fn bad_profile() -> Self {
-        Self::new(
-            "bad-profile",
-            "what follows the room is at most 4096 bytes, and a profile is a JSON object without binary",
-        )
-    }
-
-    fn bad_value() -> Self {
-        Self::new("bad-value", "binary cannot be part of a text, nor of a name or a field")
-    }
-
-    fn of(failed: Failed) -> Self {
-        match failed {
-            Failed::BadRoom => Self::bad_room(),
-            Failed::NotAMember => Self::new("not-a-member", "join the room first"),
-            Failed::AckRequired => Self::new("ack-required", "the answer is the ack: emit with a callback"),
-            Failed::NotGranted => Self::new("forbidden", "what your token grants does not include it"),
-            Failed::Value => Self::new("bad-argument", "an argument is not what this event takes"),
-        }
-    }
-}
-
-impl From<BinaryInText> for Refusal {
-    fn from(_: BinaryInText) -> Self {
-        Self::bad_value()
-    }
-}
-
-/// What a run does next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Do this, and go on with [`Run::next`].
-    Do(Output),
-    /// Do this, and go on with [`Run::next`] when [`Run::answer`] has been told the answer.
-    Ask(Output),
-    /// It ends here: the event is refused.
-    Refuse(Refusal),
-    /// It has ended.
-    End,
-}
 
 /// An answer to a [`Step::Ask`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +33,10 @@ pub enum Answer {
     Sent,
     /// It is done.
     Done,
+    /// The application's own server has answered. What is to be done now is done before the rest of the rule.
+    Called(Box<CallAnswer>),
+    /// It has not, or with what is no answer.
+    NotCalled,
 }
 
 /// What is waited for.
@@ -220,6 +48,7 @@ enum Waiting {
     /// The action needs the members.
     Members,
     Join(String),
+    Call,
 }
 
 /// A rule under way. It owns what it needs, so that it can be set aside while something is asked.
@@ -231,17 +60,35 @@ pub struct Run {
     position: usize,
     /// In the actions that are done instead of what follows this one, since the room is full: the next of them.
     instead: Option<usize>,
+    /// The actions of an answer, which come first, and the next of them.
+    answered: Option<(Arc<[Guarded]>, usize)>,
+    /// What the next step is, since an answer said so.
+    refused: Option<Refusal>,
     waiting: Waiting,
 }
 
 impl Run {
     pub(crate) fn new(rule: Arc<Rule>, state: State) -> Self {
-        Self { rule, state, position: 0, instead: None, waiting: Waiting::Nothing }
+        Self {
+            rule,
+            state,
+            position: 0,
+            instead: None,
+            answered: None,
+            refused: None,
+            waiting: Waiting::Nothing,
+        }
     }
 
     /// The event's name.
     pub fn event_name(&self) -> &str {
         &self.state.event.name
+    }
+
+    /// Bytes of the event that it keeps, and that a question about it has.
+    pub fn bytes(&self) -> usize {
+        let event = self.state.event.bytes();
+        if self.waiting == Waiting::Call { 2 * event } else { event }
     }
 
     /// Where the rule stands in its file.
@@ -251,13 +98,21 @@ impl Run {
 
     /// Goes on to the next action.
     pub fn next(&mut self, facts: &dyn Facts) -> Step {
-        let rule = self.rule.clone();
+        let (rule, answered) = (self.rule.clone(), self.answered.clone());
+        let answered = answered.as_ref().map_or(&[][..], |(actions, _)| actions);
         loop {
+            if let Some(refusal) = self.refused.take() {
+                return Step::Refuse(refusal);
+            }
             if self.waiting != Waiting::Nothing {
                 debug_assert!(false, "a run goes on before its answer is here");
                 return Step::End;
             }
-            let Some(guarded) = self.action(&rule) else { return Step::End };
+            if self.answered.as_ref().is_some_and(|(_, index)| *index >= answered.len()) {
+                self.answered = None;
+                self.advance();
+            }
+            let Some(guarded) = self.action(&rule, answered) else { return Step::End };
             let needs = guarded.needs();
             if self.is_idle(&guarded.action) {
                 self.advance();
@@ -294,6 +149,13 @@ impl Run {
                 self.advance();
             }
             (Waiting::Join(_), Answer::Full) => self.instead = Some(0),
+            (Waiting::Call, Answer::Called(answer)) => {
+                let CallAnswer { refusal, data, actions } = *answer;
+                self.refused = refusal;
+                self.state.answer = data;
+                self.answered = Some((actions, 0));
+            }
+            (Waiting::Call, _) => self.refused = Some(self.refusal_of_call()),
             (Waiting::Members, Answer::Members(members)) => {
                 self.state.count = None;
                 self.state.members = Some(members);
@@ -311,13 +173,25 @@ impl Run {
     }
 
     fn join(&self) -> Option<&JoinAction> {
-        match &self.rule.actions.get(self.position)?.action {
+        match &self.action(&self.rule, self.answered.as_ref().map_or(&[], |(actions, _)| actions))?.action {
             Action::Join(join) => Some(join),
             _ => None,
         }
     }
 
-    fn action<'r>(&self, rule: &'r Rule) -> Option<&'r Guarded> {
+    fn refusal_of_call(&self) -> Refusal {
+        let code = match self.action(&self.rule, &[]).map(|guarded| &guarded.action) {
+            Some(Action::Call(CallAction { refusal: Some(code), .. })) => code,
+            _ => "call-failed",
+        };
+        Refusal::new(code, "the application does not answer, try again in a moment")
+    }
+
+    /// The present action, of the rule or of an answer.
+    fn action<'r>(&self, rule: &'r Rule, answered: &'r [Guarded]) -> Option<&'r Guarded> {
+        if let Some((_, index)) = self.answered {
+            return answered.get(index);
+        }
         let guarded = rule.actions.get(self.position)?;
         match (self.instead, &guarded.action) {
             (None, _) => Some(guarded),
@@ -330,9 +204,9 @@ impl Run {
     }
 
     fn advance(&mut self) {
-        match &mut self.instead {
-            Some(index) => *index += 1,
-            None => self.position += 1,
+        match (&mut self.answered, &mut self.instead) {
+            (Some((_, index)), _) | (None, Some(index)) => *index += 1,
+            (None, None) => self.position += 1,
         }
     }
 
@@ -409,6 +283,14 @@ impl Run {
                 self.advance();
                 return Ok(None);
             }
+            Action::Call(CallAction { hook, .. }) => {
+                let body = request_body(known).filter(|body| body.len() <= MAX_BODY).ok_or_else(|| {
+                    Refusal::new("message-too-large", "what is asked of the application has more than 256 KiB")
+                })?;
+                let hook = hook.clone();
+                self.waiting = Waiting::Call;
+                return Ok(Some(Step::Ask(Output::Call { hook, body })));
+            }
             Action::Disconnect { close } => Output::Disconnect { close: *close },
             Action::Peer(id) => {
                 let id = id.to_text(known)?.unwrap_or_default();
@@ -430,164 +312,4 @@ pub(crate) fn holds(conditions: &[Condition], known: Known<'_>) -> bool {
 
 fn require(conditions: &[Condition], known: Known<'_>) -> Result<(), Failed> {
     conditions.iter().try_for_each(|condition| condition.check(known))
-}
-
-fn written(value: &Template, known: Known<'_>) -> Result<(String, Vec<Bytes>), Refusal> {
-    let mut writer = Writer::default();
-    value.write(known, &mut writer)?;
-    Ok((writer.json, writer.attachments))
-}
-
-fn join_output(join: &JoinAction, known: Known<'_>) -> Result<Join, Refusal> {
-    let room = room_name(&join.room, known).map_err(Refusal::of)?;
-    if known.facts.is_socket(&room) {
-        // Nobody listens in on what is sent to a socket by its id.
-        return Err(Refusal::bad_room());
-    }
-    let profile = match &join.profile {
-        Some(profile) => profile_of(profile, known)?,
-        None => "{}".to_owned(),
-    };
-    let shown = without(&profile, "room").ok_or_else(Refusal::bad_profile)?;
-    let member = member_json(&known.facts.id().unwrap_or_default(), &room, &shown);
-    let known = Known { scope: Scope { member: Some(&member), joined: None }, ..known };
-    let event = |template: &Option<EventTemplate>| {
-        let Some(template) = template else { return Ok(None) };
-        let event = event_out(template, known)?;
-        let attached: usize = event.attachments.iter().map(Bytes::len).sum();
-        // The record keeps it for as long as the membership lasts. The profile is kept once.
-        if event.args.len().saturating_sub(template.members * member.len()) + attached > MAX_PROFILE {
-            return Err(Refusal::bad_profile());
-        }
-        Ok(Some(event))
-    };
-    Ok(Join {
-        joined: event(&join.joined)?,
-        updated: event(&join.updated)?,
-        farewell: event(&join.farewell)?,
-        room,
-        profile,
-        limit: join.limit,
-        rejoins: join.rejoins,
-        wants_members: join.wants_members,
-    })
-}
-
-/// A profile: an object without binary and without an id, the text of its values kept. Nothing and null are an empty one.
-fn profile_of(profile: &Template, known: Known<'_>) -> Result<String, Refusal> {
-    let Some(value) = profile.value(known)? else { return Ok("{}".to_owned()) };
-    let value = value.as_value();
-    if value.type_of() == Type::Null {
-        return Ok("{}".to_owned());
-    }
-    if value.has_binary() || value.json.len() > MAX_PROFILE {
-        return Err(Refusal::bad_profile());
-    }
-    let profile = without(&value.json, "id").ok_or_else(Refusal::bad_profile)?;
-    if profile.len() > MAX_PROFILE { Err(Refusal::bad_profile()) } else { Ok(profile) }
-}
-
-/// An object without one of its fields, the order of its keys and the text of its values kept; `None` if it is no object.
-fn without(object: &str, field: &str) -> Option<String> {
-    let entries: indexmap::IndexMap<String, &serde_json::value::RawValue> =
-        serde_json::from_str(object).ok()?;
-    if !entries.contains_key(field) {
-        return Some(object.trim().to_owned());
-    }
-    let rest = entries.iter().filter(|(name, _)| *name != field);
-    let rest: Vec<_> = rest.map(|(name, value)| format!("{}:{}", json_string(name), value.get())).collect();
-    Some(format!("{{{}}}", rest.join(",")))
-}
-
-fn event_out(template: &EventTemplate, known: Known<'_>) -> Result<EventOut, Refusal> {
-    let name = template.name.to_text(known)?.unwrap_or_default();
-    if name.is_empty() || signalbox_socketio::args::is_reserved(&name) {
-        return Err(Refusal::new("bad-event", "no event can have this name"));
-    }
-    let mut writer = Writer::default();
-    write_elements(&template.args, known, &mut writer)?;
-    Ok(EventOut { name, args: writer.json, attachments: writer.attachments })
-}
-
-fn emit_step(emit: &Emit, known: Known<'_>) -> Result<Option<Step>, Refusal> {
-    let (event, volatile) = (&emit.event, emit.volatile);
-    let id = |value: &Template| -> Result<String, Refusal> {
-        let text = value.to_text(known)?.unwrap_or_default();
-        if text.is_empty() { Err(Refusal::new("not-found", "no such socket is connected")) } else { Ok(text) }
-    };
-    let to_hidden = |name| To::Room { name, but_me: false, is_guarded: false };
-    let signal = || match known.facts.is_granted(Grant::Signal) {
-        true => Ok(()),
-        false => Err(Refusal::of(Failed::NotGranted)),
-    };
-    let to = match &emit.to {
-        Target::Me => To::Me,
-        Target::Everyone { but_me } => To::Everyone { but_me: *but_me },
-        Target::Room { room, but_me } => {
-            let own = known.state.room.clone();
-            let name = match room {
-                Some(room) => room_name(room, known).map_err(Refusal::of)?,
-                None => own.clone().ok_or_else(Refusal::bad_room)?,
-            };
-            let is_guarded = !(known.state.has_joined && own.as_ref() == Some(&name));
-            To::Room { name, but_me: *but_me, is_guarded }
-        }
-        Target::Rooms { announced, but_me } => {
-            let rooms = known.facts.rooms(announced.as_deref()).into_iter().map(|room| {
-                let scope = Scope { member: None, joined: Some(&room.announcement) };
-                let scope = if room.announcement.is_empty() { Scope::default() } else { scope };
-                Ok((room.name.clone(), event_out(event, Known { scope, ..known })?))
-            });
-            let rooms = rooms.collect::<Result<Vec<_>, Refusal>>()?;
-            return Ok(Some(Step::Do(Output::EmitToRooms { rooms, but_me: *but_me, volatile })));
-        }
-        Target::Socket(socket) => {
-            let value = socket.value(known)?;
-            let value = value.as_ref().map(Owned::as_value);
-            let socket = value.filter(|value| value.type_of() == Type::String).map(|value| value.to_text());
-            let event = event_out(event, known)?;
-            return Ok(Some(Step::Ask(Output::SendTo { socket: socket.unwrap_or_default(), event })));
-        }
-        Target::Subject(subject) => {
-            signal()?;
-            to_hidden(subject_room(&id(subject)?))
-        }
-        Target::Peer(peer) => {
-            signal()?;
-            to_hidden(peer_room(&id(peer)?))
-        }
-    };
-    Ok(Some(Step::Do(Output::Emit { to, event: event_out(event, known)?, volatile })))
-}
-
-/// What is kept on the socket, within its bounds.
-fn set_output(
-    entries: &[(String, Template)],
-    known: Known<'_>,
-) -> Result<Vec<(String, Option<String>)>, Refusal> {
-    let too_much = || {
-        Refusal::new(
-            "bad-value",
-            "what is kept on a socket is at most 32 fields and 4096 bytes, without binary",
-        )
-    };
-    let mut set = Vec::with_capacity(entries.len());
-    for (name, template) in entries {
-        let value = template.value(known)?;
-        let value = value.as_ref().map(Owned::as_value).filter(|value| value.type_of() != Type::Null);
-        if value.as_ref().is_some_and(Value::has_binary) {
-            return Err(too_much());
-        }
-        set.push((name.clone(), value.map(|value| value.json.into_owned())));
-    }
-    let kept = known.facts.all_data();
-    let kept = kept.iter().filter(|(name, _)| !entries.iter().any(|(new, _)| new == name));
-    let (mut count, mut bytes) = (0, 0);
-    let kept = kept.map(|(name, value)| (*name, *value));
-    let new = set.iter().filter_map(|(name, value)| Some((&**name, value.as_deref()?)));
-    for (name, value) in kept.chain(new) {
-        count += 1;
-        bytes += name.len() + value.len();
-    }
-    if count > MAX_FIELDS || bytes > MAX_DATA { Err(too_much()) } else { Ok(set) }
 }

@@ -7,7 +7,8 @@ use crate::{
     action::On,
     example::Example,
     facts::Facts,
-    parse,
+    hook::HookName,
+    parse::{self, Found},
     problem::Problem,
     rule::Rule,
     run::{Run, holds},
@@ -39,6 +40,8 @@ pub struct RuleSet {
     examples: Vec<Example>,
     /// Whether rules send to subjects: then their sockets have to be found.
     names_subjects: bool,
+    hooks: Vec<HookName>,
+    text: Arc<str>,
 }
 
 impl RuleSet {
@@ -58,9 +61,9 @@ impl RuleSet {
                 by_event.entry(name.clone()).or_default().push(index);
             }
         }
-        let names_subjects = parsed.names_subjects;
+        let Found { names_subjects, hooks } = parsed.found;
         let rules = rules.into_iter().map(Arc::new).collect();
-        Ok(Self { rules, by_event, examples: parsed.examples, names_subjects })
+        Ok(Self { rules, by_event, examples: parsed.examples, names_subjects, hooks, text: text.into() })
     }
 
     /// Whether clients may connect to this namespace: a rule is for it.
@@ -79,6 +82,12 @@ impl RuleSet {
     /// Whether the sockets of a subject must be found: then each joins the [`subject_room`](crate::subject_room).
     pub fn names_subjects(&self) -> bool {
         self.names_subjects
+    }
+
+    /// What is wrong if these are all the hooks that there are.
+    pub fn unknown_hooks(&self, known: &[&str]) -> Vec<Problem> {
+        let unknown = self.hooks.iter().filter(|hook| !known.contains(&&*hook.name));
+        unknown.map(|hook| hook.problem(known)).collect()
     }
 
     /// The namespaces that rules for claims and releases send to, which are no patterns.
@@ -108,6 +117,11 @@ impl RuleSet {
             Some(rule) => Ok(Run::new(rule, state)),
             None => Err(Box::new(std::mem::take(&mut state.event))),
         }
+    }
+
+    /// The file.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// How many rules there are.

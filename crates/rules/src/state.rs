@@ -61,6 +61,17 @@ impl Event {
         self.args.get(index).map(|arg| &**arg)
     }
 
+    /// Bytes of its arguments, and of its binary.
+    pub(crate) fn bytes(&self) -> usize {
+        let args = self.args.iter().map(|arg| arg.len());
+        args.chain(self.attachments.iter().map(Bytes::len)).sum()
+    }
+
+    /// The JSON of all arguments.
+    pub(crate) fn args(&self) -> &[Box<str>] {
+        &self.args
+    }
+
     /// A JSON array of the arguments from this one on.
     pub(crate) fn args_from(&self, from: usize) -> String {
         format!("[{}]", self.args.get(from..).unwrap_or_default().join(","))
@@ -87,11 +98,13 @@ pub(crate) struct State {
     pub(crate) count: Option<u32>,
     /// This run has joined the room itself.
     pub(crate) has_joined: bool,
+    /// What the application's own server has answered for later values: JSON.
+    pub(crate) answer: Option<Box<str>>,
 }
 
 impl State {
     pub(crate) fn new(event: Event) -> Self {
-        Self { event, room: None, members: None, count: None, has_joined: false }
+        Self { event, room: None, members: None, count: None, has_joined: false, answer: None }
     }
 
     /// The members as JSON, without one of them.

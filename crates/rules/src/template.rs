@@ -74,6 +74,8 @@ pub(crate) enum Origin {
     Member,
     /// What the others in a room were told when this socket joined it.
     Joined(Vec<Key>),
+    /// What a call was answered with.
+    Answer(Vec<Key>),
 }
 
 /// What a value may need that must be asked for.
@@ -167,6 +169,7 @@ impl Origin {
             Self::PeerKey => Some(Value::text(&event.peer.as_ref()?.1)),
             Self::Member => Some(Value::plain(scope.member?)),
             Self::Joined(path) => Value::plain(scope.joined?).at(path),
+            Self::Answer(path) => Value::plain(state.answer.as_deref()?).at(path),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -262,7 +263,7 @@ impl Writer {
 
     fn renumber(&mut self, json: &str, attachments: &[Bytes]) {
         let mut copied = 0;
-        for (start, end) in placeholder_numbers(json) {
+        for Placed { number: (start, end), .. } in placeholders(json) {
             let number = json[start..end].parse::<usize>().ok();
             let Some(attachment) = number.and_then(|number| attachments.get(number)) else { continue };
             let origin = std::ptr::from_ref(attachment).cast::<u8>();
@@ -280,9 +281,17 @@ impl Writer {
     }
 }
 
+/// A placeholder of an attachment: where it stands, and where in it the number.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    number: (usize, usize),
+    object: (usize, usize),
+}
+
 /// An object or array that is open.
 #[derive(Default)]
 struct Open<'a> {
+    start: usize,
     is_object: bool,
     /// The key whose value comes next.
     key: Option<&'a str>,
@@ -290,9 +299,9 @@ struct Open<'a> {
     number: Option<(usize, usize)>,
 }
 
-/// Where the numbers of the placeholders in valid JSON stand. What is nested too deep has none: a packet with such binary is refused
-/// before it comes here.
-fn placeholder_numbers(json: &str) -> Vec<(usize, usize)> {
+/// Where the placeholders in valid JSON stand. What is nested too deep has none: a packet with such binary is refused before it comes
+/// here.
+fn placeholders(json: &str) -> Vec<Placed> {
     let (mut open, mut found): (Vec<Open<'_>>, _) = (Vec::new(), Vec::new());
     let mut at = 0;
     while let Some(first) = json.as_bytes().get(at) {
@@ -306,12 +315,12 @@ fn placeholder_numbers(json: &str) -> Vec<(usize, usize)> {
                 if let Some(parent) = open.last_mut() {
                     parent.key = None;
                 }
-                open.push(Open { is_object: *first == b'{', ..Open::default() });
+                open.push(Open { start: at, is_object: *first == b'{', ..Open::default() });
                 1
             }
             b'}' | b']' => {
-                if let Some(Open { is_placeholder: true, number: Some(number), .. }) = open.pop() {
-                    found.push(number);
+                if let Some(Open { is_placeholder: true, number: Some(number), start, .. }) = open.pop() {
+                    found.push(Placed { number, object: (start, at + 1) });
                 }
                 1
             }
@@ -332,6 +341,21 @@ fn placeholder_numbers(json: &str) -> Vec<(usize, usize)> {
     }
     found.sort_unstable();
     found
+}
+
+/// JSON with its binary as `{"$binary": base64}`, for those who read JSON only.
+pub(crate) fn binary_as_text(json: &str, attachments: &[Bytes]) -> String {
+    let mut text = String::with_capacity(json.len());
+    let mut copied = 0;
+    for Placed { number: (start, end), object } in placeholders(json) {
+        let number = json[start..end].parse::<usize>().ok();
+        let Some(attachment) = number.and_then(|number| attachments.get(number)) else { continue };
+        text.push_str(&json[copied..object.0]);
+        text.extend(["{\"$binary\":\"", &STANDARD.encode(attachment), "\"}"]);
+        copied = object.1;
+    }
+    text.push_str(&json[copied..]);
+    text
 }
 
 fn is_key(json: &str, key: &str) -> bool {
@@ -400,6 +424,16 @@ mod tests {
         );
         assert_eq!(writer.attachments, [&b"one"[..], &b"zero"[..]]);
         assert_eq!(value("{\"num\":1}").type_of(), Type::Object);
+    }
+
+    #[test]
+    fn binary_is_shown_as_text() {
+        let attachments = [Bytes::from_static(b"zero"), Bytes::from_static(b"one")];
+        let json = r#"[{"_placeholder":true,"num":1},{"a":{"num":0,"_placeholder":true}},{"num":7}]"#;
+        assert_eq!(
+            binary_as_text(json, &attachments),
+            r#"[{"$binary":"b25l"},{"a":{"$binary":"emVybw=="}},{"num":7}]"#
+        );
     }
 
     #[test]

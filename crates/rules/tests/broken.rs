@@ -169,6 +169,25 @@ const BROKEN: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[[on]]\nevent = \"a\"\ndo = [{ call = \"https://app\" }]\n",
+        &[
+            "line 3, column 16: \"https://app\" is no name of a hook (use lower-case letters, digits and -, as in call = \
+             \"orders\" with --hook orders=https://...)",
+        ],
+    ),
+    (
+        "[[on]]\ntrigger = \"claim\"\ndo = [{ call = \"app\" }]\n",
+        &["line 3, column 9: call cannot be done on a claim (use emit and require only)"],
+    ),
+    (
+        "[[on]]\nevent = \"a\"\ndo = [{ ack = \"{answer.x}\" }, { call = \"app\" }]\n",
+        &["line 3, column 17: {answer.x} is known behind a call only (leave it out here)"],
+    ),
+    (
+        "[[on]]\nevent = \"a\"\ndo = [{ call = \"app\" }, { call = \"other\" }]\n",
+        &["line 1, column 1: the rule has 2 calls, and may have 1 (do less in one rule)"],
+    ),
+    (
         "[[on]]\nevent = \"a\"\ndo = [{ disconnect = false }]\n",
         &[
             "line 3, column 22: disconnect is true or \"connection\" (true ends the namespace, \"connection\" the whole \
@@ -205,6 +224,23 @@ fn broken_files_are_refused_with_place_problem_and_remedy() {
         }
     }
     assert!(other.is_empty(), "{}", other.join("\n"));
+}
+
+#[test]
+fn hooks_have_to_be_known() {
+    let rules = RuleSet::parse("[[on]]\nevent = \"a\"\ndo = [{ call = \"order\" }]\n").expect("rules");
+    let said = |known: &[&str]| -> Vec<String> {
+        rules.unknown_hooks(known).iter().map(ToString::to_string).collect()
+    };
+    assert!(said(&["order", "other"]).is_empty());
+    assert_eq!(
+        said(&["orders"]),
+        ["line 3, column 16: there is no hook \"order\" (did you mean \"orders\"?)"]
+    );
+    assert_eq!(
+        said(&[]),
+        ["line 3, column 16: there is no hook \"order\" (configure it: --hook order=https://...)"]
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 use signalbox_rules::{
-    Answer, BUILTIN, Event, EventOut, Facts, Grant, JoinedRoom, Member, Output, RuleSet, Step, Trigger,
+    Answer, BUILTIN, CallAnswer, Event, EventOut, Facts, Grant, JoinedRoom, Member, Output, RuleSet, Step,
+    Trigger,
 };
 
 /// A socket about which everything is true or false by a number.
@@ -81,9 +82,20 @@ fn sizes(output: &Output) -> usize {
         Output::Set(entries) => {
             entries.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, String::len)).sum()
         }
+        Output::Call { hook, body } => {
+            assert!(
+                serde_json::from_str::<serde_json::Value>(body).is_ok() || body.contains("\\ud8"),
+                "{body}"
+            );
+            hook.len() + body.len()
+        }
         Output::LeaveAll | Output::Disconnect { .. } => 0,
     }
 }
+
+/// What a server of the application's own says.
+const ANSWER: &str = r#"{"ack":{"ok":[true]},"data":{"a":[1]},"do":[{"join":"q","joined":["j",1]},{"set":{"h":"kept"}},
+    {"emit":["e",{"b":1}],"to":"room"},{"emit":["e"],"to":{"socket":"s"}},{"peer":"p"},{"leave":"q"}]}"#;
 
 /// Runs an event to its end, and compares what it cost with what was known before.
 fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &Somebody) {
@@ -93,7 +105,7 @@ fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &So
     let cost = costs.iter().find(|(at, _)| *at == line).expect("every rule has a cost").1;
     let members: Vec<Member> =
         (0..3).map(|n| Member { id: format!("m{n}"), profile: "{\"name\":\"x\"}".into() }).collect();
-    let known = known + facts.bytes() + 200;
+    let known = known + facts.bytes() + ANSWER.len() + 200;
     let (mut actions, mut questions, mut bytes) = (0, 0, 0);
     loop {
         let output = match run.next(facts) {
@@ -114,6 +126,10 @@ fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &So
                     Output::Join(join) if join.limit > 0 && facts.is(5) => Answer::Full,
                     Output::Join(_) => Answer::Joined { members: members.clone(), count: 3 },
                     Output::Members(_) => Answer::Members(members.clone()),
+                    Output::Call { .. } if facts.is(6) => Answer::NotCalled,
+                    Output::Call { .. } => {
+                        Answer::Called(Box::new(CallAnswer::parse(ANSWER).expect("an answer")))
+                    }
                     _ => Answer::Sent,
                 });
                 output
@@ -171,6 +187,7 @@ fn text() -> impl Strategy<Value = String> {
         Just("{count}".to_owned()),
         Just("{member}".to_owned()),
         Just("{joined.0}".to_owned()),
+        Just("{answer.a|x}".to_owned()),
         Just("{{".to_owned()),
         Just("{".to_owned()),
         Just("{rest.1}".to_owned()),
@@ -233,6 +250,10 @@ fn action() -> impl Strategy<Value = String> {
         1 => (test(), value()).prop_map(|(it, a)| format!("{{ when = {it}, ack = {a} }}")),
         1 => text().prop_map(|it| format!("{{ peer = {it} }}")),
         1 => Just("{ disconnect = true }".to_owned()),
+        2 => prop_oneof![
+            Just("{ call = \"h\" }".to_owned()),
+            Just("{ call = \"h\", refusal = \"no\" }".to_owned()),
+        ],
     ]
 }
 
@@ -279,6 +300,17 @@ proptest! {
         let known: usize = args.iter().map(String::len).sum();
         let event = Event::new(&name, args.iter().map(String::as_str), &[], wants_ack);
         run(&rules, Trigger::Event, event, known, &facts);
+    }
+
+    #[test]
+    fn no_answer_panics(
+        at in 0..ANSWER.len(),
+        len in 0..40usize,
+        put in prop_oneof!["[\\[\\]{}\":,.a-z0-9 ]{0,10}", "\\PC{0,5}"],
+    ) {
+        // The text is ASCII.
+        let text = format!("{}{put}{}", &ANSWER[..at], &ANSWER[(at + len).min(ANSWER.len())..]);
+        drop(CallAnswer::parse(&text));
     }
 
     #[test]

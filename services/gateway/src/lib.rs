@@ -7,6 +7,7 @@
 //! - `cluster_secrets`: the password of Redis, read again.
 //! - [`public`]: the routes beside the two protocols: the demo and the client bundles.
 //! - [`ice`]: the STUN and TURN servers that clients are told of.
+//! - [`hooks`]: servers of the application's own that are asked.
 //! - [`management`]: health and metrics.
 //! - [`admin`]: the admin API; [`admin_cli`]: the subcommand that uses it.
 //! - [`token`], [`admin_token`]: the subcommands that make and explain tokens; [`completions`]: the one for shells.
@@ -22,6 +23,7 @@ mod cluster_secrets;
 pub mod completions;
 pub mod config;
 mod files;
+pub mod hooks;
 pub mod ice;
 pub mod management;
 mod memory;

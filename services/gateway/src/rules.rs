@@ -21,16 +21,30 @@ Usage: signalbox-gateway rules check FILE   says what is wrong with a rules file
 Each ends with 0 if all is well, else with 1. How rules are written: docs/rules.md
 ";
 
-/// Reads a rules file.
+/// Reads a rules file. `hooks`: those that there are.
 ///
 /// # Errors
 /// Why it cannot be used: a line for each problem, with its place and remedy.
-pub fn read(path: &Path) -> Result<RuleSet> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
+pub fn read(path: &Path, hooks: &[&str]) -> Result<RuleSet> {
+    parse(&content(path)?, hooks).map_err(|problems| wrong(path, &problems))
+}
+
+fn content(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
         Err(error) => bail!("{}: cannot be read: {error} (name a readable file)", path.display()),
-    };
-    RuleSet::parse(&text).map_err(|problems| anyhow::anyhow!(lines(path, &problems).join("\n")))
+    }
+}
+
+fn wrong(path: &Path, problems: &[Problem]) -> anyhow::Error {
+    anyhow::anyhow!(lines(path, problems).join("\n"))
+}
+
+/// Rules that call no other hooks than these.
+fn parse(text: &str, hooks: &[&str]) -> Result<RuleSet, Vec<Problem>> {
+    let rules = RuleSet::parse(text)?;
+    let unknown = rules.unknown_hooks(hooks);
+    if unknown.is_empty() { Ok(rules) } else { Err(unknown) }
 }
 
 /// Problems as editors and terminals take them: `FILE:LINE:COLUMN: what (remedy)`.
@@ -41,46 +55,49 @@ fn lines(path: &Path, problems: &[Problem]) -> Vec<String> {
     problems.iter().map(line).collect()
 }
 
-/// The rules of a running node.
+/// The rules file of a running node.
 #[derive(Debug)]
 pub struct LiveRules {
     path: PathBuf,
+    hooks: Vec<String>,
     node: Node,
 }
 
 impl LiveRules {
-    /// Rules that were read from this file at the start.
-    pub fn new(path: PathBuf, node: Node) -> Self {
-        Self { path, node }
+    /// Rules that were read from this file at the start. `hooks`: those that there are.
+    pub fn new(path: PathBuf, hooks: Vec<String>, node: Node) -> Self {
+        Self { path, hooks, node }
     }
 
     /// Reads the file again. If it cannot be used, the rules stay as they are.
     pub fn reload(&self) {
+        let file = self.path.display();
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) => {
-                tracing::error!(file = %self.path.display(), %error, "the rules cannot be read again; those in force stay");
+                tracing::error!(%file, %error, "the rules cannot be read again; those in force stay");
                 return;
             }
         };
-        match self.replace(&text) {
-            Ok(rules) => tracing::info!(file = %self.path.display(), rules, "the rules were read again"),
+        let hooks: Vec<&str> = self.hooks.iter().map(String::as_str).collect();
+        match parse(&text, &hooks) {
+            Ok(rules) => {
+                let count = rules.len();
+                match self.node.set_rules(Arc::new(rules)) {
+                    true => tracing::info!(%file, rules = count, "the rules were read again"),
+                    false => tracing::warn!(
+                        %file,
+                        rules = count,
+                        "the rules were read again; those that were put by the admin API stay in force until they are deleted"
+                    ),
+                }
+            }
             Err(problems) => {
                 let first = lines(&self.path, &problems).swap_remove(0);
                 let more = problems.len() - 1;
                 tracing::error!(more, "the rules are wrong; those in force stay: {first}");
             }
         }
-    }
-
-    /// Puts the rules of this text in force; how many they are.
-    ///
-    /// # Errors
-    /// What is wrong with them, at least one problem. The rules stay as they are then.
-    pub fn replace(&self, text: &str) -> Result<usize, Vec<Problem>> {
-        let rules = Arc::new(RuleSet::parse(text)?);
-        self.node.set_rules(&rules);
-        Ok(rules.len())
     }
 }
 
@@ -120,8 +137,13 @@ pub fn run(arguments: &[OsString]) -> Option<Result<Printed>> {
     }
 }
 
+/// The rules of a file, whatever hooks there are.
+fn of_file(path: &Path) -> Result<RuleSet> {
+    RuleSet::parse(&content(path)?).map_err(|problems| wrong(path, &problems))
+}
+
 fn check(path: &Path) -> Result<Printed> {
-    let rules = read(path)?;
+    let rules = of_file(path)?;
     let mut text = String::new();
     for (line, cost) in rules.costs() {
         let place = format!("{}:{line}", path.display());
@@ -136,7 +158,7 @@ fn check(path: &Path) -> Result<Printed> {
 }
 
 fn test(path: &Path) -> Result<Printed> {
-    let rules = read(path)?;
+    let rules = of_file(path)?;
     let failures = rules.play_examples();
     let mut text = String::new();
     for failure in &failures {

@@ -34,6 +34,7 @@ use crate::{
         settings::{LONGEST_STANDALONE_STOP, TlsMode},
     },
     files,
+    hooks::Hooks,
     ice::Ice,
     management, memory, public,
     rules::{self, LiveRules},
@@ -73,13 +74,14 @@ async fn serve(settings: &Settings) -> Result<()> {
     let metrics = Metrics::new();
     metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
     let ice = Ice::new(&settings.ice)?;
+    let hooks = Hooks::new(&settings.hooks, &metrics)?;
+    // Whatever there is at the start, rules may be put later.
+    let app = signalbox_node::App::new().hooks(Arc::new(hooks.clone()));
     let app = match &settings.socketio.rules {
-        Some(path) => {
-            let app = signalbox_node::App::new().rules(Arc::new(rules::read(path)?));
-            app.namespace(ice.event(Namespace::ruled()))
-        }
-        None => signalbox_node::App::new().namespace(ice.event(vocabulary::namespace())),
+        Some(path) => app.rules(Arc::new(rules::read(path, &settings.hooks.names())?)),
+        None => app.namespace(ice.event(vocabulary::namespace().or_rules())),
     };
+    let app = app.namespace(ice.event(Namespace::ruled()));
     metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
     let auth = Auth::start(&settings.auth)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
@@ -88,6 +90,7 @@ async fn serve(settings: &Settings) -> Result<()> {
         Some(auth) => Arc::new(auth.policy().clone()),
         None => Arc::new(AllowAll),
     };
+    let policy = hooks.behind(policy, &settings.hooks);
     let cluster = cluster_config(settings)?;
     let node = match &cluster {
         Some(cluster) => Node::join(node_config(settings), cluster, app, metrics, policy)
@@ -186,7 +189,9 @@ async fn serve(settings: &Settings) -> Result<()> {
     // Before the line below: a script that has read it may send a signal at once.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let rules = settings.socketio.rules.clone().map(|path| Arc::new(LiveRules::new(path, node.clone())));
+    let hook_names: Vec<String> = settings.hooks.names().into_iter().map(str::to_owned).collect();
+    let rules = settings.socketio.rules.clone();
+    let rules = rules.map(|path| Arc::new(LiveRules::new(path, hook_names, node.clone())));
     let secrets = ClusterSecrets::new(&settings.cluster);
     let files = Files { auth, ice: reloaded, rules, secrets, node: node.clone() };
     actix_rt::spawn(reload(files, signal(SignalKind::hangup())?));

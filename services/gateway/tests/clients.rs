@@ -32,6 +32,11 @@ fn rules_keep_to_what_tokens_grant() {
 }
 
 #[test]
+fn rules_and_policies_ask_servers_of_the_application() {
+    Server::run_js_alone("hooks.test.mjs");
+}
+
+#[test]
 fn clients_are_told_of_ice_servers() {
     Server::run_js_alone("ice-servers.test.mjs");
 }

@@ -13,6 +13,7 @@ mod model;
 mod node;
 mod outages;
 mod revocations;
+mod rules;
 mod server;
 mod sharing;
 mod storms;

@@ -23,7 +23,23 @@ use signalbox_test_support::Mailboxes;
 use signalbox_websocket::Frame;
 
 use super::server::{Server, until};
-use crate::{Connected, LinkHandle, RevocationList, Revoker, Settings, StoredRevocation, connect};
+use crate::{
+    Connected, LinkHandle, RevocationList, Revoker, RulesHolder, RulesStore, Settings, StoredRevocation,
+    VersionedRules, connect,
+};
+
+/// The rules that a node has.
+#[derive(Default)]
+pub(super) struct HeldRules(pub(super) Mutex<VersionedRules>);
+
+impl RulesHolder for HeldRules {
+    fn latest(&self) -> VersionedRules {
+        self.0.lock().clone()
+    }
+    fn take(&self, rules: VersionedRules) {
+        *self.0.lock() = rules;
+    }
+}
 
 /// What a node knows to be revoked.
 #[derive(Default)]
@@ -66,6 +82,8 @@ pub(super) struct Node {
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) revoker: Revoker,
     pub(super) revoked: Arc<Revoked>,
+    pub(super) rules: RulesStore,
+    pub(super) rules_held: Arc<HeldRules>,
     pub(super) tag: NodeTag,
 }
 
@@ -90,6 +108,7 @@ impl Node {
             expire_timeout: Duration::from_secs(1),
         };
         let revoked = Arc::<Revoked>::default();
+        let rules_held = Arc::<HeldRules>::default();
         let settings = Settings {
             url: url.to_owned(),
             authorities: None,
@@ -98,14 +117,15 @@ impl Node {
             secret: None,
             on_secret: None,
             revocations: Some(revoked.clone()),
+            rules: Some(rules_held.clone()),
             tls: None,
             largest: 0,
         };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
-        let Connected { cluster, link, revoker, .. } =
+        let Connected { cluster, link, revoker, rules, .. } =
             connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo), Metrics::new()).unwrap();
-        let node = Self { cluster, link, mailboxes, revoker, revoked, tag };
+        let node = Self { cluster, link, mailboxes, revoker, revoked, rules, rules_held, tag };
         node.wait_until(Status::Online);
         node
     }

@@ -17,6 +17,7 @@
 pub mod action;
 mod broadcast;
 mod event_message;
+mod hooks;
 mod namespace;
 mod router;
 pub mod socket;
@@ -24,6 +25,7 @@ pub mod vocabulary;
 
 pub use action::Action;
 pub use broadcast::To;
+pub use hooks::{Called, Hooks};
 pub use namespace::{App, ConnectRefused, Namespace};
 pub(crate) use namespace::{ConnectHandler, DisconnectHandler, EventHandler, Handler, Middleware};
 pub(crate) use router::SocketRouter;

@@ -4,6 +4,7 @@ use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
 
 use super::{
     action::Action,
+    hooks::Hooks,
     socket::{Event, Socket},
 };
 use signalbox_rules::RuleSet;
@@ -51,6 +52,8 @@ pub struct Namespace {
     any: Option<Handler>,
     /// Rules come before its handlers, and decide which names there are.
     pub(crate) is_ruled: bool,
+    /// Its actions serve while there are no rules.
+    pub(crate) has_own: bool,
 }
 
 impl Namespace {
@@ -63,12 +66,20 @@ impl Namespace {
             events: HashMap::new(),
             any: None,
             is_ruled: false,
+            has_own: true,
         }
     }
 
     /// Every namespace that the rules of the application name ([`App::rules`]). Handlers are for the events that no rule is for.
     pub fn ruled() -> Self {
-        Self { is_ruled: true, ..Self::matching(|_| true) }
+        Self { is_ruled: true, has_own: false, ..Self::matching(|_| true) }
+    }
+
+    /// Gives way to rules as soon as there are some ([`Node::put_rules`](crate::Node::put_rules)), all but its handlers: then these are for
+    /// the events that no rule is for.
+    #[must_use]
+    pub fn or_rules(self) -> Self {
+        Self { is_ruled: true, ..self }
     }
 
     /// The namespace of this name, which begins with a slash.
@@ -177,8 +188,10 @@ impl std::fmt::Debug for Namespace {
 pub struct App {
     named: HashMap<Arc<str>, Arc<Namespace>>,
     matching: Vec<Arc<Namespace>>,
-    /// The rules with which the node starts; [`Node::set_rules`](crate::Node::set_rules) replaces them.
+    /// The rules with which the node starts; [`Node::set_rules`](crate::Node::set_rules) and
+    /// [`Node::put_rules`](crate::Node::put_rules) replace them.
     pub(crate) rules: Option<Arc<RuleSet>>,
+    pub(crate) hooks: Option<Arc<dyn Hooks>>,
 }
 
 impl App {
@@ -203,6 +216,13 @@ impl App {
     #[must_use]
     pub fn rules(mut self, rules: Arc<RuleSet>) -> Self {
         self.rules = Some(rules);
+        self
+    }
+
+    /// Whom rules ask that `call`. Without it nobody answers them.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = Some(hooks);
         self
     }
 

@@ -16,7 +16,7 @@
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `refreshes`: new tokens of clients, which count on all nodes.
 //! - `relayed_polls`: polls that wait here for sessions of other nodes.
-//! - `revocations`: what is revoked on all nodes.
+//! - `revocations`: what is revoked on all nodes; `rules`: the rules that all have.
 
 mod acceptance;
 pub(crate) mod bus;
@@ -33,6 +33,7 @@ mod relayed_polls;
 mod requests;
 pub(crate) mod revocations;
 mod router;
+pub(crate) mod rules;
 mod serve;
 mod socket_requests;
 mod transfer_answers;

@@ -57,8 +57,8 @@ pub(crate) enum ShardMessage {
     PeerOrder { at: PeerAt, message: Option<Frame> },
     /// An operator asks: answered with this shard's part, unless nobody waits for it any more.
     Inspect { question: Arc<Question>, reply: Reply<Answer> },
-    /// These rules are in force from now on.
-    Rules(Arc<RuleSet>),
+    /// These rules are in force from now on, or none.
+    Rules(Option<Arc<RuleSet>>),
     /// The node stops: close every client's transport.
     Stop,
 }

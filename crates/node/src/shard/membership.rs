@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signalbox_admin::events::{Event, EventKind};
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, Delivery, Record, Refused, RoomName};
-use signalbox_rules::Answer;
+use signalbox_rules::{Answer, HIDDEN};
 
 use super::{
     context::ShardContext,
@@ -47,7 +47,13 @@ pub(super) fn join(
     let socket = &session.connection.sockets()[slot].socket;
     let own = socket.principal.as_deref().and_then(|it| it.grants.limits().get(Limit::Rooms));
     let most = own.unwrap_or(step.context.config.limits.rooms as u64);
-    if present.is_none() && socket.rooms.len() as u64 >= most {
+    // Those that rules find a socket by are few, and nobody asked for them.
+    let is_named = |room: &RoomName| !room.name.starts_with(HIDDEN);
+    let is_full = || {
+        let named = socket.rooms.iter().filter_map(|key| rooms.get(*key)).filter(|it| is_named(&it.name));
+        socket.rooms.len() as u64 >= most && named.count() as u64 >= most
+    };
+    if present.is_none() && is_named(&join.room) && is_full() {
         refuse_join(step, sessions, key, join, ("too-many-rooms", "leave a room before joining another"));
         return;
     }

@@ -4,6 +4,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use ahash::AHashMap;
+use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, EventArgs, MemberEvent, RealmId, Record, RoomName};
 use signalbox_rules::{
     Event, EventOut, Facts, Grant, HIDDEN, JoinedRoom, Nobody, Output, Step as RuleStep, To, Trigger,
@@ -19,6 +20,7 @@ use super::{
     tables::{Rooms, Sessions},
 };
 use crate::{
+    config::MAX_PROFILE,
     policy::{AccessRequest, Decided},
     routing::Audience,
     session::{Session, Socket},
@@ -116,6 +118,12 @@ impl Facts for FactsOf<'_> {
             Some(JoinedRoom { name: room.name.to_string(), announcement })
         });
         joined.collect()
+    }
+
+    fn max_profile(&self) -> usize {
+        let granted = self.socket.principal.as_ref();
+        let granted = granted.and_then(|it| it.grants.limits().get(Limit::ProfileBytes));
+        granted.map_or(MAX_PROFILE, |most| usize::try_from(most).unwrap_or(usize::MAX))
     }
 
     fn is_granted(&self, grant: Grant<'_>) -> bool {

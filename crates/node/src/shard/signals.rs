@@ -173,10 +173,13 @@ fn end(
         (Ok(()), _) if rule.is_some() => return Some((key, is_blocking, rule)),
         (Ok(()), Some(id)) => replies::answer(step, sessions, key, (&namespace, id), "{\"ok\":true}"),
         (Ok(()), None) => {}
-        (Err((code, hint)), id) => {
-            let refusal = Refusal { namespace: &namespace, event: &name, id };
-            replies::refuse(step, sessions, key, &refusal, (code, hint));
-        }
+        (Err(refused), id) => match &rule {
+            Some(rule) => replies::refuse_rule(step, sessions, rule, refused),
+            None => {
+                let refusal = Refusal { namespace: &namespace, event: &name, id };
+                replies::refuse(step, sessions, key, &refusal, refused);
+            }
+        },
     }
     Some((key, is_blocking, None))
 }

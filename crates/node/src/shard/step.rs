@@ -7,6 +7,8 @@ use signalbox_cluster::Address;
 use signalbox_rules::RuleSet;
 use signalbox_socketio::Message;
 
+use crate::app::Namespace;
+
 use super::{
     context::ShardContext,
     effects::{Effect, Effects},
@@ -41,6 +43,14 @@ pub(super) struct Step {
 }
 
 impl Step {
+    /// Whether clients may connect to a namespace of this name.
+    pub(super) fn serves(&self, app: &Namespace, name: &str) -> bool {
+        match &self.rules {
+            Some(rules) if app.is_ruled => rules.serves(name),
+            _ => app.has_own,
+        }
+    }
+
     pub(super) fn new(now: Instant, context: ShardContext) -> Self {
         let (limit, ledger) = (context.config.outbox_limit, context.ledger.clone());
         Self {

@@ -3,8 +3,12 @@
 
 use std::{future::Future, pin::Pin};
 
+use signalbox_rules::CallAnswer;
+
 use crate::{
-    app::{ConnectHandler, ConnectRefused, DisconnectHandler, Event, EventHandler, Middleware, Socket},
+    app::{
+        Called, ConnectHandler, ConnectRefused, DisconnectHandler, Event, EventHandler, Middleware, Socket,
+    },
     policy::{Decided, Verdict},
 };
 
@@ -15,6 +19,7 @@ pub(crate) enum Task {
     Disconnected { handler: DisconnectHandler, socket: Socket, reason: String },
     Middlewares { ticket: u64, middlewares: Vec<Middleware>, socket: Socket, auth: Option<String> },
     Verdict { ticket: u64, verdict: Pin<Box<dyn Future<Output = Verdict> + Send>> },
+    Call { ticket: u64, called: Called },
 }
 
 /// The result of something that took a while.
@@ -22,6 +27,8 @@ pub(crate) enum Task {
 pub(crate) enum TaskResult {
     Decided(Decided),
     Middlewares(Result<(), ConnectRefused>),
+    /// A rule has asked a server of the application's own.
+    Called(Option<Box<CallAnswer>>),
     /// A signal found its socket, or not.
     Signalled(bool),
     /// A signal was refused: the shard of its socket is too far behind.

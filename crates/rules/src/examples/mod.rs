@@ -32,7 +32,7 @@ impl Example {
         let mut world = World::new(rules);
         let failed = |line, what| Failure { example: self.name.clone(), line, what };
         for step in &self.steps {
-            world.play(&step.played).map_err(|what| failed(step.line, what))?;
+            world.play(step).map_err(|what| failed(step.line, what))?;
         }
         match world.unexpected() {
             Some(what) => Err(failed(self.steps.last().map_or(self.line, |step| step.line), what)),

@@ -6,11 +6,13 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    Answer, Event, EventOut, Facts, Grant, Join, JoinedRoom, Member, Nobody, Output, RuleSet, Run, Step, To,
-    Trigger, example::Played, peer_room, subject_room,
+    Answer, CallAnswer, Event, EventOut, Facts, Grant, Join, JoinedRoom, Member, Nobody, Output, RuleSet,
+    Run, Step, To, Trigger,
+    example::{ExampleStep, Played},
+    peer_room, subject_room,
 };
 
 /// A membership.
@@ -34,6 +36,8 @@ struct Socket {
 pub(super) struct World<'r> {
     rules: &'r RuleSet,
     sockets: IndexMap<String, Socket>,
+    /// What hooks answer in the present step.
+    answers: Map<String, Value>,
 }
 
 /// What a rule sees of a socket.
@@ -94,12 +98,13 @@ impl Facts for FactsOf<'_> {
 
 impl<'r> World<'r> {
     pub(super) fn new(rules: &'r RuleSet) -> Self {
-        Self { rules, sockets: IndexMap::new() }
+        Self { rules, sockets: IndexMap::new(), answers: Map::new() }
     }
 
     /// Plays a step.
-    pub(super) fn play(&mut self, step: &Played) -> Result<(), String> {
-        match step {
+    pub(super) fn play(&mut self, step: &ExampleStep) -> Result<(), String> {
+        self.answers = step.answers.clone();
+        match &step.played {
             Played::Connect { from, namespace, auth, subject } => {
                 if self.sockets.contains_key(from) {
                     return Err(format!("{from} is connected already"));
@@ -282,6 +287,8 @@ impl<'r> World<'r> {
             }
             Output::Peer(peer) => {
                 if let Some(socket) = self.sockets.get_mut(id) {
+                    // It goes with one id at a time.
+                    socket.rooms.retain(|room, _| !room.starts_with(&peer_room("")));
                     socket.rooms.insert(peer_room(&peer), Membership::hidden());
                 }
             }
@@ -291,6 +298,7 @@ impl<'r> World<'r> {
             | Output::Join(_)
             | Output::SendTo { .. }
             | Output::Users { .. }
+            | Output::Call { .. }
             | Output::Members(_) => {}
         }
     }
@@ -310,6 +318,13 @@ impl<'r> World<'r> {
             Output::Users { .. } => {
                 let users: Vec<_> = self.sockets.keys().map(|id| json!({"id": id})).collect();
                 (Answer::Done, Some(json!({"ok": true, "users": users})))
+            }
+            Output::Call { hook, .. } => {
+                let answer = self.answers.get(&*hook).map(|answer| CallAnswer::parse(&answer.to_string()));
+                match answer {
+                    Some(Ok(answer)) => (Answer::Called(Box::new(answer)), None),
+                    Some(Err(_)) | None => (Answer::NotCalled, None),
+                }
             }
             _ => (Answer::Done, None),
         })

@@ -6,19 +6,22 @@ use signalbox_socketio::args::is_reserved;
 use toml::de::DeValue;
 
 use super::{
+    Found,
     condition::conditions,
     fields::{Fields, Node, entries, string, whole},
     kind,
     template::{Names, element, template},
 };
 use crate::{
-    action::{Action, Emit, EventTemplate, Full, Guarded, JoinAction, On, Target},
+    action::{Action, CallAction, Emit, EventTemplate, Full, Guarded, JoinAction, On, Target},
+    call::is_code,
+    hook::HookName,
     problem::{Source, did_you_mean},
     template::{Element, Origin, Template, each_of},
 };
 
-const ACTIONS: [&str; 10] =
-    ["join", "leave", "leave-all", "emit", "ack", "users", "set", "require", "disconnect", "peer"];
+const ACTIONS: [&str; 11] =
+    ["join", "leave", "leave-all", "emit", "ack", "users", "set", "require", "disconnect", "peer", "call"];
 /// Most elements of `do`.
 const MAX_LIST: usize = 32;
 
@@ -27,7 +30,7 @@ pub(super) fn actions(
     source: &Source<'_>,
     node: &Node<'_>,
     names: &mut Names,
-    names_subjects: &mut bool,
+    found: &mut Found,
     is_outer: bool,
 ) -> Option<Vec<Guarded>> {
     let at = node.span().start;
@@ -42,7 +45,7 @@ pub(super) fn actions(
     let mut parsed = Vec::new();
     let mut is_whole = true;
     for node in array.iter() {
-        match guarded(source, node, names, names_subjects, is_outer) {
+        match guarded(source, node, names, found, is_outer) {
             Some(action) => parsed.push(action),
             None => is_whole = false,
         }
@@ -54,15 +57,15 @@ fn guarded(
     source: &Source<'_>,
     node: &Node<'_>,
     names: &mut Names,
-    names_subjects: &mut bool,
+    found: &mut Found,
     is_outer: bool,
 ) -> Option<Guarded> {
     let mut fields = Fields::of(source, node, "an action")?;
     let at = node.span().start;
-    let found: Vec<&str> = fields.names().filter(|name| ACTIONS.contains(name)).collect();
-    let [name] = found[..] else {
-        if found.len() > 1 {
-            let problem = format!("this is {} actions at once: {}", found.len(), found.join(", "));
+    let given: Vec<&str> = fields.names().filter(|name| ACTIONS.contains(name)).collect();
+    let [name] = given[..] else {
+        if given.len() > 1 {
+            let problem = format!("this is {} actions at once: {}", given.len(), given.join(", "));
             return source.problem(at, problem, "write each in { } of its own");
         }
         let other = fields.names().find(|name| *name != "when").unwrap_or_default();
@@ -75,25 +78,27 @@ fn guarded(
     let (action_at, value) = fields.take_with_place(name)?;
     allowed(source, action_at, name, &names.on)?;
     let action = match name {
-        "join" => join(source, value, &mut fields, names, names_subjects, is_outer),
+        "join" => join(source, value, &mut fields, names, found, is_outer),
         "leave" => {
             let room = template(source, value, names)?;
             names.has_room = true;
             Some(Action::Leave(room))
         }
         "leave-all" => truth(source, value, name).map(|()| Action::LeaveAll),
-        "emit" => emit(source, value, &mut fields, names, names_subjects),
+        "emit" => emit(source, value, &mut fields, names, found),
         "ack" => template(source, value, names).map(Action::Ack),
         "users" => template(source, value, names).map(Action::Users),
         "set" => set(source, value, names),
         "require" => require(source, value, &mut fields, names),
         "disconnect" => disconnect(source, value),
+        "call" => call(source, value, &mut fields, names, found),
         _ => template(source, value, names).map(Action::Peer),
     };
     let known: &[&str] = match name {
         "join" => &["join", "profile", "joined", "updated", "farewell", "limit", "full", "again", "when"],
         "emit" => &["emit", "to", "announced", "volatile", "when"],
         "require" => &["require", "refusal", "hint", "when"],
+        "call" => &["call", "refusal", "when"],
         _ => &["when"],
     };
     fields.finish(known);
@@ -131,7 +136,7 @@ fn join(
     room: &Node<'_>,
     fields: &mut Fields<'_, '_>,
     names: &mut Names,
-    names_subjects: &mut bool,
+    found: &mut Found,
     is_outer: bool,
 ) -> Option<Action> {
     let room = template(source, room, names);
@@ -167,7 +172,7 @@ fn join(
         Some(node) => match node.get_ref() {
             DeValue::String(text) => Full::Refuse(code(source, node.span().start, text)?),
             DeValue::Array(_) if is_outer => {
-                Full::Instead(actions(source, node, &mut names.clone(), names_subjects, false)?)
+                Full::Instead(actions(source, node, &mut names.clone(), found, false)?)
             }
             DeValue::Array(_) => {
                 let remedy = "let it be a code, as in full = \"room-full\"";
@@ -254,7 +259,7 @@ fn emit(
     value: &Node<'_>,
     fields: &mut Fields<'_, '_>,
     names: &Names,
-    names_subjects: &mut bool,
+    found: &mut Found,
 ) -> Option<Action> {
     let volatile = fields.boolean("volatile").unwrap_or(false);
     let announced = fields.take("announced");
@@ -263,7 +268,7 @@ fn emit(
         return source.problem(fields.at, "emit does not say to whom", remedy);
     };
     let mut to = target(source, node, names)?;
-    *names_subjects |= matches!(to, Target::Subject(_));
+    found.names_subjects |= matches!(to, Target::Subject(_));
     if let Some(node) = announced {
         let (at, event) = string(source, node, "announced")?;
         match &mut to {
@@ -371,14 +376,35 @@ fn require(
 
 /// A code of a refusal.
 fn code(source: &Source<'_>, at: usize, text: &str) -> Option<Arc<str>> {
-    let is_code = text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.len() <= 64
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if is_code {
+    if is_code(text) {
         return Some(text.into());
     }
     let problem = format!("{text:?} is no code of a refusal");
     source.problem(at, problem, "use lower-case letters, digits and -, as in \"room-full\"")
+}
+
+/// A server of the application's own, by its name in the configuration.
+fn call(
+    source: &Source<'_>,
+    node: &Node<'_>,
+    fields: &mut Fields<'_, '_>,
+    names: &mut Names,
+    found: &mut Found,
+) -> Option<Action> {
+    let (at, name) = string(source, node, "call")?;
+    if !is_code(name) {
+        let remedy =
+            "use lower-case letters, digits and -, as in call = \"orders\" with --hook orders=https://...";
+        return source.problem(at, format!("{name:?} is no name of a hook"), remedy);
+    }
+    let refusal = match fields.string("refusal") {
+        Some((at, text)) => Some(code(source, at, text)?),
+        None => None,
+    };
+    names.has_called = true;
+    let (line, column) = source.place(at);
+    found.hooks.push(HookName { name: name.into(), line, column });
+    Some(Action::Call(CallAction { hook: name.into(), refusal }))
 }
 
 fn disconnect(source: &Source<'_>, node: &Node<'_>) -> Option<Action> {

@@ -51,6 +51,16 @@ fn step(source: &Source<'_>, node: &Node<'_>) -> Option<ExampleStep> {
     let from = fields.string("from").map(|(_, name)| name.to_owned());
     let to = fields.string("to").map(|(_, name)| name.to_owned());
     let namespace = fields.string("namespace").map_or("/", |(_, name)| name).to_owned();
+    let answers = match fields.take("answers") {
+        Some(node) => match json(source, node, 0)? {
+            Value::Object(answers) => answers,
+            _ => {
+                let remedy = "write answers = { orders = { ack = true } }";
+                return source.problem(node.span().start, "answers are a table, by the hooks' names", remedy);
+            }
+        },
+        None => Map::new(),
+    };
     let value = |node: Option<&Node<'_>>| match node {
         Some(node) => json(source, node, 0).map(Some),
         None => Some(None),
@@ -105,6 +115,7 @@ fn step(source: &Source<'_>, node: &Node<'_>) -> Option<ExampleStep> {
         "to",
         "emit",
         "ack",
+        "answers",
         "connect",
         "subject",
         "namespace",
@@ -112,7 +123,7 @@ fn step(source: &Source<'_>, node: &Node<'_>) -> Option<ExampleStep> {
         "claim",
         "release",
     ]);
-    Some(ExampleStep { line, played })
+    Some(ExampleStep { line, answers, played })
 }
 
 fn truth(source: &Source<'_>, node: &Node<'_>, name: &str) -> Option<()> {

@@ -19,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 use self::fields::Fields;
 use crate::{
     example::Example,
+    hook::HookName,
     problem::{Problem, Source},
     rule::Rule,
 };
@@ -35,7 +36,15 @@ pub(crate) struct Parsed {
     pub(crate) rules: Vec<Rule>,
     pub(crate) examples: Vec<Example>,
     pub(crate) includes_builtin: bool,
+    pub(crate) found: Found,
+}
+
+/// What was found on the way.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
     pub(crate) names_subjects: bool,
+    /// The hooks that are called.
+    pub(crate) hooks: Vec<HookName>,
 }
 
 /// Reads a file.
@@ -66,9 +75,9 @@ fn parse_file(source: &Source<'_>, text: &str) -> Option<Parsed> {
     let on = fields.tables("on", MAX_RULES);
     let examples = fields.tables("example", MAX_EXAMPLES);
     fields.finish(&["include-builtin", "on", "example"]);
-    let mut names_subjects = false;
+    let mut found = Found::default();
     let has_rules = !on.is_empty() || includes_builtin;
-    let rules = on.into_iter().filter_map(|(at, table)| rule::rule(source, at, table, &mut names_subjects));
+    let rules = on.into_iter().filter_map(|(at, table)| rule::rule(source, at, table, &mut found));
     let rules: Vec<Rule> = rules.collect();
     let examples = examples.into_iter().filter_map(|(at, table)| example::example(source, at, table));
     let examples: Vec<Example> = examples.collect();
@@ -76,7 +85,7 @@ fn parse_file(source: &Source<'_>, text: &str) -> Option<Parsed> {
         let remedy = "begin with [[on]], or set include-builtin = true";
         return source.problem(0, "the file has no rule", remedy);
     }
-    Some(Parsed { rules, examples, includes_builtin, names_subjects })
+    Some(Parsed { rules, examples, includes_builtin, found })
 }
 
 /// What kind of value it is, for people.

@@ -4,6 +4,7 @@ use signalbox_socketio::args::is_reserved;
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    Found,
     action::{actions, note_members},
     condition::conditions,
     fields::{Fields, Node, string, strings},
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     action::{On, Pattern},
-    cost::{Cost, MAX_ACTIONS, MAX_QUESTIONS, MAX_VALUES},
+    cost::{Cost, MAX_ACTIONS, MAX_CALLS, MAX_QUESTIONS, MAX_VALUES},
     problem::{Source, did_you_mean},
     rule::Rule,
     template::Needs,
@@ -23,12 +24,7 @@ const MAX_ARGS: usize = 32;
 
 const FIELDS: [&str; 6] = ["event", "trigger", "namespace", "args", "when", "do"];
 
-pub(super) fn rule(
-    source: &Source<'_>,
-    at: usize,
-    table: &DeTable<'_>,
-    names_subjects: &mut bool,
-) -> Option<Rule> {
+pub(super) fn rule(source: &Source<'_>, at: usize, table: &DeTable<'_>, found: &mut Found) -> Option<Rule> {
     let mut fields = Fields::new(source, at, table, "a rule");
     let (event, trigger) = (fields.take("event"), fields.take("trigger"));
     let namespace = fields.take("namespace");
@@ -45,7 +41,8 @@ pub(super) fn rule(
         Some(node) => args_of(source, node)?,
         None => (Vec::new(), None),
     };
-    let mut names = Names { on, args, rest, has_room: false, in_join: false, in_rooms: false };
+    let mut names =
+        Names { on, args, rest, has_room: false, has_called: false, in_join: false, in_rooms: false };
     let when = match when {
         Some(node) => {
             let conditions = conditions(source, node, &names, "when");
@@ -58,10 +55,11 @@ pub(super) fn rule(
     let Some(to_do) = to_do else {
         return source.problem(at, "the rule does nothing", "add do = [...]");
     };
-    let mut actions = actions(source, to_do, &mut names, names_subjects, true)?;
+    let mut actions = actions(source, to_do, &mut names, found, true)?;
     note_members(&mut actions);
     let cost = Cost::of(&actions);
     let too_much = [
+        (cost.calls, MAX_CALLS, "calls"),
         (cost.actions, MAX_ACTIONS, "actions"),
         (cost.questions, MAX_QUESTIONS, "questions to the cluster (joins, lists, single sockets)"),
         (cost.values, MAX_VALUES, "values"),

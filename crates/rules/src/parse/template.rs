@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_PARTS: usize = 8;
 
 /// What placeholders may name besides arguments.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "args",
     "event",
     "socket",
@@ -36,6 +36,7 @@ const NAMES: [&str; 14] = [
     "peer",
     "member",
     "joined",
+    "answer",
 ];
 /// Names that arguments cannot have: what placeholders name, and what conditions test.
 pub(super) const RESERVED: [&str; 16] = [
@@ -66,6 +67,8 @@ pub(super) struct Names {
     pub(super) rest: Option<String>,
     /// A room was named before.
     pub(super) has_room: bool,
+    /// A server of the application's own was asked before.
+    pub(super) has_called: bool,
     /// The place is an event about the member that joins.
     pub(super) in_join: bool,
     /// The place is an event for all rooms.
@@ -332,6 +335,7 @@ fn origin(source: &Source<'_>, at: usize, text: &str, names: &Names) -> Option<O
             _ => source.problem(at, format!("{{{text}}} is nothing that a peer has"), "peer.id or peer.key"),
         },
         "member" if is_alone => only(names.in_join, Origin::Member, "in joined, updated and farewell only"),
+        "answer" => only(names.has_called, Origin::Answer(path(1)), "behind a call only"),
         "joined" => only(
             names.in_rooms,
             Origin::Joined(path(1)),

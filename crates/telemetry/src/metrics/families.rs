@@ -68,6 +68,17 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["full"],
 ]);
 
+const HOOK_REQUESTS: Series = Known(&[
+    &["answered"],
+    &["unreachable"],
+    &["timed_out"],
+    &["refused"],
+    &["too_large"],
+    &["bad_answer"],
+    &["left_alone"],
+    &["busy"],
+]);
+
 const TOKENS_ENDED: Series = Known(&[
     &["socketio", "token expired"],
     &["socketio", "token revoked"],
@@ -235,8 +246,16 @@ families! {
         http_errors: IntCounter = "http_errors_total", unit "requests",
             "Requests that could not be read, for whatever reason: they are answered with 400 or not at all.";
         panics: IntCounterVec = "panics_total", unit "panics",
-            ["part"] of Known(&[&["handler"], &["middleware"], &["matcher"], &["policy"]]),
+            ["part"] of Known(&[&["handler"], &["middleware"], &["matcher"], &["policy"], &["hooks"]]),
             "Panics of an application's code. The client that caused one is disconnected.";
+    }
+    "Rules and hooks" {
+        rules_version: IntGauge = "rules_version", unit "version",
+            "The version of the rules in force here that were put by the admin API; 0: none ever were. It is the same on all nodes, unless they are wrong on some.";
+        hook_requests: IntCounterVec = "hook_requests_total", unit "requests", ["outcome"] of HOOK_REQUESTS,
+            "Requests to servers of the application's own. left_alone: it was not asked, since it has failed five times in a row; busy: too many were waiting; bad_answer: what it answered cannot be used.";
+        hook_seconds: Histogram = "hook_request_seconds", unit "seconds", buckets ROUND_TRIP,
+            "From a question to its answer, or its failure, the wait for its turn included.";
     }
     "Messages" {
         received_messages: IntCounter = "received_messages_total", unit "messages",

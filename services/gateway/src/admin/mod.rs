@@ -5,6 +5,7 @@
 //! - `look`: what there is; `explain`: what a token allows.
 //! - `speak`, `act`: what is said to clients, and done with them; `order`: what they have in common.
 //! - `events`: what happens.
+//! - `rules`: the rules that are in force.
 //! - `request`: queries and bodies, read strictly.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
 //! - `problem`: refusals.
@@ -20,6 +21,7 @@ mod order;
 mod problem;
 mod reference;
 mod request;
+mod rules;
 mod speak;
 mod state;
 mod status;
@@ -70,6 +72,11 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(read("/rates", web::get().to(look::rates)))
         .service(read("/explain", web::post().to(explain::explain)))
         .service(read("/events", web::get().to(events::events)))
+        .service(
+            read("/rules", web::get().to(rules::get))
+                .route(scoped(Scope::Control, web::put().to(rules::put)))
+                .route(scoped(Scope::Control, web::delete().to(rules::delete))),
+        )
         .service(emit("/emit", web::post().to(speak::emit)))
         .service(emit("/batch", web::post().to(speak::batch)))
         .service(emit("/peers/{id}/messages", web::post().to(speak::message_peer)))

@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{act, events, explain, look, reference, speak};
+use super::{act, events, explain, look, reference, rules, speak};
 
 /// What can go wrong with every request.
 const REFUSALS: [(&str, &str); 8] = [
@@ -62,6 +62,9 @@ const REFUSALS: [(&str, &str); 8] = [
         act::revoke,
         act::log,
         events::events,
+        rules::get,
+        rules::put,
+        rules::delete,
     ),
     components(schemas(signalbox_admin::Problem)),
     modifiers(&Token, &Refusals)

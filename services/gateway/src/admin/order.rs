@@ -76,6 +76,11 @@ impl Order {
         serde_json::from_slice(&self.body).map_err(|error| Refused::malformed(format!("the body: {error}")))
     }
 
+    /// The body as text.
+    pub(super) fn text(&self) -> Result<&str, Refused> {
+        std::str::from_utf8(&self.body).map_err(|_| Refused::malformed("the body is not UTF-8"))
+    }
+
     /// Does it, unless it was done. `about` is what the log says of it; nothing that is sent to clients belongs there.
     pub(super) async fn run<R: Serialize + 'static>(
         self,

@@ -68,6 +68,17 @@ impl Refused {
         Self { retry_after: Some(1), ..Self::new(StatusCode::CONFLICT, "under-way", detail) }
     }
 
+    /// Rules cannot be used.
+    pub(super) fn wrong_rules(problems: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "wrong-rules", problems)
+    }
+
+    /// Others are in force than those that were seen.
+    pub(super) fn changed(version: u64) -> Self {
+        let detail = format!("version {version} is in force (read it, and change that)");
+        Self::new(StatusCode::PRECONDITION_FAILED, "changed", detail)
+    }
+
     /// The body is too large, or broke off.
     pub(super) fn too_large() -> Self {
         let detail = "the body has more than 1048576 bytes, or cannot be read";

@@ -8,9 +8,11 @@ use super::settings::{LONGEST_STANDALONE_STOP, Settings, TlsMode, Transport};
 
 /// One sentence for each.
 pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<String> {
-    let Settings { listener, socketio, cluster, node, auth, ice, webhooks, .. } = settings;
+    let Settings { listener, socketio, cluster, node, auth, ice, webhooks, hooks, .. } = settings;
     let no_webhooks = webhooks.webhook_url.is_none();
     let without_webhooks = "has no effect without --webhook-url";
+    let no_hooks = hooks.hook.is_empty();
+    let without_hooks = "has no effect without --hook";
     let has_service = ice.turn_url.is_some();
     let without_service = "has no effect without --turn-url";
     let is_open = auth.tokens.auth == AuthMode::Off;
@@ -75,6 +77,11 @@ pub(super) fn warnings(settings: &Settings, sources: &SettingSources) -> Vec<Str
         ("webhook-concurrency", no_webhooks, without_webhooks),
         ("webhook-timeout", no_webhooks, without_webhooks),
         ("webhook-buffer", no_webhooks, without_webhooks),
+        ("hook-secret", no_hooks, without_hooks),
+        ("hook-secret-file", no_hooks, without_hooks),
+        ("hook-ca", no_hooks, without_hooks),
+        ("hook-timeout", no_hooks, without_hooks),
+        ("hook-concurrency", no_hooks, without_hooks),
         ("vendor-dir", !listener.serve_client, "has no effect with --serve-client false"),
     ]
     .into_iter()

@@ -9,6 +9,7 @@
 //! - [`limits`]: how much clients may do.
 //! - [`admin`]: tokens of the admin API.
 //! - [`ice`]: the settings of ICE servers.
+//! - [`hooks`]: the settings of hooks.
 //! - [`webhooks`]: the settings of webhooks.
 //! - `idle`: settings that were given and have no effect.
 //! - `fingerprint`: the hash in a metric.
@@ -18,6 +19,7 @@ pub mod admin;
 pub mod auth;
 pub mod cookie;
 mod fingerprint;
+pub mod hooks;
 pub mod ice;
 mod idle;
 pub mod limits;

@@ -16,6 +16,7 @@ use signalbox_node::TlsFiles;
 use super::admin::{AdminToken, as_written};
 use super::auth::AuthSettings;
 pub use super::cookie::{CookieSecure, SameSite};
+use super::hooks::HookSettings;
 use super::ice::IceSettings;
 use super::limits::LimitSettings;
 use super::parse;
@@ -56,6 +57,10 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(flatten)]
     pub webhooks: WebhookSettings,
+    /// Servers of the application's own that are asked.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub hooks: HookSettings,
     /// The cluster that the node belongs to.
     #[command(flatten)]
     #[serde(flatten)]

@@ -45,6 +45,7 @@ pub(super) fn validate(
     }
     ice(&check, settings)?;
     webhooks(&check, settings)?;
+    hooks(&check, settings)?;
     ports(&check, settings)?;
     paths(&check, settings)?;
     transports(&check, settings)?;
@@ -222,6 +223,54 @@ fn webhooks(check: &Check<'_>, settings: &mut Settings) -> Result<(), ConfigErro
     Ok(())
 }
 
+/// Requests to hooks are signed, so there is a secret, and there may be several in a file.
+fn hooks(check: &Check<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+    let hooks = &mut settings.hooks;
+    if let Some(path) = &hooks.hook_ca {
+        check.readable_file("hook-ca", path, "name a readable PEM file")?;
+    }
+    if let Some(path) = &hooks.hook_secret_file {
+        let place = check.source("hook-secret-file").place("hook-secret-file");
+        if !hooks.hook_secret.is_empty() {
+            let other = check.source("hook-secret").place("hook-secret");
+            return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            check.unreadable("hook-secret-file", path, &reason(&error), "name a readable file")
+        })?;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let secret = super::hooks::secret(line).map_err(|problem| {
+                ConfigError::new(place.clone(), problem, "write a secret on each line of that file")
+            })?;
+            hooks.hook_secret.push(secret);
+        }
+    }
+    if !hooks.hook.is_empty() && hooks.hook_secret.is_empty() {
+        return Err(check.missing_partner("hook", "hook-secret", "whsec_..."));
+    }
+    let names = hooks.names();
+    if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        let place = check.source("hook").place("hook");
+        return Err(ConfigError::new(
+            place,
+            format!("two hooks are called {:?}", name.1),
+            "give each its own name",
+        ));
+    }
+    for (at, policy) in hooks.hook_policy.iter().enumerate() {
+        let place = check.source("hook-policy").place("hook-policy");
+        let what = policy.decides.name();
+        if hooks.hook_policy[..at].iter().any(|other| other.decides == policy.decides) {
+            return Err(ConfigError::new(place, format!("two hooks decide on {what}"), "name one"));
+        }
+        if !names.contains(&policy.hook.as_str()) {
+            let remedy = format!("set --hook {}=https://... too", policy.hook);
+            return Err(ConfigError::new(place, format!("there is no hook {:?}", policy.hook), remedy));
+        }
+    }
+    Ok(())
+}
+
 fn ports(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let host = &settings.listener.host;
     let admin = &settings.management;
@@ -312,7 +361,10 @@ fn rules(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     let Some(path) = &settings.socketio.rules else { return Ok(()) };
     let text = std::fs::read_to_string(path)
         .map_err(|error| check.unreadable("rules", path, &reason(&error), "name a readable file"))?;
-    let Err(problems) = RuleSet::parse(&text) else { return Ok(()) };
+    let (problems, remedy) = match RuleSet::parse(&text) {
+        Ok(rules) => (rules.unknown_hooks(&settings.hooks.names()), ""),
+        Err(problems) => (problems, ": signalbox-gateway rules check shows them"),
+    };
     let Some(first) = problems.first() else { return Ok(()) };
     let place = format!(
         "{}: {}:{}:{}",
@@ -323,7 +375,7 @@ fn rules(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     );
     let more = match problems.len() {
         1 => String::new(),
-        count => format!(", and {} more problems: signalbox-gateway rules check shows them", count - 1),
+        count => format!(", and {} more problems{remedy}", count - 1),
     };
     Err(ConfigError::new(place, format!("{}{more}", first.problem), first.remedy.clone()))
 }

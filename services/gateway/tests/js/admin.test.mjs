@@ -9,6 +9,7 @@ import { cli } from "./admin/cli.mjs";
 import { cursors } from "./admin/cursors.mjs";
 import { explain } from "./admin/explain.mjs";
 import { look } from "./admin/look.mjs";
+import { rules } from "./admin/rules.mjs";
 import { partial } from "./admin/partial.mjs";
 
 const redis = await Redis.start();
@@ -22,6 +23,7 @@ const parts = {
   act: () => act(nodes),
   cli: () => cli(nodes),
   explain: () => explain(nodes),
+  rules: () => rules(redis, nodes),
   partial: () => partial(redis, nodes),
   // What is left of its nodes is named for a few seconds more.
   dying: () => dying(redis, nodes),

@@ -114,6 +114,19 @@ test("an event goes to whom the rule says", async () => {
     return heard[1].length > 0;
   }, "the peer's socket is found");
   assert.deepEqual([heard[0], heard[1][0], heard[2]], [[], ["ring"], []]);
+  // It goes with one at a time.
+  assert.equal(await ask(b, "i-am", "peer-c"), true);
+  heard[1].splice(0);
+  await until(async () => {
+    await ask(a, "to", "peer", "peer-c", "ring again");
+    await ask(b, "get");
+    return heard[1].length > 0;
+  }, "the other peer's socket is found");
+  heard[1].splice(0);
+  await ask(a, "to", "peer", "peer-b", "nobody");
+  await ask(a, "to", "peer", "peer-c", "last");
+  await until(() => heard[1].some(([text]) => text === "last"), "what came last");
+  assert.ok(!heard[1].some(([text]) => text === "nobody"), JSON.stringify(heard[1]));
 });
 
 test("who goes says so itself, before its farewell or after", async () => {

@@ -208,6 +208,10 @@ impl Shard {
             (PendingRequest::JoinVerdict { join, .. }, TaskResult::Decided(decided)) => {
                 self.join_decided(key, *join, decided);
             }
+            (PendingRequest::Rule(mut rule), TaskResult::Called(answer)) => {
+                rule.run.answer(answer.map_or(Answer::NotCalled, Answer::Called));
+                self.rule_goes_on(rule);
+            }
             _ => {}
         }
         self.session_request_done(key, number, true);

@@ -100,10 +100,12 @@ impl Shard {
                 let Self { step, sessions, .. } = self;
                 let session = &sessions[event.key];
                 match app.handler(&event.name) {
-                    Some(Handler::Action(action)) => self.act(action, &event),
+                    Some(Handler::Action(action)) if !app.is_ruled || step.rules.is_none() => {
+                        self.act(action, &event)
+                    }
                     Some(Handler::Call(handler)) => socketio::start_handler(step, session, handler, event),
                     None if event.name == REFRESH => self.refresh(&event),
-                    None => {
+                    Some(Handler::Action(_)) | None => {
                         let refused = ("unknown-event", "nothing is defined for this event");
                         replies::refuse(step, sessions, event.key, &event.refusal(), refused);
                     }

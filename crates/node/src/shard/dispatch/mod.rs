@@ -87,7 +87,7 @@ impl Shard {
                     step.effects.answer(reply, answer);
                 }
             }
-            ShardMessage::Rules(rules) => step.rules = Some(rules),
+            ShardMessage::Rules(rules) => step.rules = rules,
             ShardMessage::Stop => self.stop(),
         }
     }

@@ -200,9 +200,7 @@ impl Shard {
     fn connect(&mut self, key: u32, name: &str, auth: Option<&str>) {
         let Self { step, sessions, pending, .. } = self;
         let app = match step.context.app.find(name) {
-            Ok(Some(app)) if !app.is_ruled || step.rules.as_ref().is_some_and(|rules| rules.serves(name)) => {
-                app
-            }
+            Ok(Some(app)) if step.serves(&app, name) => app,
             Ok(_) => {
                 socketio::refuse_namespace(step, sessions, key, name, ("Invalid namespace", None));
                 return;

@@ -22,6 +22,7 @@ use crate::{
             PendingRequest,
             pending::{JoinRequest, ReplyTo, RuleRun, Signal},
         },
+        tasks::Task,
     },
 };
 
@@ -208,6 +209,15 @@ impl Shard {
             }
             Output::Peer(id) => {
                 let namespace = rule.namespace.clone();
+                let session = &mut sessions[key];
+                let (any, new) = (signalbox_rules::peer_room(""), signalbox_rules::peer_room(&id));
+                for room in session.connection.sockets()[slot].socket.rooms.clone() {
+                    // It goes with one id at a time.
+                    let is_other = |name: &RoomName| name.name.starts_with(&any) && *name.name != *new;
+                    if rooms.get(room).is_some_and(|room| is_other(&room.name)) {
+                        membership::leave(step, session, rooms, slot, room);
+                    }
+                }
                 self.join_hidden(key, socket, &namespace, signalbox_rules::peer_room(&id));
             }
             Output::Disconnect { close: false } => {
@@ -218,7 +228,11 @@ impl Shard {
                 self.socket_command(SocketCommand { to: socket, namespace: rule.namespace.clone(), op });
             }
             // These are asked.
-            Output::Join(_) | Output::SendTo { .. } | Output::Users { .. } | Output::Members(_) => {}
+            Output::Join(_)
+            | Output::SendTo { .. }
+            | Output::Users { .. }
+            | Output::Members(_)
+            | Output::Call { .. } => {}
         }
         Ok(())
     }
@@ -249,6 +263,15 @@ impl Shard {
             }
             Output::Users { after } => self.list_users(rule, slot, after.as_deref()),
             Output::SendTo { socket: to, event } => self.send_to(rule, slot, &to, &event),
+            Output::Call { hook, body } => {
+                let Self { step, sessions, pending, .. } = self;
+                let called = match &step.context.app.hooks {
+                    Some(hooks) => hooks.call(&hook, body),
+                    None => Box::pin(std::future::ready(None)),
+                };
+                let ticket = requests::hold(step, &mut sessions[key], pending, PendingRequest::Rule(rule));
+                step.start(Task::Call { ticket, called });
+            }
             _ => {
                 debug_assert!(false, "it has no answer");
             }

@@ -48,6 +48,15 @@ pub(super) fn start(task: Task, shard: ShardId, mailboxes: &Arc<Mailboxes>, cont
                 }
             });
         }
+        Task::Call { ticket, called } => {
+            let (pending, context) = (pending(ticket), context.clone());
+            actix_rt::spawn(async move {
+                match guarded_future(called).await {
+                    Ok(answer) => pending.complete(TaskResult::Called(answer.map(Box::new))),
+                    Err(Panicked) => report(&context.metrics, "hooks", "call"),
+                }
+            });
+        }
         Task::Verdict { ticket, verdict } => {
             let pending = pending(ticket);
             actix_rt::spawn(async move {

@@ -150,6 +150,7 @@ impl PendingRequest {
             Self::Emit { event, .. } => {
                 event.body.len() + event.attachments.iter().map(Bytes::len).sum::<usize>()
             }
+            Self::Rule(rule) => rule.run.bytes(),
             _ => 0,
         }
     }
@@ -163,6 +164,7 @@ impl PendingRequest {
             | Self::Emit { key, number, .. }
             | Self::JoinVerdict { key, number, .. }
             | Self::Yield { key, number } => Some((*key, *number)),
+            Self::Rule(rule) => Some((rule.key, rule.number)),
             _ => None,
         }
     }

@@ -250,6 +250,7 @@ fn every_setting_can_be_set_from_every_source() {
     let scratch = Scratch::new();
     let pem = scratch.file("file.pem", "");
     let redis_url = scratch.file("url", "redis://cache.example/3");
+    let hook_secret = scratch.file("whsec", format!("whsec_{}", "A".repeat(32)));
     let rules = scratch.file("rules.toml", signalbox_node::rules::BUILTIN);
     let secret = scratch.file("secret", "x".repeat(32));
     let public_key = scratch.file("public.pem", PUBLIC_KEY);
@@ -262,6 +263,12 @@ fn every_setting_can_be_set_from_every_source() {
         "cluster-tls" => "optional".to_owned(),
         "vendor-dir" | "static" => directory.clone(),
         "rules" => rules.clone(),
+        "hook" => "app=https://app.example/hooks".to_owned(),
+        "hook-policy" => "claim=app".to_owned(),
+        "hook-secret" => format!("whsec_{}", "A".repeat(32)),
+        "hook-secret-file" => hook_secret.clone(),
+        "hook-ca" => pem.clone(),
+        "hook-concurrency" => "12".to_owned(),
         "host" | "admin-host" => "127.0.0.2".to_owned(),
         "cors" | "origins" => "https://a.example".to_owned(),
         "trusted-proxies" => "10.0.0.0/8".to_owned(),
@@ -310,6 +317,11 @@ fn every_setting_can_be_set_from_every_source() {
         "auth" => vec!["--jwks=https://id.example/keys".to_owned()],
         "jwt-cookie" => vec!["--origins=https://a.example".to_owned()],
         "turn-url" => vec!["--turn-key=sbt_a".to_owned()],
+        "hook" => vec![format!("--hook-secret=whsec_{}", "A".repeat(32))],
+        "hook-policy" => {
+            let secret = format!("--hook-secret=whsec_{}", "A".repeat(32));
+            vec!["--hook=app=https://app.example/hooks".to_owned(), secret]
+        }
         "proxied" | "proxy-protocol" => vec!["--trusted-proxies=10.0.0.0/8".to_owned()],
         _ => Vec::new(),
     };
