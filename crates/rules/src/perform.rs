@@ -37,7 +37,9 @@ pub(crate) fn join_output(join: &JoinAction, known: Known<'_>) -> Result<Join, R
         let event = event_out(template, known)?;
         let attached: usize = event.attachments.iter().map(Bytes::len).sum();
         // The record keeps it for as long as the membership lasts. The profile is kept once.
-        if event.args.len().saturating_sub(template.members * member.len()) + attached > known.facts.max_profile() {
+        if event.args.len().saturating_sub(template.members * member.len()) + attached
+            > known.facts.max_profile()
+        {
             return Err(Refusal::bad_profile());
         }
         Ok(Some(event))

@@ -285,7 +285,10 @@ impl Run {
             }
             Action::Call(CallAction { hook, .. }) => {
                 let body = request_body(known).filter(|body| body.len() <= MAX_BODY).ok_or_else(|| {
-                    Refusal::new("message-too-large", "what is asked of the application has more than 256 KiB")
+                    Refusal::new(
+                        "message-too-large",
+                        "what is asked of the application has more than 256 KiB",
+                    )
                 })?;
                 let hook = hook.clone();
                 self.waiting = Waiting::Call;
