@@ -55,7 +55,7 @@ pub(super) async fn get(state: Data<AdminState>, _: Query<Nothing>) -> HttpRespo
     params(("If-Match" = Option<String>, Header, description = "The version that has to be in force, in quotes"),
         ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
     responses((status = 200, description = "They are in force here, and within a second everywhere", body = RulesPut),
-        (status = 412, description = "Another version is in force", body = signalbox_admin::Problem)))]
+        (status = 412, description = "Another version is in force", body = signalbox_admin::Problem, content_type = "application/problem+json")))]
 pub(super) async fn put(order: Order, request: HttpRequest) -> Result<HttpResponse, Refused> {
     let text = order.text()?.to_owned();
     if text.trim().is_empty() {
@@ -73,7 +73,7 @@ pub(super) async fn put(order: Order, request: HttpRequest) -> Result<HttpRespon
     params(("If-Match" = Option<String>, Header, description = "The version that has to be in force, in quotes"),
         ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
     responses((status = 200, description = "They are out of force here, and within a second everywhere", body = RulesPut),
-        (status = 412, description = "Another version is in force", body = signalbox_admin::Problem)))]
+        (status = 412, description = "Another version is in force", body = signalbox_admin::Problem, content_type = "application/problem+json")))]
 pub(super) async fn delete(order: Order, request: HttpRequest) -> Result<HttpResponse, Refused> {
     let (expected, node) = (expected(&request)?, order.state.node.clone());
     order.run("rules of its own".to_owned(), async move { done(&node, "", expected).await }).await
