@@ -22,6 +22,7 @@ pub(super) const PROGRAMS: [Program; 2] = [
         elsewhere: &[
             "turn-key",
             "webhook-secret",
+            "hook-secret",
             "redis-url",
             "redis-url-file",
             "redis-ca",
