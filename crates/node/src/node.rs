@@ -408,7 +408,7 @@ impl Node {
     /// have no `App`, or one that can be the routes which it takes:
     ///
     /// - Here WebSockets are those of `actix-ws`. Each keeps the buffers of actix's HTTP dispatcher, and each message is copied and encoded
-    ///   for each receiver, where `serve` shares one frame among all.  `docs/performance.md` has the figures.
+    ///   for each receiver, where `serve` shares one frame among all. Compare with `loadtest fanout` and `loadtest idle`.
     /// - Up to 64 KiB for each client, or one message, are beyond what [`Config::memory_budget`] counts.
     /// - Connections, TLS, and the time for a head are your server's: [`Config::header_timeout`], [`Config::max_header_size`],
     ///   [`Config::proxy_protocol`] mean nothing here, [`Config::max_connections`] counts WebSockets, and
