@@ -1,6 +1,11 @@
 //! Engine.IO over HTTP: handshake, GET and POST. A request may land on any shard; it is handed to the one that owns the session.
 
-use std::{future::Future, io::Write, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    io::Write,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -407,6 +412,11 @@ impl Drop for CancelGuard<'_> {
     }
 }
 
+/// A body of so many bytes is read whatever the node holds.
+const SMALL_BODY: usize = 4 * 1024;
+/// How long a larger one waits before it looks again whether the node holds less than its budget.
+const BUDGET_PAUSE: Duration = Duration::from_millis(10);
+
 /// Reads a body, but not more of it than is allowed.
 async fn read(
     node: &NodeShared,
@@ -422,11 +432,22 @@ async fn read(
     }
     // From the first byte on: many that never end are the cheapest way to fill a node's memory.
     let charge = charge(node, request);
+    let hangup = request.conn_data::<Arc<Hangup>>().cloned();
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
         if body.len() + chunk.len() > limit {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        // Clients are cut off one at a time: bodies that all arrive at once must not outrun that. Small ones may pass.
+        charge.set(body.capacity() + chunk.len() + OVERHEAD, 0);
+        while body.len() + chunk.len() > SMALL_BODY && node.ledger.is_over() {
+            node.evict_for_budget(Instant::now());
+            // The connection is not read meanwhile, and would not notice by itself.
+            if hangup.as_ref().is_some_and(|hangup| hangup.is_due()) {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
+            tokio::time::sleep(BUDGET_PAUSE).await;
         }
         body.extend_from_slice(&chunk);
         charge.set(body.capacity() + OVERHEAD, 0);

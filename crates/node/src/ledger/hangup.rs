@@ -20,6 +20,11 @@ impl Hangup {
         self.waker.wake();
     }
 
+    /// Whether the connection is to be closed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.is_due.load(Relaxed)
+    }
+
     /// Whether the connection is to be closed; else its task is woken when it is.
     pub(crate) fn poll_due(&self, cx: &Context<'_>) -> bool {
         self.waker.register(cx.waker());

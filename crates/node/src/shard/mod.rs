@@ -53,8 +53,8 @@ mod socket_commands;
 mod socket_counts;
 mod socketio;
 mod step;
-mod subjects;
 mod story;
+mod subjects;
 mod tables;
 pub(crate) mod tasks;
 #[cfg(test)]
