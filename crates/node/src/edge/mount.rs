@@ -86,7 +86,7 @@ async fn websocket(node: &Arc<NodeShared>, request: &HttpRequest, payload: Paylo
     }
     let conn = accepted.conn(&asked, &shard);
     conn.connect(Box::new(WebSocketStream::new(session, messages, limits.max_payload)));
-    begin(&node, &shard, &conn, accepted, asked.address());
+    begin(node, &shard, &conn, accepted, asked.address());
     shard.serve(conn, limits, Vec::new(), Box::new(slot));
     response
 }
