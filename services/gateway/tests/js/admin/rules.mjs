@@ -89,6 +89,8 @@ export function rules(redis, nodes) {
         node.signal("SIGTERM");
         await node.exited;
       }
+      // Those that are gone are named for a few seconds.
+      await until(async () => (await get(nodes[1], "cluster")).partial.length === 0, "the others have forgotten them");
     });
   });
 }

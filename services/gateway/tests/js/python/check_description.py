@@ -70,8 +70,9 @@ def get(path):
 
 def is_tried(operation):
     """Not what drains a node, nor what does not end, nor what is no JSON."""
-    content = operation.get("responses", {}).get("200", {}).get("content", {})
-    return operation["operationId"] != "drain" and "application/json" in content
+    answer = operation.get("responses", {}).get("200", {}).get("content", {})
+    asked = operation.get("requestBody", {}).get("content", {"application/json": {}})
+    return operation["operationId"] != "drain" and "application/json" in answer and "application/json" in asked
 
 
 def main():
