@@ -23,8 +23,9 @@ use crate::{
 
 /// How long a question for events waits at another node.
 const WAIT: Duration = Duration::from_secs(1);
-/// How long a node that has not answered is left alone.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long a node that has not answered is left alone: at first, since it may have come this very moment, and then twice as long each time.
+const RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_millis(500);
 /// How often it is looked whether somebody listens still, and which nodes there are.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a listener waits for other nodes to tell. Who does not by then is named in what it gets.
@@ -104,7 +105,7 @@ async fn record(hub: &Arc<EventHub>, peering: &Weak<Peering>, mut reports: Repor
 
 /// Asks one node again and again.
 async fn collect(hub: Arc<EventHub>, peering: Weak<Peering>, node: NodeTag) {
-    let mut after = None;
+    let (mut after, mut retry) = (None, RETRY);
     loop {
         let Some(of_node) = peering.upgrade() else { return };
         let question = Question::Events { after, wait: after.map_or(0, |_| WAIT.as_millis() as u64) };
@@ -118,14 +119,16 @@ async fn collect(hub: Arc<EventHub>, peering: Weak<Peering>, node: NodeTag) {
             (Some(NodeEvents { run, next, missed, events }), _) => {
                 let progress = Progress { run, next };
                 after = Some((run, next));
+                retry = RETRY;
                 hub.collected(node, OwnEvents { progress, missed, events });
             }
             (None, Some(Partial { name, reason, .. })) => {
                 hub.missing(node, &name, reason_name(reason));
-                sleep(RETRY).await;
+                sleep(retry).await;
+                retry = (2 * retry).min(LONGEST_RETRY);
             }
             // It is not known any more.
-            (None, None) => sleep(RETRY).await,
+            (None, None) => sleep(LONGEST_RETRY).await,
         }
     }
 }

@@ -153,18 +153,19 @@ test("every event comes at least once and in order, whatever the receiver does a
   // Redis goes and comes back; what happened meanwhile is told.
   await redis.stop();
   const meanwhile = await connected(nodes[2].url, websocket);
+  const { id } = meanwhile;
   meanwhile.disconnect();
   await redis.start();
-  await receiver.heard({ kind: "disconnect", socket: meanwhile.id });
-  assert.deepEqual(told(receiver, meanwhile), ["connect", "disconnect"]);
+  await receiver.heard({ kind: "disconnect", socket: id });
+  assert.deepEqual(told(receiver, { id }), ["connect", "disconnect"]);
 
   // One that is told to end writes what its clients' ends are.
   const last = await startNode(redis, ["--drain-delay", "0", "--drain-timeout", "1500", ...flags(receiver)]);
   await ready(last);
-  const sent = await connected(last.url, websocket);
+  const { id: sent } = await connected(last.url, websocket);
   last.signal("SIGTERM");
   assert.equal((await last.exited).code, 0);
-  await receiver.heard({ kind: "disconnect", socket: sent.id, reason: "server shutting down" });
+  await receiver.heard({ kind: "disconnect", socket: sent, reason: "server shutting down" });
   assert.ok(receiver.repeated > 0, "what nobody knew to be taken came again");
 });
 
