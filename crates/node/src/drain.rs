@@ -14,6 +14,9 @@ const SESSIONS_PART: f64 = 0.7;
 /// What is kept of the time for the last ones to hang up.
 const RESERVE: Duration = Duration::from_secs(1);
 
+/// How long a node that has drained stays for others to hear of it.
+const LISTENERS_TOLD: Duration = Duration::from_millis(500);
+
 impl Node {
     /// Whether the node drains: it is not ready any more, though it serves on.
     pub fn is_draining(&self) -> bool {
@@ -49,6 +52,10 @@ impl Node {
         self.close_some(began + time, |node| node.count("peerserver"), |count| (0, count)).await;
         let (left, ()) = tokio::join!(self.stop(RESERVE), self.release_relayed_polls(RESERVE));
         self.report_drain("done", left);
+        if self.shared.hub.wants(EventKind::Drain) {
+            // Those who listen at other nodes ask no more when this one has left.
+            tokio::time::sleep(LISTENERS_TOLD).await;
+        }
         self.shared.cluster.leave(Instant::now()).await;
         left
     }

@@ -18,7 +18,7 @@ use super::{
 /// Events that a listener gets at once.
 const BATCH: usize = 256;
 /// How often a listener that waits says that it is there.
-const RENEW: Duration = Duration::from_secs(15);
+const RENEW: Duration = Duration::from_secs(5);
 
 /// Reads the events of the cluster at its own pace. Dropping it ends it; for a minute what happens is recorded on, so that it can come back
 /// without a gap.

@@ -75,7 +75,7 @@ impl EventsQuery {
 #[utoipa::path(get, path = "/admin/v1/events", tag = "listen", security(("token" = ["read"])),
     params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "The id that came last")),
     responses(
-        (status = 200, description = "One event after the other, until the client goes: `id` is its position, `data` the event. A comment every 15 seconds says that all is well",
+        (status = 200, description = "One event after the other, until the client goes: `id` is its position, `data` the event. A comment every 5 seconds says that all is well",
             body = signalbox_admin::events::ToldEvent, content_type = "text/event-stream"),
         (status = 101, description = "The same over a WebSocket, an event in each message")))]
 pub(super) async fn events(

@@ -206,10 +206,11 @@ test("nodes come, drain and go, and what happens on a new one is told", async ()
   const [up] = await listener.heard({ kind: "node-up", nodeName: "fourth" });
   // What happens on a new node is told from its first answer on.
   let socket;
+  let id;
   await until(async () => {
     socket?.disconnect();
     socket = await connected(fourth.url, websocket);
-    const { id } = socket;
+    ({ id } = socket);
     const isTold = () => listener.events.some(({ kind, socket: told, node }) => kind === "connect" && told === id && node === up.node);
     for (let n = 0; n < 20 && !isTold(); n += 1) await new Promise((resolve) => setTimeout(resolve, 50));
     return isTold();
@@ -218,7 +219,7 @@ test("nodes come, drain and go, and what happens on a new one is told", async ()
   const gone = await listener.heard({ kind: "node-down", nodeName: "fourth" });
   const drain = listener.events.filter(({ kind }) => kind === "drain");
   assert.deepEqual([drain[0].reason, drain[0].count, drain.at(-1).reason, drain.at(-1).count], ["announced", 1, "done", 0]);
-  assert.deepEqual(listener.events.filter(({ socket: id }) => id === socket.id).at(-1).reason, "server shutting down");
+  assert.deepEqual(listener.events.filter(({ socket: told }) => told === id).at(-1).reason, "server shutting down");
   assert.equal(gone.length, 1);
 
   const fifth = await startNode(redis, ["--node-id", "fifth"]);
