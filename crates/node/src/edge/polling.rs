@@ -434,20 +434,21 @@ async fn read(
     let charge = charge(node, request);
     let hangup = request.conn_data::<Arc<Hangup>>().cloned();
     let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
-        if body.len() + chunk.len() > limit {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
-        // Clients are cut off one at a time: bodies that all arrive at once must not outrun that. Small ones may pass.
-        charge.set(body.capacity() + chunk.len() + OVERHEAD, 0);
-        while body.len() + chunk.len() > SMALL_BODY && node.ledger.is_over() {
+    loop {
+        // Clients are cut off one at a time: bodies that all arrive at once must not outrun that, so they stay in the kernel. Small ones may
+        // pass.
+        while declared.max(body.len()) > SMALL_BODY && node.ledger.is_over() {
             node.evict_for_budget(Instant::now());
             // The connection is not read meanwhile, and would not notice by itself.
             if hangup.as_ref().is_some_and(|hangup| hangup.is_due()) {
                 return Err(StatusCode::SERVICE_UNAVAILABLE);
             }
             tokio::time::sleep(BUDGET_PAUSE).await;
+        }
+        let Some(chunk) = payload.next().await else { break };
+        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+        if body.len() + chunk.len() > limit {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         body.extend_from_slice(&chunk);
         charge.set(body.capacity() + OVERHEAD, 0);
