@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use signalbox_socketio::args::string_len;
 
 /// Deepest nesting that is looked through for binary.
 const MAX_DEPTH: usize = 10_000;
@@ -360,17 +361,6 @@ pub(crate) fn binary_as_text(json: &str, attachments: &[Bytes]) -> String {
 
 fn is_key(json: &str, key: &str) -> bool {
     string(json).is_some_and(|name| name == key)
-}
-
-/// Length of the string that `json` begins with, quotes included.
-fn string_len(json: &str) -> usize {
-    let mut escaped = false;
-    let end = json.bytes().skip(1).position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    });
-    end.map_or(json.len(), |end| end + 2)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::packet::ParseError;
 
 mod placeholders;
-pub use placeholders::check_placeholders;
+pub use placeholders::{check_placeholders, string_len};
 
 /// Names that nobody may use for events; a client that sends one is closed, and one that receives one closes the connection.
 const RESERVED: [&str; 6] =

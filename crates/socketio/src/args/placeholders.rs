@@ -72,7 +72,7 @@ fn names_one(number: Option<&str>, attachments: usize) -> bool {
 }
 
 /// Length of the string that `json` begins with, quotes included.
-fn string_len(json: &str) -> usize {
+pub fn string_len(json: &str) -> usize {
     let mut escaped = false;
     let end = json.bytes().skip(1).position(|byte| {
         let ends = byte == b'"' && !escaped;

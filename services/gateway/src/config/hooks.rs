@@ -9,7 +9,9 @@ use serde::{Serialize, Serializer};
 use signalbox_config::error::quote;
 use signalbox_config::parse::{Parsed, count, file_name, millis};
 use signalbox_config::serialize::as_millis;
-use signalbox_hooks::{HookAddress, SigningSecret};
+use signalbox_hooks::HookAddress;
+
+use super::parse::signing_secret;
 
 /// Longest name of a hook in bytes.
 const MAX_NAME: usize = 64;
@@ -30,7 +32,7 @@ pub struct HookSettings {
 
     /// Secret that requests to hooks are signed with, as Standard Webhooks has it: whsec_ and Base64. Repeatable: they are signed with
     /// each, so that one can take the place of another.
-    #[arg(long, value_name = "SECRET", hide_env_values = true, value_delimiter = ',', value_parser = secret)]
+    #[arg(long, value_name = "SECRET", hide_env_values = true, value_delimiter = ',', value_parser = signing_secret)]
     pub hook_secret: Vec<String>,
 
     /// File with these secrets instead, one on a line. It is read at the start.
@@ -152,14 +154,10 @@ fn policy(text: &str) -> Parsed<HookPolicy> {
     }
 }
 
-/// It stays as it was written. The problem does not show it.
-pub(super) fn secret(text: &str) -> Parsed<String> {
-    let read: Result<SigningSecret, _> = text.parse();
-    read.map(|_| text.to_owned()).map_err(|problem| format!("the value {problem}"))
-}
-
 #[cfg(test)]
 mod tests {
+    use signalbox_hooks::SigningSecret;
+
     use super::*;
 
     #[test]
@@ -190,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_problem_with_a_secret_does_not_show_it() {
-        assert!(secret(&SigningSecret::random().reveal()).is_ok());
-        assert!(secret("hunter2").is_err_and(|problem| !problem.contains("hunter2")));
+        assert!(signing_secret(&SigningSecret::random().reveal()).is_ok());
+        assert!(signing_secret("hunter2").is_err_and(|problem| !problem.contains("hunter2")));
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use signalbox_config::error::quote;
 pub(super) use signalbox_config::parse::*;
+use signalbox_hooks::SigningSecret;
 use signalbox_node::ClientSelector;
 
 use super::admin::AdminToken;
@@ -15,6 +16,12 @@ use super::settings::{MemoryLimit, OrOff, TlsMode, Transport};
 const MAX_WORKERS: usize = 256;
 /// Engine.IO's name for the cookie when none is given.
 const DEFAULT_COOKIE: &str = "io";
+
+/// A secret that requests are signed with.
+pub(super) fn signing_secret(text: &str) -> Parsed<String> {
+    let read: Result<SigningSecret, _> = text.parse();
+    read.map(|_| text.to_owned()).map_err(|problem| format!("the value {problem}"))
+}
 
 /// None is no limit that anybody means.
 pub(super) fn concurrent_limit(text: &str) -> Parsed<usize> {

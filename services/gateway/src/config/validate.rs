@@ -195,28 +195,38 @@ fn ice(check: &Check<'_>, settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Adds the secrets of a file, one on a line, to those that are set: they are given in one way only.
+fn signing_secrets(
+    check: &Check<'_>,
+    (name, name_of_file): (&str, &str),
+    file: Option<&Path>,
+    secrets: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let Some(path) = file else { return Ok(()) };
+    let place = check.source(name_of_file).place(name_of_file);
+    if !secrets.is_empty() {
+        let other = check.source(name).place(name);
+        return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| check.unreadable(name_of_file, path, &reason(&error), "name a readable file"))?;
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let secret = parse::signing_secret(line).map_err(|problem| {
+            ConfigError::new(place.clone(), problem, "write a secret on each line of that file")
+        })?;
+        secrets.push(secret);
+    }
+    Ok(())
+}
+
 /// Webhooks are signed, so there is a secret, and there may be several in a file.
 fn webhooks(check: &Check<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
     let webhooks = &mut settings.webhooks;
     if let Some(path) = &webhooks.webhook_ca {
         check.readable_file("webhook-ca", path, "name a readable PEM file")?;
     }
-    if let Some(path) = &webhooks.webhook_secret_file {
-        let place = check.source("webhook-secret-file").place("webhook-secret-file");
-        if !webhooks.webhook_secret.is_empty() {
-            let other = check.source("webhook-secret").place("webhook-secret");
-            return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            check.unreadable("webhook-secret-file", path, &reason(&error), "name a readable file")
-        })?;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let secret = super::webhooks::secret(line).map_err(|problem| {
-                ConfigError::new(place.clone(), problem, "write a secret on each line of that file")
-            })?;
-            webhooks.webhook_secret.push(secret);
-        }
-    }
+    let file = webhooks.webhook_secret_file.as_deref();
+    signing_secrets(check, ("webhook-secret", "webhook-secret-file"), file, &mut webhooks.webhook_secret)?;
     if webhooks.webhook_url.is_some() && webhooks.webhook_secret.is_empty() {
         return Err(check.missing_partner("webhook-url", "webhook-secret", "whsec_..."));
     }
@@ -229,22 +239,8 @@ fn hooks(check: &Check<'_>, settings: &mut Settings) -> Result<(), ConfigError> 
     if let Some(path) = &hooks.hook_ca {
         check.readable_file("hook-ca", path, "name a readable PEM file")?;
     }
-    if let Some(path) = &hooks.hook_secret_file {
-        let place = check.source("hook-secret-file").place("hook-secret-file");
-        if !hooks.hook_secret.is_empty() {
-            let other = check.source("hook-secret").place("hook-secret");
-            return Err(ConfigError::new(place, format!("{other} is given too"), "give one of the two"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            check.unreadable("hook-secret-file", path, &reason(&error), "name a readable file")
-        })?;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let secret = super::hooks::secret(line).map_err(|problem| {
-                ConfigError::new(place.clone(), problem, "write a secret on each line of that file")
-            })?;
-            hooks.hook_secret.push(secret);
-        }
-    }
+    let file = hooks.hook_secret_file.as_deref();
+    signing_secrets(check, ("hook-secret", "hook-secret-file"), file, &mut hooks.hook_secret)?;
     if !hooks.hook.is_empty() && hooks.hook_secret.is_empty() {
         return Err(check.missing_partner("hook", "hook-secret", "whsec_..."));
     }

@@ -10,7 +10,9 @@ use signalbox_admin::events::EventKind;
 use signalbox_config::error::quote;
 use signalbox_config::parse::{Parsed, count, file_name, millis};
 use signalbox_config::serialize::as_millis;
-use signalbox_hooks::{HookAddress, SigningSecret};
+use signalbox_hooks::HookAddress;
+
+use super::parse::signing_secret;
 
 /// What happens, sent to a server of the application. `docs/hooks.md` describes it.
 #[derive(Clone, PartialEq, Args, Serialize)]
@@ -22,7 +24,7 @@ pub struct WebhookSettings {
 
     /// Secret that requests are signed with, as Standard Webhooks has it: whsec_ and Base64. Repeatable: they are signed with each, so
     /// that one can take the place of another.
-    #[arg(long, value_name = "WHSEC", hide_env_values = true, value_delimiter = ',', value_parser = secret)]
+    #[arg(long, value_name = "WHSEC", hide_env_values = true, value_delimiter = ',', value_parser = signing_secret)]
     pub webhook_secret: Vec<String>,
 
     /// File with these secrets instead, one on a line.
@@ -80,26 +82,22 @@ fn url(text: &str) -> Parsed<String> {
         .map_err(|problem| format!("{} {problem}", quote(text)))
 }
 
-/// It stays as it was written. The problem does not show it.
-pub(super) fn secret(text: &str) -> Parsed<String> {
-    let read: Result<SigningSecret, _> = text.parse();
-    read.map(|_| text.to_owned()).map_err(|problem| format!("the value {problem}"))
-}
-
 fn kind(text: &str) -> Parsed<EventKind> {
     text.parse().map_err(|problem| format!("{} {problem}", quote(text)))
 }
 
 #[cfg(test)]
 mod tests {
+    use signalbox_hooks::SigningSecret;
+
     use super::*;
 
     #[test]
     fn what_cannot_be_used_is_refused_and_no_secret_is_shown() {
         assert!(url("https://app.example.com/hooks").is_ok());
         assert!(url("http://app.example.com/hooks").is_err_and(|problem| problem.contains("not https")));
-        assert!(secret(&SigningSecret::random().reveal()).is_ok());
-        assert!(secret("hunter2").is_err_and(|problem| !problem.contains("hunter2")));
+        assert!(signing_secret(&SigningSecret::random().reveal()).is_ok());
+        assert!(signing_secret("hunter2").is_err_and(|problem| !problem.contains("hunter2")));
         assert!(kind("node-up").is_ok() && kind("missing").is_err() && kind("nonsense").is_err());
     }
 }
