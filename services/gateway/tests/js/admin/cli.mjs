@@ -46,7 +46,7 @@ export function cli(nodes) {
       assert.equal((await answer(nodes[0], "peers", "cli-nobody")).items.length, 0);
 
       const news = record(sockets[1], "news");
-      await admin(nodes[0], "emit", "news", "text", "7", '{"a":1}', "--socket", sockets[1].id);
+      await answer(nodes[0], "emit", "news", "text", "7", '{"a":1}', "--socket", sockets[1].id);
       await until(() => news.length === 1, "the event has come");
       assert.deepEqual(news[0], ["text", 7, { a: 1 }]);
       const gone = nextEvent(sockets[2], "disconnect");
