@@ -18,8 +18,10 @@ export function partial(redis, nodes) {
         // Who listens is told by a marker: events.test.mjs. Rules are everywhere the same.
         ({ method, scope, path }) => method === "GET" && scope === "read" && !/\/(events|rules)$/.test(path),
       );
+      // A node without a link yet would be unreachable.
+      await until(async () => (await get(nodes[1], "nodes")).items.length === 3, "it has links to the others");
       const before = (await get(nodes[0], "cluster")).answeredBy;
-      nodes[0].signal("SIGSTOP");
+      await nodes[0].freeze();
       try {
         const began = performance.now();
         const answers = await Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));
