@@ -352,14 +352,6 @@ DASHBOARDS = [
             panel("Listeners", "Who is told what happens in the cluster, at each node. Good: as many as you have.", "short", [("signalbox_event_listeners{}", "{{instance}}")]),
             panel("Events dropped", "That those who listen were not told. Good: 0; slow_listener is one of them, not the node.", "ops",
                   [(rate("signalbox_events_dropped_total", "instance, reason"), "{{instance}} {{reason}}")])]),
-        ("Rules and hooks", [
-            panel("Version of the rules", "That were put by the admin API; 0: none were. Good: the same on all nodes.", "short", [("signalbox_rules_version{}", "{{instance}}")],
-                  runbook="signalboxrulesdiffer"),
-            panel("Requests to hooks", "To servers of the application's own, by outcome. Good: answered, and nothing else.", "reqps",
-                  [(rate("signalbox_hook_requests_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxhooksfailing"),
-            panel("Time of a hook", "The wait for its turn included: clients wait as long for their acks. Good: below 100 ms.", "s",
-                  [(quantile(0.5, "signalbox_hook_request_seconds"), "median"), (quantile(0.99, "signalbox_hook_request_seconds"), "p99")], limits=((0.1, YELLOW), (1, RED)),
-                  runbook="signalboxhooksfailing")]),
         ("Webhooks", [
             panel("Requests", "To the application's server, by outcome. Good: delivered, and nothing else.", "reqps",
                   [(rate("signalbox_webhook_requests_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxwebhookslate"),
@@ -377,8 +369,13 @@ DASHBOARDS = [
             panel("Clients yet to go", "Of each node that drains. Good: an even way down to 0.", "short", [("signalbox_drain_clients{}", "{{instance}}")],
                   runbook="signalboxdrainstuck"),
             panel("Clients by node", "Good: those of a node that drains go evenly, and arrive at the others.", "short", [("sum by (instance) (signalbox_connections{})", "{{instance}}")], stack=True, runbook="signalboxdrainstuck"),
-            panel("Closed because of a drain", "Good: even, without a peak at the end.", "ops",
+            panel("Closed because of a drain", "By a drain or a rebalance. Good: even, without a peak at the end.", "ops",
                   [('sum by (instance) (rate(signalbox_disconnects_total{+reason="server shutting down"}[$__rate_interval]))', "{{instance}}")], runbook="signalboxdrainstuck")]),
+        ("Rebalancing", [
+            panel("Yet to be sent away", "Clients above the mean, while a rebalance runs. Good: down to 0; level means that they come back to where they were.", "short",
+                  [("sum(signalbox_rebalance_left{})", "clients")]),
+            panel("Sent away", "Socket.IO clients that nodes have sent away for a rebalance, each second. Good: the rate that was asked for, all nodes together.", "ops",
+                  [(rate("signalbox_rebalanced_total", "instance"), "{{instance}}")], stack=True)]),
         ("Coming back", [HANDSHAKES, panel("Sessions not found", "Clients that came to a node that does not know their session. Good: 0.", "reqps",
                   [('sum by (instance) (rate(signalbox_handshakes_total{+outcome="unknown_sid"}[$__rate_interval]))', "{{instance}}")], runbook="signalboxconnecterrorsfast"), CLUSTER_EVENTS]),
         ("What runs", [

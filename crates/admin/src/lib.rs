@@ -4,7 +4,7 @@
 //! - [`page`]: lists, their cursors, and which nodes are missing in one.
 //! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at; [`profile`]: what members joined with.
 //! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
-//! - [`explain`]: what a token allows, and why.
+//! - [`explain`]: what a token allows, and why. [`operations`]: what takes a while.
 //! - [`events`]: what happens.
 //! - [`problem`][]: refusals.
 
@@ -12,6 +12,7 @@ pub mod binary;
 pub mod events;
 pub mod explain;
 pub mod nodes;
+pub mod operations;
 pub mod orders;
 pub mod page;
 pub mod peers;

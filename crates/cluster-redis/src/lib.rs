@@ -17,7 +17,7 @@
 //!   each to the one that owns its slot; `connection`: one connection to one server.
 //! - `subscriber`: the connection through which a single server's channels are subscribed; `dispatch`: hands their messages to
 //!   the cluster.
-//! - `revocations`: what is revoked, which all nodes know.
+//! - `revocations`: what is revoked, which all nodes know. `operations`: long operations of operators, that any node may run.
 //! - `hook_queue`: what is to be sent to the application's server.
 //! - `shared_rules`: the rules that all nodes have.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
@@ -39,6 +39,7 @@ mod hook_queue;
 mod keys;
 mod link;
 mod measures;
+mod operations;
 mod pipeline;
 mod reads;
 mod reaps;
@@ -71,6 +72,7 @@ use tokio::{
 
 pub use self::access::{CannotReplace, RedisAccess};
 pub use self::hook_queue::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, WaitingHook};
+pub use self::operations::{Operations, StoreAway};
 pub use self::revocations::{CannotRevoke, Cutoff, RevocationList, Revoker, StoredRevocation, revoke_in};
 pub use self::shared_rules::{CannotPutRules, RulesHolder, RulesStore, VersionedRules};
 use self::{backend::Backend, calls::Context, driver::RedisDriver, keys::Keys, scripts::Scripts};
@@ -149,6 +151,8 @@ pub struct Connected {
     pub access: RedisAccess,
     /// Puts rules in force on all nodes.
     pub rules: RulesStore,
+    /// Long operations of operators.
+    pub operations: Operations,
 }
 
 /// Connects a node to its cluster, in the background: it is [`Joining`](signalbox_cluster::Status::Joining) until it has
@@ -195,6 +199,7 @@ pub fn connect(
     cluster.set_token_secret(Instant::now(), &Secret::random());
     let of_thread = cluster.clone();
     let (revoker, to_revoke) = Revoker::new();
+    let (operations, asked_of_operations) = Operations::new();
     let known = settings.revocations.clone();
     let (rules, to_put) = RulesStore::new();
     let holder = settings.rules.clone();
@@ -212,6 +217,7 @@ pub fn connect(
             let revocations =
                 revocations::run(&backend, context.clone(), of_thread.clone(), known, to_revoke);
             let shared_rules = shared_rules::run(&backend, context.clone(), holder, to_put);
+            let operations = operations::run(&backend, context.clone(), asked_of_operations);
             let beside = pipeline::Beside { subscriptions: changes, reads, reaps };
             let degraded = Arc::<Notify>::default();
             let heartbeats =
@@ -228,12 +234,13 @@ pub fn connect(
                 () = links => {}
                 () = revocations => {}
                 () = shared_rules => {}
+                () = operations => {}
             }
         });
     };
     // A node without this thread stays `Joining`; when threads cannot be made, its workers have failed before.
     let _ = thread::Builder::new().name("cluster".to_owned()).spawn(run);
-    Ok(Connected { cluster, link, revoker, access, rules })
+    Ok(Connected { cluster, link, revoker, access, rules, operations })
 }
 
 /// The link's limits, so that what clients may send or have waiting fits.

@@ -66,7 +66,8 @@ scripts!(
     hook_append,
     hook_lease,
     rules,
-    put_rules
+    put_rules,
+    operation
 );
 
 /// A call of a script, keys first.

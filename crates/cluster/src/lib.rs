@@ -14,6 +14,7 @@
 //!   claim is decided (`model::peers`), as it is by `claim.lua` in Redis.
 //! - [`driver`]: the trait that connects the machine to a store that other nodes share; the Redis driver is another crate.
 //! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
+//! - [`operations`]: long operations of operators, that any node may run.
 //! - [`event`]: what happens, to be logged and counted.
 //! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
 //! - `simulation`, in tests: many machines on one seeded clock, with a network and a store that fail.
@@ -28,6 +29,7 @@ pub mod envelope;
 pub mod event;
 mod machine;
 pub mod model;
+pub mod operations;
 pub mod partition;
 pub mod record;
 pub mod route;

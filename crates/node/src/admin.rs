@@ -15,16 +15,19 @@
 pub use signalbox_admin as rows;
 
 use signalbox_admin::{
-    Partial,
+    Partial, PartialReason,
     events::{EventFilter, EventKind},
+    operations::{Operation, OperationKind},
 };
 use signalbox_cluster::Address;
 
 pub use crate::events::{EventFeed, EventListener, FellBehind, ListenerGauge, Told};
+pub use crate::operations::{CannotBegin, MAX_RATE};
 pub use crate::protocol::inquiry::{
     Act, Answer, Emission, Listing, LogOrder, More, Once, PeerOrder, Question, SocketFilter, principal_row,
 };
 use crate::{app::SocketRouter, node::Node, peering::inquiries::Nodes};
+pub use signalbox_cluster_redis::StoreAway;
 pub use signalbox_socketio::args::is_reserved;
 
 /// What the nodes of a cluster have answered.
@@ -77,6 +80,46 @@ impl Node {
         found.copied().or_else(|| is_here.then_some(self.shared.tag))
     }
 
+    /// All long operations that are known: those that run first, then the latest.
+    ///
+    /// # Errors
+    /// Redis is away, where they are kept.
+    pub async fn operations(&self) -> Result<Vec<Operation>, StoreAway> {
+        self.shared.all_operations().await
+    }
+
+    /// Begins to drain a node, named by its id or its name. `started_by`: who wants that, for the record.
+    ///
+    /// # Errors
+    /// There is no such node; it drains already; Redis is away.
+    pub async fn begin_drain(&self, node: &str, started_by: &str) -> Result<Operation, CannotBegin> {
+        let node = self.find_node(node).ok_or(CannotBegin::NoSuchNode)?;
+        let (_, partial) = self.shared.peering.inquire(Question::Node, Nodes::One(node)).await;
+        // One that does not answer begins when it does.
+        if partial.iter().any(|missing| missing.reason == PartialReason::Format) {
+            return Err(CannotBegin::OlderNode);
+        }
+        self.shared.begin_operation(OperationKind::Drain, node, None, started_by).await
+    }
+
+    /// Begins to rebalance the cluster: the nodes with the most Socket.IO clients send so many away in a second (1 to [`MAX_RATE`]), all
+    /// together, until all nodes have equally many.
+    ///
+    /// # Errors
+    /// The cluster is rebalanced already; Redis is away.
+    pub async fn begin_rebalance(&self, rate: u32, started_by: &str) -> Result<Operation, CannotBegin> {
+        let (kind, rate) = (OperationKind::Rebalance, Some(rate.clamp(1, MAX_RATE)));
+        self.shared.begin_operation(kind, self.shared.tag, rate, started_by).await
+    }
+
+    /// Stops an operation; the node that runs it says so within seconds. One that is over stays as it is. `None`: there is no such one.
+    ///
+    /// # Errors
+    /// Redis is away.
+    pub async fn stop_operation(&self, id: &str) -> Result<Option<Operation>, StoreAway> {
+        self.shared.stop_operation(id).await
+    }
+
     /// Begins something that bears a key of whoever asks for it, unless it was begun already, here or on another node, in the last ten
     /// minutes. `None`: as much is under way as can be remembered. What is new has to end with [`Self::finish_once`].
     pub async fn begin_once(&self, key: &str) -> Option<Once> {
@@ -102,7 +145,7 @@ impl Node {
     pub fn others_unreached(&self) -> Vec<Partial> {
         let nodes = self.shared.cluster.nodes();
         let others = nodes.iter().filter(|(tag, _)| **tag != self.shared.tag);
-        let reason = signalbox_admin::PartialReason::Unreachable;
+        let reason = PartialReason::Unreachable;
         others.map(|(tag, node)| Partial { node: tag.to_string(), name: node.name.clone(), reason }).collect()
     }
 

@@ -29,6 +29,26 @@ impl Node {
         self.shared.drain_requested.notified().await;
     }
 
+    /// Waits until the operator has stopped the drain that [`Self::drain_requested`] has begun. That cannot happen once [`Self::drain`] is
+    /// through with the clients. The program gives up what it was doing, and calls [`Self::resume`].
+    /// A program that never waits for this has drains that cannot be stopped.
+    pub async fn drain_cancelled(&self) {
+        self.shared.lifecycle.heed_cancel();
+        self.shared.drain_cancelled.notified().await;
+    }
+
+    /// What [`Self::drain_requested`] has begun cannot be stopped from now on: the program was told to end by others, too. `false` if it was
+    /// stopped just now.
+    pub fn commit_drain(&self) -> bool {
+        self.shared.lifecycle.commit_drain()
+    }
+
+    /// The drain was stopped: the node is ready again, and takes clients.
+    pub fn resume(&self) {
+        self.shared.lifecycle.resume();
+        self.shared.cluster.set_draining(Instant::now(), false);
+    }
+
     /// Announces that the node will drain: it is not ready from now on, and other nodes know. New clients are still served.
     pub fn announce_drain(&self) {
         self.shared.lifecycle.start_draining();
@@ -50,8 +70,13 @@ impl Node {
         .await;
         tracing::info!("Socket.IO clients are closed");
         self.close_some(began + time, |node| node.count("peerserver"), |count| (0, count)).await;
+        if !self.shared.lifecycle.commit_drain() {
+            // Whoever waits for this learns that it was stopped.
+            std::future::pending::<()>().await;
+        }
         let (left, ()) = tokio::join!(self.stop(RESERVE), self.release_relayed_polls(RESERVE));
         self.report_drain("done", left);
+        self.shared.end_drain().await;
         if self.shared.hub.wants(EventKind::Drain) {
             // Those who listen at other nodes ask no more when this one has left.
             tokio::time::sleep(LISTENERS_TOLD).await;

@@ -4,8 +4,8 @@
 //!
 //! - `panics`: what a panic may end.
 //! - `client_log`: single clients whose stories the log tells.
-//! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`, `events`: settings, access rules, the memory limit, the state of stopping,
-//!   how much goes through, and what happens.
+//! - [`config`], [`policy`], `ledger`, `lifecycle`, `rates`, `events`, `operation_store`: settings, access rules, the memory limit, the
+//!   state of stopping, how much goes through, what happens, where long operations are kept.
 //! - `limits`: how much one connection, one address, and all together may do.
 //! - `routing`: where things are, and how something finds its way to them.
 //! - `protocol`: what nodes send each other, as bytes.
@@ -15,7 +15,7 @@
 //! - `shard`: a worker thread's part of everything, as logic without I/O; and the runtime that executes its effects. Its front page
 //!   lists where broadcasts, rooms and transfers are.
 //! - `peering`: the other nodes of the cluster.
-//! - `shared`, [`edge`]: what all workers share; HTTP requests and WebSocket upgrades.
+//! - `shared`, `operations`, [`edge`]: what all workers share; long operations; HTTP requests and WebSocket upgrades.
 //! - `node`, `drain`, [`admin`]: composition; what an operator may ask and do.
 //!
 //! A server of your own is an [`App`] with handlers, and a [`Node`] that serves it; see `examples/handlers.rs`.
@@ -31,6 +31,8 @@ mod ledger;
 mod lifecycle;
 mod limits;
 mod node;
+mod operation_store;
+mod operations;
 mod panics;
 mod peering;
 pub mod policy;

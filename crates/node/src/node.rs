@@ -15,8 +15,8 @@ use actix_web::{
 use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Cluster, NodeInfo, NodeTag, Owner, ShardId, Status};
 use signalbox_cluster_redis::{
-    CannotConnect, CannotReplace, CannotRevoke, Connected, RedisAccess, RevocationList as _, Revoker,
-    RulesStore, Settings, connect,
+    CannotConnect, CannotReplace, CannotRevoke, Connected, Operations, RedisAccess, RevocationList as _,
+    Revoker, RulesStore, Settings, connect,
 };
 use signalbox_node_link::LinkHandle;
 use signalbox_rules::RuleSet;
@@ -37,6 +37,8 @@ use crate::{
     ledger::Ledger,
     lifecycle::Lifecycle,
     limits::{Admission, Gate},
+    operation_store::OperationStore,
+    operations,
     peering::{
         Peering,
         bus::ClusterEvents,
@@ -127,8 +129,8 @@ impl Node {
                     largest,
                 };
                 match connect(config, &settings, info, events.clone(), events.clone(), of_redis.clone()) {
-                    Ok(Connected { cluster, link, revoker, access, rules }) => {
-                        (cluster, link, Some((revoker, access, rules)))
+                    Ok(Connected { cluster, link, revoker, access, rules, operations }) => {
+                        (cluster, link, Some((revoker, access, rules, operations)))
                     }
                     Err(error) => {
                         failed = Some(error);
@@ -151,7 +153,8 @@ impl Node {
             Arc<ClusterEvents>,
             Arc<Revocations>,
             Arc<SharedRules>,
-        ) -> (Arc<Cluster>, LinkHandle, Option<(Revoker, RedisAccess, RulesStore)>),
+        )
+            -> (Arc<Cluster>, LinkHandle, Option<(Revoker, RedisAccess, RulesStore, Operations)>),
     ) -> Self {
         let shards = config.shards.clamp(1, 256);
         let tag = NodeTag::random();
@@ -175,9 +178,11 @@ impl Node {
         let rules = Arc::new(SharedRules::new(&app, mailboxes.clone(), metrics.clone()));
         let (cluster, link, stores) =
             cluster(&shared_state, tag, events.clone(), revocations.clone(), rules.clone());
-        let (revoker, redis_access, rules_store) = match stores {
-            Some((revoker, access, rules)) => (Some(revoker), Some(access), Some(rules)),
-            None => (None, None, None),
+        let (revoker, redis_access, rules_store, operations) = match stores {
+            Some((revoker, access, rules, operations)) => {
+                (Some(revoker), Some(access), Some(rules), Some(operations))
+            }
+            None => (None, None, None, None),
         };
         let addresses = Arc::new(LocalAddresses::new(tag, shards));
         let lifecycle = Arc::new(Lifecycle::default());
@@ -203,6 +208,7 @@ impl Node {
             redis_access,
             rules,
             rules_store,
+            operations: OperationStore::new(operations),
             cluster,
             mailboxes,
             peering,
@@ -216,6 +222,7 @@ impl Node {
             hub,
             rates: Arc::default(),
             drain_requested: Default::default(),
+            drain_cancelled: Default::default(),
             started: SystemTime::now(),
             requests: AtomicU64::new(0),
         };
@@ -341,6 +348,7 @@ impl Node {
         shared.loads.started(id);
         if id == 0 {
             actix_rt::spawn(shared.rates.clone().sample(shared.metrics.clone()));
+            actix_rt::spawn(operations::run(shared.clone()));
         }
         ShardRuntime::start(context, shared.mailboxes.clone(), shared.peering.clone(), mailbox);
         true
@@ -463,6 +471,8 @@ impl Node {
     /// Closes every client's transport, so that clients reconnect elsewhere (a Socket.IO client that is told to *disconnect* would
     /// not), and waits until they are gone, at most `grace`. Returns how many are left.
     pub async fn stop(&self, grace: Duration) -> usize {
+        // There is no way back.
+        self.shared.lifecycle.commit_drain();
         self.shared.lifecycle.start_stopping();
         for shard in self.shared.mailboxes.shards() {
             self.shared.mailboxes.push(shard, ShardMessage::Stop);

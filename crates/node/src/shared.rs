@@ -24,6 +24,7 @@ use crate::{
     ledger::{EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
+    operation_store::OperationStore,
     peering::{
         Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations,
         rules::SharedRules,
@@ -54,6 +55,8 @@ pub(crate) struct NodeShared {
     pub(crate) rules: Arc<SharedRules>,
     /// Where the nodes share rules; `None` where there is one node.
     pub(crate) rules_store: Option<RulesStore>,
+    /// Long operations of operators.
+    pub(crate) operations: OperationStore,
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) peering: Arc<Peering>,
@@ -72,6 +75,8 @@ pub(crate) struct NodeShared {
     pub(crate) rates: Arc<RateSamples>,
     /// An operator wants the node to drain, and to end.
     pub(crate) drain_requested: Notify,
+    /// The operator has stopped that.
+    pub(crate) drain_cancelled: Notify,
     /// When the node started.
     pub(crate) started: SystemTime,
     /// Numbers requests.
@@ -233,7 +238,9 @@ impl DescribeNode for NodeShared {
     }
 
     fn request_drain(&self) {
-        self.drain_requested.notify_one();
+        if self.lifecycle.request_drain() {
+            self.drain_requested.notify_one();
+        }
     }
 
     fn set_log(&self, order: &LogOrder) -> bool {

@@ -3,11 +3,12 @@
 use std::{
     io::{self, Write as _},
     net::TcpListener,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, middleware::from_fn, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use anyhow::{Context, Result, anyhow};
 use signalbox_config::{auth::AuthMode, keys};
 use signalbox_node::{
@@ -107,7 +108,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     if export_metrics(&exporting, move || gathering.metrics_now().gather())? {
         tracing::info!("metrics are exported by OTLP (OTEL_METRICS_EXPORTER)");
     }
-    let webhooks = Webhooks::start(&settings.webhooks, cluster.as_ref(), &node)?;
+    let mut webhooks = Webhooks::start(&settings.webhooks, cluster.as_ref(), &node)?;
 
     let listener = &settings.listener;
     let expiry = node.metrics().certificate_expiry.clone();
@@ -203,11 +204,58 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     tracing::info!(node = name, workers = settings.node.workers, "ready");
 
+    loop {
+        let mut is_by_operator = tokio::select! {
+            () = signalled(&mut terminate, &mut interrupt) => false,
+            () = node.drain_requested() => true,
+        };
+        if !is_by_operator {
+            node.commit_drain();
+        }
+        let is_over = {
+            let mut end = pin!(end(settings, &node, &mut webhooks, &public_handle, &handles));
+            loop {
+                tokio::select! {
+                    () = &mut end => break true,
+                    () = node.drain_cancelled() => break false,
+                    () = signalled(&mut terminate, &mut interrupt) => {
+                        // The first signal leaves the clients the time that the operator's drain gives them; the second does not.
+                        if !is_by_operator || !node.commit_drain() {
+                            break true;
+                        }
+                        is_by_operator = false;
+                        tracing::info!("the drain goes on, and cannot be stopped any more");
+                    }
+                }
+            }
+        };
+        if is_over {
+            break;
+        }
+        node.resume();
+        public_handle.resume().await;
+        tracing::info!("the drain was stopped: the node takes clients again");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for a signal that ends the program.
+async fn signalled(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-        () = node.drain_requested() => {}
     }
+}
+
+/// Has the node drain or stop, and its servers end. A worker that hangs does not keep the program from exiting.
+async fn end(
+    settings: &Settings,
+    node: &Node,
+    webhooks: &mut Option<Webhooks>,
+    public: &ServerHandle,
+    others: &[ServerHandle],
+) {
     let drain_timeout = settings.node.drain_timeout.unwrap_or(LONGEST_STANDALONE_STOP);
     let is_clustered = settings.cluster.redis_url.is_some();
     let limit = if is_clustered { settings.node.drain_delay + drain_timeout } else { Duration::ZERO };
@@ -228,28 +276,21 @@ async fn serve(settings: &Settings) -> Result<()> {
                 timeout_ms = timeout.as_millis() as u64,
                 "stopping; a second signal ends it at once"
             );
-            public_handle.pause().await;
+            public.pause().await;
             node.stop(timeout).await
         };
         if remaining > 0 {
             tracing::warn!(remaining, "closing the connections of clients that did not disconnect in time");
         }
-        if let Some(webhooks) = webhooks {
+        if let Some(webhooks) = webhooks.take() {
             webhooks.stop(WEBHOOKS_STOP).await;
         }
-        public_handle.stop(true).await;
-        for handle in &handles {
+        public.stop(true).await;
+        for handle in others {
             handle.stop(false).await;
         }
     };
-    tokio::select! {
-        // A worker that hangs must not keep the program from exiting.
-        _ = tokio::time::timeout(limit + SHUTDOWN_MARGIN, stop) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopped");
-    Ok(())
+    let _ = tokio::time::timeout(limit + SHUTDOWN_MARGIN, stop).await;
 }
 
 /// What is read again while the program runs.

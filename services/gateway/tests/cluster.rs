@@ -125,6 +125,11 @@ fn cluster_drains_under_load() {
 }
 
 #[test]
+fn cluster_spreads_its_clients_when_a_node_joins() {
+    Server::run_js_alone("rebalance.test.mjs");
+}
+
+#[test]
 fn cluster_of_two_formats_is_one() {
     Server::run_js_alone("mixed.test.mjs");
 }
@@ -400,6 +405,14 @@ fn soak_cluster_drains_under_load() {
         ("PATIENCE", "6"),
     ];
     Server::run_js_alone_within(SOAK, "drain.test.mjs", &environment);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_cluster_spreads_its_clients_when_a_node_joins() {
+    let environment =
+        [("DRAIN_CLIENTS", "1000"), ("DRAIN_EVERY", "4000"), ("REBALANCE_RATE", "50"), ("PATIENCE", "6")];
+    Server::run_js_alone_within(SOAK, "rebalance.test.mjs", &environment);
 }
 
 #[test]

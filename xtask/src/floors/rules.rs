@@ -35,7 +35,7 @@ pub(super) const NODE: Rules = Rules {
     directory: "crates/node",
     floors: &[
         &["panics", "client_log"],
-        &["config", "policy", "ledger", "lifecycle", "rates", "events"],
+        &["config", "policy", "ledger", "lifecycle", "rates", "events", "operation_store"],
         // How much may be done.
         &["limits"],
         // Location, audience, broadcast ids, version vectors.
@@ -54,6 +54,8 @@ pub(super) const NODE: Rules = Rules {
         &["peering"],
         // What the worker threads share.
         &["shared"],
+        // Long operations of operators.
+        &["operations"],
         // HTTP and upgrades.
         &["edge"],
         // Composition only.

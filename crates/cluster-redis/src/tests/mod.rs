@@ -11,6 +11,7 @@ mod crowd;
 mod hooks;
 mod model;
 mod node;
+mod operations;
 mod outages;
 mod revocations;
 mod rules;

@@ -24,8 +24,8 @@ use signalbox_websocket::Frame;
 
 use super::server::{Server, until};
 use crate::{
-    Connected, LinkHandle, RevocationList, Revoker, RulesHolder, RulesStore, Settings, StoredRevocation,
-    VersionedRules, connect,
+    Connected, LinkHandle, Operations, RevocationList, Revoker, RulesHolder, RulesStore, Settings,
+    StoredRevocation, VersionedRules, connect,
 };
 
 /// The rules that a node has.
@@ -81,6 +81,7 @@ pub(super) struct Node {
     pub(super) link: LinkHandle,
     pub(super) mailboxes: Arc<Mailboxes>,
     pub(super) revoker: Revoker,
+    pub(super) operations: Operations,
     pub(super) revoked: Arc<Revoked>,
     pub(super) rules: RulesStore,
     pub(super) rules_held: Arc<HeldRules>,
@@ -123,9 +124,9 @@ impl Node {
         };
         let owner = Owner { tag, epoch: 0 };
         let info = NodeInfo::new(owner, tag.to_string());
-        let Connected { cluster, link, revoker, rules, .. } =
+        let Connected { cluster, link, revoker, rules, operations, .. } =
             connect(&config, &settings, info, mailboxes.clone(), Arc::new(Echo), Metrics::new()).unwrap();
-        let node = Self { cluster, link, mailboxes, revoker, revoked, rules, rules_held, tag };
+        let node = Self { cluster, link, mailboxes, revoker, operations, revoked, rules, rules_held, tag };
         node.wait_until(Status::Online);
         node
     }

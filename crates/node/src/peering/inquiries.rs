@@ -189,6 +189,7 @@ impl Peering {
                 let after = after.map(|(run, next)| Progress { run, next });
                 self.events_here(after, question.extra_time()).await
             }
+            Question::Shed { clients } => self.shed_here(*clients).await,
             Question::Outcome { key } => Answer::Outcomes(vec![self.inquiries.outcomes.look(key)]),
             _ => self.ask_shards(&question).await,
         }

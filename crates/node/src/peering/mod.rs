@@ -11,7 +11,7 @@
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
 //! - `listening`: what happens on every node, for those who listen here.
-//! - `orders`: what an operator has done with sockets and peers; `outcomes`: what became of it.
+//! - `orders`: what an operator has done with sockets and peers; `outcomes`: what became of it; `shed`: clients that are sent away.
 //! - `socket_requests`: operations on sockets of other nodes, with an answer.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `refreshes`: new tokens of clients, which count on all nodes.
@@ -35,6 +35,7 @@ pub(crate) mod revocations;
 mod router;
 pub(crate) mod rules;
 mod serve;
+mod shed;
 mod socket_requests;
 mod transfer_answers;
 mod transfers;

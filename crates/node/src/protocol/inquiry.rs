@@ -127,6 +127,11 @@ pub enum Question {
         /// How long to wait for something, in milliseconds.
         wait: u64,
     },
+    /// Send so many Socket.IO clients away, within a second.
+    Shed {
+        /// How many.
+        clients: u64,
+    },
     /// What became of the request with this key.
     Outcome {
         /// The key.
@@ -291,7 +296,7 @@ impl Question {
 
     /// Whether it changes nothing: then nobody need answer it once it is given up.
     pub(crate) fn only_looks(&self) -> bool {
-        !matches!(self, Self::Act { .. } | Self::Peer { .. } | Self::Drain)
+        !matches!(self, Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Shed { .. })
     }
 
     /// The answer of somebody who has nothing of it.
@@ -306,7 +311,7 @@ impl Question {
             Self::Socket { .. } => Answer::Socket(Vec::new()),
             Self::Peers { .. } => Answer::Peers(Vec::new(), false),
             Self::Select(_) => Answer::Selected(Vec::new()),
-            Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Log(_) => {
+            Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Shed { .. } | Self::Log(_) => {
                 Answer::Done(Vec::new(), Vec::new())
             }
             Self::Events { .. } => Answer::Events(Vec::new()),

@@ -85,6 +85,8 @@ pub(crate) enum Answer {
     Names(Reply<Vec<Arc<str>>>, Vec<Arc<str>>),
     /// What an operator has asked.
     Inquiry(Reply<inquiry::Answer>, inquiry::Answer),
+    /// How many clients were sent away.
+    Count(Reply<usize>, usize),
 }
 
 impl Answer {
@@ -100,6 +102,7 @@ impl Answer {
             Self::Ack(reply, value) => reply.send(value),
             Self::Names(reply, value) => reply.send(value),
             Self::Inquiry(reply, value) => reply.send(value),
+            Self::Count(reply, value) => reply.send(value),
         }
     }
 }
@@ -130,6 +133,7 @@ answer_values! {
     Result<Args, AckError> => Ack,
     Vec<Arc<str>> => Names,
     inquiry::Answer => Inquiry,
+    usize => Count,
 }
 
 /// What a shard wants done, in order.

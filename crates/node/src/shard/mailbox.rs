@@ -49,6 +49,8 @@ pub(crate) enum ShardMessage {
     EvictForBudget(Arc<Account>),
     /// The node drains: close the transports of so many clients. If there are fewer, the next shard has its turn, so many times.
     Drain { sessions: usize, peers: usize, turns: usize },
+    /// Other nodes have fewer clients: close the transports of some.
+    Shed(ShedOrder),
     /// Somebody has shown a new token: it counts for their PeerServer clients, too.
     Refreshed(Arc<Principal>),
     /// Tokens were revoked: disconnect who shows one of them.
@@ -61,6 +63,19 @@ pub(crate) enum ShardMessage {
     Rules(Option<Arc<RuleSet>>),
     /// The node stops: close every client's transport.
     Stop,
+}
+
+/// How many sessions a shard is to send away.
+#[derive(Debug)]
+pub(crate) struct ShedOrder {
+    /// So many.
+    pub(crate) sessions: usize,
+    /// So many have been, by the shards before.
+    pub(crate) done: usize,
+    /// If there are fewer here, the next shard has its turn, so many times.
+    pub(crate) turns: usize,
+    /// How many it were in the end.
+    pub(crate) reply: Reply<usize>,
 }
 
 /// A request for a session, from the edge. It is handed to whoever owns the session: this shard, another one, or another node.

@@ -366,6 +366,10 @@ families! {
             "Clients that the node has yet to disconnect, while it drains; 0 while it does not.";
         draining: IntGauge = "draining", unit "state",
             "1 while the node drains: it is not ready, and disconnects its clients one after the other.";
+        rebalanced: IntCounter = "rebalanced_total", unit "clients",
+            "Socket.IO clients that the node has sent away, so that nodes with fewer have them. They are among the disconnects, too (server shutting down).";
+        rebalance_left: IntGauge = "rebalance_left", unit "clients",
+            "While the node runs a rebalance: clients that are above the mean on all nodes together, and have yet to be sent away.";
     }
     "Redis" {
         redis_seconds: HistogramVec = "redis_command_seconds", unit "seconds", ["kind"] of REDIS_KINDS, buckets SHORT,

@@ -1,6 +1,6 @@
 //! What is done with clients and nodes.
 
-use actix_web::{HttpResponse, web::Path};
+use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, LogRequest, Outcome};
 use signalbox_auth::{refusal::MAX_NAME, revocation::is_too_far_ahead};
@@ -131,24 +131,6 @@ fn merge(nodes: &mut Vec<signalbox_admin::orders::NodeOutcome>, more: signalbox_
         }
         None => nodes.push(more),
     }
-}
-
-/// Drains a node, as a signal does: it is not ready any more, disconnects its clients one after the other, and ends.
-#[utoipa::path(post, path = "/admin/v1/nodes/{node}/drain", tag = "act", security(("token" = ["control"])),
-    params(("node" = String, Path, description = "Its id, or its name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
-    responses((status = 200, description = "Whether it was told", body = Outcome)))]
-pub(super) async fn drain(order: Order, path: Path<String>) -> Answered {
-    let (name, node) = (path.into_inner(), order.state.node.clone());
-    let about = name.clone();
-    let tell = async move {
-        let Some(answers) = node.ask_node(&name, Question::Drain).await else {
-            return Err(Refused::not_found("no node has this id or name"));
-        };
-        let Answers { answer: Answer::Done(nodes, _), partial } = answers else { return Err(mixed_up()) };
-        Ok(Outcome::of(nodes, partial))
-    };
-    order.run(about, tell).await
 }
 
 /// Changes what all nodes log, for a time: the level of their own lines, and the clients whose whole stories are told.

@@ -3,7 +3,7 @@
 //! - `state`: what the routes share.
 //! - `access`: who may use it.
 //! - `look`: what there is; `explain`: what a token allows.
-//! - `speak`, `act`: what is said to clients, and done with them; `order`: what they have in common.
+//! - `speak`, `act`: what is said to clients, and done with them; `operations`: what takes a while; `order`: what they have in common.
 //! - `events`: what happens.
 //! - `rules`: the rules that are in force.
 //! - `request`: queries and bodies, read strictly.
@@ -17,6 +17,7 @@ mod events;
 mod explain;
 mod look;
 mod openapi;
+mod operations;
 mod order;
 mod problem;
 mod reference;
@@ -83,9 +84,15 @@ pub fn routes(routes: &mut ServiceConfig) {
         .service(control("/join", web::post().to(act::join)))
         .service(control("/leave", web::post().to(act::leave)))
         .service(control("/disconnect", web::post().to(act::disconnect)))
-        .service(control("/nodes/{node}/drain", web::post().to(act::drain)))
+        .service(control("/nodes/{node}/drain", web::post().to(operations::drain)))
         .service(control("/revoke", web::post().to(act::revoke)))
         .service(control("/log", web::put().to(act::log)))
+        .service(control("/rebalance", web::post().to(operations::rebalance)))
+        .service(read("/operations", web::get().to(operations::operations)))
+        .service(
+            read("/operations/{id}", web::get().to(operations::operation))
+                .route(scoped(Scope::Control, web::delete().to(operations::stop_operation))),
+        )
         .default_service(web::to(async || -> Result<&str, Refused> {
             Err(Refused::not_found("there is nothing here (see /admin/v1/openapi.json)"))
         }))

@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{act, events, explain, look, reference, rules, speak};
+use super::{act, events, explain, look, operations, reference, rules, speak};
 
 /// What can go wrong with every request.
 const REFUSALS: [(&str, &str); 8] = [
@@ -21,7 +21,10 @@ const REFUSALS: [(&str, &str); 8] = [
     ("403", "The token does not have the scope, or a web page asks"),
     ("404", "There is no such thing"),
     ("405", "The method is not for this path"),
-    ("409", "The request with this Idempotency-Key is being answered"),
+    (
+        "409",
+        "The request with this Idempotency-Key is being answered, or an operation runs that does the same",
+    ),
     ("413", "The body has more than a mebibyte"),
     ("503", "Too much is asked at once, or nodes have not answered that may have it"),
 ];
@@ -58,13 +61,17 @@ const REFUSALS: [(&str, &str); 8] = [
         act::join,
         act::leave,
         act::disconnect,
-        act::drain,
         act::revoke,
         act::log,
         events::events,
         rules::get,
         rules::put,
         rules::delete,
+        operations::drain,
+        operations::rebalance,
+        operations::operations,
+        operations::operation,
+        operations::stop_operation,
     ),
     components(schemas(signalbox_admin::Problem)),
     modifiers(&Token, &Refusals)
@@ -90,7 +97,7 @@ struct Refusals;
 impl Modify for Refusals {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
         for item in api.paths.paths.values_mut() {
-            for operation in operations(item) {
+            for operation in verbs(item) {
                 for (status, description) in REFUSALS {
                     let problem =
                         ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
@@ -105,7 +112,7 @@ impl Modify for Refusals {
     }
 }
 
-fn operations(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
+fn verbs(item: &mut utoipa::openapi::PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 

@@ -71,6 +71,11 @@ impl FromRequest for Order {
 }
 
 impl Order {
+    /// Who asks, for records.
+    pub(super) fn caller_name(&self) -> String {
+        self.caller.name()
+    }
+
     /// What the body says.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Refused> {
         serde_json::from_slice(&self.body).map_err(|error| Refused::malformed(format!("the body: {error}")))

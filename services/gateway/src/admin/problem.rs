@@ -79,6 +79,11 @@ impl Refused {
         Self::new(StatusCode::PRECONDITION_FAILED, "changed", detail)
     }
 
+    /// Something else is in the way that does the same, and goes on for a while.
+    pub(super) fn conflict_with(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
     /// The body is too large, or broke off.
     pub(super) fn too_large() -> Self {
         let detail = "the body has more than 1048576 bytes, or cannot be read";

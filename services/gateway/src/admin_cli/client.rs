@@ -79,7 +79,8 @@ impl Client {
         let mut listed = Listed::default();
         let mut after: Option<String> = None;
         loop {
-            let limit = ("limit", Some(LIMIT).filter(|_| path != "nodes"));
+            // Those are short.
+            let limit = ("limit", Some(LIMIT).filter(|_| !matches!(path, "nodes" | "operations")));
             let page = [limit, ("after", after.as_deref())];
             let given = parameters.iter().chain(&page);
             let given = given.filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
@@ -97,6 +98,16 @@ impl Client {
                 return Ok(listed);
             }
         }
+    }
+
+    /// One thing.
+    pub(super) fn get(&self, path: &str) -> Result<Value> {
+        self.call(Method::Get, path, &[], None)
+    }
+
+    /// Has one thing end.
+    pub(super) fn delete(&self, path: &str) -> Result<Value> {
+        self.call(Method::Delete, path, &[], None)
     }
 
     /// Has something done.

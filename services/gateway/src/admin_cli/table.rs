@@ -61,6 +61,16 @@ pub(super) const PEERS: &[Column] = &[
     ("WAITING", "waitingBytes", Show::Bytes),
     ("SINCE", "connectedAt", Show::Age),
 ];
+pub(super) const OPERATIONS: &[Column] = &[
+    ("OPERATION", "id", Show::Plain),
+    ("KIND", "kind", Show::Plain),
+    ("STATUS", "status", Show::Plain),
+    ("RUN BY", "runnerName", Show::Plain),
+    ("DONE", "done", Show::Plain),
+    ("OF", "total", Show::Plain),
+    ("SINCE", "startedAt", Show::Age),
+    ("DETAIL", "detail", Show::Plain),
+];
 const OUTCOME: &[Column] =
     &[("NODE", "node", Show::Plain), ("MEANT", "matched", Show::Plain), ("DONE", "done", Show::Plain)];
 const ACKS: &[Column] = &[("SOCKET", "socket", Show::Plain), ("ACKNOWLEDGES", "args", Show::Plain)];

@@ -10,6 +10,7 @@ import { cursors } from "./admin/cursors.mjs";
 import { explain } from "./admin/explain.mjs";
 import { look } from "./admin/look.mjs";
 import { rules } from "./admin/rules.mjs";
+import { longOperations } from "./admin/operations.mjs";
 import { partial } from "./admin/partial.mjs";
 
 const redis = await Redis.start();
@@ -24,6 +25,7 @@ const parts = {
   cli: () => cli(nodes),
   explain: () => explain(nodes),
   rules: () => rules(redis, nodes),
+  operations: () => longOperations(redis, nodes),
   partial: () => partial(redis, nodes),
   // What is left of its nodes is named for a few seconds more.
   dying: () => dying(redis, nodes),

@@ -25,7 +25,7 @@ const FATES = {
   killed: async (node) => node.stop(),
   // For longer than its lease, and longer than others wait for it.
   paused: async (node) => {
-    await node.freeze();
+    node.signal("SIGSTOP");
     await pause(8_000);
     node.signal("SIGCONT");
   },

@@ -73,6 +73,7 @@ impl Shard {
             ShardMessage::TaskDone(ticket, result) => self.task_done(ticket, result),
             ShardMessage::EvictForBudget(account) => self.evict_for_budget(&account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(sessions, peers, turns),
+            ShardMessage::Shed(order) => self.shed(order),
             ShardMessage::Refreshed(principal) => expiry::peers_refreshed(step, peers, &principal),
             ShardMessage::Revoked(revocations) => self.revoked(&revocations),
             ShardMessage::PeerOrder { at, message: Some(frame) } => peerserver::tell(step, peers, at, &frame),

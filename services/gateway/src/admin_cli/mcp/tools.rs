@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(hints.destructive_hint, Some(false), "{}", each.tool.name);
         }
         let all = operations(document(), &Scope::ALL);
-        for name in ["emit", "disconnect", "drain", "revoke"] {
+        for name in ["emit", "disconnect", "drain", "rebalance", "stop_operation", "revoke"] {
             assert!(looking.iter().all(|each| each.tool.name != name), "{name}");
             assert_eq!(named(&all, name).tool.annotations.as_ref().unwrap().read_only_hint, Some(false));
         }

@@ -5,7 +5,7 @@ import { ask, client, connected, record, upgraded } from "../lib/clients.mjs";
 import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
 import { nextEvent, until, within } from "../lib/wait.mjs";
 import { claims, hs256 } from "../lib/jwt.mjs";
-import { ready, startNode, Redis } from "../cluster/setup.mjs";
+import { Redis, balance, ready, sessionTransfers, startNode } from "../cluster/setup.mjs";
 import { call, get } from "./setup.mjs";
 
 const websocket = { transports: ["websocket"] };
@@ -80,6 +80,43 @@ export function act(nodes) {
         await until(async () => (await found())?.join() === rooms.join(), "it is in the room");
         socket.disconnect();
       }
+    });
+
+    it("does everything with sockets whose sessions move from node to node", async () => {
+      // Each request of a client lands on another node, its WebSocket too.
+      const url = await balance(nodes);
+      const moves = async () => (await Promise.all(nodes.map(sessionTransfers))).reduce((a, b) => a + b);
+      const before = await moves();
+      const round = async (number) => {
+        const socket = client(url);
+        await nextEvent(socket, "connect");
+        const [to, rooms, via] = [{ sockets: [socket.id] }, [`act-far-${number}`], (shift) => nodes[(number + shift) % 3]];
+        const news = record(socket, "news");
+        socket.on("question", (answer) => answer(number));
+        // The upgrade is under way.
+        const [joined, , asked] = await Promise.all([
+          post(via(0), "join", { to, rooms, profile: { number } }),
+          post(via(1), "emit", { to, event: "news", args: [number] }),
+          post(via(2), "emit", { to, event: "question", ack: { timeout: 10_000 } }),
+        ]);
+        assert.ok(joined.matched >= 1 && joined.done === joined.matched, `join ${number}: ${JSON.stringify(joined)}`);
+        assert.deepEqual(asked.acks[0], { socket: socket.id, args: [number] }, `question ${number}: ${JSON.stringify(asked)}`);
+        await until(() => news.length > 0, "the event has come");
+        // Of some the upgrade is still under way, or does not come.
+        if (number % 3 > 0) await until(() => socket.io.engine.transport.name === "websocket", "it has moved");
+        // Its old node and its new one may both count one that is just moving.
+        assert.ok([1, 2].includes((await post(via(1), "emit", { to: { rooms }, event: "quiet", ack: { timeout: 1 } })).sockets), `room ${number}`);
+        const left = await post(via(2), "leave", { to, rooms });
+        assert.ok(left.matched >= 1 && left.done === left.matched, `leave ${number}: ${JSON.stringify(left)}`);
+        const gone = nextEvent(socket, "disconnect");
+        const closed = await post(via(0), "disconnect", { to, close: number % 2 === 0 });
+        assert.ok(closed.matched >= 1 && closed.done === closed.matched, `disconnect ${number}: ${JSON.stringify(closed)}`);
+        await gone;
+        assert.deepEqual(news.filter(([value]) => value === number), [[number]]);
+        socket.disconnect();
+      };
+      await Promise.all(Array.from({ length: 12 }, (_, number) => round(number)));
+      assert.ok((await moves()) > before, "some have moved");
     });
 
     it("disconnects sockets and peers of other nodes", async () => {
@@ -177,8 +214,8 @@ export function dying(redis, nodes) {
       await until(async () => (await get(nodes[0], "nodes")).items.some(({ name }) => name === "leaving"), "the others know it");
       const socket = await connected(leaving.url, websocket);
       const gone = nextEvent(socket, "disconnect");
-      const outcome = await post(nodes[0], "nodes/leaving/drain");
-      assert.deepEqual([outcome.matched, outcome.done], [1, 1]);
+      const { kind, status, runnerName } = await post(nodes[0], "nodes/leaving/drain");
+      assert.deepEqual([kind, status, runnerName], ["drain", "running", "leaving"]);
       await gone;
       assert.deepEqual(await within(leaving.exited, "the node ends"), { code: 0, signal: null });
       assert.equal((await call(nodes[0], "POST", "/admin/v1/nodes/nobody/drain")).status, 404);

@@ -24,7 +24,7 @@ const WINDOW = Math.max(1_000, SOCKETIO_MS / 4);
 // it with their next heartbeat, and write a format until then that it does not read.
 const SETTLE = Number(process.env.DRAIN_SETTLE ?? 0);
 // How long a message may take on two busy cores.
-const TRAVEL = 2_000;
+export const TRAVEL = 2_000;
 
 /** Nodes of one build (the present one, unless others are named) are replaced by nodes of another. `polls` tells who only polls. */
 export function replacing(redis, { from, to, polls = () => false } = {}) {
@@ -115,7 +115,7 @@ export const startAt = (redis, { port, adminPort }, timeout, binary, flags = [])
   startNode(redis, ["--port", `${port}`, "--admin-port", `${adminPort}`, "--drain-delay", `${DRAIN_DELAY}`, "--drain-timeout", `${timeout}`, ...flags], binary);
 
 /** A client that joins its room whenever it is connected, and notes what it is told and when. */
-function enter(url, number, onlyPolls) {
+export function enter(url, number, onlyPolls) {
   const socket = client(url, { reconnection: true, ...(onlyPolls && { transports: ["polling"] }) });
   const one = {
     number,
@@ -167,7 +167,7 @@ function enter(url, number, onlyPolls) {
 }
 
 /** Says something every so often, while it is in its room. */
-async function talk(one) {
+export async function talk(one) {
   await pause(Math.random() * EVERY);
   for (let n = 0; !one.isSilent && one.socket.active; n += 1) {
     if (one.joinedAt !== undefined) {
@@ -185,7 +185,7 @@ async function talk(one) {
 /**
  * Everybody's view is the truth. Whoever may have missed that somebody came or went asks for it, as a page would that missed something.
  */
-async function complete(crowd) {
+export async function complete(crowd) {
   if (SETTLE > 0) {
     const refresh = async (one) => {
       const { ok, members } = await ask(one.socket, "members", one.room);
@@ -225,7 +225,7 @@ function checkPace(crowd, began, count) {
  * What was lost: the sender was told that it was sent, and a member that was in the room all the time did not hear it. A member that
  * was let go meanwhile, or soon after, may have missed it.
  */
-function account(crowd) {
+export function account(crowd) {
   const lost = [];
   const doubled = [];
   let sent = 0;

@@ -98,7 +98,7 @@ export function faults(redis, nodes) {
     await until(() => sees(a, "b"), "both are there");
     const old = await peer(sleepy, "sleeper");
     assert.equal(old.answer, "OPEN");
-    await sleepy.freeze();
+    sleepy.signal("SIGSTOP");
     const sleep = pause(SLEEP_MS);
     let next;
     await until(async () => (next = await peer(nodes[0], "sleeper", "new")).answer === "OPEN", "the id is free", DEATH_MS);

@@ -124,7 +124,7 @@ export async function balance(nodes, algorithm) {
  * The same in front of nodes that come and go, as they say themselves: each has `port` and `adminPort`. `rotation` tells the
  * indexes of those that requests go to, in order, once all have been checked.
  */
-export async function balanceReady(places) {
+export async function balanceReady(places, algorithm) {
   const stats = await freePort();
   const { url } = await startBalancer([
     // A node that a busy machine is slow to answer for is not down; without this a check may take no longer than their interval.
@@ -132,7 +132,7 @@ export async function balanceReady(places) {
     "  default-server check inter 200ms fall 2 rise 1",
     ...places.map(({ port, adminPort }, index) => `  server node${index} 127.0.0.1:${port} port ${adminPort}`),
     "frontend stats", `  bind 127.0.0.1:${stats}`, "  stats enable", "  stats uri /",
-  ]);
+  ], algorithm);
   const rotation = async () => {
     const { body } = await request(`http://127.0.0.1:${stats}`, "GET", "/;csv");
     const rows = places.map((_, index) => body.split("\n").find((line) => line.startsWith(`nodes,node${index},`)));
