@@ -14,6 +14,8 @@ const CHARTS = [
   ["sentBytes", "Bytes to clients /s", bytes],
 ];
 
+/** Operations that are shown: those that run, and the latest of the others. */
+const OPERATIONS = 6;
 /** Events that are shown. */
 const SHOWN = 200;
 /** Kinds of events by what they are about; those that are shown at first. */
@@ -42,11 +44,11 @@ class Refusal extends Error {
   }
 }
 
-async function ask(path, order) {
+async function ask(path, order, method = order ? "POST" : "GET") {
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   if (order) headers["content-type"] = "application/json";
-  const request = order ? { method: "POST", body: JSON.stringify(order) } : {};
-  const response = await fetch(`/admin/v1/${path}`, { ...request, headers, signal: AbortSignal.timeout(10_000) });
+  const request = { method, headers, body: order && JSON.stringify(order), signal: AbortSignal.timeout(10_000) };
+  const response = await fetch(`/admin/v1/${path}`, request);
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Refusal(response.status, body);
   return body;
@@ -166,6 +168,42 @@ function drawNodes({ items, partial }, rates) {
   const missing = partial.map(({ node, name, reason }) => element("tr", {},
     element("td", { title: node }, name), element("td", { colspan: 9 }, element("span", { class: "lamp", "data-is": "missing" }, `no answer: ${reason}`))));
   at("nodes").replaceChildren(...rows, ...missing);
+}
+
+/** Drains and rebalances, and how far they are. `known`: what the node knows of them, or why it does not. */
+function drawOperations(known, nodes) {
+  const items = known.items ?? [];
+  const shown = items.filter(({ endedAt }, index) => endedAt === undefined || index < OPERATIONS);
+  at("operations-part").hidden = nodes < 2 && shown.length === 0 && !known.trouble;
+  at("rebalance").hidden = nodes < 2;
+  at("operations-note").textContent = known.trouble ?? (shown.length === 0 ? "None has begun lately." : "");
+  at("operations-table").hidden = shown.length === 0;
+  at("operations").replaceChildren(...shown.map(operationRow));
+}
+
+function operationRow(operation) {
+  const { id, kind, status, done, total, runnerName, nodes, startedBy, startedAt, detail } = operation;
+  const name = kind === "drain" ? `drain of ${runnerName}` : `rebalance, ${count(operation.rate ?? 0)}/s`;
+  const isOver = operation.endedAt !== undefined;
+  const bar = element("progress", { max: Math.max(total, 1), value: total === 0 && isOver ? 1 : done, "aria-label": `Progress of the ${name}` });
+  const stop = element("button", { type: "button", "aria-label": `Stop the ${name}` }, "Stop");
+  const text = kind === "drain" ? "The node takes clients again." : "Those who were sent away stay where they are.";
+  stop.addEventListener("click", () => act(`Stop the ${name}?`, text, () => ask(`operations/${encodeURIComponent(id)}`, undefined, "DELETE")));
+  return element("tr", { "data-operation": id, title: nodes.map(({ name, clients }) => `${name}: ${count(clients)}`).join("\n") },
+    element("td", {}, name), element("td", {}, lamp(status)),
+    element("td", {}, bar, ` ${count(done)} of ${count(total)}`),
+    element("td", {}, runnerName), element("td", {}, startedBy), element("td", {}, `${duration(Date.now() - startedAt)} ago`),
+    element("td", { class: "long" }, detail), element("td", {}, isOver ? undefined : stop));
+}
+
+/** What is known of operations: the rest of the page does without, when Redis is away. */
+async function lookAtOperations() {
+  try {
+    return await ask("operations");
+  } catch (error) {
+    if (error.status === 503) return { trouble: error.message };
+    throw error;
+  }
 }
 
 function drawRooms({ items, next }) {
@@ -319,11 +357,12 @@ async function refresh() {
   at("forget").hidden = !token;
   try {
     const isTimeForRooms = performance.now() >= roomsAt + ROOMS_EVERY;
-    const looks = [ask("cluster"), ask("nodes"), ask("rates"), isTimeForRooms ? ask(`rooms?limit=${PAGE}`) : undefined];
-    const [cluster, nodes, rates, rooms] = await Promise.all(looks);
+    const looks = [ask("cluster"), ask("nodes"), ask("rates"), lookAtOperations(), isTimeForRooms ? ask(`rooms?limit=${PAGE}`) : undefined];
+    const [cluster, nodes, rates, operations, rooms] = await Promise.all(looks);
     drawNumbers(cluster);
     drawCharts(rates.total);
     drawNodes(nodes, rates);
+    drawOperations(operations, cluster.nodes);
     if (rooms) {
       drawRooms(rooms);
       roomsAt = performance.now();
@@ -359,6 +398,12 @@ at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const query = new FormData(at("search")).get("query").trim();
   if (query) search(query).catch(failed);
+});
+at("rebalance").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const rate = Number(new FormData(at("rebalance")).get("rate"));
+  const text = `The nodes with the most Socket.IO clients close the transports of ${count(rate)} clients a second, until all have equally many. Those connect again, through the load balancer.`;
+  act("Rebalance the cluster?", text, () => ask("rebalance", { rate }));
 });
 at("close").addEventListener("click", () => { at("client").hidden = true; });
 document.addEventListener("keydown", (event) => {

@@ -91,7 +91,7 @@ test("it tells what happens, and disconnects a client whom somebody wants gone",
   await Browser.screenshot(page, "status-events");
 });
 
-test("it drains a node, and shows how far that is", async () => {
+test("it rebalances a cluster and drains a node, shows how far that is, and stops it", async () => {
   const redis = await Redis.start();
   const flags = ["--drain-delay", "1500", "--drain-timeout", "6000"];
   const cluster = await Promise.all(["kept", "drained"].map((name) => startNode(redis, ["--node-id", name, ...flags])));
@@ -103,6 +103,16 @@ test("it drains a node, and shows how far that is", async () => {
   }
   const page = await open(cluster[0]);
   await shows(page, "#events-note", "Live");
+  const operation = (name) => `#operations tr:has([aria-label="Progress of the ${name}"])`;
+  await page.fill("#rebalance input", "1");
+  await page.click("#rebalance button");
+  await page.click("#sure button[value=yes]");
+  await Browser.until(page, (at) => document.querySelector(`${at} progress`)?.value > 0, operation("rebalance, 1/s"), "the rebalance goes on");
+  await shows(page, operation("rebalance, 1/s"), "running");
+  await Browser.screenshot(page, "status-rebalance");
+  await page.click('[aria-label="Stop the rebalance, 1/s"]');
+  await page.click("#sure button[value=yes]");
+  await shows(page, operation("rebalance, 1/s"), "stopped");
   const button = page.locator('[aria-label="Drain drained"]');
   await button.click();
   await page.click("#sure button[value=no]");
@@ -110,9 +120,11 @@ test("it drains a node, and shows how far that is", async () => {
   await page.click("#sure button[value=yes]");
   await Browser.until(page, () => document.querySelector("#nodes progress")?.value > 0, undefined, "the drain goes on");
   await shows(page, "#events", "announced");
+  await shows(page, operation("drain of drained"), "running");
   await Browser.screenshot(page, "status-drain");
   await shows(page, "#events", "done");
   await shows(page, "#events", "node-down");
+  await shows(page, operation("drain of drained"), "done");
   await Browser.until(page, () => document.querySelectorAll("#nodes tr").length === 1, undefined, "the node is gone");
 });
 
