@@ -21,6 +21,7 @@ MOUNTED = {
     "/run/secrets/turn": "a-secret-of-turn-servers",
     "/run/secrets/upstream-key": "a-key",
     "/etc/keys/ca.pem": "",
+    "/run/secrets/hooks": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "/run/secrets/webhook": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "/run/secrets/jwt": "a secret that is longer than 32 bytes",
     "/etc/keys/jwt.pem": "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n",

@@ -352,6 +352,14 @@ DASHBOARDS = [
             panel("Listeners", "Who is told what happens in the cluster, at each node. Good: as many as you have.", "short", [("signalbox_event_listeners{}", "{{instance}}")]),
             panel("Events dropped", "That those who listen were not told. Good: 0; slow_listener is one of them, not the node.", "ops",
                   [(rate("signalbox_events_dropped_total", "instance, reason"), "{{instance}} {{reason}}")])]),
+        ("Rules and hooks", [
+            panel("Version of the rules", "That were put by the admin API; 0: none were. Good: the same on all nodes.", "short", [("signalbox_rules_version{}", "{{instance}}")],
+                  runbook="signalboxrulesdiffer"),
+            panel("Requests to hooks", "To servers of the application's own, by outcome. Good: answered, and nothing else.", "reqps",
+                  [(rate("signalbox_hook_requests_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxhooksfailing"),
+            panel("Time of a hook", "The wait for its turn included: clients wait as long for their acks. Good: below 100 ms.", "s",
+                  [(quantile(0.5, "signalbox_hook_request_seconds"), "median"), (quantile(0.99, "signalbox_hook_request_seconds"), "p99")], limits=((0.1, YELLOW), (1, RED)),
+                  runbook="signalboxhooksfailing")]),
         ("Webhooks", [
             panel("Requests", "To the application's server, by outcome. Good: delivered, and nothing else.", "reqps",
                   [(rate("signalbox_webhook_requests_total", "outcome"), "{{outcome}}")], stack=True, runbook="signalboxwebhookslate"),

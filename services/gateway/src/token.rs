@@ -47,19 +47,19 @@ pub fn command() -> clap::Command {
 #[derive(Debug, Args)]
 struct MintArgs {
     /// Whose it is: the claim sub.
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
     sub: String,
     /// How long it lives: a number with s, m, h or d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lifetime)]
     ttl: u64,
     /// Rooms that it may join and send to: a pattern; repeatable.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, allow_hyphen_values = true, value_name = "PATTERN")]
     room: Vec<String>,
     /// Namespaces: a pattern; repeatable.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, allow_hyphen_values = true, value_name = "PATTERN")]
     namespace: Vec<String>,
     /// Ids of peers: a pattern; repeatable.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, allow_hyphen_values = true, value_name = "PATTERN")]
     peer_id: Vec<String>,
     /// May claim ids that the server issued.
     #[arg(long, action = ArgAction::SetTrue)]
@@ -77,7 +77,7 @@ struct MintArgs {
     #[arg(long, value_name = "JSON", conflicts_with_all = ["room", "namespace", "peer_id", "generated", "discover", "users", "turn"])]
     grants: Option<String>,
     /// Tells two sessions of one subject apart: the claim session.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "NAME")]
     session: Option<String>,
 }
 
@@ -97,13 +97,13 @@ pub(crate) struct ActionArgs {
     #[arg(long, value_name = "NAMESPACE")]
     connect: Vec<String>,
     /// A room to join.
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
     join: Vec<String>,
     /// A room to send to.
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
     send: Vec<String>,
     /// An id of a peer to claim, as if the server had not issued it.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
     claim: Vec<String>,
     /// To claim an id that the server has issued.
     #[arg(long, action = ArgAction::SetTrue)]
@@ -127,14 +127,14 @@ pub(crate) struct ActionArgs {
 #[derive(Debug, Args)]
 struct RevokeArgs {
     /// One token, by its claim jti.
-    #[arg(long, value_name = "ID", value_parser = name, conflicts_with_all = ["subject", "issued_before"])]
+    #[arg(long, allow_hyphen_values = true, value_name = "ID", value_parser = name, conflicts_with_all = ["subject", "issued_before"])]
     jti: Option<String>,
     /// When that token expires, in seconds since 1970 (its claim exp): so long the revocation is kept. Without it as long as
     /// --jwt-max-lifetime lets tokens live, and without that for ever.
     #[arg(long, value_name = "SECONDS", requires = "jti")]
     expires: Option<u64>,
     /// All tokens of a subject, whoever issued them: those issued so far, or before --issued-before.
-    #[arg(long, value_name = "SUBJECT", value_parser = name)]
+    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT", value_parser = name)]
     subject: Option<String>,
     /// All tokens issued before this time, in seconds since 1970, or now.
     #[arg(long, value_name = "TIME", value_parser = time)]

@@ -50,7 +50,14 @@ struct Cli {
     )]
     url: String,
     /// A token of the API. The variable SIGNALBOX_ADMIN_TOKEN is safer: others on the machine do not see it.
-    #[arg(long, global = true, value_name = "TOKEN", env = "SIGNALBOX_ADMIN_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        allow_hyphen_values = true,
+        value_name = "TOKEN",
+        env = "SIGNALBOX_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     /// File with the token, instead.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
@@ -91,16 +98,16 @@ enum Command {
     /// Lists sockets.
     Sockets {
         /// Members of this room.
-        #[arg(long, value_name = "ROOM")]
+        #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
         room: Option<String>,
         /// Those that have shown a token of this subject.
-        #[arg(long, value_name = "SUBJECT")]
+        #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
         subject: Option<String>,
         /// Those at this IP address.
         #[arg(long, value_name = "ADDRESS")]
         address: Option<String>,
         /// Those on this node.
-        #[arg(long, value_name = "NODE")]
+        #[arg(long, allow_hyphen_values = true, value_name = "NODE")]
         node: Option<String>,
         /// Those of this namespace.
         #[arg(long, value_name = "NAMESPACE")]
@@ -119,6 +126,7 @@ enum Command {
         /// Its name.
         event: String,
         /// Its arguments, each as JSON; what is no JSON is text.
+        #[arg(allow_negative_numbers = true)]
         args: Vec<String>,
         #[command(flatten)]
         to: To,
@@ -131,7 +139,7 @@ enum Command {
         #[command(flatten)]
         to: To,
         /// PeerServer clients, by their ids.
-        #[arg(long, value_name = "ID")]
+        #[arg(long, allow_hyphen_values = true, value_name = "ID")]
         peer: Vec<String>,
         /// Close their whole connections.
         #[arg(long)]
@@ -158,7 +166,7 @@ enum Command {
     /// Changes what all nodes log, for a time.
     Log {
         /// Client whose whole story is told: a subject, an IP address, or the id of a session, a socket or a peer; repeatable.
-        #[arg(long, value_name = "CLIENT")]
+        #[arg(long, allow_hyphen_values = true, value_name = "CLIENT")]
         client: Vec<String>,
         /// The level of the nodes' own lines: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL")]
@@ -224,19 +232,19 @@ fn limit(text: &str) -> Result<(String, u64), String> {
 #[derive(Debug, clap::Args)]
 struct To {
     /// Members of this room; repeatable.
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
     room: Vec<String>,
     /// This socket; repeatable.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
     socket: Vec<String>,
     /// Those of this subject; repeatable.
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
     subject: Vec<String>,
     /// Everybody in the namespace.
     #[arg(long)]
     everyone: bool,
     /// But not the members of this room, nor this socket; repeatable.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, allow_hyphen_values = true, value_name = "NAME")]
     except: Vec<String>,
     /// The namespace.
     #[arg(long, value_name = "NAMESPACE", default_value = "/")]
@@ -418,6 +426,42 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
             let path = format!("operations/{}", client::segment(id));
             let answer = if *stop { client.delete(&path)? } else { client.get(&path)? };
             Ok((operation(&answer), 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_may_begin_with_a_hyphen() {
+        // One id of a socket in 64 does.
+        let cli =
+            Cli::try_parse_from(["admin", "kick", "--socket", "-Zk", "--room", "-r", "--close"]).unwrap();
+        let Command::Kick { to, close, .. } = cli.command else { panic!("not what was asked") };
+        assert_eq!((to.socket, to.room, close), (vec!["-Zk".to_owned()], vec!["-r".to_owned()], true));
+
+        let cli = Cli::try_parse_from(["admin", "emit", "news", "-7", "--socket", "-Zk"]).unwrap();
+        let Command::Emit { args, to, .. } = cli.command else { panic!("not what was asked") };
+        assert_eq!((args, to.socket), (vec!["-7".to_owned()], vec!["-Zk".to_owned()]));
+
+        let cli = Cli::try_parse_from(["admin", "members", "--token", "-secret", "--", "-room"]).unwrap();
+        assert_eq!(cli.token.as_deref(), Some("-secret"));
+        let Command::Members { room, .. } = cli.command else { panic!("not what was asked") };
+        assert_eq!(room, "-room");
+    }
+
+    #[test]
+    fn every_option_that_takes_a_name_takes_one_with_a_hyphen() {
+        const NAMES: [&str; 7] = ["ROOM", "ID", "SUBJECT", "NAME", "CLIENT", "NODE", "PATTERN"];
+        for subcommand in command().get_subcommands() {
+            for argument in subcommand.get_opts().filter(|option| option.get_value_names().is_some()) {
+                let names = argument.get_value_names().unwrap_or_default();
+                if names.iter().any(|name| NAMES.contains(&name.as_str())) {
+                    assert!(argument.is_allow_hyphen_values_set(), "{} {argument}", subcommand.get_name());
+                }
+            }
         }
     }
 }

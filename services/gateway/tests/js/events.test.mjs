@@ -163,7 +163,7 @@ test("a node that is paused is named, and so is its return; what it told meanwhi
   const listener = await Listener.start(nodes[0]);
   const socket = await connected(nodes[2].url, websocket);
   await listener.heard({ kind: "connect", socket: socket.id });
-  nodes[2].signal("SIGSTOP");
+  await nodes[2].freeze();
   const began = performance.now();
   try {
     const [missing] = await listener.heard({ kind: "missing" });

@@ -25,7 +25,7 @@ const FATES = {
   killed: async (node) => node.stop(),
   // For longer than its lease, and longer than others wait for it.
   paused: async (node) => {
-    node.signal("SIGSTOP");
+    await node.freeze();
     await pause(8_000);
     node.signal("SIGCONT");
   },

@@ -23,31 +23,38 @@ async function admin(node, ...flags) {
   }
 }
 
+/** What the command says as JSON. Fails with its complaint, when it has one. */
+async function answer(node, ...flags) {
+  const { code, stdout, stderr } = await admin(node, ...flags);
+  assert.equal(code, 0, `admin ${flags.join(" ")} ended with ${code}: ${stderr}`);
+  return JSON.parse(stdout);
+}
+
 export function cli(nodes) {
   describe("signalbox-gateway admin", () => {
     it("looks, speaks and acts, in JSON and in tables", async () => {
       const sockets = await Promise.all(nodes.map((node) => connected(node.url, websocket)));
       for (const socket of sockets) await ask(socket, "join", "cli/room", { name: "ada" });
-      const rooms = JSON.parse((await admin(nodes[0], "rooms", "cli")).stdout);
+      const rooms = await answer(nodes[0], "rooms", "cli");
       assert.deepEqual(rooms, { items: [{ namespace: "/", name: "cli/room", members: 3 }], partial: [] });
       assert.equal((await admin(nodes[1], "rooms", "cli", "--table")).stdout, "NAMESPACE  ROOM      MEMBERS\n/          cli/room  3\n");
       const members = (await admin(nodes[2], "members", "cli/room", "--table")).stdout.trim().split("\n");
       assert.equal(members.length, 4);
       assert.match(members[1], /\{"name":"ada"\}$/);
-      assert.equal(JSON.parse((await admin(nodes[0], "nodes")).stdout).items.length, 3);
-      assert.equal(JSON.parse((await admin(nodes[0], "sockets", "--room", "cli/room")).stdout).items.length, 3);
-      assert.equal(JSON.parse((await admin(nodes[0], "peers", "cli-nobody")).stdout).items.length, 0);
+      assert.equal((await answer(nodes[0], "nodes")).items.length, 3);
+      assert.equal((await answer(nodes[0], "sockets", "--room", "cli/room")).items.length, 3);
+      assert.equal((await answer(nodes[0], "peers", "cli-nobody")).items.length, 0);
 
       const news = record(sockets[1], "news");
-      await admin(nodes[0], "emit", "news", "text", "7", '{"a":1}', "--socket", sockets[1].id);
+      await answer(nodes[0], "emit", "news", "text", "7", '{"a":1}', "--socket", sockets[1].id);
       await until(() => news.length === 1, "the event has come");
       assert.deepEqual(news[0], ["text", 7, { a: 1 }]);
       const gone = nextEvent(sockets[2], "disconnect");
-      const kicked = JSON.parse((await admin(nodes[0], "kick", "--socket", sockets[2].id)).stdout);
+      const kicked = await answer(nodes[0], "kick", "--socket", sockets[2].id);
       assert.deepEqual([kicked.matched, kicked.done], [1, 1]);
       await gone;
       for (const flags of [["--client", sockets[0].id, "--level", "debug", "--for", "60"], ["--off"]]) {
-        const { matched, done, partial } = JSON.parse((await admin(nodes[0], "log", ...flags)).stdout);
+        const { matched, done, partial } = await answer(nodes[0], "log", ...flags);
         assert.deepEqual([matched, done, partial], [3, 3, []], flags.join(" "));
       }
     });

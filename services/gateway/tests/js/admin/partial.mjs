@@ -19,8 +19,10 @@ export function partial(redis, nodes) {
       const asksNodes = ({ method, path, scope }) =>
         method === "GET" && scope === "read" && !path.includes("/operations") && !/\/(events|rules)$/.test(path);
       const lists = (await operations(nodes[1])).filter(asksNodes);
+      // A node without a link yet would be unreachable.
+      await until(async () => (await get(nodes[1], "nodes")).items.length === 3, "it has links to the others");
       const before = (await get(nodes[0], "cluster")).answeredBy;
-      nodes[0].signal("SIGSTOP");
+      await nodes[0].freeze();
       try {
         const began = performance.now();
         const answers = await Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));

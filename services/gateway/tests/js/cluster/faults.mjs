@@ -98,7 +98,7 @@ export function faults(redis, nodes) {
     await until(() => sees(a, "b"), "both are there");
     const old = await peer(sleepy, "sleeper");
     assert.equal(old.answer, "OPEN");
-    sleepy.signal("SIGSTOP");
+    await sleepy.freeze();
     const sleep = pause(SLEEP_MS);
     let next;
     await until(async () => (next = await peer(nodes[0], "sleeper", "new")).answer === "OPEN", "the id is free", DEATH_MS);

@@ -2,8 +2,10 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readdir, readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { until } from "./wait.mjs";
 
 const PEER = fileURLToPath(new URL("../node_modules/peer/dist/bin/peerjs.js", import.meta.url));
 
@@ -82,6 +84,15 @@ class Server {
 
   signal(signal) {
     this.child.kill(signal);
+  }
+
+  /** Stops it until SIGCONT. Resolves once all its threads stand still: on a busy machine they run on for some milliseconds. */
+  async freeze() {
+    const tasks = `/proc/${this.child.pid}/task`;
+    // In a line of `stat`, the state follows the name in parentheses; T is stopped.
+    const stands = async (task) => / T /.test((await readFile(`${tasks}/${task}/stat`, "utf8")).replace(/^.*\)/s, ""));
+    this.signal("SIGSTOP");
+    await until(async () => (await Promise.all((await readdir(tasks)).map(stands))).every(Boolean), "it stands still");
   }
 
   async stop() {
