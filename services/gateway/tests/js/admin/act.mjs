@@ -100,10 +100,14 @@ export function act(nodes) {
           post(via(2), "emit", { to, event: "question", ack: { timeout: 10_000 } }),
         ]);
         assert.ok(joined.matched >= 1 && joined.done === joined.matched, `join ${number}: ${JSON.stringify(joined)}`);
-        assert.deepEqual(asked.acks[0], { socket: socket.id, args: [number] }, `question ${number}: ${JSON.stringify(asked)}`);
+        // An acknowledgement does not follow a session to another node: then it is said to be missing, at once.
+        const isMissing = asked.acks.length === 0 && asked.nodes.some(({ matched, done }) => matched > done);
+        if (!isMissing) assert.deepEqual(asked.acks[0], { socket: socket.id, args: [number] }, `question ${number}: ${JSON.stringify(asked)}`);
         await until(() => news.length > 0, "the event has come");
         // Of some the upgrade is still under way, or does not come.
         if (number % 3 > 0) await until(() => socket.io.engine.transport.name === "websocket", "it has moved");
+        const acknowledged = async () => (await post(via(2), "emit", { to, event: "question", ack: { timeout: 10_000 } })).acks[0]?.args[0] === number;
+        await until(acknowledged, `question ${number} once it is there`);
         // Its old node and its new one may both count one that is just moving.
         assert.ok([1, 2].includes((await post(via(1), "emit", { to: { rooms }, event: "quiet", ack: { timeout: 1 } })).sockets), `room ${number}`);
         const left = await post(via(2), "leave", { to, rooms });
