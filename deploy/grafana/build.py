@@ -77,6 +77,13 @@ def stat(title, description, unit, expr, limits=(), runbook="metrics", width=4):
     return panel(title, description, unit, [(expr, "")], "stat", limits, runbook, width)
 
 
+def certificate(title, metric, runbook):
+    """The days that a certificate has left. Without one, the time of its end is 0, decades ago."""
+    shown = stat(title, "Days until it expires. Good: more than 7.", "d", f"min(({metric}{{}} - time()) / 86400)", (), runbook)
+    shown["fieldConfig"]["defaults"]["mappings"] = [{"type": "range", "options": {"from": None, "to": -10000, "result": {"text": "no TLS", "index": 0}}}]
+    return shown
+
+
 def variable(name, label, query, multi=True, every=".*"):
     return {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "query": {"query": query, "refId": name},
@@ -330,8 +337,7 @@ DASHBOARDS = [
         ("State", [
             stat("Up since", "When the process started.", "dateTimeFromNow", "max(process_start_time_seconds{}) * 1000"),
             stat("File descriptors", "Sockets included. Good: below 80 % of the limit.", "percentunit", "max(process_open_fds{} / process_max_fds{})", ((0.8, YELLOW), (0.95, RED))),
-            stat("Certificate", "Days until it expires; without TLS, days since 1970, negative. Good: more than 7.", "d",
-                 "min((signalbox_certificate_expiry_timestamp_seconds{} - time()) / 86400)", (), "signalboxcertificateexpires"),
+            certificate("Certificate", "signalbox_certificate_expiry_timestamp_seconds", "signalboxcertificateexpires"),
             stat("Configurations", "Different ones among the selected nodes. Good: 1.", "short", "count(count by (hash) (signalbox_config_info{}))", ((2, YELLOW),), "signalboxconfigdiffers"),
             stat("Versions", "Different ones among the selected nodes. Good: 1.", "short", "count(count by (version) (signalbox_build_info{}))", ((2, YELLOW),), "signalboxversionsmixed"),
             stat("Clients now", "Connected to the selected nodes.", "short", "sum(signalbox_connections{})"),
@@ -401,8 +407,7 @@ DASHBOARDS = [
             stat("Refused", "The part of the requests that got no credential. Good: what strangers cause.", "percentunit",
                  "sum(rate(signalbox_turn_refused_total{}[$__rate_interval])) / (sum(rate(signalbox_turn_refused_total{}[$__rate_interval])) + sum(rate(signalbox_turn_issued_total{}[$__rate_interval])) > 0)",
                  (), "signalboxturnnoserver"),
-            stat("TLS certificate", "Days until it expires; without TLS, days since 1970, negative. Good: more than 7.", "d",
-                 "min((signalbox_turn_certificate_expiry_timestamp_seconds{} - time()) / 86400)", (), "signalboxturncertificateexpires"),
+            certificate("TLS certificate", "signalbox_turn_certificate_expiry_timestamp_seconds", "signalboxturncertificateexpires"),
         ]),
         ("Credentials", [
             panel("Issued", "By who asked. Good: it follows the clients of your nodes.", "reqps", [(rate("signalbox_turn_issued_total", "caller"), "{{caller}}")], stack=True, runbook="signalboxturnnoserver"),

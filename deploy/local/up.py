@@ -71,6 +71,9 @@ class Up:
         for name, value in found.items():
             value = value.replace("/run/secrets", str(SECRETS)).replace("//redis:", f"//{REDIS}:").replace("//turn:", f"//{TURN}:")
             found[name] = value
+        if service == "turn":
+            # Here the service reaches the TURN server as clients do.
+            found["SIGNALBOX_PROBE"] = "relay"
         if service == "gateway":
             found["SIGNALBOX_TRUSTED_PROXIES"] = "127.0.0.0/8"
             # No collector is started here: one of your own is named in the environment.

@@ -1,10 +1,10 @@
-//! The fan-out, whose instructions are counted by `cargo xtask bench`: one member of a room sends a message, and each other member
-//! gets it, from the read of the message to the write of its last copy.
+//! What a node does most, whose instructions are counted by `cargo xtask bench`: one member of a room sends a message, and each other
+//! member gets it, from the read of the message to the write of its last copy; and a client comes, joins the namespace and goes.
 //!
-//! Without an argument the program lists its cases, each with the number of deliveries it counts; with the name of a case it
+//! Without an argument the program lists its cases, each with the number of deliveries or clients it counts; with the name of a case it
 //! does that one. The node has one shard, and its clients are driven on that shard's thread, by a handler. So the server and
 //! its clients take turns, always in the same order, and the count is nearly the same every time; the clients' part of it is a
-//! `recv()` for each delivery.
+//! `recv()` for each delivery, and what it takes to connect.
 
 use std::{
     hint::black_box,
@@ -28,8 +28,10 @@ use tokio::{
     sync::Notify,
 };
 
-/// A name, the members that hear each message, the messages that are counted, and what the message is for the server.
-const CASES: [(&str, usize, usize, Serves); 5] = [
+/// A name, the members that hear each message, the messages that are counted, and what the message is for the server. Where nobody hears
+/// a message, clients come and go instead.
+const CASES: [(&str, usize, usize, Serves); 6] = [
+    ("connect: a client comes by WebSocket, joins the namespace and goes", 0, 500, Serves::Action),
     ("fanout: deliver to 1 other member", 1, 2000, Serves::Action),
     // As the one above, but for what a token costs: `cargo xtask bench` compares the two.
     ("fanout: deliver to 1 other member, with tokens", 1, 2000, Serves::Tokens),
@@ -63,9 +65,9 @@ fn main() -> io::Result<()> {
     let wanted = std::env::args().nth(1).filter(|argument| argument != "--bench");
     let Some(wanted) = wanted else {
         let mut stdout = io::stdout().lock();
-        return CASES
-            .iter()
-            .try_for_each(|(name, others, messages, _)| writeln!(stdout, "{}\t{name}", others * messages));
+        return CASES.iter().try_for_each(|(name, others, messages, _)| {
+            writeln!(stdout, "{}\t{name}", others.max(&1) * messages)
+        });
     };
     let case = CASES.iter().find(|(name, ..)| *name == wanted);
     let (_, others, messages, serves) =
@@ -156,10 +158,29 @@ impl Drive {
     /// Connects the clients, and lets them send and receive, on the shard's own thread.
     async fn run(&self, others: usize, messages: usize) {
         let Some(address) = self.address.get() else { return };
-        let result = send_and_receive(*address, &self.connecting, others, messages).await;
+        let result = match others {
+            0 => come_and_go(*address, &self.connecting, messages).await,
+            _ => send_and_receive(*address, &self.connecting, others, messages).await,
+        };
         self.result.get_or_init(|| result);
         self.is_over.notify_one();
     }
+}
+
+/// One client after the other.
+async fn come_and_go(address: SocketAddr, connecting: &str, clients: usize) -> io::Result<()> {
+    for number in 0..WARM_UP + clients {
+        if number == WARM_UP {
+            boundary();
+        }
+        let mut client = connect(address, connecting).await?;
+        client.shutdown().await?;
+        // The server closes as well: then it has done what there is to do.
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await?;
+    }
+    boundary();
+    Ok(())
 }
 
 async fn send_and_receive(

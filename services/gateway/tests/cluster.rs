@@ -147,8 +147,10 @@ fn cluster_is_rolled_back_to_the_previous_format() {
 #[test]
 #[ignore = "takes a minute: cargo xtask soak"]
 fn soak_a_video_call_goes_on_while_all_nodes_are_updated_and_rolled_back() {
+    let loadtest = harness::loadtest_program().display().to_string();
     for direction in ["update", "rollback"] {
-        Server::run_js_alone_within(harness::DEADLINE, "call-update.test.mjs", &[("DIRECTION", direction)]);
+        let environment = [("DIRECTION", direction), ("LOADTEST_BIN", &loadtest)];
+        Server::run_js_alone_within(harness::DEADLINE, "call-update.test.mjs", &environment);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The great soak: a crowd that comes and goes, attackers who do everything that is known to be harmful, and neighbours in a room of
-//! their own, who are to notice neither.
+//! The great soaks: a crowd that comes and goes, and attackers who do everything that is known to be harmful; a crowd that talks, and
+//! an operator who asks for everything all the time. Neighbours in a room of their own are to notice none of it.
 
 mod harness;
 
@@ -88,19 +88,112 @@ fn peak(node: &Server) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-#[test]
-#[ignore = "takes minutes: cargo xtask soak"]
-fn soak_a_crowd_and_attackers_cost_neighbours_nothing() {
-    let redis = Redis::start();
-    let budget = BUDGET.to_string();
-    let flags = ["--redis-url", &redis.url(), "--memory-budget", &budget];
+/// Nodes that are a cluster, and the addresses of their links.
+fn cluster(flags: &[&str]) -> (Vec<Server>, Vec<String>) {
     let links: Vec<String> = (0..NODES).map(|_| format!("127.0.0.1:{}", free_port())).collect();
-    let start = |link: &String| Server::bare(&[&flags[..], &["--cluster-addr", link]].concat());
+    let start = |link: &String| Server::bare(&[flags, &["--cluster-addr", link]].concat());
     let nodes: Vec<Server> = links.iter().map(start).collect();
     for node in &nodes {
         harness::until(harness::DEADLINE, || (get(node.management(), "/readyz").status == 200).then_some(()))
             .expect("the node joins its cluster");
     }
+    (nodes, links)
+}
+
+/// Waits until so many clients have connected.
+fn wait_for_handshakes(nodes: &[Server], clients: usize) {
+    let accepted =
+        || nodes.iter().map(|node| sum(node, "signalbox_handshakes_total", "accepted")).sum::<f64>();
+    harness::until(harness::DEADLINE, || (accepted() >= clients as f64).then_some(()))
+        .expect("the crowd is there");
+}
+
+fn number(phase: &Value, field: &str) -> u64 {
+    phase[field].as_u64().expect("a number")
+}
+
+fn p99(phase: &Value) -> u64 {
+    phase["latency"]["p99"].as_u64().expect("latencies")
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_the_admin_api_costs_ten_thousand_talking_clients_nothing() {
+    /// Clients that talk, in rooms of ten.
+    const TALKERS: usize = 10_000;
+    /// How long the neighbours are measured each time.
+    const MEASURED: Duration = Duration::from_secs(20);
+    /// Between two requests: an operator's tools ask ten times a second.
+    const BETWEEN: Duration = Duration::from_millis(100);
+    /// No answer may be later.
+    const ANSWER: Duration = Duration::from_secs(2);
+
+    let redis = Redis::start();
+    let (nodes, _) = cluster(&["--redis-url", &redis.url()]);
+    let rooms = TALKERS / 10;
+    let talking = format!(
+        "fanout --rooms {rooms} --members 10 --rate 3000 --seconds 75 --warm-up 1 --patience 20 --processes 2"
+    );
+    let talkers = Load::start("talkers", &nodes, &talking);
+    wait_for_handshakes(&nodes, TALKERS);
+
+    let before = neighbours(&nodes, "unasked", MEASURED).phase("measure");
+    let managed: Vec<String> = nodes.iter().map(|node| node.management().to_owned()).collect();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let operator = std::thread::spawn(move || {
+        let (mut asked, mut slowest, mut cursor) = (0_usize, Duration::ZERO, String::new());
+        while stopped.recv_timeout(BETWEEN).is_err() {
+            let lists = ["cluster", "nodes", "rates", "namespaces", "rooms?limit=1000", "sockets?limit=1000"];
+            // Every second request goes on through all sockets, page by page.
+            let path = match asked % 2 {
+                0 => format!("sockets?limit=1000{cursor}"),
+                _ => lists[asked / 2 % lists.len()].to_owned(),
+            };
+            let began = Instant::now();
+            let answer = get(&managed[asked % managed.len()], &format!("/admin/v1/{path}"));
+            slowest = slowest.max(began.elapsed());
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+            assert_eq!(body["partial"].as_array().map(Vec::len), Some(0), "{path}: {}", body["partial"]);
+            if asked % 2 == 0 {
+                cursor = body["next"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();
+            }
+            asked += 1;
+        }
+        (asked, slowest)
+    });
+    let meanwhile = neighbours(&nodes, "asked", MEASURED).phase("measure");
+    drop(stop);
+    let (asked, slowest) = operator.join().expect("the operator's end");
+    let talkers = talkers.phase("measure");
+    #[expect(clippy::print_stderr, reason = "the figures are what the soak lane is for")]
+    {
+        eprintln!(
+            "neighbours: p99 {} us before, {} us meanwhile, {} lost; {asked} requests, the slowest answer after {slowest:?}; \
+             the crowd: {} deliveries, {} lost, p99 {} us",
+            p99(&before),
+            p99(&meanwhile),
+            number(&meanwhile, "lost"),
+            number(&talkers, "delivered"),
+            number(&talkers, "lost"),
+            p99(&talkers),
+        );
+    }
+    for phase in [&meanwhile, &talkers] {
+        for field in ["lost", "duplicates", "misdirected", "closed"] {
+            assert_eq!(number(phase, field), 0, "{field}");
+        }
+    }
+    assert!(asked >= 100, "{asked} requests");
+    assert!(slowest <= ANSWER, "{slowest:?}");
+    assert!(p99(&meanwhile) <= 2 * p99(&before).max(RESOLUTION), "p99 {} us", p99(&meanwhile));
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask soak"]
+fn soak_a_crowd_and_attackers_cost_neighbours_nothing() {
+    let redis = Redis::start();
+    let (nodes, links) = cluster(&["--redis-url", &redis.url(), "--memory-budget", &BUDGET.to_string()]);
     let targets: Vec<Target> = nodes
         .iter()
         .zip(&links)
@@ -114,12 +207,7 @@ fn soak_a_crowd_and_attackers_cost_neighbours_nothing() {
     let crowd =
         format!("churn --clients {CROWD} --seconds {} --every 10 --rest 1 --patience 20", SIEGE.as_secs());
     let crowd = Load::start("crowd", &nodes, &crowd);
-    // The crowd is there when its connections are.
-    let is_there = || {
-        let accepted = nodes.iter().map(|node| sum(node, "signalbox_handshakes_total", "accepted"));
-        accepted.sum::<f64>() >= (NEIGHBOURS + CROWD) as f64
-    };
-    harness::until(harness::DEADLINE, || is_there().then_some(())).expect("the crowd is there");
+    wait_for_handshakes(&nodes, NEIGHBOURS + CROWD);
     let until = Instant::now() + SIEGE;
     let attackers: Vec<_> = (0..ATTACKERS)
         .map(|number| {
@@ -133,8 +221,6 @@ fn soak_a_crowd_and_attackers_cost_neighbours_nothing() {
     }
     let crowd = crowd.phase("churn");
 
-    let number = |phase: &Value, field: &str| phase[field].as_u64().expect("a number");
-    let p99 = |phase: &Value| phase["latency"]["p99"].as_u64().expect("latencies");
     let degraded: f64 =
         nodes.iter().map(|node| sum(node, "signalbox_cluster_events_total", "degraded")).sum();
     let evicted =

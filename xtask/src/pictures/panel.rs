@@ -53,12 +53,24 @@ fn stat(svg: &mut Svg, area: Area, panel: &Value, series: &[Series], unit: &str,
         svg.fill(part, &base, colour, 0.18);
         svg.curve(part, colour);
     }
-    let shown = match unit {
-        "dateTimeFromNow" => ago(last, recording),
-        _ => shown(last, unit),
+    let shown = match (mapped(panel, last), unit) {
+        (Some(text), _) => text.to_owned(),
+        (None, "dateTimeFromNow") => ago(last, recording),
+        (None, _) => shown(last, unit),
     };
     let size = (area.width / (0.62 * shown.chars().count() as f64)).min(28.0);
     svg.number(area.x + area.width / 2.0, area.y + area.height * 0.28 + size / 3.0, size, colour, &shown);
+}
+
+/// What is shown in place of a value, where a range of values has a text.
+fn mapped(panel: &Value, value: f64) -> Option<&str> {
+    let mappings = panel["fieldConfig"]["defaults"]["mappings"].as_array()?;
+    let holds = |options: &&Value| {
+        value >= options["from"].as_f64().unwrap_or(f64::MIN)
+            && value <= options["to"].as_f64().unwrap_or(f64::MAX)
+    };
+    let options = mappings.iter().map(|mapping| &mapping["options"]).find(holds)?;
+    options["result"]["text"].as_str()
 }
 
 /// How long before the end of the recording a time was, in milliseconds since 1970.
@@ -234,6 +246,13 @@ mod tests {
         let parts =
             points(&series("a", &[Some(1.0), None, None, Some(0.0)]), area, &recording, |value| value);
         assert_eq!(parts, [vec![(0.0, 10.0)], vec![(30.0, 0.0)]]);
+    }
+
+    #[test]
+    fn a_range_of_values_may_have_a_text() {
+        let mappings = serde_json::json!([{"type": "range", "options": {"from": null, "to": -10000, "result": {"text": "no TLS"}}}]);
+        let panel = serde_json::json!({"fieldConfig": {"defaults": {"mappings": mappings}}});
+        assert_eq!([mapped(&panel, -20_000.0), mapped(&panel, -3.0)], [Some("no TLS"), None]);
     }
 
     #[test]

@@ -1,13 +1,17 @@
 // A video call of two Chromium pages goes on while every node is replaced by one of another format, behind a load balancer: DIRECTION is
-// `update`, from the previous format to the present one, or `rollback`. Meanwhile others talk, as in `replaced.test.mjs`.
+// `update`, from the previous format to the present one, or `rollback`. Meanwhile the load generator connects all the time, with both
+// protocols, and every connect has to succeed. Who talks meanwhile loses nothing: `replaced.test.mjs`.
 import assert from "node:assert/strict";
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { closeAll } from "./lib/cleanup.mjs";
 import { until } from "./lib/wait.mjs";
 import { place, startAt } from "./cluster/drain.mjs";
 import { PREVIOUS } from "./cluster/mixed.mjs";
-import { balanceReady, ready, Redis } from "./cluster/setup.mjs";
+import { balanceReady, program, ready, Redis } from "./cluster/setup.mjs";
 
 const NODES = 3;
 const DRAIN_TIMEOUT = 4_000;
@@ -56,12 +60,20 @@ test("a call goes on while all nodes are replaced", async () => {
     await page.evaluate(watch, selector);
   }
 
+  const loads = [new Load(balancer.url), new Load(balancer.url, "--peerserver")];
   for (const [index, node] of nodes.entries()) {
     node.signal("SIGTERM");
     assert.equal((await node.exited).code, 0);
     const next = await startAt(redis, places[NODES + index], DRAIN_TIMEOUT, to, VENDOR);
     await ready(next);
     await until(async () => (await balancer.rotation()).split(",").includes(`${NODES + index}`), "the new node is in the rotation");
+  }
+
+  for (const load of loads) {
+    const { connects, closed } = await load.end();
+    console.log(`# ${load.protocol}: ${connects} connects, ${closed} of them refused or closed`);
+    assert.equal(closed, 0, load.protocol);
+    assert.ok(connects > 100, `${connects} connects`);
   }
 
   for (const [page, selector] of sides) {
@@ -79,6 +91,35 @@ test("a call goes on while all nodes are replaced", async () => {
   await ada.page.press("#chat-text", "Enter");
   await Browser.until(alan.page, () => signalboxDemo.chat.at(-1)?.text === "still here?", null, "the message arrived");
 });
+
+/** Connects all the time, in rounds of some seconds. */
+class Load {
+  constructor(url, ...flags) {
+    this.protocol = flags[0] ?? "Socket.IO";
+    this.goesOn = true;
+    this.rounds = this.run(["connect", "--rate", "20", "--seconds", "5", "--target", url, ...flags]);
+  }
+
+  async run(flags) {
+    const sum = { connects: 0, closed: 0 };
+    const report = path.join(await mkdtemp(path.join(tmpdir(), "signalbox-load-")), "report.json");
+    while (this.goesOn) {
+      const { child, exited } = program(process.env.LOADTEST_BIN, [...flags, "--json", report]);
+      await exited;
+      assert.equal(child.exitCode, 0, "the load generator ends well");
+      for (const phase of JSON.parse(await readFile(report, "utf8")).phases) {
+        sum.connects += phase.connects;
+        sum.closed += phase.closed;
+      }
+    }
+    return sum;
+  }
+
+  end() {
+    this.goesOn = false;
+    return this.rounds;
+  }
+}
 
 /** In the page: how long the video has ever stood still, and how many elements have shown it. */
 function watch(selector) {
