@@ -38,6 +38,10 @@ impl RedisAccess {
         Self { backend, authorities, store: without_credentials(url).into() }
     }
 
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     /// Connections that are opened from now on introduce themselves with the user and password of this URL, which is otherwise the one
     /// in use. Redis keeps those that are open.
     ///

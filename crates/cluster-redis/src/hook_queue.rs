@@ -8,8 +8,7 @@ use signalbox_telemetry::Metrics;
 use tokio::sync::Mutex;
 
 use super::{
-    CannotConnect, RESPONSE,
-    backend::Backend,
+    RESPONSE, RedisAccess,
     calls::Context,
     commands::{Commands, all},
     keys::Keys,
@@ -62,18 +61,9 @@ impl std::fmt::Debug for HookQueue {
 }
 
 impl HookQueue {
-    /// The queue in the Redis at `url`. At most `most` entries wait in each lane.
-    ///
-    /// # Errors
-    /// The URL cannot be used.
-    pub fn new(
-        url: &str,
-        authorities: Option<&[u8]>,
-        prefix: &str,
-        metrics: Metrics,
-        most: usize,
-    ) -> Result<Self, CannotConnect> {
-        let backend = Backend::new(url, authorities)?;
+    /// The queue in a node's Redis. At most `most` entries wait in each lane.
+    pub fn new(access: &RedisAccess, prefix: &str, metrics: Metrics, most: usize) -> Self {
+        let backend = access.backend();
         let context = Arc::new(Context {
             keys: Keys::new(prefix),
             scripts: Scripts::new(),
@@ -82,9 +72,9 @@ impl HookQueue {
             publish: backend.publish(),
             metrics,
         });
-        let commands = || Mutex::new(Commands::new(&backend, context.clone(), RESPONSE));
+        let commands = || Mutex::new(Commands::new(backend, context.clone(), RESPONSE));
         let (writing, sending) = (commands(), commands());
-        Ok(Self { context, most, writing, sending })
+        Self { context, most, writing, sending }
     }
 
     /// Appends entries to a lane, in their order; returns how many of them were taken, from the first on: fewer than all if the lane is

@@ -61,7 +61,7 @@ pub use peering::{
 };
 pub use signalbox_auth::{Origins, Revocation, Revoked};
 pub use signalbox_cluster::{EventArgs, MemberEvent, Record, Status};
-pub use signalbox_cluster_redis::{CannotPutRules, CannotReplace, CannotRevoke};
+pub use signalbox_cluster_redis::{CannotPutRules, CannotReplace, CannotRevoke, RedisAccess};
 pub use signalbox_engineio as engineio;
 pub use signalbox_node_link::{LinkTls, TlsError, TlsFiles};
 pub use signalbox_rules as rules;

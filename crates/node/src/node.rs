@@ -305,6 +305,11 @@ impl Node {
         self.shared.redis_access.as_ref().map_or(Ok(()), |access| access.replace_credentials(url))
     }
 
+    /// Its way to Redis, for what else is kept there; none without a cluster. It follows [`Self::replace_redis_credentials`].
+    pub fn redis_access(&self) -> Option<&RedisAccess> {
+        self.shared.redis_access.as_ref()
+    }
+
     /// What the cluster calls it where it has no other name; made at every start.
     pub fn tag(&self) -> String {
         self.shared.tag.to_string()

@@ -108,7 +108,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     if export_metrics(&exporting, move || gathering.metrics_now().gather())? {
         tracing::info!("metrics are exported by OTLP (OTEL_METRICS_EXPORTER)");
     }
-    let mut webhooks = Webhooks::start(&settings.webhooks, cluster.as_ref(), &node)?;
+    let mut webhooks = Webhooks::start(&settings.webhooks, &settings.cluster.redis_prefix, &node)?;
 
     let listener = &settings.listener;
     let expiry = node.metrics().certificate_expiry.clone();

@@ -1,15 +1,16 @@
 //! What waits to be sent to the application is in order, bounded, and belongs to one node at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use signalbox_telemetry::Metrics;
 
 use super::server::Server;
-use crate::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway};
+use crate::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, RedisAccess, backend::Backend};
 
 fn queue(server: &Server, most: usize) -> HookQueue {
     let url = format!("redis://127.0.0.1:{}", server.port);
-    HookQueue::new(&url, None, "test", Metrics::new(), most).unwrap()
+    let backend = Arc::new(Backend::new(&url, None).unwrap());
+    HookQueue::new(&RedisAccess::new(backend, &url, None), "test", Metrics::new(), most)
 }
 
 fn entry(text: &str) -> HookEntry {

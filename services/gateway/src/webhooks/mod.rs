@@ -19,7 +19,7 @@ use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use anyhow::{Context as _, Result};
 use signalbox_hooks::{HookAddress, HookClient, Signer, SigningSecret};
-use signalbox_node::{ClusterConfig, Metrics, Node};
+use signalbox_node::{Metrics, Node};
 use tokio::sync::watch;
 
 use self::{queue::Queue, sender::Sender};
@@ -39,12 +39,8 @@ impl Webhooks {
     /// Begins to send, where there is somewhere to send to.
     ///
     /// # Errors
-    /// The certificate authority cannot be used, or the URL of Redis.
-    pub fn start(
-        settings: &WebhookSettings,
-        cluster: Option<&ClusterConfig>,
-        node: &Node,
-    ) -> Result<Option<Self>> {
+    /// The certificate authority cannot be used.
+    pub fn start(settings: &WebhookSettings, redis_prefix: &str, node: &Node) -> Result<Option<Self>> {
         let Some(url) = &settings.webhook_url else { return Ok(None) };
         // They were checked with the settings.
         let address = HookAddress::new(url).with_context(|| "--webhook-url")?;
@@ -55,8 +51,8 @@ impl Webhooks {
             HookClient::new(address, signer, settings.webhook_timeout, settings.webhook_ca.as_deref())
                 .with_context(|| "--webhook-ca")?;
         let metrics = node.metrics().clone();
-        let queue = match cluster {
-            Some(cluster) => Queue::in_redis(cluster, settings, metrics.clone())?,
+        let queue = match node.redis_access() {
+            Some(access) => Queue::in_redis(access, redis_prefix, settings, metrics.clone()),
             None => {
                 tracing::warn!(
                     "webhooks wait in memory, without --redis-url: those that were not sent are lost with the node"

@@ -6,9 +6,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Result;
-use signalbox_cluster_redis::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, WaitingHook};
-use signalbox_node::{ClusterConfig, Metrics};
+use signalbox_cluster_redis::{HOOK_LANES, HookEntry, HookQueue, HookQueueAway, RedisAccess, WaitingHook};
+use signalbox_node::Metrics;
 
 use crate::config::webhooks::WebhookSettings;
 
@@ -43,14 +42,13 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Queue {
     pub(super) fn in_redis(
-        cluster: &ClusterConfig,
+        access: &RedisAccess,
+        prefix: &str,
         settings: &WebhookSettings,
         metrics: Metrics,
-    ) -> Result<Self> {
-        let authorities = cluster.redis_authorities.as_deref();
+    ) -> Self {
         let most = settings.webhook_buffer.div_ceil(LANES);
-        let queue = HookQueue::new(&cluster.redis_url, authorities, &cluster.redis_prefix, metrics, most)?;
-        Ok(Self::Redis(Box::new(queue)))
+        Self::Redis(Box::new(HookQueue::new(access, prefix, metrics, most)))
     }
 
     pub(super) fn in_memory(settings: &WebhookSettings) -> Self {

@@ -1,7 +1,9 @@
 // The password of Redis is changed under a running cluster, which does not notice; and what cannot change without a restart is said in the
 // log. Starts everything itself; GATEWAY_BIN names the gateway.
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, test } from "node:test";
@@ -25,8 +27,20 @@ async function user(...rules) {
   assert.match(await redis.ask(["ACL", "SETUSER", "node", ...rules]), /^\+OK/);
 }
 
+/** What the application was told by webhooks, as one text. They wait in Redis too, on connections of their own. */
+let told = "";
+const application = createServer((request, response) => {
+  request.on("data", (chunk) => (told += chunk));
+  request.on("end", () => response.writeHead(204).end());
+}).listen(0, "127.0.0.1");
+await once(application, "listening");
+onEnd(() => application.close());
+const WEBHOOKS = [
+  "--webhook-url", `http://127.0.0.1:${application.address().port}/`, "--webhook-secret", `whsec_${Buffer.alloc(32, 7).toString("base64")}`,
+];
+
 async function node() {
-  const server = await startGateway(["--workers", "1", "--redis-url-file", urlFile, "--cluster-secret-file", secretFile]);
+  const server = await startGateway(["--workers", "1", "--redis-url-file", urlFile, "--cluster-secret-file", secretFile, ...WEBHOOKS]);
   onEnd(() => server.stop());
   await ready(server);
   return server;
@@ -77,6 +91,10 @@ test("the password of Redis changes on SIGHUP, without a gap", async () => {
     return degraded.every((state) => state === 0);
   }, "the nodes are one cluster");
   await arrives();
+  for (const [index, socket] of [ann, bob].entries()) {
+    assert.equal((await ask(socket, "join", `afterwards-${index}`)).ok, true);
+    await until(() => told.includes(`afterwards-${index}`), "webhooks are sent");
+  }
   // Those that are seldom needed come back when they are.
   const ofNodes = async () => (await redis.ask("CLIENT LIST")).split("\n").filter((line) => line.includes("user=node"));
   await until(async () => (await ofNodes()).length >= 4, "all of them are");
