@@ -3,6 +3,7 @@
 //! - [`accounts`]: the ledger, a client's account in it, and whom several accounts belong to.
 //! - [`holder`]: how these are named: an address, and later a subject.
 //! - [`charge`]: the guards that charge an account.
+//! - [`room`]: how those who would take more wait until there is room; [`waiting`]: who waits.
 //! - [`hangup`]: connections that are closed from anywhere.
 //!
 //! What is held costs what it takes in memory, with [`OVERHEAD`] bytes for each item beside its own. Bytes that many clients share
@@ -12,11 +13,14 @@ mod accounts;
 mod charge;
 mod hangup;
 mod holder;
+mod room;
+mod waiting;
 
 pub(crate) use accounts::{Account, EvictAt, Ledger, OVERHEAD};
 pub(crate) use charge::{Charge, charged, share};
 pub(crate) use hangup::Hangup;
 pub(crate) use holder::network;
+pub(crate) use waiting::Lane;
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use crate::{
     client_log::{ClientLog, ClientSelector, STORIES, Who},
     config::Config,
     events::{EventHub, shown},
-    ledger::{EvictAt, Ledger},
+    ledger::{Account, EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
     operation_store::OperationStore,
@@ -178,7 +178,19 @@ impl NodeShared {
     /// Has a client cut off when the node holds more than its budget.
     pub(crate) fn evict_for_budget(&self, now: Instant) {
         self.ledger.observe(now);
-        let Some(victim) = self.ledger.next_victim() else { return };
+        if let Some(victim) = self.ledger.next_victim() {
+            self.cut_off(&victim);
+        }
+    }
+
+    /// The same while somebody waits for room; when the budget is just kept, only one that does not move. Whether there was one.
+    pub(crate) fn evict_for_room(&self, now: Instant) -> bool {
+        self.ledger.observe(now);
+        let victim = self.ledger.next_victim().or_else(|| self.ledger.next_stuck());
+        victim.inspect(|victim| self.cut_off(victim)).is_some()
+    }
+
+    fn cut_off(&self, victim: &Arc<Account>) {
         match victim.evict_at() {
             EvictAt::Shard(shard) => {
                 self.mailboxes.push(*shard, ShardMessage::EvictForBudget(victim.clone()));

@@ -282,6 +282,48 @@ fn cluster_a_body_sent_through_another_node_has_its_time() {
 }
 
 #[test]
+fn cluster_bodies_that_stop_on_their_way_to_another_node_give_way() {
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    const HONEST: &[(&str, &str)] = &[("X-Forwarded-For", "192.0.2.1")];
+    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let cluster = Cluster::start(2, &flags);
+    let [home, other] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let open = || {
+        let handshake = harness::http::get(home.public(), POLLING);
+        format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"))
+    };
+    let honest = open();
+    let targets: Vec<String> = (0..40).map(|_| open()).collect();
+    let stopped: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            let mut stream = harness::http::connect(other.public());
+            let head = format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+            stream.write_all(head.as_bytes()).expect("a head");
+            let _ = stream.write_all(&vec![b'4'; 990_000]);
+            stream
+        })
+        .collect();
+    let held = |node| sample(node, "signalbox_held_bytes");
+    harness::until(harness::DEADLINE, || (held(other) >= 18e6).then_some(())).expect("there is no more room");
+    let large = format!("40\u{1e}42[\"leave\",\"{}\"]", "x".repeat(300_000));
+    let since = Instant::now();
+    assert_eq!(harness::http::request(other.public(), "POST", &honest, HONEST, &large).body, "ok");
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    let evicted = || sample(other, "signalbox_evictions_total{reason=\"memory_budget\"}");
+    harness::until(harness::DEADLINE, || (evicted() >= 20.0).then_some(())).expect("they give way");
+    drop(stopped);
+    for node in [home, other] {
+        harness::until(harness::DEADLINE, || (held(node) < 200_000.0).then_some(()))
+            .expect("nothing is held");
+    }
+    // The sessions of all of them are closed at home.
+    for target in &targets {
+        assert_eq!(harness::http::request(home.public(), "POST", target, &[], "40").status, 400);
+    }
+}
+
+#[test]
 fn cluster_signals_to_forged_sockets_cost_neighbours_nothing() {
     const FORGED: usize = 5_000;
     const MESSAGES: usize = 200;

@@ -22,6 +22,9 @@ pub(crate) async fn middleware<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let exchange = request.conn_data::<Rc<Exchange>>().cloned();
+    if let Some(exchange) = &exchange {
+        exchange.begun();
+    }
     let node = request.app_data::<web::Data<NodeShared>>().cloned();
     let response = match exchange.as_ref().and_then(|exchange| exchange.refusal()) {
         Some(status) => {

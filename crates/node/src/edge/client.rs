@@ -1,6 +1,9 @@
-//! The client of a request: its address, and whether its `Origin` is allowed.
+//! The client of a request: its address, its account, and whether its `Origin` is allowed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use actix_http::header::HeaderMap;
 use actix_web::HttpRequest;
@@ -8,7 +11,12 @@ use ipnet::IpNet;
 use signalbox_telemetry::CLIENT_EVENTS;
 
 use super::http1::Exchange;
-use crate::{config::Config, policy::Handshake};
+use crate::{
+    config::Config,
+    ledger::{Charge, EvictAt, Hangup},
+    policy::Handshake,
+    shared::NodeShared,
+};
 
 /// The request as the access policy gets it.
 pub(crate) fn handshake(
@@ -35,6 +43,13 @@ pub(crate) fn address_of(headers: &HeaderMap, peer: Option<SocketAddr>, config: 
         false => headers.get_all("x-forwarded-for").map(|value| value.as_bytes()).collect(),
     };
     Some(address(peer?.ip(), forwarded.into_iter(), &config.trusted_proxies))
+}
+
+/// A charge to the client of a request, whose connection is closed if that client is to be cut off.
+pub(crate) fn charge(node: &NodeShared, request: &HttpRequest) -> Charge {
+    let hangup = request.conn_data::<Arc<Hangup>>().cloned().unwrap_or_default();
+    let address = address_of(request.headers(), request.peer_addr(), &node.config);
+    Charge::new(node.ledger.account(address, EvictAt::Connection(hangup)))
 }
 
 /// Whether the client speaks TLS, to this node or to a trusted proxy that says so.

@@ -8,6 +8,7 @@
 //! - `accept`: new connections; `proxy_protocol`: whose they are, if a proxy says so.
 //! - `http_stream`: the connection under the HTTP dispatcher.
 //! - `polling`: Engine.IO over HTTP.
+//! - `body`: what is read of a POST's body, and when.
 //! - `counted_body`: answers to polls that their clients have yet to read.
 //! - `peers`: the PeerServer's HTTP side.
 //! - `upgrade`: WebSocket upgrades, which leave the HTTP dispatcher; `upgrade_request`: what they lead to.
@@ -17,6 +18,7 @@
 
 mod accept;
 pub(crate) mod answers;
+mod body;
 pub(crate) mod client;
 pub mod cors;
 mod counted_body;

@@ -1,11 +1,6 @@
 //! Engine.IO over HTTP: handshake, GET and POST. A request may land on any shard; it is handed to the one that owns the session.
 
-use std::{
-    future::Future,
-    io::Write,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, io::Write};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -13,9 +8,8 @@ use actix_web::{
     http::{Method, StatusCode, header},
     web,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder, write::ZlibEncoder};
-use futures_util::StreamExt;
 use signalbox_cluster::Address;
 use signalbox_engineio::{
     RequestError, Transport,
@@ -23,9 +17,8 @@ use signalbox_engineio::{
 };
 use tokio::sync::oneshot::error::RecvError;
 
-use super::{client, counted_body::CountedBody, http1::Exchange};
+use super::{body, client, counted_body::CountedBody, http1::Exchange};
 use crate::{
-    ledger::{Charge, EvictAt, Hangup, OVERHEAD, charged},
     limits::TurnedAway,
     policy::{AccessRequest, Decided},
     protocol::RequestRefused,
@@ -133,13 +126,6 @@ async fn open(node: &NodeShared, request: &HttpRequest) -> HttpResponse {
     response
 }
 
-/// A charge to the client of a request, whose connection is closed if that client is to be cut off.
-fn charge(node: &NodeShared, request: &HttpRequest) -> Charge {
-    let hangup = request.conn_data::<Arc<Hangup>>().cloned().unwrap_or_default();
-    let address = client::address_of(request.headers(), request.peer_addr(), &node.config);
-    Charge::new(node.ledger.account(address, EvictAt::Connection(hangup)))
-}
-
 /// The answer to a GET.
 fn reply(
     node: &NodeShared,
@@ -157,7 +143,7 @@ fn reply(
         response.insert_header((header::CONTENT_ENCODING, encoding));
         body = compressed.into();
     }
-    response.body(CountedBody::new(charge(node, request), body, on_lost))
+    response.body(CountedBody::new(client::charge(node, request), body, on_lost))
 }
 
 /// Compresses as the client accepts it.
@@ -321,12 +307,16 @@ impl Session<'_> {
             }
         };
         let body = tokio::select! {
-            body = read(self.node, request, payload) => body,
+            body = body::read(self.node, request, payload) => body,
             () = Exchange::overdue(request, self.node.config.body_timeout) => Err(StatusCode::REQUEST_TIMEOUT),
             () = closed => Err(StatusCode::BAD_REQUEST),
         };
         let body = match body {
             Ok(body) => body,
+            Err(status @ StatusCode::SERVICE_UNAVAILABLE) => {
+                let retry_after = (header::RETRY_AFTER, "1");
+                return HttpResponse::build(status).insert_header(retry_after).force_close().finish();
+            }
             Err(status) => return HttpResponse::build(status).force_close().finish(),
         };
         let (reply, applied) = Reply::channel();
@@ -410,52 +400,6 @@ impl Drop for CancelGuard<'_> {
             }
         }
     }
-}
-
-/// A body of so many bytes is read whatever the node holds.
-const SMALL_BODY: usize = 4 * 1024;
-/// How long a larger one waits before it looks again whether the node holds less than its budget.
-const BUDGET_PAUSE: Duration = Duration::from_millis(10);
-
-/// Reads a body, but not more of it than is allowed.
-async fn read(
-    node: &NodeShared,
-    request: &HttpRequest,
-    mut payload: web::Payload,
-) -> Result<Bytes, StatusCode> {
-    let limit = node.config.engine.max_payload;
-    let declared =
-        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let declared: usize = declared.unwrap_or(0);
-    if declared > limit {
-        return Err(StatusCode::PAYLOAD_TOO_LARGE);
-    }
-    // From the first byte on: many that never end are the cheapest way to fill a node's memory.
-    let charge = charge(node, request);
-    let hangup = request.conn_data::<Arc<Hangup>>().cloned();
-    let mut body = BytesMut::new();
-    loop {
-        // Clients are cut off one at a time: bodies that all arrive at once must not outrun that, so they stay in the kernel. Small ones may
-        // pass.
-        while declared.max(body.len()) > SMALL_BODY && node.ledger.is_over() {
-            node.evict_for_budget(Instant::now());
-            // The connection is not read meanwhile, and would not notice by itself.
-            if hangup.as_ref().is_some_and(|hangup| hangup.is_due()) {
-                return Err(StatusCode::SERVICE_UNAVAILABLE);
-            }
-            tokio::time::sleep(BUDGET_PAUSE).await;
-        }
-        let Some(chunk) = payload.next().await else { break };
-        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
-        if body.len() + chunk.len() > limit {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
-        }
-        body.extend_from_slice(&chunk);
-        charge.set(body.capacity() + OVERHEAD, 0);
-        charge.account().moved();
-        node.evict_for_budget(Instant::now());
-    }
-    Ok(charged(body.freeze(), charge))
 }
 
 #[cfg(test)]

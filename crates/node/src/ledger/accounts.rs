@@ -13,7 +13,7 @@ use ahash::AHashMap;
 use signalbox_cluster::ShardId;
 use slab::Slab;
 
-use super::{hangup::Hangup, holder::HolderKey};
+use super::{hangup::Hangup, holder::HolderKey, waiting::Waiting};
 
 /// What an item costs beside its bytes: its place in a queue, the allocation's header, the count of its holders.
 pub(crate) const OVERHEAD: usize = 64;
@@ -23,11 +23,13 @@ pub(super) const STUCK_AFTER: Duration = Duration::from_secs(1);
 pub(super) const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much more than one that moves a client that does not move weighs when somebody has to go.
 const STUCK_WEIGHT: f64 = 4.0;
+/// Nobody is cut off for less while the budget is kept.
+pub(super) const LEAST_GAIN: usize = 16 * 1024;
 
 /// The node's ledger, shared by its threads.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    limit: usize,
+    pub(super) limit: usize,
     started: Instant,
     /// Milliseconds since the start, as those who know the time have told.
     now: AtomicU64,
@@ -40,6 +42,8 @@ pub(crate) struct Ledger {
     /// Since when a client is being cut off, 0 for none.
     evicting_since: AtomicU64,
     pub(super) holders: Mutex<AHashMap<HolderKey, Weak<Holder>>>,
+    /// Those who wait for room.
+    pub(super) waiting: Waiting,
 }
 
 impl Ledger {
@@ -53,6 +57,7 @@ impl Ledger {
             unread: AtomicUsize::new(0),
             evicting_since: AtomicU64::new(0),
             holders: Mutex::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -93,6 +98,11 @@ impl Ledger {
         self.now.store(since.as_millis() as u64, Relaxed);
     }
 
+    /// In milliseconds since the start, as it was told last.
+    pub(super) fn now(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
     /// Bytes that the node holds for its clients: what the budget is for.
     pub(crate) fn held(&self) -> usize {
         self.private.load(Relaxed) + self.shared.load(Relaxed)
@@ -112,15 +122,23 @@ impl Ledger {
     /// those that do not move before those that do. One at a time, so that each has its effect before the next:
     /// [`Ledger::evicted`] ends its turn.
     pub(crate) fn next_victim(&self) -> Option<Arc<Account>> {
-        if !self.is_over() {
-            return None;
-        }
-        let (now, since) = (self.now.load(Relaxed).max(1), self.evicting_since.load(Relaxed));
+        if self.is_over() { self.choose(0, |_| true) } else { None }
+    }
+
+    /// While somebody waits for room: of those who do not move, and hold enough for it to be a gain, the one that would go first. One at a
+    /// time, too.
+    pub(crate) fn next_stuck(&self) -> Option<Arc<Account>> {
+        self.choose(LEAST_GAIN, |account| self.is_stuck(account))
+    }
+
+    /// The client to cut off, of those that hold so many bytes at least.
+    fn choose(&self, least: usize, is_eligible: impl Fn(&Account) -> bool) -> Option<Arc<Account>> {
+        let (now, since) = (self.now().max(1), self.evicting_since.load(Relaxed));
         let is_evicting = since > 0 && now.saturating_sub(since) < EVICTION_TIMEOUT.as_millis() as u64;
         if is_evicting || self.evicting_since.compare_exchange(since, now, Relaxed, Relaxed).is_err() {
             return None;
         }
-        let victim = self.most_expensive();
+        let victim = self.most_expensive(least as f64, is_eligible);
         match &victim {
             Some(victim) => victim.mark_victim(),
             None => self.evicted(),
@@ -134,26 +152,53 @@ impl Ledger {
     }
 
     /// Looking through all accounts is fine: it happens once per client that is cut off.
-    fn most_expensive(&self) -> Option<Arc<Account>> {
-        let holders: Vec<Arc<Holder>> = {
-            let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
-            holders.values().filter_map(Weak::upgrade).collect()
-        };
+    fn most_expensive(&self, least: f64, is_eligible: impl Fn(&Account) -> bool) -> Option<Arc<Account>> {
+        let holders = self.holders();
         let part = self.part_of_shared();
         let of_holder = |holder: &Arc<Holder>| {
-            let accounts = holder.accounts();
-            let cost = |account: &Arc<Account>| account.cost(part, self.is_stuck(account));
-            let weight = |account: &Arc<Account>| if self.is_stuck(account) { STUCK_WEIGHT } else { 1.0 };
-            let total: f64 = accounts.iter().map(cost).sum();
-            // There has to be something to be gained by it.
-            let candidates =
-                accounts.iter().filter(|account| account.may_be_cut_off() && cost(account) > 0.0);
-            let victim = candidates.max_by(|a, b| (cost(a) * weight(a)).total_cmp(&(cost(b) * weight(b))))?;
-            Some((total * weight(victim), victim.clone()))
+            let mut total = 0.0;
+            let mut most: Option<(f64, f64, Arc<Account>)> = None;
+            for account in holder.accounts() {
+                let is_stuck = self.is_stuck(&account);
+                let cost = account.cost(part, is_stuck);
+                total += cost;
+                let weight = if is_stuck { STUCK_WEIGHT } else { 1.0 };
+                // There has to be something to be gained by it.
+                if cost > 0.0
+                    && cost >= least
+                    && most.as_ref().is_none_or(|(most, ..)| cost * weight >= *most)
+                    && account.may_be_cut_off()
+                    && is_eligible(&account)
+                {
+                    most = Some((cost * weight, weight, account));
+                }
+            }
+            let (_, weight, victim) = most?;
+            Some((total * weight, victim))
         };
         let candidates = holders.iter().filter_map(of_holder);
         let (_, victim) = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
         Some(victim)
+    }
+
+    fn holders(&self) -> Vec<Arc<Holder>> {
+        let holders = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        holders.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// What the address of an account costs.
+    pub(super) fn cost_of_address(&self, account: &Account) -> f64 {
+        self.cost_of(&account.address)
+    }
+
+    /// What the address costs that costs most.
+    pub(super) fn highest_cost(&self) -> f64 {
+        self.holders().iter().map(|holder| self.cost_of(holder)).fold(0.0, f64::max)
+    }
+
+    fn cost_of(&self, holder: &Holder) -> f64 {
+        let part = self.part_of_shared();
+        holder.accounts().iter().map(|account| account.cost(part, self.is_stuck(account))).sum()
     }
 
     /// How much of a byte that clients share is attributed to each of them.
@@ -226,6 +271,8 @@ pub(crate) struct Account {
     moved_at: AtomicU64,
     /// It was told to go.
     is_victim: AtomicBool,
+    /// It is not read on until there is room: if it does not move, that is the node's doing.
+    pub(super) waits: AtomicBool,
 }
 
 impl Account {
@@ -241,6 +288,7 @@ impl Account {
             sent: AtomicUsize::new(0),
             moved_at,
             is_victim: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
         })
     }
 
@@ -256,7 +304,7 @@ impl Account {
     /// Whether it holds something, and has taken or sent nothing since this time.
     pub(super) fn is_stuck_since(&self, time: u64) -> bool {
         let holds = self.private.load(Relaxed) + self.unread.load(Relaxed) > 0;
-        holds && self.moved_at.load(Relaxed) <= time
+        holds && !self.waits.load(Relaxed) && self.moved_at.load(Relaxed) <= time
     }
 
     /// What the client costs. `part` is how much of a shared byte is attributed to each who has yet to read it: nothing to one that

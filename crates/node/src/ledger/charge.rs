@@ -36,6 +36,23 @@ impl Charge {
         }
     }
 
+    /// Raises what is held for this client alone, if the node then holds no more than `ceiling`.
+    pub(super) fn try_raise(&self, private: usize, ceiling: usize) -> bool {
+        let more = private.saturating_sub(self.private.get());
+        let ledger = &self.account.ledger;
+        let shared = ledger.shared.load(Relaxed);
+        let raised = |held: usize| {
+            let held = held.checked_add(more)?;
+            (held.checked_add(shared)? <= ceiling).then_some(held)
+        };
+        if ledger.private.fetch_update(Relaxed, Relaxed, raised).is_err() {
+            return false;
+        }
+        self.account.private.fetch_add(more, Relaxed);
+        self.private.set(self.private.get() + more);
+        true
+    }
+
     #[cold]
     fn change(&self, private: usize, unread: usize) {
         let Account { ledger, .. } = &*self.account;
@@ -49,6 +66,9 @@ impl Charge {
         }
         if private + unread < before + unread_before {
             self.account.moved();
+        }
+        if private < before {
+            ledger.waiting.release(before - private);
         }
     }
 }
@@ -86,7 +106,9 @@ impl Payer {
 
 impl Drop for SharedCharge {
     fn drop(&mut self) {
-        self.payer.ledger().shared.fetch_sub(self.bytes, Relaxed);
+        let ledger = self.payer.ledger();
+        ledger.shared.fetch_sub(self.bytes, Relaxed);
+        ledger.waiting.release(self.bytes);
         if let Payer::Sender(sender) = &self.payer {
             sender.sent.fetch_sub(self.bytes, Relaxed);
         }

@@ -1,8 +1,9 @@
 //! Connections that are closed from anywhere.
 
 use std::{
+    future::poll_fn,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    task::Context,
+    task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
@@ -20,9 +21,9 @@ impl Hangup {
         self.waker.wake();
     }
 
-    /// Whether the connection is to be closed.
-    pub(crate) fn is_due(&self) -> bool {
-        self.is_due.load(Relaxed)
+    /// Waits until the connection is to be closed; for the task that has it.
+    pub(crate) async fn due(&self) {
+        poll_fn(|cx| if self.poll_due(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
     /// Whether the connection is to be closed; else its task is woken when it is.

@@ -7,7 +7,7 @@ use std::{
 use signalbox_socketio::Message;
 
 use super::{
-    accounts::{EVICTION_TIMEOUT, STUCK_AFTER},
+    accounts::{EVICTION_TIMEOUT, LEAST_GAIN, STUCK_AFTER},
     *,
 };
 
@@ -144,4 +144,108 @@ fn bytes_stay_charged_for_as_long_as_anybody_has_them() {
     assert_eq!(ledger.held(), 5);
     drop(part);
     assert_eq!(ledger.held(), 0);
+}
+
+#[test]
+fn there_is_room_up_to_the_budget_and_then_one_waits() {
+    let (ledger, clients) = clients();
+    for client in &clients[..4] {
+        assert_eq!(ledger.take_room(client, LIMIT / 4), Ok(()));
+    }
+    assert_eq!(ledger.held(), LIMIT);
+    assert_eq!(ledger.take_room(&clients[4], LIMIT / 4), Err(Lane::Heavy));
+    assert_eq!(ledger.held(), LIMIT, "nothing is charged for who waits");
+    let waits = ledger.wait(clients[4].account(), Lane::Heavy);
+    clients[0].set(0, 0);
+    assert_eq!(ledger.take_room(&clients[5], LIMIT / 4), Err(Lane::Heavy), "one behind another");
+    assert!(ledger.take_within_budget(&clients[4], LIMIT / 4));
+    drop(waits);
+    clients[1].set(0, 0);
+    assert_eq!(ledger.take_room(&clients[5], 2 * LIMIT), Ok(()), "what can never be there is not waited for");
+    assert_eq!(ledger.held(), LIMIT);
+    drop(clients);
+    assert_eq!(ledger.held(), 0);
+}
+
+#[test]
+fn addresses_that_hold_little_have_a_reserve_at_the_expense_of_one_that_holds_much() {
+    let (ledger, clients) = clients();
+    let little = LIMIT / 20;
+    // One address holds all there is, and more of it waits.
+    clients[0].set(LIMIT / 2, 0);
+    clients[1].set(LIMIT / 2, 0);
+    let more = Charge::new(ledger.account(address(1), EvictAt::Shard(0)));
+    assert_eq!(ledger.take_room(&more, little), Err(Lane::Heavy));
+    let _waits = ledger.wait(more.account(), Lane::Heavy);
+
+    assert_eq!(ledger.take_room(&clients[2], little), Ok(()), "its address holds little");
+    assert!(ledger.is_over() && !ledger.is_beyond_reserve());
+    assert_eq!(ledger.take_room(&clients[3], little), Err(Lane::Heavy), "now it does not");
+    assert!(is_victim(&ledger, &clients[1]), "not who took it");
+    assert_eq!(ledger.take_room(&clients[4], little), Ok(()));
+    let others: Vec<_> =
+        (0..10).map(|number| Charge::new(ledger.account(address(10 + number), EvictAt::Shard(0)))).collect();
+    let taken = others.iter().filter(|other| ledger.take_room(other, little) == Ok(())).count();
+    assert_eq!(taken, 0, "the reserve has an end");
+    assert!(!ledger.is_beyond_reserve());
+}
+
+#[test]
+fn where_nobody_holds_much_there_is_no_reserve() {
+    let (ledger, _) = clients();
+    let many: Vec<_> =
+        (0..21).map(|number| Charge::new(ledger.account(address(number), EvictAt::Shard(0)))).collect();
+    let lanes: Vec<_> = many.iter().map(|client| ledger.take_room(client, LIMIT / 20)).collect();
+    assert!(lanes[..20].iter().all(|lane| *lane == Ok(())));
+    assert_eq!(lanes[20], Err(Lane::Light));
+    assert!(!ledger.is_over());
+    // One that has waited long goes on all the same, and somebody else goes for it.
+    assert!(ledger.force_room(&many[20], LIMIT / 20));
+    assert!(!ledger.force_room(&many[20], LIMIT / 10), "one at a time");
+    assert!(ledger.next_victim().is_some());
+}
+
+#[test]
+fn while_the_budget_is_kept_only_those_go_that_do_not_move_and_hold_enough() {
+    let (ledger, clients) = clients();
+    clients[0].set(LIMIT / 2, 0);
+    clients[2].set(LIMIT / 4, 0);
+    clients[3].set(LIMIT / 8, 0);
+    clients[4].set(LEAST_GAIN - 1, 0);
+    assert!(ledger.next_stuck().is_none(), "all have just moved");
+    ledger.observe(Instant::now() + 2 * STUCK_AFTER);
+    clients[0].account().moved();
+    let waits = ledger.wait(clients[2].account(), Lane::Heavy);
+    assert!(!ledger.is_over());
+    let next = || {
+        let victim = ledger.next_stuck();
+        ledger.evicted();
+        victim
+    };
+    assert!(next().is_some_and(|victim| Arc::ptr_eq(&victim, clients[3].account())));
+    assert!(next().is_none(), "one moves, one waits, one holds next to nothing");
+    // It has its time again after it has waited.
+    drop(waits);
+    assert!(next().is_none());
+    ledger.observe(Instant::now() + 4 * STUCK_AFTER);
+    clients[0].account().moved();
+    assert!(next().is_some_and(|victim| Arc::ptr_eq(&victim, clients[2].account())));
+}
+
+#[tokio::test]
+async fn those_who_wait_are_woken_one_after_the_other() {
+    let (ledger, clients) = clients();
+    clients[0].set(LIMIT, 0);
+    let (first, second) =
+        (ledger.wait(clients[2].account(), Lane::Heavy), ledger.wait(clients[3].account(), Lane::Heavy));
+    let turn = first.turn().await;
+    let soon = Duration::from_millis(20);
+    assert!(tokio::time::timeout(soon, second.turn()).await.is_err());
+    let mut released = std::pin::pin!(ledger.released());
+    released.as_mut().enable();
+    clients[0].set(0, 0);
+    released.await;
+    drop(turn);
+    drop(first);
+    drop(second.turn().await);
 }

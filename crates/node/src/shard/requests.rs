@@ -97,10 +97,10 @@ pub(super) fn answer_polls(step: &mut Step, sessions: &mut Sessions) {
     }
 }
 
-/// What the session's pending GET is to be answered with, if anything. While the node holds more than its budget it is refused: what
-/// there is to say waits for the next one.
+/// What the session's pending GET is to be answered with, if anything. While the node holds more than its budget and the reserve beside it, it
+/// is refused: what there is to say waits for the next one.
 fn poll_answer(context: &ShardContext, session: &mut Session) -> Option<Result<String, RequestRefused>> {
-    let is_refused = session.engine.buffered() > 0 && context.ledger.is_over();
+    let is_refused = session.engine.buffered() > 0 && context.ledger.is_beyond_reserve();
     if is_refused && session.engine.refuse_poll() {
         context.metrics.polls_refused.inc();
         return Some(Err(RequestRefused::Busy));

@@ -66,6 +66,7 @@ const CONNECTIONS_DROPPED: Series = Known(&[
     &["address_handshakes"],
     &["handshakes"],
     &["full"],
+    &["no_room"],
 ]);
 
 const HOOK_REQUESTS: Series = Known(&[
@@ -312,7 +313,7 @@ families! {
             ["reason"] of Known(&[&["slow_reader"], &["memory_budget"]]),
             "Clients disconnected because of their buffered bytes.";
         polls_refused: IntCounter = "polls_refused_total", unit "requests",
-            "Polls refused because the node held more than its memory budget; what there was to say waits for the next one.";
+            "Polls refused because the node held far more than its memory budget; what there was to say waits for the next one.";
         event_loop_lag_seconds: Histogram = "event_loop_lag_seconds", unit "seconds", buckets SHORT,
             "How late a timer of a worker fires, looked at once a second: how long a message waits before anything is done with it.";
         shard_busy_seconds: CounterVec = "shard_busy_seconds_total", unit "seconds", ["shard"] of SHARDS,
@@ -320,7 +321,7 @@ families! {
         shard_mailbox_messages: IntGaugeVec = "shard_mailbox_messages", unit "messages", ["shard"] of SHARDS,
             "Messages that wait in the mailbox of a worker.";
         reads_paused: IntCounter = "reads_paused_total", unit "pauses",
-            "Times that a client was not read on because it filled the mailbox of a shard that was behind.";
+            "Times that a client was not read on because it filled the mailbox of a shard that was behind, or because there was no room yet for a large body.";
         mailbox_dropped: IntCounter = "mailbox_dropped_total", unit "messages",
             "Messages dropped because the mailbox of a shard was full.";
         mailbox_refused: IntCounter = "mailbox_refused_total", unit "requests",

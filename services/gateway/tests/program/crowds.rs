@@ -31,6 +31,9 @@ const WHILE: Duration = Duration::from_secs(4);
 /// The neighbour's 99th percentile counts as unmoved up to three times what it was, and this: what two busy cores add by themselves.
 const NOISE: Duration = Duration::from_millis(15);
 
+/// The same of requests on connections of their own, of which a crowd opens 2,000 at once beside them.
+const VISIT: Duration = Duration::from_millis(100);
+
 const SECRET: &str = "a secret of the tests, of more than 32 bytes";
 
 /// Bytes of memory that a process takes.
@@ -120,6 +123,74 @@ impl Neighbour {
     }
 }
 
+/// How long something took, each time.
+#[derive(Debug, Default)]
+struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    fn of<T>(&mut self, act: impl FnOnce() -> T) -> T {
+        let since = Instant::now();
+        let result = act();
+        self.0.push(since.elapsed());
+        result
+    }
+
+    /// The 99th percentile, and the most.
+    fn summary(&mut self) -> (Duration, Duration) {
+        self.0.sort_unstable();
+        (self.0[self.0.len() * 99 / 100], *self.0.last().expect("it happened"))
+    }
+}
+
+/// Somebody of another address than the crowds who comes anew again and again, with polling, and sends a small body and a large one.
+#[derive(Debug, Default)]
+struct Visitor {
+    handshakes: Latencies,
+    small: Latencies,
+    large: Latencies,
+    most_held: f64,
+}
+
+impl Visitor {
+    fn visit(&mut self, base: &str, text: &str) {
+        const FROM: &[(&str, &str)] = &[("X-Forwarded-For", "192.0.2.2")];
+        let handshake = self.handshakes.of(|| request(base, "GET", POLLING, FROM, ""));
+        assert_eq!(handshake.status, 200, "the node takes clients");
+        let target = format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"));
+        let post = |body: &str| assert_eq!(request(base, "POST", &target, FROM, body).status, 200);
+        self.small.of(|| post("40"));
+        self.large.of(|| post(&format!(r#"42["leave","{text}"]"#)));
+        post("1");
+    }
+
+    /// What the three took at the 99th percentile, and at most.
+    fn report(&mut self, when: &str) -> [Duration; 3] {
+        let kinds = [&mut self.handshakes, &mut self.small, &mut self.large];
+        let summaries = kinds.map(Latencies::summary);
+        for (kind, (p99, most)) in ["handshake", "small body", "large body"].iter().zip(summaries) {
+            report!("a visitor's {kind} {when}: p99 {p99:?}, at most {most:?}");
+        }
+        summaries.map(|(p99, _)| p99)
+    }
+
+    /// Visits until it is over.
+    fn begin(server: &Server, is_over: &Arc<AtomicBool>) -> JoinHandle<Self> {
+        let (public, management) = (server.public().to_owned(), server.management().to_owned());
+        let is_over = is_over.clone();
+        thread::spawn(move || {
+            let (mut visitor, text) = (Self::default(), "x".repeat(200_000));
+            while !is_over.load(Ordering::Relaxed) {
+                visitor.visit(&public, &text);
+                let held = get(&management, "/metrics").body;
+                let held = held.lines().find_map(|line| line.strip_prefix("signalbox_held_bytes "));
+                visitor.most_held = visitor.most_held.max(held.expect("a metric").parse().expect("a number"));
+                pause(Duration::from_millis(20));
+            }
+            visitor
+        })
+    }
+}
+
 fn assert_unmoved(what: &str, before: Duration, meanwhile: Duration) {
     report!("{what}: the neighbour's p99 {before:?} before, {meanwhile:?} meanwhile");
     assert!(meanwhile <= 3 * before + NOISE, "{what}: {before:?} before, {meanwhile:?} meanwhile");
@@ -127,7 +198,7 @@ fn assert_unmoved(what: &str, before: Duration, meanwhile: Duration) {
 
 /// A node of this much memory, in which a crowd does something. A neighbour, of another address, is heard all the while; how long what
 /// it says takes is compared once the crowd is there, which comes from this machine's two cores.
-fn crowd<T>(flags: &[&str], limit: usize, what: &str, gather: impl FnOnce(&Server) -> T) {
+fn crowd<T>(flags: &[&str], limit: usize, what: &str, gather: impl FnOnce(&Server) -> T) -> (Server, T) {
     let memory = limit.to_string();
     let own = ["--memory-limit", &memory, "--proxied", "--trusted-proxies", "127.0.0.1"];
     let server = Server::bare(&[&own, flags].concat());
@@ -153,7 +224,7 @@ fn crowd<T>(flags: &[&str], limit: usize, what: &str, gather: impl FnOnce(&Serve
     report!("{what}: {} MiB empty, {} MiB at most, of {}", empty / MIB, most / MIB, limit / MIB);
     assert!(most < limit, "{what}: {most} bytes of {limit}");
     assert_unmoved(what, before, meanwhile);
-    drop(held);
+    (server, held)
 }
 
 #[test]
@@ -185,29 +256,47 @@ fn soak_bodies_that_stop_at_the_last_percent_leave_the_memory_and_the_neighbour_
     const CROWD: usize = 2_000;
     const BODY: usize = 1_000_000;
     let flags = ["--memory-budget", "134217728", "--max-connections", "8000", "--body-timeout", "60000"];
-    crowd(&flags, 512 * MIB, "2,000 bodies that stop at 99 %", |server| {
-        let sids: Vec<String> = (0..CROWD)
-            .map(|_| get(server.public(), POLLING).body.split('"').nth(3).expect("a sid").to_owned())
-            .collect();
-        let part = vec![b'x'; BODY / 100 * 99];
-        let open: Vec<TcpStream> = sids
-            .iter()
-            .map(|sid| {
-                let mut stream = connect(server.public());
-                let head =
-                    format!("POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n");
-                // Some are cut off before they have sent it all.
-                let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&part));
-                stream
-            })
-            .collect();
-        // What they have sent waits in the kernel until the node reads it.
-        let evicted = || sample(server, "signalbox_evictions_total{reason=\"memory_budget\"}");
-        let most = until(3 * DEADLINE, || (evicted() >= 1_500.0).then(&evicted));
-        report!("{} of them were cut off for the budget", most.unwrap_or_else(evicted));
-        assert!(evicted() > 100.0);
-        open
-    });
+    let is_over = Arc::<AtomicBool>::default();
+    let (server, (mut before, open, visitor)) =
+        crowd(&flags, 512 * MIB, "2,000 bodies that stop at 99 %", |server| {
+            let sids: Vec<String> = (0..CROWD)
+                .map(|_| get(server.public(), POLLING).body.split('"').nth(3).expect("a sid").to_owned())
+                .collect();
+            let is_quiet_over = Arc::<AtomicBool>::default();
+            let quiet = Visitor::begin(server, &is_quiet_over);
+            pause(WHILE);
+            is_quiet_over.store(true, Ordering::Relaxed);
+            let before = quiet.join().expect("it is served");
+            let visitor = Visitor::begin(server, &is_over);
+            let part = vec![b'x'; BODY / 100 * 99];
+            let since = Instant::now();
+            let open: Vec<TcpStream> = sids
+                .iter()
+                .map(|sid| {
+                    let mut stream = connect(server.public());
+                    let head = format!(
+                        "POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n"
+                    );
+                    // Some are cut off before they have sent it all.
+                    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&part));
+                    stream
+                })
+                .collect();
+            // What they have sent waits in the kernel until the node reads it: each has its room once, and goes.
+            let evicted = || sample(server, "signalbox_evictions_total{reason=\"memory_budget\"}");
+            until(3 * DEADLINE, || (evicted() >= 1_800.0).then_some(())).expect("they give way");
+            report!("{} of them were cut off for the budget, in {:?}", evicted(), since.elapsed());
+            (before, open, visitor)
+        });
+    is_over.store(true, Ordering::Relaxed);
+    let mut visitor = visitor.join().expect("it is served");
+    report!("{} MiB were held at most", visitor.most_held as usize / MIB);
+    assert!(visitor.most_held < 160.0 * MIB as f64, "{} bytes", visitor.most_held);
+    let (before, meanwhile) = (before.report("before"), visitor.report("meanwhile"));
+    for (before, meanwhile) in before.into_iter().zip(meanwhile) {
+        assert!(meanwhile <= 3 * before + VISIT, "{before:?} before, {meanwhile:?} meanwhile");
+    }
+    drop((open, server));
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Clients that would fill the node's memory.
 
-use std::{io::Write as _, net::TcpListener};
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use crate::{
     harness::{
@@ -102,6 +106,57 @@ fn bodies_that_never_end_are_bounded_by_the_memory_budget() {
 }
 
 #[test]
+fn bodies_that_stop_are_cut_off_and_others_go_on_meanwhile() {
+    const HONEST: &[(&str, &str)] = &[("X-Forwarded-For", "192.0.2.1")];
+    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let server = Server::bare(&flags);
+    let target = |headers: &[(&str, &str)]| {
+        let handshake = request(server.public(), "GET", POLLING, headers, "");
+        assert_eq!(handshake.status, 200, "the node is not full");
+        format!("{POLLING}&sid={}", handshake.body.split('"').nth(3).expect("a sid"))
+    };
+    let post = |target: &str, headers: &[(&str, &str)], body: &str| {
+        request(server.public(), "POST", target, headers, body).status
+    };
+    let (near, far) = (target(&[]), target(HONEST));
+    assert_eq!((post(&near, &[], "40"), post(&far, HONEST, "40")), (200, 200));
+    let chunked = "Transfer-Encoding: chunked\r\n\r\nF4240\r\n";
+    let declared = format!("Content-Length: {}\r\n\r\n", LARGE + 1_000);
+    let stopped: Vec<_> = (0..60)
+        .map(|number| {
+            let mut stream = connect(server.public());
+            let rest = if number % 4 == 0 { chunked } else { &declared };
+            let head = format!("POST {} HTTP/1.1\r\nHost: x\r\n{rest}", target(&[]));
+            stream.write_all(head.as_bytes()).expect("a head");
+            let _ = stream.write_all(&vec![b'x'; LARGE]);
+            stream
+        })
+        .collect();
+    until(DEADLINE, || (held(&server) >= 18e6).then_some(())).expect("there is hardly room for another");
+
+    let large = format!(r#"42["leave","{}"]"#, "x".repeat(300_000));
+    let small = r#"42["leave","nowhere"]"#;
+    for _ in 0..5 {
+        let since = Instant::now();
+        assert_eq!((post(&far, HONEST, &large), post(&far, HONEST, small)), (200, 200));
+        assert!(since.elapsed() < Duration::from_secs(3), "who holds little waited {:?}", since.elapsed());
+    }
+    // One of the same address has its turn after those before it, and small ones always.
+    let since = Instant::now();
+    assert_eq!(post(&near, &[], small), 200);
+    assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
+    assert_eq!(post(&near, &[], &large), 200);
+    // All of them have their room one after the other, without which they would wait for their deadlines.
+    until(DEADLINE, || (evicted(&server, "memory_budget") >= 35.0).then_some(())).expect("they give way");
+    assert!(held(&server) <= 20e6 * 1.125 + 1e6);
+    let dropped =
+        |reason| sample(&server, &format!("signalbox_connections_dropped_total{{reason=\"{reason}\"}}"));
+    assert_eq!((dropped("no_room"), dropped("full")), (0.0, 0.0));
+    drop(stopped);
+    until(DEADLINE, || (held(&server) < 1e6).then_some(())).expect("nothing is held for who is gone");
+}
+
+#[test]
 fn what_waits_for_a_verdict_is_bounded_by_the_memory_budget() {
     // Keys are fetched from here, and never come.
     let keys = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -118,7 +173,7 @@ fn what_waits_for_a_verdict_is_bounded_by_the_memory_budget() {
         send(&mut stream, server.public(), "POST", &target, &[], &connect_packet);
         stream
     };
-    let posts: Vec<_> = (0..40).map(|_| post()).collect();
+    let posts: Vec<_> = (0..50).map(|_| post()).collect();
     until(DEADLINE, || (evicted(&server, "memory_budget") >= 20.0 && held(&server) <= 20e6).then_some(()))
         .expect("whoever is cut off holds nothing more");
     let sockets: Vec<_> = (0..40)

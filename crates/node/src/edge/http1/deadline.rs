@@ -68,6 +68,13 @@ impl Deadline {
         });
     }
 
+    /// What is unfinished has all its time again: it did not go on because the node did not read it.
+    pub(super) fn restart(&mut self) {
+        if let Some((unfinished, _)) = self.current {
+            self.current = Some((unfinished, Progress::begin(Instant::now(), &self.pace(unfinished))));
+        }
+    }
+
     /// Waits until something has had its time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
         if let Some(until) = self.answer_until {
@@ -87,5 +94,26 @@ impl Deadline {
                 Overdue::Body
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_was_not_read_has_all_its_time_again() {
+        let timeout = Duration::from_millis(200);
+        let limits = Limits { head_timeout: timeout, body_pace: Pace { timeout, min_rate: 1_000 } };
+        let mut deadline = Deadline::new(limits);
+        deadline.received(10, Some(Unfinished::Body(1)));
+        let began = Instant::now();
+        tokio::time::sleep(timeout).await;
+        deadline.restart();
+        assert_eq!(deadline.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+        assert_eq!(poll_fn(|cx| deadline.poll(cx)).await, Overdue::Body);
+        assert!(began.elapsed() >= 2 * timeout);
     }
 }

@@ -18,5 +18,5 @@ mod head;
 mod requests;
 mod stream;
 
-pub(crate) use exchange::Exchange;
+pub(crate) use exchange::{Exchange, SMALL_BODY};
 pub(crate) use stream::RequestStream;

@@ -41,6 +41,8 @@ pub(super) struct Requests {
     partial: BytesMut,
     /// How much of it cannot hold the head's end.
     searched: usize,
+    /// Bytes of the present body that have come.
+    body_read: u64,
     /// The present request is the last one.
     is_last: bool,
 }
@@ -55,7 +57,15 @@ pub(super) enum Passed {
 
 impl Requests {
     pub(super) fn new(max_head: usize) -> Self {
-        Self { max_head, stage: Stage::Head, heads: 0, partial: BytesMut::new(), searched: 0, is_last: false }
+        Self {
+            max_head,
+            stage: Stage::Head,
+            heads: 0,
+            partial: BytesMut::new(),
+            searched: 0,
+            body_read: 0,
+            is_last: false,
+        }
     }
 
     /// What has begun and has not ended. The first head begins with the connection.
@@ -66,6 +76,11 @@ impl Requests {
             Stage::Body(_) | Stage::Chunked(_) => Some(Unfinished::Body(self.heads)),
             Stage::Opaque | Stage::Ended => None,
         }
+    }
+
+    /// How much has come of the body that has begun and has not ended, in chunks with what these take.
+    pub(super) fn body_read(&self) -> Option<u64> {
+        matches!(self.stage, Stage::Body(_) | Stage::Chunked(_)).then_some(self.body_read)
     }
 
     /// Has the connection answered with this, and reads nothing more of it.
@@ -173,6 +188,7 @@ impl Requests {
 
     fn enter(&mut self, follows: Follows, is_last: bool) {
         self.heads += 1;
+        self.body_read = 0;
         self.is_last = is_last;
         match follows {
             Follows::Body(0) => self.end_request(),
@@ -184,6 +200,12 @@ impl Requests {
 
     /// Goes on through a body; how many of the bytes belong to it.
     fn body(&mut self, bytes: &[u8]) -> usize {
+        let length = self.advance_body(bytes);
+        self.body_read += length as u64;
+        length
+    }
+
+    fn advance_body(&mut self, bytes: &[u8]) -> usize {
         match &mut self.stage {
             Stage::Body(left) => {
                 let length = (*left).min(bytes.len() as u64);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     deadline::{Deadline, Limits, Overdue},
-    exchange::Exchange,
+    exchange::{Exchange, SMALL_BODY},
     requests::{Passed, Requests},
 };
 use crate::shared::NodeShared;
@@ -82,6 +82,21 @@ impl<S> RequestStream<S> {
         }
     }
 
+    /// How many bytes may be read: of a body no more than whoever reads it allows, so that what is not taken yet stays in the kernel. The
+    /// dispatcher would take another 256 KiB of each before anybody counts them.
+    fn poll_allowed(&mut self, cx: &Context<'_>) -> Poll<usize> {
+        if self.requests.is_transparent() {
+            return Poll::Ready(usize::MAX);
+        }
+        // The beginning of a body comes with its head.
+        let Some(read) = self.requests.body_read() else { return Poll::Ready(SMALL_BODY as usize) };
+        let allowed = self.exchange.poll_allowed(read, cx);
+        if allowed.is_ready() && self.exchange.take_has_waited() {
+            self.deadline.restart();
+        }
+        allowed.map(|allowed| usize::try_from(allowed).unwrap_or(usize::MAX))
+    }
+
     fn take_ready(&mut self, buffer: &mut ReadBuf<'_>) {
         let length = self.ready.len().min(buffer.remaining());
         buffer.put_slice(&self.ready[..length]);
@@ -90,6 +105,23 @@ impl<S> RequestStream<S> {
             self.ready = BytesMut::new();
         }
     }
+}
+
+/// Reads so many bytes at most.
+fn poll_read_at_most<S: AsyncRead + Unpin>(
+    io: &mut S,
+    cx: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+    most: usize,
+) -> Poll<io::Result<()>> {
+    if most >= buffer.remaining() {
+        return Pin::new(io).poll_read(cx, buffer);
+    }
+    let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+    ready!(Pin::new(io).poll_read(cx, &mut part))?;
+    let read = part.filled().len();
+    buffer.advance(read);
+    Poll::Ready(Ok(()))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for RequestStream<S> {
@@ -104,8 +136,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestStream<S> {
                 this.take_ready(buffer);
                 return Poll::Ready(Ok(()));
             }
+            let Poll::Ready(most) = this.poll_allowed(cx) else {
+                if this.exchange.waits_for_room() {
+                    // Which has a deadline of its own: it is not the client that is slow.
+                    return Poll::Pending;
+                }
+                ready!(this.poll_overdue(cx))?;
+                continue;
+            };
             let start = buffer.filled().len();
-            if Pin::new(&mut this.io).poll_read(cx, buffer)?.is_pending() {
+            if poll_read_at_most(&mut this.io, cx, buffer, most)?.is_pending() {
                 ready!(this.poll_overdue(cx))?;
                 continue;
             }

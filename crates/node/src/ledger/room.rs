@@ -1,0 +1,122 @@
+//! Room in the budget, for what clients would have the node take: it is charged before it is taken, or waited for.
+//!
+//! Who needs more than is left waits in one of two lanes, in the order of arrival. Those whose address holds little have a lane of their own,
+//! and a reserve above the budget while some address holds much: what they take then is at the expense of that address, since beyond the
+//! budget it is its clients that are cut off. So nothing that one address holds, or waits for, keeps the others waiting.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use tokio::sync::{MutexGuard, futures::Notified};
+
+use super::{
+    accounts::{Account, Ledger},
+    charge::Charge,
+    waiting::Lane,
+};
+
+/// Parts of the budget. What an address may hold and still hold little;
+const LITTLE: usize = 16;
+/// from where on it holds much;
+const MUCH: usize = 4;
+/// how far the node may go beyond the budget for those that hold little;
+const RESERVE: usize = 8;
+/// and what is waited for at most, since a larger budget than this may never be there at once.
+const MOST: usize = 4;
+/// For how many milliseconds it is known whether an address holds much: it is a look at all clients.
+const LOOK: u64 = 50;
+/// Somebody waits: it counts as one that moves, and whoever comes later waits behind it.
+pub(crate) struct Waits {
+    account: Arc<Account>,
+    lane: Lane,
+}
+
+impl Waits {
+    /// Waits until it is the first of its lane, for as long as the result is kept.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.account.ledger.waiting.queue(self.lane).turn.lock().await
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.account.waits.store(false, Relaxed);
+        self.account.moved();
+        self.account.ledger.waiting.queue(self.lane).count.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Ledger {
+    /// Charges a client for `bytes` instead of what its guard held before, if there is room for them and nobody waits in its lane.
+    ///
+    /// # Errors
+    /// The lane to wait in.
+    pub(crate) fn take_room(&self, charge: &Charge, bytes: usize) -> Result<(), Lane> {
+        if self.waiting.is_empty() && self.take_within_budget(charge, bytes) {
+            return Ok(());
+        }
+        let lane = self.lane_of(charge.account(), bytes);
+        let is_first = self.waiting.queue(lane).count.load(Relaxed) == 0;
+        if is_first && (self.take_within_budget(charge, bytes) || self.take_reserve(charge, bytes)) {
+            return Ok(());
+        }
+        Err(lane)
+    }
+
+    /// The same, without regard to those who wait, if the budget has room.
+    pub(crate) fn take_within_budget(&self, charge: &Charge, bytes: usize) -> bool {
+        charge.try_raise(self.at_most(bytes), self.limit)
+    }
+
+    /// The same above the budget: for a client whose address holds little, while another one holds much.
+    pub(crate) fn take_reserve(&self, charge: &Charge, bytes: usize) -> bool {
+        self.lane_of(charge.account(), bytes) == Lane::Light
+            && self.is_burdened()
+            && charge.try_raise(self.at_most(bytes), self.ceiling())
+    }
+
+    /// The same for one that has waited long, unless the node is above the budget already. Somebody else goes for it.
+    pub(crate) fn force_room(&self, charge: &Charge, bytes: usize) -> bool {
+        !self.is_over() && charge.try_raise(self.at_most(bytes), usize::MAX)
+    }
+
+    /// Has a client wait.
+    pub(crate) fn wait(&self, account: &Arc<Account>, lane: Lane) -> Waits {
+        account.waits.store(true, Relaxed);
+        self.waiting.queue(lane).count.fetch_add(1, Relaxed);
+        Waits { account: account.clone(), lane }
+    }
+
+    /// Waits until something is released from now on; now is when the result is first polled or enabled.
+    pub(crate) fn released(&self) -> Notified<'_> {
+        self.waiting.released.notified()
+    }
+
+    /// What the node may hold at most for those whose addresses hold little.
+    fn ceiling(&self) -> usize {
+        self.limit.saturating_add(self.limit / RESERVE)
+    }
+
+    /// Whether the node holds more than even the reserve is for.
+    pub(crate) fn is_beyond_reserve(&self) -> bool {
+        self.held() > self.ceiling()
+    }
+
+    fn at_most(&self, bytes: usize) -> usize {
+        bytes.min(self.limit / MOST)
+    }
+
+    fn lane_of(&self, account: &Account, bytes: usize) -> Lane {
+        let cost = self.cost_of_address(account) + self.at_most(bytes) as f64;
+        if cost <= (self.limit / LITTLE) as f64 { Lane::Light } else { Lane::Heavy }
+    }
+
+    fn is_burdened(&self) -> bool {
+        let (now, looked_at) = (self.now().max(1), self.waiting.looked_at.load(Relaxed));
+        let is_due = looked_at == 0 || now >= looked_at + LOOK;
+        if is_due && self.waiting.looked_at.compare_exchange(looked_at, now, Relaxed, Relaxed).is_ok() {
+            let is_burdened = self.highest_cost() > (self.limit / MUCH) as f64;
+            self.waiting.is_burdened.store(is_burdened, Relaxed);
+        }
+        self.waiting.is_burdened.load(Relaxed)
+    }
+}
