@@ -27,6 +27,8 @@ pub(crate) struct Pattern(pub(crate) String);
 pub(crate) struct Guarded {
     pub(crate) when: Vec<Condition>,
     pub(crate) action: Action,
+    /// What must be known before it is done.
+    pub(crate) needs: Needs,
 }
 
 #[derive(Debug)]
@@ -137,16 +139,10 @@ impl Pattern {
 }
 
 impl Guarded {
-    /// What must be known before it is done.
-    pub(crate) fn needs(&self) -> Needs {
-        self.own_needs()
-            .or(self.when.iter().fold(Needs::default(), |needs, condition| needs.or(condition.needs())))
-    }
-
-    fn own_needs(&self) -> Needs {
-        let mut needs = Needs::default();
-        self.action.each(&mut |placeholder| needs = needs.or(placeholder.needs()));
-        needs
+    pub(crate) fn new(when: Vec<Condition>, action: Action) -> Self {
+        let mut needs = when.iter().fold(Needs::default(), |needs, condition| needs.or(condition.needs()));
+        action.each(&mut |placeholder| needs = needs.or(placeholder.needs()));
+        Self { when, action, needs }
     }
 
     pub(crate) fn each(&self, visit: &mut dyn FnMut(&Placeholder)) {

@@ -210,7 +210,7 @@ impl CallAnswer {
             }
             false => Err(BadAnswer::new("refuse is a code of lower-case letters, digits and -")),
         });
-        let actions = actions.into_iter().map(|action| Guarded { when: Vec::new(), action });
+        let actions = actions.into_iter().map(|action| Guarded::new(Vec::new(), action));
         Ok(Self {
             refusal: refusal.transpose()?,
             data: json.data.map(|data| data.get().into()),

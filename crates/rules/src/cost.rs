@@ -51,7 +51,7 @@ impl Cost {
         for guarded in actions {
             self.actions += 1;
             guarded.each(&mut |placeholder| self.values += placeholder.alternatives.len());
-            if guarded.needs() != Needs::default() {
+            if guarded.needs != Needs::default() {
                 self.questions += 1;
             }
             match &guarded.action {

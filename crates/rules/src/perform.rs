@@ -88,7 +88,8 @@ fn event_out(template: &EventTemplate, known: Known<'_>) -> Result<EventOut, Ref
     if name.is_empty() || signalbox_socketio::args::is_reserved(&name) {
         return Err(Refusal::new("bad-event", "no event can have this name"));
     }
-    let mut writer = Writer::default();
+    // Mostly it is about what the event has.
+    let mut writer = Writer::with_capacity(known.state.event.bytes() + 64);
     write_elements(&template.args, known, &mut writer)?;
     Ok(EventOut { name, args: writer.json, attachments: writer.attachments })
 }

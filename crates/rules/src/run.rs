@@ -113,7 +113,7 @@ impl Run {
                 self.advance();
             }
             let Some(guarded) = self.action(&rule, answered) else { return Step::End };
-            let needs = guarded.needs();
+            let needs = guarded.needs;
             if self.is_idle(&guarded.action) {
                 self.advance();
                 continue;

@@ -1,6 +1,8 @@
 //! The rules of a file, and which of them is for an event.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use ahash::AHashMap;
 
 use crate::{
     BUILTIN, Cost,
@@ -36,7 +38,7 @@ pub enum Trigger {
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
     /// Which rules are for an event, in their order.
-    by_event: HashMap<String, Vec<usize>>,
+    by_event: AHashMap<String, Vec<usize>>,
     examples: Vec<Example>,
     /// Whether rules send to subjects: then their sockets have to be found.
     names_subjects: bool,
@@ -55,7 +57,7 @@ impl RuleSet {
         if parsed.includes_builtin {
             rules.extend(parse::parse(BUILTIN)?.rules);
         }
-        let mut by_event: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut by_event: AHashMap<String, Vec<usize>> = AHashMap::new();
         for (index, rule) in rules.iter().enumerate() {
             if let On::Event(name) = &rule.on {
                 by_event.entry(name.clone()).or_default().push(index);

@@ -178,6 +178,7 @@ impl Template {
     /// The value alone; `None` where it is missing.
     pub(crate) fn value<'a>(&'a self, known: Known<'a>) -> Result<Option<Owned<'a>>, BinaryInText> {
         Ok(match self {
+            Self::Constant(json) => Some(Owned::Borrowed(Value::plain(&**json))),
             Self::Value(placeholder) => placeholder.resolve(known).map(Owned::Borrowed),
             _ => {
                 let mut writer = Writer::default();

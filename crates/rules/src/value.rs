@@ -253,6 +253,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    /// One that has room for so many bytes of JSON.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { json: String::with_capacity(bytes), ..Self::default() }
+    }
+
     /// Writes a value. Its attachments get the next numbers here; one that was written before keeps the number it has.
     pub(crate) fn value(&mut self, value: &Value<'_>) {
         if value.attachments.is_empty() {

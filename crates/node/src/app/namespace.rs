@@ -1,14 +1,16 @@
 //! Namespaces and their handlers.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use ahash::AHashMap;
+use signalbox_rules::RuleSet;
+use signalbox_socketio::args::is_reserved;
 
 use super::{
     action::Action,
     hooks::Hooks,
     socket::{Event, Socket},
 };
-use signalbox_rules::RuleSet;
-use signalbox_socketio::args::is_reserved;
 
 use crate::panics::{Panicked, guarded};
 
@@ -48,7 +50,7 @@ pub struct Namespace {
     pub(crate) middlewares: Vec<Middleware>,
     pub(crate) on_connect: Vec<ConnectHandler>,
     pub(crate) on_disconnect: Vec<DisconnectHandler>,
-    events: HashMap<String, Handler>,
+    events: AHashMap<String, Handler>,
     any: Option<Handler>,
     /// Rules come before its handlers, and decide which names there are.
     pub(crate) is_ruled: bool,
@@ -63,7 +65,7 @@ impl Namespace {
             middlewares: Vec::new(),
             on_connect: Vec::new(),
             on_disconnect: Vec::new(),
-            events: HashMap::new(),
+            events: AHashMap::new(),
             any: None,
             is_ruled: false,
             has_own: true,
@@ -186,7 +188,7 @@ impl std::fmt::Debug for Namespace {
 /// An application: its namespaces. It is complete before the node starts and never changes.
 #[derive(Debug, Default)]
 pub struct App {
-    named: HashMap<Arc<str>, Arc<Namespace>>,
+    named: AHashMap<Arc<str>, Arc<Namespace>>,
     matching: Vec<Arc<Namespace>>,
     /// The rules with which the node starts; [`Node::set_rules`](crate::Node::set_rules) and
     /// [`Node::put_rules`](crate::Node::put_rules) replace them.

@@ -1,7 +1,7 @@
 //! What a rules file has a socket do. The rules are evaluated in `signalbox_rules`; here is what they ask of a shard, and how what they
 //! want done becomes messages and records.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use ahash::AHashMap;
 use signalbox_auth::grants::Limit;
@@ -32,7 +32,7 @@ pub(super) struct FactsOf<'a> {
     rooms: &'a Rooms,
     socket: &'a Socket,
     namespace: &'a Arc<str>,
-    address: Option<String>,
+    address: Option<IpAddr>,
 }
 
 impl<'a> FactsOf<'a> {
@@ -44,7 +44,7 @@ impl<'a> FactsOf<'a> {
     ) -> Self {
         let joined = &session.connection.sockets()[slot];
         let (socket, namespace) = (&joined.socket, &joined.namespace);
-        Self { context, rooms, socket, namespace, address: session.address().map(|it| it.to_string()) }
+        Self { context, rooms, socket, namespace, address: session.address() }
     }
 
     fn room_names(&self) -> impl Iterator<Item = &'a RoomName> {
@@ -63,7 +63,7 @@ impl Facts for FactsOf<'_> {
     }
 
     fn address(&self) -> Option<String> {
-        self.address.clone()
+        self.address.map(|address| address.to_string())
     }
 
     fn claim(&self, name: &str) -> Option<String> {
@@ -181,8 +181,7 @@ pub(super) fn disconnecting(
         return;
     };
     let Joined { socket, namespace } = joined;
-    let address =
-        sessions.find_by_socket(socket.id).and_then(|key| sessions[key].address()).map(|it| it.to_string());
+    let address = sessions.find_by_socket(socket.id).and_then(|key| sessions[key].address());
     let context = step.context.clone();
     let facts = FactsOf { context: &context, rooms, socket, namespace, address };
     let Ok(run) = rules.begin(Trigger::Disconnecting, Event::disconnecting(reason), &facts) else { return };

@@ -102,7 +102,7 @@ fn guarded(
         _ => &["when"],
     };
     fields.finish(known);
-    Some(Guarded { when, action: action? })
+    Some(Guarded::new(when, action?))
 }
 
 /// Whether an action can be done on this trigger.
@@ -202,7 +202,7 @@ pub(super) fn note_members(actions: &mut [Guarded]) {
             _ => false,
         };
         let until = behind.iter().position(|guarded| names_room(&guarded.action)).unwrap_or(behind.len());
-        join.wants_members = behind[..until].iter().any(|guarded| guarded.needs().members);
+        join.wants_members = behind[..until].iter().any(|guarded| guarded.needs.members);
     }
 }
 
