@@ -85,6 +85,13 @@ impl Condition {
                 holds(is_granted, Failed::NotGranted)
             }
             Self::Value(placeholder, tests) => {
+                // How many arguments there are is asked for each event of many rules: the list need not be written for it.
+                let sizes = placeholder.args(known).map(<[_]>::len);
+                if let Some(size) = sizes
+                    && tests.iter().all(Test::is_of_size)
+                {
+                    return holds(tests.iter().all(|test| test.holds_for(size as f64)), Failed::Value);
+                }
                 let value = placeholder.resolve(known);
                 holds(tests.iter().all(|test| test.holds(value.as_ref())), Failed::Value)
             }
@@ -124,13 +131,25 @@ pub(crate) fn room_name(room: &Template, known: Known<'_>) -> Result<String, Fai
 }
 
 impl Test {
+    fn is_of_size(&self) -> bool {
+        matches!(self, Self::Min(_) | Self::Max(_))
+    }
+
+    /// Of a size; other tests do not hold of one.
+    fn holds_for(&self, size: f64) -> bool {
+        match self {
+            Self::Min(min) => size >= *min,
+            Self::Max(max) => size <= *max,
+            _ => false,
+        }
+    }
+
     fn holds(&self, value: Option<&Value<'_>>) -> bool {
         let Some(value) = value else { return matches!(self, Self::Present(false) | Self::Not(_)) };
         match self {
             Self::Present(present) => *present,
             Self::Type(types) => types.contains(&value.type_of()),
-            Self::Min(min) => value.size().is_some_and(|size| size >= *min),
-            Self::Max(max) => value.size().is_some_and(|size| size <= *max),
+            Self::Min(_) | Self::Max(_) => value.size().is_some_and(|size| self.holds_for(size)),
             Self::Bytes(max) => value.bytes() <= *max,
             Self::OneOf(scalars) => scalars.iter().any(|scalar| scalar.is(value)),
             Self::Not(scalars) => !scalars.iter().any(|scalar| scalar.is(value)),

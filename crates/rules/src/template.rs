@@ -124,6 +124,16 @@ impl Placeholder {
         Some(value)
     }
 
+    /// The arguments that it names, where it names a list of them and nothing else.
+    pub(crate) fn args<'a>(&self, known: Known<'a>) -> Option<&'a [Box<str>]> {
+        match &self.alternatives[..] {
+            [Origin::Args(from, path)] if path.is_empty() && !self.as_text => {
+                Some(known.state.event.args().get(*from..).unwrap_or_default())
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn needs(&self) -> Needs {
         self.alternatives.iter().fold(Needs::default(), |needs, origin| {
             needs.or(match origin {
