@@ -1,7 +1,7 @@
 //! What a rules file has a socket do. The rules are evaluated in `signalbox_rules`; here is what they ask of a shard, and how what they
 //! want done becomes messages and records.
 
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use ahash::AHashMap;
 use signalbox_auth::grants::Limit;
@@ -32,7 +32,8 @@ pub(super) struct FactsOf<'a> {
     rooms: &'a Rooms,
     socket: &'a Socket,
     namespace: &'a Arc<str>,
-    address: Option<IpAddr>,
+    /// Of the client, as long as there is one.
+    session: Option<&'a Session>,
 }
 
 impl<'a> FactsOf<'a> {
@@ -44,7 +45,7 @@ impl<'a> FactsOf<'a> {
     ) -> Self {
         let joined = &session.connection.sockets()[slot];
         let (socket, namespace) = (&joined.socket, &joined.namespace);
-        Self { context, rooms, socket, namespace, address: session.address() }
+        Self { context, rooms, socket, namespace, session: Some(session) }
     }
 
     fn room_names(&self) -> impl Iterator<Item = &'a RoomName> {
@@ -63,7 +64,7 @@ impl Facts for FactsOf<'_> {
     }
 
     fn address(&self) -> Option<String> {
-        self.address.map(|address| address.to_string())
+        Some(self.session?.address()?.to_string())
     }
 
     fn claim(&self, name: &str) -> Option<String> {
@@ -181,9 +182,9 @@ pub(super) fn disconnecting(
         return;
     };
     let Joined { socket, namespace } = joined;
-    let address = sessions.find_by_socket(socket.id).and_then(|key| sessions[key].address());
+    let session = sessions.find_by_socket(socket.id).map(|key| &sessions[key]);
     let context = step.context.clone();
-    let facts = FactsOf { context: &context, rooms, socket, namespace, address };
+    let facts = FactsOf { context: &context, rooms, socket, namespace, session };
     let Ok(run) = rules.begin(Trigger::Disconnecting, Event::disconnecting(reason), &facts) else { return };
     emit_all(step, run, &facts, namespace, Some(socket.id));
 }
