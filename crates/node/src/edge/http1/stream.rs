@@ -21,6 +21,9 @@ use crate::shared::NodeShared;
 
 /// Reads that lead to nothing before others have their turn.
 const MOST_IDLE_READS: usize = 16;
+/// So much of a body is read before whoever reads it and other connections have their turn. The dispatcher would have its buffer grow
+/// to four times of this, and keep it.
+const BODY_TURN: u64 = 32 * 1024;
 
 /// A connection that speaks HTTP/1.
 pub(crate) struct RequestStream<S> {
@@ -30,6 +33,8 @@ pub(crate) struct RequestStream<S> {
     ready: BytesMut,
     exchange: Rc<Exchange>,
     deadline: Deadline,
+    /// Bytes of a body that were read in this turn.
+    turn: u64,
     node: Arc<NodeShared>,
 }
 
@@ -42,6 +47,7 @@ impl<S> RequestStream<S> {
             ready: BytesMut::new(),
             exchange: Rc::new(Exchange::new(is_secure)),
             deadline: Deadline::new(limits),
+            turn: 0,
             node,
         }
     }
@@ -94,6 +100,12 @@ impl<S> RequestStream<S> {
         if allowed.is_ready() && self.exchange.take_has_waited() {
             self.deadline.restart();
         }
+        if allowed.is_ready() && self.turn >= BODY_TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let allowed = allowed.map(|allowed| allowed.min(BODY_TURN - self.turn));
         allowed.map(|allowed| usize::try_from(allowed).unwrap_or(usize::MAX))
     }
 
@@ -162,7 +174,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for RequestStream<S> {
             };
             let passed = this.requests.pass(read, on_head);
             this.requests.push(&read[passed..], &mut this.ready, on_head);
-            this.deadline.received(read.len(), this.requests.unfinished());
+            let length = read.len();
+            this.deadline.received(length, this.requests.unfinished());
+            this.turn = if this.requests.body_read().is_some() { this.turn + length as u64 } else { 0 };
             buffer.set_filled(start + passed);
             if passed > 0 {
                 return Poll::Ready(Ok(()));
