@@ -12,7 +12,8 @@ import { balanceReady, ready } from "./setup.mjs";
 const CLIENTS = Number(process.env.DRAIN_CLIENTS ?? 60);
 const RATE = Number(process.env.REBALANCE_RATE ?? 4);
 const NODES = 3;
-// Clients that the admin API acts on all the time.
+// Rooms that the admin API speaks to all the time, and clients that it acts on.
+const SPOKEN = 12;
 const STEERED = 4;
 // The pace is looked at in windows of this length.
 const WINDOW = 2_000;
@@ -50,7 +51,7 @@ export function rebalance(redis) {
     // The one that is killed is not asked.
     const asked = nodes.slice(0, -1);
     const rooms = new Set(crowd.map(({ room }) => room));
-    const operators = Array.from(rooms, (room) => operator(room));
+    const operators = Array.from(rooms, (room) => operator(room)).slice(0, SPOKEN);
     const steering = [...operators.map((one) => speak(asked, one)), ...steered.map((socket, number) => steer(asked, socket, number))];
     // Whatever waits for these waits until the end; a failure is not to end the process before.
     steering.forEach((ends) => ends.catch(() => {}));
