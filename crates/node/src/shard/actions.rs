@@ -12,8 +12,8 @@ use signalbox_telemetry::traces::{Span, SpanKind};
 use super::{
     context::ShardContext,
     fanout::{self, Outgoing},
-    membership,
-    replies::{self, NOT_FOUND, Refused, json_string, spread},
+    membership, publish_acks,
+    replies::{self, NOT_FOUND, OK, Refused, json_string, spread},
     requests, signals,
     socketio::Incoming,
     step::Step,
@@ -204,10 +204,8 @@ pub(super) fn broadcast(
         fanout::begin_broadcast(step, sessions, rooms, transfers, sequences, outgoing);
     }
     if let Some(id) = event.id {
-        // The members here have been told all the same.
-        let is_told = step.context.cluster.can_publish();
-        let answer = if is_told { "{\"ok\":true}" } else { "{\"ok\":false,\"error\":\"degraded\"}" };
-        replies::answer(step, sessions, event.key, (&event.namespace, id), answer);
+        let ack = Message::ack(&event.namespace, id, &[OK], &[]);
+        publish_acks::acknowledge(step, sessions, event.key, (&event.namespace, id), ack);
     }
     Ok(())
 }
@@ -258,7 +256,8 @@ pub(super) fn chat(
         return Err(refused);
     }
     if let Some(id) = event.id.filter(|_| said) {
-        replies::answer(step, sessions, event.key, (&event.namespace, id), "{\"ok\":true}");
+        let ack = Message::ack(&event.namespace, id, &[OK], &[]);
+        publish_acks::acknowledge(step, sessions, event.key, (&event.namespace, id), ack);
     }
     Ok(said)
 }

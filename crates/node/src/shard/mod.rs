@@ -17,7 +17,7 @@
 //! - `socket_counts`: sockets in each namespace, for the metrics.
 //! - `socket_commands`: operations on one socket from anywhere.
 //! - `story`: what the log tells of clients that are followed.
-//! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`.
+//! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`. `publish_acks`: acks that wait until it has.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
 //!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
 //! - `inspection`: what an operator asks; `first_entries`: the first of many.
@@ -44,6 +44,7 @@ mod membership;
 mod node_failure;
 pub(crate) mod peerserver;
 mod presence;
+mod publish_acks;
 pub(crate) mod replies;
 mod requests;
 mod rules;

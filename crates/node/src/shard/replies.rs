@@ -26,6 +26,9 @@ pub(super) const RATE_LIMITED: Refused =
 
 pub(super) const NOT_FOUND: Refused = ("not-found", "no such socket is connected");
 
+/// The ack of what has nothing else to tell.
+pub(super) const OK: &str = "{\"ok\":true}";
+
 /// Answers an event with one argument: the ack that the client wants, by the event's namespace and id.
 pub(super) fn answer(
     step: &mut Step,

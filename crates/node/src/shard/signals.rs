@@ -171,7 +171,7 @@ fn end(
     session.local.signals = session.local.signals.saturating_sub(1);
     match (found, id) {
         (Ok(()), _) if rule.is_some() => return Some((key, is_blocking, rule)),
-        (Ok(()), Some(id)) => replies::answer(step, sessions, key, (&namespace, id), "{\"ok\":true}"),
+        (Ok(()), Some(id)) => replies::answer(step, sessions, key, (&namespace, id), replies::OK),
         (Ok(()), None) => {}
         (Err(refused), id) => match &rule {
             Some(rule) => replies::refuse_rule(step, sessions, rule, refused),

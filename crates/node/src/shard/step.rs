@@ -14,7 +14,7 @@ use super::{
     effects::{Effect, Effects},
     socket_counts::SocketCounts,
     story,
-    tables::{Outboxes, Peer, Sessions, Timers},
+    tables::{Outboxes, Peer, Sessions, Timers, pending::PublishAck},
     tasks::Task,
     transfer::message::TransferMessage,
 };
@@ -31,6 +31,8 @@ pub(super) struct Step {
     pub(super) effects: Effects,
     pub(super) outboxes: Outboxes,
     pub(super) timers: Timers,
+    /// Acks that wait until what this step publishes has been published.
+    pub(super) publish_acks: Vec<PublishAck>,
     /// The rules of namespaces that have some.
     pub(super) rules: Option<Arc<RuleSet>>,
     pub(super) socket_counts: SocketCounts,
@@ -59,6 +61,7 @@ impl Step {
             effects: Effects::default(),
             outboxes: Outboxes::new(limit, ledger, context.metrics.clone(), context.client_log.clone()),
             timers: Timers::default(),
+            publish_acks: Vec::new(),
             rules: context.app.rules.clone(),
             socket_counts: SocketCounts::new(&context.config.metric_namespaces, &context.metrics),
             fanout_since: None,

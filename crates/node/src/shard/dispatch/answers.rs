@@ -7,10 +7,10 @@ use crate::shard::{
     Shard, closing, counting,
     fanout::{self, NumberedChange},
     mailbox::CloseCommand,
-    membership, peerserver,
+    membership, peerserver, publish_acks,
     replies::{self, Crowd, Refusal, members_json, users_json},
     signals, socketio,
-    tables::{PeerWait, PendingRequest},
+    tables::{PeerWait, PendingRequest, pending::PublishAck},
     tasks::TaskResult,
     transfer::message::Confirmation,
     transfers::{incoming, outgoing},
@@ -125,6 +125,12 @@ impl Shard {
                 Delivery::RoomsSubscribed { is_live, .. },
             ) => {
                 incoming::subscribed(step, rooms, transfers, probes, sid, connection, is_live);
+            }
+            (Some(PendingRequest::PublishAcks(acks)), Delivery::OutgoingFlushed { .. }) => {
+                publish_acks::published(step, sessions, &acks);
+                for PublishAck { key, number, is_blocking, .. } in acks {
+                    self.session_request_done(key, number, is_blocking);
+                }
             }
             (Some(PendingRequest::Flush { sid, connection }), Delivery::OutgoingFlushed { .. })
                 if transfers.outgoing_to(sid, connection).is_some() =>

@@ -344,7 +344,7 @@ impl Shard {
                 sessions[key].local.token_checks.found_good();
                 expiry::refreshed(step, key, &mut sessions[key], socket, &principal);
                 if let Some(id) = id {
-                    replies::answer(step, sessions, key, (namespace, id), "{\"ok\":true}");
+                    replies::answer(step, sessions, key, (namespace, id), replies::OK);
                 }
                 return;
             }

@@ -9,7 +9,7 @@ use signalbox_websocket::Frame;
 
 use crate::{
     ledger::EvictAt,
-    shard::{Shard, effects::Effect, mailbox::ShardMessage, requests},
+    shard::{Shard, effects::Effect, mailbox::ShardMessage, publish_acks, requests},
     transport::Conn,
 };
 
@@ -29,6 +29,7 @@ impl Shard {
     pub(crate) fn rest(&mut self, now: Instant, empty: Vec<Effect>) -> Vec<Effect> {
         self.step.now = now;
         requests::answer_polls(&mut self.step, &mut self.sessions);
+        publish_acks::wait(&mut self.step, &mut self.pending);
         self.evict();
         for room in self.rooms.close_unused() {
             if let Some(route) = room.route {

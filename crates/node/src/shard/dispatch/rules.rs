@@ -12,7 +12,7 @@ use crate::{
     shard::{
         Shard,
         fanout::{self, Outgoing},
-        membership,
+        membership, publish_acks,
         replies::{self, NOT_FOUND, Refused, users_json},
         requests,
         rules::{self, FactsOf},
@@ -47,7 +47,7 @@ impl Shard {
             id: event.id,
             run,
             is_connection: false,
-            is_degraded: false,
+            has_published: false,
         }));
         true
     }
@@ -80,7 +80,7 @@ impl Shard {
             id: None,
             run,
             is_connection: true,
-            is_degraded: false,
+            has_published: false,
         }));
     }
 
@@ -168,7 +168,7 @@ impl Shard {
             Output::Emit { to: To::Room { name, but_me, is_guarded }, event, volatile } => {
                 if is_guarded {
                     self.permit(rule, slot, Grant::Send(&name))?;
-                    rule.is_degraded |= !self.step.context.cluster.can_publish();
+                    rule.has_published = true;
                 }
                 self.broadcast_of_rule(rule, (Some(&name), but_me), &event, volatile);
             }
@@ -177,6 +177,7 @@ impl Shard {
                 for (name, event) in &rooms {
                     match self.permit(rule, slot, Grant::Send(name)) {
                         Ok(()) => {
+                            rule.has_published = true;
                             self.broadcast_of_rule(rule, (Some(name), but_me), event, volatile);
                             said = true;
                         }
@@ -189,14 +190,11 @@ impl Shard {
             }
             Output::Ack { json, attachments } => {
                 let Some(id) = rule.id.take() else { return Ok(()) };
-                let message = match rule.is_degraded {
-                    // The members here have been told all the same.
-                    true => {
-                        Message::ack(&rule.namespace, id, &["{\"ok\":false,\"error\":\"degraded\"}"], &[])
-                    }
-                    false => Message::ack(&rule.namespace, id, &[&json], &attachments),
-                };
-                step.send(sessions, key, &message);
+                let ack = Message::ack(&rule.namespace, id, &[&json], &attachments);
+                match rule.has_published {
+                    true => publish_acks::acknowledge(step, sessions, key, (&rule.namespace, id), ack),
+                    false => step.send(sessions, key, &ack),
+                }
             }
             Output::Set(entries) => {
                 let Some(joined) = sessions[key].connection.socket_mut(slot) else { return Ok(()) };

@@ -62,8 +62,8 @@ pub(in crate::shard) struct RuleRun {
     pub(in crate::shard) run: Run,
     /// It runs since the client has connected: a refusal disconnects it.
     pub(in crate::shard) is_connection: bool,
-    /// Something was said that only this node's members may have got.
-    pub(in crate::shard) is_degraded: bool,
+    /// Something was said in a room by the client: its ack waits until that is published.
+    pub(in crate::shard) has_published: bool,
 }
 
 /// Who is told of the result of a join.
@@ -102,6 +102,19 @@ pub(in crate::shard) struct Signal {
     pub(in crate::shard) rule: Option<Box<RuleRun>>,
 }
 
+/// The ack of a message that is being published.
+pub(in crate::shard) struct PublishAck {
+    /// Whose it is: the session, and the event to be answered.
+    pub(in crate::shard) key: u32,
+    pub(in crate::shard) number: u64,
+    pub(in crate::shard) namespace: Arc<str>,
+    pub(in crate::shard) id: u64,
+    /// What the client is told if all went well.
+    pub(in crate::shard) ack: Message,
+    /// The client's frames wait for it.
+    pub(in crate::shard) is_blocking: bool,
+}
+
 /// A question that is not answered yet, and what its answer is for.
 pub(in crate::shard) enum PendingRequest {
     /// A slow verdict on a namespace.
@@ -126,6 +139,8 @@ pub(in crate::shard) enum PendingRequest {
     Rule(Box<RuleRun>),
     /// A signal to a socket.
     Signal(Box<Signal>),
+    /// Acks of messages that are being published.
+    PublishAcks(Vec<PublishAck>),
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
     /// The rooms of a session that is to come from another node.
