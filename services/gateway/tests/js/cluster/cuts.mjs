@@ -34,6 +34,8 @@ async function away(redis, nodes, kind, cut, heal, ms) {
   assert.equal(holder.answer, "OPEN");
 
   cut(proxy);
+  // Nobody has noticed yet.
+  const asked = ask(a.socket, "message", room, "at the cut");
   let isHealed = false;
   const healed = pause(ms).then(() => {
     isHealed = true;
@@ -59,6 +61,10 @@ async function away(redis, nodes, kind, cut, heal, ms) {
 
   await healed;
   await ready(lonely);
+  // What was acknowledged has arrived. Of what was on its way, nothing is known where it does not come in time.
+  const answer = await asked;
+  if (isNoticed || !answer.ok) assert.deepEqual(answer, { ok: false, error: "degraded" });
+  else await until(() => b.messages.some(([data]) => data === "at the cut"), "it has arrived");
   const here = [a, newcomer, b, late];
   const names = here.map(({ name }) => name);
   const complete = () => here.every((one) => sees(one, ...names.filter((name) => name !== one.name)));
