@@ -302,7 +302,7 @@ families! {
         outbox_bytes: IntGauge = "outbox_bytes", unit "bytes",
             "Bytes that wait for clients to read them, and of requests, messages and binary events that have not arrived completely; those that many clients share count for each of them.";
         held_bytes: IntGauge = "held_bytes", unit "bytes",
-            "Bytes held for clients, with what each item costs beside its own; those that many clients share count once. The memory budget is for these.";
+            "Bytes held for clients, with what each item costs beside its own; those that many clients share count once, and a body counts whole from when there is room for it. The memory budget is for these.";
         memory_budget_bytes: IntGauge = "memory_budget_bytes", unit "bytes",
             "What the node may hold for all clients together.";
         memory_limit_bytes: IntGauge = "memory_limit_bytes", unit "bytes",
