@@ -18,8 +18,9 @@ use tokio::{sync::Mutex, time::timeout};
 
 use super::{CONNECT, CannotConnect, RESPONSE};
 
-/// Connections for commands: the ordered ones, the heartbeat, listings.
-const CONNECTIONS: usize = 8;
+/// Most connections for commands. Whoever has one keeps it, so there have to be more than those who need one, or one of them would wait for
+/// ever: ordered calls, the heartbeat, reads, reaps, revocations, rules, operations, the link's secret, and webhooks (two).
+const CONNECTIONS: usize = 32;
 
 /// A Redis that is one server at a time. With which user and password new connections introduce themselves may change.
 pub(super) struct SingleServer(RwLock<Arc<Way>>);

@@ -13,7 +13,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -54,6 +54,8 @@ pub struct Cluster {
     was_bus_there: AtomicBool,
     /// A broadcast could not be published a moment ago.
     has_failed_to_publish: AtomicBool,
+    /// How many broadcasts could not be published, or may not have been.
+    publish_failures: AtomicU64,
 }
 
 struct Core {
@@ -157,6 +159,7 @@ impl Cluster {
             is_bus_there: AtomicBool::new(false),
             was_bus_there: AtomicBool::new(false),
             has_failed_to_publish: AtomicBool::new(false),
+            publish_failures: AtomicU64::new(0),
             write_format: AtomicU8::new(if is_shared { Format::V1 } else { Format::V2 }.byte()),
         }
     }
@@ -332,6 +335,12 @@ impl Cluster {
         !self.is_shared() || is_online
     }
 
+    /// How many broadcasts of this node could not be published so far, or may not have been. Whoever has published something, and has
+    /// waited for [`Command::FlushOutgoing`], knows by it whether it has been.
+    pub fn publish_failures(&self) -> u64 {
+        self.publish_failures.load(Ordering::Acquire)
+    }
+
     /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the
     /// order of publishing within one scope. Not to this node. While the store is away, nobody receives it.
     /// Returns whether it is on its way; when the node is alone, nobody has to be told.
@@ -350,6 +359,7 @@ impl Cluster {
             driver.publish(core.machine.owner(), room, payload);
             return true;
         }
+        self.publish_failures.fetch_add(1, Ordering::AcqRel);
         false
     }
 

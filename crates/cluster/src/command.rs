@@ -226,6 +226,8 @@ pub enum Command {
         shard: ShardId,
         /// Names the request.
         ticket: Ticket,
+        /// What lists of users are to be told, too.
+        with_users: bool,
     },
     /// A session has moved here from another node: its memberships and sockets are this node's from now on. Clients get no event.
     /// Answered by [`Delivery::SessionAdopted`].

@@ -264,10 +264,11 @@ impl Machine {
                     out.push_back(Output::Deliver(shard, Delivery::SocketLocated { ticket, node: None }));
                 }
             }
-            Command::FlushOutgoing { shard, ticket } => {
+            Command::FlushOutgoing { shard, ticket, with_users } => {
                 if self.lease.is_shared() {
-                    // A user that is written after the session has moved would be taken back from its new node.
-                    self.flush_users(now, out);
+                    if with_users {
+                        self.flush_users(now, out);
+                    }
                     out.push_back(Output::Call(Call::Flush, Pending::FlushOutgoing { shard, ticket }));
                 } else {
                     out.push_back(Output::Deliver(shard, Delivery::OutgoingFlushed { ticket }));

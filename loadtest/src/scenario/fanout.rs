@@ -19,6 +19,10 @@ pub(crate) struct Fanout {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) rooms: usize,
 
+    /// What the rooms are called, before a hyphen and a number. Generators that work at the same time need different names.
+    #[arg(long, default_value = "fanout", value_name = "NAME")]
+    pub(crate) name: String,
+
     /// Clients in a room.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub(crate) members: usize,
@@ -58,7 +62,7 @@ impl Body for Fanout {
         let rooms = worker.share().of(self.rooms);
         let clients = rooms.len() * self.members;
         let mut net = Net::new(clients, load.sources())?;
-        let name = |client: usize| format!("fanout-{}", rooms.start + client / self.members);
+        let name = |client: usize| format!("{}-{}", self.name, rooms.start + client / self.members);
         let mut setup = Setup::socketio(clients, load).in_rooms(name);
         worker.phase("connect", &mut net, &mut setup)?;
 
@@ -67,7 +71,7 @@ impl Body for Fanout {
             members: self.members,
             hearing: members,
             senders: self.senders,
-            names: rooms.clone().map(|room| format!("fanout-{room}")).collect(),
+            names: rooms.clone().map(|room| format!("{}-{room}", self.name)).collect(),
             dialect: load.dialect,
             packet: Vec::new(),
         };

@@ -108,6 +108,7 @@ impl Cluster {
         self.step(now, |machine, _| machine.broadcast_failed(now));
         self.core.lock().publish_failed = Some(now);
         self.has_failed_to_publish.store(true, Ordering::Release);
+        self.publish_failures.fetch_add(1, Ordering::AcqRel);
         self.sink.observe(ClusterEvent::BroadcastFailed);
     }
 

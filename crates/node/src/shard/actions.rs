@@ -205,7 +205,7 @@ pub(super) fn broadcast(
     }
     if let Some(id) = event.id {
         let ack = Message::ack(&event.namespace, id, &[OK], &[]);
-        publish_acks::acknowledge(step, sessions, event.key, (&event.namespace, id), ack);
+        publish_acks::acknowledge(step, sessions, event.key, event.socket, (&event.namespace, id), ack);
     }
     Ok(())
 }
@@ -257,7 +257,7 @@ pub(super) fn chat(
     }
     if let Some(id) = event.id.filter(|_| said) {
         let ack = Message::ack(&event.namespace, id, &[OK], &[]);
-        publish_acks::acknowledge(step, sessions, event.key, (&event.namespace, id), ack);
+        publish_acks::acknowledge(step, sessions, event.key, event.socket, (&event.namespace, id), ack);
     }
     Ok(said)
 }

@@ -3,16 +3,19 @@
 
 use std::sync::Arc;
 
-use signalbox_cluster::Command;
+use signalbox_cluster::{Address, Command, Status};
 use signalbox_socketio::Message;
 
 use super::{
     step::Step,
     tables::{PendingRequest, PendingRequests, Sessions, pending::PublishAck},
 };
+use crate::ledger::OVERHEAD;
 
 /// Acks of one client that may wait. When there are so many, what the client sends next waits.
 const MAX_WAITING: u32 = 64;
+/// So does it behind an ack of more bytes than this, which a rule has made of what the client sent.
+const LARGE: usize = 1024;
 /// What a client is told whose message may not have reached other nodes.
 const DEGRADED: &str = "{\"ok\":false,\"error\":\"degraded\"}";
 
@@ -22,6 +25,7 @@ pub(super) fn acknowledge(
     step: &mut Step,
     sessions: &mut Sessions,
     key: u32,
+    socket: Address,
     (namespace, id): (&Arc<str>, u64),
     ack: Message,
 ) {
@@ -35,10 +39,12 @@ pub(super) fn acknowledge(
         return;
     }
     let session = &mut sessions[key];
-    let is_blocking = session.in_flight >= MAX_WAITING;
+    let is_blocking = session.in_flight >= MAX_WAITING || ack.len() > LARGE;
     session.begin_request(is_blocking);
+    session.local.held += ack.len() + OVERHEAD;
+    session.update_charge();
     let (namespace, number) = (namespace.clone(), session.local.number);
-    step.publish_acks.push(PublishAck { key, number, is_blocking, namespace, id, ack });
+    step.publish_acks.push(PublishAck { key, number, socket, is_blocking, namespace, id, ack });
 }
 
 /// The shard comes to rest: asks once for all acks of this step.
@@ -48,15 +54,19 @@ pub(super) fn wait(step: &mut Step, pending: &mut PendingRequests) {
     }
     let acks = std::mem::take(&mut step.publish_acks);
     let ticket = step.next_number();
-    pending.insert(ticket, PendingRequest::PublishAcks(acks));
-    step.effects.submit(Command::FlushOutgoing { shard: step.context.id, ticket });
+    // What the step has published is on its way only afterwards.
+    let failures = step.context.cluster.publish_failures();
+    pending.insert(ticket, PendingRequest::PublishAcks { acks, failures });
+    step.effects.submit(Command::FlushOutgoing { shard: step.context.id, ticket, with_users: false });
 }
 
-/// The store has taken what was published before, or has failed to. A failure is remembered for a moment, whosever message it was.
-pub(super) fn published(step: &mut Step, sessions: &mut Sessions, acks: &[PublishAck]) {
-    let is_told = step.context.cluster.can_publish();
-    for PublishAck { key, number, namespace, id, ack, .. } in acks {
-        if sessions.checked(*key, *number).is_none() {
+/// The store has taken what was published before, or has failed to. That something has failed meanwhile is true for all who wait.
+pub(super) fn published(step: &mut Step, sessions: &mut Sessions, acks: &[PublishAck], failures: u64) {
+    let cluster = &step.context.cluster;
+    let is_told = cluster.publish_failures() == failures && cluster.status() == Status::Online;
+    for PublishAck { key, number, socket, namespace, id, ack, .. } in acks {
+        // Another socket of the session would take it for the ack of an event of its own.
+        if sessions.checked(*key, *number).is_none_or(|session| session.slot_of(*socket).is_none()) {
             continue;
         }
         match is_told {

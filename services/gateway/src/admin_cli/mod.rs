@@ -98,16 +98,16 @@ enum Command {
     /// Lists sockets.
     Sockets {
         /// Members of this room.
-        #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "ROOM")]
         room: Option<String>,
         /// Those that have shown a token of this subject.
-        #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "SUBJECT")]
         subject: Option<String>,
         /// Those at this IP address.
         #[arg(long, value_name = "ADDRESS")]
         address: Option<String>,
         /// Those on this node.
-        #[arg(long, allow_hyphen_values = true, value_name = "NODE")]
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "NODE")]
         node: Option<String>,
         /// Those of this namespace.
         #[arg(long, value_name = "NAMESPACE")]
@@ -139,7 +139,7 @@ enum Command {
         #[command(flatten)]
         to: To,
         /// PeerServer clients, by their ids.
-        #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "ID")]
         peer: Vec<String>,
         /// Close their whole connections.
         #[arg(long)]
@@ -166,7 +166,7 @@ enum Command {
     /// Changes what all nodes log, for a time.
     Log {
         /// Client whose whole story is told: a subject, an IP address, or the id of a session, a socket or a peer; repeatable.
-        #[arg(long, allow_hyphen_values = true, value_name = "CLIENT")]
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "CLIENT")]
         client: Vec<String>,
         /// The level of the nodes' own lines: error, warn, info, debug or trace.
         #[arg(long, value_name = "LEVEL")]
@@ -222,6 +222,17 @@ impl Command {
     }
 }
 
+/// A name, which may begin with a hyphen: one id of a socket in 64 does. What looks like an option is one whose value was forgotten.
+fn given(text: &str) -> Result<String, String> {
+    let is_option = text.strip_prefix("--").is_some_and(|rest| {
+        (1..=16).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    });
+    match is_option {
+        true => Err("it looks like an option; is a value missing before it?".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
 fn limit(text: &str) -> Result<(String, u64), String> {
     let wrong = || format!("{text:?} is not a name and an amount, such as rooms=200");
     let (name, amount) = text.split_once('=').ok_or_else(wrong)?;
@@ -232,19 +243,19 @@ fn limit(text: &str) -> Result<(String, u64), String> {
 #[derive(Debug, clap::Args)]
 struct To {
     /// Members of this room; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
+    #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "ROOM")]
     room: Vec<String>,
     /// This socket; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "ID")]
     socket: Vec<String>,
     /// Those of this subject; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
+    #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "SUBJECT")]
     subject: Vec<String>,
     /// Everybody in the namespace.
     #[arg(long)]
     everyone: bool,
     /// But not the members of this room, nor this socket; repeatable.
-    #[arg(long, allow_hyphen_values = true, value_name = "NAME")]
+    #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "NAME")]
     except: Vec<String>,
     /// The namespace.
     #[arg(long, value_name = "NAMESPACE", default_value = "/")]
@@ -450,6 +461,12 @@ mod tests {
         assert_eq!(cli.token.as_deref(), Some("-secret"));
         let Command::Members { room, .. } = cli.command else { panic!("not what was asked") };
         assert_eq!(room, "-room");
+    }
+
+    #[test]
+    fn an_option_is_not_taken_for_the_value_that_was_forgotten() {
+        let error = Cli::try_parse_from(["admin", "kick", "--everyone", "--except", "--close"]).unwrap_err();
+        assert!(error.to_string().contains("is a value missing before it?"), "{error}");
     }
 
     #[test]

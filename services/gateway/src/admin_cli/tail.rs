@@ -36,19 +36,19 @@ pub(super) struct Filter {
     #[arg(long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     /// In this room.
-    #[arg(long, allow_hyphen_values = true, value_name = "ROOM")]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::given, value_name = "ROOM")]
     room: Option<String>,
     /// Of clients that have shown a token of this subject.
-    #[arg(long, allow_hyphen_values = true, value_name = "SUBJECT")]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::given, value_name = "SUBJECT")]
     subject: Option<String>,
     /// Of this socket.
-    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::given, value_name = "ID")]
     socket: Option<String>,
     /// Of this PeerServer client.
-    #[arg(long, allow_hyphen_values = true, value_name = "ID")]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::given, value_name = "ID")]
     peer: Option<String>,
     /// Of this node.
-    #[arg(long, allow_hyphen_values = true, value_name = "NODE")]
+    #[arg(long, allow_hyphen_values = true, value_parser = super::given, value_name = "NODE")]
     node: Option<String>,
 }
 

@@ -126,8 +126,8 @@ impl Shard {
             ) => {
                 incoming::subscribed(step, rooms, transfers, probes, sid, connection, is_live);
             }
-            (Some(PendingRequest::PublishAcks(acks)), Delivery::OutgoingFlushed { .. }) => {
-                publish_acks::published(step, sessions, &acks);
+            (Some(PendingRequest::PublishAcks { acks, failures }), Delivery::OutgoingFlushed { .. }) => {
+                publish_acks::published(step, sessions, &acks, failures);
                 for PublishAck { key, number, is_blocking, .. } in acks {
                     self.session_request_done(key, number, is_blocking);
                 }

@@ -192,7 +192,9 @@ impl Shard {
                 let Some(id) = rule.id.take() else { return Ok(()) };
                 let ack = Message::ack(&rule.namespace, id, &[&json], &attachments);
                 match rule.has_published {
-                    true => publish_acks::acknowledge(step, sessions, key, (&rule.namespace, id), ack),
+                    true => {
+                        publish_acks::acknowledge(step, sessions, key, socket, (&rule.namespace, id), ack)
+                    }
                     false => step.send(sessions, key, &ack),
                 }
             }

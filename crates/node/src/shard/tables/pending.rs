@@ -80,7 +80,7 @@ pub(in crate::shard) enum ReplyTo {
 
 /// A signal that is not answered yet.
 pub(in crate::shard) struct Signal {
-    /// Whose it is: the session, and the event to be answered.
+    /// Whose it is: the session, the socket, and the event to be answered.
     pub(in crate::shard) key: u32,
     pub(in crate::shard) number: u64,
     pub(in crate::shard) namespace: Arc<str>,
@@ -107,6 +107,7 @@ pub(in crate::shard) struct PublishAck {
     /// Whose it is: the session, and the event to be answered.
     pub(in crate::shard) key: u32,
     pub(in crate::shard) number: u64,
+    pub(in crate::shard) socket: Address,
     pub(in crate::shard) namespace: Arc<str>,
     pub(in crate::shard) id: u64,
     /// What the client is told if all went well.
@@ -139,8 +140,8 @@ pub(in crate::shard) enum PendingRequest {
     Rule(Box<RuleRun>),
     /// A signal to a socket.
     Signal(Box<Signal>),
-    /// Acks of messages that are being published.
-    PublishAcks(Vec<PublishAck>),
+    /// Acks of messages that are being published, and how many could not be published before.
+    PublishAcks { acks: Vec<PublishAck>, failures: u64 },
     /// A claim of a peer id.
     Claim { key: u32, number: u64, realm: RealmId, id: Arc<str> },
     /// The rooms of a session that is to come from another node.

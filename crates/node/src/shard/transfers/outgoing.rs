@@ -119,7 +119,9 @@ pub(in crate::shard) fn continue_transfer(
             // The answer comes between two versions of a room, never within one.
             let ticket = step.next_number();
             pending.insert(ticket, PendingRequest::Flush { sid, connection });
-            step.effects.submit(Command::FlushOutgoing { shard: step.context.id, ticket });
+            // A user that is written after the session has moved would be taken back from its new node.
+            let flush = Command::FlushOutgoing { shard: step.context.id, ticket, with_users: true };
+            step.effects.submit(flush);
         }
         SourceStep::SendSession => send_session(step, sessions, rooms, transfers, sequences, sid),
     }

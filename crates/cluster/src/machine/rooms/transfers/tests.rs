@@ -129,7 +129,7 @@ fn a_user_that_moves_before_it_was_written_is_its_new_nodes() {
         nodes.ask(0, Command::Connected { namespace: namespace.clone(), socket });
         nodes.join(0, &room, socket);
         if is_flushed {
-            nodes.ask(0, Command::FlushOutgoing { shard: 0, ticket: 1 });
+            nodes.ask(0, Command::FlushOutgoing { shard: 0, ticket: 1, with_users: true });
         }
         let (memberships, sockets) = ([(room, socket)], [(namespace.clone(), socket)]);
         let SessionRecords { memberships: records, sockets: users } =
