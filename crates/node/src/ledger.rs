@@ -16,7 +16,7 @@ mod holder;
 mod room;
 mod waiting;
 
-pub(crate) use accounts::{Account, EvictAt, Ledger, OVERHEAD};
+pub(crate) use accounts::{Account, EvictAt, Ledger, MOVE, OVERHEAD};
 pub(crate) use charge::{Charge, charged, share};
 pub(crate) use hangup::Hangup;
 pub(crate) use holder::network;

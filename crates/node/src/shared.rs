@@ -21,7 +21,7 @@ use crate::{
     client_log::{ClientLog, ClientSelector, STORIES, Who},
     config::Config,
     events::{EventHub, shown},
-    ledger::{Account, EvictAt, Ledger},
+    ledger::{Account, Charge, EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
     operation_store::OperationStore,
@@ -183,10 +183,11 @@ impl NodeShared {
         }
     }
 
-    /// The same while somebody waits for room; when the budget is just kept, only one that does not move. Whether there was one.
-    pub(crate) fn evict_for_room(&self, now: Instant) -> bool {
+    /// The same while this one waits for room for so many bytes; when the budget is just kept, only one that does not move. Whether there
+    /// was one.
+    pub(crate) fn evict_for_room(&self, now: Instant, waiting: &Charge, bytes: usize) -> bool {
         self.ledger.observe(now);
-        let victim = self.ledger.next_victim().or_else(|| self.ledger.next_stuck());
+        let victim = self.ledger.next_victim().or_else(|| self.ledger.next_stuck(waiting, bytes));
         victim.inspect(|victim| self.cut_off(victim)).is_some()
     }
 

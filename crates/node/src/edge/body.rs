@@ -25,14 +25,12 @@ use super::{
     http1::{Exchange, SMALL_BODY},
 };
 use crate::{
-    ledger::{Charge, EvictAt, Hangup, Lane, OVERHEAD, charged},
+    ledger::{Charge, EvictAt, Hangup, Lane, MOVE, OVERHEAD, charged},
     shared::NodeShared,
 };
 
 /// A body that does not say how long it is gets room for so much first, and for twice as much each time.
 const FIRST_PART: usize = 64 * 1024;
-/// A body moves when so much of it has come: who sends a byte now and then holds room that others wait for.
-const STEP: usize = 4 * 1024;
 /// How often the first of those who wait looks whether somebody has to go, while somebody does; and otherwise.
 const LOOK: Duration = Duration::from_millis(5);
 const IDLE_LOOK: Duration = Duration::from_millis(25);
@@ -100,9 +98,9 @@ pub(super) async fn read(
                 }
                 body.extend_from_slice(&chunk);
                 unmoved += chunk.len();
-                if unmoved >= STEP {
+                if unmoved >= MOVE {
                     unmoved = 0;
-                    charge.account().moved();
+                    charge.account().moves(Instant::now());
                 }
                 let reserved = if has_room_for > SMALL_BODY as usize { has_room_for } else { 0 };
                 charge.set(body.capacity().max(reserved) + OVERHEAD, 0);
@@ -161,22 +159,32 @@ async fn turn(node: &NodeShared, charge: &Charge, bytes: usize, lane: Lane) {
     let ledger = &node.ledger;
     let began = Instant::now();
     let waits = ledger.wait(charge.account(), lane);
-    let _turn = waits.turn().await;
-    let first_since = Instant::now();
+    let mut turn = waits.turn(charge, bytes).await;
+    let mut first_since = Instant::now();
     loop {
         let mut released = pin!(ledger.released());
         released.as_mut().enable();
         let now = Instant::now();
         ledger.observe(now);
-        if ledger.take_within_budget(charge, bytes) || ledger.take_reserve(charge, bytes) {
+        if ledger.take_within_budget(charge, bytes) {
             return;
+        }
+        match ledger.lane_of(charge, bytes) {
+            Lane::Light if ledger.take_reserve(charge, bytes) => return,
+            // What it has taken by now is not at the expense of those that still hold little.
+            Lane::Heavy if waits.lane() == Lane::Light => {
+                waits.change(&mut turn, Lane::Heavy).await;
+                first_since = Instant::now();
+                continue;
+            }
+            _ => {}
         }
         let is_standstill = now.duration_since(first_since) >= STANDSTILL;
         if is_standstill && now.duration_since(began) >= PATIENCE && ledger.force_room(charge, bytes) {
             node.evict_for_budget(now);
             return;
         }
-        let look = if node.evict_for_room(now) { LOOK } else { IDLE_LOOK };
+        let look = if node.evict_for_room(now, charge, bytes) { LOOK } else { IDLE_LOOK };
         // What is released may be room enough; everything else is looked at again later.
         let until = now + look;
         loop {

@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use actix_web::body::{BodySize, MessageBody};
@@ -53,7 +54,7 @@ impl MessageBody for CountedBody {
             return Poll::Ready(None);
         }
         // The whole of it is in memory until its end.
-        self.charge.account().moved();
+        self.charge.account().moves(Instant::now());
         let end = self.rest.len().min(CHUNK);
         Poll::Ready(Some(Ok(self.rest.split_to(end))))
     }

@@ -56,7 +56,10 @@ impl<S> HttpStream<S> {
         match written {
             Poll::Ready(Ok(written)) => {
                 if let Some(unread) = &mut self.unread {
-                    unread.advance(Instant::now(), written, &pace);
+                    let now = Instant::now();
+                    unread.advance(now, written, &pace);
+                    self.node.ledger.observe(now);
+                    self.hangup.moved(self.node.ledger.now());
                 }
             }
             Poll::Pending => {

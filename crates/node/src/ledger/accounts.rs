@@ -12,17 +12,20 @@ use std::{
 use ahash::AHashMap;
 use signalbox_cluster::ShardId;
 use slab::Slab;
+use tokio::sync::Mutex as Turns;
 
 use super::{hangup::Hangup, holder::HolderKey, waiting::Waiting};
 
 /// What an item costs beside its bytes: its place in a queue, the allocation's header, the count of its holders.
 pub(crate) const OVERHEAD: usize = 64;
-/// Who has taken or sent nothing for so long does not move.
+/// Who has taken nothing of what waits for it for so long, and has sent less than [`MOVE`], does not move.
 pub(super) const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long one that is cut off may take to let go of what it has before the next one is.
 pub(super) const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How much more than one that moves a client that does not move weighs when somebody has to go.
 const STUCK_WEIGHT: f64 = 4.0;
+/// So much has to come of a client for it to have moved: who sends a byte now and then holds room that others wait for.
+pub(crate) const MOVE: usize = 4 * 1024;
 /// Nobody is cut off for less while the budget is kept.
 pub(super) const LEAST_GAIN: usize = 16 * 1024;
 
@@ -99,7 +102,7 @@ impl Ledger {
     }
 
     /// In milliseconds since the start, as it was told last.
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now.load(Relaxed)
     }
 
@@ -122,23 +125,21 @@ impl Ledger {
     /// those that do not move before those that do. One at a time, so that each has its effect before the next:
     /// [`Ledger::evicted`] ends its turn.
     pub(crate) fn next_victim(&self) -> Option<Arc<Account>> {
-        if self.is_over() { self.choose(0, |_| true) } else { None }
+        if self.is_over() { self.choose(Least::default(), |_| true) } else { None }
     }
 
-    /// While somebody waits for room: of those who do not move, and hold enough for it to be a gain, the one that would go first. One at a
-    /// time, too.
-    pub(crate) fn next_stuck(&self) -> Option<Arc<Account>> {
-        self.choose(LEAST_GAIN, |account| self.is_stuck(account))
-    }
-
-    /// The client to cut off, of those that hold so many bytes at least.
-    fn choose(&self, least: usize, is_eligible: impl Fn(&Account) -> bool) -> Option<Arc<Account>> {
+    /// The client to cut off.
+    pub(super) fn choose(
+        &self,
+        least: Least,
+        is_eligible: impl Fn(&Account) -> bool,
+    ) -> Option<Arc<Account>> {
         let (now, since) = (self.now().max(1), self.evicting_since.load(Relaxed));
         let is_evicting = since > 0 && now.saturating_sub(since) < EVICTION_TIMEOUT.as_millis() as u64;
         if is_evicting || self.evicting_since.compare_exchange(since, now, Relaxed, Relaxed).is_err() {
             return None;
         }
-        let victim = self.most_expensive(least as f64, is_eligible);
+        let victim = self.most_expensive(least, is_eligible);
         match &victim {
             Some(victim) => victim.mark_victim(),
             None => self.evicted(),
@@ -152,7 +153,7 @@ impl Ledger {
     }
 
     /// Looking through all accounts is fine: it happens once per client that is cut off.
-    fn most_expensive(&self, least: f64, is_eligible: impl Fn(&Account) -> bool) -> Option<Arc<Account>> {
+    fn most_expensive(&self, least: Least, is_eligible: impl Fn(&Account) -> bool) -> Option<Arc<Account>> {
         let holders = self.holders();
         let part = self.part_of_shared();
         let of_holder = |holder: &Arc<Holder>| {
@@ -165,7 +166,7 @@ impl Ledger {
                 let weight = if is_stuck { STUCK_WEIGHT } else { 1.0 };
                 // There has to be something to be gained by it.
                 if cost > 0.0
-                    && cost >= least
+                    && cost >= least.of_account
                     && most.as_ref().is_none_or(|(most, ..)| cost * weight >= *most)
                     && account.may_be_cut_off()
                     && is_eligible(&account)
@@ -174,7 +175,7 @@ impl Ledger {
                 }
             }
             let (_, weight, victim) = most?;
-            Some((total * weight, victim))
+            Some((total * weight, victim)).filter(|(total, _)| *total >= least.of_address)
         };
         let candidates = holders.iter().filter_map(of_holder);
         let (_, victim) = candidates.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
@@ -186,17 +187,13 @@ impl Ledger {
         holders.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// What the address of an account costs.
-    pub(super) fn cost_of_address(&self, account: &Account) -> f64 {
-        self.cost_of(&account.address)
-    }
-
     /// What the address costs that costs most.
     pub(super) fn highest_cost(&self) -> f64 {
         self.holders().iter().map(|holder| self.cost_of(holder)).fold(0.0, f64::max)
     }
 
-    fn cost_of(&self, holder: &Holder) -> f64 {
+    /// What all accounts of a holder cost.
+    pub(super) fn cost_of(&self, holder: &Holder) -> f64 {
         let part = self.part_of_shared();
         holder.accounts().iter().map(|account| account.cost(part, self.is_stuck(account))).sum()
     }
@@ -207,22 +204,33 @@ impl Ledger {
         if unread > shared { shared / unread } else { 1.0 }
     }
 
-    fn is_stuck(&self, account: &Account) -> bool {
+    pub(super) fn is_stuck(&self, account: &Account) -> bool {
         let now = self.now.load(Relaxed);
         now.checked_sub(STUCK_AFTER.as_millis() as u64).is_some_and(|time| account.is_stuck_since(time))
     }
+}
+
+/// What whoever is to be cut off has to cost.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Least {
+    /// In bytes,
+    pub(super) of_account: f64,
+    /// and its address, where clients that do not move weigh more.
+    pub(super) of_address: f64,
 }
 
 /// Whom several accounts belong to.
 #[derive(Debug)]
 pub(super) struct Holder {
     key: HolderKey,
+    /// Whoever has it waits for room in a lane; the others of the address wait behind it.
+    pub(super) turn: Turns<()>,
     accounts: Mutex<Slab<Weak<Account>>>,
 }
 
 impl Holder {
     pub(super) fn new(key: HolderKey) -> Self {
-        Self { key, accounts: Mutex::default() }
+        Self { key, turn: Turns::default(), accounts: Mutex::default() }
     }
 
     /// Adds an account; the result is for [`Holder::remove`].
@@ -258,7 +266,7 @@ pub(crate) enum EvictAt {
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(super) ledger: Arc<Ledger>,
-    address: Arc<Holder>,
+    pub(super) address: Arc<Holder>,
     slot: usize,
     evict_at: EvictAt,
     /// Bytes held for this client alone.
@@ -296,15 +304,26 @@ impl Account {
         &self.evict_at
     }
 
-    /// The client has taken or sent something.
-    pub(crate) fn moved(&self) {
-        self.moved_at.store(self.ledger.now.load(Relaxed), Relaxed);
+    /// The client has taken something, or sent enough, by the time that the ledger was told last.
+    pub(super) fn moved(&self) {
+        self.moved_at.store(self.ledger.now(), Relaxed);
     }
 
-    /// Whether it holds something, and has taken or sent nothing since this time.
+    /// The same by a clock, for those who have looked at one.
+    pub(crate) fn moves(&self, now: Instant) {
+        self.ledger.observe(now);
+        self.moved();
+    }
+
+    /// Whether it holds something, and has not moved since this time; nor has its connection, where it has one of its own.
     pub(super) fn is_stuck_since(&self, time: u64) -> bool {
         let holds = self.private.load(Relaxed) + self.unread.load(Relaxed) > 0;
-        holds && !self.waits.load(Relaxed) && self.moved_at.load(Relaxed) <= time
+        let of_connection = match &self.evict_at {
+            EvictAt::Connection(connection) => connection.moved_at(),
+            EvictAt::Shard(_) => 0,
+        };
+        let moved_at = self.moved_at.load(Relaxed).max(of_connection);
+        holds && !self.waits.load(Relaxed) && moved_at <= time
     }
 
     /// What the client costs. `part` is how much of a shared byte is attributed to each who has yet to read it: nothing to one that

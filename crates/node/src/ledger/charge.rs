@@ -28,6 +28,11 @@ impl Charge {
         &self.account
     }
 
+    /// What is held for this client alone.
+    pub(super) fn private(&self) -> usize {
+        self.private.get()
+    }
+
     /// What is held from now on: bytes that are held for this client alone, and bytes that it shares with others.
     pub(crate) fn set(&self, private: usize, unread: usize) {
         let (before, unread_before) = (self.private.get(), self.unread.get());

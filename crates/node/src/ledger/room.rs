@@ -1,15 +1,19 @@
 //! Room in the budget, for what clients would have the node take: it is charged before it is taken, or waited for.
 //!
-//! Who needs more than is left waits in one of two lanes, in the order of arrival. Those whose address holds little have a lane of their own,
+//! Who needs more than is left waits in one of two lanes. Of each address only the first is in a lane, the others wait behind it, and after
+//! its turn the next one goes to the end: so addresses take turns, however many of one wait. Those whose address holds little have a lane of their own,
 //! and a reserve above the budget while some address holds much: what they take then is at the expense of that address, since beyond the
-//! budget it is its clients that are cut off. So nothing that one address holds, or waits for, keeps the others waiting.
+//! budget it is its clients that are cut off. Whoever's address has come to hold more leaves that lane for the other. So nothing that one address holds, or waits for, keeps the others waiting.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use tokio::sync::{MutexGuard, futures::Notified};
 
 use super::{
-    accounts::{Account, Ledger},
+    accounts::{Account, LEAST_GAIN, Least, Ledger},
     charge::Charge,
     waiting::Lane,
 };
@@ -24,16 +28,45 @@ const RESERVE: usize = 8;
 const MOST: usize = 4;
 /// For how many milliseconds it is known whether an address holds much: it is a look at all clients.
 const LOOK: u64 = 50;
+
 /// Somebody waits: it counts as one that moves, and whoever comes later waits behind it.
 pub(crate) struct Waits {
     account: Arc<Account>,
-    lane: Lane,
+    lane: Cell<Lane>,
+}
+
+/// For as long as it is kept, somebody is the first of its address and of its lane.
+pub(crate) struct Turn<'a> {
+    of_lane: Option<MutexGuard<'a, ()>>,
+    _of_address: MutexGuard<'a, ()>,
 }
 
 impl Waits {
-    /// Waits until it is the first of its lane, for as long as the result is kept.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.account.ledger.waiting.queue(self.lane).turn.lock().await
+    /// Waits until it is the first of its address, and then of the lane that its address belongs to by then if it charges so many bytes.
+    pub(crate) async fn turn(&self, charge: &Charge, bytes: usize) -> Turn<'_> {
+        let ledger = &*self.account.ledger;
+        let of_address = self.account.address.turn.lock().await;
+        self.enter(ledger.lane_of(charge, bytes));
+        let of_lane = ledger.waiting.queue(self.lane()).turn.lock().await;
+        Turn { of_lane: Some(of_lane), _of_address: of_address }
+    }
+
+    /// Leaves the lane and waits in this one, as the last of those who are the first of their address.
+    pub(crate) async fn change<'a>(&'a self, turn: &mut Turn<'a>, lane: Lane) {
+        turn.of_lane = None;
+        self.enter(lane);
+        turn.of_lane = Some(self.account.ledger.waiting.queue(lane).turn.lock().await);
+    }
+
+    /// Where it waits.
+    pub(crate) fn lane(&self) -> Lane {
+        self.lane.get()
+    }
+
+    fn enter(&self, lane: Lane) {
+        let waiting = &self.account.ledger.waiting;
+        waiting.queue(lane).count.fetch_add(1, Relaxed);
+        waiting.queue(self.lane.replace(lane)).count.fetch_sub(1, Relaxed);
     }
 }
 
@@ -41,7 +74,7 @@ impl Drop for Waits {
     fn drop(&mut self) {
         self.account.waits.store(false, Relaxed);
         self.account.moved();
-        self.account.ledger.waiting.queue(self.lane).count.fetch_sub(1, Relaxed);
+        self.account.ledger.waiting.queue(self.lane()).count.fetch_sub(1, Relaxed);
     }
 }
 
@@ -54,12 +87,12 @@ impl Ledger {
         if self.waiting.is_empty() && self.take_within_budget(charge, bytes) {
             return Ok(());
         }
-        let lane = self.lane_of(charge.account(), bytes);
+        let lane = self.lane_of(charge, bytes);
         let is_first = self.waiting.queue(lane).count.load(Relaxed) == 0;
-        if is_first && (self.take_within_budget(charge, bytes) || self.take_reserve(charge, bytes)) {
-            return Ok(());
-        }
-        Err(lane)
+        let has_room = is_first
+            && (self.take_within_budget(charge, bytes)
+                || lane == Lane::Light && self.take_reserve(charge, bytes));
+        if has_room { Ok(()) } else { Err(lane) }
     }
 
     /// The same, without regard to those who wait, if the budget has room.
@@ -67,11 +100,9 @@ impl Ledger {
         charge.try_raise(self.at_most(bytes), self.limit)
     }
 
-    /// The same above the budget: for a client whose address holds little, while another one holds much.
+    /// The same above the budget, while some address holds much: for clients of the light lane.
     pub(crate) fn take_reserve(&self, charge: &Charge, bytes: usize) -> bool {
-        self.lane_of(charge.account(), bytes) == Lane::Light
-            && self.is_burdened()
-            && charge.try_raise(self.at_most(bytes), self.ceiling())
+        self.is_burdened() && charge.try_raise(self.at_most(bytes), self.ceiling())
     }
 
     /// The same for one that has waited long, unless the node is above the budget already. Somebody else goes for it.
@@ -79,11 +110,19 @@ impl Ledger {
         !self.is_over() && charge.try_raise(self.at_most(bytes), usize::MAX)
     }
 
+    /// While this one waits for room for so many bytes: of those who do not move, and hold enough for it to be a gain, the one that would
+    /// go first. Their address has to weigh at least what the one that waits would cost then, or whoever fills the budget would have the
+    /// others cut off for whatever more it asks for. One at a time, too.
+    pub(crate) fn next_stuck(&self, waiting: &Charge, bytes: usize) -> Option<Arc<Account>> {
+        let least = Least { of_account: LEAST_GAIN as f64, of_address: self.cost_with(waiting, bytes) };
+        self.choose(least, |account| self.is_stuck(account))
+    }
+
     /// Has a client wait.
     pub(crate) fn wait(&self, account: &Arc<Account>, lane: Lane) -> Waits {
         account.waits.store(true, Relaxed);
         self.waiting.queue(lane).count.fetch_add(1, Relaxed);
-        Waits { account: account.clone(), lane }
+        Waits { account: account.clone(), lane: Cell::new(lane) }
     }
 
     /// Waits until something is released from now on; now is when the result is first polled or enabled.
@@ -105,9 +144,16 @@ impl Ledger {
         bytes.min(self.limit / MOST)
     }
 
-    fn lane_of(&self, account: &Account, bytes: usize) -> Lane {
-        let cost = self.cost_of_address(account) + self.at_most(bytes) as f64;
+    /// Where a client waits who would charge so many bytes.
+    pub(crate) fn lane_of(&self, charge: &Charge, bytes: usize) -> Lane {
+        let cost = self.cost_with(charge, bytes);
         if cost <= (self.limit / LITTLE) as f64 { Lane::Light } else { Lane::Heavy }
+    }
+
+    /// What the address costs that a guard charges, once it charges so many bytes.
+    fn cost_with(&self, charge: &Charge, bytes: usize) -> f64 {
+        let more = self.at_most(bytes).saturating_sub(charge.private());
+        self.cost_of(&charge.account().address) + more as f64
     }
 
     fn is_burdened(&self) -> bool {

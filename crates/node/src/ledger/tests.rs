@@ -4,6 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use signalbox_socketio::Message;
 
 use super::{
@@ -212,24 +213,114 @@ fn while_the_budget_is_kept_only_those_go_that_do_not_move_and_hold_enough() {
     clients[2].set(LIMIT / 4, 0);
     clients[3].set(LIMIT / 8, 0);
     clients[4].set(LEAST_GAIN - 1, 0);
-    assert!(ledger.next_stuck().is_none(), "all have just moved");
-    ledger.observe(Instant::now() + 2 * STUCK_AFTER);
-    clients[0].account().moved();
-    let waits = ledger.wait(clients[2].account(), Lane::Heavy);
-    assert!(!ledger.is_over());
+    let little = Charge::new(ledger.account(address(4), EvictAt::Shard(0)));
     let next = || {
-        let victim = ledger.next_stuck();
+        let victim = ledger.next_stuck(&little, LEAST_GAIN);
         ledger.evicted();
         victim
     };
+    assert!(next().is_none(), "all have just moved");
+    let later = Instant::now() + 2 * STUCK_AFTER;
+    ledger.observe(later);
+    clients[0].account().moves(later);
+    let waits = ledger.wait(clients[2].account(), Lane::Heavy);
+    assert!(!ledger.is_over());
     assert!(next().is_some_and(|victim| Arc::ptr_eq(&victim, clients[3].account())));
     assert!(next().is_none(), "one moves, one waits, one holds next to nothing");
     // It has its time again after it has waited.
     drop(waits);
     assert!(next().is_none());
-    ledger.observe(Instant::now() + 4 * STUCK_AFTER);
-    clients[0].account().moved();
+    let later = Instant::now() + 4 * STUCK_AFTER;
+    ledger.observe(later);
+    clients[0].account().moves(later);
     assert!(next().is_some_and(|victim| Arc::ptr_eq(&victim, clients[2].account())));
+}
+
+#[test]
+fn who_fills_the_budget_has_nobody_cut_off_whose_address_weighs_less() {
+    let (ledger, clients) = clients();
+    let honest = LIMIT / 20;
+    clients[0].set(LIMIT / 2, 0);
+    clients[1].set(LIMIT / 4, 0);
+    clients[2].set(honest, 0);
+    let more = Charge::new(ledger.account(address(1), EvictAt::Shard(0)));
+    more.set(LEAST_GAIN, 0);
+    let _waits = ledger.wait(more.account(), Lane::Heavy);
+    let later = Instant::now() + 2 * STUCK_AFTER;
+    // All that the address holds trickles.
+    [&clients[0], &clients[1]].into_iter().for_each(|client| client.account().moves(later));
+    let next = |waiting: &Charge, bytes| {
+        let victim = ledger.next_stuck(waiting, bytes);
+        ledger.evicted();
+        victim
+    };
+    assert!(next(&more, LEAST_GAIN).is_none());
+    // Nor by one that would hold more then than the one that goes weighs.
+    let other = Charge::new(ledger.account(address(4), EvictAt::Shard(0)));
+    assert!(next(&other, 4 * honest + 1).is_none());
+    // What it has charged already is not counted twice.
+    other.set(honest, 0);
+    assert!(next(&other, 4 * honest).is_some_and(|victim| Arc::ptr_eq(&victim, clients[2].account())));
+    // Its own goes as soon as it stops.
+    clients[1].account().moves(later - 2 * STUCK_AFTER);
+    ledger.observe(later);
+    assert!(next(&more, LEAST_GAIN).is_some_and(|victim| Arc::ptr_eq(&victim, clients[1].account())));
+}
+
+#[test]
+fn an_answer_moves_with_its_connection() {
+    let ledger = Arc::new(Ledger::new(LIMIT));
+    let hangup = Arc::new(Hangup::default());
+    let answer = Charge::new(ledger.account(address(1), EvictAt::Connection(hangup.clone())));
+    answer.set(LEAST_GAIN, 0);
+    let waiting = Charge::new(ledger.account(address(2), EvictAt::Shard(0)));
+    ledger.observe(Instant::now() + 2 * STUCK_AFTER);
+    hangup.moved(ledger.now());
+    assert!(ledger.next_stuck(&waiting, LEAST_GAIN).is_none());
+    ledger.observe(Instant::now() + 4 * STUCK_AFTER);
+    assert!(ledger.next_stuck(&waiting, LEAST_GAIN).is_some());
+}
+
+#[tokio::test]
+async fn addresses_take_turns_however_many_of_one_wait() {
+    let (ledger, _) = clients();
+    let charges = [1, 1, 1, 2].map(|last| Charge::new(ledger.account(address(last), EvictAt::Shard(0))));
+    let waits: Vec<_> = charges.iter().map(|charge| ledger.wait(charge.account(), Lane::Light)).collect();
+    let mut turns: Vec<_> =
+        charges.iter().zip(&waits).map(|(charge, waits)| Box::pin(waits.turn(charge, LEAST_GAIN))).collect();
+    let first = turns[0].as_mut().now_or_never().expect("there is nobody before it");
+    for turn in &mut turns[1..] {
+        assert!(turn.as_mut().now_or_never().is_none());
+    }
+    drop(first);
+    assert!(turns[1].as_mut().now_or_never().is_none(), "the other address has its turn");
+    let other = turns[3].as_mut().now_or_never().expect("its turn");
+    drop(other);
+    assert!(turns[2].as_mut().now_or_never().is_none(), "one behind another");
+    assert!(turns[1].as_mut().now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn whoever_s_address_has_come_to_hold_much_leaves_the_light_lane() {
+    let (ledger, clients) = clients();
+    let more = Charge::new(ledger.account(address(1), EvictAt::Shard(0)));
+    let (first, second) = (&clients[0], &clients[2]);
+    let waits = [first, second, &more].map(|charge| ledger.wait(charge.account(), Lane::Light));
+    let mut turn = waits[0].turn(first, LEAST_GAIN).await;
+    assert_eq!(waits[0].lane(), Lane::Light);
+    let mut behind = Box::pin(waits[1].turn(second, LEAST_GAIN));
+    assert!(behind.as_mut().now_or_never().is_none());
+    clients[1].set(LIMIT / 4, 0);
+    assert_eq!(ledger.lane_of(first, LEAST_GAIN), Lane::Heavy);
+    waits[0].change(&mut turn, Lane::Heavy).await;
+    assert!(behind.as_mut().now_or_never().is_some(), "the light lane goes on");
+    // The next of the address does not even enter it.
+    drop(turn);
+    let turn = waits[2].turn(&more, LEAST_GAIN).await;
+    assert_eq!(waits[2].lane(), Lane::Heavy);
+    drop((turn, behind));
+    drop(waits);
+    assert!(ledger.waiting.is_empty());
 }
 
 #[tokio::test]
@@ -238,14 +329,14 @@ async fn those_who_wait_are_woken_one_after_the_other() {
     clients[0].set(LIMIT, 0);
     let (first, second) =
         (ledger.wait(clients[2].account(), Lane::Heavy), ledger.wait(clients[3].account(), Lane::Heavy));
-    let turn = first.turn().await;
+    let turn = first.turn(&clients[2], LEAST_GAIN).await;
     let soon = Duration::from_millis(20);
-    assert!(tokio::time::timeout(soon, second.turn()).await.is_err());
+    assert!(tokio::time::timeout(soon, second.turn(&clients[3], LEAST_GAIN)).await.is_err());
     let mut released = std::pin::pin!(ledger.released());
     released.as_mut().enable();
     clients[0].set(0, 0);
     released.await;
     drop(turn);
     drop(first);
-    drop(second.turn().await);
+    drop(second.turn(&clients[3], LEAST_GAIN).await);
 }

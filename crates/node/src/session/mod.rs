@@ -255,6 +255,13 @@ impl Session {
         self.local.charge.as_ref().map(Charge::account)
     }
 
+    /// The client polls, or has sent something: it moves.
+    pub(crate) fn moves(&self, now: Instant) {
+        if let Some(account) = self.account() {
+            account.moves(now);
+        }
+    }
+
     /// Whether this account is the client's: the session's own, or its WebSocket's.
     pub(crate) fn is_of(&self, account: &Arc<Account>) -> bool {
         let is_own = self.account().is_some_and(|own| Arc::ptr_eq(own, account));

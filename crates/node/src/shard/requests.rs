@@ -59,6 +59,7 @@ pub(super) fn poll(
         return;
     }
     session.local.polls = number;
+    session.moves(step.now);
     if let Some(ticket) = session.local.awaits_poll.take() {
         step.effects.send(step.context.id, ShardMessage::TaskDone(ticket, TaskResult::Yield));
     }
@@ -164,6 +165,7 @@ pub(super) fn begin_post(
         return;
     }
     session.local.posts = number;
+    session.moves(step.now);
     session.local.post = Some(on_close);
     let lost = Request::PostLost { sid: session.sid, number };
     step.effects.answer_or(reply, Ok(()), lost);
@@ -199,6 +201,7 @@ pub(super) fn end_post(
     post: HeldPost,
 ) {
     if let Some(session) = sessions.get_mut(key) {
+        session.moves(step.now);
         session.engine.end_post();
         session.local.post = None;
     }

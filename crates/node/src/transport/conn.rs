@@ -11,6 +11,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use bytes::{Buf, Bytes};
@@ -199,6 +200,13 @@ impl Conn {
         }
     }
 
+    /// The client has taken something of what waits, or sent enough: it moves.
+    pub(super) fn moves(&self) {
+        if let Some(charge) = &self.charge {
+            charge.account().moves(Instant::now());
+        }
+    }
+
     /// The client's account.
     pub(crate) fn account(&self) -> Option<&Arc<Account>> {
         self.charge.as_ref().map(Charge::account)
@@ -304,6 +312,8 @@ impl Conn {
             if written == offered && count == outbox.len() {
                 break;
             }
+            // More may have come for it meanwhile than it has taken.
+            self.moves();
             while written > 0 {
                 let Some(first) = outbox.front_mut() else { break };
                 let is_whole = first.bytes.len() <= written;

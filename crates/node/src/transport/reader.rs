@@ -17,7 +17,7 @@ use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
 use super::{Alarm, Conn, ConnectionEvents, Pace, Progress, Role, Wait, conn::Phase};
-use crate::ledger::OVERHEAD;
+use crate::ledger::{MOVE, OVERHEAD};
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
 const SCRATCH: usize = 64 * 1024;
@@ -58,6 +58,8 @@ pub(crate) struct Reader {
     pace: Pace,
     /// A message that has not arrived whole.
     partial: Option<Progress>,
+    /// Bytes that were taken since the client has moved.
+    unmoved: usize,
     alarm: Alarm,
     /// What it waits for before it reads on.
     wait: Option<Arc<dyn Wait>>,
@@ -82,6 +84,7 @@ impl Reader {
             rest_at: 0,
             pace: limits.pace,
             partial: None,
+            unmoved: 0,
             alarm: Alarm::default(),
             wait: None,
             linger: None,
@@ -199,6 +202,7 @@ impl Reader {
         if self.conn.phase.get() == Phase::Open {
             self.hold(input.len());
             self.note_partial(len - input.len(), has_ended);
+            self.note_move(len - input.len());
         }
         self.events.flush();
         len - input.len()
@@ -220,6 +224,15 @@ impl Reader {
         match &mut self.partial {
             Some(partial) if !has_ended => partial.advance(Instant::now(), bytes, &self.pace),
             partial => *partial = Some(Progress::begin(Instant::now(), &self.pace)),
+        }
+    }
+
+    /// Notes that so much was taken of what the client sends.
+    fn note_move(&mut self, bytes: usize) {
+        self.unmoved += bytes;
+        if self.unmoved >= MOVE {
+            self.unmoved = 0;
+            self.conn.moves();
         }
     }
 

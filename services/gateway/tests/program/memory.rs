@@ -1,7 +1,7 @@
 //! Clients that would fill the node's memory.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -154,6 +154,53 @@ fn bodies_that_stop_are_cut_off_and_others_go_on_meanwhile() {
     assert_eq!((dropped("no_room"), dropped("full")), (0.0, 0.0));
     drop(stopped);
     until(DEADLINE, || (held(&server) < 1e6).then_some(())).expect("nothing is held for who is gone");
+}
+
+#[test]
+fn an_address_that_fills_the_budget_and_trickles_costs_those_who_stall_nothing() {
+    /// What the bodies of clients that stall have, and how long these do.
+    const HALF: usize = 150_000;
+    const STALL: Duration = Duration::from_millis(2_500);
+    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let server = Server::bare(&flags);
+    let begin = |client: &str, length: usize, beginning: &str| {
+        let from = [("X-Forwarded-For", client)];
+        let handshake = request(server.public(), "GET", POLLING, &from, "");
+        let sid = handshake.body.split('"').nth(3).expect("a sid").to_owned();
+        let mut stream = connect(server.public());
+        let head = format!(
+            "POST {POLLING}&sid={sid} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("a head");
+        // One that was cut off comes to light later.
+        let _ = stream.write_all(beginning.as_bytes());
+        stream
+    };
+    let (packet, rest) = (r#"40/other,{"x":""#, "x".repeat(HALF));
+    let half = format!("{packet}{rest}");
+    let mut stalled: Vec<_> =
+        (1..=4).map(|number| begin(&format!("192.0.2.{number}"), half.len() + HALF + 2, &half)).collect();
+    until(DEADLINE, || (held(&server) >= (8 * HALF) as f64).then_some(())).expect("they have their room");
+
+    // More than there is room for: the last ones wait.
+    let mut greedy: Vec<_> = (0..40).map(|_| begin("192.0.2.66", LARGE, &"x".repeat(16 * 1024))).collect();
+    let since = Instant::now();
+    while since.elapsed() < STALL {
+        for stream in &mut greedy {
+            let _ = stream.write_all(&[b'x'; 4 * 1024]);
+        }
+        #[expect(clippy::disallowed_methods, reason = "a test's own thread may sleep")]
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    assert!(held(&server) > 17e6, "{} bytes are held", held(&server));
+    assert!(evicted(&server, "memory_budget") >= 3.0, "it makes room for itself");
+    for stream in &mut stalled {
+        stream.write_all(format!("{rest}\"}}").as_bytes()).expect("the rest");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    drop(greedy);
 }
 
 #[test]
