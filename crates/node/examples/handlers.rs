@@ -1,12 +1,15 @@
 //! A server of one's own on the handler API: namespaces by name and by pattern, a middleware, echoes, rooms, acks both ways.
 //!
 //! `cargo run -p signalbox-node --example handlers` prints the address it listens at. The test suite drives it with
-//! `socket.io-client`; what each event does is listed at the head of `services/gateway/tests/js/fixture.test.mjs`.
+//! `socket.io-client`; what each event does is listed at the head of `services/gateway/tests/js/fixture.test.mjs`. With the variable
+//! `REDIS_URL` it is a node of a cluster.
 
 use std::{io::Write, sync::Arc, time::Duration};
 
+use actix_web::web::{self, ServiceConfig};
 use signalbox_node::{
-    App, Args, Config, ConnectRefused, Cors, Event, Metrics, Namespace, Node, Serve, Socket, bind,
+    App, Args, ClusterConfig, Config, ConnectRefused, Cors, Event, Metrics, Namespace, Node, Serve, Socket,
+    bind,
     policy::{AccessRequest, Policy, Principal, Verdict},
 };
 
@@ -21,13 +24,29 @@ fn main() -> std::io::Result<()> {
     actix_rt::System::new().block_on(async move {
         let listener = bind("127.0.0.1", port)?;
         let address = listener.local_addr()?;
-        let node = Node::with_policy(
-            Config { shards: workers, ..Config::default() },
-            app(),
-            Metrics::new(),
-            Arc::new(Panics),
-        );
-        let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, |_| {})?;
+        let config = Config { shards: workers, ..Config::default() };
+        let node = match std::env::var("REDIS_URL") {
+            Ok(redis_url) => {
+                let cluster = ClusterConfig {
+                    redis_url,
+                    redis_authorities: None,
+                    redis_prefix: "handlers".to_owned(),
+                    name: None,
+                    listen: None,
+                    secret: None,
+                    tls: None,
+                };
+                Node::join(config, &cluster, app(), Metrics::new(), Arc::new(Panics))
+                    .map_err(std::io::Error::other)?
+            }
+            Err(_) => Node::with_policy(config, app(), Metrics::new(), Arc::new(Panics)),
+        };
+        let counted = node.clone();
+        let metrics = move |routes: &mut ServiceConfig| {
+            let node = counted.clone();
+            routes.route("/metrics", web::get().to(move || std::future::ready(node.metrics_now().encode())));
+        };
+        let server = node.serve(Serve { listener, cors: Cors::Any, tls: None }, metrics)?;
         writeln!(std::io::stdout(), "handlers listening public=http://{address}")?;
         server.await
     })
@@ -144,6 +163,18 @@ fn events(namespace: Namespace) -> Namespace {
             if let Ok(reply) = socket.emit_with_ack("question", event.args().clone(), Duration::MAX).await {
                 socket.emit("answered", reply);
             }
+        })
+        // Meanwhile the client's session may move to another node: what is done with the socket is done there.
+        .on("later", async |socket, event| {
+            actix_rt::time::sleep(Duration::from_millis(event.args().get(0).unwrap_or(0))).await;
+            let joined = socket.join("later").await;
+            let rooms = socket.rooms().await;
+            let reply =
+                socket.emit_with_ack("question", args(("still there?",)), Duration::from_secs(10)).await;
+            let left = socket.leave("later").await;
+            let reply = reply.map(|reply| reply.get::<String>(0).unwrap_or_default()).ok();
+            socket.emit("later-done", args((joined, rooms, reply, left, socket.rooms().await)));
+            socket.disconnect(true);
         })
         .on("disconnect-me", async |socket, _| socket.disconnect(false))
         .on("disconnect-all", async |socket, _| socket.disconnect(true))

@@ -60,6 +60,16 @@ fn socketio_client_meets_the_handler_api() {
 }
 
 #[test]
+fn handlers_go_on_with_sockets_that_have_moved_to_another_node() {
+    let handlers = harness::handlers_program();
+    Server::run_js_alone_within(
+        harness::DEADLINE,
+        "handlers-cluster.test.mjs",
+        &[("HANDLERS_BIN", &handlers)],
+    );
+}
+
+#[test]
 fn chromium_a_node_mounted_in_an_app_serves_unmodified_clients() {
     let mut server = Server::mounted();
     server.run_js("mounted.test.mjs");

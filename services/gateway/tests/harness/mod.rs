@@ -246,6 +246,11 @@ pub(crate) fn turn_program() -> String {
     built("signalbox-turn", "cargo build -p signalbox-turn-credentials").display().to_string()
 }
 
+/// The example of the handler API.
+pub(crate) fn handlers_program() -> String {
+    built("examples/handlers", "cargo build -p signalbox-node --examples").display().to_string()
+}
+
 /// The load generator.
 pub(crate) fn loadtest_program() -> PathBuf {
     built("loadtest", "cargo build -p signalbox-loadtest")
