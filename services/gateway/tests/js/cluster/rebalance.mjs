@@ -139,7 +139,8 @@ async function speak(nodes, one) {
   for (let n = 0; !one.isSilent; n += 1) {
     const message = { name: `operator in ${one.room}:${n}`, sentAt: performance.now(), ackedAt: undefined };
     one.sent.push(message);
-    await order(nodes[n % nodes.length], "emit", { to: { rooms: [one.room] }, event: "message", args: [message.name, { room: one.room }] });
+    const emission = { to: { rooms: [one.room] }, event: "message", args: [message.name, { room: one.room }] };
+    await (n % 2 === 0 ? order(nodes[n % nodes.length], "emit", emission) : order(nodes[n % nodes.length], "batch", { events: [emission] }));
     message.ackedAt = performance.now();
     await pause(PAUSE);
   }
@@ -164,6 +165,8 @@ async function steer(nodes, socket, number) {
     }
     const answered = await order(nodes[(n + 1) % nodes.length], "emit", { to: { rooms: [room] }, event: "question", ack: { timeout: 5_000 } });
     if (answered.acks[0]?.args[0] !== id && (await isGone("question", answered))) continue;
+    // Nobody has that token.
+    await order(nodes[n % nodes.length], "revoke", { tokenId: `${room}:${n}`, expiresAt: Math.round(Date.now() / 1000) + 60 });
     const left = await order(nodes[(n + 2) % nodes.length], "leave", { to, rooms: [room] });
     if (left.done !== 1 && (await isGone("leave", left))) continue;
     socket.rounds += 1;
