@@ -1,6 +1,8 @@
 // The status page: asks the admin API of the node that serves it, every two seconds while somebody looks, and listens to what happens.
 
 const EVERY = 2000;
+/** How long whoever orders something that is refused may take to read why. */
+const READ = 15_000;
 /** Rooms are looked at less often: finding the largest costs every node a look at all of them. */
 const ROOMS_EVERY = 10_000;
 /** The charts show ten minutes. */
@@ -34,6 +36,8 @@ const COLOURS = {
 const at = (id) => document.getElementById(id);
 const history = [];
 let roomsAt = -Infinity;
+/** Until when a refusal of what was ordered stays, though looking goes well. */
+let refusedUntil = -Infinity;
 let token = sessionStorage.getItem("admin-token");
 
 class Refusal extends Error {
@@ -142,7 +146,12 @@ function act(title, text, action) {
   at("sure-text").textContent = text;
   at("sure").returnValue = "no";
   at("sure").onclose = () => {
-    if (at("sure").returnValue === "yes") action().then(refresh).catch(failed);
+    if (at("sure").returnValue !== "yes") return;
+    refusedUntil = -Infinity;
+    action().then(refresh).catch((error) => {
+      refusedUntil = performance.now() + READ;
+      failed(error);
+    });
   };
   at("sure").showModal();
 }
@@ -367,7 +376,7 @@ async function refresh() {
       drawRooms(rooms);
       roomsAt = performance.now();
     }
-    at("trouble").hidden = true;
+    if (performance.now() >= refusedUntil) at("trouble").hidden = true;
   } catch (error) {
     failed(error);
   }

@@ -110,6 +110,12 @@ test("it rebalances a cluster and drains a node, shows how far that is, and stop
   await Browser.until(page, (at) => document.querySelector(`${at} progress`)?.value > 0, operation("rebalance, 1/s"), "the rebalance goes on");
   await shows(page, operation("rebalance, 1/s"), "running");
   await Browser.screenshot(page, "status-rebalance");
+  // One that is refused says why, and for longer than until the page looks again.
+  await page.click("#rebalance button");
+  await page.click("#sure button[value=yes]");
+  await shows(page, "#trouble", "does that already");
+  await page.waitForTimeout(4_500);
+  assert.equal(await page.locator("#trouble").isVisible(), true);
   await page.click('[aria-label="Stop the rebalance, 1/s"]');
   await page.click("#sure button[value=yes]");
   await shows(page, operation("rebalance, 1/s"), "stopped");
