@@ -14,15 +14,18 @@
 
 pub use signalbox_admin as rows;
 
+use std::time::Instant;
+
 use signalbox_admin::{
     Partial, PartialReason,
     events::{EventFilter, EventKind},
     operations::{Operation, OperationKind},
 };
-use signalbox_cluster::Address;
+use signalbox_cluster::{Address, NodeInfo, envelope::Format};
 
 pub use crate::events::{EventFeed, EventListener, FellBehind, ListenerGauge, Told};
-pub use crate::operations::{CannotBegin, MAX_RATE};
+pub use crate::operations::{CannotBegin, MAX_RATE, NewOperation};
+pub use crate::peering::inquiries::ANSWER_BY;
 pub use crate::protocol::inquiry::{
     Act, Answer, Emission, Listing, LogOrder, More, Once, PeerOrder, Question, SocketFilter, principal_row,
 };
@@ -43,6 +46,13 @@ impl Node {
     /// Puts a question to every node of the cluster. It is answered within two seconds, by those that have answered until then.
     pub async fn ask_cluster(&self, question: Question) -> Answers {
         let (answer, partial) = self.shared.peering.inquire(question, Nodes::All).await;
+        Answers { answer, partial }
+    }
+
+    /// Puts a question to every node of the cluster, like [`Self::ask_cluster`]: they have until `until`, which is [`ANSWER_BY`] from when it
+    /// was asked for.
+    pub async fn ask_cluster_until(&self, until: Instant, question: Question) -> Answers {
+        let (answer, partial) = self.shared.peering.inquire_until(until.into(), question, Nodes::All).await;
         Answers { answer, partial }
     }
 
@@ -88,18 +98,17 @@ impl Node {
         self.shared.all_operations().await
     }
 
-    /// Begins to drain a node, named by its id or its name. `started_by`: who wants that, for the record.
+    /// Begins to drain a node, named by its id or its name. It is not asked: one that does not answer begins when it can.
     ///
     /// # Errors
     /// There is no such node; it drains already; Redis is away.
-    pub async fn begin_drain(&self, node: &str, started_by: &str) -> Result<Operation, CannotBegin> {
+    pub async fn begin_drain(&self, node: &str, new: &NewOperation) -> Result<Operation, CannotBegin> {
         let node = self.find_node(node).ok_or(CannotBegin::NoSuchNode)?;
-        let (_, partial) = self.shared.peering.inquire(Question::Node, Nodes::One(node)).await;
-        // One that does not answer begins when it does.
-        if partial.iter().any(|missing| missing.reason == PartialReason::Format) {
+        let is_older = |info: &NodeInfo| !info.reads.contains(Format::V2);
+        if self.shared.cluster.nodes().get(&node).is_some_and(is_older) {
             return Err(CannotBegin::OlderNode);
         }
-        self.shared.begin_operation(OperationKind::Drain, node, None, started_by).await
+        self.shared.begin_operation(OperationKind::Drain, node, None, new).await
     }
 
     /// Begins to rebalance the cluster: the nodes with the most Socket.IO clients send so many away in a second (1 to [`MAX_RATE`]), all
@@ -107,17 +116,18 @@ impl Node {
     ///
     /// # Errors
     /// The cluster is rebalanced already; Redis is away.
-    pub async fn begin_rebalance(&self, rate: u32, started_by: &str) -> Result<Operation, CannotBegin> {
+    pub async fn begin_rebalance(&self, rate: u32, new: &NewOperation) -> Result<Operation, CannotBegin> {
         let (kind, rate) = (OperationKind::Rebalance, Some(rate.clamp(1, MAX_RATE)));
-        self.shared.begin_operation(kind, self.shared.tag, rate, started_by).await
+        self.shared.begin_operation(kind, self.shared.tag, rate, new).await
     }
 
     /// Stops an operation; the node that runs it says so within seconds. One that is over stays as it is. `None`: there is no such one.
+    /// Redis is waited for until then.
     ///
     /// # Errors
     /// Redis is away.
-    pub async fn stop_operation(&self, id: &str) -> Result<Option<Operation>, StoreAway> {
-        self.shared.stop_operation(id).await
+    pub async fn stop_operation(&self, id: &str, until: Instant) -> Result<Option<Operation>, StoreAway> {
+        self.shared.stop_operation(id, until).await
     }
 
     /// Begins something that bears a key of whoever asks for it, unless it was begun already, here or on another node, in the last ten

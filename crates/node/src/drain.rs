@@ -26,7 +26,13 @@ impl Node {
     /// Waits until an operator wants the node to drain and to end (`POST nodes/{id}/drain` of the admin API). What that takes is for the
     /// program to do, as when it is told by a signal.
     pub async fn drain_requested(&self) {
-        self.shared.drain_requested.notified().await;
+        loop {
+            self.shared.drain_requested.notified().await;
+            // It may have been given up since.
+            if self.shared.lifecycle.take_drain_request() {
+                return;
+            }
+        }
     }
 
     /// Waits until the operator has stopped the drain that [`Self::drain_requested`] has begun. That cannot happen once [`Self::drain`] is
@@ -34,11 +40,17 @@ impl Node {
     /// A program that never waits for this has drains that cannot be stopped.
     pub async fn drain_cancelled(&self) {
         self.shared.lifecycle.heed_cancel();
-        self.shared.drain_cancelled.notified().await;
+        loop {
+            self.shared.drain_cancelled.notified().await;
+            // The program may have learned it from `commit_drain` before.
+            if self.shared.lifecycle.is_cancelled() {
+                return;
+            }
+        }
     }
 
     /// What [`Self::drain_requested`] has begun cannot be stopped from now on: the program was told to end by others, too. `false` if it was
-    /// stopped just now.
+    /// stopped just now: then the program calls [`Self::resume`], and drains as it does where nobody has stopped anything.
     pub fn commit_drain(&self) -> bool {
         self.shared.lifecycle.commit_drain()
     }
@@ -46,6 +58,7 @@ impl Node {
     /// The drain was stopped: the node is ready again, and takes clients.
     pub fn resume(&self) {
         self.shared.lifecycle.resume();
+        self.report_drain("stopped", self.count("socketio") + self.count("peerserver"));
         self.shared.cluster.set_draining(Instant::now(), false);
     }
 

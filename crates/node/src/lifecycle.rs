@@ -8,6 +8,8 @@ const FIXED: u8 = 0;
 const CANCELLABLE: u8 = 1;
 /// The operator has.
 const CANCELLED: u8 = 2;
+/// An operator wants it to drain, and its program has yet to learn that.
+const REQUESTED: u8 = 3;
 
 /// Shared by everything on a node.
 #[derive(Debug, Default)]
@@ -47,7 +49,27 @@ impl Lifecycle {
 
     /// It is to drain for an operator; `false` if it is leaving already.
     pub(crate) fn request_drain(&self) -> bool {
-        !self.is_leaving() && self.swap_drain(FIXED, CANCELLABLE)
+        !self.is_leaving() && self.swap_drain(FIXED, REQUESTED)
+    }
+
+    /// The program learns that it is to drain; `false` if it is not, or not any more.
+    pub(crate) fn take_drain_request(&self) -> bool {
+        self.swap_drain(REQUESTED, CANCELLABLE)
+    }
+
+    /// The operator wants no drain any more that the program has not learned of; `false` if it has.
+    pub(crate) fn withdraw_drain(&self) -> bool {
+        self.swap_drain(REQUESTED, FIXED)
+    }
+
+    /// Nothing has come of a drain that an operator wants.
+    pub(crate) fn give_up_drain(&self) {
+        let _ = self.withdraw_drain() || self.swap_drain(CANCELLABLE, FIXED);
+    }
+
+    /// Whether the operator has stopped the drain, and the program has yet to go on.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.drain.load(Ordering::Acquire) == CANCELLED
     }
 
     /// The program goes on when a drain is stopped. One that does not say so cannot be told.
@@ -62,7 +84,9 @@ impl Lifecycle {
 
     /// The drain cannot be stopped from now on; `false` if it has been.
     pub(crate) fn commit_drain(&self) -> bool {
-        self.swap_drain(CANCELLABLE, FIXED) || self.drain.load(Ordering::Acquire) == FIXED
+        self.withdraw_drain()
+            || self.swap_drain(CANCELLABLE, FIXED)
+            || self.drain.load(Ordering::Acquire) == FIXED
     }
 
     /// A stopped drain is over: the node serves as before.
@@ -98,15 +122,20 @@ mod tests {
     fn a_drain_is_stopped_as_long_as_it_can_be() {
         let lifecycle = Lifecycle::default();
         assert!(!lifecycle.cancel_drain(), "nobody drains");
-        assert!(lifecycle.request_drain() && !lifecycle.cancel_drain(), "the program would not know");
+        assert!(lifecycle.request_drain() && lifecycle.take_drain_request());
+        assert!(!lifecycle.cancel_drain(), "the program would not know");
         lifecycle.resume();
         lifecycle.heed_cancel();
-        assert!(lifecycle.request_drain() && !lifecycle.request_drain());
+        assert!(lifecycle.request_drain() && !lifecycle.request_drain() && lifecycle.take_drain_request());
         lifecycle.start_draining();
-        assert!(lifecycle.cancel_drain() && !lifecycle.commit_drain());
+        assert!(lifecycle.cancel_drain() && !lifecycle.commit_drain() && lifecycle.is_cancelled());
         lifecycle.resume();
-        assert!(!lifecycle.is_leaving() && lifecycle.request_drain() && lifecycle.commit_drain());
+        assert!(!lifecycle.is_leaving() && !lifecycle.is_cancelled());
+        assert!(lifecycle.request_drain() && lifecycle.take_drain_request() && lifecycle.commit_drain());
         assert!(!lifecycle.cancel_drain() && lifecycle.commit_drain());
+        // What the program has not learned of is withdrawn, and it never does.
+        assert!(lifecycle.request_drain() && !lifecycle.cancel_drain() && lifecycle.withdraw_drain());
+        assert!(!lifecycle.take_drain_request() && lifecycle.request_drain() && lifecycle.commit_drain());
         // A signal's cannot be.
         let lifecycle = Lifecycle::default();
         lifecycle.start_draining();

@@ -223,6 +223,7 @@ impl Node {
             rates: Arc::default(),
             drain_requested: Default::default(),
             drain_cancelled: Default::default(),
+            ended_operations: Default::default(),
             started: SystemTime::now(),
             requests: AtomicU64::new(0),
         };

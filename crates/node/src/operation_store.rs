@@ -1,9 +1,15 @@
 //! Where operations are kept: in Redis, or with a node that is alone.
+//!
+//! - `ended`: what is over stays over, though Redis forgets it.
+
+mod ended;
 
 use parking_lot::Mutex;
 use signalbox_admin::operations::{Operation, OperationKind};
 use signalbox_cluster::operations::{OperationTable, StoredOperation, Written};
 use signalbox_cluster_redis::StoreAway;
+
+pub(crate) use self::ended::EndedOperations;
 
 /// The operations of the cluster.
 #[derive(Debug)]

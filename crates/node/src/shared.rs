@@ -24,7 +24,7 @@ use crate::{
     ledger::{Account, Charge, EvictAt, Ledger},
     lifecycle::Lifecycle,
     limits::{AddressSlot, Admission, Gate, TurnedAway},
-    operation_store::OperationStore,
+    operation_store::{EndedOperations, OperationStore},
     peering::{
         Peering, bus::ClusterEvents, inquiry_state::DescribeNode, revocations::Revocations,
         rules::SharedRules,
@@ -75,6 +75,8 @@ pub(crate) struct NodeShared {
     pub(crate) rates: Arc<RateSamples>,
     /// An operator wants the node to drain, and to end.
     pub(crate) drain_requested: Notify,
+    /// Operations that this node has ended.
+    pub(crate) ended_operations: EndedOperations,
     /// The operator has stopped that.
     pub(crate) drain_cancelled: Notify,
     /// When the node started.

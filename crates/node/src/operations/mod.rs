@@ -12,19 +12,26 @@ mod drain;
 mod plan;
 mod rebalance;
 mod run;
+#[cfg(test)]
+mod tests;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use sha2::{Digest as _, Sha256};
 use signalbox_admin::operations::{Operation, OperationKind, OperationStatus};
 use signalbox_cluster::{NodeTag, Status, operations::Written};
 use signalbox_cluster_redis::StoreAway;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
 pub(crate) use self::run::run;
-use crate::{operation_store::Versioned, peering::inquiry_state::DescribeNode as _, shared::NodeShared};
+use crate::{
+    operation_store::Versioned,
+    peering::{inquiries::ANSWER_BY, inquiry_state::DescribeNode as _},
+    shared::NodeShared,
+};
 
-/// How long Redis is waited for: whoever asks is answered within two seconds.
-const PATIENCE: Duration = Duration::from_millis(1_700);
+/// For how long a request that is sent again with the same key is the same one, in milliseconds, once its operation is over.
+const KEY_KEPT: u64 = 600_000;
 /// Most clients that a rebalance sends away in a second.
 pub const MAX_RATE: u32 = 10_000;
 /// Times that a record is read again because somebody has written it meanwhile.
@@ -47,21 +54,39 @@ pub enum CannotBegin {
     /// No node has this id or name.
     #[error("no node has this id or name")]
     NoSuchNode,
+    /// Redis was asked, and has not answered in time.
+    #[error(
+        "Redis has not answered in time: it may have begun (see the operations; the same request with the same Idempotency-Key begins it once)"
+    )]
+    Unknown,
     /// The node is of a version before there were operations.
     #[error("the node is of a version that knows no operations (send it SIGTERM)")]
     OlderNode,
 }
 
-impl From<StoreAway> for CannotBegin {
-    fn from(_: StoreAway) -> Self {
-        Self::Away
+/// What an operation is begun with.
+#[derive(Debug, Clone)]
+pub struct NewOperation {
+    /// Who wants it, for the record.
+    pub started_by: String,
+    /// The same for a request that is sent again: then it is the same operation.
+    pub key: Option<String>,
+    /// Until when Redis is waited for.
+    pub until: Instant,
+}
+
+impl NewOperation {
+    /// The operation's name, which is the same for the same key.
+    fn id(&self) -> String {
+        let number = self.key.as_ref().and_then(|key| Sha256::digest(key).first_chunk().copied());
+        format!("{:016x}", number.map_or_else(rand::random, u64::from_be_bytes))
     }
 }
 
 impl NodeShared {
     /// All operations that are known: those that run first, then the latest.
     pub(crate) async fn all_operations(&self) -> Result<Vec<Operation>, StoreAway> {
-        let all = self.in_time(self.operations.read(false)).await?;
+        let all = self.in_time(Instant::now() + ANSWER_BY, self.operations.read(false)).await?;
         let mut all: Vec<Operation> = all.into_iter().map(|it| it.operation).collect();
         all.sort_by_key(|it| (it.status.is_over(), std::cmp::Reverse(it.started_at), it.id.clone()));
         Ok(all)
@@ -73,17 +98,17 @@ impl NodeShared {
         kind: OperationKind,
         runner: NodeTag,
         rate: Option<u32>,
-        started_by: &str,
+        new: &NewOperation,
     ) -> Result<Operation, CannotBegin> {
         let now = unix_millis();
         let operation = Operation {
-            id: format!("{:016x}", rand::random::<u64>()),
+            id: new.id(),
             kind,
             status: OperationStatus::Running,
             detail: "it begins within a second".to_owned(),
             runner: runner.to_string(),
             runner_name: self.name_of(runner),
-            started_by: started_by.to_owned(),
+            started_by: new.started_by.clone(),
             started_at: now,
             updated_at: now,
             ended_at: None,
@@ -92,24 +117,59 @@ impl NodeShared {
             rate,
             nodes: Vec::new(),
         };
-        let mut versioned = Versioned { version: 0, operation };
-        match self.in_time(self.operations.write(&mut versioned)).await? {
-            Written::Stored(_) => Ok(versioned.operation),
-            Written::Busy(id) => Err(CannotBegin::Busy(id)),
-            // A name that is taken is as unlikely as a node's.
-            Written::Full | Written::Changed => Err(CannotBegin::Full),
+        if self.cluster.status() != Status::Online {
+            return Err(CannotBegin::Away);
         }
+        // The store does not know either whether it has taken what it was told.
+        let begun = timeout_at(new.until.into(), self.begin(operation)).await;
+        let begun = begun.unwrap_or(Err(StoreAway)).map_err(|_| CannotBegin::Unknown)??;
+        let Operation { id, kind, runner_name, started_by, rate, .. } = &begun;
+        tracing::info!(operation = id, ?kind, runner_name, started_by, rate, "operation has begun");
+        Ok(begun)
     }
 
-    /// Stops an operation, if it is there and runs.
-    pub(crate) async fn stop_operation(&self, id: &str) -> Result<Option<Operation>, StoreAway> {
-        self.in_time(self.try_to_stop(id)).await
+    async fn begin(&self, operation: Operation) -> Result<Result<Operation, CannotBegin>, StoreAway> {
+        let mut versioned = Versioned { version: 0, operation };
+        for _ in 0..2 {
+            match self.operations.write(&mut versioned).await? {
+                Written::Stored(_) => return Ok(Ok(versioned.operation)),
+                Written::Busy(id) => return Ok(Err(CannotBegin::Busy(id))),
+                Written::Full => break,
+                Written::Changed => {}
+            }
+            // Its name is taken: the same request has begun it before, and has not learned of it.
+            let new = &mut versioned.operation;
+            let all = self.operations.read(false).await?;
+            let known = all.into_iter().map(|it| it.operation).find(|it| it.id == new.id);
+            let is_same = |it: &Operation| {
+                (it.kind, it.rate, &it.started_by) == (new.kind, new.rate, &new.started_by)
+                    && (!it.status.is_over() || it.started_at + KEY_KEPT >= new.started_at)
+            };
+            if let Some(known) = known.filter(is_same) {
+                return Ok(Ok(known));
+            }
+            new.id = format!("{:016x}", rand::random::<u64>());
+        }
+        Ok(Err(CannotBegin::Full))
+    }
+
+    /// Stops an operation, if it is there and runs. Redis is waited for until then.
+    pub(crate) async fn stop_operation(
+        &self,
+        id: &str,
+        until: Instant,
+    ) -> Result<Option<Operation>, StoreAway> {
+        self.in_time(until, self.try_to_stop(id)).await
     }
 
     /// What is asked of the store, unless that is away.
-    async fn in_time<T>(&self, asked: impl Future<Output = Result<T, StoreAway>>) -> Result<T, StoreAway> {
+    async fn in_time<T>(
+        &self,
+        until: Instant,
+        asked: impl Future<Output = Result<T, StoreAway>>,
+    ) -> Result<T, StoreAway> {
         match self.cluster.status() {
-            Status::Online => timeout(PATIENCE, asked).await.unwrap_or(Err(StoreAway)),
+            Status::Online => timeout_at(until.into(), asked).await.unwrap_or(Err(StoreAway)),
             Status::Joining | Status::Degraded => Err(StoreAway),
         }
     }
@@ -152,8 +212,9 @@ impl NodeShared {
         of.operation.ended_at = Some(unix_millis());
         let is_written = self.say(of, detail).await;
         if is_written {
-            let Operation { id, kind, status, detail, done, .. } = &of.operation;
-            tracing::info!(operation = id, ?kind, ?status, done, detail, "operation is over");
+            self.ended_operations.remember(&of.operation);
+            let Operation { id, kind, status, detail, done, started_by, .. } = &of.operation;
+            tracing::info!(operation = id, ?kind, ?status, done, started_by, detail, "operation is over");
         }
         is_written
     }

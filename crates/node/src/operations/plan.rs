@@ -9,6 +9,11 @@ const TOLERANCE: u64 = 12;
 /// Of the rate, so many seconds' worth at once at most.
 const MOST_AT_ONCE: f64 = 1.5;
 
+/// For how long nobody may be sent away before a rebalance is given up.
+const MOST_IDLE: Duration = Duration::from_secs(300);
+/// Most of the time between two steps that counts as waiting: in what is more, the node was without Redis.
+const MOST_OF_A_STEP: Duration = Duration::from_secs(5);
+
 /// What is to be done now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -95,6 +100,27 @@ impl Pace {
     }
 }
 
+/// For how long nobody has been sent away.
+#[derive(Debug)]
+pub(super) struct Idle {
+    since: Instant,
+    time: Duration,
+}
+
+impl Idle {
+    /// It begins now.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, time: Duration::ZERO }
+    }
+
+    /// Another step in which nobody is sent away; whether there are too many of them.
+    pub(super) fn is_too_long(&mut self, now: Instant) -> bool {
+        self.time += now.saturating_duration_since(self.since).min(MOST_OF_A_STEP);
+        self.since = now;
+        self.time >= MOST_IDLE
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -112,6 +138,16 @@ mod tests {
         assert_eq!(plan(&[10, 10, 10, 1], 0, 9).shed, [2, 2, 2, 0]);
         assert_eq!(plan(&[], 0, 9), Plan { shed: Vec::new(), left: 0, is_level: true });
         assert_eq!(plan(&[7], 0, 9), Plan { shed: vec![0], left: 0, is_level: true });
+    }
+
+    #[test]
+    fn what_waits_for_five_minutes_waits_for_ever_and_an_outage_of_redis_is_no_waiting() {
+        let began = Instant::now();
+        let mut idle = Idle::new(began);
+        let at = |seconds| began + Duration::from_secs(seconds);
+        assert!((1..300).all(|second| !idle.is_too_long(at(second))) && idle.is_too_long(at(300)));
+        let mut idle = Idle::new(began);
+        assert!(!idle.is_too_long(at(3_600)) && !idle.is_too_long(at(3_800)) && idle.time < MOST_IDLE);
     }
 
     #[test]

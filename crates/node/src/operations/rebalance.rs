@@ -11,7 +11,7 @@ use signalbox_admin::{
 
 use super::{
     MAX_RATE,
-    plan::{Pace, Plan, plan},
+    plan::{Idle, Pace, Plan, plan},
 };
 use crate::{
     operation_store::Versioned,
@@ -31,7 +31,8 @@ pub(super) struct Rebalance {
     id: String,
     pace: Pace,
     /// How many have been sent away, all nodes together.
-    done: u64,
+    pub(super) done: u64,
+    idle: Idle,
 }
 
 /// How a step ends.
@@ -52,31 +53,33 @@ impl Rebalance {
             0 => Pace::new(now),
             _ => Pace::resumed(now, rate(operation)),
         };
-        Self { id: operation.id.clone(), pace, done: operation.done }
+        Self { id: operation.id.clone(), pace, done: operation.done, idle: Idle::new(now) }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     pub(super) fn is_of(&self, operation: &Operation) -> bool {
         self.id == operation.id
     }
 
-    /// One second of it; `None` once it is over, or another node's.
+    /// One second of it; `None` once it is over. Whether it is another node's meanwhile shows at the next look: what could not be written
+    /// may have met somebody who stops it, and what is known of it is not to be lost.
     pub(super) async fn step(mut self, node: &Arc<NodeShared>, mut of: Versioned) -> Option<Self> {
         if of.operation.status == OperationStatus::Stopping {
-            self.over(node, of, OperationStatus::Stopped, "somebody has stopped it".to_owned()).await;
-            return None;
+            let why = "somebody has stopped it".to_owned();
+            return self.over(node, of, OperationStatus::Stopped, why).await;
         }
         let next = self.next(node, &mut of.operation).await;
         of.operation.done = self.done;
         match next {
-            Next::End(status, detail) => {
-                self.over(node, of, status, detail).await;
-                None
-            }
-            // Clients are sent away only once it is sure that no other node does.
-            Next::Wait(detail) => node.say(&mut of, detail).await.then_some(self),
+            Next::End(status, detail) => self.over(node, of, status, detail).await,
+            Next::Wait(detail) => self.wait(node, of, detail).await,
             Next::Shed(plan, detail) => {
-                if !node.say(&mut of, detail).await {
-                    return None;
+                // Clients are sent away only once it is sure that no other node does.
+                if !node.say(&mut of, detail.clone()).await {
+                    return Some(self);
                 }
                 let orders = of.operation.nodes.iter().zip(plan.shed).filter(|(_, count)| *count > 0);
                 let shed = orders.map(|(at, count)| shed(node, at, count));
@@ -91,17 +94,37 @@ impl Rebalance {
                 self.pace.sent_away(Instant::now(), count);
                 if let Some(name) = refused {
                     let why = format!("{name} is of a version that sends no clients away (update it first)");
-                    self.over(node, of, OperationStatus::Failed, why).await;
-                    return None;
+                    return self.over(node, of, OperationStatus::Failed, why).await;
                 }
+                if count == 0 {
+                    let why = format!("{detail}; those that have too many find nobody to send away");
+                    return self.wait(node, of, why).await;
+                }
+                self.idle = Idle::new(Instant::now());
                 Some(self)
             }
         }
     }
 
-    async fn over(&self, node: &NodeShared, mut of: Versioned, status: OperationStatus, detail: String) {
+    /// Nothing is done for now, nor for ever.
+    async fn wait(mut self, node: &NodeShared, mut of: Versioned, detail: String) -> Option<Self> {
+        if self.idle.is_too_long(Instant::now()) {
+            let why = format!("nobody could be sent away for five minutes: {detail}");
+            return self.over(node, of, OperationStatus::Failed, why).await;
+        }
+        node.say(&mut of, detail).await;
+        Some(self)
+    }
+
+    async fn over(
+        self,
+        node: &NodeShared,
+        mut of: Versioned,
+        status: OperationStatus,
+        detail: String,
+    ) -> Option<Self> {
         of.operation.done = self.done;
-        node.end(&mut of, status, detail).await;
+        (!node.end(&mut of, status, detail).await).then_some(self)
     }
 
     /// What to do now, by what the nodes say.
@@ -119,6 +142,9 @@ impl Rebalance {
         }
         if let Some(degraded) = nodes.iter().find(|it| it.status == NodeStatus::Degraded) {
             return Next::Wait(format!("waits: {} is without Redis", degraded.name));
+        }
+        if let Some(joining) = nodes.iter().find(|it| it.status == NodeStatus::Joining) {
+            return Next::Wait(format!("waits: {} has yet to join", joining.name));
         }
         // The others take no clients, or not for long.
         nodes.retain(|it| it.status == NodeStatus::Online);

@@ -42,6 +42,7 @@ pub(crate) async fn run(node: Arc<NodeShared>) {
         let is_mine = |rebalance: &Rebalance| {
             running.iter().any(|of| rebalance.is_of(&of.operation) && of.operation.runner == me)
         };
+        known.warn_of_lost(&running);
         if known.rebalance.as_ref().is_some_and(|rebalance| !is_mine(rebalance)) {
             known.rebalance = None;
         }
@@ -55,7 +56,30 @@ pub(crate) async fn run(node: Arc<NodeShared>) {
 }
 
 impl Known {
+    /// Forgets its own operations that Redis does not know any more, and says so.
+    fn warn_of_lost(&mut self, running: &[Versioned]) {
+        let is_there = |id: &str| running.iter().any(|of| of.operation.id == id);
+        let lost = "the record of an operation is gone while this node runs it: Redis has lost it, or another node has ended it";
+        if let Some(rebalance) = self.rebalance.take_if(|rebalance| !is_there(rebalance.id())) {
+            tracing::warn!(operation = rebalance.id(), "{lost}");
+        }
+        // The node drains all the same.
+        if let Some(draining) = self.draining.take_if(|draining| !is_there(draining.id())) {
+            tracing::warn!(operation = draining.id(), "{lost}");
+        }
+    }
+
     async fn look_at(&mut self, node: &Arc<NodeShared>, mut of: Versioned) {
+        // A failover of Redis has forgotten that it is over.
+        if let Some(ended) = node.ended_operations.find(&of.operation) {
+            tracing::warn!(
+                operation = of.operation.id,
+                "Redis says that an operation runs which is over; it is ended again"
+            );
+            of.operation = ended;
+            let _ = node.operations.write(&mut of).await;
+            return;
+        }
         let runs_here = of.operation.runner == node.tag.to_string();
         if !runs_here && !self.has_lost_its_node(node, &of.operation) {
             return;
@@ -63,7 +87,7 @@ impl Known {
         match of.operation.kind {
             OperationKind::Drain if runs_here => Draining::look(&mut self.draining, node, of).await,
             OperationKind::Drain => {
-                let why = "the node ended before it had disconnected all of its clients";
+                let why = "the node ended without saying how far it was";
                 node.end(&mut of, OperationStatus::Failed, why).await;
             }
             OperationKind::Rebalance => {

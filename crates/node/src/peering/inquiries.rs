@@ -27,7 +27,9 @@ use crate::{
 pub(super) const INQUIRY: u8 = 4;
 
 /// How long nodes may take to answer. The operator is answered within two seconds.
-pub(crate) const ANSWER_BY: Duration = Duration::from_millis(1_700);
+pub const ANSWER_BY: Duration = Duration::from_millis(1_700);
+/// How long nodes may take to say whether they know a key: less, since what bears it has its questions, too.
+const KEY_ANSWER_BY: Duration = Duration::from_millis(800);
 /// Largest answer to another node in bytes: less than a frame of the link, which would refuse it without saying why.
 const MAX_ANSWER: usize = 12 << 20;
 
@@ -50,7 +52,17 @@ impl Peering {
 
     /// Puts a question to nodes.
     pub(crate) async fn inquire(self: &Arc<Self>, question: Question, of: Nodes) -> (Answer, Vec<Partial>) {
-        let until = Instant::now() + ANSWER_BY + question.extra_time();
+        self.inquire_until(Instant::now() + ANSWER_BY, question, of).await
+    }
+
+    /// Puts a question to nodes, which have until then, or longer where the question says so.
+    pub(crate) async fn inquire_until(
+        self: &Arc<Self>,
+        until: Instant,
+        question: Question,
+        of: Nodes,
+    ) -> (Answer, Vec<Partial>) {
+        let until = until + question.extra_time();
         let is_meant = |node: &NodeTag| match of {
             Nodes::All => true,
             Nodes::Others => *node != self.node,
@@ -203,7 +215,8 @@ impl Peering {
             return Some(once);
         }
         let question = Question::Outcome { key: key.to_owned() };
-        let (Answer::Outcomes(known), _) = self.inquire(question, Nodes::Others).await else {
+        let until = Instant::now() + KEY_ANSWER_BY;
+        let (Answer::Outcomes(known), _) = self.inquire_until(until, question, Nodes::Others).await else {
             return Some(Once::New);
         };
         let done = known.iter().find(|once| matches!(once, Once::Done(_)));

@@ -1,5 +1,7 @@
 //! What is done with clients and nodes.
 
+use std::time::Instant;
+
 use actix_web::HttpResponse;
 use serde::{Deserialize, Serialize};
 use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, LogRequest, Outcome};
@@ -33,8 +35,9 @@ const MAX_LOG_SECONDS: u64 = 86_400;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// What the nodes have done.
-pub(super) async fn done(node: &Node, question: Question) -> Result<Outcome, Refused> {
-    let Answers { answer: Answer::Done(nodes, _), partial } = node.ask_cluster(question).await else {
+pub(super) async fn done(node: &Node, until: Instant, question: Question) -> Result<Outcome, Refused> {
+    let asked = node.ask_cluster_until(until, question);
+    let Answers { answer: Answer::Done(nodes, _), partial } = asked.await else {
         return Err(mixed_up());
     };
     Ok(Outcome::of(nodes, partial))
@@ -69,9 +72,10 @@ pub(super) async fn join(order: Order) -> Answered {
     if profile.len() > MAX_PROFILE {
         return Err(Refused::bad("profile", format!("the profile has more than {MAX_PROFILE} bytes")));
     }
-    let (about, node) = (format!("{rooms:?} by {}", about(&to)), order.state.node.clone());
+    let (about, node, until) =
+        (format!("{rooms:?} by {}", about(&to)), order.state.node.clone(), order.until());
     let question = Question::Act { audience: to, act: Act::Join { rooms, profile } };
-    order.run(about, async move { done(&node, question).await }).await
+    order.run(about, async move { done(&node, until, question).await }).await
 }
 
 /// Lets sockets leave rooms, wherever they are.
@@ -82,9 +86,10 @@ pub(super) async fn leave(order: Order) -> Answered {
     let LeaveRequest { to, rooms } = order.read()?;
     check_audience(&to)?;
     check_rooms(&rooms)?;
-    let (about, node) = (format!("{rooms:?} by {}", about(&to)), order.state.node.clone());
+    let (about, node, until) =
+        (format!("{rooms:?} by {}", about(&to)), order.state.node.clone(), order.until());
     let question = Question::Act { audience: to, act: Act::Leave { rooms } };
-    order.run(about, async move { done(&node, question).await }).await
+    order.run(about, async move { done(&node, until, question).await }).await
 }
 
 /// Disconnects clients. Those of Socket.IO are told, and do not come back by themselves.
@@ -101,13 +106,14 @@ pub(super) async fn disconnect(order: Order) -> Answered {
     }
     let sockets = to.as_ref().map(about).unwrap_or_default();
     let names: Vec<&str> = peers.iter().map(|peer| peer.id.as_str()).collect();
-    let (about, node) = (format!("{sockets} peers {names:?}"), order.state.node.clone());
+    let (about, node, until) =
+        (format!("{sockets} peers {names:?}"), order.state.node.clone(), order.until());
     let sockets = to.map(|audience| Question::Act { audience, act: Act::Disconnect { close } });
     let peers =
         peers.into_iter().map(|peer| Question::Peer { key: peer.key, id: peer.id, order: PeerOrder::Close });
     let questions: Vec<Question> = sockets.into_iter().chain(peers).collect();
     let disconnect = async move {
-        let outcomes = questions.into_iter().map(|question| done(&node, question));
+        let outcomes = questions.into_iter().map(|question| done(&node, until, question));
         let (mut nodes, mut partial) = (Vec::new(), Vec::new());
         for outcome in futures_util::future::join_all(outcomes).await {
             let outcome = outcome?;
@@ -153,9 +159,9 @@ pub(super) async fn log(order: Order) -> Answered {
         return Err(Refused::bad("clients", error.to_string()));
     }
     let what = serde_json::json!({"level": level, "clients": clients, "seconds": seconds});
-    let node = order.state.node.clone();
+    let (node, until) = (order.state.node.clone(), order.until());
     let question = Question::Log(LogOrder { level, clients, seconds });
-    order.run(what.to_string(), async move { done(&node, question).await }).await
+    order.run(what.to_string(), async move { done(&node, until, question).await }).await
 }
 
 /// Tokens that are to count no more. One of the three has to be given.

@@ -21,8 +21,13 @@ fn refused(why: &CannotBegin) -> Refused {
         CannotBegin::Busy(_) => Refused::conflict_with("operation-runs", why.to_string()),
         CannotBegin::NoSuchNode => Refused::not_found(why.to_string()),
         CannotBegin::OlderNode => Refused::conflict_with("older-node", why.to_string()),
-        CannotBegin::Away | CannotBegin::Full => Refused::busy(why.to_string()),
+        CannotBegin::Away | CannotBegin::Full | CannotBegin::Unknown => Refused::busy(why.to_string()),
     }
+}
+
+/// What the log calls it.
+fn name(operation: &Operation) -> Option<&str> {
+    Some(&operation.id)
 }
 
 fn away(_: StoreAway) -> Refused {
@@ -61,9 +66,9 @@ pub(super) async fn operation(state: Data<AdminState>, path: Path<String>, _: Qu
         ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
     responses((status = 200, description = "The operation", body = Operation)))]
 pub(super) async fn stop_operation(order: Order, path: Path<String>) -> Answered {
-    let (id, node) = (path.into_inner(), order.state.node.clone());
+    let (id, node, until) = (path.into_inner(), order.state.node.clone(), order.until());
     let about = id.clone();
-    let stop = async move { node.stop_operation(&id).await.map_err(away)?.ok_or_else(unknown) };
+    let stop = async move { node.stop_operation(&id, until).await.map_err(away)?.ok_or_else(unknown) };
     order.run(about, stop).await
 }
 
@@ -79,9 +84,9 @@ pub(super) async fn rebalance(order: Order) -> Answered {
     if !(1..=MAX_RATE).contains(&rate) {
         return Err(Refused::bad("rate", format!("rate is not between 1 and {MAX_RATE}")));
     }
-    let (who, node) = (order.caller_name(), order.state.node.clone());
-    let begin = async move { node.begin_rebalance(rate, &who).await.map_err(|why| refused(&why)) };
-    order.run(format!("{rate} clients a second"), begin).await
+    let (new, node) = (order.new_operation(), order.state.node.clone());
+    let begin = async move { node.begin_rebalance(rate, &new).await.map_err(|why| refused(&why)) };
+    order.run_named(format!("{rate} clients a second"), begin, name).await
 }
 
 /// Drains a node, as a signal does: it is not ready any more, disconnects its clients one after the other, and ends.
@@ -90,8 +95,8 @@ pub(super) async fn rebalance(order: Order) -> Answered {
         ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
     responses((status = 200, description = "The operation that has begun", body = Operation)))]
 pub(super) async fn drain(order: Order, path: Path<String>) -> Answered {
-    let (name, node, who) = (path.into_inner(), order.state.node.clone(), order.caller_name());
-    let about = name.clone();
-    let begin = async move { node.begin_drain(&name, &who).await.map_err(|why| refused(&why)) };
-    order.run(about, begin).await
+    let (drained, node, new) = (path.into_inner(), order.state.node.clone(), order.new_operation());
+    let about = drained.clone();
+    let begin = async move { node.begin_drain(&drained, &new).await.map_err(|why| refused(&why)) };
+    order.run_named(about, begin, name).await
 }

@@ -1,7 +1,7 @@
 //! What changes something: its body is read strictly, it is done once for each `Idempotency-Key`, also when whoever asked does not wait
 //! for it, and the log has a line of it.
 
-use std::{net::IpAddr, pin::Pin};
+use std::{net::IpAddr, pin::Pin, time::Instant};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest, HttpResponse,
@@ -11,7 +11,7 @@ use actix_web::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
-use signalbox_node::admin::Once;
+use signalbox_node::admin::{ANSWER_BY, NewOperation, Once};
 
 use super::{
     access::Caller,
@@ -36,6 +36,8 @@ pub(super) struct Order {
     route: String,
     key: Option<String>,
     body: Bytes,
+    /// Until when nodes and Redis are waited for.
+    until: Instant,
 }
 
 impl FromRequest for Order {
@@ -65,15 +67,31 @@ impl FromRequest for Order {
                 route: format!("{} {}", request.method(), request.path()),
                 key: key.map(str::to_owned),
                 body,
+                until: Instant::now() + ANSWER_BY,
             })
         })
     }
 }
 
 impl Order {
-    /// Who asks, for records.
-    pub(super) fn caller_name(&self) -> String {
-        self.caller.name()
+    /// Until when nodes and Redis are waited for, whatever there is to ask them.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// What an operation is begun with. With an `Idempotency-Key`, the same body and caller begin the same one.
+    pub(super) fn new_operation(&self) -> NewOperation {
+        let started_by = self.caller.name();
+        let key = self
+            .key
+            .as_ref()
+            .map(|key| format!("{}\n{}\n{}\n{key}", self.caller.name(), self.route, self.digest()));
+        NewOperation { started_by, key, until: self.until }
+    }
+
+    /// What tells a body from another one.
+    fn digest(&self) -> String {
+        Sha256::digest(&self.body).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What the body says.
@@ -92,13 +110,23 @@ impl Order {
         about: String,
         action: impl Future<Output = Result<R, Refused>> + 'static,
     ) -> Result<HttpResponse, Refused> {
+        self.run_named(about, action, |_| None).await
+    }
+
+    /// The same for what has a name once it is done: that of an operation, for the log.
+    pub(super) async fn run_named<R: Serialize + 'static>(
+        self,
+        about: String,
+        action: impl Future<Output = Result<R, Refused>> + 'static,
+        name: fn(&R) -> Option<&str>,
+    ) -> Result<HttpResponse, Refused> {
         let Ok(turn) = self.state.orders.clone().try_acquire_owned() else {
             return Err(Refused::busy("too many changes are under way (try again)"));
         };
         // It goes on when whoever asked hangs up: a change is done whole, and the log knows of it.
         let done = actix_web::rt::spawn(async move {
             let _turn = turn;
-            self.finish(about, action).await
+            self.finish(about, action, name).await
         });
         done.await.unwrap_or_else(|_| Err(Refused::busy("it broke off")))
     }
@@ -107,8 +135,9 @@ impl Order {
         self,
         mut about: String,
         action: impl Future<Output = Result<R, Refused>>,
+        name: fn(&R) -> Option<&str>,
     ) -> Result<HttpResponse, Refused> {
-        let digest = Sha256::digest(&self.body).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let digest = self.digest();
         let key = self.key.as_ref().map(|key| format!("{}\n{}\n{key}", self.caller.name(), self.route));
         let node = &self.state.node;
         if let Some(key) = &key {
@@ -131,7 +160,9 @@ impl Order {
                 None => return Err(Refused::busy("too many requests with an Idempotency-Key are under way")),
             }
         }
-        let outcome = action.await.map(|result| serde_json::to_string(&result).unwrap_or_default());
+        let outcome = action.await;
+        let operation = outcome.as_ref().ok().and_then(name).map(str::to_owned);
+        let outcome = outcome.map(|result| serde_json::to_string(&result).unwrap_or_default());
         if let Some(key) = &key {
             let kept = |body: &String| if body.len() > MAX_KEPT { "" } else { body.as_str() }.to_owned();
             let kept = outcome.as_ref().ok().map(kept);
@@ -142,7 +173,7 @@ impl Order {
         let who = self.caller.name();
         let from = self.from.map(tracing::field::display);
         let (route, code) = (self.route.as_str(), outcome.as_ref().err().map_or("done", Refused::code));
-        tracing::info!(target: "signalbox_gateway::admin", who, from, route, about, outcome = code, "change");
+        tracing::info!(target: "signalbox_gateway::admin", who, from, route, about, operation, outcome = code, "change");
         outcome.map(|body| answer(body, &[]))
     }
 }

@@ -1,5 +1,7 @@
 //! What is said to clients.
 
+use std::time::Instant;
+
 use actix_web::{HttpResponse, web::Path};
 use signalbox_admin::{
     binary,
@@ -7,7 +9,7 @@ use signalbox_admin::{
 };
 use signalbox_node::{
     Node,
-    admin::{Act, Answer, Answers, Emission, PeerOrder, Question, is_reserved},
+    admin::{ANSWER_BY, Act, Answer, Answers, Emission, PeerOrder, Question, is_reserved},
 };
 
 use super::{look::mixed_up, order::Order, problem::Refused};
@@ -63,7 +65,12 @@ fn checked(request: EmitRequest) -> Result<(Audience, Emission), Refused> {
 
 /// Sends an event. To rooms and sockets it is broadcast, as an application would. Only subjects, and who is to acknowledge, have to be
 /// looked for.
-async fn emit_to(node: &Node, to: Audience, emission: Emission) -> Result<EmitResult, Refused> {
+async fn emit_to(
+    node: &Node,
+    until: Instant,
+    to: Audience,
+    emission: Emission,
+) -> Result<EmitResult, Refused> {
     if to.subjects.is_empty() && emission.ack_timeout.is_none() {
         let args = emission.args().ok_or_else(|| Refused::bad("args", "args cannot be sent"))?;
         let rooms = if to.everyone { &[][..] } else { &to.rooms[..] };
@@ -79,7 +86,8 @@ async fn emit_to(node: &Node, to: Audience, emission: Emission) -> Result<EmitRe
         return Ok(EmitResult { partial, ..EmitResult::default() });
     }
     let question = Question::Act { audience: to, act: Act::Emit(emission) };
-    let Answers { answer: Answer::Done(nodes, acks), partial } = node.ask_cluster(question).await else {
+    let asked = node.ask_cluster_until(until, question);
+    let Answers { answer: Answer::Done(nodes, acks), partial } = asked.await else {
         return Err(mixed_up());
     };
     let Outcome { matched, nodes, partial, .. } = Outcome::of(nodes, partial);
@@ -94,8 +102,9 @@ async fn emit_to(node: &Node, to: Audience, emission: Emission) -> Result<EmitRe
     responses((status = 200, description = "What became of it", body = EmitResult)))]
 pub(super) async fn emit(order: Order) -> Answered {
     let (to, emission) = checked(order.read()?)?;
-    let (about, node) = (format!("{} to {}", emission.event, about(&to)), order.state.node.clone());
-    order.run(about, async move { emit_to(&node, to, emission).await }).await
+    let about = format!("{} to {}", emission.event, about(&to));
+    let (node, until) = (order.state.node.clone(), order.until());
+    order.run(about, async move { emit_to(&node, until, to, emission).await }).await
 }
 
 /// Sends several events, in order; none if one of them cannot be sent.
@@ -120,7 +129,7 @@ pub(super) async fn batch(order: Order) -> Answered {
     let send = async move {
         let mut results = Vec::new();
         for (to, emission) in events {
-            results.push(emit_to(&node, to, emission).await?);
+            results.push(emit_to(&node, Instant::now() + ANSWER_BY, to, emission).await?);
         }
         Ok(BatchResult { results })
     };
@@ -144,6 +153,7 @@ pub(super) async fn message_peer(order: Order, path: Path<String>) -> Answered {
         message["src"] = src.into();
     }
     let question = Question::Peer { key, id: id.clone(), order: PeerOrder::Message(message.to_string()) };
-    let node = order.state.node.clone();
-    order.run(format!("{kind} to peer {id}"), async move { super::act::done(&node, question).await }).await
+    let (node, until) = (order.state.node.clone(), order.until());
+    let tell = async move { super::act::done(&node, until, question).await };
+    order.run(format!("{kind} to peer {id}"), tell).await
 }

@@ -150,8 +150,10 @@ test("a token that is revoked is the reason of a disconnect", async () => {
   const admin = hs256(secret, claims({ sub: "ops", signalbox: { admin: ["read", "control"] } }));
   const listener = await Listener.start(node, { subject: "ada" }, { token: admin });
   const ada = await connected(node.url, { ...websocket, auth: { token: hs256(secret, claims({ sub: "ada" })) } });
+  // It has none any more once it is gone, which may be before the answer comes.
+  const { id } = ada;
   assert.equal((await call(node, "POST", "/admin/v1/revoke", { token: admin, body: { subject: "ada" } })).status, 200);
-  await listener.heard({ kind: "disconnect", socket: ada.id, reason: "token revoked" });
+  await listener.heard({ kind: "disconnect", socket: id, reason: "token revoked" });
   assert.ok(listener.events.every(({ subject }) => subject === "ada"));
   // A client that is not let in at all.
   const refused = await Listener.start(node, { kinds: "refuse" }, { token: admin });
@@ -201,7 +203,7 @@ test("without Redis the nodes still tell, and what they lost and have again too"
 
 test("nodes come, drain and go, and what happens on a new one is told", async () => {
   const listener = await Listener.start(nodes[0]);
-  const fourth = await startNode(redis, ["--node-id", "fourth", "--drain-delay", "300", "--drain-timeout", "3000"]);
+  const fourth = await startNode(redis, ["--node-id", "fourth", "--drain-delay", "2000", "--drain-timeout", "3000"]);
   await ready(fourth);
   const [up] = await listener.heard({ kind: "node-up", nodeName: "fourth" });
   // What happens on a new node is told from its first answer on.
@@ -215,6 +217,11 @@ test("nodes come, drain and go, and what happens on a new one is told", async ()
     for (let n = 0; n < 20 && !isTold(); n += 1) await new Promise((resolve) => setTimeout(resolve, 50));
     return isTold();
   }, "a client on the new node is told of");
+  const { body: { id: stopped } } = await call(nodes[1], "POST", "/admin/v1/nodes/fourth/drain");
+  await listener.heard({ kind: "drain", reason: "announced" });
+  await call(nodes[2], "DELETE", `/admin/v1/operations/${stopped}`);
+  const [told] = await listener.heard({ kind: "drain", reason: "stopped" });
+  assert.deepEqual([told.nodeName, told.count], ["fourth", 1]);
   await call(nodes[1], "POST", "/admin/v1/nodes/fourth/drain");
   const gone = await listener.heard({ kind: "node-down", nodeName: "fourth" });
   const drain = listener.events.filter(({ kind }) => kind === "drain");

@@ -9,6 +9,24 @@ import { call, get, operations } from "./setup.mjs";
 /** The stated time for an answer is two seconds; the machine may be busy. */
 const ANSWER_MS = 3 * 2_000;
 
+/** Two questions after one another take as long, if the paused node is waited for each time. */
+const TWO_ANSWERS_MS = 2 * 1_700;
+
+/** Changes that bear keys, one after the other: a join, a drain of the node that is paused, and that it is stopped. */
+async function changes(node, paused, socket) {
+  const answers = [];
+  const change = async (method, path, body) => {
+    const began = performance.now();
+    const answer = await call(node, method, `/admin/v1/${path}`, { body, headers: { "idempotency-key": `partial-${answers.length}` } });
+    answers.push({ path, took: performance.now() - began, ...answer });
+    return answer.body;
+  };
+  await change("POST", "join", { to: { sockets: [socket] }, rooms: ["changed"] });
+  const { id } = await change("POST", `nodes/${paused}/drain`);
+  await change("DELETE", `operations/${id}`);
+  return answers;
+}
+
 export function partial(redis, nodes) {
   describe("a partial answer of the admin API", () => {
     it("names a node that is paused, in every list and in time", async () => {
@@ -25,7 +43,8 @@ export function partial(redis, nodes) {
       await nodes[0].freeze();
       try {
         const began = performance.now();
-        const answers = await Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));
+        const looks = Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));
+        const [answers, change] = await Promise.all([looks, changes(nodes[1], before, socket.id)]);
         assert.ok(performance.now() - began < ANSWER_MS, `${performance.now() - began} ms`);
         for (const { path, status, body } of answers) {
           // What is one thing, and found nowhere, might be there.
@@ -39,6 +58,14 @@ export function partial(redis, nodes) {
         }
         const rooms = answers.find(({ path }) => path.endsWith("/rooms")).body.items;
         assert.deepEqual(rooms.filter(({ name }) => name === "partial").map(({ members }) => members), [1]);
+        // Whoever asks whether a request was done before, and then for it, waits no longer than for one answer.
+        for (const { path, status, took } of change) {
+          assert.equal(status, 200, path);
+          assert.ok(took < TWO_ANSWERS_MS, `${path}: ${took} ms`);
+        }
+        const [joined, begun, stopped] = change.map(({ body }) => body);
+        assert.deepEqual([joined.done, joined.partial.map(({ node }) => node)], [1, [before]]);
+        assert.deepEqual([begun.runner, stopped.id, stopped.status], [before, begun.id, "stopping"]);
         // What does not need the paused node does not wait for it.
         const { items: [{ node }] } = await get(nodes[1], "sockets", { room: "partial" });
         assert.deepEqual((await get(nodes[2], "sockets", { room: "partial", node })).partial, []);
@@ -46,6 +73,9 @@ export function partial(redis, nodes) {
         nodes[0].signal("SIGCONT");
       }
       await until(async () => (await get(nodes[1], "cluster")).partial.length === 0, "all nodes answer again");
+      const isOver = async () => (await get(nodes[1], "operations")).items.every(({ endedAt }) => endedAt !== undefined);
+      await until(isOver, "the drain that was stopped has not begun");
+      assert.equal((await get(nodes[1], "nodes")).items.length, 3);
     });
 
     it("names a node of the previous format, which knows no such question", async () => {
@@ -56,6 +86,8 @@ export function partial(redis, nodes) {
       assert.deepEqual([items.length, missing.map(({ name, reason }) => [name, reason])], [3, [["previous", "format"]]]);
       const socket = await connected(previous.url, { transports: ["websocket"] });
       assert.equal((await ask(socket, "join", "partial", {})).ok, true);
+      const drain = await call(nodes[1], "POST", "/admin/v1/nodes/previous/drain");
+      assert.deepEqual([drain.status, drain.body.code], [409, "older-node"]);
       await previous.stop();
     });
   });
