@@ -5,7 +5,7 @@ use std::{
     net::TcpListener,
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
@@ -204,11 +204,13 @@ async fn serve(settings: &Settings) -> Result<()> {
     }
     tracing::info!(node = name, workers = settings.node.workers, "ready");
 
+    let mut is_told_to_end = false;
     loop {
-        let mut is_by_operator = tokio::select! {
-            () = signalled(&mut terminate, &mut interrupt) => false,
-            () = node.drain_requested() => true,
-        };
+        let mut is_by_operator = !is_told_to_end
+            && tokio::select! {
+                () = signalled(&mut terminate, &mut interrupt) => false,
+                () = node.drain_requested() => true,
+            };
         if !is_by_operator {
             node.commit_drain();
         }
@@ -220,8 +222,13 @@ async fn serve(settings: &Settings) -> Result<()> {
                     () = node.drain_cancelled() => break false,
                     () = signalled(&mut terminate, &mut interrupt) => {
                         // The first signal leaves the clients the time that the operator's drain gives them; the second does not.
-                        if !is_by_operator || !node.commit_drain() {
+                        if !is_by_operator {
                             break true;
+                        }
+                        if !node.commit_drain() {
+                            // The operator has stopped the drain at the same moment: the signal has one of its own.
+                            is_told_to_end = true;
+                            break false;
                         }
                         is_by_operator = false;
                         tracing::info!("the drain goes on, and cannot be stopped any more");
@@ -234,7 +241,11 @@ async fn serve(settings: &Settings) -> Result<()> {
         }
         node.resume();
         public_handle.resume().await;
-        tracing::info!("the drain was stopped: the node takes clients again");
+        if is_told_to_end {
+            tracing::info!("the drain was stopped when the signal came: the node drains for the signal");
+        } else {
+            tracing::info!("the drain was stopped: the node takes clients again");
+        }
     }
     tracing::info!("stopped");
     Ok(())
@@ -259,6 +270,7 @@ async fn end(
     let drain_timeout = settings.node.drain_timeout.unwrap_or(LONGEST_STANDALONE_STOP);
     let is_clustered = settings.cluster.redis_url.is_some();
     let limit = if is_clustered { settings.node.drain_delay + drain_timeout } else { Duration::ZERO };
+    let began = Instant::now();
     let stop = async {
         let remaining = if is_clustered {
             let delay = settings.node.drain_delay;
@@ -279,6 +291,7 @@ async fn end(
             public.pause().await;
             node.stop(timeout).await
         };
+        tracing::info!(remaining, took_ms = began.elapsed().as_millis() as u64, "the clients are gone");
         if remaining > 0 {
             tracing::warn!(remaining, "closing the connections of clients that did not disconnect in time");
         }

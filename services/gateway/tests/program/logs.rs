@@ -220,9 +220,27 @@ fn an_outage_and_the_death_of_a_node_are_told_with_how_long() {
         "the node is online again epoch=",
         "degraded_for_ms=",
         "draining; a second signal ends it at once",
+        "the clients are gone remaining=0 took_ms=",
         "stopped",
     ] {
         assert!(log.contains(part), "{part} is missing from:\n{log}");
+    }
+}
+
+#[test]
+fn an_operation_is_told_of_by_who_began_it_and_by_its_id() {
+    let server = Server::bare(&[]);
+    let answer = request(server.management(), "POST", "/admin/v1/rebalance", &[], "{}");
+    let operation: Value = serde_json::from_str(&answer.body).expect("an operation");
+    let id = operation["id"].as_str().expect("its id");
+    let target = format!("/admin/v1/operations/{id}");
+    let is_over = || get(server.management(), &target).body.contains("endedAt").then_some(());
+    assert!(until(DEADLINE, is_over).is_some(), "it goes on");
+    let log = log_of(server);
+    for part in ["change who=", "operation has begun ", "operation is over "] {
+        let line = log.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {log:#?}"));
+        assert!(line.contains(id), "{line}");
+        assert!(line.contains("=loopback") || line.contains("=\"loopback\""), "{line}");
     }
 }
 
