@@ -122,17 +122,25 @@ impl NodeShared {
         }
         // The store does not know either whether it has taken what it was told.
         let begun = timeout_at(new.until.into(), self.begin(operation)).await;
-        let begun = begun.unwrap_or(Err(StoreAway)).map_err(|_| CannotBegin::Unknown)??;
-        let Operation { id, kind, runner_name, started_by, rate, .. } = &begun;
-        tracing::info!(operation = id, ?kind, runner_name, started_by, rate, "operation has begun");
-        Ok(begun)
+        begun.unwrap_or(Err(StoreAway)).map_err(|_| CannotBegin::Unknown)?
     }
 
     async fn begin(&self, operation: Operation) -> Result<Result<Operation, CannotBegin>, StoreAway> {
         let mut versioned = Versioned { version: 0, operation };
         for _ in 0..2 {
             match self.operations.write(&mut versioned).await? {
-                Written::Stored(_) => return Ok(Ok(versioned.operation)),
+                Written::Stored(_) => {
+                    let Operation { id, kind, runner_name, started_by, rate, .. } = &versioned.operation;
+                    tracing::info!(
+                        operation = id,
+                        ?kind,
+                        runner_name,
+                        started_by,
+                        rate,
+                        "operation has begun"
+                    );
+                    return Ok(Ok(versioned.operation));
+                }
                 Written::Busy(id) => return Ok(Err(CannotBegin::Busy(id))),
                 Written::Full => break,
                 Written::Changed => {}

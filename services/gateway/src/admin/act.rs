@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use signalbox_admin::orders::{DisconnectRequest, JoinRequest, LeaveRequest, LogRequest, Outcome};
 use signalbox_auth::{refusal::MAX_NAME, revocation::is_too_far_ahead};
 use signalbox_node::{
-    ClientSelector, MAX_FOLLOWED, Node,
+    CannotRevoke, ClientSelector, MAX_FOLLOWED, Node,
     admin::{Act, Answer, Answers, LogOrder, PeerOrder, Question},
 };
+use tokio::time::timeout_at;
 use utoipa::ToSchema;
 
 use super::{
@@ -230,10 +231,13 @@ pub(super) async fn revoke(order: Order) -> Answered {
             ));
         }
     };
-    let node = order.state.node.clone();
+    let (node, deadline) = (order.state.node.clone(), order.until());
     let tell = async move {
         let until = revocation.until;
-        node.revoke(&[revocation]).await.map_err(|error| Refused::busy(error.to_string()))?;
+        // What this node knows to be revoked it writes in any case.
+        let told = timeout_at(deadline.into(), node.revoke(&[revocation])).await;
+        let told = told.unwrap_or(Err(CannotRevoke::Unreachable));
+        told.map_err(|error| Refused::busy(error.to_string()))?;
         Ok(Revoked { until })
     };
     order.run(what, tell).await

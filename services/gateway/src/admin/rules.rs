@@ -1,8 +1,11 @@
 //! The rules that are in force.
 
+use std::time::Instant;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::Serialize;
 use signalbox_node::{CannotPutRules, Node, PutRulesError, RulesSource};
+use tokio::time::timeout_at;
 use utoipa::ToSchema;
 
 use super::{
@@ -63,9 +66,9 @@ pub(super) async fn put(order: Order, request: HttpRequest) -> Result<HttpRespon
             "the body has no rules (DELETE has each node go by its own file again)",
         ));
     }
-    let (expected, node) = (expected(&request)?, order.state.node.clone());
+    let (expected, node, until) = (expected(&request)?, order.state.node.clone(), order.until());
     let about = format!("{} bytes of rules", text.len());
-    order.run(about, async move { done(&node, &text, expected).await }).await
+    order.run(about, async move { done(&node, until, &text, expected).await }).await
 }
 
 /// Has each node go by its own file again, or by the built-in vocabulary.
@@ -75,12 +78,15 @@ pub(super) async fn put(order: Order, request: HttpRequest) -> Result<HttpRespon
     responses((status = 200, description = "They are out of force here, and within a second everywhere", body = RulesPut),
         (status = 412, description = "Another version is in force", body = signalbox_admin::Problem, content_type = "application/problem+json")))]
 pub(super) async fn delete(order: Order, request: HttpRequest) -> Result<HttpResponse, Refused> {
-    let (expected, node) = (expected(&request)?, order.state.node.clone());
-    order.run("rules of its own".to_owned(), async move { done(&node, "", expected).await }).await
+    let (expected, node, until) = (expected(&request)?, order.state.node.clone(), order.until());
+    order.run("rules of its own".to_owned(), async move { done(&node, until, "", expected).await }).await
 }
 
-async fn done(node: &Node, text: &str, expected: Option<u64>) -> Result<RulesPut, Refused> {
-    match node.put_rules(text, expected).await {
+async fn done(node: &Node, until: Instant, text: &str, expected: Option<u64>) -> Result<RulesPut, Refused> {
+    let put = timeout_at(until.into(), node.put_rules(text, expected)).await;
+    let late =
+        "Redis has not answered in time: they may have been put (look at the rules, which say their version)";
+    match put.map_err(|_| Refused::busy(late))? {
         Ok(version) => Ok(RulesPut { version }),
         Err(PutRulesError::Wrong(problems)) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -7,7 +7,7 @@ import { onEnd } from "../lib/cleanup.mjs";
 import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
-import { health, metric, ready, startNode, startNodes } from "../cluster/setup.mjs";
+import { Redis, health, metric, ready, startNode, startNodes } from "../cluster/setup.mjs";
 import { call, get } from "./setup.mjs";
 
 const websocket = { transports: ["websocket"] };
@@ -83,6 +83,29 @@ export function longOperations(redis, nodes) {
       assert.match((await reached(alone, id, "done")).detail, /no other node/);
       const drain = await begin(alone, `nodes/${(await get(alone, "cluster")).answeredBy}/drain`);
       assert.equal((await alone.exited).code, 0, drain.id);
+    });
+
+    it("one that may have begun is begun once, when it is asked for again", async () => {
+      const redis = await Redis.start();
+      const node = await startNode(redis, ["--node-id", "late"]);
+      await ready(node);
+      const timed = async (method, path, body, key) => {
+        const [began, headers] = [performance.now(), key === undefined ? {} : { "idempotency-key": key }];
+        const answer = await call(node, method, `/admin/v1/${path}`, { body, headers });
+        return { ...answer, took: performance.now() - began };
+      };
+      // Redis does what it is told when this is over.
+      await redis.ask("CLIENT PAUSE 2500 WRITE");
+      const late = await Promise.all([timed("POST", "rebalance", { rate: 7 }, "late"), timed("POST", "revoke", { tokenId: "nobody's" })]);
+      assert.match(late[0].body.detail, /may have begun/);
+      for (const { status, took, body } of late) assert.ok(status === 503 && took < 2_400, `${took} ms: ${JSON.stringify(body)}`);
+      let again;
+      await until(async () => (again = await timed("POST", "rebalance", { rate: 7 }, "late")).status === 200, "Redis answers");
+      const { id } = again.body;
+      assert.equal((await timed("POST", "rebalance", { rate: 7 }, "late")).body.id, id);
+      await reached(node, id, "done");
+      assert.deepEqual((await get(node, "operations")).items.map((one) => one.id), [id]);
+      await node.stop();
     });
 
     it("a drain says how far it is, and can be stopped: the node takes clients again", async () => {
