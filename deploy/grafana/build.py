@@ -84,6 +84,13 @@ def certificate(title, metric, runbook):
     return shown
 
 
+def keys():
+    """The age of the key set. Where none is fetched, the time is 0, decades ago."""
+    shown = stat("Key set", "How old that of --jwks is. Good: below ten minutes.", "s", "max(time() - signalbox_key_set_fetched_timestamp_seconds{})", ((3600, RED),), "signalboxkeysetstale")
+    shown["fieldConfig"]["defaults"]["mappings"] = [{"type": "range", "options": {"from": 1e9, "to": None, "result": {"text": "none", "color": GREEN, "index": 0}}}]
+    return shown
+
+
 def variable(name, label, query, multi=True, every=".*"):
     return {
         "name": name, "label": label, "type": "query", "datasource": DATASOURCE, "query": {"query": query, "refId": name},
@@ -338,6 +345,7 @@ DASHBOARDS = [
             stat("Up since", "When the process started.", "dateTimeFromNow", "max(process_start_time_seconds{}) * 1000"),
             stat("File descriptors", "Sockets included. Good: below 80 % of the limit.", "percentunit", "max(process_open_fds{} / process_max_fds{})", ((0.8, YELLOW), (0.95, RED))),
             certificate("Certificate", "signalbox_certificate_expiry_timestamp_seconds", "signalboxcertificateexpires"),
+            keys(),
             stat("Configurations", "Different ones among the selected nodes. Good: 1.", "short", "count(count by (hash) (signalbox_config_info{}))", ((2, YELLOW),), "signalboxconfigdiffers"),
             stat("Versions", "Different ones among the selected nodes. Good: 1.", "short", "count(count by (version) (signalbox_build_info{}))", ((2, YELLOW),), "signalboxversionsmixed"),
             stat("Clients now", "Connected to the selected nodes.", "short", "sum(signalbox_connections{})"),

@@ -1,10 +1,13 @@
 //! Authentication while the program runs: key sets are fetched, and files read again.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use signalbox_auth::jwks::{FetchSettings, Fetcher, Intervals, SharedJwks};
-use signalbox_node::policy::{TokenPolicy, WithoutRedis};
+use signalbox_node::{
+    Metrics,
+    policy::{TokenPolicy, WithoutRedis},
+};
 
 use signalbox_config::{auth::AuthMode, keys};
 
@@ -20,12 +23,17 @@ pub struct Auth {
     _fetcher: Option<Fetcher>,
 }
 
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 impl Auth {
     /// Starts to fetch keys where there is a URL of them; `None` with `--auth off`.
     ///
     /// # Errors
     /// A setting that cannot be used any more, or no thread to fetch with.
-    pub fn start(settings: &AuthSettings) -> Result<Option<Self>> {
+    pub fn start(settings: &AuthSettings, metrics: &Metrics) -> Result<Option<Self>> {
         if settings.tokens.auth == AuthMode::Off {
             return Ok(None);
         }
@@ -39,10 +47,14 @@ impl Auth {
         let policy = TokenPolicy::new(authenticator, settings.jwt_cookie.clone(), without_redis);
         let mut fetcher = None;
         if let (Some(url), Some(set)) = (url, &fetched) {
-            let (policy, shared) = (policy.clone(), set.clone());
+            let (policy, shared, fetched) = (policy.clone(), set.clone(), metrics.key_set_fetched.clone());
+            fetched.set(now());
             let on_update = move || {
-                if let Some(error) = shared.with(|cache| cache.status().last_error) {
-                    tracing::warn!(%error, "the key set could not be fetched; the last good one stays in use");
+                match shared.with(|cache| cache.status().last_error) {
+                    Some(error) => {
+                        tracing::warn!(%error, "the key set could not be fetched; the last good one stays in use");
+                    }
+                    None => fetched.set(now()),
                 }
                 policy.keys_fetched();
             };

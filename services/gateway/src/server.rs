@@ -84,7 +84,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     };
     let app = app.namespace(ice.event(Namespace::ruled()));
     metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
-    let auth = Auth::start(&settings.auth)?.map(Arc::new);
+    let auth = Auth::start(&settings.auth, &metrics)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());
     let policy_of_admin = policy_of_tokens.clone();
     let policy: Arc<dyn Policy> = match &auth {

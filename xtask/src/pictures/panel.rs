@@ -41,7 +41,11 @@ fn stat(svg: &mut Svg, area: Area, panel: &Value, series: &[Series], unit: &str,
     let Some(one) = series.first() else { return };
     let Some(last) = one.values.iter().rev().find_map(|value| *value) else { return };
     let reached = thresholds(panel).into_iter().rev().find(|(from, _)| last >= *from);
-    let colour = reached.map_or(named("green"), |(_, colour)| colour);
+    let mapped = mapped(panel, last);
+    let colour = match mapped {
+        Some(result) if result["color"].is_string() => named(text(result, "color")),
+        _ => reached.map_or(named("green"), |(_, colour)| colour),
+    };
     let known: Vec<f64> = one.values.iter().filter_map(|value| *value).collect();
     let most = known.iter().copied().fold(f64::MIN, f64::max);
     let least = known.iter().copied().fold(f64::MAX, f64::min).min(most * 0.6);
@@ -53,8 +57,8 @@ fn stat(svg: &mut Svg, area: Area, panel: &Value, series: &[Series], unit: &str,
         svg.fill(part, &base, colour, 0.18);
         svg.curve(part, colour);
     }
-    let shown = match (mapped(panel, last), unit) {
-        (Some(text), _) => text.to_owned(),
+    let shown = match (mapped, unit) {
+        (Some(result), _) => text(result, "text").to_owned(),
         (None, "dateTimeFromNow") => ago(last, recording),
         (None, _) => shown(last, unit),
     };
@@ -62,15 +66,14 @@ fn stat(svg: &mut Svg, area: Area, panel: &Value, series: &[Series], unit: &str,
     svg.number(area.x + area.width / 2.0, area.y + area.height * 0.28 + size / 3.0, size, colour, &shown);
 }
 
-/// What is shown in place of a value, where a range of values has a text.
-fn mapped(panel: &Value, value: f64) -> Option<&str> {
+/// What is shown in place of a value, where a range of values has a text, and perhaps a colour.
+fn mapped(panel: &Value, value: f64) -> Option<&Value> {
     let mappings = panel["fieldConfig"]["defaults"]["mappings"].as_array()?;
     let holds = |options: &&Value| {
         value >= options["from"].as_f64().unwrap_or(f64::MIN)
             && value <= options["to"].as_f64().unwrap_or(f64::MAX)
     };
-    let options = mappings.iter().map(|mapping| &mapping["options"]).find(holds)?;
-    options["result"]["text"].as_str()
+    mappings.iter().map(|mapping| &mapping["options"]).find(holds).map(|options| &options["result"])
 }
 
 /// How long before the end of the recording a time was, in milliseconds since 1970.
@@ -252,7 +255,8 @@ mod tests {
     fn a_range_of_values_may_have_a_text() {
         let mappings = serde_json::json!([{"type": "range", "options": {"from": null, "to": -10000, "result": {"text": "no TLS"}}}]);
         let panel = serde_json::json!({"fieldConfig": {"defaults": {"mappings": mappings}}});
-        assert_eq!([mapped(&panel, -20_000.0), mapped(&panel, -3.0)], [Some("no TLS"), None]);
+        assert_eq!(mapped(&panel, -20_000.0).map(|result| text(result, "text")), Some("no TLS"));
+        assert_eq!(mapped(&panel, -3.0), None);
     }
 
     #[test]

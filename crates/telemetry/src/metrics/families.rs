@@ -417,6 +417,8 @@ families! {
             "Log lines that were left out because one place in the code logged more than 100 a second.";
         config_info: IntGaugeVec = "config_info", unit "state", ["hash"] of Bounded("one: the configuration does not change while the program runs"),
             "Always 1; the label is a hash of the configuration without its secrets, so that nodes that should have the same one can be compared.";
+        key_set_fetched: Gauge = "key_set_fetched_timestamp_seconds", unit "seconds",
+            "When the key set of --jwks was last fetched, in seconds since 1970; until it was, when the node began to. 0 where there is none to be fetched.";
         certificate_expiry: Gauge = "certificate_expiry_timestamp_seconds", unit "seconds",
             "When the certificate of the public listener expires, in seconds since 1970; 0 without TLS.";
         build_info: IntGaugeVec = "build_info", unit "state", ["version"] of Bounded("the version of the program"),

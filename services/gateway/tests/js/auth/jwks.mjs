@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "node:test";
 import { onEnd } from "../lib/cleanup.mjs";
 import { claims, es256, keyPair } from "../lib/jwt.mjs";
+import { request } from "../lib/http.mjs";
 import { until } from "../lib/wait.mjs";
 import { gateway, io, ioRefusal, keySet, peerAnswer } from "./setup.mjs";
 
@@ -44,6 +45,12 @@ class KeyServer {
 const keys = (...pairs) => (response) => response.end(keySet(...pairs));
 const code = (server, shown) => ioRefusal(server.url, { auth: { token: shown } }).then(({ code }) => code, () => "let in");
 
+/** When the set was fetched last, as the node's metrics say. */
+async function fetchedAt(node) {
+  const { body } = await request(node.adminUrl, "GET", "/metrics");
+  return Number(/^signalbox_key_set_fetched_timestamp_seconds (\S+)$/m.exec(body)[1]);
+}
+
 /** A gateway that has fetched the set of a server of its own. */
 async function fetched() {
   const server = await KeyServer.start(keys(one));
@@ -66,6 +73,8 @@ describe("a key set from a URL", { concurrency: true }, async () => {
     assert.equal(await code(node, twos()), "key-unknown");
     assert.equal(await peerAnswer(node, "early", twos()), "closed", "peerjs tries again by itself");
     assert.deepEqual(server.paths, ["/keys"]);
+    const before = await fetchedAt(node);
+    assert.ok(before > Date.now() / 1000 - 60 && before < Date.now() / 1000 + 1, `fetched at ${before}`);
     await again();
     // The token waits for the keys.
     assert.ok((await io(node, twos())).connected);
@@ -74,6 +83,7 @@ describe("a key set from a URL", { concurrency: true }, async () => {
     assert.deepEqual(server.paths, ["/keys", "/keys"]);
     await Promise.all(strangers.slice(0, 10).map(async (shown) => assert.equal(await code(node, shown), "key-unknown")));
     assert.equal(server.paths.length, 2);
+    assert.ok((await fetchedAt(node)) > before);
   });
 
   test("that is withdrawn counts no more", async () => {
