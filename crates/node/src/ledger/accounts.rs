@@ -315,6 +315,16 @@ impl Account {
         self.moved();
     }
 
+    /// Whether the node holds more than its budget.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.ledger.is_over()
+    }
+
+    /// From now on it waits for room, or not any more. If it has something to send then, it moves as soon as that is read.
+    pub(crate) fn wait(&self, waits: bool) {
+        self.waits.store(waits, Relaxed);
+    }
+
     /// Whether it holds something, and has not moved since this time; nor has its connection, where it has one of its own.
     pub(super) fn is_stuck_since(&self, time: u64) -> bool {
         let holds = self.private.load(Relaxed) + self.unread.load(Relaxed) > 0;

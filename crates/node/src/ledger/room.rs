@@ -72,7 +72,7 @@ impl Waits {
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        self.account.waits.store(false, Relaxed);
+        self.account.wait(false);
         self.account.moved();
         self.account.ledger.waiting.queue(self.lane()).count.fetch_sub(1, Relaxed);
     }
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// Has a client wait.
     pub(crate) fn wait(&self, account: &Arc<Account>, lane: Lane) -> Waits {
-        account.waits.store(true, Relaxed);
+        account.wait(true);
         self.waiting.queue(lane).count.fetch_add(1, Relaxed);
         Waits { account: account.clone(), lane: Cell::new(lane) }
     }

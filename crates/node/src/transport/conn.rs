@@ -207,6 +207,18 @@ impl Conn {
         }
     }
 
+    /// Whether the node holds more for its clients than it may.
+    pub(super) fn lacks_room(&self) -> bool {
+        self.charge.as_ref().is_some_and(|charge| charge.account().lacks_room())
+    }
+
+    /// From now on it is the node's doing, or not any more, that the client does not go on.
+    pub(super) fn wait_for_room(&self, waits: bool) {
+        if let Some(charge) = &self.charge {
+            charge.account().wait(waits);
+        }
+    }
+
     /// The client's account.
     pub(crate) fn account(&self) -> Option<&Arc<Account>> {
         self.charge.as_ref().map(Charge::account)

@@ -54,6 +54,11 @@ impl Progress {
         }
     }
 
+    /// For so long it was the node's doing that it did not go on.
+    pub(crate) fn postpone(&mut self, paused: Duration) {
+        self.until += paused;
+    }
+
     /// Until when it has to have ended, or gone on.
     pub(crate) fn until(&self) -> Instant {
         self.until

@@ -29,6 +29,10 @@ const MESSAGES_A_TURN: usize = 256;
 const MESSAGES_A_SHORT_TURN: usize = 8;
 /// and how many deliveries these may have caused.
 pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
+/// So much of a message is read in any case; the rest of it only while the node keeps its budget.
+const SMALL: usize = 16 * 1024;
+/// How often it is looked whether it does again.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long a connection that was closed from this side may take to hang up.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -63,6 +67,10 @@ pub(crate) struct Reader {
     alarm: Alarm,
     /// What it waits for before it reads on.
     wait: Option<Arc<dyn Wait>>,
+    /// Since when there is no room for the rest of a message,
+    waits_since: Option<Instant>,
+    /// and when it is looked again whether there is.
+    look: Option<Pin<Box<tokio::time::Sleep>>>,
     linger: Option<Pin<Box<tokio::time::Sleep>>>,
     has_shut_down: bool,
 }
@@ -87,6 +95,8 @@ impl Reader {
             unmoved: 0,
             alarm: Alarm::default(),
             wait: None,
+            waits_since: None,
+            look: None,
             linger: None,
             has_shut_down: false,
         }
@@ -95,6 +105,7 @@ impl Reader {
     /// Serves the connection until it is over.
     pub(crate) async fn run(mut self) {
         poll_fn(|cx| self.poll(cx)).await;
+        self.conn.wait_for_room(false);
         // Whoever found the connection dead, its owner has to hear of it.
         self.events.lost(&self.conn, CloseReason::TransportClose);
         self.conn.abort();
@@ -136,6 +147,9 @@ impl Reader {
                     break;
                 }
                 continue;
+            }
+            if self.waits_for_room(cx) {
+                return Poll::Pending;
             }
             let read = READ_BUFFER.with_borrow_mut(|scratch| match self.conn.poll_read(cx, scratch) {
                 Poll::Pending => Poll::Pending,
@@ -206,6 +220,33 @@ impl Reader {
         }
         self.events.flush();
         len - input.len()
+    }
+
+    /// Whether the rest of a large message stays in the kernel for now, since the node holds more than its budget: messages that arrive
+    /// together would come faster than clients are cut off for them. The time is not counted as its.
+    fn waits_for_room(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_large = self.parser.buffered() >= SMALL && !self.parser.is_between_messages();
+        while is_large && self.conn.is_open() && self.conn.lacks_room() {
+            if self.waits_since.is_none() {
+                self.waits_since = Some(Instant::now());
+                self.conn.wait_for_room(true);
+            }
+            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            if look.as_mut().poll(cx).is_pending() {
+                return true;
+            }
+            self.look = None;
+            // Has the next one cut off, which may be this one.
+            self.events.flush();
+        }
+        if let Some(since) = self.waits_since.take() {
+            self.look = None;
+            self.conn.wait_for_room(false);
+            if let Some(partial) = &mut self.partial {
+                partial.postpone(since.elapsed());
+            }
+        }
+        false
     }
 
     /// Whether a message has been on its way for too long.

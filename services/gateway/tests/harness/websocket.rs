@@ -77,6 +77,11 @@ impl WebSocket {
         self.stream.write_all(&frame(text, missing)).expect("a frame is sent");
     }
 
+    /// The same to a server that may hang up meanwhile.
+    pub(crate) fn try_begin(&mut self, text: &str, missing: usize) {
+        let _ = self.stream.write_all(&frame(text, missing));
+    }
+
     /// The next frame; `None` at the end of the connection.
     pub(crate) fn next(&mut self) -> Option<Frame> {
         let [first, second] = self.read()?;

@@ -325,3 +325,41 @@ fn messages_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
     drop((few, more));
     until(DEADLINE, || (waiting() == 0.0).then_some(())).expect("nothing is held for who is gone");
 }
+
+#[test]
+fn messages_that_arrive_together_do_not_outrun_the_memory_budget() {
+    const BUDGET: f64 = 20e6;
+    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let server = Server::bare(&flags);
+    let mut clients: Vec<_> = (0..100).map(|_| WebSocket::socketio(server.public())).collect();
+    let mut honest = WebSocket::connect(server.public(), SOCKETIO, &[("X-Forwarded-For", "192.0.2.1")])
+        .expect("a WebSocket");
+    honest.text();
+    honest.send("40");
+    honest.text();
+    let message = "x".repeat(LARGE);
+    let is_over = || evicted(&server, "memory_budget") >= 75.0;
+    let most = std::thread::scope(|scope| {
+        for clients in clients.chunks_mut(10) {
+            scope.spawn(|| clients.iter_mut().for_each(|client| client.try_begin(&message, 1_000)));
+        }
+        scope.spawn(|| {
+            for number in 0..20 {
+                honest.send(&format!(r#"42{number}["leave","{}"]"#, "x".repeat(300_000)));
+                assert!(honest.text().starts_with(&format!("43{number}[")), "it is served all the same");
+            }
+        });
+        let mut most = 0.0_f64;
+        until(DEADLINE, || {
+            most = most.max(held(&server));
+            is_over().then_some(())
+        })
+        .expect("so many are too much");
+        most
+    });
+    // One message more for each worker, whose buffer doubles as it grows.
+    assert!(most <= BUDGET + 4e6, "{most} bytes are held");
+    assert!(held(&server) <= BUDGET);
+    drop(clients);
+    until(DEADLINE, || (held(&server) < 1e6).then_some(())).expect("nothing is held for who is gone");
+}
