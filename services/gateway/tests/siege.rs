@@ -174,7 +174,7 @@ fn soak_the_admin_api_costs_ten_thousand_talking_clients_nothing() {
         (asked, slowest)
     });
     let meanwhile = neighbours(&nodes, "asked", MEASURED).phase("measure");
-    drop(stop);
+    stop.send(()).expect("the operator waits for it");
     let (asked, slowest) = operator.join().expect("the operator's end");
     let talkers = talkers.phase("measure");
     #[expect(clippy::print_stderr, reason = "the figures are what the soak lane is for")]
