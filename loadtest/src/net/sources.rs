@@ -15,8 +15,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 const OTHER_FILES: u64 = 32;
 
 /// Below those that the system gives out itself. It could choose one for us, but looks at most of them to find it, which
-/// soon costs more than the connection.
-const PORTS: Range<u16> = 10_000..32_768;
+/// soon costs more than the connection. Below them, tests have servers listen.
+const PORTS: Range<u16> = 20_000..32_768;
 
 /// Addresses of 127.0.0.0/8 with their ports, taken in turns.
 #[derive(Debug, Clone)]

@@ -28,12 +28,12 @@ export async function freePort() {
 
 /**
  * As many ports that nobody listens on, all different, and below those that the kernel gives to connections and to who listens on port 0:
- * whoever wants one of these may take its time.
+ * whoever wants one of these may take its time. Nor does the load generator connect from one of them (`loadtest/src/net/sources.rs`).
  */
 export async function freePorts(count) {
   const ports = new Set();
   while (ports.size < count) {
-    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    const port = 10_000 + Math.floor(Math.random() * 10_000);
     const server = net.createServer().listen(port, "127.0.0.1");
     const isFree = await new Promise((resolve) => server.once("listening", () => resolve(true)).once("error", () => resolve(false)));
     if (!isFree) continue;
