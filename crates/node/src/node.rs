@@ -422,7 +422,9 @@ impl Node {
     /// have no `App`, or one that can be the routes which it takes:
     ///
     /// - Here WebSockets are those of `actix-ws`. Each keeps the buffers of actix's HTTP dispatcher, and each message is copied and encoded
-    ///   for each receiver, where `serve` shares one frame among all. Compare with `loadtest fanout` and `loadtest idle`.
+    ///   for each receiver, where `serve` shares one frame among all. In a room of 100 a delivery took 10.9 µs of CPU where `serve` took
+    ///   9.2, of which the node's own part is 3.4 against 0.8 and the rest is the kernel's; an idle connection took 11.8 KiB where it took
+    ///   1.7 (`loadtest fanout` and `loadtest idle`, one worker, two runs in turns, 2026-11-29).
     /// - Up to 64 KiB for each client, or one message, are beyond what [`Config::memory_budget`] counts.
     /// - Connections, TLS, and the time for a head are your server's: [`Config::header_timeout`], [`Config::max_header_size`],
     ///   [`Config::proxy_protocol`] mean nothing here, [`Config::max_connections`] counts WebSockets, and
