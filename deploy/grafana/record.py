@@ -74,35 +74,29 @@ LOADS = (
     "fanout --rooms 8 --members 12 --rate 30", "relay --pairs 10 --rate 12", "signal --pairs 10 --rate 20", "connect --rate 3 --stay 20",
     "polling --rooms 3 --members 6 --rate 4 --upgrade", "connect --rate 1 --stay 15 --peerserver", "mesh --groups 3 --members 4 --rate 1",
 )
-# What relays through the TURN server, with the credentials of one who asks like a page.
-RELAYS = "-n 150 -m 3 -l 800 -y"
+# Between two who ask for credentials, in seconds: one address gets only so many.
+ASKED_EVERY = 10
 # How long it works, in seconds; when Redis hangs, for how long, and when a gateway drains.
 SECONDS, HANGS_AT, HANGS, DRAINS_AT = 300, 110, 4, 190
 # How long one round of a load takes.
 ROUND = 40
 
 
-class Relays:
-    """Clients that ask for credentials and relay with them; a stranger asks now and then, and gets none."""
+class Credentials:
+    """Clients ask for credentials, as pages do; every third is a stranger, who gets none."""
 
     def __init__(self, public, service):
-        self.public, self.service, self.asked, self.client = public, service, 0, None
+        self.public, self.service, self.asked, self.at = public, service, 0, 0
 
     def step(self):
+        if time.monotonic() < self.at:
+            return
+        self.at = time.monotonic() + ASKED_EVERY
         self.asked += 1
-        with urllib.request.urlopen(f"{self.public}/turn/ice-servers", timeout=10) as answer:
-            server = json.load(answer)["iceServers"][0]
-        if self.asked % 5 == 0:
-            with contextlib.suppress(urllib.error.HTTPError):
-                urllib.request.urlopen(f"{self.service}/v1/ice-servers", timeout=10).close()
-        if self.client is None or self.client.poll() is not None:
-            address = server["urls"][0].split(":")[1]
-            command = ["turnutils_uclient", "-u", server["username"], "-w", server["credential"], *RELAYS.split(), address]
-            self.client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def stop(self):
-        if self.client:
-            self.client.kill()
+        stranger = self.asked % 3 == 0
+        url = f"{self.service}/v1/ice-servers" if stranger else f"{self.public}/turn/ice-servers"
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(url, timeout=10).close()
 
 
 def run():
@@ -114,7 +108,7 @@ def run():
     topology.settings |= {"GATEWAYS": "3"}
     public = f"http://{topology.settings['BIND_ADDRESS']}:{topology.settings['PUBLIC_PORT']}"
     generator, loads = local.built("loadtest"), []
-    relays = Relays(public, f"http://{local.TURN}:9002")
+    credentials = Credentials(public, f"http://{local.TURN}:9002")
     try:
         topology.all()
         url = f"http://{local.PROMETHEUS}:9090"
@@ -131,7 +125,7 @@ def run():
             while (left := began + seconds - time.monotonic()) > 0:
                 time.sleep(min(left, 1))
                 with contextlib.suppress(OSError):
-                    relays.step()
+                    credentials.step()
                 for number, load in enumerate(LOADS):
                     if loads[number].poll() is not None:
                         loads[number] = begin(load)
@@ -146,7 +140,6 @@ def run():
         wait(SECONDS)
         record_all(url, SECONDS)
     finally:
-        relays.stop()
         for load in loads:
             load.kill()
         topology.stop()
