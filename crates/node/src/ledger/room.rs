@@ -1,9 +1,10 @@
 //! Room in the budget, for what clients would have the node take: it is charged before it is taken, or waited for.
 //!
 //! Who needs more than is left waits in one of two lanes. Of each address only the first is in a lane, the others wait behind it, and after
-//! its turn the next one goes to the end: so addresses take turns, however many of one wait. Those whose address holds little have a lane of their own,
-//! and a reserve above the budget while some address holds much: what they take then is at the expense of that address, since beyond the
-//! budget it is its clients that are cut off. Whoever's address has come to hold more leaves that lane for the other. So nothing that one address holds, or waits for, keeps the others waiting.
+//! its turn the next one goes to the end: so addresses take turns, however many of one wait. Those whose address holds little have a lane
+//! of their own, and a reserve above the budget while some address holds much: what they take then is at the expense of that address,
+//! since beyond the budget it is its clients that are cut off. Whoever's address has come to hold more leaves that lane for the other. So
+//! nothing that one address holds, or waits for, keeps the others waiting.
 
 use std::{
     cell::Cell,

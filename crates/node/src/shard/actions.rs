@@ -203,11 +203,16 @@ pub(super) fn broadcast(
         let outgoing = Outgoing { sender: Some(event.key), to, message, volatile: false };
         fanout::begin_broadcast(step, sessions, rooms, transfers, sequences, outgoing);
     }
+    acknowledge(step, sessions, event);
+    Ok(())
+}
+
+/// Answers an event that was said to rooms.
+fn acknowledge(step: &mut Step, sessions: &mut Sessions, event: &Incoming<'_>) {
     if let Some(id) = event.id {
         let ack = Message::ack(&event.namespace, id, &[OK], &[]);
         publish_acks::acknowledge(step, sessions, event.key, event.socket, (&event.namespace, id), ack);
     }
-    Ok(())
 }
 
 /// Says something in the rooms that the socket has joined as in the tutorials; `false` if there are none. It may be allowed in some of
@@ -255,9 +260,8 @@ pub(super) fn chat(
     if let Some(refused) = refused.filter(|_| !said) {
         return Err(refused);
     }
-    if let Some(id) = event.id.filter(|_| said) {
-        let ack = Message::ack(&event.namespace, id, &[OK], &[]);
-        publish_acks::acknowledge(step, sessions, event.key, event.socket, (&event.namespace, id), ack);
+    if said {
+        acknowledge(step, sessions, event);
     }
     Ok(said)
 }

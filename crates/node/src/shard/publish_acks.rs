@@ -34,7 +34,7 @@ pub(super) fn acknowledge(
         step.send(sessions, key, &ack);
         return;
     }
-    if !cluster.can_publish() {
+    if cluster.status() != Status::Online {
         step.send(sessions, key, &degraded(namespace, id));
         return;
     }
