@@ -4,6 +4,7 @@
 use std::{future::Future, pin::pin, sync::Arc};
 
 use signalbox_cluster::{Address, NodeTag};
+use signalbox_socketio::Args;
 use tokio::time::timeout;
 
 use super::{ANSWER_WITHIN, Peering};
@@ -42,6 +43,12 @@ impl OtherNodes for Peering {
 
     fn forget(&self, node: NodeTag, address: Address) {
         self.notify(node, &LinkNotice::Forget(address));
+    }
+
+    fn acked(&self, to: Location, socket: Address, id: u64, args: &Args) {
+        let attachments = args.attachments().to_vec();
+        let acked = LinkNotice::Acked { shard: to.shard, socket, id, json: args.json(), attachments };
+        self.notify(to.node, &acked);
     }
 
     fn refreshed(&self, principal: &Principal) {

@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 use signalbox_cluster::{Address, NodeTag};
 use signalbox_node_link::Responder;
+use signalbox_socketio::Args;
 
 use super::Peering;
 use crate::{
@@ -163,6 +164,12 @@ impl Peering {
             LinkNotice::Cancelled { sid, connection } => self.cancel_transfer_here(sid, connection),
             LinkNotice::Forget(address) => {
                 self.mailboxes.push(address.shard(), ShardMessage::Forget(address));
+            }
+            LinkNotice::Acked { shard, socket, id, json, attachments } => {
+                match Args::from_raw(json, attachments) {
+                    Ok(args) => self.mailboxes.push(shard, ShardMessage::Acked { socket, id, args }),
+                    Err(_) => self.metrics.bus_refused.inc(),
+                }
             }
             LinkNotice::NodeMessage(message) => self.handle_node_message(&whole.slice_ref(message)),
         }

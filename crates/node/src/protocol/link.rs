@@ -1,5 +1,6 @@
 //! What goes over the node link: requests for sessions of the other node, and sessions that move.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, RoomName, ShardId};
 
@@ -90,4 +91,6 @@ pub(crate) enum LinkNotice<'a> {
     NodeMessage(&'a [u8]),
     /// The GET is to be answered now, with nothing if there is nothing.
     ReleasePoll { sid: Address, number: u64 },
+    /// The client of a socket that has moved has answered what somebody asked it on this shard, before it moved.
+    Acked { shard: ShardId, socket: Address, id: u64, json: &'a str, attachments: Vec<Bytes> },
 }

@@ -26,7 +26,9 @@ use signalbox_cluster::envelope::{self, Format, Metadata, MetadataKey};
 pub(crate) use bus::{BusMessage, Marker};
 pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
 pub(crate) use node_message::{NodeMessage, RemoteSocketOp};
-pub(crate) use transfer::{SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket, SessionTransfer};
+pub(crate) use transfer::{
+    SavedAck, SavedAcks, SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket, SessionTransfer,
+};
 
 /// Why bytes of another node were refused.
 pub(crate) use signalbox_cluster::envelope::EnvelopeError as WireError;

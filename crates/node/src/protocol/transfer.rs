@@ -10,7 +10,7 @@ use signalbox_socketio::connection;
 
 use crate::{
     policy::{Handshake, Principal},
-    routing::{ConnectionRef, DeliveryCursor},
+    routing::{ConnectionRef, DeliveryCursor, Location},
 };
 
 /// A session, and all that its destination has to know.
@@ -33,6 +33,7 @@ pub(crate) struct SessionTransfer {
     #[serde(skip)]
     pub(crate) trace: Option<Arc<str>>,
     pub(crate) data: SavedData,
+    pub(crate) acks: SavedAcks,
 }
 
 impl SessionTransfer {
@@ -43,7 +44,7 @@ impl SessionTransfer {
     }
 }
 
-/// A session without what cannot leave its node: the answers of the client that handlers there wait for.
+/// A session without what cannot leave its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSession {
     pub(crate) sid: Address,
@@ -95,10 +96,59 @@ impl<'de> Deserialize<'de> for SavedData {
     }
 }
 
+/// What was asked of the client and is not answered yet, for each of its sockets in their order. Whoever waits stays where it is; the
+/// session's new node sends the answers there. It stands behind the principals, for the same reason: what an older node does not read, the
+/// client answers in vain.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SavedAcks(pub(crate) Vec<Vec<SavedAck>>);
+
+impl<'de> Deserialize<'de> for SavedAcks {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Vec::deserialize(deserializer).unwrap_or_default()))
+    }
+}
+
+/// An acknowledgement that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedAck {
+    pub(crate) id: u64,
+    /// The shard where somebody waits.
+    pub(crate) waiter: Location,
+    /// For how long still, in milliseconds; `None`: as long as the socket is there.
+    pub(crate) left: Option<u64>,
+}
+
 /// One of its sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSocket {
     pub(crate) namespace: Arc<str>,
     pub(crate) id: Address,
     pub(crate) next_ack: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use signalbox_cluster::{
+        NodeTag,
+        envelope::{Format, Metadata, decode, encode},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_of_an_earlier_version_sends_ends_before_what_it_does_not_know() {
+        let waiter = Location { node: NodeTag(7), shard: 3 };
+        let acks = SavedAcks(vec![vec![SavedAck { id: 4, waiter, left: Some(900) }], Vec::new()]);
+        let data = SavedData(vec![vec![("name".to_owned(), "1".to_owned())], Vec::new()]);
+        for format in Format::ALL {
+            let earlier = encode(format, &Metadata::default(), &(SavedAge(5), &data));
+            let read = decode::<(SavedAge, SavedData, SavedAcks)>(&earlier);
+            assert_eq!(read.map(|(_, value)| value), Ok((SavedAge(5), data.clone(), SavedAcks::default())));
+            let present = encode(format, &Metadata::default(), &(SavedAge(5), &data, &acks));
+            let read = decode::<(SavedAge, SavedData, SavedAcks)>(&present);
+            assert_eq!(read.map(|(_, value)| value), Ok((SavedAge(5), data.clone(), acks.clone())));
+            let read = decode::<(SavedAge, SavedData)>(&present);
+            assert_eq!(read.map(|(_, value)| value), Ok((SavedAge(5), data.clone())));
+        }
+    }
 }

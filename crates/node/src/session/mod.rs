@@ -18,7 +18,7 @@ use crate::{
     limits::{AddressSlot, RateLimits, Rates},
     policy::{Expiry, Handshake, Principal, SessionClient},
     protocol::RequestRefused,
-    routing::{AckError, ConnectionRef, DedupWindow, Reply, SocketCommand},
+    routing::{AckError, ConnectionRef, DedupWindow, Location, Reply, SocketCommand},
     transport::{Conn, Progress},
 };
 
@@ -176,14 +176,22 @@ impl Socket {
     }
 }
 
-/// An event that a handler waits for the answer of.
+/// An event that somebody waits for the answer of: a handler, or an operator.
 pub(crate) struct PendingAck {
     pub(crate) id: u64,
     /// When it was asked.
     pub(crate) asked: Instant,
     /// `None`: for as long as the socket is there.
     pub(crate) until: Option<Instant>,
-    pub(crate) reply: Reply<Result<Args, AckError>>,
+    pub(crate) waiter: AckWaiter,
+}
+
+/// Where the answer goes.
+pub(crate) enum AckWaiter {
+    /// To somebody on this node.
+    Here(Reply<Result<Args, AckError>>),
+    /// To the shard of another node that the session has come from: somebody waits there.
+    Elsewhere(Location),
 }
 
 impl Session {

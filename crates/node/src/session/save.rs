@@ -1,18 +1,16 @@
 //! A session as bytes can hold it, and back.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use signalbox_engineio as engineio;
 use signalbox_socketio::Connection;
 
-use super::{SessionState, Socket};
+use super::{AckWaiter, PendingAck, SessionState, Socket};
 use crate::{
     app::App,
     policy::Handshake,
-    protocol::{SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket},
+    protocol::{SavedAck, SavedAcks, SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket},
+    routing::Location,
 };
 
 /// Headers that let whoever reads them be the client.
@@ -63,6 +61,20 @@ impl SessionState {
         SavedData(self.connection.sockets().iter().map(|joined| joined.socket.data.clone()).collect())
     }
 
+    /// What its client has yet to answer, which somebody waits for on this shard, or where the session has come from.
+    pub(crate) fn acks(&self, now: Instant, here: Location) -> SavedAcks {
+        let saved = |ack: &PendingAck| SavedAck {
+            id: ack.id,
+            waiter: match ack.waiter {
+                AckWaiter::Here(_) => here,
+                AckWaiter::Elsewhere(waiter) => waiter,
+            },
+            left: ack.until.map(|until| until.saturating_duration_since(now).as_millis() as u64),
+        };
+        let sockets = self.connection.sockets().iter();
+        SavedAcks(sockets.map(|joined| joined.socket.pending_acks.iter().map(saved).collect()).collect())
+    }
+
     /// The session again; `None` when a namespace it has joined is unknown here, or no session can have been saved like this.
     pub(crate) fn restore(
         now: Instant,
@@ -70,11 +82,19 @@ impl SessionState {
         principals: SavedPrincipals,
         age: SavedAge,
         data: SavedData,
+        acks: SavedAcks,
         app: &App,
     ) -> Option<Self> {
         let mut connection = Connection::restore(now, saved.connection)?;
         let mut in_namespaces = principals.in_namespaces.into_iter();
         let mut data = data.0.into_iter();
+        let mut acks = acks.0.into_iter();
+        let pending_ack = |ack: SavedAck| PendingAck {
+            id: ack.id,
+            asked: now,
+            until: ack.left.and_then(|left| now.checked_add(Duration::from_millis(left))),
+            waiter: AckWaiter::Elsewhere(ack.waiter),
+        };
         for SavedSocket { namespace, id, next_ack } in saved.sockets {
             let app = app.find(&namespace).ok()??;
             if connection.slot(&namespace).is_some() {
@@ -88,7 +108,7 @@ impl SessionState {
                 rooms: Default::default(),
                 records: Vec::new(),
                 data: data.next().unwrap_or_default(),
-                pending_acks: VecDeque::new(),
+                pending_acks: acks.next().into_iter().flatten().map(pending_ack).collect(),
                 next_ack,
                 acks_timer_at: None,
             };

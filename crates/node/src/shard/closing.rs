@@ -10,6 +10,7 @@ use signalbox_telemetry::CLIENT_EVENTS;
 use signalbox_websocket::Frame;
 
 use super::{
+    acks,
     context::ShardContext,
     effects::Effect,
     mailbox::{CloseCommand, ShardMessage},
@@ -171,10 +172,7 @@ pub(super) fn socket_gone(
     let socket = joined.socket;
     sessions.remove_socket(socket.id);
     step.socket_counts.add(&joined.namespace, -1);
-    if !socket.pending_acks.is_empty() {
-        let lost = step.context.metrics.acks_lost.with_label_values(&["disconnected"]);
-        lost.inc_by(socket.pending_acks.len() as u64);
-    }
+    acks::count_unanswered(step, &socket);
     forget_at_birthplace(step, socket.id);
     for room in &socket.rooms {
         membership::report(step, EventKind::Leave, rooms, *room, &socket);

@@ -57,6 +57,8 @@ pub(crate) enum Effect {
     Forget { birth: Location, address: Address },
     /// Tell the other nodes of the token that a client has shown in place of another.
     Refreshed(Arc<Principal>),
+    /// Tell the shard that a session has come from what its client has answered: somebody waits for it there.
+    Acked { to: Location, socket: Address, id: u64, args: Args },
     /// Answer a request. If nobody waits for the answer any more, the request that says so is taken instead.
     Answer { answer: Answer, otherwise: Option<Request> },
     /// Report what has happened to those who listen.

@@ -45,6 +45,7 @@ impl Shard {
             ("unconfirmed transfers", transfers.unconfirmed.len()),
             ("incoming transfers", transfers.incoming.len()),
             ("transfers that are catching up", transfers.catching_up.len()),
+            ("acks of sockets that have gone", transfers.acks.len()),
             ("probes", self.probes.len()),
             ("pending requests", self.pending.len()),
         ]

@@ -7,7 +7,6 @@ use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,6 +14,7 @@ use super::{
     first_entries::first_entries,
     step::Step,
     tables::{Peers, Rooms, Sessions},
+    transfer::table::Transfers,
 };
 use crate::{
     ledger::OVERHEAD,
@@ -28,6 +28,7 @@ pub(super) fn inspect(
     sessions: &Sessions,
     rooms: &Rooms,
     peers: &Peers,
+    transfers: &Transfers,
     question: &Question,
 ) -> Answer {
     match question {
@@ -39,7 +40,7 @@ pub(super) fn inspect(
         Question::Peers { key, prefix, is_whole, page } => {
             list_peers(step, peers, key.as_deref(), prefix, *is_whole, page)
         }
-        Question::Select(audience) => Answer::Selected(select(sessions, rooms, audience)),
+        Question::Select(audience) => Answer::Selected(select(sessions, rooms, transfers, audience)),
         // The node answers the others itself.
         _ => Answer::Busy,
     }
@@ -82,40 +83,56 @@ fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listi
     Answer::Rooms(rows.collect(), has_more)
 }
 
-/// The sockets that are meant, each once.
-fn select(sessions: &Sessions, rooms: &Rooms, audience: &Audience) -> Vec<Address> {
+/// The sockets that are meant, each once. Of those that were sent to another node, which has not confirmed them, nobody else may know yet:
+/// what is for them follows them.
+fn select(sessions: &Sessions, rooms: &Rooms, transfers: &Transfers, audience: &Audience) -> Vec<Address> {
     let members =
         |name: &String| rooms.find(&room_name(&audience.namespace, name)).and_then(|key| rooms.get(key));
     let mut found: BTreeSet<Address> = BTreeSet::new();
     for room in audience.rooms.iter().filter_map(members) {
         found.extend(room.members.keys());
     }
-    for socket in audience.sockets.iter().filter_map(|id| Address::parse(id)) {
-        let session = sessions.find_by_socket(socket).and_then(|key| sessions.get(key));
-        let is_there = |joined: &Joined<session::Socket>| {
-            joined.socket.id == socket && *joined.namespace == *audience.namespace
+    let is_of_subject =
+        |joined: &Joined<session::Socket>| {
+            joined.socket.principal.as_ref().is_some_and(|principal| {
+                audience.subjects.iter().any(|subject| *subject == *principal.subject)
+            })
         };
+    let is_in_namespace = |joined: &Joined<session::Socket>| *joined.namespace == *audience.namespace;
+    let named: Vec<Address> = audience.sockets.iter().filter_map(|id| Address::parse(id)).collect();
+    for socket in &named {
+        let session = sessions.find_by_socket(*socket).and_then(|key| sessions.get(key));
+        let is_there =
+            |joined: &Joined<session::Socket>| joined.socket.id == *socket && is_in_namespace(joined);
         if session.is_some_and(|session| session.connection.sockets().iter().any(is_there)) {
-            found.insert(socket);
+            found.insert(*socket);
         }
     }
     if audience.everyone || !audience.subjects.is_empty() {
-        let is_meant = |joined: &&Joined<session::Socket>| {
-            let of_subject = |principal: &Arc<crate::policy::Principal>| {
-                audience.subjects.iter().any(|subject| *subject == *principal.subject)
-            };
-            *joined.namespace == *audience.namespace
-                && (audience.everyone || joined.socket.principal.as_ref().is_some_and(of_subject))
-        };
         for (_, session) in sessions.iter() {
-            let meant = session.connection.sockets().iter().filter(is_meant);
+            let sockets = session.connection.sockets().iter().filter(|joined| is_in_namespace(joined));
+            let meant = sockets.filter(|joined| audience.everyone || is_of_subject(joined));
             found.extend(meant.map(|joined| joined.socket.id));
         }
     }
+    let mut going: Vec<(&RoomName, Address)> = Vec::new();
+    for transfer in transfers.unconfirmed.values() {
+        let memberships = transfer.memberships.iter().map(|(room, socket)| (room, *socket));
+        going.extend(memberships.filter(|(room, _)| *room.namespace == *audience.namespace));
+        let sockets = transfer.sockets.iter().filter(|joined| is_in_namespace(joined));
+        let meant = sockets
+            .filter(|joined| audience.everyone || named.contains(&joined.socket.id) || is_of_subject(joined));
+        found.extend(meant.map(|joined| joined.socket.id));
+    }
+    let is_in = |names: &[String], room: &RoomName| names.iter().any(|name| **name == *room.name);
+    let gone = going.iter().filter(|(room, _)| is_in(&audience.rooms, room));
+    found.extend(gone.map(|(_, socket)| *socket));
     let excluded: Vec<_> = audience.except.iter().filter_map(members).collect();
     let except: Vec<_> = audience.except.iter().filter_map(|id| Address::parse(id)).collect();
     found.retain(|socket| {
-        !except.contains(socket) && !excluded.iter().any(|room| room.members.contains_key(socket))
+        let is_member = excluded.iter().any(|room| room.members.contains_key(socket))
+            || going.iter().any(|(room, of)| of == socket && is_in(&audience.except, room));
+        !except.contains(socket) && !is_member
     });
     found.into_iter().collect()
 }

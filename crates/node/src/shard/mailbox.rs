@@ -7,7 +7,7 @@ use signalbox_auth::Revocation;
 use signalbox_cluster::{Address, Delivery, NodeTag, PeerAt};
 use signalbox_engineio::CloseReason;
 use signalbox_rules::RuleSet;
-use signalbox_socketio::Message;
+use signalbox_socketio::{Args, Message};
 use signalbox_websocket::Frame;
 
 use super::{tasks::TaskResult, transfer::message::TransferMessage};
@@ -43,6 +43,8 @@ pub(crate) enum ShardMessage {
     Forget(Address),
     /// The connection of another node has ended, and not because nobody needed it: it has died.
     NodeLost(NodeTag),
+    /// The client of a socket that has moved to another node has answered what somebody asked it here.
+    Acked { socket: Address, id: u64, args: Args },
     /// A task beside the shard, or another node, has come to a result.
     TaskDone(u64, TaskResult),
     /// The node holds more than its budget: cut off the client that has this account.

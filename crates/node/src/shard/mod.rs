@@ -15,7 +15,7 @@
 //! - `peerserver`: PeerServer clients.
 //! - `expiry`: tokens that end, and those that take their place.
 //! - `socket_counts`: sockets in each namespace, for the metrics.
-//! - `socket_commands`: operations on one socket from anywhere.
+//! - `socket_commands`: operations on one socket from anywhere; `acks`: what clients are asked, and who waits for it.
 //! - `story`: what the log tells of clients that are followed.
 //! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`. `publish_acks`: acks that wait until it has.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
@@ -26,6 +26,7 @@
 //! - [`effects`]: what a shard wants done.
 //! - `context`: what a shard knows of its node.
 
+mod acks;
 mod actions;
 mod closing;
 mod context;

@@ -1,26 +1,25 @@
 //! What is for one socket, forwarded if the socket has moved.
 
-use std::{collections::VecDeque, time::Instant};
-
 use signalbox_cluster::{Address, Record, RoomName};
 use signalbox_socketio::Message;
 use signalbox_telemetry::traces::{Outcome, Span, SpanKind};
 
 use super::{
+    acks,
     closing::socket_gone,
     effects::Effect,
     mailbox::CloseCommand,
     membership,
     step::Step,
     tables::{
-        PendingRequests, Rooms, Sessions, Timer,
+        PendingRequests, Rooms, Sessions,
         pending::{JoinRequest, ReplyTo},
     },
     transfer::table::Transfers,
 };
 use crate::{
-    routing::{AckError, SocketCommand, SocketOp},
-    session::{PendingAck, Session},
+    routing::{SocketCommand, SocketOp},
+    session::{AckWaiter, PendingAck},
 };
 
 /// An operation on a socket that was born here, or moved here. Gives back the key of its session if that is to be closed.
@@ -60,10 +59,11 @@ pub(super) fn socket_command(
             joined.socket.next_ack += 1;
             // Beyond the clock's range there is no time-out.
             let until = step.now.checked_add(timeout);
-            joined.socket.pending_acks.push_back(PendingAck { id, asked: step.now, until, reply });
+            let waiter = AckWaiter::Here(reply);
+            joined.socket.pending_acks.push_back(PendingAck { id, asked: step.now, until, waiter });
             let message = Message::event(&namespace, Some(id), &event, &[args.inner()], args.attachments());
             if let Some(at) = until {
-                arm_acks(step, key, session, slot, at);
+                acks::arm(step, key, session, slot, at);
             }
             step.outboxes.send(key, session, &message, false);
         }
@@ -141,55 +141,6 @@ pub(super) fn disconnect(
         step.send(sessions, key, &Message::disconnect(&joined.namespace));
         socket_gone(step, sessions, rooms, joined, "server namespace disconnect", cause);
     }
-}
-
-/// Queues a timer for the acks of a socket that handlers wait for: for one that is waited for until `at`, unless an earlier timer
-/// is queued already.
-fn arm_acks(step: &mut Step, key: u32, session: &mut Session, slot: usize, at: Instant) {
-    let number = session.local.number;
-    let Some(joined) = session.connection.socket_mut(slot) else { return };
-    let socket = &mut joined.socket;
-    if socket.acks_timer_at.is_none_or(|queued| at < queued) {
-        socket.acks_timer_at = Some(at);
-        step.timers.add(at, Timer::Acks { key, number, socket: socket.id });
-    }
-}
-
-/// Queues a timer for the first of them to be given up.
-pub(super) fn arm_first_ack(step: &mut Step, key: u32, session: &mut Session, slot: usize) {
-    let Some(joined) = session.connection.socket_mut(slot) else { return };
-    joined.socket.acks_timer_at = None;
-    if let Some(at) = joined.socket.pending_acks.iter().filter_map(|pending| pending.until).min() {
-        arm_acks(step, key, session, slot, at);
-    }
-}
-
-/// Acks of a socket that handlers wait for may not have come in time.
-pub(super) fn acks_timed_out(
-    step: &mut Step,
-    sessions: &mut Sessions,
-    due: Instant,
-    (key, number): (u32, u64),
-    socket: Address,
-) {
-    let Some(session) = sessions.checked(key, number) else { return };
-    let Some(slot) = session.slot_of(socket) else { return };
-    let Some(joined) = session.connection.socket_mut(slot) else { return };
-    if joined.socket.acks_timer_at != Some(due) {
-        return;
-    }
-    let is_over = |pending: &PendingAck| pending.until.is_some_and(|until| until <= step.now);
-    let pending_acks = std::mem::take(&mut joined.socket.pending_acks);
-    let (expired, waiting): (VecDeque<_>, VecDeque<_>) = pending_acks.into_iter().partition(is_over);
-    joined.socket.pending_acks = waiting;
-    if !expired.is_empty() {
-        let lost = step.context.metrics.acks_lost.with_label_values(&["timed_out"]);
-        lost.inc_by(expired.len() as u64);
-    }
-    for pending in expired {
-        step.effects.answer(pending.reply, Err(AckError::TimedOut));
-    }
-    arm_first_ack(step, key, session, slot);
 }
 
 /// A membership that nobody is told of.

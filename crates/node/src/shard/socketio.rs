@@ -21,7 +21,7 @@ use crate::{
     app::{self, ConnectRefused, EventHandler, socket},
     client_log::head,
     events::shown,
-    session::{PendingAck, Session, Socket},
+    session::{Session, Socket},
 };
 
 /// An event, split.
@@ -196,26 +196,6 @@ pub(super) fn start_handler(step: &mut Step, session: &Session, handler: &EventH
     let address = session.address();
     let event = socket::Event { name: event.name, args, ack, principal, address };
     step.start(Task::Event { handler: handler.clone(), socket, event });
-}
-
-/// The client answers an event of the server.
-pub(super) fn acked(
-    step: &mut Step,
-    session: &mut Session,
-    slot: usize,
-    id: u64,
-    (body, attachments): (&str, &[Bytes]),
-) {
-    let Some(joined) = session.connection.socket_mut(slot) else { return };
-    let pending = &mut joined.socket.pending_acks;
-    let Some(index) = pending.iter().position(|pending| pending.id == id) else { return };
-    if let Some(PendingAck { reply, asked, .. }) = pending.remove(index) {
-        let took = step.now.saturating_duration_since(asked);
-        step.context.metrics.ack_seconds.with_label_values(&["client"]).observe(took.as_secs_f64());
-        let args = Args::from_raw(body, attachments.to_vec()).unwrap_or_default();
-        // A handler that does not wait any more does not care.
-        step.effects.answer(reply, Ok(args));
-    }
 }
 
 /// An event's name: text, or the text of a number; empty for the event without anything.

@@ -2,19 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use signalbox_cluster::{
     Address, RoomName, Status,
-    store::{Call, Reply},
+    store::{Call, Reply as StoreReply},
 };
+use signalbox_socketio::Args;
 
 use super::{
     client::{Client, Sent},
     faults::Fault,
+    scenario::MOVER,
     world::{ClientId, NodeId, World},
 };
+use crate::routing::{AckError, Reply};
 
 /// How long after it is over a fault may have its effect: messages on their way, subscriptions that are made again.
 const AFTERMATH: Duration = Duration::from_secs(3);
@@ -32,6 +36,37 @@ pub(super) struct Checks {
     pub(super) has_flushed: bool,
     /// Namespace broadcasts so far, by node.
     pub(super) said_to_all: BTreeMap<NodeId, Vec<Sent>>,
+    /// What whoever has asked the client that moves was told: an answer, why there is none, or the end of the wait.
+    acks: Acks,
+}
+
+type Acked = Result<Args, AckError>;
+type Acks = Arc<Mutex<Vec<Option<Acked>>>>;
+
+/// Notes the end of a wait that nothing came of.
+struct NoteEnd {
+    acks: Acks,
+    is_told: bool,
+}
+
+impl Drop for NoteEnd {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.acks.lock().unwrap_or_else(PoisonError::into_inner).push(None);
+        }
+    }
+}
+
+impl Checks {
+    /// Somebody waits for an answer.
+    pub(super) fn expect_ack(&self) -> Reply<Acked> {
+        let mut note = NoteEnd { acks: self.acks.clone(), is_told: false };
+        Reply::new(move |answer| {
+            note.is_told = true;
+            note.acks.lock().unwrap_or_else(PoisonError::into_inner).push(Some(answer));
+            true
+        })
+    }
 }
 
 impl Default for Checks {
@@ -43,6 +78,7 @@ impl Default for Checks {
             movers: Vec::new(),
             has_flushed: false,
             said_to_all: BTreeMap::new(),
+            acks: Acks::default(),
         }
     }
 }
@@ -104,10 +140,32 @@ impl World {
         }
         self.check_sessions();
         self.check_rooms();
+        self.check_ack();
         for receiver in 0..self.clients.len() {
             if self.clients[receiver].is_there() {
                 self.check_received(receiver);
             }
+        }
+    }
+
+    /// Whoever has asked the client that moves is told what became of it, once; that there is no answer, only where a fault explains it.
+    fn check_ack(&self) {
+        // Who waited there is gone.
+        if self.nodes[0].is_dead {
+            return;
+        }
+        let acks = self.checks.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        match &acks[..] {
+            [Some(Ok(args))] => assert_eq!(args.json(), format!("[\"{}\"]", super::ANSWER)),
+            [Some(Err(_)) | None] => {
+                let is_lossy = |(_, fault): &(Instant, Fault)| {
+                    matches!(fault, Fault::Pause(..) | Fault::BreakLink(..) | Fault::LinkDown(..))
+                };
+                let is_explained =
+                    self.clients[MOVER].closed.is_some() || self.injection.injected.iter().any(is_lossy);
+                assert!(is_explained, "the client's answer is lost: {acks:?}");
+            }
+            _ => panic!("whoever asked the client is told {acks:?}"),
         }
     }
 
@@ -183,7 +241,7 @@ impl World {
                 live.flat_map(|node| &node.shards).flat_map(|state| state.shard.members(&name)).collect();
             assert_eq!(here, truth, "the shards' members of {room}");
             let (reply, _) = self.store.model.execute(Call::Records { room: name }, self.now);
-            let Reply::Records { records, .. } = reply else { panic!("records") };
+            let StoreReply::Records { records, .. } = reply else { panic!("records") };
             let stored: BTreeSet<Address> = records.iter().map(|record| record.socket).collect();
             assert_eq!(stored, truth, "the store's members of {room}");
             for (index, client) in self.clients.iter().enumerate().filter(|(_, client)| client.is_there()) {

@@ -33,6 +33,8 @@ pub(super) enum ClientAction {
     Talk,
     /// Joins, leaves, or changes its profile.
     Churn,
+    /// Answers what it was asked, with the number that the answer bears.
+    Answer(u64),
     /// Opens a WebSocket for its session.
     Upgrade { node: NodeId, shard: usize },
 }
@@ -165,6 +167,7 @@ impl World {
                     self.schedule_in(pause, Event::ClientActs(client, action));
                 }
             }
+            ClientAction::Answer(id) => self.emit(client, format!("43{id}[\"{}\"]", super::ANSWER)),
             ClientAction::Upgrade { node, shard } => {
                 if self.clients[client].transport == Transport::Polling
                     && let Some(sid) = self.clients[client].sid

@@ -39,5 +39,7 @@ pub(crate) use self::{edge::NoStream, node::NoHandlers};
 /// Nodes, and shards of each.
 const NODES: usize = 3;
 const SHARDS: usize = 2;
+/// What a client answers.
+const ANSWER: &str = "42";
 /// Rooms.
 const ROOMS: [&str; 2] = ["red", "blue"];

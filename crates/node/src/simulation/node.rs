@@ -11,6 +11,7 @@ use super::{
     SHARDS,
     edge::Output,
     event::Event,
+    relay::Notice,
     store::{Connections, ORIGIN, SimulatedDriver, config},
     world::{NodeId, World, seeded_address},
 };
@@ -260,6 +261,12 @@ impl World {
                     let result = ShardMessage::TaskDone(to.ticket, TaskResult::Signalled(found));
                     mailboxes.push(to.shard, result);
                 }
+            }
+            Effect::Acked { to, socket, id, args } if to.node == tag => {
+                mailboxes.push(to.shard, ShardMessage::Acked { socket, id, args });
+            }
+            Effect::Acked { to, socket, id, args } => {
+                self.notify(node, to.node, Notice::Acked { shard: to.shard, socket, id, args });
             }
             Effect::SendPeerMessage(_) | Effect::Refreshed(_) | Effect::Report(_) | Effect::Start(_) => {
                 unreachable!("there are no PeerServer clients, no tokens and no handlers here")

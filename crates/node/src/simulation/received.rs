@@ -1,13 +1,17 @@
 //! What clients make of what they receive.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use signalbox_cluster::Address;
 
 use super::{
-    client::Asked,
+    client::{Asked, ClientAction},
+    event::Event,
     world::{ClientId, World},
 };
+
+/// How long a client takes to answer a question.
+const THINKING: Duration = Duration::from_millis(300);
 
 impl World {
     /// An Engine.IO packet has arrived.
@@ -75,6 +79,12 @@ impl World {
                 "client {client}: {source}:{number} has come behind {last:?}"
             );
             received.push(number);
+            return;
+        }
+        if let Some((id, "ask\"]")) = body.split_once("[\"") {
+            // By then its session has moved, unless something goes wrong.
+            let action = ClientAction::Answer(id.parse().expect("a number"));
+            self.schedule_in(THINKING, Event::ClientActs(client, action));
             return;
         }
         let event: serde_json::Value = serde_json::from_str(body).expect("JSON");

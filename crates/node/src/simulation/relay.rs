@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use signalbox_cluster::{Address, NodeTag, RoomName, ShardId};
+use signalbox_socketio::Args;
 
 use super::{
     event::Event,
@@ -72,6 +73,12 @@ pub(super) enum Notice {
     },
     Forget(Address),
     Command(SocketCommand),
+    Acked {
+        shard: ShardId,
+        socket: Address,
+        id: u64,
+        args: Args,
+    },
 }
 
 /// Who waits for the answer to a question, at the node that asked.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use signalbox_socketio::Message;
+use signalbox_socketio::{Args, Message};
 use signalbox_telemetry::Metrics;
 
 use super::{
@@ -14,7 +14,10 @@ use super::{
     faults::{Fault, Step},
     world::{ClientId, NodeId, REST, World},
 };
-use crate::{routing::Audience, shard::mailbox::ShardMessage};
+use crate::{
+    routing::{Audience, SocketCommand, SocketOp},
+    shard::mailbox::ShardMessage,
+};
 
 /// The client whose session moves.
 pub(super) const MOVER: ClientId = 0;
@@ -45,6 +48,8 @@ pub(super) struct Outcome {
 const HEARTBEAT: Duration = Duration::from_secs(46);
 /// When clients connect: the cluster is stable by then.
 const CONNECT: Duration = Duration::from_millis(6_500);
+/// How long an answer of the client that moves is waited for: faults are over by then, in most runs.
+const ACK_TIMEOUT: Duration = Duration::from_secs(6);
 /// How long the steps of a transfer are counted, from the request for the WebSocket: until a second after it is confirmed.
 const STEPS: Duration = Duration::from_millis(1_400);
 
@@ -73,6 +78,19 @@ impl World {
         for (index, client) in self.clients.iter().enumerate() {
             assert_eq!(client.rooms.len(), client.joins.len(), "client {index} has joined its rooms");
         }
+    }
+
+    /// Somebody asks the client whose session moves, on its first node: it answers after the transfer.
+    fn ask_mover(&mut self) {
+        let Some(to) = self.clients[MOVER].socket else { return };
+        let op = SocketOp::Ask {
+            event: "ask".to_owned(),
+            args: Args::default(),
+            timeout: ACK_TIMEOUT,
+            reply: self.checks.expect_ack(),
+        };
+        let command = SocketCommand { to, namespace: "/".into(), op };
+        self.push_to_shard(0, 0, ShardMessage::SocketCommand(command));
     }
 
     fn start_talking(&mut self) {
@@ -188,6 +206,7 @@ pub(super) fn run_at_random(seed: u64, traces: bool, metrics: &Metrics) -> Optio
         let delay = Duration::from_micros(world.rng.random_range(millis.start * 1_000..millis.end * 1_000));
         world.schedule_in(delay, Event::Inject(fault));
     }
+    world.ask_mover();
     world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(Duration::from_secs(2));
     world.finish()
@@ -209,6 +228,7 @@ pub(super) fn run(
     world.checks.movers.push((MOVER, node, 1));
     world.injection.fault = fault;
     world.injection.is_open = true;
+    world.ask_mover();
     world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(STEPS);
     world.injection.is_open = false;

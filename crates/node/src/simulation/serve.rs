@@ -177,6 +177,9 @@ impl World {
             Notice::Forget(address) => {
                 self.nodes[node].mailboxes.push(address.shard(), ShardMessage::Forget(address));
             }
+            Notice::Acked { shard, socket, id, args } => {
+                self.nodes[node].mailboxes.push(shard, ShardMessage::Acked { socket, id, args });
+            }
             Notice::Command(command) => {
                 if let Some(shard) = self.nodes[node].addresses.shard_of(command.to) {
                     self.nodes[node].mailboxes.push(shard, ShardMessage::SocketCommand(command));

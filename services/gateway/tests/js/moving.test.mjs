@@ -4,9 +4,12 @@ import { after, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { closeAll } from "./lib/cleanup.mjs";
 import { client, connected } from "./lib/clients.mjs";
+import { PollingSession } from "./lib/polling.mjs";
 import { TcpProxy } from "./lib/proxy.mjs";
+import { moveTo } from "./lib/upgrading.mjs";
 import { until, within } from "./lib/wait.mjs";
 import { RawSocket } from "./lib/websocket.mjs";
+import { call } from "./admin/setup.mjs";
 import { balance, metric, ready, Redis, startNode, startNodes } from "./cluster/setup.mjs";
 
 const ROUNDS = Number(process.env.MOVING_ROUNDS ?? 1);
@@ -39,7 +42,20 @@ test("a WebSocket whose session's node dies at the last moment is closed, and no
   const socket = await RawSocket.connect(other.url, `/socket.io/?EIO=4&transport=websocket&sid=${sid}`);
   socket.send("2probe");
   assert.equal(await socket.next("the answer"), "3probe");
+  // Of another one that has moved before, an operator waits for the answer where it was asked: that node is named.
+  const session = await PollingSession.join(home.url);
+  const body = { to: { sockets: [session.socketId] }, event: "question", ack: { timeout: 10_000 } };
+  const asked = call(other, "POST", "/admin/v1/emit", { body });
+  await session.poll((packet) => /^42\d+\["question"\]$/.test(packet), "the question");
+  const moved = await moveTo(other, session);
+  const began = performance.now();
   await home.stop();
+  const { body: answer } = await asked;
+  assert.deepEqual([answer.acks, answer.partial.map(({ reason }) => reason)], [[], ["unreachable"]]);
+  assert.ok(performance.now() - began < 9_000, "it is known before the time is over");
+  moved.send('430["too late"]');
+  moved.send('42977["still-there"]');
+  await moved.until((packet) => typeof packet === "string" && packet.startsWith("43977["), "its session goes on");
   socket.send("5");
   await within(socket.closed, "the end of the WebSocket", 10_000);
   await other.stop();

@@ -25,7 +25,7 @@ use signalbox_cluster::{Address, PeerAt, RealmId, Route, SendOutcome};
 use signalbox_websocket::Frame;
 
 use super::{
-    Shard, closing,
+    Shard, acks, closing,
     effects::Effect,
     engineio::{self, Opening},
     expiry,
@@ -66,7 +66,13 @@ impl Shard {
             ShardMessage::Request(request) => self.request(now, request),
             ShardMessage::Transfer(message) => self.transfer_message(message),
             ShardMessage::CloseProbe(connection) => upgrades::close_probe(step, probes, connection),
-            ShardMessage::Forget(address) => drop(transfers.forwarding.remove(&address)),
+            ShardMessage::Forget(address) => {
+                transfers.forwarding.remove(&address);
+                acks::socket_is_over(step, &mut transfers.acks, address);
+            }
+            ShardMessage::Acked { socket, id, args } => {
+                acks::acked_elsewhere(step, &mut transfers.acks, socket, id, args);
+            }
             ShardMessage::NodeLost(tag) => {
                 node_failure::node_lost(step, sessions, rooms, transfers, probes, tag);
             }
@@ -84,7 +90,7 @@ impl Shard {
             }
             ShardMessage::Inspect { question, reply } => {
                 if reply.is_wanted() {
-                    let answer = inspection::inspect(step, sessions, rooms, peers, &question);
+                    let answer = inspection::inspect(step, sessions, rooms, peers, transfers, &question);
                     step.effects.answer(reply, answer);
                 }
             }
@@ -105,7 +111,10 @@ impl Shard {
                 Timer::Peer { key, number } => peerserver::liveness_timer(step, peers, key, number),
                 Timer::Wait { key } => peerserver::wait_is_over(step, peers, key),
                 Timer::Acks { key, number, socket } => {
-                    socket_commands::acks_timed_out(step, sessions, due, (key, number), socket);
+                    acks::timed_out(step, sessions, due, (key, number), socket);
+                }
+                Timer::AckElsewhere { socket, id } => {
+                    acks::elsewhere_timed_out(step, &mut transfers.acks, socket, id);
                 }
                 Timer::Expiry { key, number, socket } => {
                     if expiry::expiry_is_due(step, sessions, rooms, due, (key, number, socket)) {

@@ -15,7 +15,7 @@ use crate::{
     panics::{Panicked, report},
     policy::{AccessRequest, Decided, Denial},
     shard::{
-        Shard, closing, counting, engineio,
+        Shard, acks, closing, counting, engineio,
         expiry::{self, REFRESH},
         mailbox::CloseCommand,
         peerserver,
@@ -191,7 +191,7 @@ impl Shard {
                 self.event(key, event, taken);
             }
             Event::Ack { slot, id, body, attachments } => {
-                socketio::acked(step, &mut sessions[key], slot, id, (body, attachments));
+                acks::acked(step, &mut sessions[key], slot, id, (body, attachments));
             }
         }
     }

@@ -20,6 +20,7 @@ use std::{
 
 use signalbox_cluster::{Address, NodeTag, Scope, SendOutcome, ShardId};
 use signalbox_engineio::CloseReason;
+use signalbox_socketio::Args;
 use signalbox_websocket::{Frame, Message};
 use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 
@@ -62,6 +63,8 @@ pub(crate) trait OtherNodes: Send + Sync {
     fn close_probe(&self, connection: ConnectionRef);
     /// Tells a node that an address that was born there is over.
     fn forget(&self, node: NodeTag, address: Address);
+    /// Tells a node what the client of a socket has answered that came from there.
+    fn acked(&self, to: Location, socket: Address, id: u64, args: &Args);
     /// Tells all nodes of the token that a client has shown in place of another.
     fn refreshed(&self, principal: &Principal);
 }
@@ -321,6 +324,10 @@ impl ShardRuntime {
                 self.context.addresses.remove(address);
                 self.other_nodes.forget(birth.node, address);
             }
+            Effect::Acked { to, socket, id, args } if to.node == here => {
+                self.mailboxes.push(to.shard, ShardMessage::Acked { socket, id, args });
+            }
+            Effect::Acked { to, socket, id, args } => self.other_nodes.acked(to, socket, id, &args),
             Effect::Refreshed(principal) => self.other_nodes.refreshed(&principal),
             Effect::Answer { answer, otherwise } => {
                 let is_lost = !answer.send();

@@ -6,11 +6,13 @@
 //! - [`offers`]: calls of PeerServer clients that have no answer yet.
 //! - [`probes`]: WebSockets that want to take a session over.
 //! - [`pending`]: requests to the cluster, to tasks and to other nodes that are not answered yet.
+//! - [`acks_elsewhere`]: answers that somebody here waits for, of clients whose sessions have moved to another node.
 //! - [`sequences`]: the numbers of broadcasts.
 //! - [`outboxes`]: what waits to be written, and which clients to evict.
 //! - [`timers`]: one queue for all deadlines.
 //! - [`shrink`]: giving memory back after many clients have gone.
 
+pub(super) mod acks_elsewhere;
 pub(super) mod offers;
 pub(super) mod outboxes;
 pub(super) mod peers;
@@ -22,6 +24,7 @@ pub(super) mod sessions;
 pub(super) mod shrink;
 pub(super) mod timers;
 
+pub(super) use acks_elsewhere::AcksElsewhere;
 pub(super) use offers::Offer;
 pub(super) use outboxes::{Evicted, Outboxes};
 pub(super) use peers::{Peer, PeerWait, Peers};

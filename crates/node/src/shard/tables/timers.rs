@@ -32,6 +32,11 @@ pub(in crate::shard) enum Timer {
         number: u64,
         socket: Address,
     },
+    /// An ack that somebody here waits for, of a socket that has moved to another node.
+    AckElsewhere {
+        socket: Address,
+        id: u64,
+    },
     /// A token's expiry, for a socket that shows it.
     Expiry {
         key: u32,

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     routing::{Broadcast, ConnectionRef, Location, cursor::digest},
     session::RoomKey,
-    shard::tables::{Rooms, rooms::Room, shrink::Shrink},
+    shard::tables::{AcksElsewhere, Rooms, rooms::Room, shrink::Shrink},
 };
 
 /// How often a shard forgets what it kept for nodes that are gone.
@@ -28,12 +28,15 @@ pub(in crate::shard) struct Transfers {
     pub(in crate::shard) catching_up: AHashMap<Address, CatchingUp>,
     /// Sessions and sockets that were born here and live on another shard.
     pub(in crate::shard) forwarding: AHashMap<Address, Location>,
+    /// What somebody here waits for, of sockets that have gone to other nodes.
+    pub(in crate::shard) acks: AcksElsewhere,
 }
 
 impl Transfers {
     /// Gives memory back after many clients have gone.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.forwarding.shrink_if_sparse();
+        self.acks.shrink_if_sparse();
     }
 
     /// The transfer of a session to this connection.

@@ -13,14 +13,13 @@ use crate::{
     routing::{Broadcast, ConnectionRef, DedupWindow, Location},
     session::{RoomKey, Session, SessionState, ShardLocal},
     shard::{
-        closing,
+        acks, closing,
         effects::Effect,
         engineio::watch_half_event,
         expiry::begin_expiry,
         fanout::change_message,
         mailbox::CloseCommand,
         membership::open_room,
-        socket_commands::arm_first_ack,
         step::Step,
         subjects,
         tables::{PendingRequest, PendingRequests, Probes, Rooms, Sequences, Sessions, Timer},
@@ -162,12 +161,13 @@ pub(in crate::shard) fn adopt(
         age,
         trace,
         data,
+        acks,
     } = transfer;
     let sid = session.sid;
     let has_probe = probes.get(connection).is_some();
     let is_expected = transfers.incoming_to(sid, connection).is_some() && has_probe;
     let frames = frames.into_iter().map(Frame::from_bytes).collect();
-    let state = SessionState::restore(step.now, session, principals, age, data, &step.context.app)
+    let state = SessionState::restore(step.now, session, principals, age, data, acks, &step.context.app)
         .filter(|_| is_expected);
     let (Some(mut state), Some(frames)) = (state, frames) else {
         cancel(step, rooms, transfers, probes, sid, connection);
@@ -236,7 +236,7 @@ pub(in crate::shard) fn take_session(
     }
     for slot in 0..session.connection.sockets().len() {
         // The timers for it were the source's.
-        arm_first_ack(step, key, session, slot);
+        acks::arm_first(step, key, session, slot);
         let socket = session.connection.sockets()[slot].socket.id;
         begin_expiry(step, key, session, socket);
         if is_of_other_node {

@@ -13,7 +13,7 @@ use signalbox_engineio::{CloseReason, Transport};
 use signalbox_websocket::Frame;
 
 use super::{
-    closing,
+    acks, closing,
     mailbox::{CloseCommand, ShardMessage},
     step::Step,
     tables::{Probes, Rooms, Sequences, Sessions, Timer},
@@ -95,6 +95,11 @@ pub(super) fn sweep(
     step.timers.add(step.now + SWEEP_INTERVAL, Timer::Sweep);
     let (here, nodes) = (step.context.node, step.context.cluster.nodes());
     let is_there = |node| node == here || nodes.contains_key(&node);
+    let at = |socket: &Address| transfers.forwarding.get(socket);
+    let unreachable = |socket: &Address| at(socket).is_none_or(|location| !is_there(location.node));
+    for socket in transfers.acks.sockets().filter(unreachable).collect::<Vec<_>>() {
+        acks::socket_is_over(step, &mut transfers.acks, socket);
+    }
     transfers.forwarding.retain(|_, location| is_there(location.node));
     sequences.on_all.retain(is_there);
     for room in rooms.iter_mut() {

@@ -12,7 +12,7 @@ use crate::{
     routing::{Broadcast, ConnectionRef, DeliveryCursor, Location, RoomCursor},
     session::{RoomKey, Session},
     shard::{
-        closing,
+        acks, closing,
         effects::Effect,
         mailbox::CloseCommand,
         step::Step,
@@ -231,7 +231,11 @@ pub(in crate::shard) fn send_session(
             }
             let memberships: Vec<_> = joined.iter().map(|(id, room)| (room.clone(), *id)).collect();
             let (principals, data) = (session.principals(), session.data());
-            let sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
+            let acks = session.acks(step.now, step.context.location());
+            let mut sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
+            for joined in &mut sockets {
+                acks::stay_behind(step, &mut transfers.acks, &mut joined.socket);
+            }
             let ids: Vec<_> =
                 sockets.iter().map(|joined| (joined.namespace.clone(), joined.socket.id)).collect();
             for joined in &sockets {
@@ -255,6 +259,7 @@ pub(in crate::shard) fn send_session(
                 age,
                 trace: session.state.trace.clone(),
                 data,
+                acks,
             };
             (SessionInTransfer::Saved(saved), deferred)
         }
@@ -366,6 +371,7 @@ pub(in crate::shard) fn confirmed(
         step.effects.submit(Command::Leave { room, socket });
     }
     for Joined { namespace, socket } in sockets {
+        acks::socket_is_over(step, &mut transfers.acks, socket.id);
         if is_known {
             transfers.forwarding.remove(&socket.id);
         }

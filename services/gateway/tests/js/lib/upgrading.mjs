@@ -1,8 +1,24 @@
-// Clients with default options that join a room and talk in it while they upgrade from polling to WebSocket.
+// Sessions that move, and clients with default options that join a room and talk in it while they upgrade from polling to WebSocket.
 import assert from "node:assert/strict";
 import { ask, client, connected } from "./clients.mjs";
+import { request } from "./http.mjs";
 import { TcpProxy } from "./proxy.mjs";
 import { nextEvent, until } from "./wait.mjs";
+import { RawSocket } from "./websocket.mjs";
+
+/** Moves a session that polls to a WebSocket on a node: resolves once it lives there. */
+export async function moveTo(node, session) {
+  const socket = await RawSocket.connect(node.url, `/socket.io/?EIO=4&transport=websocket&sid=${session.sid}`);
+  socket.send("2probe");
+  assert.equal(await socket.next("the answer to the probe"), "3probe");
+  socket.send("5");
+  const transport = async () => {
+    const { status, body } = await request(node.adminUrl, "GET", `/admin/v1/sockets/${session.socketId}`);
+    return status === 200 && JSON.parse(body).transport;
+  };
+  await until(async () => (await transport()) === "websocket", "the session has moved");
+  return socket;
+}
 
 /**
  * Nothing that anybody says is lost, doubled or reordered, in either direction. `url` may be a balancer's: then every request
