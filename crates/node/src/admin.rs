@@ -14,7 +14,7 @@
 
 pub use signalbox_admin as rows;
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use signalbox_admin::{
     Partial, PartialReason,
@@ -53,6 +53,19 @@ impl Node {
     /// was asked for.
     pub async fn ask_cluster_until(&self, until: Instant, question: Question) -> Answers {
         let (answer, partial) = self.shared.peering.inquire_until(until.into(), question, Nodes::All).await;
+        Answers { answer, partial }
+    }
+
+    /// The same, where more than one question is put: whoever did not answer an earlier one is asked and not waited for. `unheard` are the ids of
+    /// these nodes; they are named as not having answered in time.
+    pub async fn ask_cluster_without(
+        &self,
+        until: Instant,
+        question: Question,
+        unheard: &BTreeSet<String>,
+    ) -> Answers {
+        let peering = &self.shared.peering;
+        let (answer, partial) = peering.inquire_without(until.into(), question, Nodes::All, unheard).await;
         Answers { answer, partial }
     }
 

@@ -3,7 +3,12 @@
 //! Nobody is waited for longer than [`ANSWER_BY`]. Nodes that have not answered by then are named in the answer. Every shard answers for
 //! what it has, through its mailbox, so a question takes no lock of anybody's.
 
-use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -62,6 +67,17 @@ impl Peering {
         question: Question,
         of: Nodes,
     ) -> (Answer, Vec<Partial>) {
+        self.inquire_without(until, question, of, &BTreeSet::new()).await
+    }
+
+    /// The same, without waiting for the answers of those other nodes: they are asked, and named as not having answered in time.
+    pub(crate) async fn inquire_without(
+        self: &Arc<Self>,
+        until: Instant,
+        question: Question,
+        of: Nodes,
+        unheard: &BTreeSet<String>,
+    ) -> (Answer, Vec<Partial>) {
         let until = until + question.extra_time();
         let is_meant = |node: &NodeTag| match of {
             Nodes::All => true,
@@ -78,7 +94,9 @@ impl Peering {
             }
         };
         let asked = asked.into_iter().map(|(partial, answer)| async move {
-            let answer = timeout_at(until, answer).await.unwrap_or(Err(PartialReason::Timeout));
+            let is_awaited = !unheard.contains(&partial.node);
+            let answer = async { if is_awaited { timeout_at(until, answer).await.ok() } else { None } };
+            let answer = answer.await.unwrap_or(Err(PartialReason::Timeout));
             answer.map_err(|reason| Partial { reason, ..partial })
         });
         let (here, others) = tokio::join!(here, join_all(asked));

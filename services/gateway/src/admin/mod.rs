@@ -19,6 +19,7 @@ mod look;
 mod openapi;
 mod operations;
 mod order;
+mod patience;
 mod problem;
 mod reference;
 mod request;

@@ -1,6 +1,6 @@
 //! What is said to clients.
 
-use std::time::Instant;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web::Path};
 use signalbox_admin::{
@@ -9,10 +9,10 @@ use signalbox_admin::{
 };
 use signalbox_node::{
     Node,
-    admin::{ANSWER_BY, Act, Answer, Answers, Emission, PeerOrder, Question, is_reserved},
+    admin::{Act, Answer, Answers, Emission, PeerOrder, Question, is_reserved},
 };
 
-use super::{look::mixed_up, order::Order, problem::Refused};
+use super::{look::mixed_up, order::Order, patience::Patience, problem::Refused};
 
 type Answered = Result<HttpResponse, Refused>;
 
@@ -63,15 +63,20 @@ fn checked(request: EmitRequest) -> Result<(Audience, Emission), Refused> {
     Ok((to, emission))
 }
 
+/// Whether every node has to look for the clients that an event is for.
+fn is_looked_for(to: &Audience, emission: &Emission) -> bool {
+    !to.subjects.is_empty() || emission.ack_timeout.is_some()
+}
+
 /// Sends an event. To rooms and sockets it is broadcast, as an application would. Only subjects, and who is to acknowledge, have to be
 /// looked for.
 async fn emit_to(
     node: &Node,
-    until: Instant,
+    patience: &mut Patience,
     to: Audience,
     emission: Emission,
 ) -> Result<EmitResult, Refused> {
-    if to.subjects.is_empty() && emission.ack_timeout.is_none() {
+    if !is_looked_for(&to, &emission) {
         let args = emission.args().ok_or_else(|| Refused::bad("args", "args cannot be sent"))?;
         let rooms = if to.everyone { &[][..] } else { &to.rooms[..] };
         let sockets = if to.everyone { &[][..] } else { &to.sockets[..] };
@@ -85,9 +90,10 @@ async fn emit_to(
         let partial = if node.can_publish() { Vec::new() } else { node.others_unreached() };
         return Ok(EmitResult { partial, ..EmitResult::default() });
     }
+    let wait = Duration::from_millis(emission.ack_timeout.unwrap_or_default());
     let question = Question::Act { audience: to, act: Act::Emit(emission) };
-    let asked = node.ask_cluster_until(until, question);
-    let Answers { answer: Answer::Done(nodes, acks), partial } = asked.await else {
+    let asked = patience.ask(node, question, wait).await;
+    let Answers { answer: Answer::Done(nodes, acks), partial } = asked else {
         return Err(mixed_up());
     };
     let Outcome { matched, nodes, partial, .. } = Outcome::of(nodes, partial);
@@ -103,8 +109,8 @@ async fn emit_to(
 pub(super) async fn emit(order: Order) -> Answered {
     let (to, emission) = checked(order.read()?)?;
     let about = format!("{} to {}", emission.event, about(&to));
-    let (node, until) = (order.state.node.clone(), order.until());
-    order.run(about, async move { emit_to(&node, until, to, emission).await }).await
+    let (node, mut patience) = (order.state.node.clone(), Patience::new(order.until(), 1));
+    order.run(about, async move { emit_to(&node, &mut patience, to, emission).await }).await
 }
 
 /// Sends several events, in order; none if one of them cannot be sent.
@@ -126,10 +132,12 @@ pub(super) async fn batch(order: Order) -> Answered {
         ));
     }
     let (about, node) = (format!("{} events", events.len()), order.state.node.clone());
+    let questions = events.iter().filter(|(to, emission)| is_looked_for(to, emission)).count();
+    let mut patience = Patience::new(order.until(), questions);
     let send = async move {
         let mut results = Vec::new();
         for (to, emission) in events {
-            results.push(emit_to(&node, Instant::now() + ANSWER_BY, to, emission).await?);
+            results.push(emit_to(&node, &mut patience, to, emission).await?);
         }
         Ok(BatchResult { results })
     };

@@ -1,7 +1,7 @@
 // A node that does not answer is named, and nobody waits for it.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
-import { ask, connected } from "../lib/clients.mjs";
+import { ask, connected, record } from "../lib/clients.mjs";
 import { until } from "../lib/wait.mjs";
 import { ready, startNode } from "../cluster/setup.mjs";
 import { call, get, operations } from "./setup.mjs";
@@ -9,8 +9,21 @@ import { call, get, operations } from "./setup.mjs";
 /** The stated time for an answer is two seconds; the machine may be busy. */
 const ANSWER_MS = 3 * 2_000;
 
+/** How long the acknowledgement of a batch is waited for, which does not come. */
+const ACK_MS = 300;
+
 /** Two questions after one another take as long, if the paused node is waited for each time. */
 const TWO_ANSWERS_MS = 2 * 1_700;
+
+/** Several events, of which each has to be looked for on every node, and an acknowledgement among them that is waited for. */
+async function batch(node, socket) {
+  const to = { sockets: [socket] };
+  const quiet = { to, event: "quiet", ack: { timeout: ACK_MS } };
+  const events = [1, 2, 3, 4, 5].map((number) => ({ to: { ...to, subjects: ["nobody"] }, event: "numbered", args: [number] }));
+  const began = performance.now();
+  const answer = await call(node, "POST", "/admin/v1/batch", { body: { events: [...events.slice(0, 2), quiet, ...events.slice(2)] } });
+  return { took: performance.now() - began, ...answer };
+}
 
 /** Changes that bear keys, one after the other: a join, a drain of the node that is paused, and that it is stopped. */
 async function changes(node, paused, socket) {
@@ -44,7 +57,8 @@ export function partial(redis, nodes) {
       try {
         const began = performance.now();
         const looks = Promise.all(lists.map(async ({ path }) => ({ path, ...(await call(nodes[1], "GET", path)) })));
-        const [answers, change] = await Promise.all([looks, changes(nodes[1], before, socket.id)]);
+        const numbered = record(socket, "numbered");
+        const [answers, change, sent] = await Promise.all([looks, changes(nodes[1], before, socket.id), batch(nodes[1], socket.id)]);
         assert.ok(performance.now() - began < ANSWER_MS, `${performance.now() - began} ms`);
         for (const { path, status, body } of answers) {
           // What is one thing, and found nowhere, might be there.
@@ -63,6 +77,13 @@ export function partial(redis, nodes) {
           assert.equal(status, 200, path);
           assert.ok(took < TWO_ANSWERS_MS, `${path}: ${took} ms`);
         }
+        // A batch waits once for the paused node, and everybody else has all of it, in order.
+        assert.equal(sent.status, 200, JSON.stringify(sent.body));
+        assert.ok(sent.took < TWO_ANSWERS_MS + ACK_MS, `the batch: ${sent.took} ms`);
+        assert.deepEqual(sent.body.results.map(({ sockets, partial }) => [sockets, ...partial.map(({ node, reason }) => `${node} ${reason}`)]),
+          Array(6).fill([1, `${before} timeout`]));
+        await until(() => numbered.length === 5, "the events of the batch have come");
+        assert.deepEqual(numbered, [[1], [2], [3], [4], [5]]);
         const [joined, begun, stopped] = change.map(({ body }) => body);
         assert.deepEqual([joined.done, joined.partial.map(({ node }) => node)], [1, [before]]);
         assert.deepEqual([begun.runner, stopped.id, stopped.status], [before, begun.id, "stopping"]);
