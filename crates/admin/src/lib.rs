@@ -4,11 +4,12 @@
 //! - [`page`]: lists, their cursors, and which nodes are missing in one.
 //! - [`nodes`], [`rooms`], [`sockets`], [`peers`], [`rates`]: what there is to look at; [`profile`]: what members joined with.
 //! - [`orders`]: what can be said to clients, and done with them; [`binary`]: binary in JSON.
-//! - [`explain`]: what a token allows, and why. [`operations`]: what takes a while.
+//! - [`caller`]: who asks. [`explain`]: what a token allows, and why. [`operations`]: what takes a while.
 //! - [`events`]: what happens.
 //! - [`problem`][]: refusals.
 
 pub mod binary;
+pub mod caller;
 pub mod events;
 pub mod explain;
 pub mod nodes;
@@ -22,6 +23,7 @@ pub mod rates;
 pub mod rooms;
 pub mod sockets;
 
+pub use caller::Caller;
 pub use nodes::{Cluster, Node, NodeAnswer, NodeStatus};
 pub use page::{Cursor, Page, Partial, PartialReason, Row};
 pub use peers::Peer;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::page::{Cursor, Row};
+
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -85,12 +87,11 @@ pub struct OperationNode {
     pub clients: u64,
 }
 
-/// All operations that are known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OperationList {
-    /// Those that run first, then the latest: a hundred that are over, and for a week.
-    pub items: Vec<Operation>,
+/// The latest first.
+impl Row for Operation {
+    fn cursor(&self) -> Cursor {
+        Cursor(format!("{:020}", u64::MAX - self.started_at), self.id.clone())
+    }
 }
 
 /// How a cluster is to be rebalanced.

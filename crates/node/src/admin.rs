@@ -103,7 +103,7 @@ impl Node {
         found.copied().or_else(|| is_here.then_some(self.shared.tag))
     }
 
-    /// All long operations that are known: those that run first, then the latest.
+    /// All long operations that are known, the latest first.
     ///
     /// # Errors
     /// Redis is away, where they are kept.

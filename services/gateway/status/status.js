@@ -5,6 +5,8 @@ const EVERY = 2000;
 const READ = 15_000;
 /** Rooms are looked at less often: finding the largest costs every node a look at all of them. */
 const ROOMS_EVERY = 10_000;
+/** Rooms that are shown: those with the most members. */
+const ROOMS = 10;
 /** The charts show ten minutes. */
 const SPAN = 10 * 60 * 1000;
 /** Most entries of a page of the API. */
@@ -38,6 +40,8 @@ const history = [];
 let roomsAt = -Infinity;
 /** Until when a refusal of what was ordered stays, though looking goes well. */
 let refusedUntil = -Infinity;
+/** What the API says that whoever looks may; nothing until it has. */
+let scopes;
 let token = sessionStorage.getItem("admin-token");
 
 class Refusal extends Error {
@@ -119,14 +123,26 @@ function drawCharts(rates) {
   at("charts").replaceChildren(...charts);
 }
 
+/** Whether whoever looks may change something: only then there are buttons for it. */
+function mayControl() {
+  return scopes?.includes("control") ?? false;
+}
+
+/** Asks what whoever looks may. */
+async function lookAtScopes() {
+  // A node of an earlier version does not say: it refuses what is not allowed.
+  scopes = (await look("caller"))?.scopes ?? ["read", "emit", "control"];
+}
+
 /** How many clients the nodes had before they drained, by their ids. */
 const drains = new Map();
 
-/** The button that drains a node, or how far that is. */
+/** The button that drains a node, for whoever may, or how far that is. */
 function drainOf(node) {
   const clients = node.websocketClients + node.pollingClients + node.peers;
   if (node.status !== "draining" && node.status !== "stopping") {
     drains.set(node.id, clients);
+    if (!mayControl()) return undefined;
     const button = element("button", { type: "button", "aria-label": `Drain ${node.name}` }, "Drain");
     button.addEventListener("click", () => {
       const text = `It takes no new clients, disconnects its ${count(clients)} clients one after the other, and ends.`;
@@ -156,8 +172,9 @@ function act(title, text, action) {
   at("sure").showModal();
 }
 
-/** The button that disconnects a client. */
+/** The button that disconnects a client, for whoever may. */
 function disconnects(name, order) {
+  if (!mayControl()) return undefined;
   const button = element("button", { type: "button" }, "Disconnect");
   button.addEventListener("click", () => act(`Disconnect ${name}?`, "Its client does not come back by itself.", () => ask("disconnect", order)));
   return element("div", {}, button);
@@ -181,10 +198,11 @@ function drawNodes({ items, partial }, rates) {
 
 /** Drains and rebalances, and how far they are. `known`: what the node knows of them, or why it does not. */
 function drawOperations(known, nodes) {
-  const items = known.items ?? [];
+  // Those that run stand first.
+  const items = (known.items ?? []).toSorted((a, b) => (a.endedAt !== undefined) - (b.endedAt !== undefined));
   const shown = items.filter(({ endedAt }, index) => endedAt === undefined || index < OPERATIONS);
   at("operations-part").hidden = nodes < 2 && shown.length === 0 && !known.trouble;
-  at("rebalance").hidden = nodes < 2;
+  at("rebalance").hidden = nodes < 2 || !mayControl();
   at("operations-note").textContent = known.trouble ?? (shown.length === 0 ? "None has begun lately." : "");
   at("operations-table").hidden = shown.length === 0;
   at("operations").replaceChildren(...shown.map(operationRow));
@@ -202,25 +220,25 @@ function operationRow(operation) {
     element("td", {}, name), element("td", {}, lamp(status)),
     element("td", {}, bar, ` ${count(done)} of ${count(total)}`),
     element("td", {}, runnerName), element("td", {}, startedBy), element("td", {}, `${duration(Date.now() - startedAt)} ago`),
-    element("td", { class: "long" }, detail), element("td", {}, isOver ? undefined : stop));
+    element("td", { class: "long" }, detail), element("td", {}, isOver || !mayControl() ? undefined : stop));
 }
 
 /** What is known of operations: the rest of the page does without, when Redis is away. */
 async function lookAtOperations() {
   try {
-    return await ask("operations");
+    return await ask(`operations?limit=${PAGE}`);
   } catch (error) {
     if (error.status === 503) return { trouble: error.message };
     throw error;
   }
 }
 
-function drawRooms({ items, next }) {
-  const busiest = items.toSorted((a, b) => b.members - a.members).slice(0, 10);
-  const rows = busiest.map(({ name, namespace, members }) => element("tr", {},
+function drawRooms({ items, partial }) {
+  const rows = items.map(({ name, namespace, members }) => element("tr", {},
     element("td", {}, name), element("td", {}, namespace), element("td", { class: "n" }, count(members))));
   at("rooms").replaceChildren(...rows);
-  at("rooms-note").textContent = next ? `Of the first ${count(PAGE)} by name: there are more.` : rows.length ? "" : "Nobody is in a room.";
+  const missing = partial.map(({ name }) => name).join(", ");
+  at("rooms-note").textContent = missing ? `Without the members on ${missing}.` : rows.length ? "" : "Nobody is in a room.";
 }
 
 function facts(rows) {
@@ -365,8 +383,9 @@ async function refresh() {
   if (document.hidden || at("ask").open) return;
   at("forget").hidden = !token;
   try {
+    if (!scopes) await lookAtScopes();
     const isTimeForRooms = performance.now() >= roomsAt + ROOMS_EVERY;
-    const looks = [ask("cluster"), ask("nodes"), ask("rates"), lookAtOperations(), isTimeForRooms ? ask(`rooms?limit=${PAGE}`) : undefined];
+    const looks = [ask("cluster"), ask("nodes"), ask("rates"), lookAtOperations(), isTimeForRooms ? ask(`rooms?order=members&limit=${ROOMS}`) : undefined];
     const [cluster, nodes, rates, operations, rooms] = await Promise.all(looks);
     drawNumbers(cluster);
     drawCharts(rates.total);
@@ -391,6 +410,7 @@ at("ask").addEventListener("close", () => {
   const field = at("ask").querySelector("input");
   // Anything else cannot be sent, and is no token.
   token = /^[!-~]+$/.test(field.value.trim()) ? field.value.trim() : token;
+  scopes = undefined;
   listening.start();
   field.value = "";
   if (token) sessionStorage.setItem("admin-token", token);
@@ -398,6 +418,7 @@ at("ask").addEventListener("close", () => {
 });
 at("forget").addEventListener("click", () => {
   token = null;
+  scopes = undefined;
   listening.stop();
   sessionStorage.removeItem("admin-token");
   at("forget").hidden = true;

@@ -18,7 +18,10 @@ mod tests;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
-use signalbox_admin::operations::{Operation, OperationKind, OperationStatus};
+use signalbox_admin::{
+    Row,
+    operations::{Operation, OperationKind, OperationStatus},
+};
 use signalbox_cluster::{NodeTag, Status, operations::Written};
 use signalbox_cluster_redis::StoreAway;
 use tokio::time::timeout_at;
@@ -84,11 +87,11 @@ impl NewOperation {
 }
 
 impl NodeShared {
-    /// All operations that are known: those that run first, then the latest.
+    /// All operations that are known, the latest first.
     pub(crate) async fn all_operations(&self) -> Result<Vec<Operation>, StoreAway> {
         let all = self.in_time(Instant::now() + ANSWER_BY, self.operations.read(false)).await?;
         let mut all: Vec<Operation> = all.into_iter().map(|it| it.operation).collect();
-        all.sort_by_key(|it| (it.status.is_over(), std::cmp::Reverse(it.started_at), it.id.clone()));
+        all.sort_by_key(Row::cursor);
         Ok(all)
     }
 

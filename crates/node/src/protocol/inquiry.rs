@@ -6,11 +6,16 @@
 //! A field that is added later, here or in the rows of `signalbox-admin`, needs `#[serde(default)]`, with a default that means what the
 //! question meant without it: nodes of different versions ask each other. The tests read what the first version wrote.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use signalbox_admin::{
-    Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Socket, SocketDetails,
+    Cursor, Member, Namespace, Node, NodeRates, Peer, Room, Row, Socket, SocketDetails,
     events::Event,
     orders::{Ack, Audience, NodeOutcome},
     page::join_parts,
@@ -65,6 +70,17 @@ pub enum Question {
         /// Which of them.
         page: Listing,
     },
+    /// The rooms with the most members, as they were told of each other.
+    BusiestRooms {
+        /// Of this namespace alone.
+        namespace: Option<String>,
+        /// Those whose names begin so.
+        prefix: String,
+        /// Most rooms.
+        limit: usize,
+    },
+    /// How many members rooms have: their namespaces and names.
+    RoomCounts(Vec<(String, String)>),
     /// The members of a room.
     Members {
         /// The room's namespace.
@@ -218,6 +234,10 @@ pub enum Answer {
     Namespaces(Vec<Namespace>, More),
     /// To [`Question::Rooms`].
     Rooms(Vec<Room>, More),
+    /// To [`Question::BusiestRooms`]: how many members each has in all.
+    BusiestRooms(Vec<Room>),
+    /// To [`Question::RoomCounts`]: how many of its members are there.
+    RoomCounts(Vec<Room>),
     /// To [`Question::Members`].
     Members(Vec<Member>, More),
     /// To [`Question::Sockets`].
@@ -279,6 +299,7 @@ impl Question {
             | Self::Members { page, .. }
             | Self::Sockets { page, .. }
             | Self::Peers { page, .. } => page.limit,
+            Self::BusiestRooms { limit, .. } => *limit,
             _ => usize::MAX,
         }
     }
@@ -306,6 +327,8 @@ impl Question {
             Self::Rates => Answer::Rates(Vec::new()),
             Self::Namespaces(_) => Answer::Namespaces(Vec::new(), false),
             Self::Rooms { .. } => Answer::Rooms(Vec::new(), false),
+            Self::BusiestRooms { .. } => Answer::BusiestRooms(Vec::new()),
+            Self::RoomCounts(_) => Answer::RoomCounts(Vec::new()),
             Self::Members { .. } => Answer::Members(Vec::new(), false),
             Self::Sockets { .. } => Answer::Sockets(Vec::new(), false),
             Self::Socket { .. } => Answer::Socket(Vec::new()),
@@ -344,6 +367,14 @@ impl Question {
         match &mut joined {
             Answer::Namespaces(rows, more) => parts!(Answer::Namespaces, rows, more),
             Answer::Rooms(rows, more) => parts!(Answer::Rooms, rows, more),
+            Answer::BusiestRooms(rows) => {
+                all!(Answer::BusiestRooms, rows);
+                *rows = busiest(std::mem::take(rows), limit, u64::max);
+            }
+            Answer::RoomCounts(rows) => {
+                all!(Answer::RoomCounts, rows);
+                *rows = busiest(std::mem::take(rows), limit, u64::saturating_add);
+            }
             Answer::Members(rows, more) => parts!(Answer::Members, rows, more),
             Answer::Sockets(rows, more) => parts!(Answer::Sockets, rows, more),
             Answer::Peers(rows, more) => parts!(Answer::Peers, rows, more),
@@ -387,6 +418,24 @@ impl Answer {
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, WireError> {
         decode_json(payload)
     }
+}
+
+/// Each room once, with what `join` makes of the numbers that several give; those with the most members first.
+fn busiest(rooms: Vec<Room>, limit: usize, join: fn(u64, u64) -> u64) -> Vec<Room> {
+    let mut joined: BTreeMap<Cursor, Room> = BTreeMap::new();
+    for room in rooms {
+        match joined.entry(room.cursor()) {
+            Entry::Occupied(known) => {
+                let known = known.into_mut();
+                known.members = join(known.members, room.members);
+            }
+            Entry::Vacant(place) => drop(place.insert(room)),
+        }
+    }
+    let mut rooms: Vec<Room> = joined.into_values().collect();
+    rooms.sort_by_key(|room| Reverse(room.members));
+    rooms.truncate(limit);
+    rooms
 }
 
 /// A client as operators see it. It has nothing of the token but what that says.
@@ -450,6 +499,19 @@ mod tests {
         ];
         let both = Namespace { name: "/".to_owned(), sockets: 4 };
         assert_eq!(question.join(answers), Answer::Namespaces(vec![both], true));
+    }
+
+    #[test]
+    fn the_busiest_rooms_are_told_by_whoever_knows_most_of_them_and_counted_by_all() {
+        let room = |name: &str, members| Room { namespace: "/".to_owned(), name: name.to_owned(), members };
+        let question = Question::BusiestRooms { namespace: None, prefix: String::new(), limit: 2 };
+        let told = vec![vec![room("a", 7), room("b", 5)], vec![room("c", 9), room("a", 6)], Vec::new()];
+        let joined = question.join(told.into_iter().map(Answer::BusiestRooms).collect());
+        assert_eq!(joined, Answer::BusiestRooms(vec![room("c", 9), room("a", 7)]));
+        let question = Question::RoomCounts(Vec::new());
+        let counted = vec![vec![room("a", 1), room("c", 2)], vec![room("a", 2)]];
+        let joined = question.join(counted.into_iter().map(Answer::RoomCounts).collect());
+        assert_eq!(joined, Answer::RoomCounts(vec![room("a", 3), room("c", 2)]));
     }
 
     #[test]

@@ -178,6 +178,7 @@ pub(super) fn room_changed(
 ) {
     let Some(room) = rooms.get_mut(key) else { return };
     room.last_change = number;
+    room.presence.count = count;
     if presence::count_change(step, room, key, change, count) {
         return;
     }

@@ -6,6 +6,7 @@ use signalbox_admin::{Member, Membership, Namespace, Peer, Profile, Room, Socket
 use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -34,6 +35,10 @@ pub(super) fn inspect(
     match question {
         Question::Namespaces(page) => namespaces(sessions, page),
         Question::Rooms { namespace, prefix, page } => list_rooms(rooms, namespace.as_deref(), prefix, page),
+        Question::BusiestRooms { namespace, prefix, limit } => {
+            busiest_rooms(rooms, namespace.as_deref(), prefix, *limit)
+        }
+        Question::RoomCounts(names) => room_counts(rooms, names),
         Question::Members { namespace, room, page } => members(step, sessions, rooms, namespace, room, page),
         Question::Sockets { filter, page } => sockets(step, sessions, rooms, filter, page),
         Question::Socket { id } => Answer::Socket(socket(step, sessions, rooms, id).into_iter().collect()),
@@ -81,6 +86,36 @@ fn list_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, page: &Listi
         members: members as u64,
     });
     Answer::Rooms(rows.collect(), has_more)
+}
+
+/// The rooms with the most members on all nodes, as the members here were told of them. A room whose members have all come here from
+/// another shard has them counted alone until it changes.
+fn busiest_rooms(rooms: &Rooms, namespace: Option<&str>, prefix: &str, limit: usize) -> Answer {
+    let is_meant = |name: &RoomName| {
+        namespace.is_none_or(|namespace| *name.namespace == *namespace) && name.name.starts_with(prefix)
+    };
+    let meant = rooms.iter().filter(|room| !room.members.is_empty() && is_meant(&room.name));
+    let keyed = meant.map(|room| {
+        let members = room.presence.count.max(room.members.len());
+        ((Reverse(members), &*room.name.namespace, &*room.name.name), ())
+    });
+    let (found, _) = first_entries(keyed, limit);
+    let rows = found.into_iter().map(|((Reverse(members), namespace, name), ())| Room {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        members: members as u64,
+    });
+    Answer::BusiestRooms(rows.collect())
+}
+
+/// How many members these rooms have here.
+fn room_counts(rooms: &Rooms, names: &[(String, String)]) -> Answer {
+    let count = |(namespace, name): &(String, String)| {
+        let room = rooms.get(rooms.find(&room_name(namespace, name))?)?;
+        let members = room.members.len() as u64;
+        Some(Room { namespace: namespace.clone(), name: name.clone(), members })
+    };
+    Answer::RoomCounts(names.iter().filter_map(count).collect())
 }
 
 /// The sockets that are meant, each once. Of those that were sent to another node, which has not confirmed them, nobody else may know yet:

@@ -123,7 +123,10 @@ pub(super) fn join_answered(
                     step.context.metrics.room_joins.inc();
                 }
                 // Changes up to here are part of the answer, or have come before it.
-                room.last_change = room.last_change.max(told);
+                if told >= room.last_change {
+                    room.last_change = told;
+                    room.presence.count = present;
+                }
             }
             step.tell_of(&sessions[key], "joined a room", || head::name(&join.room.name));
             if let Some(joined) = sessions[key].connection.socket_mut(slot) {

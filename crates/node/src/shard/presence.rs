@@ -50,7 +50,6 @@ pub(super) fn count_change(
         step.timers.add(at, Timer::Presence { room: key });
     }
     let is_large = *is_large;
-    room.presence.count = count;
     if is_large {
         step.context.metrics.presence_changes.inc();
     }

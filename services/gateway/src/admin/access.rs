@@ -54,6 +54,12 @@ impl Caller {
         }
     }
 
+    /// What they may.
+    pub(super) fn scopes(&self) -> Vec<String> {
+        let has = |scope: &Scope| self.check(*scope).is_ok();
+        Scope::ALL.into_iter().filter(has).map(|scope| scope.name().to_owned()).collect()
+    }
+
     /// Whether they have this scope.
     pub(super) fn check(&self, scope: Scope) -> Result<(), Refused> {
         let may = match self {

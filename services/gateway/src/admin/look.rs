@@ -9,10 +9,15 @@ use signalbox_admin::{
     Cluster, ClusterRates, Member, Namespace, Node, NodeAnswer, NodeStatus, Page, Partial, Peer, Rates, Room,
     Row, Socket, SocketDetails,
 };
-use signalbox_node::admin::{Answer, Answers, Question, SocketFilter};
-use utoipa::IntoParams;
+use signalbox_node::{
+    Node as AnyNode,
+    admin::{ANSWER_BY, Answer, Answers, Question, SocketFilter},
+};
+use std::time::{Duration, Instant};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    patience::Patience,
     problem::Refused,
     request::{MAX_LIMIT, Nothing, Query, json, listing},
     state::AdminState,
@@ -25,7 +30,11 @@ pub(super) fn mixed_up() -> Refused {
     Refused::busy("the nodes have answered another question")
 }
 
-fn page<T: Row + serde::Serialize>(items: Vec<T>, has_more: bool, partial: Vec<Partial>) -> HttpResponse {
+pub(super) fn page<T: Row + serde::Serialize>(
+    items: Vec<T>,
+    has_more: bool,
+    partial: Vec<Partial>,
+) -> HttpResponse {
     let next = items.last().filter(|_| has_more).map(|last| last.cursor().encode());
     json(&Page { items, next, partial })
 }
@@ -114,6 +123,9 @@ pub(super) struct RoomsQuery {
     namespace: Option<String>,
     /// Those whose names begin so.
     prefix: Option<String>,
+    /// By their `names`, which is the default, or those with the most `members` first: one page, without `next`.
+    #[param(inline)]
+    order: Option<RoomOrder>,
     /// Begin behind this entry: what the page before gave as `next`.
     after: Option<String>,
     /// Most entries, 1 to 1,000; default 100.
@@ -121,18 +133,58 @@ pub(super) struct RoomsQuery {
     limit: Option<usize>,
 }
 
+/// The order of rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RoomOrder {
+    /// By name.
+    Names,
+    /// Those with the most members first.
+    Members,
+}
+
 /// The rooms that somebody is in, with their numbers of members.
 #[utoipa::path(get, path = "/admin/v1/rooms", tag = "look", security(("token" = ["read"])), params(RoomsQuery),
     responses((status = 200, description = "Rooms", body = Page<Room>)))]
 pub(super) async fn rooms(state: Data<AdminState>, query: Query<RoomsQuery>) -> Answered {
-    let RoomsQuery { namespace, prefix, after, limit } = query.0;
-    let page_asked = listing(after.as_deref(), limit)?;
-    let question = Question::Rooms { namespace, prefix: prefix.unwrap_or_default(), page: page_asked };
+    let RoomsQuery { namespace, prefix, order, after, limit } = query.0;
+    let (page_asked, prefix) = (listing(after.as_deref(), limit)?, prefix.unwrap_or_default());
+    if order == Some(RoomOrder::Members) {
+        if after.is_some() {
+            return Err(Refused::bad("after", "those with the most members are one page"));
+        }
+        return busiest_rooms(&state.node, namespace, prefix, page_asked.limit).await;
+    }
+    let question = Question::Rooms { namespace, prefix, page: page_asked };
     let Answers { answer: Answer::Rooms(items, has_more), partial } = state.node.ask_cluster(question).await
     else {
         return Err(mixed_up());
     };
     Ok(page(items, has_more, partial))
+}
+
+/// The rooms with the most members. Each node knows how many its own rooms have in the whole cluster, as their members were told, so the
+/// largest are among those that nodes name; these are counted then.
+async fn busiest_rooms(node: &AnyNode, namespace: Option<String>, prefix: String, limit: usize) -> Answered {
+    let mut patience = Patience::new(Instant::now() + ANSWER_BY, 2);
+    // What is told may be a moment behind what is counted.
+    let question = Question::BusiestRooms { namespace, prefix, limit: 2 * limit };
+    let Answers { answer: Answer::BusiestRooms(found), partial: unheard } =
+        patience.ask(node, question, Duration::ZERO).await
+    else {
+        return Err(mixed_up());
+    };
+    let names = found.into_iter().map(|room| (room.namespace, room.name)).collect();
+    let Answers { answer: Answer::RoomCounts(mut items), mut partial } =
+        patience.ask(node, Question::RoomCounts(names), Duration::ZERO).await
+    else {
+        return Err(mixed_up());
+    };
+    items.truncate(limit);
+    partial.extend(unheard);
+    partial.sort_unstable();
+    partial.dedup_by(|one, other| one.node == other.node);
+    Ok(page(items, false, partial))
 }
 
 /// Whose members are asked for.

@@ -1,18 +1,19 @@
 //! The admin API, on the management listener: `/admin/v1`. Any node answers for the whole cluster.
 //!
 //! - `state`: what the routes share.
-//! - `access`: who may use it.
+//! - `access`: who may use it; `caller`: who asks.
 //! - `look`: what there is; `explain`: what a token allows.
 //! - `speak`, `act`: what is said to clients, and done with them; `operations`: what takes a while; `order`: what they have in common.
 //! - `events`: what happens.
 //! - `rules`: the rules that are in force.
-//! - `request`: queries and bodies, read strictly.
+//! - `request`: queries and bodies, read strictly; `patience`: how long nodes are waited for that are asked more than once.
 //! - `openapi`: its description, from the code; `reference`: the same as Markdown, and as a page.
 //! - `problem`: refusals.
 //! - `status`: the page for people.
 
 mod access;
 mod act;
+mod caller;
 mod events;
 mod explain;
 mod look;
@@ -61,6 +62,7 @@ pub fn routes(routes: &mut ServiceConfig) {
     let control = |path: &str, route: Route| resource(path).route(scoped(Scope::Control, route));
     let scope = web::scope("/admin/v1")
         .app_data(web::PayloadConfig::new(MAX_BODY))
+        .service(read("/caller", web::get().to(caller::caller)))
         .service(read("/cluster", web::get().to(look::cluster)))
         .service(read("/nodes", web::get().to(look::nodes)))
         .service(read("/nodes/{node}", web::get().to(look::node)))

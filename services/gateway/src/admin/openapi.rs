@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::{act, events, explain, look, operations, reference, rules, speak};
+use super::{act, caller, events, explain, look, operations, reference, rules, speak};
 
 /// What can go wrong with every request.
 const REFUSALS: [(&str, &str); 8] = [
@@ -43,6 +43,7 @@ const REFUSALS: [(&str, &str); 8] = [
         (name = "listen", description = "What happens")
     ),
     paths(
+        caller::caller,
         look::cluster,
         look::nodes,
         look::node,

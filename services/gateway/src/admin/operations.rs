@@ -4,13 +4,19 @@ use actix_web::{
     HttpResponse,
     web::{Data, Path},
 };
-use signalbox_admin::operations::{Operation, OperationList, RebalanceRequest};
-use signalbox_node::admin::{CannotBegin, MAX_RATE, StoreAway};
+use serde::Deserialize;
+use signalbox_admin::{
+    Page, Row as _,
+    operations::{Operation, OperationKind, OperationStatus, RebalanceRequest},
+};
+use signalbox_node::admin::{CannotBegin, Listing, MAX_RATE, StoreAway};
+use utoipa::IntoParams;
 
 use super::{
+    look::page,
     order::Order,
     problem::Refused,
-    request::{Nothing, Query, json},
+    request::{Nothing, Query, json, listing},
     state::AdminState,
 };
 
@@ -40,12 +46,45 @@ fn unknown() -> Refused {
     )
 }
 
-/// All operations that are known: those that run first, then the latest.
-#[utoipa::path(get, path = "/admin/v1/operations", tag = "act", security(("token" = ["read"])),
-    responses((status = 200, description = "Operations", body = OperationList)))]
-pub(super) async fn operations(state: Data<AdminState>, _: Query<Nothing>) -> Answered {
-    let items = state.node.operations().await.map_err(away)?;
-    Ok(json(&OperationList { items }))
+/// Which operations are asked for. Those that fit everything that is given.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OperationsQuery {
+    /// Those that do this.
+    #[param(inline)]
+    kind: Option<OperationKind>,
+    /// Those that are so far.
+    #[param(inline)]
+    status: Option<OperationStatus>,
+    /// Those that this node runs, by its id or name: a drain is run by the node that drains.
+    node: Option<String>,
+    /// Begin behind this entry: what the page before gave as `next`.
+    after: Option<String>,
+    /// Most entries, 1 to 1,000; default 100.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+}
+
+/// The operations that are known, the latest first: those that run, and a hundred of those that are over, for a week.
+///
+/// They are kept in Redis, so no node is asked for them, and `partial` is empty.
+#[utoipa::path(get, path = "/admin/v1/operations", tag = "act", security(("token" = ["read"])), params(OperationsQuery),
+    responses((status = 200, description = "Operations", body = Page<Operation>)))]
+pub(super) async fn operations(state: Data<AdminState>, query: Query<OperationsQuery>) -> Answered {
+    let OperationsQuery { kind, status, node, after, limit } = query.0;
+    let Listing { after, limit } = listing(after.as_deref(), limit)?;
+    let is_meant = |operation: &Operation| {
+        let is_run_by = |node: &String| [&operation.runner, &operation.runner_name].contains(&node);
+        kind.is_none_or(|kind| operation.kind == kind)
+            && status.is_none_or(|status| operation.status == status)
+            && node.as_ref().is_none_or(is_run_by)
+            && after.as_ref().is_none_or(|after| operation.cursor() > *after)
+    };
+    let all = state.node.operations().await.map_err(away)?;
+    let mut items: Vec<Operation> = all.into_iter().filter(is_meant).collect();
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    Ok(page(items, has_more, Vec::new()))
 }
 
 /// How far an operation is.

@@ -79,8 +79,8 @@ impl Client {
         let mut listed = Listed::default();
         let mut after: Option<String> = None;
         loop {
-            // Those are short.
-            let limit = ("limit", Some(LIMIT).filter(|_| !matches!(path, "nodes" | "operations")));
+            // That one is short.
+            let limit = ("limit", Some(LIMIT).filter(|_| path != "nodes"));
             let page = [limit, ("after", after.as_deref())];
             let given = parameters.iter().chain(&page);
             let given = given.filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));

@@ -86,6 +86,9 @@ enum Command {
         /// Those of this namespace.
         #[arg(long, value_name = "NAMESPACE")]
         namespace: Option<String>,
+        /// The thousand with the most members, and those with the most first.
+        #[arg(long)]
+        busiest: bool,
     },
     /// Lists the members of a room.
     Members {
@@ -192,6 +195,15 @@ enum Command {
         /// Stop it.
         #[arg(long, requires = "id")]
         stop: bool,
+        /// Those of this kind: drain or rebalance.
+        #[arg(long, value_name = "KIND", conflicts_with = "id")]
+        kind: Option<String>,
+        /// Those that are so far: running, stopping, done, stopped or failed.
+        #[arg(long, value_name = "STATUS", conflicts_with = "id")]
+        status: Option<String>,
+        /// Those that this node runs.
+        #[arg(long, allow_hyphen_values = true, value_parser = given, value_name = "NODE", conflicts_with = "id")]
+        node: Option<String>,
     },
     /// Serves the operations as tools of the Model Context Protocol, on standard input and output, for an assistant.
     Mcp {
@@ -365,8 +377,11 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
     };
     match &cli.command {
         Command::Nodes => list("nodes", &[], table::NODES),
-        Command::Rooms { prefix, namespace } => {
-            list("rooms", &[("prefix", prefix.as_deref()), ("namespace", namespace.as_deref())], table::ROOMS)
+        Command::Rooms { prefix, namespace, busiest } => {
+            let order = busiest.then_some("members");
+            let parameters =
+                [("prefix", prefix.as_deref()), ("namespace", namespace.as_deref()), ("order", order)];
+            list("rooms", &parameters, table::ROOMS)
         }
         Command::Members { room, namespace } => {
             let path = format!("rooms/{}/members", client::segment(room));
@@ -432,8 +447,12 @@ fn once(cli: &Cli, client: &Client, as_table: bool, is_terminal: bool) -> Result
             Ok((operation(&client.post(&path, &Value::Null)?), 0))
         }
         Command::Rebalance { rate } => Ok((operation(&client.post("rebalance", &json!({"rate": rate}))?), 0)),
-        Command::Operations { id: None, .. } => list("operations", &[], table::OPERATIONS),
-        Command::Operations { id: Some(id), stop } => {
+        Command::Operations { id: None, kind, status, node, .. } => {
+            let parameters =
+                [("kind", kind.as_deref()), ("status", status.as_deref()), ("node", node.as_deref())];
+            list("operations", &parameters, table::OPERATIONS)
+        }
+        Command::Operations { id: Some(id), stop, .. } => {
             let path = format!("operations/{}", client::segment(id));
             let answer = if *stop { client.delete(&path)? } else { client.get(&path)? };
             Ok((operation(&answer), 0))

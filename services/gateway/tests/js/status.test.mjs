@@ -12,15 +12,17 @@ import { nextEvent } from "./lib/wait.mjs";
 let node;
 let guarded;
 let token;
+let controls;
 let Browser;
 let browser;
 const sockets = [];
 
 before(async () => {
-  const made = execFileSync(process.env.GATEWAY_BIN, ["admin-token", "--name", "operator", "--scopes", "read"]).toString();
-  token = /(sba_\S+)/.exec(made)[1];
-  const hash = /--admin-token-hash (\S+)/.exec(made)[1];
-  [node, guarded] = await Promise.all([startGateway(["--workers", "2"]), startGateway(["--workers", "2", "--admin-token-hash", hash])]);
+  const made = (scopes) => execFileSync(process.env.GATEWAY_BIN, ["admin-token", "--name", "operator", "--scopes", scopes]).toString();
+  const tokens = ["read", "read+control"].map(made);
+  [token, controls] = tokens.map((text) => /(sba_\S+)/.exec(text)[1]);
+  const hashes = tokens.flatMap((text) => ["--admin-token-hash", /--admin-token-hash (\S+)/.exec(text)[1]]);
+  [node, guarded] = await Promise.all([startGateway(["--workers", "2"]), startGateway(["--workers", "2", ...hashes])]);
   process.env.GATEWAY_URL ??= node.adminUrl;
   ({ Browser } = await import("./chromium.mjs"));
   browser = await Browser.launch();
@@ -152,6 +154,24 @@ test("where a token is needed it asks for one, and keeps it in its tab", async (
   await page.keyboard.press("Enter");
   await shows(page, "#status", "online");
   assert.equal(await dialog.isHidden(), true);
+  // Who may only look is offered nothing else.
+  const client = io(guarded.url, { transports: ["websocket"], forceNew: true });
+  sockets.push(client);
+  await nextEvent(client, "connect");
+  const find = async () => {
+    await page.fill("#search input", client.id);
+    await page.keyboard.press("Enter");
+    await shows(page, "#found", client.id);
+  };
+  await find();
+  assert.deepEqual([await page.locator("#nodes tr").count(), await page.locator("#nodes button, #found button").count()], [1, 0]);
+  await page.click("#forget");
+  await dialog.waitFor({ state: "visible" });
+  await dialog.locator("input").fill(controls);
+  await page.keyboard.press("Enter");
+  await page.locator("#nodes button").waitFor({ state: "visible" });
+  await find();
+  assert.equal(await page.locator("#found button").count(), 1);
   await page.click("#forget");
   await dialog.waitFor({ state: "visible" });
 });

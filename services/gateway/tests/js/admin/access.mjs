@@ -57,6 +57,9 @@ export function access(nodes) {
       await ask(clients[0], "join", "kept", {});
       const reading = { token: tokens.read.token };
       const { answeredBy } = (await call(node, "GET", "/admin/v1/cluster", reading)).body;
+      const asks = async (token) => (await call(node, "GET", "/admin/v1/caller", { token })).body;
+      assert.deepEqual(await asks(tokens.read.token), { name: "token reader", scopes: ["read"] });
+      assert.deepEqual(await asks(jwt(["read", "control"])), { name: "subject ops", scopes: ["read", "control"] });
       const looked = async (path) => (await call(node, "GET", `/admin/v1/${path}`, reading)).body;
       const state = async () => ({
         sockets: (await looked("sockets")).items.map(({ id }) => id), rooms: await looked("rooms"), rules: await looked("rules"),

@@ -234,13 +234,17 @@ export function act(nodes) {
 
 export function dying(redis, nodes) {
   describe("what the admin API does while nodes go", () => {
+    let halfWay;
     it("names a node that is killed while acknowledgements are waited for", async () => {
-      const doomed = await startNode(redis, ["--node-id", "doomed"]);
+      // Its clients have their time.
+      const doomed = await startNode(redis, ["--node-id", "doomed", "--drain-delay", "30000"]);
       await ready(doomed);
       await until(async () => (await get(nodes[0], "nodes")).items.some(({ name }) => name === "doomed"), "the others know it");
       const sockets = [await connected(nodes[1].url, websocket), await connected(doomed.url, websocket)];
       await Promise.all(sockets.map((socket) => ask(socket, "join", "act-doomed", {})));
       sockets[0].on("question", (answer) => answer("here"));
+      halfWay = await post(nodes[1], "nodes/doomed/drain");
+      await until(async () => (await get(nodes[2], `operations/${halfWay.id}`)).total === 1, "it drains");
       const asked = nextEvent(sockets[1], "question");
       const answer = post(nodes[0], "emit", { to: { rooms: ["act-doomed"] }, event: "question", ack: { timeout: 5_000 } });
       await asked;
@@ -249,6 +253,17 @@ export function dying(redis, nodes) {
       assert.deepEqual(acks.map(({ args }) => args), [["here"]]);
       const missing = partial.filter(({ name }) => name === "doomed");
       assert.deepEqual(missing.map(({ reason }) => reason), ["unreachable"]);
+    });
+
+    it("says what became of a drain whose node was killed half-way", async () => {
+      const of = async (node) => get(node, `operations/${halfWay.id}`);
+      await until(async () => (await of(nodes[0])).endedAt !== undefined, "another node says so", 30_000);
+      for (const node of nodes) {
+        const { kind, status, detail, runnerName, total, done } = await of(node);
+        assert.deepEqual([kind, status, runnerName, total, done], ["drain", "failed", "doomed", 1, 0]);
+        assert.match(detail, /ended without saying how far it was/);
+      }
+      assert.deepEqual((await get(nodes[1], "operations", { node: "doomed", status: "failed" })).items.map(({ id }) => id), [halfWay.id]);
     });
 
     it("drains a node that is named, and its clients go to the others", async () => {

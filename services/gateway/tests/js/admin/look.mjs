@@ -52,6 +52,9 @@ export function look(nodes) {
           items.map(({ name, members }) => [name, members]),
           [["look-common", 3], ["look-own-0", 1], ["look-own-1", 1], ["look-own-2", 1]],
         );
+        const busiest = await get(node, "rooms", { prefix: "look-", order: "members", limit: 2 });
+        assert.deepEqual(busiest.items.map(({ name, members }) => [name, members]), [["look-common", 3], ["look-own-0", 1]]);
+        assert.deepEqual([busiest.next, busiest.partial], [undefined, []]);
         const members = await listAll(node, "rooms/look-common/members", { limit: 1 });
         assert.deepEqual(members.map(({ id }) => id), sockets.map(({ id }) => id).sort());
         for (const { id, profile } of members) assert.equal(profile.name, `member ${sockets.findIndex((socket) => socket.id === id)}`);
@@ -125,13 +128,13 @@ export function look(nodes) {
       for (const [path, parameter] of [
         ["rooms?limit=0", "limit"], ["rooms?limit=1001", "limit"], ["rooms?after=nonsense", "after"],
         ["sockets?address=here", "address"], ["sockets?node=nobody", "node"], ["rooms?limt=3", "limt"], ["rooms?limit=x", "limit"],
-        ["rooms?limit=3&limit=4", "limit"], ["cluster?x=1", "x"], ["nodes?limit=3", "limit"], ["nodes/x?y", "y"], ["sockets/x?room=a", "room"], ["rates?since=1", "since"],
+        ["rooms?limit=3&limit=4", "limit"], ["rooms?order=size", "order"], ["rooms?order=members&after=WyIvIiwiYSJd", "after"], ["cluster?x=1", "x"], ["nodes?limit=3", "limit"], ["nodes/x?y", "y"], ["sockets/x?room=a", "room"], ["rates?since=1", "since"],
       ]) {
         const { status, body } = await call(nodes[0], "GET", `/admin/v1/${path}`);
         assert.deepEqual([status, body.status, body.parameter], [400, 400, parameter], path);
       }
       const { body: unknown } = await call(nodes[0], "GET", "/admin/v1/rooms?limt=3");
-      assert.equal(unknown.detail, 'there is no parameter "limt": those of this route are: namespace, prefix, after, limit');
+      assert.equal(unknown.detail, 'there is no parameter "limt": those of this route are: namespace, prefix, order, after, limit');
       const posted = await call(nodes[0], "POST", "/admin/v1/emit?volatile=true", { body: { to: { everyone: true }, event: "x" } });
       assert.deepEqual([posted.status, posted.body.parameter], [400, "volatile"]);
       assert.equal((await call(nodes[0], "GET", "/admin/v1/nothing")).status, 404);

@@ -8,7 +8,7 @@ import { PeerSocket, socketUrl } from "../lib/peer-socket.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
 import { Redis, health, metric, ready, startNode, startNodes } from "../cluster/setup.mjs";
-import { call, get } from "./setup.mjs";
+import { call, get, listAll } from "./setup.mjs";
 
 const websocket = { transports: ["websocket"] };
 
@@ -64,6 +64,20 @@ export function longOperations(redis, nodes) {
       assert.equal(peer.closed, undefined);
       assert.equal(admin(nodes[1], "operations").items[0].id, id);
       assert.equal(admin(nodes[1], "operations", id).status, "stopped");
+      // Those that fit everything that is asked for, in pages, the latest first.
+      const last = await begin(nodes[2], "rebalance", { rate: 4 });
+      await stop(nodes[0], last.id);
+      await reached(nodes[2], last.id, "stopped");
+      const ids = async (parameters) => (await listAll(nodes[1], "operations", parameters)).map((one) => one.id);
+      for (const parameters of [{}, { limit: 1 }, { kind: "rebalance", limit: 1 }]) assert.deepEqual(await ids(parameters), [last.id, id]);
+      assert.deepEqual([await ids({ node: stopped.runner }), await ids({ node: last.runner, status: "stopped" })], [[id], [last.id]]);
+      assert.deepEqual([await ids({ kind: "drain" }), await ids({ status: "running" }), await ids({ node: "nobody" })], [[], [], []]);
+      assert.deepEqual(admin(nodes[0], "operations", "--kind", "rebalance", "--status", "stopped").items.at(-1).id, id);
+      assert.deepEqual(admin(nodes[0], "operations", "--kind", "drain").items, []);
+      for (const [name, value] of [["kind", "dance"], ["status", "over"], ["limit", "0"], ["after", "x"]]) {
+        const { status, body } = await call(nodes[0], "GET", `/admin/v1/operations?${name}=${value}`);
+        assert.deepEqual([status, body.parameter], [400, name]);
+      }
       for (const socket of crowd) socket.disconnect();
       await Promise.all(nodes.map((node) => node.stop()));
     });

@@ -48,7 +48,7 @@ export function partial(redis, nodes) {
       // Operations are kept in Redis, so no node is asked for them. Who listens is told by a marker: events.test.mjs. Rules are everywhere the
       // same.
       const asksNodes = ({ method, path, scope }) =>
-        method === "GET" && scope === "read" && !path.includes("/operations") && !/\/(events|rules)$/.test(path);
+        method === "GET" && scope === "read" && !path.includes("/operations") && !/\/(caller|events|rules)$/.test(path);
       const lists = (await operations(nodes[1])).filter(asksNodes);
       // A node without a link yet would be unreachable.
       await until(async () => (await get(nodes[1], "nodes")).items.length === 3, "it has links to the others");
