@@ -23,7 +23,7 @@ pub(crate) enum On {
 pub(crate) struct Pattern(pub(crate) String);
 
 /// An action that is done if its conditions hold.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Guarded {
     pub(crate) when: Vec<Condition>,
     pub(crate) action: Action,
@@ -31,7 +31,7 @@ pub(crate) struct Guarded {
     pub(crate) needs: Needs,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     Join(Box<JoinAction>),
     Leave(Template),
@@ -54,7 +54,7 @@ pub(crate) enum Action {
 }
 
 /// A server of the application's own is asked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct CallAction {
     /// Its name in the configuration.
     pub(crate) hook: Arc<str>,
@@ -62,7 +62,7 @@ pub(crate) struct CallAction {
     pub(crate) refusal: Option<Arc<str>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct JoinAction {
     pub(crate) room: Template,
     pub(crate) profile: Option<Template>,
@@ -79,14 +79,14 @@ pub(crate) struct JoinAction {
 }
 
 /// What happens when a room is full.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Full {
     Refuse(Arc<str>),
     Instead(Vec<Guarded>),
 }
 
 /// An event with templates for its arguments.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct EventTemplate {
     pub(crate) name: Template,
     pub(crate) args: Vec<Element>,
@@ -94,14 +94,14 @@ pub(crate) struct EventTemplate {
     pub(crate) members: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Emit {
     pub(crate) event: EventTemplate,
     pub(crate) to: Target,
     pub(crate) volatile: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Target {
     Me,
     /// The rule's room, or another one; with the socket itself or without.

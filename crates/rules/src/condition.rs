@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// One test.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Condition {
     /// The socket is in this room.
     Member(Template),
@@ -23,7 +23,7 @@ pub(crate) enum Condition {
     Value(Placeholder, Vec<Test>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum GrantTest {
     Join(Template),
     Send(Template),
@@ -32,7 +32,7 @@ pub(crate) enum GrantTest {
 }
 
 /// A test of one value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Test {
     Type(Vec<Type>),
     Min(f64),
@@ -42,7 +42,17 @@ pub(crate) enum Test {
     Not(Vec<Scalar>),
     Present(bool),
     Plain,
-    Pattern(Regex),
+    Pattern(TextPattern),
+}
+
+/// A regular expression; two are the same where they are written the same.
+#[derive(Debug, Clone)]
+pub(crate) struct TextPattern(pub(crate) Regex);
+
+impl PartialEq for TextPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
 }
 
 /// A constant that values are compared with.
@@ -154,7 +164,7 @@ impl Test {
             Self::OneOf(scalars) => scalars.iter().any(|scalar| scalar.is(value)),
             Self::Not(scalars) => !scalars.iter().any(|scalar| scalar.is(value)),
             Self::Plain => !value.has_binary(),
-            Self::Pattern(pattern) => string(&value.json).is_some_and(|text| pattern.is_match(&text)),
+            Self::Pattern(pattern) => string(&value.json).is_some_and(|text| pattern.0.is_match(&text)),
         }
     }
 }

@@ -17,3 +17,10 @@ pub(crate) struct Rule {
     /// Where it stands in its file.
     pub(crate) line: usize,
 }
+
+impl Rule {
+    /// All that makes a difference to what it does.
+    pub(crate) fn meaning(&self) -> (&On, &[Pattern], &[Condition], &[Guarded]) {
+        (&self.on, &self.namespaces, &self.when, &self.actions)
+    }
+}

@@ -7,6 +7,7 @@ use ahash::AHashMap;
 use crate::{
     BUILTIN, Cost,
     action::On,
+    builtin::{self, are_builtin},
     example::Example,
     facts::Facts,
     hook::HookName,
@@ -33,12 +34,31 @@ pub enum Trigger {
     Release,
 }
 
+/// The rules for an event.
+#[derive(Debug, Default)]
+struct EventRules {
+    /// Which, in their order.
+    indices: Vec<usize>,
+    /// They are those of the built-in vocabulary, and no others.
+    are_builtin: bool,
+}
+
+/// Whether anything happens on each trigger.
+#[derive(Debug, Default)]
+struct Triggers {
+    connection: bool,
+    disconnecting: bool,
+    claim: bool,
+    release: bool,
+}
+
 /// The rules of a file.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Arc<Rule>>,
     /// Which rules are for an event, in their order.
-    by_event: AHashMap<String, Vec<usize>>,
+    by_event: AHashMap<String, EventRules>,
+    triggers: Triggers,
     examples: Vec<Example>,
     /// Whether rules send to subjects: then their sockets have to be found.
     names_subjects: bool,
@@ -57,15 +77,48 @@ impl RuleSet {
         if parsed.includes_builtin {
             rules.extend(parse::parse(BUILTIN)?.rules);
         }
-        let mut by_event: AHashMap<String, Vec<usize>> = AHashMap::new();
+        let mut by_event: AHashMap<String, EventRules> = AHashMap::new();
+        let mut triggers = Triggers::default();
         for (index, rule) in rules.iter().enumerate() {
-            if let On::Event(name) = &rule.on {
-                by_event.entry(name.clone()).or_default().push(index);
+            match &rule.on {
+                On::Event(name) => by_event.entry(name.clone()).or_default().indices.push(index),
+                On::Connection => triggers.connection = true,
+                On::Disconnecting => triggers.disconnecting = true,
+                On::Claim => triggers.claim = true,
+                On::Release => triggers.release = true,
             }
+        }
+        for (event, of_event) in &mut by_event {
+            of_event.are_builtin = are_builtin(event, of_event.indices.iter().map(|index| &rules[*index]));
         }
         let Found { names_subjects, hooks } = parsed.found;
         let rules = rules.into_iter().map(Arc::new).collect();
-        Ok(Self { rules, by_event, examples: parsed.examples, names_subjects, hooks, text: text.into() })
+        Ok(Self {
+            rules,
+            by_event,
+            triggers,
+            examples: parsed.examples,
+            names_subjects,
+            hooks,
+            text: text.into(),
+        })
+    }
+
+    /// The built-in vocabulary.
+    pub fn builtin() -> Self {
+        // A test reads it.
+        Self::parse(BUILTIN).unwrap_or_default()
+    }
+
+    /// Whether the text is that of the built-in vocabulary.
+    pub fn has_builtin_text(&self) -> bool {
+        *self.text == *BUILTIN
+    }
+
+    /// Whether the rules for an event are those of the built-in vocabulary and no others: whoever runs them may do by code of its own
+    /// what [`begin`](Self::begin) and [`Run`] would have it do.
+    pub fn is_builtin(&self, event: &str, namespace: &str) -> bool {
+        namespace == builtin::NAMESPACE && self.by_event.get(event).is_some_and(|rules| rules.are_builtin)
     }
 
     /// Whether clients may connect to this namespace: a rule is for it.
@@ -78,7 +131,13 @@ impl RuleSet {
 
     /// Whether anything happens on this trigger at all.
     pub fn is_for(&self, trigger: Trigger) -> bool {
-        self.rules.iter().any(|rule| is_on(&rule.on, trigger))
+        match trigger {
+            Trigger::Event => !self.by_event.is_empty(),
+            Trigger::Connection => self.triggers.connection,
+            Trigger::Disconnecting => self.triggers.disconnecting,
+            Trigger::Claim => self.triggers.claim,
+            Trigger::Release => self.triggers.release,
+        }
     }
 
     /// Whether the sockets of a subject must be found: then each joins the [`subject_room`](crate::subject_room).
@@ -108,7 +167,7 @@ impl RuleSet {
         let is_for = |rule: &&Arc<Rule>| rule.namespaces.iter().any(|pattern| pattern.matches(&namespace));
         let mut state = State::new(event);
         let found = if trigger == Trigger::Event {
-            let indices = self.by_event.get(&state.event.name).map_or(&[][..], Vec::as_slice);
+            let indices = self.by_event.get(&state.event.name).map_or(&[][..], |rules| &rules.indices);
             let rules = indices.iter().filter_map(|index| self.rules.get(*index)).filter(is_for);
             find(rules, &state, facts)
         } else {

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A value with placeholders in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Template {
     /// JSON.
     Constant(Arc<str>),
@@ -24,13 +24,13 @@ pub(crate) enum Template {
     Object(Vec<(Arc<str>, Template)>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Piece {
     Text(Arc<str>),
     Value(Placeholder),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Element {
     /// What is missing is null.
     Item(Template),
@@ -41,14 +41,14 @@ pub(crate) enum Element {
 }
 
 /// What stands between braces: the first alternative that there is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Placeholder {
     pub(crate) alternatives: Vec<Origin>,
     pub(crate) as_text: bool,
 }
 
 /// Where a value comes from, and which part of it is meant.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Origin {
     /// JSON that stands in the file.
     Constant(Arc<str>),
@@ -216,16 +216,21 @@ impl Template {
                 to.json.push('{');
                 let mut is_first = true;
                 for (key, value) in entries {
-                    if let Self::Value(placeholder) = value
-                        && placeholder.resolve(known).is_none()
-                    {
-                        continue;
-                    }
+                    let resolved = match value {
+                        Self::Value(placeholder) => match placeholder.resolve(known) {
+                            Some(value) => Some(value),
+                            None => continue,
+                        },
+                        _ => None,
+                    };
                     to.json.push_str(if is_first { "" } else { "," });
                     is_first = false;
                     to.json.push_str(key);
                     to.json.push(':');
-                    value.write(known, to)?;
+                    match resolved {
+                        Some(value) => to.value(&value),
+                        None => value.write(known, to)?,
+                    }
                 }
                 to.json.push('}');
             }

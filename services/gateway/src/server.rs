@@ -13,10 +13,9 @@ use anyhow::{Context, Result, anyhow};
 use signalbox_config::{auth::AuthMode, keys};
 use signalbox_node::{
     ClientLimits, ClusterConfig, Cors, LinkTls, Metrics, Namespace, Node, Origins, PeerConfig, Serve,
-    SidCookie,
-    app::vocabulary,
-    engineio,
+    SidCookie, engineio,
     policy::{AllowAll, Policy},
+    rules::RuleSet,
 };
 use signalbox_telemetry::{
     LogFormat, init_logs,
@@ -78,11 +77,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     let hooks = Hooks::new(&settings.hooks, &metrics)?;
     // Whatever there is at the start, rules may be put later.
     let app = signalbox_node::App::new().hooks(Arc::new(hooks.clone()));
-    let app = match &settings.socketio.rules {
-        Some(path) => app.rules(Arc::new(rules::read(path, &settings.hooks.names())?)),
-        None => app.namespace(ice.event(vocabulary::namespace().or_rules())),
+    let rules = match &settings.socketio.rules {
+        Some(path) => rules::read(path, &settings.hooks.names())?,
+        None => RuleSet::builtin(),
     };
-    let app = app.namespace(ice.event(Namespace::ruled()));
+    let app = app.rules(Arc::new(rules)).namespace(ice.event(Namespace::ruled()));
     metrics.config_info.with_label_values(&[&settings.fingerprint()]).set(1);
     let auth = Auth::start(&settings.auth, &metrics)?.map(Arc::new);
     let policy_of_tokens = auth.as_ref().map(|auth| auth.policy().clone());

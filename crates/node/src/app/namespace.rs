@@ -54,8 +54,6 @@ pub struct Namespace {
     any: Option<Handler>,
     /// Rules come before its handlers, and decide which names there are.
     pub(crate) is_ruled: bool,
-    /// Its actions serve while there are no rules.
-    pub(crate) has_own: bool,
 }
 
 impl Namespace {
@@ -68,20 +66,12 @@ impl Namespace {
             events: AHashMap::new(),
             any: None,
             is_ruled: false,
-            has_own: true,
         }
     }
 
     /// Every namespace that the rules of the application name ([`App::rules`]). Handlers are for the events that no rule is for.
     pub fn ruled() -> Self {
-        Self { is_ruled: true, has_own: false, ..Self::matching(|_| true) }
-    }
-
-    /// Gives way to rules as soon as there are some ([`Node::put_rules`](crate::Node::put_rules)), all but its handlers: then these are for
-    /// the events that no rule is for.
-    #[must_use]
-    pub fn or_rules(self) -> Self {
-        Self { is_ruled: true, ..self }
+        Self { is_ruled: true, ..Self::matching(|_| true) }
     }
 
     /// The namespace of this name, which begins with a slash.

@@ -4,7 +4,7 @@ use std::{sync::Arc, thread};
 
 use parking_lot::Mutex;
 use signalbox_cluster_redis::{CannotPutRules, RulesHolder, RulesStore, VersionedRules};
-use signalbox_rules::{BUILTIN, Problem, RuleSet};
+use signalbox_rules::{Problem, RuleSet};
 use signalbox_telemetry::Metrics;
 
 use crate::{
@@ -19,7 +19,9 @@ pub enum RulesSource {
     Cluster,
     /// The node's own.
     Own,
-    /// It has none: the handlers of its application serve, such as the built-in vocabulary.
+    /// The built-in vocabulary, which is the node's own where it has no others.
+    Builtin,
+    /// The node has none: only the handlers of its application serve.
     Application,
 }
 
@@ -32,7 +34,7 @@ pub struct RulesInForce {
     pub version: u64,
     /// How many there are.
     pub count: usize,
-    /// Their text; without rules that of the built-in vocabulary.
+    /// Their text.
     pub text: Arc<str>,
 }
 
@@ -158,10 +160,9 @@ impl SharedRules {
         };
         match (&state.put, &state.own) {
             (Some((version, rules)), _) => of(RulesSource::Cluster, *version, rules),
+            (None, Some(rules)) if rules.has_builtin_text() => of(RulesSource::Builtin, version, rules),
             (None, Some(rules)) => of(RulesSource::Own, version, rules),
-            (None, None) => {
-                RulesInForce { source: RulesSource::Application, version, count: 0, text: BUILTIN.into() }
-            }
+            (None, None) => of(RulesSource::Application, version, &RuleSet::default()),
         }
     }
 }

@@ -7,7 +7,7 @@ use signalbox_cluster::Address;
 use signalbox_rules::RuleSet;
 use signalbox_socketio::Message;
 
-use crate::app::Namespace;
+use crate::app::{Action, Namespace, vocabulary};
 
 use super::{
     context::ShardContext,
@@ -47,10 +47,13 @@ pub(super) struct Step {
 impl Step {
     /// Whether clients may connect to a namespace of this name.
     pub(super) fn serves(&self, app: &Namespace, name: &str) -> bool {
-        match &self.rules {
-            Some(rules) if app.is_ruled => rules.serves(name),
-            _ => app.has_own,
-        }
+        !app.is_ruled || self.rules.as_ref().is_some_and(|rules| rules.serves(name))
+    }
+
+    /// What is done on an event whose rules are those of the built-in vocabulary: the same, by an action.
+    pub(super) fn builtin_action(&self, event: &str, namespace: &str) -> Option<&'static Action> {
+        let rules = self.rules.as_ref()?;
+        rules.is_builtin(event, namespace).then(|| vocabulary::action(event)).flatten()
     }
 
     pub(super) fn new(now: Instant, context: ShardContext) -> Self {

@@ -9,7 +9,7 @@ use super::{
     template::{Names, placeholder, template},
 };
 use crate::{
-    condition::{Condition, GrantTest, Scalar, Test},
+    condition::{Condition, GrantTest, Scalar, Test, TextPattern},
     problem::{Source, did_you_mean},
     value::Type,
 };
@@ -131,7 +131,7 @@ fn test(source: &Source<'_>, name: &str, at: usize, node: &Node<'_>) -> Option<V
             }
             _ => return source.problem(value, "present is true or false", "write present = true"),
         },
-        "pattern" => vec![Test::Pattern(pattern(source, node)?)],
+        "pattern" => vec![Test::Pattern(TextPattern(pattern(source, node)?))],
         _ => {
             let remedy = if matches!(node.get_ref(), DeValue::Table(_)) {
                 "put the whole path in quotes, as in \"user.name\" = { type = \"string\" }".to_owned()

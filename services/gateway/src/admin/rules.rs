@@ -19,7 +19,8 @@ use super::{
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Rules {
-    /// Where they come from: `cluster` (put by this API, on all nodes), `file` (`--rules` of this node), or `built-in`.
+    /// Where they come from: `cluster` (put by this API, on all nodes), `file` (`--rules` of this node), or `built-in` (the vocabulary, which
+    /// is in force where nothing else is).
     source: &'static str,
     /// The version of the last that were put, for `If-Match`; 0: there were none.
     version: u64,
@@ -45,7 +46,8 @@ pub(super) async fn get(state: Data<AdminState>, _: Query<Nothing>) -> HttpRespo
     let source = match rules.source {
         RulesSource::Cluster => "cluster",
         RulesSource::Own => "file",
-        RulesSource::Application => "built-in",
+        RulesSource::Builtin => "built-in",
+        RulesSource::Application => "none",
     };
     let answer = Rules { source, version: rules.version, count: rules.count, text: rules.text.to_string() };
     json(&answer)

@@ -94,18 +94,20 @@ impl Shard {
                 let session = &sessions[event.key];
                 let Some(slot) = session.slot_of(event.socket) else { return };
                 let app = session.connection.sockets()[slot].socket.app.clone();
-                if app.is_ruled && self.rule_begins(&event, slot) {
-                    return;
+                if app.is_ruled {
+                    match self.step.builtin_action(&event.name, &event.namespace) {
+                        Some(action) => return self.act(action, &event),
+                        None if self.rule_begins(&event, slot) => return,
+                        None => {}
+                    }
                 }
                 let Self { step, sessions, .. } = self;
                 let session = &sessions[event.key];
                 match app.handler(&event.name) {
-                    Some(Handler::Action(action)) if !app.is_ruled || step.rules.is_none() => {
-                        self.act(action, &event)
-                    }
+                    Some(Handler::Action(action)) => self.act(action, &event),
                     Some(Handler::Call(handler)) => socketio::start_handler(step, session, handler, event),
                     None if event.name == REFRESH => self.refresh(&event),
-                    Some(Handler::Action(_)) | None => {
+                    None => {
                         let refused = ("unknown-event", "nothing is defined for this event");
                         replies::refuse(step, sessions, event.key, &event.refusal(), refused);
                     }

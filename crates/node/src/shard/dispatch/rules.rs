@@ -28,6 +28,7 @@ use crate::{
 
 const FORBIDDEN: Refused = ("forbidden", "what your token grants does not include it");
 const NO_USERS: Refused = ("users-forbidden", "this server does not list its users");
+const USERS_NOT_GRANTED: Refused = ("users-forbidden", FORBIDDEN.1);
 const BUSY: Refused = ("busy", "the server is overloaded, try again in a moment");
 
 impl Shard {
@@ -282,7 +283,10 @@ impl Shard {
         let allowed = match after.map(Address::parse) {
             Some(None) => Err(NOT_FOUND),
             _ if !self.step.context.config.list_users => Err(NO_USERS),
-            after => self.permit(&rule, slot, Grant::Users).map(|()| after.flatten()),
+            after => match self.permit(&rule, slot, Grant::Users) {
+                Ok(()) => Ok(after.flatten()),
+                Err(_) => Err(USERS_NOT_GRANTED),
+            },
         };
         let Self { step, sessions, pending, .. } = self;
         match allowed {
