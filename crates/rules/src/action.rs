@@ -39,6 +39,8 @@ pub(crate) enum Action {
     Emit(Box<Emit>),
     Ack(Template),
     Users(Template),
+    /// The list of members begins behind this socket.
+    MembersAfter(Template),
     Set(Vec<(String, Template)>),
     Require {
         conditions: Vec<Condition>,
@@ -161,9 +163,11 @@ impl Action {
                 let events = [&join.joined, &join.updated, &join.farewell];
                 events.into_iter().flatten().for_each(|event| event.each(visit));
             }
-            Self::Leave(value) | Self::Ack(value) | Self::Users(value) | Self::Peer(value) => {
-                value.each(visit)
-            }
+            Self::Leave(value)
+            | Self::Ack(value)
+            | Self::Users(value)
+            | Self::MembersAfter(value)
+            | Self::Peer(value) => value.each(visit),
             Self::Emit(emit) => {
                 emit.event.each(visit);
                 match &emit.to {

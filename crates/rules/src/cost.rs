@@ -73,7 +73,10 @@ impl Cost {
                     self.constant += emit.event.constant_bytes();
                 }
                 Action::Users(_) => self.questions += 1,
-                Action::Ack(value) | Action::Leave(value) | Action::Peer(value) => {
+                Action::Ack(value)
+                | Action::Leave(value)
+                | Action::Peer(value)
+                | Action::MembersAfter(value) => {
                     self.constant += value.constant_bytes();
                 }
                 Action::Set(fields) => {

@@ -47,7 +47,7 @@ pub use output::{EventOut, Join, Output, Refusal, Step, To};
 pub use problem::Problem;
 pub use run::{Answer, Run};
 pub use set::{RuleSet, Trigger};
-pub use state::{Event, Member};
+pub use state::{Event, Member, MemberList};
 
 /// Longest name of a room in bytes.
 pub const MAX_ROOM_NAME: usize = 255;

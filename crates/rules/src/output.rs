@@ -105,8 +105,14 @@ pub enum Output {
         /// Begin behind this id.
         after: Option<String>,
     },
-    /// List the members of a room. Answered by [`Answer::Members`](crate::Answer::Members).
-    Members(String),
+    /// List the members of a room. Answered by [`Answer::Members`](crate::Answer::Members); if `after` is nobody's id, the event is refused
+    /// with `not-found`.
+    Members {
+        /// The room.
+        room: String,
+        /// Begin behind this id.
+        after: Option<String>,
+    },
     /// Keep these fields on the socket, as JSON; `None` removes one.
     Set(Vec<(String, Option<String>)>),
     /// The socket goes with this PeerServer id: it joins the [`peer_room`](crate::peer_room). Not answered.

@@ -10,8 +10,8 @@ use crate::{
     output::{Output, Refusal, Step},
     perform::{emit_step, join_output, set_output, written},
     rule::Rule,
-    state::{Member, State},
-    template::{Known, Owned, Scope},
+    state::{MemberList, State},
+    template::{Known, Owned, Scope, Template},
     value::Type,
 };
 
@@ -21,14 +21,14 @@ pub enum Answer {
     /// The socket has joined the room.
     Joined {
         /// The members, the socket itself included, if they were asked for.
-        members: Vec<Member>,
+        members: MemberList,
         /// How many there were the moment it had joined.
         count: u32,
     },
     /// The room is full.
     Full,
     /// The members of the room.
-    Members(Vec<Member>),
+    Members(MemberList),
     /// The other socket has got the event.
     Sent,
     /// It is done.
@@ -123,7 +123,7 @@ impl Run {
             {
                 let Some(room) = self.state.room.clone() else { return Step::End };
                 self.waiting = Waiting::Members;
-                return Step::Ask(Output::Members(room));
+                return Step::Ask(Output::Members { room, after: self.state.after.clone() });
             }
             if !holds(&guarded.when, self.known(facts)) {
                 self.advance();
@@ -250,14 +250,14 @@ impl Run {
                 let (json, attachments) = written(value, known)?;
                 Output::Ack { json, attachments }
             }
+            Action::MembersAfter(after) => {
+                let after = id_of(after, known)?;
+                (self.state.members, self.state.after) = (None, after);
+                self.advance();
+                return Ok(None);
+            }
             Action::Users(after) => {
-                let after = after.value(known)?.filter(|after| after.as_value().type_of() != Type::Null);
-                let after = match after.as_ref().map(Owned::as_value) {
-                    None => None,
-                    Some(value) if value.type_of() == Type::String => Some(value.to_text()),
-                    // It is no id of anybody.
-                    Some(_) => Some(String::new()),
-                };
+                let after = id_of(after, known)?;
                 if !self.state.event.wants_ack {
                     return Err(Refusal::of(Failed::AckRequired));
                 }
@@ -306,6 +306,13 @@ impl Run {
         self.advance();
         Ok(Some(Step::Do(output)))
     }
+}
+
+/// The id of a socket, if there is a value; an empty one, which nobody has, if it is something else.
+fn id_of(template: &Template, known: Known<'_>) -> Result<Option<String>, Refusal> {
+    let value = template.value(known)?;
+    let value = value.as_ref().map(Owned::as_value).filter(|value| value.type_of() != Type::Null);
+    Ok(value.map(|value| if value.type_of() == Type::String { value.to_text() } else { String::new() }))
 }
 
 /// Whether all of them hold.

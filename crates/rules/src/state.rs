@@ -87,15 +87,31 @@ pub struct Member {
     pub profile: Arc<str>,
 }
 
+/// A list of a room's members, or the beginning of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberList {
+    /// The members: all of them, or a page.
+    pub members: Vec<Member>,
+    /// How many there are in all.
+    pub count: u32,
+    /// The room has more members than are told of each other.
+    pub is_large: bool,
+    /// The last of this page, if there are more behind it.
+    pub next: Option<String>,
+}
+
 /// What a run knows.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) event: Event,
     /// The room that the rule is about by now.
     pub(crate) room: Option<String>,
-    /// Its members, and how many they are.
-    pub(crate) members: Option<Vec<Member>>,
+    /// Its members.
+    pub(crate) members: Option<MemberList>,
+    /// How many they were the moment the socket had joined.
     pub(crate) count: Option<u32>,
+    /// The list of members begins behind this socket.
+    pub(crate) after: Option<String>,
     /// This run has joined the room itself.
     pub(crate) has_joined: bool,
     /// What the application's own server has answered for later values: JSON.
@@ -104,13 +120,13 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(event: Event) -> Self {
-        Self { event, room: None, members: None, count: None, has_joined: false, answer: None }
+        Self { event, room: None, members: None, count: None, after: None, has_joined: false, answer: None }
     }
 
     /// The members as JSON, without one of them.
     pub(crate) fn members_json(&self, but: Option<&str>) -> Option<String> {
         let mut json = "[".to_owned();
-        for member in self.members.as_ref()?.iter().filter(|member| but != Some(&*member.id)) {
+        for member in self.members.as_ref()?.members.iter().filter(|member| but != Some(&*member.id)) {
             json.push_str(if json.len() > 1 { "," } else { "" });
             let rest = fields(&member.profile);
             let comma = if rest.is_empty() { "" } else { "," };
@@ -121,13 +137,13 @@ impl State {
     }
 
     pub(crate) fn count(&self) -> Option<usize> {
-        self.count.map(|count| count as usize).or(self.members.as_ref().map(Vec::len))
+        self.count.or(self.members.as_ref().map(|list| list.count)).map(|count| count as usize)
     }
 
     pub(crate) fn enter(&mut self, room: String) {
         if self.room.as_ref() != Some(&room) {
             self.room = Some(room);
-            (self.members, self.count, self.has_joined) = (None, None, false);
+            (self.members, self.count, self.after, self.has_joined) = (None, None, None, false);
         }
     }
 }

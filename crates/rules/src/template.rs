@@ -67,6 +67,10 @@ pub(crate) enum Origin {
     Members,
     Others,
     Count,
+    /// How many there are in a room with more members than are told of each other.
+    CrowdCount,
+    /// Behind whom the next page of members begins.
+    CrowdNext,
     Reason,
     PeerId,
     PeerKey,
@@ -137,7 +141,9 @@ impl Placeholder {
     pub(crate) fn needs(&self) -> Needs {
         self.alternatives.iter().fold(Needs::default(), |needs, origin| {
             needs.or(match origin {
-                Origin::Members | Origin::Others => Needs { members: true, count: false },
+                Origin::Members | Origin::Others | Origin::CrowdCount | Origin::CrowdNext => {
+                    Needs { members: true, count: false }
+                }
                 Origin::Count => Needs { members: false, count: true },
                 _ => Needs::default(),
             })
@@ -174,6 +180,11 @@ impl Origin {
             Self::Members => Some(Value::plain(state.members_json(None)?)),
             Self::Others => Some(Value::plain(state.members_json(facts.id().as_deref())?)),
             Self::Count => Some(Value::plain(state.count()?.to_string())),
+            Self::CrowdCount => {
+                let list = state.members.as_ref().filter(|list| list.is_large)?;
+                Some(Value::plain(list.count.to_string()))
+            }
+            Self::CrowdNext => Some(Value::text(state.members.as_ref()?.next.as_deref()?)),
             Self::Reason => Some(Value::text(event.reason.as_deref()?)),
             Self::PeerId => Some(Value::text(&event.peer.as_ref()?.0)),
             Self::PeerKey => Some(Value::text(&event.peer.as_ref()?.1)),

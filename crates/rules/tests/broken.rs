@@ -73,6 +73,14 @@ const BROKEN: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "[[on]]\nevent = \"a\"\nargs = [\"id\"]\ndo = [{ members-after = \"{id}\" }, { leave = \"r\" }, { ack = \"{crowd.size}\" }]\n",
+        &[
+            "line 4, column 9: members-after belongs to a room, and none is named before (join a room before, or require \
+             its membership)",
+            "line 4, column 62: {crowd.size} is nothing that is said of a crowd (crowd.count or crowd.next)",
+        ],
+    ),
+    (
         "[[on]]\nevent = \"a\"\nargs = [\"room\"]\ndo = [{ join = \"{rom}\" }]\n",
         &["line 4, column 18: {rom} is not known (did you mean {room}?)"],
     ),

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use proptest::prelude::*;
 use signalbox_rules::{
-    Answer, BUILTIN, CallAnswer, Event, EventOut, Facts, Grant, JoinedRoom, Member, Output, RuleSet, Step,
-    Trigger,
+    Answer, BUILTIN, CallAnswer, Event, EventOut, Facts, Grant, JoinedRoom, Member, MemberList, Output,
+    RuleSet, Step, Trigger,
 };
 
 /// A socket about which everything is true or false by a number.
@@ -71,7 +71,8 @@ fn sizes(output: &Output) -> usize {
             let events = [&join.joined, &join.updated, &join.farewell].into_iter().flatten();
             join.room.len() + join.profile.len() + events.map(size).sum::<usize>()
         }
-        Output::Leave(room) | Output::Members(room) | Output::Peer(room) => room.len(),
+        Output::Leave(room) | Output::Peer(room) => room.len(),
+        Output::Members { room, after } => room.len() + after.as_ref().map_or(0, String::len),
         Output::Emit { event, .. } => size(event),
         Output::EmitToRooms { rooms, .. } => rooms.iter().map(|(name, event)| name.len() + size(event)).sum(),
         Output::SendTo { socket, event } => socket.len() + size(event),
@@ -103,8 +104,9 @@ fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &So
     let line = run.line();
     let costs = rules.costs();
     let cost = costs.iter().find(|(at, _)| *at == line).expect("every rule has a cost").1;
-    let members: Vec<Member> =
+    let members =
         (0..3).map(|n| Member { id: format!("m{n}"), profile: "{\"name\":\"x\"}".into() }).collect();
+    let members = MemberList { members, count: 3, is_large: facts.is(7), next: Some("m2".to_owned()) };
     let known = known + facts.bytes() + ANSWER.len() + 200;
     let (mut actions, mut questions, mut bytes) = (0, 0, 0);
     loop {
@@ -116,7 +118,7 @@ fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &So
             }
             Step::Ask(output) => {
                 questions += 1;
-                actions += usize::from(!matches!(output, Output::Members(_)));
+                actions += usize::from(!matches!(output, Output::Members { .. }));
                 run.answer(match &output {
                     Output::Join(join)
                         if join.limit > 0 && facts.is(5) && run.refusal_of_full_room().is_some() =>
@@ -125,7 +127,7 @@ fn run(rules: &RuleSet, trigger: Trigger, event: Event, known: usize, facts: &So
                     }
                     Output::Join(join) if join.limit > 0 && facts.is(5) => Answer::Full,
                     Output::Join(_) => Answer::Joined { members: members.clone(), count: 3 },
-                    Output::Members(_) => Answer::Members(members.clone()),
+                    Output::Members { .. } => Answer::Members(members.clone()),
                     Output::Call { .. } if facts.is(6) => Answer::NotCalled,
                     Output::Call { .. } => {
                         Answer::Called(Box::new(CallAnswer::parse(ANSWER).expect("an answer")))

@@ -71,7 +71,9 @@ fn cluster_is_one_whatever_happens() {
 
 #[test]
 fn cluster_large_rooms_tell_how_many_there_are() {
-    Server::run_js_alone("presence.test.mjs");
+    let rules = harness::printed_rules("presence");
+    let environment = [("OWN_RULES", rules.as_str())];
+    Server::run_js_alone_within(harness::DEADLINE, "presence.test.mjs", &environment);
 }
 
 #[test]

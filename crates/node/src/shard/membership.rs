@@ -207,7 +207,9 @@ fn join_succeeded(
 ) -> Option<Box<RuleRun>> {
     match join.reply_to {
         ReplyTo::Rule(mut rule, _) => {
-            let members = members.iter().map(|record| replies::member(record)).collect();
+            let more = members.last().filter(|_| members.len() < present);
+            let crowd = Crowd::of(step.context.config.limits.presence, present, more);
+            let members = replies::member_list(members, present, crowd);
             rule.run.answer(Answer::Joined { members, count: u32::try_from(count).unwrap_or(u32::MAX) });
             return Some(rule);
         }

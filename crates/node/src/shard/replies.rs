@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{Address, Record};
-use signalbox_rules::Member;
+use signalbox_rules::{Member, MemberList};
 use signalbox_socketio::Message;
 
 use super::{
@@ -156,6 +156,16 @@ impl Crowd {
     pub(super) fn of(limit: Option<usize>, count: usize, next: Option<&Arc<Record>>) -> Self {
         let is_large = limit.is_some_and(|limit| count > limit);
         Self { count: is_large.then_some(count), next: next.map(|last| last.socket) }
+    }
+}
+
+/// The members as a rule knows them.
+pub(super) fn member_list(members: &[Arc<Record>], count: usize, crowd: Crowd) -> MemberList {
+    MemberList {
+        members: members.iter().map(|record| member(record)).collect(),
+        count: u32::try_from(count).unwrap_or(u32::MAX),
+        is_large: crowd.count.is_some(),
+        next: crowd.next.map(|next| next.to_string()),
     }
 }
 

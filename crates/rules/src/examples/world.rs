@@ -9,8 +9,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Answer, CallAnswer, Event, EventOut, Facts, Grant, Join, JoinedRoom, Member, Nobody, Output, RuleSet,
-    Run, Step, To, Trigger,
+    Answer, CallAnswer, Event, EventOut, Facts, Grant, Join, JoinedRoom, Member, MemberList, Nobody, Output,
+    RuleSet, Run, Step, To, Trigger,
     example::{ExampleStep, Played},
     peer_room, subject_room,
 };
@@ -299,7 +299,7 @@ impl<'r> World<'r> {
             | Output::SendTo { .. }
             | Output::Users { .. }
             | Output::Call { .. }
-            | Output::Members(_) => {}
+            | Output::Members { .. } => {}
         }
     }
 
@@ -307,7 +307,14 @@ impl<'r> World<'r> {
     fn ask(&mut self, id: &str, run: &Run, output: Output) -> Result<(Answer, Option<Value>), String> {
         Ok(match output {
             Output::Join(join) => (self.join(id, run, *join)?, None),
-            Output::Members(room) => (Answer::Members(self.members(id, &room)), None),
+            Output::Members { room, after } => {
+                let mut list = self.members(id, &room);
+                if let Some(after) = after {
+                    let at = list.members.iter().position(|member| member.id == after);
+                    list.members.drain(..=at.ok_or("not-found")?);
+                }
+                (Answer::Members(list), None)
+            }
             Output::SendTo { socket, event } => match self.sockets.get_mut(&socket) {
                 Some(socket) => {
                     socket.inbox.push_back(packet(&event));
@@ -332,8 +339,8 @@ impl<'r> World<'r> {
 
     fn join(&mut self, id: &str, run: &Run, join: Join) -> Result<Answer, String> {
         let members = self.members(id, &join.room);
-        let is_member = members.iter().any(|member| member.id == id);
-        if join.limit > 0 && !is_member && members.len() >= join.limit as usize {
+        let is_member = members.members.iter().any(|member| member.id == id);
+        if join.limit > 0 && !is_member && members.count >= join.limit {
             return run.refusal_of_full_room().map_or(Ok(Answer::Full), |full| Err(full.code.to_string()));
         }
         let Join { room, profile, joined, updated, farewell, rejoins, .. } = join;
@@ -354,18 +361,20 @@ impl<'r> World<'r> {
             self.tell_others(id, &room, &told);
         }
         let members = self.members(id, &room);
-        let count = members.len() as u32;
+        let count = members.count;
         Ok(Answer::Joined { members, count })
     }
 
-    fn members(&self, id: &str, room: &str) -> Vec<Member> {
+    fn members(&self, id: &str, room: &str) -> MemberList {
         let namespace = self.sockets.get(id).map(|socket| socket.namespace.as_str());
         let sockets = self.sockets.iter().filter(|(_, socket)| Some(socket.namespace.as_str()) == namespace);
         let member = |(id, socket): (&String, &Socket)| {
             let profile = socket.rooms.get(room)?.profile.as_str().into();
             Some(Member { id: id.clone(), profile })
         };
-        sockets.filter_map(member).collect()
+        let members: Vec<Member> = sockets.filter_map(member).collect();
+        let count = members.len() as u32;
+        MemberList { members, count, ..MemberList::default() }
     }
 
     fn leave(&mut self, id: &str, room: &str) {

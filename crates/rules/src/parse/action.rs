@@ -20,8 +20,20 @@ use crate::{
     template::{Element, Origin, Template, each_of},
 };
 
-const ACTIONS: [&str; 11] =
-    ["join", "leave", "leave-all", "emit", "ack", "users", "set", "require", "disconnect", "peer", "call"];
+const ACTIONS: [&str; 12] = [
+    "join",
+    "leave",
+    "leave-all",
+    "emit",
+    "ack",
+    "users",
+    "members-after",
+    "set",
+    "require",
+    "disconnect",
+    "peer",
+    "call",
+];
 /// Most elements of `do`.
 const MAX_LIST: usize = 32;
 
@@ -88,6 +100,11 @@ fn guarded(
         "emit" => emit(source, value, &mut fields, names, found),
         "ack" => template(source, value, names).map(Action::Ack),
         "users" => template(source, value, names).map(Action::Users),
+        "members-after" if !names.has_room => {
+            let remedy = "join a room before, or require its membership";
+            source.problem(action_at, "members-after belongs to a room, and none is named before", remedy)
+        }
+        "members-after" => template(source, value, names).map(Action::MembersAfter),
         "set" => set(source, value, names),
         "require" => require(source, value, &mut fields, names),
         "disconnect" => disconnect(source, value),
@@ -191,17 +208,17 @@ fn join(
     Some(Action::Join(Box::new(join)))
 }
 
-/// Notes which joins are to list the members: what follows them, before another room is named, needs these.
+/// Notes which joins are to list the members: what follows them, before another room or page is named, needs these.
 pub(super) fn note_members(actions: &mut [Guarded]) {
     for index in 0..actions.len() {
         let (before, behind) = actions.split_at_mut(index + 1);
         let Some(Guarded { action: Action::Join(join), .. }) = before.last_mut() else { continue };
-        let names_room = |action: &Action| match action {
-            Action::Join(_) | Action::Leave(_) => true,
+        let asks_anew = |action: &Action| match action {
+            Action::Join(_) | Action::Leave(_) | Action::MembersAfter(_) => true,
             Action::Require { conditions, .. } => conditions.iter().any(|one| one.room().is_some()),
             _ => false,
         };
-        let until = behind.iter().position(|guarded| names_room(&guarded.action)).unwrap_or(behind.len());
+        let until = behind.iter().position(|guarded| asks_anew(&guarded.action)).unwrap_or(behind.len());
         join.wants_members = behind[..until].iter().any(|guarded| guarded.needs.members);
     }
 }

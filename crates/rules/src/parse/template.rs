@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 16;
 const MAX_PARTS: usize = 8;
 
 /// What placeholders may name besides arguments.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "args",
     "event",
     "socket",
@@ -32,6 +32,7 @@ const NAMES: [&str; 15] = [
     "members",
     "others",
     "count",
+    "crowd",
     "reason",
     "peer",
     "member",
@@ -39,7 +40,7 @@ const NAMES: [&str; 15] = [
     "answer",
 ];
 /// Names that arguments cannot have: what placeholders name, and what conditions test.
-pub(super) const RESERVED: [&str; 16] = [
+pub(super) const RESERVED: [&str; 17] = [
     "args",
     "event",
     "socket",
@@ -50,6 +51,7 @@ pub(super) const RESERVED: [&str; 16] = [
     "members",
     "others",
     "count",
+    "crowd",
     "reason",
     "peer",
     "member",
@@ -326,6 +328,15 @@ fn origin(source: &Source<'_>, at: usize, text: &str, names: &Names) -> Option<O
         "members" if is_alone => room_value(source, at, text, names, Origin::Members),
         "others" if is_alone => room_value(source, at, text, names, Origin::Others),
         "count" if is_alone => room_value(source, at, text, names, Origin::Count),
+        "crowd" => match rest {
+            ["count"] => room_value(source, at, text, names, Origin::CrowdCount),
+            ["next"] => room_value(source, at, text, names, Origin::CrowdNext),
+            _ => source.problem(
+                at,
+                format!("{{{text}}} is nothing that is said of a crowd"),
+                "crowd.count or crowd.next",
+            ),
+        },
         "reason" if is_alone => {
             only(names.on == On::Disconnecting, Origin::Reason, "when a socket is going only")
         }

@@ -219,7 +219,8 @@ impl Server {
     }
 }
 
-/// The built-in vocabulary as the program prints it: a rules file of this test.
+/// The built-in vocabulary as the program prints it, with a condition in each rule that always holds, since the rules as printed are not
+/// interpreted: a rules file of this test.
 pub(crate) fn printed_rules(name: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_signalbox-gateway")).arg("--print-rules").output();
     let printed = String::from_utf8(output.expect("it runs").stdout).expect("text");

@@ -13,7 +13,7 @@ use crate::{
         Shard,
         fanout::{self, Outgoing},
         membership, publish_acks,
-        replies::{self, NOT_FOUND, Refused, users_json},
+        replies::{self, Crowd, NOT_FOUND, Refused, users_json},
         requests,
         rules::{self, FactsOf},
         signals, socket_commands,
@@ -119,9 +119,10 @@ impl Shard {
             return;
         }
         match answer {
-            Delivery::Members { members, .. } => {
-                let members = members.iter().map(|record| replies::member(record)).collect();
-                rule.run.answer(Answer::Members(members));
+            Delivery::Members { members, count, more, .. } => {
+                let limit = step.context.config.limits.presence;
+                let crowd = Crowd::of(limit, count, members.last().filter(|_| more));
+                rule.run.answer(Answer::Members(replies::member_list(&members, count, crowd)));
             }
             Delivery::Users { users, more, .. } => {
                 if let Some(id) = rule.id.take() {
@@ -232,7 +233,7 @@ impl Shard {
             Output::Join(_)
             | Output::SendTo { .. }
             | Output::Users { .. }
-            | Output::Members(_)
+            | Output::Members { .. }
             | Output::Call { .. } => {}
         }
         Ok(())
@@ -255,12 +256,16 @@ impl Shard {
                 };
                 self.join_requested(key, request);
             }
-            Output::Members(name) => {
-                let room = RoomName { namespace: rule.namespace.clone(), name: name.into() };
+            Output::Members { room: name, after } => {
                 let Self { step, sessions, pending, .. } = self;
+                let after = match after.as_deref().map(Address::parse) {
+                    Some(None) => return replies::refuse_rule(step, sessions, &rule, NOT_FOUND),
+                    after => after.flatten(),
+                };
+                let room = RoomName { namespace: rule.namespace.clone(), name: name.into() };
                 let request = PendingRequest::Rule(rule);
                 let ticket = requests::hold(step, &mut sessions[key], pending, request);
-                step.effects.submit(Command::Members { shard: step.context.id, ticket, room, after: None });
+                step.effects.submit(Command::Members { shard: step.context.id, ticket, room, after });
             }
             Output::Users { after } => self.list_users(rule, slot, after.as_deref()),
             Output::SendTo { socket: to, event } => self.send_to(rule, slot, &to, &event),
