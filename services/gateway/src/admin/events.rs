@@ -17,7 +17,10 @@ use signalbox_admin::events::{EventFilter, EventKind};
 use signalbox_node::admin::EventListener;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
-use utoipa::IntoParams;
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::schema::{Object, ObjectBuilder, Ref, Type},
+};
 
 use self::slow::Watch;
 pub(super) use self::slow::remember;
@@ -68,6 +71,26 @@ impl EventsQuery {
     }
 }
 
+/// One event of the stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what is written as text")]
+pub(super) struct ServerSentEvent {
+    /// Its position: for `Last-Event-ID`.
+    id: String,
+    #[schema(schema_with = told_event)]
+    data: String,
+}
+
+/// What the data of an event is.
+fn told_event() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("What has happened: a ToldEvent, as JSON"))
+        .content_media_type("application/json")
+        .content_schema(Some(Ref::from_schema_name("ToldEvent")))
+        .build()
+}
+
 /// Tells what happens in the cluster, as it happens: as server-sent events, or as messages of a WebSocket where one is asked for (with the
 /// subprotocol `signalbox.events` and, since browsers send no other header, the token as the subprotocol `bearer.` and its Base64url).
 /// Whoever comes back with `Last-Event-ID` goes on where it was, at the same node and within a minute; else a marker `resync` says that
@@ -76,7 +99,7 @@ impl EventsQuery {
     params(EventsQuery, ("Last-Event-ID" = Option<String>, Header, description = "The id that came last")),
     responses(
         (status = 200, description = "One event after the other, until the client goes: `id` is its position, `data` the event. A comment every 5 seconds says that all is well",
-            body = signalbox_admin::events::ToldEvent, content_type = "text/event-stream"),
+            body = ServerSentEvent, content_type = "text/event-stream"),
         (status = 101, description = "The same over a WebSocket, an event in each message")))]
 pub(super) async fn events(
     request: HttpRequest,

@@ -74,7 +74,7 @@ const REFUSALS: [(&str, &str); 8] = [
         operations::operation,
         operations::stop_operation,
     ),
-    components(schemas(signalbox_admin::Problem)),
+    components(schemas(signalbox_admin::Problem, signalbox_admin::events::ToldEvent)),
     modifiers(&Token, &Refusals)
 )]
 struct Api;

@@ -56,7 +56,8 @@ pub(super) async fn get(state: Data<AdminState>, _: Query<Nothing>) -> HttpRespo
 /// Puts rules in force on all nodes, in place of their files, within a second; nodes that start later take them. If they are wrong,
 /// those in force stay, and `detail` has a line for each problem: line, column, what is wrong, and the remedy.
 #[utoipa::path(put, path = "/admin/v1/rules", tag = "act", security(("token" = ["control"])),
-    request_body(content = String, content_type = "application/toml", description = "A rules file (docs/rules.md)"),
+    request_body(content = String, content_type = "application/toml", description = "A rules file (docs/rules.md)",
+        example = "[[on]]\nevent = \"ping\"\ndo = [{ ack = [\"pong\"] }]\n"),
     params(("If-Match" = Option<String>, Header, description = "The version that has to be in force, in quotes"),
         ("Idempotency-Key" = Option<String>, Header, description = "A request that is sent again with the same key is not done again")),
     responses((status = 200, description = "They are in force here, and within a second everywhere", body = RulesPut),

@@ -21,13 +21,13 @@ fn run(nodes: usize, limit: Duration, file: &str, seconds: u64) {
 
 #[test]
 fn cluster_admin_api_does_what_its_description_says() {
-    run(3, DEADLINE + Duration::from_secs(90), "check_description.py", 20);
+    run(4, DEADLINE + Duration::from_secs(120), "check_description.py", 15);
 }
 
 #[test]
 #[ignore = "takes five minutes: cargo xtask soak"]
 fn soak_admin_api_does_what_its_description_says() {
-    run(3, Duration::from_secs(600), "check_description.py", 300);
+    run(4, Duration::from_secs(900), "check_description.py", 300);
 }
 
 #[test]

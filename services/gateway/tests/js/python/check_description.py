@@ -20,7 +20,7 @@ URLS = os.environ["GATEWAY_URLS"].split()
 ADMIN = os.environ["ADMIN_URL"]
 SECONDS = int(os.environ["SECONDS"])
 DOCUMENT = f"{ADMIN}/admin/v1/openapi.json"
-ROOM, PEER = "described", "described-peer"
+ROOM, PEER, SOCKET = "described", "described-peer", ""
 # No answer is a failure of the server, or another one than is described; nobody is served without a token.
 CHECKS = [
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance", "response_schema_conformance",
@@ -62,51 +62,73 @@ def stay_peer(url, stop):
             stop.wait(0.2)
 
 
-def get(path):
-    request = urllib.request.Request(f"{ADMIN}/admin/v1/{path}", headers={"Authorization": f"Bearer {os.environ['ADMIN_TOKEN']}"})
+def ask(method, path):
+    request = urllib.request.Request(f"{ADMIN}/admin/v1/{path}", method=method, headers={"Authorization": f"Bearer {os.environ['ADMIN_TOKEN']}"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
 
-def is_tried(operation):
-    """Not what drains a node, nor what does not end, nor what is no JSON."""
-    answer = operation.get("responses", {}).get("200", {}).get("content", {})
-    asked = operation.get("requestBody", {}).get("content", {"application/json": {}})
-    return operation["operationId"] != "drain" and "application/json" in answer and "application/json" in asked
+def described():
+    """The names of all operations: those that are asked as they are, and those that are asked apart, since they do not end (`events`), change
+    what the clients here rely on (`put`, which puts rules), or end a node."""
+    with urllib.request.urlopen(DOCUMENT, timeout=10) as answer:
+        paths = json.load(answer)["paths"]
+    names = {operation["operationId"] for item in paths.values() for operation in item.values()}
+    apart = {"events", "put", "drain"}
+    assert apart < names and len(names - apart) > 20, names
+    return names - apart
+
+
+def run(names, seconds, node, settings="", options=()):
+    """Runs schemathesis with these operations, for so long at most; its exit code."""
+    directory = tempfile.mkdtemp()
+    with open(f"{directory}/schemathesis.toml", "w", encoding="utf-8") as file:
+        # Names that are there, so that answers are more than that nothing is.
+        file.write(f'{settings}\n[parameters]\n"path.room" = "{ROOM}"\n"path.node" = "{node}"\n')
+        file.write(f'[[operations]]\ninclude-path-regex = "/sockets/"\nparameters = {{ "path.id" = "{SOCKET}" }}\n')
+        file.write(f'[[operations]]\ninclude-path-regex = "/peers/"\nparameters = {{ "path.id" = "{PEER}" }}\n')
+    with open(f"{directory}/serializers.py", "w", encoding="utf-8") as file:
+        file.write('import schemathesis\n\nschemathesis.serializer.alias("application/toml", "text/plain")\n')
+    command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "--config-file", f"{directory}/schemathesis.toml", "run", DOCUMENT]
+    command += ["--header", f"Authorization: Bearer {os.environ['ADMIN_TOKEN']}", "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"]
+    command += ["--max-examples", "10", "--max-time", str(seconds), "--workers", "2", "--generation-database", "none", "--no-color"]
+    command += [word for name in sorted(names) for word in ("--include-operation-id", name)]
+    command += [] if SECONDS >= 60 else ["--seed", "1"]
+    command += ["--warnings", "off", *options]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "serializers", "PYTHONPATH": directory}
+    return subprocess.run(command, cwd=directory, env=environment, check=False, timeout=seconds + 90).returncode
 
 
 def main():
+    global SOCKET
     stop = threading.Event()
     clients = [threading.Thread(target=stay, args=(url, stop)) for url in URLS]
     clients.append(threading.Thread(target=stay_peer, args=(URLS[0], stop)))
     for client in clients:
         client.start()
+    # The node that is drained in the end is asked for nothing before.
+    nodes = sorted(node["id"] for node in ask("GET", "nodes")["items"])
+    first, last = [node for node in nodes if node != ask("GET", "cluster")["answeredBy"]][:2]
     try:
-        while not (get(f"rooms/{ROOM}/members")["items"] and get("peers")["items"]):
+        while not (ask("GET", f"rooms/{ROOM}/members")["items"] and ask("GET", "peers")["items"]):
             pass
-        with urllib.request.urlopen(DOCUMENT, timeout=10) as answer:
-            paths = json.load(answer)["paths"]
-        operations = [operation for item in paths.values() for operation in item.values()]
-        left_out = [operation["operationId"] for operation in operations if not is_tried(operation)]
-        assert len(operations) - len(left_out) > 15, left_out
-        directory = tempfile.mkdtemp()
-        with open(f"{directory}/schemathesis.toml", "w", encoding="utf-8") as file:
-            # Names that are there, so that answers are more than that nothing is.
-            file.write(f'[parameters]\n"path.room" = "{ROOM}"\n"path.node" = "{get("nodes")["items"][0]["id"]}"\n')
-            file.write(f'[[operations]]\ninclude-path-regex = "/sockets/"\nparameters = {{ "path.id" = "{get("sockets")["items"][0]["id"]}" }}\n')
-            file.write(f'[[operations]]\ninclude-path-regex = "/peers/"\nparameters = {{ "path.id" = "{PEER}" }}\n')
-        command = [os.path.join(os.path.dirname(sys.executable), "schemathesis"), "--config-file", f"{directory}/schemathesis.toml", "run", DOCUMENT]
-        command += ["--header", f"Authorization: Bearer {os.environ['ADMIN_TOKEN']}", "--checks", ",".join(CHECKS), "--phases", "coverage,fuzzing"]
-        command += ["--max-examples", "10", "--max-time", str(SECONDS), "--workers", "2", "--generation-database", "none", "--no-color"]
-        command += [word for name in left_out for word in ("--exclude-operation-id", name)]
-        command += [] if SECONDS >= 60 else ["--seed", "1"]
+        SOCKET = ask("GET", "sockets")["items"][0]["id"]
         # An acknowledgement may be waited for half a minute.
-        command += ["--request-timeout", "40", "--warnings", "off"]
-        return subprocess.run(command, cwd=directory, check=False, timeout=SECONDS + 90).returncode
+        failed = run(described(), SECONDS, first, options=("--request-timeout", "40"))
+        # A stream is read until it has told something, or a moment is over.
+        failed |= run({"events"}, SECONDS // 5, first, settings="max-stream-events = 1", options=("--request-timeout", "1"))
     finally:
         stop.set()
         for client in clients:
             client.join()
+    failed |= run({"put"}, SECONDS // 5, first)
+    # One that is right is among those that were put.
+    assert ask("GET", "rules")["source"] == "cluster", ask("GET", "rules")
+    ask("DELETE", "rules")
+    failed |= run({"drain"}, SECONDS // 5, last)
+    drains = ask("GET", f"operations?kind=drain&node={last}")["items"]
+    assert drains and all(drain["status"] in ("running", "done") for drain in drains), drains
+    return failed
 
 
 if __name__ == "__main__":
