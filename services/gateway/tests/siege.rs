@@ -14,7 +14,11 @@ use std::{
 };
 
 use attackers::{ROWS, Target, attack};
-use harness::{Server, http::get, redis::Redis};
+use harness::{
+    Server,
+    http::{get, request},
+    redis::Redis,
+};
 use serde_json::Value;
 
 const NODES: usize = 3;
@@ -127,34 +131,79 @@ fn p99(phase: &Value) -> u64 {
     phase["latency"]["p99"].as_u64().expect("latencies")
 }
 
+/// The clients that talk while an operator looks and acts: 10,000, or as many as ADMIN_TALKERS says.
+fn talkers() -> usize {
+    std::env::var("ADMIN_TALKERS").map_or(10_000, |count| count.parse().expect("ADMIN_TALKERS is a number"))
+}
+
+/// What an operator's tools do with clients that talk, one thing after the other: path and body.
+fn order(number: usize, rooms: usize) -> (&'static str, String) {
+    let room = |shift: usize| format!("fanout-{}", (number + shift) % rooms);
+    let event =
+        |shift| format!(r#"{{"to":{{"rooms":["{}"]}},"event":"note","args":[{number}]}}"#, room(shift));
+    match number % 4 {
+        0 => ("emit", event(0)),
+        1 => ("join", format!(r#"{{"to":{{"rooms":["{}"]}},"rooms":["noted"]}}"#, room(0))),
+        2 => ("batch", format!(r#"{{"events":[{}]}}"#, (0..10).map(event).collect::<Vec<_>>().join(","))),
+        _ => ("leave", r#"{"to":{"rooms":["noted"]},"rooms":["noted"]}"#.to_owned()),
+    }
+}
+
 #[test]
 #[ignore = "takes minutes: cargo xtask soak"]
 fn soak_the_admin_api_costs_ten_thousand_talking_clients_nothing() {
-    /// Clients that talk, in rooms of ten.
-    const TALKERS: usize = 10_000;
     /// How long the neighbours are measured each time.
     const MEASURED: Duration = Duration::from_secs(20);
-    /// Between two requests: an operator's tools ask ten times a second.
+    /// Between two requests: an operator's tools ask ten times a second, and every fifth time they order something.
     const BETWEEN: Duration = Duration::from_millis(100);
     /// No answer may be later.
     const ANSWER: Duration = Duration::from_secs(2);
 
     let redis = Redis::start();
     let (nodes, _) = cluster(&["--redis-url", &redis.url()]);
-    let rooms = TALKERS / 10;
+    // In rooms of ten.
+    let rooms = talkers() / 10;
+    let rate = 3 * rooms;
     let talking = format!(
-        "fanout --rooms {rooms} --members 10 --rate 3000 --seconds 75 --warm-up 1 --patience 20 --processes 2"
+        "fanout --rooms {rooms} --members 10 --rate {rate} --seconds 75 --warm-up 1 --patience 20 --processes 2"
     );
-    let talkers = Load::start_behind("talkers", &nodes, &talking);
-    wait_for_handshakes(&nodes, TALKERS);
+    let talking = Load::start_behind("talkers", &nodes, &talking);
+    wait_for_handshakes(&nodes, talkers());
 
     let before = neighbours(&nodes, "unasked", MEASURED).phase("measure");
     let managed: Vec<String> = nodes.iter().map(|node| node.management().to_owned()).collect();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let operator = std::thread::spawn(move || {
-        let (mut asked, mut slowest, mut after) = (0_usize, Duration::ZERO, String::new());
+        let (mut asked, mut ordered, mut slowest, mut after) =
+            (0_usize, 0_usize, Duration::ZERO, String::new());
         while stopped.recv_timeout(BETWEEN).is_err() {
-            let lists = ["cluster", "nodes", "rates", "namespaces", "rooms?limit=1000", "sockets?limit=1000"];
+            if asked >= 4 * (ordered + 1) {
+                let (path, body) = order(ordered, rooms);
+                let node = &managed[ordered % managed.len()];
+                let began = Instant::now();
+                let answer = request(node, "POST", &format!("/admin/v1/{path}"), &[], &body);
+                slowest = slowest.max(began.elapsed());
+                assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+                let body: Value = serde_json::from_str(&answer.body).expect("JSON");
+                // Those of its room are let in, or out, together.
+                let is_whole = match path {
+                    "join" | "leave" => body["matched"] == 10 && body["done"] == 10,
+                    "batch" => body["results"].as_array().is_some_and(|results| results.len() == 10),
+                    _ => true,
+                };
+                assert!(is_whole, "{path}: {body}");
+                ordered += 1;
+                continue;
+            }
+            let lists = [
+                "cluster",
+                "nodes",
+                "rates",
+                "namespaces",
+                "rooms?limit=1000",
+                "rooms?order=members&limit=10",
+                "sockets?limit=1000",
+            ];
             // Every second request goes on through all sockets, page by page.
             let path = match asked % 2 {
                 0 => format!("sockets?limit=1000{after}"),
@@ -171,16 +220,16 @@ fn soak_the_admin_api_costs_ten_thousand_talking_clients_nothing() {
             }
             asked += 1;
         }
-        (asked, slowest)
+        (asked, ordered, slowest)
     });
     let meanwhile = neighbours(&nodes, "asked", MEASURED).phase("measure");
     stop.send(()).expect("the operator waits for it");
-    let (asked, slowest) = operator.join().expect("the operator's end");
-    let talkers = talkers.phase("measure");
+    let (asked, ordered, slowest) = operator.join().expect("the operator's end");
+    let talkers = talking.phase("measure");
     #[expect(clippy::print_stderr, reason = "the figures are what the soak lane is for")]
     {
         eprintln!(
-            "neighbours: p99 {} us before, {} us meanwhile, {} lost; {asked} requests, the slowest answer after {slowest:?}; \
+            "neighbours: p99 {} us before, {} us meanwhile, {} lost; {asked} looks and {ordered} orders, the slowest answer after {slowest:?}; \
              the crowd: {} deliveries, {} lost, p99 {} us",
             p99(&before),
             p99(&meanwhile),
@@ -195,7 +244,7 @@ fn soak_the_admin_api_costs_ten_thousand_talking_clients_nothing() {
             assert_eq!(number(phase, field), 0, "{field}");
         }
     }
-    assert!(asked >= 100, "{asked} requests");
+    assert!(asked >= 80 && ordered >= 20, "{asked} looks, {ordered} orders");
     assert!(slowest <= ANSWER, "{slowest:?}");
     assert!(p99(&meanwhile) <= 2 * p99(&before).max(RESOLUTION), "p99 {} us", p99(&meanwhile));
 }
