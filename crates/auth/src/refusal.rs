@@ -113,6 +113,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the token was not judged at all, since something is missing here that it takes: it may be a good one.
+    pub fn is_unjudged(&self) -> bool {
+        matches!(self, Self::KeysUnavailable | Self::RevocationsUnknown)
+    }
+
     /// Whether the same token may well be accepted a moment later: a client should try again, and not give up.
     pub fn is_transient(&self) -> bool {
         matches!(

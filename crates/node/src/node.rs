@@ -465,6 +465,21 @@ impl Node {
         client::address_of(request.headers(), request.peer_addr(), self.config())
     }
 
+    /// Whether a token is looked at that a request of one's own routes shows: bad ones cost an address its handshakes
+    /// ([`handshakes_per_address`](crate::config::ClientLimits::handshakes_per_address)), and one that has none left is to be told to wait so
+    /// many seconds.
+    ///
+    /// # Errors
+    /// The seconds, for `Retry-After`.
+    pub fn admit_token(&self, request: &HttpRequest) -> Result<(), u64> {
+        self.shared.let_in_token(self.client_address(request)).map_err(|away| away.seconds())
+    }
+
+    /// Such a token was bad.
+    pub fn report_bad_token(&self, request: &HttpRequest) {
+        self.shared.gate.bad_token(Instant::now(), self.client_address(request));
+    }
+
     /// Whether a request is answered as far as its `Origin` goes: it has none, or one that is allowed.
     pub fn allows_origin(&self, request: &HttpRequest) -> bool {
         let origin = request.headers().get(header::ORIGIN).map(HeaderValue::as_bytes);

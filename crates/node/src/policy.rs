@@ -7,6 +7,7 @@ pub mod tokens;
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use signalbox_auth::Refusal;
 pub use signalbox_auth::{Expiry, Principal, Revocation};
 use signalbox_telemetry::{
     Metrics,
@@ -169,6 +170,12 @@ impl Denial {
 
     /// The code of the refusal that a policy gives by a panic.
     pub(crate) const FAILED: &'static str = "internal-error";
+
+    /// Whether nobody knows whether the token is good.
+    pub(crate) fn is_unjudged(&self) -> bool {
+        let codes = [Refusal::KeysUnavailable.code(), Refusal::RevocationsUnknown.code()];
+        self.is_failure() || codes.contains(&self.code)
+    }
 
     /// Whether the policy has panicked.
     pub(crate) fn is_failure(&self) -> bool {

@@ -144,6 +144,11 @@ impl NodeShared {
         Ok(slot)
     }
 
+    /// Whether a token is looked at that a request shows which is no handshake.
+    pub(crate) fn let_in_token(&self, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+        self.gate.token(Instant::now(), address).inspect_err(|away| self.count_dropped(away.reason))
+    }
+
     /// The same for a session that begins with polling: it has a place of its own until it has a WebSocket.
     pub(crate) fn let_in_polling(
         &self,

@@ -271,7 +271,8 @@ impl Ice {
                 }
                 let client = match client_of(&request, policy.as_ref(), &node).await {
                     Ok(client) => client,
-                    Err(code) => return unauthorized(code),
+                    Err(Unidentified::Refused(code)) => return unauthorized(code),
+                    Err(Unidentified::TooMany(seconds)) => return too_many(seconds),
                 };
                 match ice.get(&client).await {
                     Ok(servers) => HttpResponse::Ok()
@@ -285,12 +286,21 @@ impl Ice {
     }
 }
 
+/// Why nobody knows who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unidentified {
+    /// What it shows is no good; the code.
+    Refused(&'static str),
+    /// Its address has shown too many bad tokens: it may come again after so many seconds.
+    TooMany(u64),
+}
+
 /// Who sends a request: whose token is in its `Authorization`, or in the parameter `token`; or whose session the parameter `sid` names.
 async fn client_of(
     request: &HttpRequest,
     policy: Option<&TokenPolicy>,
     node: &Node,
-) -> Result<Client, &'static str> {
+) -> Result<Client, Unidentified> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = header.and_then(|value| value.split_once(' '));
     let bearer =
@@ -299,19 +309,27 @@ async fn client_of(
     let query = query.map(web::Query::into_inner).unwrap_or_default();
     let token = bearer.or(query.get("token").map(String::as_str));
     if let Some(sid) = query.get("sid").filter(|_| token.is_none()) {
-        let client = node.session_client(sid).await.ok_or("sid-unknown")?;
+        let client = node.session_client(sid).await.ok_or(Unidentified::Refused("sid-unknown"))?;
         let Some(principal) = client.principal else {
             return Ok(Client::Stranger(client.address.map_or_else(String::new, network)));
         };
         // A session outlives the token that it was opened with.
         if let Some(Err(refusal)) = policy.map(|policy| policy.recheck(&principal)) {
-            return Err(refusal.code());
+            return Err(Unidentified::Refused(refusal.code()));
         }
         return Ok(Client::Known(principal));
     }
+    if policy.is_some() && token.is_some() {
+        node.admit_token(request).map_err(Unidentified::TooMany)?;
+    }
     match policy.map(|policy| policy.identify(token)) {
         Some(Ok(Identity::Known(principal))) => Ok(Client::Known(principal)),
-        Some(Err(refusal)) => Err(refusal.code()),
+        Some(Err(refusal)) => {
+            if token.is_some() && !refusal.is_unjudged() {
+                node.report_bad_token(request);
+            }
+            Err(Unidentified::Refused(refusal.code()))
+        }
         Some(Ok(Identity::Anonymous(_))) | None => {
             Ok(Client::Stranger(node.client_address(request).map_or_else(String::new, network)))
         }
@@ -323,6 +341,13 @@ fn unauthorized(code: &str) -> HttpResponse {
         .insert_header((header::WWW_AUTHENTICATE, "Bearer"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .json(json!({"error": code}))
+}
+
+fn too_many(seconds: u64) -> HttpResponse {
+    HttpResponse::TooManyRequests()
+        .insert_header((header::RETRY_AFTER, seconds.to_string()))
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({"error": "rate-limited"}))
 }
 
 /// A page of another origin asks.

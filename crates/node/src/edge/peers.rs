@@ -5,7 +5,7 @@ use std::time::Instant;
 use actix_web::{HttpRequest, HttpResponse, http::Method, http::header};
 use signalbox_peerserver::key_of_path;
 
-use super::{client, not_found::not_found};
+use super::{client, not_found::not_found, polling::turned_away};
 use crate::{
     policy::{AccessRequest, Decided},
     routing::Reply,
@@ -91,7 +91,14 @@ async fn peers(node: &NodeShared, request: &HttpRequest, key: &str) -> HttpRespo
         client::handshake(request.headers(), request.query_string(), request.peer_addr(), &node.config);
     let realm_key = key_of_path(key);
     let ask = AccessRequest::Discover { handshake: &handshake, key: &realm_key };
+    let shows_token = node.policy.judges_token(None, &ask);
+    if shows_token && let Err(away) = node.let_in_token(handshake.address) {
+        return turned_away(&away);
+    }
     if let Decided::Deny(denial) = node.policy.decide(None, ask).decided().await {
+        if shows_token && !denial.is_unjudged() {
+            node.gate.bad_token(Instant::now(), handshake.address);
+        }
         node.metrics.refusals.with_label_values(&[denial.code]).inc();
         return HttpResponse::Unauthorized()
             .insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"))

@@ -357,7 +357,7 @@ pub(crate) fn outcome_of(away: &TurnedAway) -> &'static str {
 }
 
 /// The client, or all of them together, begin too many sessions, or there is no memory for more.
-fn turned_away(away: &TurnedAway) -> HttpResponse {
+pub(super) fn turned_away(away: &TurnedAway) -> HttpResponse {
     let (status, message) = match away.is_full() {
         true => (StatusCode::SERVICE_UNAVAILABLE, "full"),
         false => (StatusCode::TOO_MANY_REQUESTS, "rate-limited"),

@@ -108,6 +108,25 @@ impl Gate {
         }
     }
 
+    /// A request shows a token and is no handshake. An address whose bad tokens have cost it all its handshakes is not looked at until it has
+    /// some again.
+    pub(crate) fn token(&self, now: Instant, address: Option<IpAddr>) -> Result<(), TurnedAway> {
+        let (Some(limit), Some(address)) = (self.handshakes_per_address, address) else { return Ok(()) };
+        let now = self.time(now);
+        let state = self.state();
+        let Some(visitor) = state.addresses.get(&network(address)) else { return Ok(()) };
+        let mut handshakes = visitor.handshakes;
+        check(handshakes.try_take(now, 1, limit.into()), "address_handshakes")
+    }
+
+    /// The token was bad: it costs the address a handshake. Good ones cost nothing, since whoever has one begins a session with it, too.
+    pub(crate) fn bad_token(&self, now: Instant, address: Option<IpAddr>) {
+        if let (Some(limit), Some(address)) = (self.handshakes_per_address, address) {
+            let now = self.time(now);
+            let _ = self.state().visitor(now, address).handshakes.try_take(now, 1, limit.into());
+        }
+    }
+
     /// A connection of this address begins, where so many are open; its place ends with what is given back.
     pub(crate) fn connection(
         self: &Arc<Self>,
@@ -263,6 +282,28 @@ mod tests {
         assert!(gate.handshake(later, address(3)).is_ok());
         let away = TurnedAway { reason: "", retry_after: Duration::from_millis(1001) };
         assert_eq!(away.seconds(), 2);
+    }
+
+    #[test]
+    fn bad_tokens_cost_an_address_its_handshakes_and_good_ones_nothing() {
+        let gate = gate(ClientLimits { handshakes_per_address: Some(1), ..ClientLimits::default() });
+        let now = Instant::now();
+        for _ in 0..100 {
+            assert!(gate.token(now, address(1)).is_ok());
+        }
+        for _ in 0..10 {
+            assert!(gate.token(now, address(1)).is_ok());
+            gate.bad_token(now, address(1));
+        }
+        assert_eq!(gate.token(now, address(1)).map_err(|away| away.reason), Err("address_handshakes"));
+        assert!(gate.handshake(now, address(1)).is_err());
+        assert!(gate.token(now, address(2)).is_ok() && gate.token(now, None).is_ok());
+        assert!(gate.token(now + Duration::from_secs(1), address(1)).is_ok());
+        let open = self::gate(ClientLimits::default());
+        for _ in 0..100 {
+            open.bad_token(now, address(1));
+        }
+        assert!(open.token(now, address(1)).is_ok());
     }
 
     #[test]

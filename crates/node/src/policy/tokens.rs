@@ -257,6 +257,15 @@ impl State {
         bearer.or_else(|| self.cookie.as_deref().and_then(|name| cookie(handshake, name)))
     }
 
+    /// The token that a client shows in the headers of a request, or in its parameter `token`.
+    fn token_of_request<'a>(&self, handshake: &'a Handshake) -> Option<Cow<'a, str>> {
+        let parameter = || {
+            form_urlencoded::parse(handshake.query.as_bytes())
+                .find_map(|(name, value)| (name == "token").then_some(value))
+        };
+        self.token_of_headers(handshake).map(Cow::Borrowed).or_else(parameter)
+    }
+
     /// May a client join this namespace?
     fn connect(
         self: &Arc<Self>,
@@ -332,10 +341,7 @@ impl Policy for TokenPolicy {
                 state.admit(Some(token), OwnedAction::Claim { key: key.into(), id: id.into() })
             }
             AccessRequest::Discover { handshake, .. } => {
-                let parameter = form_urlencoded::parse(handshake.query.as_bytes())
-                    .find_map(|(name, value)| (name == "token").then_some(value));
-                let token = state.token_of_headers(handshake).map(Cow::Borrowed).or(parameter);
-                state.admit(token.as_deref(), OwnedAction::Discover)
+                state.admit(state.token_of_request(handshake).as_deref(), OwnedAction::Discover)
             }
         }
     }
@@ -343,6 +349,7 @@ impl Policy for TokenPolicy {
     fn judges_token(&self, principal: Option<&Arc<Principal>>, ask: &AccessRequest<'_>) -> bool {
         match ask {
             AccessRequest::Refresh { .. } => principal.is_some(),
+            AccessRequest::Discover { handshake, .. } => self.0.token_of_request(handshake).is_some(),
             AccessRequest::Namespace { handshake, auth, .. } => {
                 let of_headers = || handshake.and_then(|handshake| self.0.token_of_headers(handshake));
                 token_of_auth(*auth).is_some() || principal.is_none() && of_headers().is_some()

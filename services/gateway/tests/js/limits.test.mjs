@@ -212,6 +212,33 @@ describe("a number", { concurrency: true }, () => {
   });
 });
 
+test("bad tokens over HTTP cost their address its handshakes, and good ones nothing", async () => {
+  const flags = ["--handshakes-per-address", "1", "--allow_discovery", "--proxied", "--trusted-proxies", "127.0.0.1"];
+  const server = await required(...flags);
+  const good = granted({ peer: { discover: true } });
+  const routes = ["/turn/ice-servers", "/peerjs/peers"];
+  const get = (last, route, shown) => request(server.url, "GET", route, { headers: { "x-forwarded-for": `192.0.2.${last}`, authorization: `Bearer ${shown}` } });
+  const statuses = async (last, shown, times) => {
+    const all = [];
+    for (let number = 0; number < times; number += 1) all.push((await get(last, routes[number % 2], shown)).status);
+    return all;
+  };
+  assert.deepEqual(await statuses(1, good, 3 * BURST_S), Array(3 * BURST_S).fill(200));
+  // A second gives one back.
+  const bad = await statuses(1, `${good.slice(0, -4)}AAAA`, 2 * BURST_S);
+  assert.deepEqual(bad.slice(0, BURST_S), Array(BURST_S).fill(401));
+  assert.equal(bad.at(-1), 429);
+  for (const route of routes) {
+    const refused = await get(1, route, good);
+    assert.equal(refused.status, 429, route);
+    assert.ok(Number(refused.headers["retry-after"]) >= 1);
+  }
+  assert.equal((await request(server.url, "GET", HANDSHAKE, { headers: { "x-forwarded-for": "192.0.2.1" } })).status, 429);
+  assert.deepEqual(await statuses(2, good, 2), [200, 200], "another address has its own");
+  assert.ok((await dropped(server, "address_handshakes")) >= 4);
+  await until(async () => (await get(1, routes[0], good)).status === 200, "it may try again");
+});
+
 test("an unmodified client that is told to come later does", async () => {
   const server = await gateway("--handshakes-per-second", "1");
   for (let number = 0; number < BURST_S; number += 1) await PollingSession.open(server.url);
