@@ -31,4 +31,4 @@ pub use problem::Problem;
 pub use profile::Profile;
 pub use rates::{ClusterRates, NodeRates, Rates};
 pub use rooms::{Member, Namespace, Room};
-pub use sockets::{Membership, Principal, Socket, SocketDetails, Transport};
+pub use sockets::{Membership, Principal, Socket, SocketDetails, SocketRates, Transport};

@@ -71,6 +71,13 @@ impl Row for Member {
         Cursor(self.id.clone(), String::new())
     }
 
+    /// One that is just moving to another node: whoever knows its profile.
+    fn join(&mut self, other: Self) {
+        if self.profile == Profile::default() {
+            self.profile = other.profile;
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.profile.text().len()
     }

@@ -64,11 +64,33 @@ pub struct SocketDetails {
     pub is_moving: bool,
     /// Events for which its client's answer is waited for.
     pub pending_acks: u64,
+    /// How much its client sends, in all its namespaces.
+    #[serde(default)]
+    pub rates: SocketRates,
     /// The rooms that it is in.
     pub memberships: Vec<Membership>,
     /// Who its client is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
+}
+
+/// How much a client sends, over the last ten to twenty seconds and since its session has been on its worker, and how much it may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SocketRates {
+    /// Events a second, with everything else that it sends.
+    pub events: f64,
+    /// Bytes a second.
+    pub bytes: f64,
+    /// Events that it may send in a second; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u64>,
+    /// Bytes that it may send in a second; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Rooms that it may join in a second; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins_per_second: Option<u64>,
 }
 
 /// A room that a socket is in.

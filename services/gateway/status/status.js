@@ -385,7 +385,7 @@ async function refresh() {
   try {
     if (!scopes) await lookAtScopes();
     const isTimeForRooms = performance.now() >= roomsAt + ROOMS_EVERY;
-    const looks = [ask("cluster"), ask("nodes"), ask("rates"), lookAtOperations(), isTimeForRooms ? ask(`rooms?order=members&limit=${ROOMS}`) : undefined];
+    const looks = [ask("cluster"), ask(`nodes?limit=${PAGE}`), ask("rates"), lookAtOperations(), isTimeForRooms ? ask(`rooms?order=members&limit=${ROOMS}`) : undefined];
     const [cluster, nodes, rates, operations, rooms] = await Promise.all(looks);
     drawNumbers(cluster);
     drawCharts(rates.total);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use signalbox_admin::SocketRates;
 use signalbox_auth::{
     Principal,
     grants::{Limit, Limits},
@@ -38,9 +39,50 @@ impl RateLimits {
     }
 }
 
+/// Over how long it is told how much comes: each window counts together with what is left of the one before.
+const WINDOW: u64 = 10_000_000_000;
+
+/// What has come lately, and would cost too much to be forgotten evenly.
+#[derive(Debug, Default)]
+struct Recent {
+    window: u32,
+    /// In this window, and in the one before.
+    events: [u32; 2],
+    bytes: [u64; 2],
+}
+
+impl Recent {
+    fn add(&mut self, now: u64, events: u32, bytes: u64) {
+        self.turn(now);
+        self.events[0] = self.events[0].saturating_add(events);
+        self.bytes[0] = self.bytes[0].saturating_add(bytes);
+    }
+
+    fn turn(&mut self, now: u64) {
+        let window = (now / WINDOW) as u32;
+        match window.wrapping_sub(self.window) {
+            0 => return,
+            1 => (self.events, self.bytes) = ([0, self.events[0]], [0, self.bytes[0]]),
+            _ => (self.events, self.bytes) = Default::default(),
+        }
+        self.window = window;
+    }
+
+    /// Events and bytes a second.
+    fn per_second(&self, now: u64) -> (f64, f64) {
+        let mut recent = Self { ..*self };
+        recent.turn(now);
+        let before = 1.0 - (now % WINDOW) as f64 / WINDOW as f64;
+        let seconds = WINDOW as f64 / 1e9;
+        let rate = |[current, last]: [f64; 2]| (current + before * last) / seconds;
+        (rate(recent.events.map(f64::from)), rate(recent.bytes.map(|bytes| bytes as f64)))
+    }
+}
+
 /// The rates of one connection, and what has come so far.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
+    recent: Recent,
     limits: RateLimits,
     events: Bucket,
     bytes: Bucket,
@@ -55,8 +97,23 @@ impl Rates {
         self.limits = limits;
     }
 
+    /// How much comes, and what may.
+    pub(crate) fn row(&self, now: u64) -> SocketRates {
+        let (events, bytes) = self.recent.per_second(now);
+        let limit = |limit: u32| Some(u64::from(limit)).filter(|limit| *limit > 0);
+        let RateLimits { events: most_events, bytes: most_bytes, joins: most_joins } = self.limits;
+        SocketRates {
+            events,
+            bytes,
+            events_per_second: limit(most_events),
+            bytes_per_second: limit(most_bytes),
+            joins_per_second: limit(most_joins),
+        }
+    }
+
     /// A packet of so many bytes has come, which is an event, or (`is_part`) a part of one.
     pub(crate) fn received(&mut self, now: u64, bytes: usize, is_part: bool) -> Taken {
+        self.recent.add(now, u32::from(!is_part), bytes as u64);
         let events = match self.limits.events {
             0 => Taken::Within,
             limit => self.events.take(now, u64::from(!is_part), u64::from(limit)),
@@ -121,6 +178,21 @@ mod tests {
         assert_eq!(of(&[principal(r#"{"eventsPerSecond":1,"bytesPerSecond":9}"#)]), limits(1, 9));
         let both = [principal(r#"{"eventsPerSecond":7}"#), principal(r#"{"eventsPerSecond":1}"#)];
         assert_eq!(of(&both), limits(7, 0));
+    }
+
+    #[test]
+    fn what_comes_is_told_over_the_last_seconds_and_then_forgotten() {
+        let mut rates = Rates::default();
+        let second = 1_000_000_000;
+        for at in 0..30 {
+            rates.received(at * second, 50, false);
+            rates.received(at * second, 50, true);
+        }
+        let at = |at: u64| {
+            let SocketRates { events, bytes, .. } = rates.row(at * second);
+            ((events * 10.0).round(), (bytes / 10.0).round())
+        };
+        assert_eq!([at(30), at(35), at(40), at(50)], [(10.0, 10.0), (5.0, 5.0), (0.0, 0.0), (0.0, 0.0)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use signalbox_admin::{Partial, PartialReason, Profile, orders::NodeOutcome, page
 use signalbox_cluster::{Address, NodeInfo, NodeTag, Record, RoomName};
 use signalbox_node_link::{LinkError, RemoteNode, Responder};
 use tokio::{
+    sync::oneshot,
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
@@ -254,16 +255,15 @@ impl Peering {
     pub(super) async fn ask_shards(self: &Arc<Self>, question: &Question) -> Answer {
         let Some(turn) = self.inquiries.begin() else { return Answer::Busy };
         let shared = Arc::new(question.clone());
-        let mut parts = Vec::new();
-        for shard in self.mailboxes.shards() {
-            let (reply, part) = Reply::channel();
-            let asked = ShardMessage::Inspect { question: shared.clone(), reply };
-            if self.mailboxes.request(shard, asked).is_err() {
-                return Answer::Busy;
-            }
-            parts.push(part);
+        let departures = self.addresses.departures();
+        let Some(asked) = self.put_to_shards(&shared) else { return Answer::Busy };
+        let mut parts: Option<Vec<Answer>> = join_all(asked).await.into_iter().map(Result::ok).collect();
+        // A session that was on its way from one shard to another has arrived by now.
+        if question.names_sockets() && self.addresses.departures() != departures {
+            let Some(again) = self.put_to_shards(&shared) else { return Answer::Busy };
+            let more: Option<Vec<Answer>> = join_all(again).await.into_iter().map(Result::ok).collect();
+            parts = parts.zip(more).map(|(parts, more)| [parts, more].concat());
         }
-        let parts: Option<Vec<Answer>> = join_all(parts).await.into_iter().map(Result::ok).collect();
         match parts {
             Some(parts) => {
                 let _turn = turn;
@@ -274,6 +274,16 @@ impl Peering {
             // A worker is gone: the node stops.
             None => Answer::Busy,
         }
+    }
+
+    /// Puts a question into each shard's mailbox; `None` if one is too far behind.
+    fn put_to_shards(&self, question: &Arc<Question>) -> Option<Vec<oneshot::Receiver<Answer>>> {
+        let ask = |shard| {
+            let (reply, part) = Reply::channel();
+            let asked = ShardMessage::Inspect { question: question.clone(), reply };
+            self.mailboxes.request(shard, asked).ok().map(|()| part)
+        };
+        self.mailboxes.shards().map(ask).collect()
     }
 
     /// Adds what members of rooms have joined with, which the cluster's part of the node keeps.
@@ -288,7 +298,10 @@ impl Peering {
                     profiles.into_iter().map(|(_, id, profile)| (id, profile)).collect();
                 for member in &mut *members {
                     let id = Address::parse(&member.id);
-                    member.profile = id.and_then(|id| profiles.remove(&id)).unwrap_or_default();
+                    // Of one that is just moving to another node, its shard knows it.
+                    if let Some(profile) = id.and_then(|id| profiles.remove(&id)) {
+                        member.profile = profile;
+                    }
                 }
                 *has_more |= cut(members);
             }
@@ -303,7 +316,9 @@ impl Peering {
                     let mut profiles: HashMap<Arc<str>, Profile> =
                         profiles.map(|(room, _, profile)| (room.name, profile)).collect();
                     for membership in &mut details.memberships {
-                        membership.profile = profiles.remove(&*membership.room).unwrap_or_default();
+                        if let Some(profile) = profiles.remove(&*membership.room) {
+                            membership.profile = profile;
+                        }
                     }
                 }
             }

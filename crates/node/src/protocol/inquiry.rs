@@ -320,6 +320,11 @@ impl Question {
         !matches!(self, Self::Act { .. } | Self::Peer { .. } | Self::Drain | Self::Shed { .. })
     }
 
+    /// Whether each socket is to be in the answer, and not only in a number.
+    pub(crate) fn names_sockets(&self) -> bool {
+        matches!(self, Self::Members { .. } | Self::Sockets { .. } | Self::Socket { .. })
+    }
+
     /// The answer of somebody who has nothing of it.
     fn nothing(&self) -> Answer {
         match self {

@@ -1,5 +1,7 @@
 //! Which shard of this node has a session or socket: read by every worker without a lock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use signalbox_cluster::{Address, Cluster, NodeTag, ShardId};
 
 /// The addresses that this node answers for: those born here, and those that have moved here from other nodes.
@@ -8,11 +10,13 @@ pub(crate) struct LocalAddresses {
     pub(crate) node: NodeTag,
     pub(crate) shards: usize,
     moved_in: papaya::HashMap<Address, ShardId, ahash::RandomState>,
+    /// Sessions that have left a shard of this node for another one.
+    departures: AtomicU64,
 }
 
 impl LocalAddresses {
     pub(crate) fn new(node: NodeTag, shards: usize) -> Self {
-        Self { node, shards, moved_in: papaya::HashMap::default() }
+        Self { node, shards, moved_in: papaya::HashMap::default(), departures: AtomicU64::new(0) }
     }
 
     /// The shard that knows where an address is: it was born there, or has moved there from another node.
@@ -27,6 +31,16 @@ impl LocalAddresses {
     /// just a name: ids of databases have it too.
     pub(crate) fn is_known(&self, address: Address, cluster: &Cluster) -> bool {
         self.shard_of(address).is_some() || cluster.nodes().contains_key(&address.node())
+    }
+
+    /// A session leaves a shard of this node for another one: for a moment it is on neither.
+    pub(crate) fn note_departure(&self) {
+        self.departures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many have left so far.
+    pub(crate) fn departures(&self) -> u64 {
+        self.departures.load(Ordering::Relaxed)
     }
 
     /// An address of another node moves to a shard of this one.

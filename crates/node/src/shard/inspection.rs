@@ -1,21 +1,23 @@
 //! What an operator asks of a shard: its part of every list, in order, as much as fits on the page. It reads tables and changes nothing,
 //! and costs a look at each session, and a row for each entry of the page: what is beside the page takes no memory.
 
-use signalbox_admin::orders::Audience;
-use signalbox_admin::{Member, Membership, Namespace, Peer, Profile, Room, Socket, SocketDetails, Transport};
+use signalbox_admin::{
+    Member, Membership, Namespace, Peer, Profile, Room, Socket, SocketDetails, SocketRates, Transport,
+};
 use signalbox_cluster::{Address, RoomName};
 use signalbox_socketio::Joined;
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
     first_entries::first_entries,
+    selection::{room_name, select},
     step::Step,
     tables::{Peers, Rooms, Sessions},
-    transfer::table::Transfers,
+    transfer::{source::UnconfirmedTransfer, table::Transfers},
 };
 use crate::{
     ledger::OVERHEAD,
@@ -39,9 +41,13 @@ pub(super) fn inspect(
             busiest_rooms(rooms, namespace.as_deref(), prefix, *limit)
         }
         Question::RoomCounts(names) => room_counts(rooms, names),
-        Question::Members { namespace, room, page } => members(step, sessions, rooms, namespace, room, page),
-        Question::Sockets { filter, page } => sockets(step, sessions, rooms, filter, page),
-        Question::Socket { id } => Answer::Socket(socket(step, sessions, rooms, id).into_iter().collect()),
+        Question::Members { namespace, room, page } => {
+            members(step, sessions, rooms, transfers, (namespace, room), page)
+        }
+        Question::Sockets { filter, page } => sockets(step, sessions, rooms, transfers, filter, page),
+        Question::Socket { id } => {
+            Answer::Socket(socket(step, sessions, rooms, transfers, id).into_iter().collect())
+        }
         Question::Peers { key, prefix, is_whole, page } => {
             list_peers(step, peers, key.as_deref(), prefix, *is_whole, page)
         }
@@ -118,113 +124,101 @@ fn room_counts(rooms: &Rooms, names: &[(String, String)]) -> Answer {
     Answer::RoomCounts(names.iter().filter_map(count).collect())
 }
 
-/// The sockets that are meant, each once. Of those that were sent to another node, which has not confirmed them, nobody else may know yet:
-/// what is for them follows them.
-fn select(sessions: &Sessions, rooms: &Rooms, transfers: &Transfers, audience: &Audience) -> Vec<Address> {
-    let members =
-        |name: &String| rooms.find(&room_name(&audience.namespace, name)).and_then(|key| rooms.get(key));
-    let mut found: BTreeSet<Address> = BTreeSet::new();
-    for room in audience.rooms.iter().filter_map(members) {
-        found.extend(room.members.keys());
-    }
-    let is_of_subject =
-        |joined: &Joined<session::Socket>| {
-            joined.socket.principal.as_ref().is_some_and(|principal| {
-                audience.subjects.iter().any(|subject| *subject == *principal.subject)
-            })
-        };
-    let is_in_namespace = |joined: &Joined<session::Socket>| *joined.namespace == *audience.namespace;
-    let named: Vec<Address> = audience.sockets.iter().filter_map(|id| Address::parse(id)).collect();
-    for socket in &named {
-        let session = sessions.find_by_socket(*socket).and_then(|key| sessions.get(key));
-        let is_there =
-            |joined: &Joined<session::Socket>| joined.socket.id == *socket && is_in_namespace(joined);
-        if session.is_some_and(|session| session.connection.sockets().iter().any(is_there)) {
-            found.insert(*socket);
-        }
-    }
-    if audience.everyone || !audience.subjects.is_empty() {
-        for (_, session) in sessions.iter() {
-            let sockets = session.connection.sockets().iter().filter(|joined| is_in_namespace(joined));
-            let meant = sockets.filter(|joined| audience.everyone || is_of_subject(joined));
-            found.extend(meant.map(|joined| joined.socket.id));
-        }
-    }
-    let mut going: Vec<(&RoomName, Address)> = Vec::new();
-    for transfer in transfers.unconfirmed.values() {
-        let memberships = transfer.memberships.iter().map(|(room, socket)| (room, *socket));
-        going.extend(memberships.filter(|(room, _)| *room.namespace == *audience.namespace));
-        let sockets = transfer.sockets.iter().filter(|joined| is_in_namespace(joined));
-        let meant = sockets
-            .filter(|joined| audience.everyone || named.contains(&joined.socket.id) || is_of_subject(joined));
-        found.extend(meant.map(|joined| joined.socket.id));
-    }
-    let is_in = |names: &[String], room: &RoomName| names.iter().any(|name| **name == *room.name);
-    let gone = going.iter().filter(|(room, _)| is_in(&audience.rooms, room));
-    found.extend(gone.map(|(_, socket)| *socket));
-    let excluded: Vec<_> = audience.except.iter().filter_map(members).collect();
-    let except: Vec<_> = audience.except.iter().filter_map(|id| Address::parse(id)).collect();
-    found.retain(|socket| {
-        let is_member = excluded.iter().any(|room| room.members.contains_key(socket))
-            || going.iter().any(|(room, of)| of == socket && is_in(&audience.except, room));
-        !except.contains(socket) && !is_member
-    });
-    found.into_iter().collect()
-}
-
-fn room_name(namespace: &str, room: &str) -> RoomName {
-    RoomName { namespace: namespace.into(), name: room.into() }
+/// A member, as the shard knows it.
+enum Known<'a> {
+    Here(Address, u32),
+    /// Its session was sent to another node, which has not said yet that it has it.
+    Going(&'a UnconfirmedTransfer, Address),
 }
 
 fn members(
     step: &Step,
     sessions: &Sessions,
     rooms: &Rooms,
-    namespace: &str,
-    room: &str,
+    transfers: &Transfers,
+    (namespace, room): (&str, &str),
     page: &Listing,
 ) -> Answer {
-    let known = rooms.find(&room_name(namespace, room)).and_then(|key| rooms.get(key));
-    let Some(room) = known else { return Answer::Members(Vec::new(), false) };
-    let members = room.members.iter().map(|(id, key)| (id.written(), (*id, *key)));
-    let behind = members.filter(|(written, _)| page.is_behind(written, ""));
+    let name = room_name(namespace, room);
+    let known = rooms.find(&name).and_then(|key| rooms.get(key));
+    let here = known.into_iter().flat_map(|room| room.members.iter());
+    let here = here.map(|(id, key)| (id.written(), Known::Here(*id, *key)));
+    let going = transfers.unconfirmed.values().flat_map(|transfer| {
+        let in_room = transfer.memberships.iter().filter(|(room, _)| *room == name);
+        in_room.map(move |(_, id)| (id.written(), Known::Going(transfer, *id)))
+    });
+    let behind = here.chain(going).filter(|(written, _)| page.is_behind(written, ""));
     let (found, has_more) = first_entries(behind, page.limit);
-    let rows = found.into_iter().filter_map(|(written, (id, key))| {
-        let session = sessions.get(key)?;
+    let rows = found.into_iter().filter_map(|(written, known)| {
+        let (principal, profile) = match known {
+            Known::Here(id, key) => (sessions.get(key)?.principal_of(id), Profile::default()),
+            Known::Going(transfer, id) => (transfer.principal_of(id), transfer.profile(&name, id)),
+        };
         Some(Member {
             id: written.to_string(),
             node: step.context.node.to_string(),
-            subject: session.principal_of(id).map(|principal| principal.subject.to_string()),
-            profile: Profile::default(),
+            subject: principal.map(|principal| principal.subject.to_string()),
+            profile,
         })
     });
     Answer::Members(rows.collect(), has_more)
 }
 
-fn sockets(step: &Step, sessions: &Sessions, rooms: &Rooms, filter: &SocketFilter, page: &Listing) -> Answer {
-    let is_in_room = |joined: &Joined<session::Socket>| {
-        filter.room.as_deref().is_none_or(|name| {
-            let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
-            names.into_iter().any(|room| *room.name.name == *name)
-        })
-    };
-    let is_meant = |session: &Session, joined: &Joined<session::Socket>| {
+fn sockets(
+    step: &Step,
+    sessions: &Sessions,
+    rooms: &Rooms,
+    transfers: &Transfers,
+    filter: &SocketFilter,
+    page: &Listing,
+) -> Answer {
+    let is_of = |joined: &Joined<session::Socket>, address| {
         let of_subject = |subject: &str| {
             joined.socket.principal.as_ref().is_some_and(|principal| *principal.subject == *subject)
         };
         filter.namespace.as_deref().is_none_or(|namespace| *joined.namespace == *namespace)
             && filter.subject.as_deref().is_none_or(of_subject)
-            && filter.address.is_none_or(|address| session.address() == Some(address))
-            && is_in_room(joined)
+            && filter.address.is_none_or(|wanted| address == Some(wanted))
             && page.is_behind(&joined.socket.id.written(), "")
     };
-    let keyed = sessions.iter().flat_map(|(_, session)| {
-        let meant = session.connection.sockets().iter().filter(|joined| is_meant(session, joined));
-        meant.map(move |joined| (joined.socket.id.written(), (session, joined)))
+    let is_room = |room: &RoomName| filter.room.as_deref().is_none_or(|name| *room.name == *name);
+    let here = sessions.iter().flat_map(|(_, session)| {
+        let meant = session.connection.sockets().iter().filter(|joined| {
+            let mut rooms = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
+            is_of(joined, session.address())
+                && (filter.room.is_none() || rooms.any(|room| is_room(&room.name)))
+        });
+        meant.map(move |joined| (joined.socket.id.written(), (Ok(session), joined)))
     });
-    let (found, has_more) = first_entries(keyed, page.limit);
-    let rows = found.into_iter().map(|(_, (session, joined))| row(step, session, joined));
+    let going = transfers.unconfirmed.values().flat_map(|transfer| {
+        let meant = transfer.sockets.iter().filter(|joined| {
+            let mut rooms = transfer.memberships.iter().filter(|(_, id)| *id == joined.socket.id);
+            is_of(joined, transfer.client.address)
+                && (filter.room.is_none() || rooms.any(|(room, _)| is_room(room)))
+        });
+        meant.map(move |joined| (joined.socket.id.written(), (Err(transfer), joined)))
+    });
+    let (found, has_more) = first_entries(here.chain(going), page.limit);
+    let rows = found.into_iter().map(|(_, (known, joined))| match known {
+        Ok(session) => row(step, session, joined),
+        Err(transfer) => going_row(step, transfer, joined),
+    });
     Answer::Sockets(rows.collect(), has_more)
+}
+
+/// A socket whose session was sent to another node, which has not said yet that it has it: that node may not know it, either.
+fn going_row(step: &Step, transfer: &UnconfirmedTransfer, joined: &Joined<session::Socket>) -> Socket {
+    Socket {
+        id: joined.socket.id.to_string(),
+        namespace: joined.namespace.to_string(),
+        node: step.context.node.to_string(),
+        transport: Transport::Websocket,
+        address: transfer.client.address.map(|address| address.to_string()),
+        subject: joined.socket.principal.as_ref().map(|principal| principal.subject.to_string()),
+        rooms: transfer.memberships.iter().filter(|(_, id)| *id == joined.socket.id).count() as u64,
+        waiting_bytes: 0,
+        connected_at: unix_millis(step.now, transfer.opened),
+    }
 }
 
 /// A socket as lists have it.
@@ -250,9 +244,23 @@ fn row(step: &Step, session: &Session, joined: &Joined<session::Socket>) -> Sock
 }
 
 /// Everything about one socket.
-fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<SocketDetails> {
-    let session = sessions.get(sessions.find_by_socket(Address::parse(id)?)?)?;
-    let joined = session.connection.sockets().iter().find(|joined| *joined.socket.id.written() == *id)?;
+fn socket(
+    step: &Step,
+    sessions: &Sessions,
+    rooms: &Rooms,
+    transfers: &Transfers,
+    id: &str,
+) -> Option<SocketDetails> {
+    let is_meant = |joined: &&Joined<session::Socket>| *joined.socket.id.written() == *id;
+    let session = sessions.find_by_socket(Address::parse(id)?).and_then(|key| sessions.get(key));
+    let Some(session) = session else {
+        let mut going = transfers.unconfirmed.values();
+        return going.find_map(|transfer| {
+            let joined = transfer.sockets.iter().find(is_meant)?;
+            Some(going_details(step, transfer, joined))
+        });
+    };
+    let joined = session.connection.sockets().iter().find(is_meant)?;
     let names = joined.socket.rooms.iter().filter_map(|room| rooms.get(*room));
     let memberships =
         names.map(|room| Membership { room: room.name.name.to_string(), profile: Profile::default() });
@@ -262,9 +270,31 @@ fn socket(step: &Step, sessions: &Sessions, rooms: &Rooms, id: &str) -> Option<S
         shard: u32::from(step.context.id),
         is_moving: session.local.is_transferring,
         pending_acks: joined.socket.pending_acks.len() as u64,
+        rates: session.local.rates.row(step.nanos()),
         memberships: memberships.collect(),
         principal,
     })
+}
+
+/// The same of one whose session was sent to another node.
+fn going_details(
+    step: &Step,
+    transfer: &UnconfirmedTransfer,
+    joined: &Joined<session::Socket>,
+) -> SocketDetails {
+    let id = joined.socket.id;
+    let memberships = transfer.memberships.iter().filter(|(_, of)| *of == id);
+    let memberships = memberships
+        .map(|(room, _)| Membership { room: room.name.to_string(), profile: transfer.profile(room, id) });
+    SocketDetails {
+        socket: going_row(step, transfer, joined),
+        shard: u32::from(step.context.id),
+        is_moving: true,
+        pending_acks: 0,
+        rates: SocketRates::default(),
+        memberships: memberships.collect(),
+        principal: joined.socket.principal.as_ref().map(|principal| principal_row(principal)),
+    }
 }
 
 fn list_peers(

@@ -20,7 +20,7 @@
 //! - `fanout`: broadcasts; one leaves the node as an `Effect::Publish` of `begin_broadcast`. `publish_acks`: acks that wait until it has.
 //! - [`transfer`], `transfers`: sessions that move to another shard, or another node: the state machine,
 //!   and how a shard takes part. `transfers::outgoing` freezes a session and sends it (`send_session`).
-//! - `inspection`: what an operator asks; `first_entries`: the first of many.
+//! - `inspection`: what an operator asks; `selection`: which sockets an order is for; `first_entries`: the first of many.
 //! - `node_failure`: what another node's death leaves half done.
 //! - [`tasks`]: handlers, middlewares and slow verdicts, which run beside the shard.
 //! - [`effects`]: what a shard wants done.
@@ -50,6 +50,7 @@ pub(crate) mod replies;
 mod requests;
 mod rules;
 pub(crate) mod runtime;
+mod selection;
 mod signals;
 mod socket_commands;
 mod socket_counts;

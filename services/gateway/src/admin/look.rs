@@ -11,7 +11,7 @@ use signalbox_admin::{
 };
 use signalbox_node::{
     Node as AnyNode,
-    admin::{ANSWER_BY, Answer, Answers, Question, SocketFilter},
+    admin::{ANSWER_BY, Answer, Answers, Listing, Question, SocketFilter},
 };
 use std::time::{Duration, Instant};
 use utoipa::{IntoParams, ToSchema};
@@ -67,15 +67,20 @@ pub(super) async fn cluster(state: Data<AdminState>, _: Query<Nothing>) -> Answe
 }
 
 /// All nodes, in the order of their names.
-#[utoipa::path(get, path = "/admin/v1/nodes", tag = "look", security(("token" = ["read"])),
+#[utoipa::path(get, path = "/admin/v1/nodes", tag = "look", security(("token" = ["read"])), params(PageQuery),
     responses((status = 200, description = "The nodes; those that do not answer are in `partial`", body = Page<Node>)))]
-pub(super) async fn nodes(state: Data<AdminState>, _: Query<Nothing>) -> Answered {
+pub(super) async fn nodes(state: Data<AdminState>, query: Query<PageQuery>) -> Answered {
+    let PageQuery { after, limit } = query.0;
+    let Listing { after, limit } = listing(after.as_deref(), limit)?;
     let Answers { answer: Answer::Nodes(mut nodes), partial } = state.node.ask_cluster(Question::Node).await
     else {
         return Err(mixed_up());
     };
+    nodes.retain(|node| after.as_ref().is_none_or(|after| node.cursor() > *after));
     nodes.sort_by_key(Row::cursor);
-    Ok(page(nodes, false, partial))
+    let has_more = nodes.len() > limit;
+    nodes.truncate(limit);
+    Ok(page(nodes, has_more, partial))
 }
 
 /// One node.
@@ -272,14 +277,20 @@ pub(super) async fn sockets(state: Data<AdminState>, query: Query<SocketsQuery>)
     params(("id" = String, Path, description = "The socket's id")),
     responses((status = 200, description = "The socket", body = SocketDetails)))]
 pub(super) async fn socket(state: Data<AdminState>, path: Path<String>, _: Query<Nothing>) -> Answered {
+    let mut patience = Patience::new(Instant::now() + ANSWER_BY, 2);
     let question = Question::Socket { id: path.into_inner() };
-    let Answers { answer: Answer::Socket(found), partial } = state.node.ask_cluster(question).await else {
-        return Err(mixed_up());
-    };
-    match found.into_iter().next() {
-        Some(details) => Ok(json(&details)),
-        None => Err(missing("socket", partial)),
+    let mut missing_in = Vec::new();
+    // One that has moved from a node that was asked late to one that was asked early has arrived by the second time.
+    for _ in 0..2 {
+        let answers = patience.ask(&state.node, question.clone(), Duration::ZERO).await;
+        let Answers { answer: Answer::Socket(found), partial } = answers else { return Err(mixed_up()) };
+        // Of one that is just moving, its new node knows more.
+        if let Some(details) = found.into_iter().min_by_key(|details| details.is_moving) {
+            return Ok(json(&details));
+        }
+        missing_in = partial;
     }
+    Err(missing("socket", missing_in))
 }
 
 /// That something is nowhere, as far as nodes have answered.

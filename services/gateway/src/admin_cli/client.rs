@@ -79,9 +79,7 @@ impl Client {
         let mut listed = Listed::default();
         let mut after: Option<String> = None;
         loop {
-            // That one is short.
-            let limit = ("limit", Some(LIMIT).filter(|_| path != "nodes"));
-            let page = [limit, ("after", after.as_deref())];
+            let page = [("limit", Some(LIMIT)), ("after", after.as_deref())];
             let given = parameters.iter().chain(&page);
             let given = given.filter_map(|(name, value)| Some(((*name).to_owned(), (*value)?.to_owned())));
             let mut page = self.call(Method::Get, path, &given.collect::<Vec<_>>(), None)?;

@@ -1,12 +1,17 @@
 //! The source's side of a transfer: the shard where the session lives. A state machine without I/O.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use signalbox_cluster::{Address, NodeTag, RoomName, SubjectList};
+use signalbox_admin::Profile;
+use signalbox_cluster::{Address, NodeTag, Record, RoomName, SubjectList};
 use signalbox_socketio::Joined;
 
 use super::path::Path;
 use crate::{
+    policy::{Principal, SessionClient},
     routing::{ConnectionRef, VersionVector},
     session::{RoomKey, Socket},
 };
@@ -118,6 +123,24 @@ pub(in crate::shard) struct UnconfirmedTransfer {
     pub(in crate::shard) sockets: Vec<Joined<Socket>>,
     /// The subjects for which it is counted, here too until the other node has confirmed that it has it.
     pub(in crate::shard) counted: Vec<SubjectList>,
+    /// What operators are told of it meanwhile: who and where its client is, since when, and what it joined its rooms with.
+    pub(in crate::shard) client: SessionClient,
+    pub(in crate::shard) opened: Instant,
+    pub(in crate::shard) records: Vec<(RoomName, Record)>,
+}
+
+impl UnconfirmedTransfer {
+    /// Who its client is in the namespace of a socket.
+    pub(in crate::shard) fn principal_of(&self, socket: Address) -> Option<&Arc<Principal>> {
+        let joined = self.sockets.iter().find(|joined| joined.socket.id == socket)?;
+        joined.socket.principal.as_ref()
+    }
+
+    /// What a socket joined a room with.
+    pub(in crate::shard) fn profile(&self, room: &RoomName, socket: Address) -> Profile {
+        let found = self.records.iter().find(|(name, record)| name == room && record.socket == socket);
+        found.map_or_else(Profile::default, |(_, record)| Profile::of(&record.profile))
+    }
 }
 
 #[cfg(test)]

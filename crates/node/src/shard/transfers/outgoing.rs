@@ -209,6 +209,7 @@ pub(in crate::shard) fn send_session(
     let (connection, to) = (transfer.connection, transfer.connection.location());
     let (session, deferred) = match (transfer.path, frames, saved) {
         (Path::SameNode, Some(frames), _) => {
+            step.context.addresses.note_departure();
             let (mut session, joined) = detach(step, sessions, rooms, transfers, key, to);
             let deferred = std::mem::take(&mut session.local.deferred);
             let (joined, cursor) = delivered(step, sequences, joined);
@@ -244,7 +245,15 @@ pub(in crate::shard) fn send_session(
             let records = step.context.cluster.session_records(&memberships, &ids);
             step.effects.push(Effect::Disown { memberships: memberships.clone(), sockets: ids });
             let counted = std::mem::take(&mut session.state.counted);
-            transfers.unconfirmed.insert(sid, UnconfirmedTransfer { memberships, sockets, counted });
+            let unconfirmed = UnconfirmedTransfer {
+                memberships,
+                sockets,
+                counted,
+                client: session.client(),
+                opened: session.opened,
+                records: records.memberships.clone(),
+            };
+            transfers.unconfirmed.insert(sid, unconfirmed);
             let frames = frames.iter().map(|frame| frame.bytes().clone()).collect();
             let deferred = std::mem::take(&mut session.local.deferred);
             let age = session.age(step.now);
@@ -343,7 +352,7 @@ pub(in crate::shard) fn confirmed(
     confirmation: Confirmation,
 ) {
     let Some(transfer) = transfers.unconfirmed.remove(&sid) else { return };
-    let UnconfirmedTransfer { memberships, sockets, counted } = transfer;
+    let UnconfirmedTransfer { memberships, sockets, counted, .. } = transfer;
     for list in counted {
         // The other node has it in its own name by now, if it has the session.
         subjects::uncount(step, Place { list, connection: sid });

@@ -95,6 +95,20 @@ export function act(nodes) {
         const [to, rooms, via] = [{ sockets: [socket.id] }, [`act-far-${number}`], (shift) => nodes[(number + shift) % 3]];
         const news = record(socket, "news");
         socket.on("question", (answer) => answer(number));
+        // However it moves, it is there, once, and its room has it.
+        let looks = true;
+        const times = async (node) => (await get(node, "sockets", { address: "127.0.0.1", limit: 1_000 })).items.filter(({ id }) => id === socket.id).length;
+        const looking = (async () => {
+          for (let turn = 0; looks; turn += 1) {
+            const node = nodes[turn % 3];
+            const [{ status, body }, listed] = await Promise.all([call(node, "GET", `/admin/v1/sockets/${socket.id}`), times(node)]);
+            assert.equal(status, 200, `look ${turn} at ${number}: ${JSON.stringify(body)}`);
+            // On a busy machine its old node may have been asked long after its new one.
+            assert.equal(listed || (await times(node)), 1, `list ${turn} at ${number}`);
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          }
+        })();
+        looking.catch(() => {});
         // The upgrade is under way.
         const [joined, , asked] = await Promise.all([
           post(via(0), "join", { to, rooms, profile: { number } }),
@@ -110,6 +124,8 @@ export function act(nodes) {
         if (number % 3 > 0) await until(() => socket.io.engine.transport.name === "websocket", "it has moved");
         const acknowledged = async () => (await post(via(2), "emit", { to, event: "question", ack: { timeout: 10_000 } })).acks[0]?.args[0] === number;
         await until(acknowledged, `question ${number} once it is there`);
+        looks = false;
+        await looking;
         // It has both events of a batch, in order, and minds nothing that is revoked of others.
         await Promise.all([
           post(via(0), "batch", { events: ["one", "two"].map((name) => ({ to, event: "news", args: [name] })) }),

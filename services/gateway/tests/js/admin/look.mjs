@@ -32,6 +32,7 @@ export function look(nodes) {
     it("lists the nodes, and finds one by id and by name", async () => {
       const { items, partial } = await get(nodes[1], "nodes");
       assert.deepEqual([items.length, partial], [3, []]);
+      assert.deepEqual((await listAll(nodes[2], "nodes", { limit: 1 })).map(({ id }) => id), items.map(({ id }) => id));
       for (const { id, name, shards, startedAt } of items) {
         assert.equal(shards, 2);
         assert.ok(startedAt > Date.now() - 3_600_000 && startedAt <= Date.now(), `${startedAt}`);
@@ -75,6 +76,9 @@ export function look(nodes) {
       const details = await get(nodes[2], `sockets/${socket.id}`);
       assert.deepEqual(details.memberships, [{ room: "look-one", profile: { name: "one" } }]);
       assert.equal(details.isMoving, false);
+      const { events, bytes, ...limits } = details.rates;
+      assert.ok(events > 0 && events < 10 && bytes > events, JSON.stringify(details.rates));
+      assert.deepEqual(limits, { eventsPerSecond: 1_000, bytesPerSecond: 10_000_000, joinsPerSecond: 100 });
       // Filters that fit, and some that do not.
       const count = async (parameters) => (await get(nodes[1], "sockets", { room: "look-one", ...parameters })).items.length;
       assert.equal(await count({ address: "127.0.0.1", namespace: "/", node: row.node }), 1);
@@ -128,7 +132,7 @@ export function look(nodes) {
       for (const [path, parameter] of [
         ["rooms?limit=0", "limit"], ["rooms?limit=1001", "limit"], ["rooms?after=nonsense", "after"],
         ["sockets?address=here", "address"], ["sockets?node=nobody", "node"], ["rooms?limt=3", "limt"], ["rooms?limit=x", "limit"],
-        ["rooms?limit=3&limit=4", "limit"], ["rooms?order=size", "order"], ["rooms?order=members&after=WyIvIiwiYSJd", "after"], ["cluster?x=1", "x"], ["nodes?limit=3", "limit"], ["nodes/x?y", "y"], ["sockets/x?room=a", "room"], ["rates?since=1", "since"],
+        ["rooms?limit=3&limit=4", "limit"], ["rooms?order=size", "order"], ["rooms?order=members&after=WyIvIiwiYSJd", "after"], ["cluster?x=1", "x"], ["nodes?limit=0", "limit"], ["nodes/x?y", "y"], ["sockets/x?room=a", "room"], ["rates?since=1", "since"],
       ]) {
         const { status, body } = await call(nodes[0], "GET", `/admin/v1/${path}`);
         assert.deepEqual([status, body.status, body.parameter], [400, 400, parameter], path);
