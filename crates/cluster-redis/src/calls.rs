@@ -349,20 +349,9 @@ impl Context {
     }
 
     /// A broadcast to a channel; its payload is copied once, into the command.
-    pub(super) fn publish_broadcast(
-        &self,
-        channel: &[u8],
-        format: Format,
-        from: Owner,
-        payload: &[u8],
-    ) -> Cmd {
-        let mut publish = Cmd::with_capacity(3, 64 + channel.len() + payload.len());
-        publish.arg(self.publish).arg(channel).arg(wire::Broadcast {
-            format,
-            from,
-            sent_at: micros_since_1970(),
-            payload,
-        });
+    pub(super) fn publish_broadcast(&self, channel: &[u8], broadcast: wire::Broadcast<'_>) -> Cmd {
+        let mut publish = Cmd::with_capacity(3, 64 + channel.len() + broadcast.payload.len());
+        publish.arg(self.publish).arg(channel).arg(broadcast);
         publish
     }
 

@@ -8,7 +8,10 @@ use signalbox_cluster::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::heartbeats::{Heartbeat, Heartbeats};
+use super::{
+    calls::micros_since_1970,
+    heartbeats::{Heartbeat, Heartbeats},
+};
 
 /// What the cluster asks for.
 #[derive(Debug)]
@@ -19,8 +22,9 @@ pub(super) enum DriverCommand {
     Subscribe(RoomName),
     /// Unsubscribe it.
     Unsubscribe(RoomName),
-    /// Publish a broadcast to a room, or to all nodes.
-    Publish { from: Owner, room: Option<RoomName>, payload: Bytes },
+    /// Publish a broadcast to a room, or to all nodes. It was asked for at that time, in microseconds since 1970: what it waits for Redis
+    /// is a part of its way.
+    Publish { from: Owner, room: Option<RoomName>, payload: Bytes, sent_at: u64 },
     /// End, once everything before this is done.
     End(DriverEnded),
 }
@@ -69,7 +73,8 @@ impl Driver for RedisDriver {
     }
 
     fn publish(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
-        self.command(DriverCommand::Publish { from, room, payload });
+        let sent_at = micros_since_1970();
+        self.command(DriverCommand::Publish { from, room, payload, sent_at });
     }
 
     fn end(&self, ended: DriverEnded) {

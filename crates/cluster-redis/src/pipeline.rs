@@ -19,6 +19,7 @@ use super::{
     reads::Reads,
     reaps::Reaps,
     subscription_change::SubscriptionChange,
+    wire,
 };
 use signalbox_cluster::{
     Cluster, NodeTag,
@@ -103,12 +104,13 @@ impl CommandPipeline {
                         commands.extend(made);
                     }
                 },
-                DriverCommand::Publish { from, room, payload } => {
+                DriverCommand::Publish { from, room, payload, sent_at } => {
                     let channel = match &room {
                         Some(room) => self.context.keys.room_channel(room),
                         None => self.context.keys.everywhere(),
                     };
-                    commands.push(self.context.publish_broadcast(&channel, format, from, &payload));
+                    let broadcast = wire::Broadcast { format, from, sent_at, payload: &payload };
+                    commands.push(self.context.publish_broadcast(&channel, broadcast));
                     items.push(Item { commands: 1, call: None });
                 }
                 DriverCommand::Subscribe(room) => {

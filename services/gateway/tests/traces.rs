@@ -11,12 +11,14 @@ use std::{
 };
 
 use harness::{
-    DEADLINE, Server,
+    DEADLINE, Server, admin_token,
     http::{get, request},
+    planted::say_everywhere,
     redis::Redis,
     until,
-    websocket::WebSocket,
+    websocket::{SOCKETIO, WebSocket},
 };
+use signalbox_auth::{HmacSecret, Mint, Now};
 
 /// A receiver; ended with the test.
 struct Rotel {
@@ -229,20 +231,30 @@ fn a_session_that_moves_to_another_node_stays_in_its_trace() {
 }
 
 #[test]
-fn only_what_failed_is_kept_of_traces_that_are_not_sampled() {
+fn only_what_failed_or_was_slow_is_kept_of_traces_that_are_not_sampled() {
     let (redis, rotel) = (Redis::start(), Rotel::start());
     let http = format!("http://{}", rotel.http);
-    let node = node(
-        &redis,
-        &[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", &http),
-            ("OTEL_TRACES_SAMPLER", "always_off"),
-            ("OTEL_BSP_SCHEDULE_DELAY", "100"),
-        ],
-    );
-    let ((mut alice, _), (mut bob, bob_id)) = (traced(&node), traced(&node));
-    alice.send(&format!(r#"421["signal","{bob_id}",1]"#));
-    assert!(bob.text().contains("signal") && alice.text().contains("true"));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*http),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+    ];
+    let (one, other) = (node(&redis, &variables), node(&redis, &variables));
+    let ((mut alice, _), (mut bob, bob_id)) = (traced(&one), traced(&other));
+    for client in [&mut alice, &mut bob] {
+        client.send(r#"420["join","room"]"#);
+        while !client.text().starts_with("430[") {}
+    }
+    // By a signal and by a broadcast.
+    let speak = |alice: &mut WebSocket, bob: &mut WebSocket, number: u8, meanwhile: &dyn Fn()| {
+        alice.send(&format!(r#"42{number}["signal","{bob_id}",1]"#));
+        alice.send(r#"42["message","room","hello"]"#);
+        meanwhile();
+        let heard = [bob.text(), bob.text()].concat();
+        assert!(heard.contains("signal") && heard.contains("message"), "{heard}");
+        while !alice.text().starts_with(&format!("43{number}[")) {}
+    };
+    speak(&mut alice, &mut bob, 1, &|| {});
     alice.send(r#"422["signal","AAAAAAAAAAAAAAAAAAAA",1]"#);
     assert!(alice.text().contains("not-found"));
     let failed = rotel.find(|span| span.name == "signal");
@@ -250,12 +262,145 @@ fn only_what_failed_is_kept_of_traces_that_are_not_sampled() {
     assert_eq!(rotel.spans().len(), 1, "{}", rotel.said());
 
     // A call that nobody answers.
-    let mut caller = WebSocket::peer(node.public(), "caller");
+    let mut caller = WebSocket::peer(one.public(), "caller");
     caller.send(r#"{"type":"OFFER","dst":"nobody","payload":1}"#);
     assert!(caller.text().contains("EXPIRE"));
     let failed = rotel.find(|span| span.name == "OFFER wait");
     assert!(failed.whole.contains("expired"), "{}", failed.whole);
     assert_eq!(rotel.spans().len(), 2, "{}", rotel.said());
+
+    // Redis hangs for a moment between the sender and the receiver: the signal's trace is whole, on both nodes.
+    let hang = || {
+        assert_eq!(until(Duration::from_millis(400), || None::<()>), None);
+        redis.signal("CONT");
+    };
+    redis.signal("STOP");
+    speak(&mut alice, &mut bob, 3, &hang);
+    let sent = rotel.find(|span| span.name == "signal" && !span.whole.contains("not-found"));
+    assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
+    let arrived = rotel.find(|span| span.name == "signal deliver");
+    assert_eq!((&arrived.trace, &arrived.parent), (&sent.trace, &sent.id));
+    let arrived = rotel.find(|span| span.name == "broadcast deliver");
+    assert_eq!(arrived.trace, TRACE);
+    // The next one is fast again.
+    speak(&mut alice, &mut bob, 4, &|| {});
+    alice.send(r#"425["signal","AAAAAAAAAAAAAAAAAAAA",1]"#);
+    assert!(alice.text().contains("not-found"));
+    let count = || (rotel.spans().len() >= 6).then_some(());
+    until(DEADLINE, count).expect("the last one that failed");
+    assert_eq!(rotel.spans().len(), 6, "{}", rotel.said());
+}
+
+/// What the program is configured with. Each has this word in it, but for those that cannot: the test looks for them beside it.
+const PLANTED: &str = "swordfish";
+const JWT_SECRET: &str = "swordfish-that-signs-tokens-32-bytes";
+const WEBHOOK_SECRET: &str = "whsec_c3dvcmRmaXNoLXRoYXQtc2lnbnMtd2ViaG9va3M=";
+
+#[test]
+fn a_secret_planted_in_every_input_appears_in_no_trace_no_metric_and_no_log() {
+    let (redis, rotel) = (Redis::start_with_password("swordfish-of-redis"), Rotel::start());
+    let (grpc, away) = (format!("http://{}", rotel.grpc), format!("http://{}", free()));
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*grpc),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=swordfish"),
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "300"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "100"),
+        ("SIGNALBOX_JWT_SECRET", JWT_SECRET),
+        ("SIGNALBOX_TURN_KEY", "sbt_swordfish"),
+        ("SIGNALBOX_WEBHOOK_SECRET", WEBHOOK_SECRET),
+    ];
+    let (admin, admin_setting) = admin_token();
+    let (url, minted) = (redis.url(), Mint::new("alice"));
+    let token =
+        minted.sign(&HmacSecret::new(JWT_SECRET).expect("a secret"), Now::read().unix).expect("a token");
+    let flags = [
+        ["--redis-url", &url],
+        ["--cluster-secret", "swordfish-of-the-cluster"],
+        ["--auth", "optional"],
+        ["--jwt-cookie", "session"],
+        ["--origins", "http://page.example"],
+        ["--turn-url", &away],
+        ["--webhook-url", &away],
+        ["--admin-token-hash", &admin_setting],
+        ["--log", "debug"],
+        ["--log-client", "127.0.0.1"],
+        ["--drain-delay", "0"],
+        ["--drain-timeout", "1500"],
+    ];
+    let mut nodes = [(); 2].map(|()| Server::with_environment(flags.as_flattened(), &variables));
+    for node in &nodes {
+        until(DEADLINE, || (get(node.management(), "/readyz").status == 200).then_some(()))
+            .expect("it joins");
+    }
+
+    // Strangers, who say it wherever they can; and two who show a token, in the header, the cookie and the payload.
+    nodes.iter().for_each(|node| say_everywhere(node, PLANTED));
+    let bearer = format!("Bearer {token}");
+    let cookie = format!("session={token}");
+    let shown = [("Authorization", &*bearer), ("Cookie", &cookie), ("Origin", "http://page.example")];
+    let connected = nodes.each_ref().map(|node| {
+        let mut client = WebSocket::connect(node.public(), SOCKETIO, &shown).expect("101");
+        assert!(client.text().starts_with("0{"));
+        client.send(&format!(r#"40{{"token":"{token}","traceparent":"00-swordfish-{TRACE}"}}"#));
+        let id = client.text().split('"').nth(3).expect("an id").to_owned();
+        (client, id)
+    });
+    let [(mut alice, _), (mut bob, bob_id)] = connected;
+    alice.send(&format!(r#"421["signal","{bob_id}",{{"sdp":"swordfish"}}]"#));
+    assert!(bob.text().contains("swordfish"));
+    assert_eq!(alice.text(), r#"431[{"ok":true}]"#);
+    alice.send(r#"422["signal","swordfish-AAAAAAAAAA",{"sdp":"swordfish"}]"#);
+    while !alice.text().starts_with("432[") {}
+    for client in [&mut alice, &mut bob] {
+        client.send(r#"423["join","swordfish",{"name":"swordfish"}]"#);
+        while !client.text().starts_with("433[") {}
+    }
+    alice.send(r#"42["message","swordfish",{"text":"swordfish"}]"#);
+    while !bob.text().contains("message") {}
+    let target = |id: &str| format!("/peerjs?key=peerjs&id={id}&token={token}");
+    let mut peers = nodes.each_ref().map(|node| {
+        let id = format!("swordfish-{}", node.pid());
+        (
+            WebSocket::connect(node.public(), &target(&id), &[("traceparent", "00-swordfish")]).expect("101"),
+            id,
+        )
+    });
+    assert!(peers.iter_mut().all(|(peer, _)| peer.text().contains("OPEN")));
+    let called = peers[1].1.clone();
+    peers[0].0.send(&format!(r#"{{"type":"OFFER","dst":"{called}","payload":"swordfish"}}"#));
+    assert!(peers[1].0.text().contains("OFFER"));
+
+    // An operator, who mistypes.
+    for (bearer, status) in [(format!("Bearer {admin}"), 200), ("Bearer sba_swordfish".to_owned(), 401)] {
+        let headers = [("Authorization", &*bearer), ("Accept", "swordfish;q=swordfish")];
+        let answer = request(nodes[0].management(), "GET", "/admin/v1/sockets?limit=5", &headers, "");
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(!answer.body.contains("sba_"), "{}", answer.body);
+    }
+
+    // All of that was traced, and the metrics went out meanwhile.
+    for name in ["signal deliver", "broadcast deliver", "OFFER deliver"] {
+        rotel.find(|span| span.name == name);
+    }
+    let exported = rotel.said().len();
+    let is_exported = || rotel.said()[exported..].contains("signalbox_authentications_total").then_some(());
+    until(DEADLINE, is_exported).expect("metrics are exported");
+    let metrics = nodes.each_ref().map(|node| get(node.management(), "/metrics").body).concat();
+    let log = nodes.each_mut().map(|node| {
+        node.signal("TERM");
+        assert_eq!(node.wait(DEADLINE), Some(0));
+        node.log().join("\n")
+    });
+    let signature = token.rsplit('.').next().expect("a signature");
+    for (place, text) in [("traces", rotel.said()), ("metrics", metrics), ("log", log.concat())] {
+        assert!(text.len() > 1000, "{place}: {text}");
+        for secret in [PLANTED, WEBHOOK_SECRET, signature, &admin] {
+            let found = text.lines().find(|line| line.contains(secret));
+            assert_eq!(found, None, "a secret stands in the {place}");
+        }
+    }
 }
 
 #[test]

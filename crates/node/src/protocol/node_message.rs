@@ -1,15 +1,21 @@
 //! What one node asks of the sockets of another, and the result.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{Address, ShardId, envelope::Format};
+use signalbox_cluster::{
+    Address, ShardId,
+    envelope::{self, Format, Metadata, MetadataKey},
+};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
-use super::{WireError, decode_traced, encode_traced};
-use crate::routing::{SignalReply, SocketOp};
+use super::WireError;
+use crate::routing::{SignalReply, SignalTrace, SocketOp};
 
 /// Something for a node.
 #[derive(Debug)]
@@ -26,7 +32,7 @@ pub(crate) enum RemoteSocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
     /// Relay a `signal`; its sender learns whether the socket exists.
-    Signal { message: Message, reply: SignalReply, trace: Option<Arc<str>> },
+    Signal { message: Message, reply: SignalReply, trace: Option<SignalTrace> },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
 }
@@ -50,17 +56,38 @@ fn message(payload: &Bytes, frames: Vec<&[u8]>) -> Result<Message, WireError> {
     frames.and_then(Message::from_frames).ok_or(WireError::Malformed)
 }
 
+fn micros_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+/// A trace as metadata.
+fn written(trace: &SignalTrace) -> Metadata {
+    let sent_at = micros_since_1970().saturating_sub(trace.sent.elapsed().as_micros() as u64);
+    Metadata::default()
+        .with(MetadataKey::TraceContext, trace.parent.as_bytes())
+        .with(MetadataKey::SentAt, sent_at.to_be_bytes())
+}
+
+/// Reads what [`written`] has made, on any node. Where the sender's clock is ahead of this one's, or says nothing, the signal was sent now.
+fn read(metadata: &Metadata) -> Option<SignalTrace> {
+    let parent = metadata.text(MetadataKey::TraceContext)?.into();
+    let sent_at =
+        metadata.get(MetadataKey::SentAt).and_then(|at| Some(u64::from_be_bytes(at.try_into().ok()?)));
+    let (now, lag) = (Instant::now(), sent_at.map_or(0, |at| micros_since_1970().saturating_sub(at)));
+    Some(SignalTrace { parent, sent: now.checked_sub(Duration::from_micros(lag)).unwrap_or(now) })
+}
+
 impl NodeMessage {
     /// Writes it.
     pub(crate) fn encode(&self, format: Format) -> Bytes {
-        let mut traced = None;
+        let mut metadata = Metadata::default();
         let encoded = match self {
             Self::SocketOp { to, namespace, what } => match what {
                 RemoteSocketOp::Send { message, volatile } => {
                     Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
                 }
                 RemoteSocketOp::Signal { message, reply, trace } => {
-                    traced = trace.as_deref();
+                    metadata = trace.as_ref().map(written).unwrap_or_default();
                     Encoded::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
                 }
                 RemoteSocketOp::Disconnect { close } => {
@@ -71,17 +98,18 @@ impl NodeMessage {
                 Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
             }
         };
-        encode_traced(format, traced, &encoded)
+        envelope::encode(format, &metadata, &encoded)
     }
 
     /// Reads it.
     pub(crate) fn decode(payload: &Bytes) -> Result<Self, WireError> {
-        let (trace, encoded) = decode_traced(payload)?;
+        let (metadata, encoded) = envelope::decode(payload)?;
         let (to, namespace, what) = match encoded {
             Encoded::Send { to, namespace, volatile, frames } => {
                 (to, namespace, RemoteSocketOp::Send { message: message(payload, frames)?, volatile })
             }
             Encoded::Signal { to, namespace, reply, frames } => {
+                let trace = read(&metadata);
                 (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply, trace })
             }
             Encoded::Disconnect { to, namespace, close } => {
@@ -128,15 +156,21 @@ mod tests {
         let what = RemoteSocketOp::Signal {
             message: message.clone(),
             reply,
-            trace: Some("00-trace-span-01".into()),
+            trace: Some(SignalTrace {
+                parent: "00-trace-span-01".into(),
+                sent: Instant::now() - Duration::from_millis(250),
+            }),
         };
         let read = NodeMessage::decode(
             &NodeMessage::SocketOp { to, namespace: namespace.clone(), what }.encode(Format::V2),
         );
         let Ok(NodeMessage::SocketOp { to: of, namespace: within, what }) = read else { panic!("{read:?}") };
         assert_eq!((of, within), (to, namespace));
-        let RemoteSocketOp::Signal { message: read, reply: answer, .. } = what else { panic!("{what:?}") };
+        let RemoteSocketOp::Signal { message: read, reply: answer, trace } = what else { panic!("{what:?}") };
         assert_eq!((read, answer), (message, reply));
+        let trace = trace.unwrap();
+        assert_eq!(&*trace.parent, "00-trace-span-01");
+        assert!(trace.sent.elapsed() >= Duration::from_millis(249), "it was sent before it was read");
     }
 
     #[test]

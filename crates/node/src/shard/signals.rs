@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     protocol::{NodeMessage, RemoteSocketOp},
-    routing::{SignalReply, SocketCommand, SocketOp},
+    routing::{SignalReply, SignalTrace, SocketCommand, SocketOp},
 };
 
 /// How long another node may take to answer for a socket.
@@ -61,7 +61,7 @@ pub(super) fn begin(
     }
     let ticket = step.next_number();
     let (namespace, message) = (signal.namespace.clone(), signal.message.clone());
-    let trace = signal.span.as_ref().map(|span| span.traceparent());
+    let trace = trace_of(&signal);
     pending.insert(ticket, PendingRequest::Signal(Box::new(signal)));
     let Some(shard) = shard else {
         send_to_node(step, pending, to.node(), ticket);
@@ -76,12 +76,18 @@ pub(super) fn begin(
     Ok(None)
 }
 
+/// What its receiver's span follows.
+fn trace_of(signal: &Signal) -> Option<SignalTrace> {
+    let parent = signal.span.as_ref()?.traceparent();
+    Some(SignalTrace { parent, sent: signal.asked })
+}
+
 fn send_to_node(step: &mut Step, pending: &mut PendingRequests, node: NodeTag, ticket: u64) {
     let Some(signal) = pending.signal_mut(ticket) else { return };
     signal.tried = Some(node);
     let (to, namespace) = (signal.to, signal.namespace.clone());
     let reply = SignalReply { node: step.context.node, shard: step.context.id, ticket };
-    let trace = signal.span.as_ref().map(|span| span.traceparent());
+    let trace = trace_of(signal);
     let what = RemoteSocketOp::Signal { message: signal.message.clone(), reply, trace };
     let format = step.context.cluster.write_format();
     let payload = NodeMessage::SocketOp { to, namespace, what }.encode(format);

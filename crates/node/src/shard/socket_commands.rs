@@ -73,7 +73,9 @@ pub(super) fn socket_command(
         }
         SocketOp::Signal { message, reply, trace } => {
             let span = trace.and_then(|trace| {
-                Span::begin("signal deliver", SpanKind::Consumer, "socketio", Some(&trace))
+                let span =
+                    Span::begin("signal deliver", SpanKind::Consumer, "socketio", Some(&trace.parent))?;
+                Some(span.since(trace.sent.elapsed()))
             });
             step.outboxes.send(key, session, &message, false);
             if let Some(span) = span {

@@ -1,11 +1,13 @@
 //! What the black-box tests share: a server of their own on ports of their own, and client programs that are driven against it.
 //!
 //! - [`certificates`]: an authority of its own, and what it has signed.
+//! - [`planted`]: one text, said wherever a client can say something.
 //! - [`http`], [`websocket`]: just enough of a client to see what a server answers, byte by byte.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub(crate) mod certificates;
 pub(crate) mod http;
+pub(crate) mod planted;
 pub(crate) mod prometheus;
 pub(crate) mod redis;
 pub(crate) mod websocket;

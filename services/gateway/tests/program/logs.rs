@@ -8,6 +8,7 @@ use super::metrics::sample;
 use crate::harness::{
     Server,
     http::{get, request},
+    planted::say_everywhere,
     redis::Redis,
     until,
     websocket::WebSocket,
@@ -20,38 +21,6 @@ fn log_of(mut server: Server) -> Vec<String> {
     server.signal("TERM");
     assert_eq!(server.wait(DEADLINE), Some(0));
     server.log()
-}
-
-/// Has a client say something wherever it can.
-fn say_everywhere(server: &Server, text: &str) {
-    let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let base = server.public();
-    for target in [
-        format!("/{encoded}"),
-        format!("/socket.io/?EIO=4&transport={encoded}"),
-        format!("/socket.io/?EIO=4&transport=polling&sid={encoded}"),
-        format!("/socket.io/?EIO=4&transport=polling&token={encoded}"),
-        format!("/peerjs/{encoded}/id"),
-    ] {
-        get(base, &target);
-    }
-    let printable = text.replace(['\n', '\r', '\u{2028}'], "");
-    let headers = [("Origin", printable.as_str()), ("User-Agent", &printable), ("Authorization", &printable)];
-    request(base, "GET", "/socket.io/?EIO=4&transport=polling", &headers, "");
-    let refused = format!("/peerjs?key=peerjs&id={encoded}&token={encoded}");
-    drop(WebSocket::connect(base, &refused, &[]));
-    drop(WebSocket::connect(base, &format!("/socket.io/?EIO=4&transport=websocket&sid={encoded}"), &[]));
-    let mut client = WebSocket::socketio(base);
-    let json = serde_json::to_string(text).expect("JSON");
-    client.send(&format!("421[{json},{json}]"));
-    assert!(client.text().starts_with("431["));
-    client.send(&format!("422[\"join\",{json},{{\"name\":{json}}}]"));
-    assert!(client.text().starts_with("432["));
-    client.send(&format!("40/{json},{{\"token\":{json}}}"));
-    client.text();
-    let mut peer = WebSocket::peer(base, "one");
-    peer.send(&format!("{{\"type\":{json},\"dst\":{json},\"payload\":{json}}}"));
-    peer.send(&format!("{{\"type\":\"OFFER\",\"dst\":{json},\"payload\":{json}}}"));
 }
 
 #[test]
