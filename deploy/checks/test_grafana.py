@@ -45,8 +45,7 @@ def filled(expression):
 
 
 def metrics():
-    of_nodes = re.findall(r"^\| `(signalbox_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
-    return set(of_nodes) | set(re.findall(r"^\| `(signalbox_turn_\w+)", (ROOT / "docs/turn.md").read_text(), re.MULTILINE))
+    return set(re.findall(r"^\| `(signalbox_\w+)`", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE))
 
 
 def used(text):

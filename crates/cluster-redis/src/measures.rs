@@ -9,7 +9,7 @@ use super::{calls::Context, replies};
 impl Context {
     /// A call was answered, or given up, after this time.
     pub(super) fn observe(&self, kind: &'static str, took: Duration) {
-        self.metrics.redis_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
+        self.metrics.redis_seconds.observe(&[kind], took.as_secs_f64());
     }
 
     /// Counts the records that a call has removed; returns whether it has left some.

@@ -9,10 +9,7 @@ use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 use serde::{Deserialize, Serialize};
 use signalbox_auth::Refusal;
 pub use signalbox_auth::{Expiry, Principal, Revocation};
-use signalbox_telemetry::{
-    Metrics,
-    metrics::{declaration::Series, families::AUTHENTICATIONS},
-};
+use signalbox_telemetry::{Metrics, declaration::Series, metrics::families::AUTHENTICATIONS};
 
 use crate::panics::{Panicked, guarded, guarded_future, report};
 pub use tokens::{TokenPolicy, WithoutRedis};

@@ -1,7 +1,7 @@
 //! Health and metrics, on listeners apart from the clients'.
 
 use actix_web::{
-    Error, HttpResponse, Route,
+    Error, HttpRequest, HttpResponse, Route,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     guard,
@@ -65,8 +65,11 @@ fn health(status: &str, node: &Node) -> serde_json::Value {
     }
 }
 
-async fn metrics(node: web::Data<Node>) -> HttpResponse {
+async fn metrics(request: HttpRequest, node: web::Data<Node>) -> HttpResponse {
+    let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let exposition = node.metrics_now().expose(accept);
     HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(node.metrics_now().encode())
+        .insert_header((header::CONTENT_TYPE, exposition.content_type))
+        .insert_header((header::VARY, "Accept"))
+        .body(exposition.body)
 }

@@ -1,7 +1,7 @@
 //! Health and metrics, on a listener of their own.
 
 use actix_web::{
-    HttpResponse, Route, guard,
+    HttpRequest, HttpResponse, Route, guard,
     http::header,
     web::{self, Data, ServiceConfig},
 };
@@ -38,8 +38,11 @@ async fn readyz(service: Data<Service>) -> HttpResponse {
     }
 }
 
-async fn metrics(service: Data<Service>) -> HttpResponse {
+async fn metrics(request: HttpRequest, service: Data<Service>) -> HttpResponse {
+    let accept = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let exposition = service.metrics.expose(accept);
     HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(service.metrics.encode())
+        .insert_header((header::CONTENT_TYPE, exposition.content_type))
+        .insert_header((header::VARY, "Accept"))
+        .body(exposition.body)
 }

@@ -53,7 +53,7 @@ pub(super) fn acked_elsewhere(
 /// Tells whoever waits. A handler that does not wait any more does not care.
 fn answer(step: &mut Step, ack: AckElsewhere, args: Args) {
     let took = step.now.saturating_duration_since(ack.asked);
-    step.context.metrics.ack_seconds.with_label_values(&["client"]).observe(took.as_secs_f64());
+    step.context.metrics.ack_seconds.observe(&["client"], took.as_secs_f64());
     step.effects.answer(ack.reply, Ok(args));
 }
 

@@ -112,7 +112,7 @@ pub(super) fn join_answered(
         room.expected -= 1;
     }
     let took = step.now.saturating_duration_since(join.asked);
-    step.context.metrics.ack_seconds.with_label_values(&["join"]).observe(took.as_secs_f64());
+    step.context.metrics.ack_seconds.observe(&["join"], took.as_secs_f64());
     let is_member = matches!(answer, Delivery::Joined { .. });
     let slot = sessions.checked(key, number).and_then(|session| session.slot_of(join.socket));
     let goes_on = match (answer, slot) {

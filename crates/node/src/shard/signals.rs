@@ -169,7 +169,7 @@ fn end(
     let Signal { key, number, namespace, name, id, is_blocking, rule, span, asked, .. } =
         pending.remove_signal(ticket)?;
     let took = step.now.saturating_duration_since(asked);
-    step.context.metrics.ack_seconds.with_label_values(&["signal"]).observe(took.as_secs_f64());
+    step.context.metrics.ack_seconds.observe(&["signal"], took.as_secs_f64());
     if let Some(span) = span {
         span.end(found.map_or_else(|(code, _)| Outcome::Failed(code), |()| Outcome::Ok));
     }

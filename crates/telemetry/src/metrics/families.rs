@@ -1,11 +1,12 @@
 //! The metrics themselves.
 
-use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry,
-};
+use prometheus::{Counter, CounterVec, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::declaration::{Declaration, Family, Section, Series, families};
+use crate::{
+    declaration::{Declaration, Family, Section, Series, families},
+    exposition::Registry,
+    histogram::{Histogram, HistogramVec},
+};
 use Series::{Bounded, Known};
 
 const CONNECTIONS: Series =
@@ -339,7 +340,7 @@ families! {
         cluster_events: IntCounterVec = "cluster_events_total", unit "events", ["event"] of CLUSTER_EVENTS,
             "What happened to the node's part of the cluster. degraded_...: why it serves without Redis; online: joined; rewritten: all records are written again, where that took more than a moment; node_seen, node_gone: another node; the others: what of other nodes may have been missed.";
         bus_lag_seconds: Histogram = "bus_lag_seconds", unit "seconds", buckets SHORT,
-            "From when a broadcast was sent to Redis, by another node or this one, to its arrival here: as far as the clocks of the machines agree.";
+            "From when a broadcast was to be sent to Redis, by another node or this one, to its arrival here, its wait for Redis included: as far as the clocks of the machines agree.";
         reaped_records: IntCounter = "reaped_records_total", unit "records",
             "Records of dead nodes (ids, members of rooms, users) that this node removed.";
         bus_refused: IntCounter = "bus_refused_total", unit "messages",

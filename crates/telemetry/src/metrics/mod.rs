@@ -1,22 +1,21 @@
 //! Every metric, in one place.
 //!
-//! - [`declaration`]: what a metric says of itself, and how it is made from that.
 //! - [`families`]: the metrics themselves.
 //! - [`page`]: the reference page `docs/metrics.md`.
 //!
 //! Events that occur once per message are counted by each shard in plain integers, which it adds to these metrics periodically.
 //! Events that occur at most once per connection are counted here directly.
 
-pub mod declaration;
 pub mod families;
 pub mod page;
 
 use std::{ops::Deref, sync::Arc};
 
 pub use prometheus::{Gauge, IntGauge};
-use prometheus::{IntCounterVec, Registry, TextEncoder, core::Collector as _, proto::MetricFamily};
+use prometheus::{IntCounterVec, core::Collector as _, proto::MetricFamily};
 
 use self::families::Families;
+use crate::exposition::{Exposition, Registry};
 
 /// The metrics of one process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,10 +30,8 @@ struct Inner {
 impl Metrics {
     /// Fresh metrics, all zero, with those of the process (CPU, memory, open files) beside them.
     pub fn new() -> Self {
-        let registry = Registry::new();
-        #[cfg(target_os = "linux")]
-        let _ = registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
-        let families = Families::register(&registry);
+        let mut registry = Registry::of_process();
+        let families = Families::register(&mut registry);
         Self(Arc::new(Inner { registry, families }))
     }
 
@@ -45,7 +42,13 @@ impl Metrics {
 
     /// All metrics in the text format that Prometheus scrapes.
     pub fn encode(&self) -> String {
-        TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
+        self.0.registry.text()
+    }
+
+    /// All metrics in the format that a scrape asks for by these values of its header `Accept`: Prometheus' protobuf format, in which
+    /// histograms have native buckets beside the classic ones, or text.
+    pub fn expose<'a>(&self, accept: impl IntoIterator<Item = &'a str>) -> Exposition {
+        self.0.registry.expose(accept)
     }
 }
 
@@ -72,11 +75,17 @@ pub fn sum(counter: &IntCounterVec) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        declaration::{Kind, Series},
-        families::SECTIONS,
-        *,
+    use super::{families::SECTIONS, *};
+    use crate::{
+        TurnMetrics,
+        declaration::{Declaration, Kind, Series},
+        turn_metrics,
     };
+
+    /// All declarations, of both programs.
+    fn declarations() -> impl Iterator<Item = &'static Declaration> {
+        SECTIONS.iter().chain(turn_metrics::SECTIONS).flat_map(|section| section.metrics)
+    }
 
     #[test]
     fn every_metric_is_registered_under_its_name() {
@@ -98,8 +107,8 @@ mod tests {
 
     #[test]
     fn every_series_that_is_known_begins_at_zero() {
-        let text = Metrics::new().encode();
-        for declaration in SECTIONS.iter().flat_map(|section| section.metrics) {
+        let text = Metrics::new().encode() + &TurnMetrics::new().encode();
+        for declaration in declarations() {
             let Series::Known(rows) = declaration.series else { continue };
             assert!(text.contains(&format!("# TYPE {} ", declaration.name)), "{}", declaration.name);
             let suffix = if declaration.kind == Kind::Histogram { "_count" } else { "" };
@@ -116,7 +125,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_conventions_of_prometheus() {
-        for declaration in SECTIONS.iter().flat_map(|section| section.metrics) {
+        for declaration in declarations() {
             let (name, help) = (declaration.name, declaration.help);
             let is_counter = declaration.kind == Kind::Counter;
             assert!(name.starts_with("signalbox_"), "{name}");

@@ -40,6 +40,12 @@ fn repository() -> PathBuf {
 impl Prometheus {
     /// It scrapes these management listeners once a second, knows the rules of the repository, and keeps its data in `directory`.
     pub(crate) fn start(directory: &Path, listeners: &[&str]) -> Self {
+        Self::start_with(directory, listeners, &[])
+    }
+
+    /// The same with these flags. With `--enable-feature=native-histograms` Debian's drops the classic buckets of each native histogram, which
+    /// later ones need not.
+    pub(crate) fn start_with(directory: &Path, listeners: &[&str], flags: &[&str]) -> Self {
         let targets: Vec<&str> = listeners.iter().filter_map(|url| url.strip_prefix("http://")).collect();
         let rules = fs::canonicalize(repository().join("deploy/prometheus/rules")).expect("the rules");
         let config = format!(
@@ -57,6 +63,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))
             .arg(format!("--web.listen-address={address}"))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -95,14 +102,19 @@ pub(crate) fn check_metrics(text: &str) {
     assert!(written.is_ok() && output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// Every expression of the dashboards that are chosen by their file names, with values for Grafana's variables, and where it stands.
-pub(crate) fn expressions(is_chosen: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+/// The series of every recording rule, and where it stands.
+pub(crate) fn recorded() -> Vec<(String, String)> {
+    let file = repository().join("deploy/prometheus/rules/recording.yaml");
+    let text = fs::read_to_string(file).expect("the rules");
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
+    names.map(|name| ("recording.yaml".to_owned(), name.to_owned())).collect()
+}
+
+/// Every expression of the dashboards, with values for Grafana's variables, and where it stands.
+pub(crate) fn expressions() -> Vec<(String, String)> {
     let directory = repository().join("deploy/grafana/dashboards");
     let mut found = Vec::new();
     for file in fs::read_dir(directory).expect("the dashboards").map_while(Result::ok) {
-        if !is_chosen(&file.file_name().to_string_lossy()) {
-            continue;
-        }
         let text = fs::read_to_string(file.path()).expect("a dashboard");
         let dashboard: Value = serde_json::from_str(&text).expect("JSON");
         let of = |list: &Value| list.as_array().cloned().unwrap_or_default();

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read as _,
     time::Duration,
 };
 
 use crate::harness::{
     Server,
-    http::{get, request},
+    http::{connect, get, request, send},
     prometheus::check_metrics,
     redis::Redis,
     until,
@@ -288,4 +289,34 @@ fn a_request_for_a_session_of_another_node_counts_on_the_link() {
     assert_eq!((post.status, post.body.as_str()), (200, "ok"));
     grows(&nodes[1], r#"signalbox_link_requests_total{outcome="answered"}"#, 0.0);
     grows(&nodes[1], "signalbox_link_request_seconds_count", 0.0);
+}
+
+#[test]
+fn a_scrape_gets_the_format_that_it_asks_for_and_a_hostile_one_gets_text() {
+    let server = Server::bare(&[]);
+    let protobuf =
+        "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    let text = "text/plain; version=0.0.4; charset=utf-8";
+    let long = format!("{}{protobuf}", "text/plain;q=0.1,".repeat(500));
+    for (accept, expected) in [
+        (protobuf, protobuf),
+        (&*format!("{protobuf};q=0.7, text/plain;q=0.3"), protobuf),
+        (&*format!("{protobuf};q=0.3, text/plain"), text),
+        (&*format!("{protobuf};q=\u{e9}"), text),
+        ("application/vnd.google.protobuf;proto=;encoding=delimited;;;q=", text),
+        (",;=,;;;q=q=q,\t", text),
+        (&long, text),
+    ] {
+        let mut stream = connect(server.management());
+        send(&mut stream, server.management(), "GET", "/metrics", &[("Accept", accept)], "");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200"), "{accept}: {head}");
+        assert!(head.contains(&format!("content-type: {expected}").to_ascii_lowercase()), "{accept}: {head}");
+        assert!(head.contains("vary: accept"), "{head}");
+        let begins = &answer[end + 4..][..20];
+        assert_eq!(begins.starts_with(b"# HELP"), expected == text, "{accept}: {begins:?}");
+    }
 }

@@ -1,8 +1,12 @@
 //! What a metric says of itself, and how it is made from that.
 
 use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, core::Collector,
+    Counter, CounterVec, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
+
+use crate::{
+    exposition::{HistogramFamily, Registry},
+    histogram::{Histogram, HistogramVec},
 };
 
 /// The kinds of Prometheus.
@@ -12,7 +16,7 @@ pub enum Kind {
     Counter,
     /// The state of the moment.
     Gauge,
-    /// How many values lay below each of some bounds.
+    /// How many values lay below each of some bounds, fixed ones and those that follow from the values.
     Histogram,
 }
 
@@ -50,7 +54,7 @@ pub struct Declaration {
     pub labels: &'static [&'static str],
     /// The values that its labels have.
     pub series: Series,
-    /// The upper bounds of a histogram's buckets.
+    /// The upper bounds of a histogram's classic buckets.
     pub buckets: &'static [f64],
     /// What it shows.
     pub help: &'static str,
@@ -66,27 +70,15 @@ pub struct Section {
 }
 
 /// A metric that is made from its declaration.
-pub(super) trait Family: Collector + Clone + Sized + 'static {
+pub(crate) trait Family: Sized {
     const KIND: Kind;
 
-    /// Makes it, with the series that are known.
-    fn make(declaration: &Declaration) -> prometheus::Result<Self>;
-
-    /// Makes it, and has it scraped.
-    fn register(declaration: &Declaration, registry: &Registry) -> Self {
-        // Names are distinct and well formed; the tests would not pass otherwise.
-        let family = Self::make(declaration).expect("a valid metric");
-        registry.register(Box::new(family.clone())).expect("a name of its own");
-        family
-    }
+    /// Makes it, with the series that are known, and has it scraped.
+    fn register(declaration: &Declaration, registry: &mut Registry) -> Self;
 }
 
 fn opts(declaration: &Declaration) -> Opts {
     Opts::new(declaration.name, declaration.help)
-}
-
-fn histogram_opts(declaration: &Declaration) -> HistogramOpts {
-    HistogramOpts::from(opts(declaration)).buckets(declaration.buckets.to_vec())
 }
 
 fn rows(declaration: &Declaration) -> &'static [&'static [&'static str]] {
@@ -97,39 +89,72 @@ fn rows(declaration: &Declaration) -> &'static [&'static [&'static str]] {
 }
 
 macro_rules! family {
-    ($metric:ty, $kind:ident, $opts:ident) => {
+    ($metric:ty, $kind:ident) => {
         impl Family for $metric {
             const KIND: Kind = Kind::$kind;
 
-            fn make(declaration: &Declaration) -> prometheus::Result<Self> {
-                Self::with_opts($opts(declaration))
+            fn register(declaration: &Declaration, registry: &mut Registry) -> Self {
+                // Names are distinct and well formed; the tests would not pass otherwise.
+                let family = Self::with_opts(opts(declaration)).expect("a valid metric");
+                registry.add(family.clone()).expect("a name of its own");
+                family
             }
         }
     };
-    ($metric:ty, $kind:ident, $opts:ident, labels) => {
+    ($metric:ty, $kind:ident, labels) => {
         impl Family for $metric {
             const KIND: Kind = Kind::$kind;
 
-            fn make(declaration: &Declaration) -> prometheus::Result<Self> {
-                let family = Self::new($opts(declaration), declaration.labels)?;
+            fn register(declaration: &Declaration, registry: &mut Registry) -> Self {
+                let family = Self::new(opts(declaration), declaration.labels).expect("a valid metric");
                 for row in rows(declaration) {
-                    family.get_metric_with_label_values(row)?;
+                    family.with_label_values(row);
                 }
-                Ok(family)
+                registry.add(family.clone()).expect("a name of its own");
+                family
             }
         }
     };
 }
 
-family!(IntCounter, Counter, opts);
-family!(Counter, Counter, opts);
-family!(IntGauge, Gauge, opts);
-family!(Gauge, Gauge, opts);
-family!(Histogram, Histogram, histogram_opts);
-family!(IntCounterVec, Counter, opts, labels);
-family!(IntGaugeVec, Gauge, opts, labels);
-family!(CounterVec, Counter, opts, labels);
-family!(HistogramVec, Histogram, histogram_opts, labels);
+family!(IntCounter, Counter);
+family!(Counter, Counter);
+family!(IntGauge, Gauge);
+family!(Gauge, Gauge);
+family!(IntCounterVec, Counter, labels);
+family!(IntGaugeVec, Gauge, labels);
+family!(CounterVec, Counter, labels);
+family!(GaugeVec, Gauge, labels);
+
+impl Family for Histogram {
+    const KIND: Kind = Kind::Histogram;
+
+    fn register(declaration: &Declaration, registry: &mut Registry) -> Self {
+        let histogram = Self::new(declaration.buckets);
+        add_histograms(declaration, registry, vec![(&[], histogram.clone())]);
+        histogram
+    }
+}
+
+impl Family for HistogramVec {
+    const KIND: Kind = Kind::Histogram;
+
+    fn register(declaration: &Declaration, registry: &mut Registry) -> Self {
+        let family = Self::new(rows(declaration), declaration.buckets);
+        let histograms = family.rows().map(|(row, histogram)| (row, histogram.clone())).collect();
+        add_histograms(declaration, registry, histograms);
+        family
+    }
+}
+
+fn add_histograms(
+    declaration: &Declaration,
+    registry: &mut Registry,
+    rows: Vec<(&'static [&'static str], Histogram)>,
+) {
+    let Declaration { name, help, labels, .. } = *declaration;
+    registry.add_histograms(HistogramFamily { name, help, labels, rows });
+}
 
 /// Makes the struct of all metrics, their registration and their declarations, so that each is written once:
 /// `field: Type = "name", unit "unit", [labels...] of series, buckets BOUNDS, "help";`
@@ -149,7 +174,7 @@ macro_rules! families {
 
         impl Families {
             /// Makes them, all zero, and has them scraped.
-            pub(super) fn register(registry: &Registry) -> Self {
+            pub(crate) fn register(registry: &mut Registry) -> Self {
                 Self { $($(
                     $field: {
                         const DECLARATION: Declaration = families!(@declaration $metric, $name, $unit,
@@ -190,4 +215,4 @@ macro_rules! families {
     (@buckets $buckets:expr) => { $buckets };
 }
 
-pub(super) use families;
+pub(crate) use families;
