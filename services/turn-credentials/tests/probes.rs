@@ -103,3 +103,21 @@ fn turn_over_tls_is_tried_with_its_certificate() {
     until(|| hosts(&stranger).is_none().then_some(())).expect("a certificate of nobody is refused");
     drop(coturn);
 }
+
+#[test]
+fn tries_give_back_what_they_allocate() {
+    // So many allocations for each user, as the shipped configuration has 24. coturn ends one a second or two after it was given back.
+    let coturn = Coturn::start(&["--user-quota=10"]);
+    let uri = coturn.uri("udp");
+    let mut service = Service::start(&["--secret", SECRET, "--uri", &uri, "--probe-interval", "300"]);
+    let count = |outcome: &str| {
+        let labels = format!(r#"{{outcome="{outcome}",server="127.0.0.1",transport="udp"}}"#);
+        metric(&service.management, &format!("signalbox_turn_probes_total{labels}")).unwrap_or(0.0)
+    };
+    until(|| (count("relayed") >= 14.0).then_some(())).expect("it goes on relaying");
+    assert_eq!(count("allocation-refused"), 0.0);
+    service.signal("TERM");
+    assert_eq!(service.wait(), Some(0));
+    let log = service.log();
+    assert!(!log.iter().any(|line| line.contains("turn_client")), "a try is no news: {log:#?}");
+}

@@ -5,7 +5,7 @@ mod harness;
 use std::process::Command;
 
 use harness::{
-    KEY, SECRET, Service,
+    JWT_SECRET, KEY, SECRET, Service,
     coturn::metric,
     http::{self, Response},
     token,
@@ -259,4 +259,48 @@ fn it_says_how_it_is_reads_secrets_again_and_stops() {
     harness::until(|| signed_with("the-second-of-secrets").then_some(())).expect("the new secret signs");
     service.signal("TERM");
     assert_eq!(service.wait(), Some(0));
+}
+
+#[test]
+fn no_secret_of_the_service_or_of_its_clients_is_logged_or_counted() {
+    let secret = "swordfish-that-signs-credentials";
+    let flags = ["--secret", secret, "--probe", "off", "--log", "debug"];
+    let mut service = Service::start(&[&URIS[..], &flags].concat());
+    let alice = token("alice", true);
+    let (_, password) = service.credential("alice");
+    for target in [
+        "/v1/ice-servers?key=sbt_swordfish",
+        "/v1/ice-servers?token=swordfish",
+        "/v1/ice-servers?region=swordfish%0Aline",
+        "/?service=turn&username=swordfish",
+        "/swordfish",
+    ] {
+        http::get(&service.public, target);
+    }
+    let names = [
+        "Authorization",
+        "X-Api-Key",
+        "Cookie",
+        "Origin",
+        "Referer",
+        "User-Agent",
+        "X-Forwarded-For",
+        "Traceparent",
+    ];
+    http::request(&service.public, "GET", "/v1/ice-servers", &names.map(|name| (name, "swordfish")), "");
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    http::request(&service.public, "POST", "/", &form, "service=turn&username=swordfish&key=swordfish");
+    http::request(&service.management, "GET", "/metrics", &[("Accept", "swordfish;q=swordfish")], "");
+    let metrics = http::get(&service.management, "/metrics").body;
+    service.signal("TERM");
+    assert_eq!(service.wait(), Some(0));
+    let log = service.log().join("\n");
+    assert!(!log.is_empty() && metrics.contains("signalbox_turn_refused_total"), "{log}");
+    let signature = alice.rsplit('.').next().expect("a signature");
+    for (place, text) in [("log", log), ("metrics", metrics)] {
+        for secret in ["swordfish", JWT_SECRET, KEY, signature, &password] {
+            let found = text.lines().find(|line| line.contains(secret));
+            assert_eq!(found, None, "a secret stands in the {place}");
+        }
+    }
 }

@@ -57,9 +57,11 @@ pub enum LogError {
     AlreadySetUp,
 }
 
-/// Hides the start messages of the web server, which are of no use to an operator, and what it logs as an error about each request
-/// that it cannot read: clients do not choose how much is logged. A filter that names the target overrides it.
-const DEFAULT_DIRECTIVES: &str = "actix_server=warn,actix_http=off,signalbox_node::story=info";
+/// Hides the start messages of the web server, which are of no use to an operator; what it logs as an error about each request that it
+/// cannot read: clients do not choose how much is logged; and what the TURN client tells of each step of each try of a server. A filter that
+/// names the target overrides it.
+const DEFAULT_DIRECTIVES: &str =
+    "actix_server=warn,actix_http=off,turn_client_proto=off,signalbox_node::story=info";
 
 /// The target of what happens to one client: its handshake, a refusal, its end. `--log info,signalbox_node::client=debug` shows it.
 pub const CLIENT_EVENTS: &str = "signalbox_node::client";

@@ -31,6 +31,8 @@ use super::{
 
 /// Pause before the same is sent again over UDP.
 const RESEND: Duration = Duration::from_millis(300);
+/// Longer than the library's pause between two requests.
+const CADENCE: Duration = Duration::from_millis(100);
 /// What is relayed.
 const PAYLOAD: &[u8] = b"signalbox probe";
 
@@ -183,13 +185,31 @@ async fn allocate(
             }
         }
     };
-    // The server forgets it in any case, but later.
     if client.delete(now()).is_ok() {
-        while let Some(transmit) = client.poll_transmit(now()) {
-            let _ = wire.send(&transmit.data).await;
-        }
+        // Refused or lost, there is nothing to be done about it: the server forgets the allocation in any case, but half an hour later.
+        let _ = release(&mut wire, &mut client, now()).await;
     }
     outcome
+}
+
+/// Gives an allocation back, so that tries do not use up what the server has for one user.
+async fn release(wire: &mut Wire, client: &mut impl TurnClientApi, now: Instant) -> io::Result<()> {
+    let mut requests = Vec::new();
+    // Until then the library holds it back, since the request before it has just been sent.
+    while let Some(transmit) = client.poll_transmit(now + CADENCE) {
+        requests.push(transmit.data);
+    }
+    // A stream loses nothing, and ends its allocation in any case.
+    let attempts = if wire.is_datagram() { 2 } else { 1 };
+    for _ in 0..attempts {
+        for request in &requests {
+            wire.send(request).await?;
+        }
+        if tokio::time::timeout(RESEND, wire.receive()).await.is_ok() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 async fn send(

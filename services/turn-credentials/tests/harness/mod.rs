@@ -6,8 +6,6 @@ pub(crate) mod certificates;
 pub(crate) mod coturn;
 #[path = "../../../gateway/tests/harness/http.rs"]
 pub(crate) mod http;
-#[path = "../../../gateway/tests/harness/prometheus.rs"]
-pub(crate) mod prometheus;
 pub(crate) mod redis;
 
 use std::{
@@ -15,6 +13,8 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,9 @@ pub(crate) struct Service {
     child: Child,
     pub(crate) public: String,
     pub(crate) management: String,
+    /// Every line on stdout behind that of its listeners.
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Service {
@@ -63,11 +66,19 @@ impl Service {
             BufReader::new(child.stdout.take().expect("stdout is piped")).lines().map_while(Result::ok);
         let line = lines.find(|line| line.contains(" listening public=")).expect("it says where it listens");
         // Somebody has to read on, or the service would block on a full pipe.
-        std::thread::spawn(move || lines.for_each(|line| drop(writeln!(std::io::stderr(), "{line}"))));
+        let log: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = log.clone();
+        let reader = std::thread::spawn(move || {
+            for line in lines {
+                let _ = writeln!(std::io::stderr(), "{line}");
+                kept.lock().expect("nobody panicked").push(line);
+            }
+        });
         let address = |name: &str| {
             line.split(' ').find_map(|word| word.strip_prefix(name)).expect("an address").to_owned()
         };
-        Self { public: address("public="), management: address("management="), child }
+        let (public, management) = (address("public="), address("management="));
+        Self { child, public, management, log, reader: Some(reader) }
     }
 
     /// GET with a token or a key.
@@ -95,6 +106,14 @@ impl Service {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(status.expect("kill runs").success());
+    }
+
+    /// What it wrote to stdout. Call it when it has ended.
+    pub(crate) fn log(&mut self) -> Vec<String> {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("its output was read");
+        }
+        self.log.lock().expect("nobody panicked").clone()
     }
 
     pub(crate) fn wait(&mut self) -> Option<i32> {
