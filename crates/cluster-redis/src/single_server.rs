@@ -27,8 +27,16 @@ pub(super) struct SingleServer(RwLock<Arc<Way>>);
 
 /// A way to connections.
 enum Way {
-    Server { pool: Pool, client: Box<Client> },
-    Sentinel { client: Box<Mutex<SentinelClient>>, first: String },
+    Server {
+        pool: Pool,
+        client: Box<Client>,
+    },
+    /// `master` is where the master was when it was asked for last.
+    Sentinel {
+        client: Box<Mutex<SentinelClient>>,
+        first: String,
+        master: parking_lot::Mutex<Option<String>>,
+    },
 }
 
 /// A connection, out of a pool where there is one. What is wrong with it is not given back: [`Connection::discard`].
@@ -224,7 +232,8 @@ impl Way {
         }
         let client = builder.build().map_err(bad)?;
         let first = url.hosts.first().copied().unwrap_or_default().to_owned();
-        Ok(Self::Sentinel { client: Box::new(Mutex::new(client)), first })
+        let master = parking_lot::Mutex::default();
+        Ok(Self::Sentinel { client: Box::new(Mutex::new(client)), first, master })
     }
 
     async fn connection(&self) -> Result<Connection, String> {
@@ -251,7 +260,18 @@ impl Way {
     async fn client(&self) -> Option<Client> {
         match self {
             Self::Server { client, .. } => Some((**client).clone()),
-            Self::Sentinel { client, .. } => client.lock().await.async_get_client().await.ok(),
+            Self::Sentinel { client, master, .. } => {
+                let found = client.lock().await.async_get_client().await.ok()?;
+                let address = found.get_connection_info().addr().to_string();
+                let before = master.lock().replace(address.clone());
+                if before.is_some_and(|before| before != address) {
+                    tracing::info!(
+                        master = address,
+                        "the failover is followed: the master is another server"
+                    );
+                }
+                Some(found)
+            }
         }
     }
 

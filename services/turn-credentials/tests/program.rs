@@ -272,8 +272,8 @@ fn no_secret_of_the_service_or_of_its_clients_is_logged_or_counted() {
         "/v1/ice-servers?key=sbt_swordfish",
         "/v1/ice-servers?token=swordfish",
         "/v1/ice-servers?region=swordfish%0Aline",
-        "/?service=turn&username=swordfish",
-        "/swordfish",
+        "/?service=turn&username=swordfish%0D%0Aline",
+        "/swordfish%0Aline",
     ] {
         http::get(&service.public, target);
     }
@@ -294,7 +294,9 @@ fn no_secret_of_the_service_or_of_its_clients_is_logged_or_counted() {
     let metrics = http::get(&service.management, "/metrics").body;
     service.signal("TERM");
     assert_eq!(service.wait(), Some(0));
-    let log = service.log().join("\n");
+    let lines = service.log();
+    assert!(lines.iter().all(|line| line.starts_with("20")), "a line without its time: {lines:#?}");
+    let log = lines.join("\n");
     assert!(!log.is_empty() && metrics.contains("signalbox_turn_refused_total"), "{log}");
     let signature = alice.rsplit('.').next().expect("a signature");
     for (place, text) in [("log", log), ("metrics", metrics)] {

@@ -70,6 +70,12 @@ export function failoversOfSentinel(redis, nodes) {
       return ended;
     },
   });
+  test("every node has told of the failovers that it followed", () => {
+    for (const node of nodes) {
+      const told = node.output.filter((line) => line.includes("the failover is followed"));
+      assert.ok(told.length >= 2, node.output.join("\n"));
+    }
+  });
 }
 
 async function newMaster(redis, old) {
