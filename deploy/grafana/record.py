@@ -5,7 +5,9 @@ and come back, and writes one small file for each dashboard to deploy/grafana/re
 `record.py URL SECONDS` records the last seconds of a Prometheus that is there already.
 """
 
+import base64
 import contextlib
+import hmac
 import json
 import math
 import pathlib
@@ -75,7 +77,9 @@ LOADS = (
     "polling --rooms 3 --members 6 --rate 4 --upgrade", "connect --rate 1 --stay 15 --peerserver", "mesh --groups 3 --members 4 --rate 1",
 )
 # Between two who ask for credentials, in seconds: one address gets only so many.
-ASKED_EVERY = 10
+ASKED_EVERY = 6
+# Those who ask by themselves.
+SUBJECTS = ("alice", "bob", "carol", "dave", "erin")
 # How long it works, in seconds; when Redis hangs, for how long, and when a gateway drains.
 SECONDS, HANGS_AT, HANGS, DRAINS_AT = 300, 110, 4, 190
 # How long one round of a load takes.
@@ -83,20 +87,48 @@ ROUND = 40
 
 
 class Credentials:
-    """Clients ask for credentials, as pages do; every third is a stranger, who gets none."""
+    """Clients ask for TURN credentials, as pages do, and relay with them for a while: some with tokens of their own, one through the
+    gateway. Every fourth is a stranger, who gets none."""
 
-    def __init__(self, public, service):
-        self.public, self.service, self.asked, self.at = public, service, 0, 0
+    def __init__(self, public, service, secret, port=3478):
+        self.public, self.service, self.secret, self.port = public, service, secret, port
+        self.asked, self.at, self.relaying = 0, 0, []
 
     def step(self):
         if time.monotonic() < self.at:
             return
         self.at = time.monotonic() + ASKED_EVERY
-        self.asked += 1
-        stranger = self.asked % 3 == 0
-        url = f"{self.service}/v1/ice-servers" if stranger else f"{self.public}/turn/ice-servers"
+        turn, self.asked = self.asked % 4, self.asked + 1
+        url, headers = f"{self.service}/v1/ice-servers", {}
+        if turn == 0:
+            url = f"{self.public}/turn/ice-servers"
+        elif turn < 3:
+            headers = {"Authorization": f"Bearer {self.token(SUBJECTS[self.asked % len(SUBJECTS)])}"}
         with contextlib.suppress(urllib.error.HTTPError):
-            urllib.request.urlopen(url, timeout=10).close()
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+                self.relay(json.load(answer))
+
+    def token(self, subject):
+        """As an application's server signs it."""
+        encoded = lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=")
+        claims = {"sub": subject, "exp": math.floor(time.time()) + 60}
+        signed = b".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+        return b".".join((signed, encoded(hmac.digest(self.secret, signed, "sha256")))).decode()
+
+    def relay(self, answer):
+        """coturn's own client, with two allocations that send to each other: more of it each time."""
+        server = next(server for server in answer["iceServers"] if "credential" in server)
+        self.relaying = [process for process in self.relaying if process.poll() is None]
+        with contextlib.suppress(FileNotFoundError):
+            self.relaying.append(subprocess.Popen(
+                ["turnutils_uclient", "-y", "-c", "-n", "600", "-m", "1", "-l", str(100 + 40 * self.asked % 900), "-p", str(self.port),
+                 "-u", server["username"], "-w", server["credential"], "127.0.0.1"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ))
+
+    def stop(self):
+        for process in self.relaying:
+            process.kill()
 
 
 def run():
@@ -108,9 +140,11 @@ def run():
     topology.settings |= {"GATEWAYS": "3"}
     public = f"http://{topology.settings['BIND_ADDRESS']}:{topology.settings['PUBLIC_PORT']}"
     generator, loads = local.built("loadtest"), []
-    credentials = Credentials(public, f"http://{local.TURN}:9002")
+    credentials = None
     try:
         topology.all()
+        secret = (local.SECRETS / "jwt-secret").read_bytes()
+        credentials = Credentials(public, f"http://{local.TURN}:9002", secret)
         url = f"http://{local.PROMETHEUS}:9090"
         time.sleep(10)
         began = time.monotonic()
@@ -142,6 +176,8 @@ def run():
     finally:
         for load in loads:
             load.kill()
+        if credentials:
+            credentials.stop()
         topology.stop()
 
 

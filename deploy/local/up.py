@@ -72,8 +72,8 @@ class Up:
             value = value.replace("/run/secrets", str(SECRETS)).replace("//redis:", f"//{REDIS}:").replace("//turn:", f"//{TURN}:")
             found[name] = value
         if service == "turn":
-            # Here the service reaches the TURN server as clients do.
-            found["SIGNALBOX_PROBE"] = "relay"
+            # Here the service reaches the TURN server as clients do, and its statistics.
+            found |= {"SIGNALBOX_PROBE": "relay", "SIGNALBOX_COTURN_STATS_URL": f"redis://{REDIS}:6379"}
         if service == "gateway":
             found["SIGNALBOX_TRUSTED_PROXIES"] = "127.0.0.0/8"
             # No collector is started here: one of your own is named in the environment.
@@ -91,7 +91,8 @@ class Up:
 
     def coturn(self, program):
         database = DIRECTORY / "turn.db"
-        arguments = ["-c", SECRETS / "turnserver.conf", "--pidfile", DIRECTORY / "turnserver.pid", "--userdb", database]
+        statistics = f"--redis-statsdb=ip={REDIS} port=6379 dbname=0 connect_timeout=5"
+        arguments = ["-c", SECRETS / "turnserver.conf", "--pidfile", DIRECTORY / "turnserver.pid", "--userdb", database, statistics]
         self.start("coturn", [program, *arguments])
 
     def gateway(self, number, host):

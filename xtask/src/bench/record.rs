@@ -14,6 +14,16 @@ const TOLERANCE_PERCENT: f64 = 2.0;
 const BOUNDS: [(&str, &str, f64); 1] =
     [("fanout: deliver to 1 other member, with tokens", "fanout: deliver to 1 other member", 3.0)];
 
+/// A part of a case that may be so many percent of it.
+const SHARES: [(&str, &str, f64); 2] = [
+    ("fanout: deliver to 1 other member: of it metrics", "fanout: deliver to 1 other member", 2.0),
+    (
+        "fanout: deliver to 1 other member: of it traces, which are off",
+        "fanout: deliver to 1 other member",
+        0.2,
+    ),
+];
+
 const HEAD: &str = "# Instructions for 1,000 operations, as callgrind counts them: written by `cargo xtask bench --accept`.\n\n";
 
 /// The counts on record.
@@ -81,7 +91,7 @@ impl Record {
     }
 }
 
-/// The cases that cost too much beside another one.
+/// The cases that cost too much beside another one, or as a part of it.
 pub(super) fn beyond_bounds(counted: &Counts) -> Vec<String> {
     let judge = |(case, other, most): &(&str, &str, f64)| {
         let (count, other_count) = (*counted.get(*case)?, *counted.get(*other)?);
@@ -90,7 +100,13 @@ pub(super) fn beyond_bounds(counted: &Counts) -> Vec<String> {
         (percent > *most)
             .then(|| format!("{case}: {count}, which is {percent:+.1} % beside {other} and may be {most} %"))
     };
-    BOUNDS.iter().filter_map(judge).collect()
+    let judge_share = |(part, whole, most): &(&str, &str, f64)| {
+        let (count, whole_count) = (*counted.get(*part)?, *counted.get(*whole)?);
+        let percent = count as f64 * 100.0 / whole_count.max(1) as f64;
+        (percent > *most)
+            .then(|| format!("{part}: {count}, which is {percent:.2} % of {whole_count} and may be {most} %"))
+    };
+    BOUNDS.iter().filter_map(judge).chain(SHARES.iter().filter_map(judge_share)).collect()
 }
 
 fn judge_case(case: &str, before: u64, now: u64) -> Verdict {
@@ -155,5 +171,8 @@ mod tests {
         assert!(beyond_bounds(&counts(&[(case, 1030), (other, 1000)])).is_empty());
         assert_eq!(beyond_bounds(&counts(&[(case, 1031), (other, 1000)])).len(), 1);
         assert!(beyond_bounds(&counts(&[(other, 1000)])).is_empty());
+        let [(part, whole, _), ..] = SHARES;
+        assert!(beyond_bounds(&counts(&[(part, 20), (whole, 1000)])).is_empty());
+        assert_eq!(beyond_bounds(&counts(&[(part, 21), (whole, 1000)])).len(), 1);
     }
 }

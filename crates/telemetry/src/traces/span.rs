@@ -29,6 +29,8 @@ pub struct Span {
 impl Span {
     /// Begins one; `None`, at the cost of a look at a number, where no traces are exported. `parent` is the `traceparent` of what caused it;
     /// one that cannot be read is none.
+    // Never inlined: `cargo xtask bench` looks for it in a profile, to say what traces cost where they are off.
+    #[inline(never)]
     pub fn begin(
         name: &'static str,
         kind: SpanKind,
