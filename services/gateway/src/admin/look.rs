@@ -277,20 +277,20 @@ pub(super) async fn sockets(state: Data<AdminState>, query: Query<SocketsQuery>)
     params(("id" = String, Path, description = "The socket's id")),
     responses((status = 200, description = "The socket", body = SocketDetails)))]
 pub(super) async fn socket(state: Data<AdminState>, path: Path<String>, _: Query<Nothing>) -> Answered {
-    let mut patience = Patience::new(Instant::now() + ANSWER_BY, 2);
-    let question = Question::Socket { id: path.into_inner() };
-    let mut missing_in = Vec::new();
+    let (until, question) = (Instant::now() + ANSWER_BY, Question::Socket { id: path.into_inner() });
     // One that has moved from a node that was asked late to one that was asked early has arrived by the second time.
-    for _ in 0..2 {
-        let answers = patience.ask(&state.node, question.clone(), Duration::ZERO).await;
+    for is_last in [false, true] {
+        let answers = state.node.ask_cluster_until(until, question.clone()).await;
         let Answers { answer: Answer::Socket(found), partial } = answers else { return Err(mixed_up()) };
         // Of one that is just moving, its new node knows more.
         if let Some(details) = found.into_iter().min_by_key(|details| details.is_moving) {
             return Ok(json(&details));
         }
-        missing_in = partial;
+        if is_last || !partial.is_empty() {
+            return Err(missing("socket", partial));
+        }
     }
-    Err(missing("socket", missing_in))
+    Err(missing("socket", Vec::new()))
 }
 
 /// That something is nowhere, as far as nodes have answered.

@@ -41,17 +41,26 @@ test("a handler joins, asks, leaves and disconnects a socket whose session has m
     const socket = client(url);
     const upgrade = nextEvent(socket.io.engine, "upgrade");
     upgrade.catch(() => {});
-    socket.on("question", (question, answer) => answer(`yes, ${question}`));
+    // One is asked before its session moves, and answers after.
+    socket.on("question", async (question, answer) => {
+      if (question === "moved?") await upgrade;
+      answer(`yes, ${question}`);
+    });
     await nextEvent(socket, "connect");
     assert.equal(socket.io.engine.transport.name, "polling");
     const [done, gone] = [nextEvent(socket, "later-done"), nextEvent(socket, "disconnect")];
     for (const promise of [done, gone]) promise.catch(() => {});
     socket.emit("later", LATER_MS);
+    const answered = record(socket, "answered");
+    socket.emit("call-me", LATER_MS, "moved?");
+    socket.emit("call-me-whenever", "moved?");
     await upgrade;
-    return { socket, done, gone };
+    return { socket, done, gone, answered };
   }));
-  for (const { socket, done, gone } of clients) {
+  for (const { socket, done, gone, answered } of clients) {
     const { id } = socket;
+    await until(() => answered.length === 2, "both handlers that have asked before have the answers");
+    assert.deepEqual(answered, [["yes, moved?"], ["yes, moved?"]], id);
     assert.deepEqual(await done, [true, ["later"], "yes, still there?", true, []], id);
     await within(gone, "it is disconnected");
   }
