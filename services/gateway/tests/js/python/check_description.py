@@ -127,7 +127,8 @@ def main():
     ask("DELETE", "rules")
     failed |= run({"drain"}, SECONDS // 5, last)
     drains = ask("GET", f"operations?kind=drain&node={last}")["items"]
-    assert drains and all(drain["status"] in ("running", "done") for drain in drains), drains
+    # The first one; another that was begun while the node was about to be gone found it gone.
+    assert drains and drains[-1]["status"] in ("running", "done"), drains
     return failed
 
 
