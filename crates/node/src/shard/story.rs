@@ -8,6 +8,7 @@ use signalbox_socketio::Message;
 use tracing::field::{debug, display};
 
 use crate::{
+    app::{Namespace, vocabulary},
     client_log::{
         ClientLog, ClientSelector, STORIES, Who,
         head::{self, Names},
@@ -43,7 +44,10 @@ impl Names for SessionNames<'_> {
     fn is_event(&self, namespace: &str, event: &str) -> bool {
         let mut sockets = self.0.connection.sockets().iter();
         let joined = sockets.find(|joined| *joined.namespace == *namespace);
-        self.1 == Direction::Out || joined.is_some_and(|joined| joined.socket.app.knows(event))
+        // Whatever rules are in force: the names of the vocabulary are nothing that a client has made up.
+        let is_known =
+            |app: &Namespace| app.knows(event) || app.is_ruled && vocabulary::action(event).is_some();
+        self.1 == Direction::Out || joined.is_some_and(|joined| is_known(&joined.socket.app))
     }
 }
 
