@@ -1,7 +1,5 @@
 //! Calls as Redis commands.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use redis::{Cmd, cmd};
 use signalbox_peerserver::{Kind, queue};
 use signalbox_telemetry::Metrics;
@@ -39,11 +37,6 @@ pub(super) struct Context {
     /// `PUBLISH`, or `SPUBLISH` on Redis Cluster.
     pub(super) publish: &'static str,
     pub(super) metrics: Metrics,
-}
-
-/// What the machine's clock shows.
-pub(super) fn micros_since_1970() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
 /// The first 17 bytes of a claim: owner, shard, key.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    calls::{Context, micros_since_1970},
+    calls::Context,
+    clock::micros_since_1970,
     keys::Channel,
     wire::{self, ChannelMessage},
 };

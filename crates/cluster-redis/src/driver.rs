@@ -9,7 +9,7 @@ use signalbox_cluster::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
-    calls::micros_since_1970,
+    clock::micros_since_1970,
     heartbeats::{Heartbeat, Heartbeats},
 };
 

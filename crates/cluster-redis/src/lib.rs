@@ -20,6 +20,7 @@
 //! - `revocations`: what is revoked, which all nodes know. `operations`: long operations of operators, that any node may run.
 //! - `hook_queue`: what is to be sent to the application's server.
 //! - `shared_rules`: the rules that all nodes have.
+//! - `clock`: the machine's, by which it is told how long something was on its way.
 //! - `link`: the node link's address and secret, which nodes share through Redis.
 //!
 //! All of it runs on one thread of its own, so that a busy worker never costs the node its lease.
@@ -28,6 +29,7 @@ mod access;
 mod backend;
 mod call_kind;
 mod calls;
+mod clock;
 mod cluster;
 mod command_error;
 mod commands;

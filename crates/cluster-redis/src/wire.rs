@@ -18,11 +18,12 @@
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
 
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, net::SocketAddr, time::Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{
+    MessageTrace,
     address::Owner,
     command::{Change, PeerAt, PeerMessage, RealmId, Sender},
     envelope::{self, EnvelopeError, Format, FormatRange, Metadata, MetadataKey},
@@ -32,7 +33,10 @@ use signalbox_cluster::{
 use signalbox_peerserver::Kind;
 use signalbox_websocket::Frame;
 
-use super::keys::{owner_bytes, read_owner};
+use super::{
+    clock::micros_since_1970,
+    keys::{owner_bytes, read_owner},
+};
 
 /// The first byte of a message in a channel: a change in format 1, a change in a later format, a broadcast.
 const CHANGE_V1: u8 = b'D';
@@ -246,19 +250,19 @@ pub(super) fn encode_direct(
         DirectMessage::Revoked(number) => EncodedDirect::Revoked(*number),
         DirectMessage::Payload(payload) => EncodedDirect::Payload(payload),
     };
-    let mut metadata = Metadata::default();
-    if let DirectMessage::PeerMessage { peer_message, .. } = message
-        && let Some(trace) = &peer_message.trace
-    {
-        metadata.insert(MetadataKey::TraceContext, trace.as_bytes());
-    }
+    let trace = match message {
+        DirectMessage::PeerMessage { peer_message, .. } => peer_message.trace.as_ref(),
+        _ => None,
+    };
+    let metadata = trace.map(|trace| trace.metadata(Instant::now(), micros_since_1970()));
+    let metadata = metadata.unwrap_or_default();
     envelope::encode(format, &metadata, &(from, encoded))
 }
 
 /// Reads a message of another node to this one.
 pub(super) fn decode_direct(realms: &[String], bytes: &Bytes) -> Option<(Owner, DirectMessage)> {
     let (metadata, (from, encoded)): (_, (Owner, EncodedDirect<'_>)) = envelope::decode(bytes).ok()?;
-    let trace = || Some(metadata.text(MetadataKey::TraceContext)?.into());
+    let trace = || MessageTrace::read(&metadata, Instant::now(), micros_since_1970());
     let message = match encoded {
         EncodedDirect::PeerMessage { to, from, realm, kind, src, dst, frame, is_binary, hops, sender } => {
             let realm = realms.iter().position(|known| known == realm)? as RealmId;
@@ -337,7 +341,7 @@ mod tests {
             frame: Frame::text("{}"),
             hops: 1,
             sender: Some(Sender { node: FROM.tag, token: "t".into() }),
-            trace: Some("00-trace-span-01".into()),
+            trace: Some(MessageTrace { parent: "00-trace-span-01".into(), sent: Instant::now() }),
         };
         let message = DirectMessage::PeerMessage { to: at, peer_message };
         for format in Format::ALL {
@@ -349,7 +353,7 @@ mod tests {
             };
             assert_eq!((to, peer_message.realm, peer_message.kind), (at, 0, Kind::Offer));
             let trace = (format == Format::V2).then_some("00-trace-span-01");
-            assert_eq!(peer_message.trace.as_deref(), trace);
+            assert_eq!(peer_message.trace.as_ref().map(|trace| &*trace.parent), trace);
             assert_eq!(
                 (&*peer_message.src, &*peer_message.dst, peer_message.frame.payload()),
                 ("a", "b", &b"{}"[..])

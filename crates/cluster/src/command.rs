@@ -13,6 +13,7 @@ use crate::{
     address::{Address, NodeTag, Owner, ShardId},
     record::{Record, RoomName},
     subject::SubjectList,
+    trace::MessageTrace,
 };
 
 /// Names a request; its answer carries it back. Unique within a shard.
@@ -268,8 +269,8 @@ pub struct PeerMessage {
     pub hops: u8,
     /// Its sender, if it came from another node.
     pub sender: Option<Sender>,
-    /// The `traceparent` of what its sender's node did for it, where traces are kept.
-    pub trace: Option<Arc<str>>,
+    /// What it is traced by, where traces are kept.
+    pub trace: Option<MessageTrace>,
 }
 
 impl PeerMessage {

@@ -14,6 +14,7 @@
 //!   claim is decided (`model::peers`), as it is by `claim.lua` in Redis.
 //! - [`driver`]: the trait that connects the machine to a store that other nodes share; the Redis driver is another crate.
 //! - [`envelope`]: the bytes around what one process writes and another reads, with a format and metadata.
+//! - [`trace`]: the trace that a message between nodes belongs to.
 //! - [`operations`]: long operations of operators, that any node may run.
 //! - [`event`]: what happens, to be logged and counted.
 //! - [`route`]: the shards of this node that have members of a room; read at every broadcast, without a lock.
@@ -38,6 +39,7 @@ mod simulation;
 pub mod store;
 mod subject;
 mod token_key;
+pub mod trace;
 
 pub use address::{Address, NodeTag, Owner, ShardId};
 pub use cluster::{Cluster, Scope, SendOutcome};
@@ -51,6 +53,7 @@ pub use record::{EventArgs, MemberEvent, Record, RoomName, SessionRecords};
 pub use route::Route;
 pub use store::NodeInfo;
 pub use subject::SubjectList;
+pub use trace::MessageTrace;
 
 /// Smaller maps keep their capacity.
 const MIN_CAPACITY: usize = 1024;

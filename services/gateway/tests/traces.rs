@@ -270,11 +270,16 @@ fn only_what_failed_or_was_slow_is_kept_of_traces_that_are_not_sampled() {
     assert_eq!(rotel.spans().len(), 2, "{}", rotel.said());
 
     // Redis hangs for a moment between the sender and the receiver: the signal's trace is whole, on both nodes.
+    let mut called = WebSocket::peer(other.public(), "called");
+    let offer = r#"{"type":"OFFER","dst":"called","payload":1}"#;
+    caller.send(offer);
+    assert!(called.text().contains("OFFER"));
     let hang = || {
         assert_eq!(until(Duration::from_millis(400), || None::<()>), None);
         redis.signal("CONT");
     };
     redis.signal("STOP");
+    caller.send(offer);
     speak(&mut alice, &mut bob, 3, &hang);
     let sent = rotel.find(|span| span.name == "signal" && !span.whole.contains("not-found"));
     assert_eq!((&*sent.trace, &*sent.parent), (TRACE, CLIENT));
@@ -282,13 +287,15 @@ fn only_what_failed_or_was_slow_is_kept_of_traces_that_are_not_sampled() {
     assert_eq!((&arrived.trace, &arrived.parent), (&sent.trace, &sent.id));
     let arrived = rotel.find(|span| span.name == "broadcast deliver");
     assert_eq!(arrived.trace, TRACE);
+    assert!(called.text().contains("OFFER"));
+    rotel.find(|span| span.name == "OFFER deliver");
     // The next one is fast again.
     speak(&mut alice, &mut bob, 4, &|| {});
     alice.send(r#"425["signal","AAAAAAAAAAAAAAAAAAAA",1]"#);
     assert!(alice.text().contains("not-found"));
-    let count = || (rotel.spans().len() >= 6).then_some(());
+    let count = || (rotel.spans().len() >= 7).then_some(());
     until(DEADLINE, count).expect("the last one that failed");
-    assert_eq!(rotel.spans().len(), 6, "{}", rotel.said());
+    assert_eq!(rotel.spans().len(), 7, "{}", rotel.said());
 }
 
 /// What the program is configured with. Each has this word in it, but for those that cannot: the test looks for them beside it.

@@ -2,20 +2,20 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use signalbox_cluster::{
-    Address, ShardId,
-    envelope::{self, Format, Metadata, MetadataKey},
+    Address, MessageTrace, ShardId,
+    envelope::{self, Format, Metadata},
 };
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
 
 use super::WireError;
-use crate::routing::{SignalReply, SignalTrace, SocketOp};
+use crate::routing::{SignalReply, SocketOp};
 
 /// Something for a node.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(crate) enum RemoteSocketOp {
     /// Send it a packet.
     Send { message: Message, volatile: bool },
     /// Relay a `signal`; its sender learns whether the socket exists.
-    Signal { message: Message, reply: SignalReply, trace: Option<SignalTrace> },
+    Signal { message: Message, reply: SignalReply, trace: Option<MessageTrace> },
     /// Disconnect it from its namespace, or close its connection.
     Disconnect { close: bool },
 }
@@ -60,23 +60,6 @@ fn micros_since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
 
-/// A trace as metadata.
-fn written(trace: &SignalTrace) -> Metadata {
-    let sent_at = micros_since_1970().saturating_sub(trace.sent.elapsed().as_micros() as u64);
-    Metadata::default()
-        .with(MetadataKey::TraceContext, trace.parent.as_bytes())
-        .with(MetadataKey::SentAt, sent_at.to_be_bytes())
-}
-
-/// Reads what [`written`] has made, on any node. Where the sender's clock is ahead of this one's, or says nothing, the signal was sent now.
-fn read(metadata: &Metadata) -> Option<SignalTrace> {
-    let parent = metadata.text(MetadataKey::TraceContext)?.into();
-    let sent_at =
-        metadata.get(MetadataKey::SentAt).and_then(|at| Some(u64::from_be_bytes(at.try_into().ok()?)));
-    let (now, lag) = (Instant::now(), sent_at.map_or(0, |at| micros_since_1970().saturating_sub(at)));
-    Some(SignalTrace { parent, sent: now.checked_sub(Duration::from_micros(lag)).unwrap_or(now) })
-}
-
 impl NodeMessage {
     /// Writes it.
     pub(crate) fn encode(&self, format: Format) -> Bytes {
@@ -87,6 +70,7 @@ impl NodeMessage {
                     Encoded::Send { to: *to, namespace, volatile: *volatile, frames: frames(message) }
                 }
                 RemoteSocketOp::Signal { message, reply, trace } => {
+                    let written = |trace: &MessageTrace| trace.metadata(Instant::now(), micros_since_1970());
                     metadata = trace.as_ref().map(written).unwrap_or_default();
                     Encoded::Signal { to: *to, namespace, reply: *reply, frames: frames(message) }
                 }
@@ -109,7 +93,7 @@ impl NodeMessage {
                 (to, namespace, RemoteSocketOp::Send { message: message(payload, frames)?, volatile })
             }
             Encoded::Signal { to, namespace, reply, frames } => {
-                let trace = read(&metadata);
+                let trace = MessageTrace::read(&metadata, Instant::now(), micros_since_1970());
                 (to, namespace, RemoteSocketOp::Signal { message: message(payload, frames)?, reply, trace })
             }
             Encoded::Disconnect { to, namespace, close } => {
@@ -143,6 +127,8 @@ impl RemoteSocketOp {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use signalbox_cluster::NodeTag;
 
@@ -156,7 +142,7 @@ mod tests {
         let what = RemoteSocketOp::Signal {
             message: message.clone(),
             reply,
-            trace: Some(SignalTrace {
+            trace: Some(MessageTrace {
                 parent: "00-trace-span-01".into(),
                 sent: Instant::now() - Duration::from_millis(250),
             }),

@@ -22,5 +22,5 @@ pub(crate) use local_addresses::LocalAddresses;
 pub(crate) use location::{ConnectionRef, Location};
 pub(crate) use reply::Reply;
 pub use socket_command::AckError;
-pub(crate) use socket_command::{SignalReply, SignalTrace, SocketCommand, SocketOp};
+pub(crate) use socket_command::{SignalReply, SocketCommand, SocketOp};
 pub(crate) use version_vector::VersionVector;

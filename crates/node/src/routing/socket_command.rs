@@ -1,12 +1,9 @@
 //! An operation on one socket, wherever it is.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use signalbox_cluster::{Address, NodeTag, Record, ShardId};
+use signalbox_cluster::{Address, MessageTrace, NodeTag, Record, ShardId};
 use signalbox_socketio::{Args, Message};
 
 use super::Reply;
@@ -44,7 +41,7 @@ pub(crate) enum SocketOp {
     /// Answer an event of its.
     Ack { id: u64, args: Args },
     /// Relay a `signal`; the sender's shard is told when the socket is nowhere.
-    Signal { message: Message, reply: Option<SignalReply>, trace: Option<SignalTrace> },
+    Signal { message: Message, reply: Option<SignalReply>, trace: Option<MessageTrace> },
     /// Let it join a room.
     Join { room: Arc<str>, record: Option<Box<Record>>, reply: Reply<bool> },
     /// Let it leave a room.
@@ -55,15 +52,6 @@ pub(crate) enum SocketOp {
     Disconnect { close: bool },
     /// Close its connection without a word: its handler has panicked.
     Close,
-}
-
-/// What a `signal` is traced by.
-#[derive(Debug, Clone)]
-pub(crate) struct SignalTrace {
-    /// The `traceparent` of what its sender's node did for it.
-    pub(crate) parent: Arc<str>,
-    /// When it was sent, on this node's clock: its receiver's span begins then, so that a slow one is seen to be slow there as well.
-    pub(crate) sent: Instant,
 }
 
 /// Whom to tell what became of a `signal`.

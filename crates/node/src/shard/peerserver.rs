@@ -3,7 +3,9 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use signalbox_admin::events::{Event, EventKind, Protocol};
-use signalbox_cluster::{Claimed, Command, PeerAt, PeerMessage, RealmId, SendOutcome, command::Counted};
+use signalbox_cluster::{
+    Claimed, Command, MessageTrace, PeerAt, PeerMessage, RealmId, SendOutcome, command::Counted,
+};
 use signalbox_peerserver::{
     Incoming, Kind, Liveness, Refusal, handshake::open_frame, liveness::LivenessCheck, message,
 };
@@ -272,7 +274,7 @@ fn relay_message(step: &mut Step, peers: &mut Peers, key: u32, relay: &message::
         frame: relay.frame(&peer.id),
         hops: 0,
         sender: None,
-        trace: span.as_ref().map(|span| span.traceparent()),
+        trace: span.as_ref().map(|span| MessageTrace { parent: span.traceparent(), sent: step.now }),
     };
     step.effects.push(Effect::SendPeerMessage(message));
     if let Some(span) = span {
@@ -340,8 +342,10 @@ pub(super) fn message_arrived(step: &mut Step, peers: &mut Peers, to: PeerAt, mu
     match peers.holder(to).map(|peer| (peer.conn.clone(), peer.offers.end(message.kind, &message.src))) {
         Some((conn, offered)) => {
             count_delivery(step, to, &message, offered.as_ref());
-            let span = message.trace.as_deref().and_then(|trace| {
-                Span::begin(delivery_name(message.kind), SpanKind::Consumer, "peerserver", Some(trace))
+            let span = message.trace.as_ref().and_then(|trace| {
+                let name = delivery_name(message.kind);
+                let span = Span::begin(name, SpanKind::Consumer, "peerserver", Some(&trace.parent))?;
+                Some(span.since(trace.sent.elapsed()))
             });
             step.outboxes.count_sent();
             step.outboxes.push(&conn, &message.frame);

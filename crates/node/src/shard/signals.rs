@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use signalbox_cluster::{Command, NodeTag};
+use signalbox_cluster::{Command, MessageTrace, NodeTag};
 use signalbox_telemetry::traces::Outcome;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     protocol::{NodeMessage, RemoteSocketOp},
-    routing::{SignalReply, SignalTrace, SocketCommand, SocketOp},
+    routing::{SignalReply, SocketCommand, SocketOp},
 };
 
 /// How long another node may take to answer for a socket.
@@ -77,9 +77,9 @@ pub(super) fn begin(
 }
 
 /// What its receiver's span follows.
-fn trace_of(signal: &Signal) -> Option<SignalTrace> {
+fn trace_of(signal: &Signal) -> Option<MessageTrace> {
     let parent = signal.span.as_ref()?.traceparent();
-    Some(SignalTrace { parent, sent: signal.asked })
+    Some(MessageTrace { parent, sent: signal.asked })
 }
 
 fn send_to_node(step: &mut Step, pending: &mut PendingRequests, node: NodeTag, ticket: u64) {
