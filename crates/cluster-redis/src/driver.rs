@@ -9,6 +9,7 @@ use signalbox_cluster::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{
+    backlog::Queued,
     clock::micros_since_1970,
     heartbeats::{Heartbeat, Heartbeats},
 };
@@ -27,6 +28,30 @@ pub(super) enum DriverCommand {
     Publish { from: Owner, room: Option<RoomName>, payload: Bytes, sent_at: u64 },
     /// End, once everything before this is done.
     End(DriverEnded),
+}
+
+/// What a call costs, most of which are scripts, where a broadcast costs 1.
+const CALL: usize = 8;
+
+impl Queued for DriverCommand {
+    fn room(&self) -> Option<&RoomName> {
+        match self {
+            Self::Call(call) => match &call.0 {
+                Call::Put { room, .. } | Call::Remove { room, .. } | Call::Rehome { room, .. } => Some(room),
+                _ => None,
+            },
+            Self::Publish { room, .. } => room.as_ref(),
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::End(_) => None,
+        }
+    }
+
+    fn is_broadcast(&self) -> bool {
+        matches!(self, Self::Publish { .. })
+    }
+
+    fn cost(&self) -> usize {
+        if matches!(self, Self::Call(_)) { CALL } else { 1 }
+    }
 }
 
 /// The cluster's end of the queues. They have no bound: what is in them results from commands that shards were allowed to submit, and

@@ -27,6 +27,7 @@
 
 mod access;
 mod backend;
+mod backlog;
 mod call_kind;
 mod calls;
 mod clock;

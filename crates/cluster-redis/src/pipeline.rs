@@ -1,4 +1,4 @@
-//! Calls in their order, pipelined: the calls that are asked for while one batch is under way are the next batch.
+//! Calls in their order, pipelined: what is asked for while one batch is under way goes into the next ones ([`Backlog`]).
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -10,6 +10,7 @@ use tokio::sync::{
 
 use super::{
     backend::Backend,
+    backlog::Backlog,
     call_kind::{self, PUBLISH},
     calls::Context,
     command_error::CommandError,
@@ -28,8 +29,8 @@ use signalbox_cluster::{
     store::{Call, Reply},
 };
 
-/// Calls in one batch.
-const BATCH: usize = 512;
+/// Commands that are taken out of the queue at once.
+const TAKEN: usize = 4096;
 /// How long a batch may take to be answered. A store that is slow is waited for as long as the heartbeat finds it there.
 const PATIENCE: Duration = LEASE;
 
@@ -64,12 +65,22 @@ pub(super) async fn run(
         cluster,
         beside,
     };
-    let mut batch = Vec::with_capacity(BATCH);
-    while calls.recv_many(&mut batch, BATCH).await > 0 {
+    let (mut batch, mut backlog) = (Vec::new(), Backlog::new());
+    loop {
+        if backlog.is_empty() && calls.recv_many(&mut batch, TAKEN).await == 0 {
+            return;
+        }
+        while batch.len() < TAKEN
+            && let Ok(command) = calls.try_recv()
+        {
+            batch.push(command);
+        }
+        backlog.next_batch(&mut batch);
         if let Some(ended) = pipeline.take(batch.drain(..)).await {
             drop(ended);
             return;
         }
+        batch.shrink_to(TAKEN);
     }
 }
 

@@ -33,7 +33,8 @@ pub struct CallToken(pub(crate) Pending);
 /// A store that other nodes share.
 ///
 /// The cluster calls it with its lock held: it must return at once, and must not call the cluster back from inside. Calls are
-/// made, and messages are published, in the order in which they were asked for. Heartbeats may overtake other calls.
+/// made, and messages are published, in the order in which they were asked for. But heartbeats may overtake other calls, and a broadcast
+/// to a room may overtake calls that concern other rooms, or none, and broadcasts to others.
 pub trait Driver: Send + Sync {
     /// Makes a call.
     ///

@@ -1,7 +1,7 @@
 //! The store that the nodes share: the model, behind connections that take time and break.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -100,6 +100,10 @@ pub(super) enum BusMessage {
 pub(super) struct Connections {
     /// By lane: the connection's number, when the last operation arrives there, and when the last reply is back.
     lanes: [(u64, Instant, Instant); 3],
+    /// When the last broadcast arrives that went before calls which concern other rooms, on the lane of calls.
+    last_ahead: Instant,
+    /// When the last operation of each room arrives that keeps its place.
+    last_in_rooms: BTreeMap<RoomName, Instant>,
     /// The number of the bus' connection, and whether it is there.
     bus: u64,
     pub(super) has_bus: bool,
@@ -113,6 +117,8 @@ impl Connections {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             lanes: [(0, now, now); 3],
+            last_ahead: now,
+            last_in_rooms: BTreeMap::new(),
             bus: 0,
             has_bus: false,
             subscribed: BTreeSet::new(),
@@ -142,6 +148,18 @@ impl Store {
     }
 }
 
+/// The room in whose channel something is said.
+fn room_of(operation: &Operation) -> Option<&RoomName> {
+    match operation {
+        Operation::Call(call) => match &call.0 {
+            Call::Put { room, .. } | Call::Remove { room, .. } | Call::Rehome { room, .. } => Some(room),
+            _ => None,
+        },
+        Operation::Publish(_, room, _) => room.as_ref(),
+        Operation::Subscribe(_) | Operation::Unsubscribe(_) => None,
+    }
+}
+
 impl World {
     pub(super) fn send_to_store(&mut self, node: NodeId, operation: Operation) {
         let lane = match &operation {
@@ -157,8 +175,29 @@ impl World {
             }
         };
         let (connection, mut last, _) = self.nodes[node].connections.lanes[lane as usize];
-        let at = self.arrival(&mut last);
-        self.nodes[node].connections.lanes[lane as usize].1 = last;
+        let room = room_of(&operation);
+        let is_behind =
+            |room| self.nodes[node].connections.last_in_rooms.get(room).is_some_and(|last| *last >= self.now);
+        let at = match (&operation, room) {
+            // It waits for nothing but what concerns the same room.
+            (Operation::Publish(..), Some(room)) if !is_behind(room) => {
+                let mut last = self.nodes[node].connections.last_ahead;
+                let at = self.arrival(&mut last);
+                self.nodes[node].connections.last_ahead = last;
+                at
+            }
+            (_, room) => {
+                if room.is_some() {
+                    last = last.max(self.nodes[node].connections.last_ahead);
+                }
+                let at = self.arrival(&mut last);
+                self.nodes[node].connections.lanes[lane as usize].1 = last;
+                if let Some(room) = room {
+                    self.nodes[node].connections.last_in_rooms.insert(room.clone(), at);
+                }
+                at
+            }
+        };
         self.schedule_at(at, Event::AtStore(node, lane, connection, operation));
     }
 
