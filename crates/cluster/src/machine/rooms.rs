@@ -64,6 +64,8 @@ pub(super) struct Replicas {
     comparing: usize,
     /// The node writes its own records again.
     is_early: bool,
+    /// Ticks so far; a cluster of one has none.
+    ticks: u64,
 }
 
 impl Replicas {
@@ -114,7 +116,7 @@ impl Replicas {
         after: Option<Address>,
         limit: usize,
     ) -> Option<MembersPage> {
-        Some(self.rooms.get_mut(room)?.state.as_mut()?.page(after, limit))
+        Some(self.rooms.get_mut(room)?.state.as_mut()?.page(after, limit, self.ticks))
     }
 
     fn count(&self, room: &RoomName) -> usize {
@@ -372,6 +374,7 @@ impl Machine {
     }
 
     pub(super) fn rooms_tick(&mut self, now: Instant, out: &mut Outputs) {
+        self.rooms.ticks += 1;
         let is_online = self.lease.is_valid(now);
         // After another outage, nodes need as long again to write their members.
         let is_final = is_online && self.is_stable();

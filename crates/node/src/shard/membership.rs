@@ -6,11 +6,13 @@ use signalbox_admin::events::{Event, EventKind};
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, Delivery, Record, Refused, RoomName};
 use signalbox_rules::{Answer, HIDDEN};
+use signalbox_socketio::Message;
 
 use super::{
     context::ShardContext,
     effects::Effect,
-    replies::{self, Crowd, Refusal, members_json},
+    lists::{Crowd, member_list},
+    replies::{self, Refusal},
     step::Step,
     tables::{
         PendingRequest, PendingRequests, Rooms, Sessions,
@@ -203,13 +205,13 @@ fn join_succeeded(
     sessions: &mut Sessions,
     key: u32,
     join: JoinRequest,
-    (members, count, present): (&[Arc<Record>], usize, usize),
+    (members, count, present): (&Arc<[Arc<Record>]>, usize, usize),
 ) -> Option<Box<RuleRun>> {
     match join.reply_to {
         ReplyTo::Rule(mut rule, _) => {
             let more = members.last().filter(|_| members.len() < present);
             let crowd = Crowd::of(step.context.config.limits.presence, present, more);
-            let members = replies::member_list(members, present, crowd);
+            let members = member_list(members, present, crowd);
             rule.run.answer(Answer::Joined { members, count: u32::try_from(count).unwrap_or(u32::MAX) });
             return Some(rule);
         }
@@ -217,11 +219,12 @@ fn join_succeeded(
         ReplyTo::Handler(reply) => step.effects.answer(reply, true),
         ReplyTo::Client { id: Some(id), .. } => {
             // The new member itself is not told.
-            let others = members.iter().filter(|record| record.socket != join.socket);
             let more = members.last().filter(|_| members.len() < present);
             let crowd = Crowd::of(step.context.config.limits.presence, present, more);
-            let answer = members_json(&join.room.name, others, crowd);
-            replies::answer(step, sessions, key, (&join.room.namespace, id), &answer);
+            let ack = |parts: &[&str]| Message::ack(&join.room.namespace, id, parts, &[]);
+            let but_me = (Some(join.socket), crowd);
+            let ack = step.lists.members(step.now, &join.room.name, members, but_me, ack);
+            step.send(sessions, key, &ack);
         }
         ReplyTo::Client { id: None, .. } => {}
     }

@@ -1,10 +1,8 @@
 //! What a client's events are answered with.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use signalbox_admin::events::{Event, EventKind};
-use signalbox_cluster::{Address, Record};
-use signalbox_rules::{Member, MemberList};
 use signalbox_socketio::Message;
 
 use super::{
@@ -64,11 +62,6 @@ pub(super) fn refuse_for_now(
     note_refused(step, sessions, key, refusal, code);
     let wait = wait.as_millis().max(1);
     step.send(sessions, key, &refusal.message(code, hint, &format!(",\"retryAfter\":{wait}")));
-}
-
-/// A member, as rules list it.
-pub(super) fn member(record: &Record) -> Member {
-    Member { id: record.socket.to_string(), profile: record.profile.clone() }
 }
 
 /// Tells a client that its event was refused. One whose connection was refused is disconnected.
@@ -136,85 +129,4 @@ pub(crate) fn spread(object: &str) -> (&'static str, &str) {
     let inner = object.trim();
     let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or_default().trim();
     if inner.is_empty() { ("", "") } else { (",", inner) }
-}
-
-fn push_member(json: &mut String, socket: Address, profile: &str) {
-    let (comma, rest) = spread(profile);
-    json.extend(["{\"id\":\"", &socket.written(), "\"", comma, rest, "}"]);
-}
-
-/// What is said of a room beside its members where there are many.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Crowd {
-    /// How many they are, where they are more than are told of each other.
-    count: Option<usize>,
-    /// The last of this page, if there are more.
-    next: Option<Address>,
-}
-
-impl Crowd {
-    pub(super) fn of(limit: Option<usize>, count: usize, next: Option<&Arc<Record>>) -> Self {
-        let is_large = limit.is_some_and(|limit| count > limit);
-        Self { count: is_large.then_some(count), next: next.map(|last| last.socket) }
-    }
-}
-
-/// The members as a rule knows them.
-pub(super) fn member_list(members: &[Arc<Record>], count: usize, crowd: Crowd) -> MemberList {
-    MemberList {
-        members: members.iter().map(|record| member(record)).collect(),
-        count: u32::try_from(count).unwrap_or(u32::MAX),
-        is_large: crowd.count.is_some(),
-        next: crowd.next.map(|next| next.to_string()),
-    }
-}
-
-/// `{ok:true, room, count?, members:[{id, ...profile}], next?}`
-pub(super) fn members_json<'a>(
-    room: &str,
-    members: impl Iterator<Item = &'a Arc<Record>>,
-    crowd: Crowd,
-) -> String {
-    let count = crowd.count.map(|count| format!(",\"count\":{count}")).unwrap_or_default();
-    let mut json = format!("{{\"ok\":true,\"room\":{}{count},\"members\":[", json_string(room));
-    for (index, record) in members.enumerate() {
-        json.push_str(if index > 0 { "," } else { "" });
-        push_member(&mut json, record.socket, &record.profile);
-    }
-    json.push(']');
-    if let Some(next) = crowd.next {
-        json.extend([",\"next\":\"", &next.written(), "\""]);
-    }
-    json.push('}');
-    json
-}
-
-/// `{ok:true, users:[{id, ...profile}], next?}`
-pub(super) fn users_json(users: &[(Address, Arc<str>)], more: bool) -> String {
-    let mut json = "{\"ok\":true,\"users\":[".to_owned();
-    for (index, (socket, profile)) in users.iter().enumerate() {
-        json.push_str(if index > 0 { "," } else { "" });
-        push_member(&mut json, *socket, profile);
-    }
-    json.push(']');
-    if let Some((last, _)) = users.last().filter(|_| more) {
-        json.extend([",\"next\":\"", &last.written(), "\""]);
-    }
-    json.push('}');
-    json
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_valid_json() {
-        let socket = Address::random(signalbox_cluster::NodeTag(1), 0);
-        let json = users_json(&[(socket, "{}".into()), (socket, r#"{"name":"é"}"#.into())], true);
-        let value: std::collections::BTreeMap<String, serde_json::Value> =
-            serde_json::from_str(&json).unwrap();
-        assert_eq!(value["next"], socket.to_string());
-        assert_eq!(value["users"][1]["name"], "é");
-    }
 }

@@ -12,6 +12,7 @@ use crate::app::{Action, Namespace, vocabulary};
 use super::{
     context::ShardContext,
     effects::{Effect, Effects},
+    lists::Lists,
     socket_counts::SocketCounts,
     story,
     tables::{Outboxes, Peer, Sessions, Timers, pending::PublishAck},
@@ -36,6 +37,7 @@ pub(super) struct Step {
     /// The rules of namespaces that have some.
     pub(super) rules: Option<Arc<RuleSet>>,
     pub(super) socket_counts: SocketCounts,
+    pub(super) lists: Lists,
     /// When the first of the broadcasts was taken that are not written yet.
     pub(super) fanout_since: Option<Instant>,
     /// Clients that have gone since collections were shrunk.
@@ -67,6 +69,7 @@ impl Step {
             publish_acks: Vec::new(),
             rules: context.app.rules.clone(),
             socket_counts: SocketCounts::new(&context.config.metric_namespaces, &context.metrics),
+            lists: Lists::default(),
             fanout_since: None,
             clients_gone: 0,
             last_number: 0,

@@ -72,6 +72,8 @@ pub(super) struct RoomState {
     pub(super) records: BTreeMap<Address, Arc<Record>>,
     /// The records as they were told last, while they are the same.
     pub(super) listed: Option<Arc<[Arc<Record>]>>,
+    /// The first page of them as it was told last, and in which tick: of more members than a page has.
+    first_page: Option<(u64, Arc<[Arc<Record>]>)>,
 }
 
 /// Members of a room in the order of their addresses, how many there are in all, and whether some come behind these.
@@ -88,23 +90,30 @@ pub(in crate::machine) fn page_of(
     after: Option<Address>,
     limit: usize,
 ) -> MembersPage {
-    RoomState::new(RoomVersion::default(), records).page(after, limit)
+    RoomState::new(RoomVersion::default(), records).page(after, limit, 0)
 }
 
 impl RoomState {
     pub(super) fn new(room_version: RoomVersion, records: impl IntoIterator<Item = Arc<Record>>) -> Self {
         let records = records.into_iter().map(|record| (record.socket, record)).collect();
-        Self { room_version, records, listed: None }
+        Self { room_version, records, listed: None, first_page: None }
     }
 
-    /// All members where there are no more than the limit, unless it is asked for those behind one of them; else a page.
-    pub(super) fn page(&mut self, after: Option<Address>, limit: usize) -> MembersPage {
+    /// All members where there are no more than the limit, unless it is asked for those behind one of them; else a page. Where there are
+    /// more than a page has, everybody who asks in one tick gets the same first one: of a crowd that comes and goes it would have to be
+    /// collected for each. `tick` 0: there are no ticks.
+    pub(super) fn page(&mut self, after: Option<Address>, limit: usize, tick: u64) -> MembersPage {
         let count = self.records.len();
         if after.is_none() && count <= limit {
             return MembersPage { members: self.members(), count, more: false };
         }
+        let is_first = after.is_none() && count > PAGE && tick > 0;
+        if let Some((_, members)) = self.first_page.as_ref().filter(|(of, _)| is_first && *of == tick) {
+            return MembersPage { members: members.clone(), count, more: true };
+        }
         let mut rest = self.records.range((after.map_or(Unbounded, Excluded), Unbounded));
-        let members = rest.by_ref().take(PAGE).map(|(_, record)| record.clone()).collect();
+        let members: Arc<[_]> = rest.by_ref().take(PAGE).map(|(_, record)| record.clone()).collect();
+        self.first_page = is_first.then(|| (tick, members.clone()));
         MembersPage { members, count, more: rest.next().is_some() }
     }
 

@@ -128,6 +128,20 @@ fn members_are_listed_at_once_up_to_the_limit_and_beyond_it_in_pages() {
         after = listed.last().copied();
     }
     assert_eq!(listed, sockets(&all), "each of them once, in one order");
+    // In one tick a first page is collected once, also of a room that changes; how many there are is told as it is.
+    let mut state = RoomState::new(RoomVersion::default(), records.clone());
+    let first = state.page(None, 10, 7);
+    let gone = first.members[0].socket;
+    state.records_mut().remove(&gone);
+    let again = state.page(None, 10, 7);
+    assert!(Arc::ptr_eq(&first.members, &again.members));
+    assert_eq!((again.count, again.more), (2_499, true));
+    let next = state.page(None, 10, 8);
+    assert_eq!(next.members[0].socket, first.members[1].socket);
+    // Without ticks, and of as many as fit into it, it is always a new one.
+    assert!(!Arc::ptr_eq(&state.page(None, 10, 0).members, &next.members));
+    let mut few = RoomState::new(RoomVersion::default(), records[..1_000].iter().cloned());
+    assert!(!Arc::ptr_eq(&few.page(None, 10, 9).members, &few.page(None, 10, 9).members));
     // Whoever goes on with a list that has become short gets its rest.
     assert_eq!(page_of(records, after, 5_000).members.len(), 0);
 }

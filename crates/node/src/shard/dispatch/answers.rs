@@ -2,13 +2,15 @@
 
 use signalbox_cluster::Delivery;
 use signalbox_rules::Answer;
+use signalbox_socketio::Message;
 
 use crate::shard::{
     Shard, closing, counting,
     fanout::{self, NumberedChange},
+    lists::Crowd,
     mailbox::CloseCommand,
     membership, peerserver, publish_acks,
-    replies::{self, Crowd, Refusal, members_json, users_json},
+    replies::{self, Refusal},
     signals, socketio,
     tables::{PeerWait, PendingRequest, pending::PublishAck},
     tasks::TaskResult,
@@ -81,11 +83,15 @@ impl Shard {
                     Delivery::Members { members, count, more, .. } => {
                         let limit = step.context.config.limits.presence;
                         let crowd = Crowd::of(limit, count, members.last().filter(|_| more));
-                        let json = members_json(&room.unwrap_or_default(), members.iter(), crowd);
-                        replies::answer(step, sessions, key, (&namespace, id), &json);
+                        let ack = |parts: &[&str]| Message::ack(&namespace, id, parts, &[]);
+                        let room = room.unwrap_or_default();
+                        let ack = step.lists.members(step.now, &room, &members, (None, crowd), ack);
+                        step.send(sessions, key, &ack);
                     }
                     Delivery::Users { users, more, .. } => {
-                        replies::answer(step, sessions, key, (&namespace, id), &users_json(&users, more));
+                        let ack = |parts: &[&str]| Message::ack(&namespace, id, parts, &[]);
+                        let ack = step.lists.users(step.now, &users, more, ack);
+                        step.send(sessions, key, &ack);
                     }
                     _ => {
                         let refusal = Refusal { namespace: &namespace, event: "", id: Some(id) };

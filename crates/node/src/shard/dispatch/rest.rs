@@ -30,6 +30,7 @@ impl Shard {
         self.step.now = now;
         requests::answer_polls(&mut self.step, &mut self.sessions);
         publish_acks::wait(&mut self.step, &mut self.pending);
+        self.step.lists.forget_unused(now);
         self.evict();
         for room in self.rooms.close_unused() {
             if let Some(route) = room.route {

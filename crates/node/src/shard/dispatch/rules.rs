@@ -12,8 +12,9 @@ use crate::{
     shard::{
         Shard,
         fanout::{self, Outgoing},
+        lists::{Crowd, member_list},
         membership, publish_acks,
-        replies::{self, Crowd, NOT_FOUND, Refused, users_json},
+        replies::{self, NOT_FOUND, Refused},
         requests,
         rules::{self, FactsOf},
         signals, socket_commands,
@@ -122,12 +123,13 @@ impl Shard {
             Delivery::Members { members, count, more, .. } => {
                 let limit = step.context.config.limits.presence;
                 let crowd = Crowd::of(limit, count, members.last().filter(|_| more));
-                rule.run.answer(Answer::Members(replies::member_list(&members, count, crowd)));
+                rule.run.answer(Answer::Members(member_list(&members, count, crowd)));
             }
             Delivery::Users { users, more, .. } => {
                 if let Some(id) = rule.id.take() {
-                    let json = users_json(&users, more);
-                    replies::answer(step, sessions, rule.key, (&rule.namespace, id), &json);
+                    let ack = |parts: &[&str]| Message::ack(&rule.namespace, id, parts, &[]);
+                    let ack = step.lists.users(step.now, &users, more, ack);
+                    step.send(sessions, rule.key, &ack);
                 }
                 rule.run.answer(Answer::Done);
             }
