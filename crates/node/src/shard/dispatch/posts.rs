@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Packets of one POST before others have their turn.
-const PACKETS_A_TURN: usize = 256;
+const PACKETS_A_TURN: usize = 32;
 
 impl Shard {
     /// Takes the packets of a POST, until one must wait for an answer. The POST is answered when all were taken.
