@@ -39,18 +39,20 @@ struct Load {
 }
 
 impl Load {
-    fn start(name: &str, targets: &[Server], options: &str) -> Self {
-        Self::start_with(Command::new(harness::loadtest_program()), name, targets, options)
-    }
-
     /// Of a crowd, which has machines of its own elsewhere: here it gets what the nodes leave of the processors.
     fn start_behind(name: &str, targets: &[Server], options: &str) -> Self {
-        let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(harness::loadtest_program());
-        Self::start_with(command, name, targets, options)
+        Self::start_at("19", name, targets, options)
     }
 
-    fn start_with(mut command: Command, name: &str, targets: &[Server], options: &str) -> Self {
+    /// Of neighbours, who have machines of their own, too, and do not wait for one: what they measure is the nodes. Whoever may not have
+    /// that measures more.
+    fn start_before(name: &str, targets: &[Server], options: &str) -> Self {
+        Self::start_at("-10", name, targets, options)
+    }
+
+    fn start_at(niceness: &str, name: &str, targets: &[Server], options: &str) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", niceness]).arg(harness::loadtest_program());
         let report = harness::scratch(&format!("siege-{name}")).join("report.json");
         // All generators together need many addresses.
         command.args(options.split_ascii_whitespace()).args(["--sources", "16", "--json"]).arg(&report);
@@ -84,7 +86,7 @@ fn neighbours(nodes: &[Server], name: &str, length: Duration) -> Load {
     let options = format!(
         "fanout --name neighbours --members {NEIGHBOURS} --senders {senders} --rate {rate} --seconds {seconds} --warm-up 1 --patience 20"
     );
-    Load::start(name, nodes, &options)
+    Load::start_before(name, nodes, &options)
 }
 
 /// The sum of the samples of a metric whose labels contain this.

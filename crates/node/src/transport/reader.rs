@@ -24,7 +24,7 @@ const SCRATCH: usize = 64 * 1024;
 /// Reads of one connection before the others have their turn.
 const READS_A_TURN: usize = 4;
 /// Messages of one connection before the others have their turn,
-const MESSAGES_A_TURN: usize = 32;
+const MESSAGES_A_TURN: usize = 16;
 /// how many while a mailbox is crowded that they may be for,
 const MESSAGES_A_SHORT_TURN: usize = 8;
 /// and how many deliveries these may have caused.
