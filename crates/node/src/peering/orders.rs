@@ -15,7 +15,7 @@ use crate::{
     app::SocketRouter as _,
     protocol::inquiry::{Act, Answer, Emission, PeerOrder, Question},
     routing::{AckError, Reply, SocketCommand, SocketOp},
-    shard::{mailbox::ShardMessage, replies::spread},
+    shard::{json::spread, mailbox::ShardMessage},
 };
 
 /// Most sockets of one node that one request may be for; times the rooms, where there are any.

@@ -12,8 +12,9 @@ use signalbox_telemetry::traces::{Span, SpanKind};
 use super::{
     context::ShardContext,
     fanout::{self, Outgoing},
+    json::{json_string, spread},
     membership, publish_acks,
-    replies::{self, NOT_FOUND, OK, Refused, json_string, spread},
+    replies::{self, NOT_FOUND, OK, Refused},
     requests, signals,
     socketio::Incoming,
     step::Step,

@@ -8,7 +8,7 @@ use std::{
 use signalbox_cluster::{Address, Record};
 use signalbox_rules::{Member, MemberList};
 
-use super::replies::{json_string, spread};
+use super::json::{json_string, spread};
 
 /// Shorter lists are not kept.
 const LEAST: usize = 100;

@@ -10,7 +10,7 @@
 //!   it reads and changes, behind the `step`, which they all have.
 //! - `engineio`, `closing`, `requests`: the life of a session; polls, POSTs and upgrades from wherever they landed.
 //! - `upgrades`: WebSockets that want to take a session over.
-//! - `socketio`, `actions`, `membership`, `signals`, `replies`, `lists`: namespaces, events and their answers.
+//! - `socketio`, `actions`, `membership`, `signals`, `replies`, `lists`, `json`: namespaces, events and their answers.
 //! - `rules`: what a rules file has a socket do; the rules themselves are evaluated in `signalbox_rules`.
 //! - `peerserver`: PeerServer clients.
 //! - `expiry`: tokens that end, and those that take their place.
@@ -40,6 +40,7 @@ mod first_entries;
 #[cfg(test)]
 mod inspect;
 mod inspection;
+pub(crate) mod json;
 mod lists;
 pub(crate) mod mailbox;
 mod membership;

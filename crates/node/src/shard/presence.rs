@@ -7,7 +7,7 @@ use signalbox_cluster::{MemberEvent, command::Change};
 use signalbox_socketio::Message;
 
 use super::{
-    replies::json_string,
+    json::json_string,
     step::Step,
     tables::{Presence, Room, Rooms, Sessions, Timer},
 };

@@ -6,6 +6,7 @@ use signalbox_admin::events::{Event, EventKind};
 use signalbox_socketio::Message;
 
 use super::{
+    json::json_string,
     mailbox::ShardMessage,
     step::Step,
     tables::{Sessions, pending::RuleRun},
@@ -117,16 +118,4 @@ impl Refusal<'_> {
             }
         }
     }
-}
-
-/// A text as JSON.
-pub(super) fn json_string(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-/// What stands between an object's braces, and the comma that belongs before it.
-pub(crate) fn spread(object: &str) -> (&'static str, &str) {
-    let inner = object.trim();
-    let inner = inner.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')).unwrap_or_default().trim();
-    if inner.is_empty() { ("", "") } else { (",", inner) }
 }

@@ -13,9 +13,9 @@ use signalbox_socketio::{Joined, Message};
 
 use super::{
     context::ShardContext,
+    json::json_string,
     mailbox::ShardMessage,
     membership,
-    replies::json_string,
     step::Step,
     tables::{Rooms, Sessions},
 };
