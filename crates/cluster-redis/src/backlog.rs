@@ -1,7 +1,8 @@
 //! Commands that wait for their batch: in their order, but for broadcasts, which wait behind nothing that concerns another room.
 //!
 //! A script costs Redis as much as many broadcasts. Where many clients join one room, what is said in others would wait behind all of
-//! their scripts; so it goes first. Whoever is in a room sees its changes and broadcasts in the order in which they were asked for.
+//! their scripts; so it goes first. Whoever is in a room sees its changes and broadcasts in the order in which they were asked for. What
+//! concerns no room, such as a question whether all is done, goes behind everything before it.
 
 use std::collections::VecDeque;
 
@@ -24,10 +25,13 @@ pub(super) trait Queued {
 /// Commands that wait.
 #[derive(Debug)]
 pub(super) struct Backlog<T> {
-    /// All that goes in its order.
-    ordered: VecDeque<T>,
+    /// All that goes in its order, each with how many of those that go ahead have to be gone before it.
+    ordered: VecDeque<(u64, T)>,
     /// Broadcasts that go before it.
     ahead: VecDeque<T>,
+    /// How many broadcasts have come to go ahead, and how many of them are gone.
+    came_ahead: u64,
+    gone_ahead: u64,
     by_room: AHashMap<RoomName, Waiting>,
 }
 
@@ -40,7 +44,13 @@ struct Waiting {
 
 impl<T: Queued> Backlog<T> {
     pub(super) fn new() -> Self {
-        Self { ordered: VecDeque::new(), ahead: VecDeque::new(), by_room: AHashMap::new() }
+        Self {
+            ordered: VecDeque::new(),
+            ahead: VecDeque::new(),
+            came_ahead: 0,
+            gone_ahead: 0,
+            by_room: AHashMap::new(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,19 +76,28 @@ impl<T: Queued> Backlog<T> {
         }
     }
 
+    /// Takes everything, to give it up.
+    pub(super) fn take_all(&mut self, commands: &mut Vec<T>) {
+        commands.extend(self.ahead.drain(..));
+        commands.extend(self.ordered.drain(..).map(|(_, command)| command));
+        *self = Self::new();
+    }
+
     fn push(&mut self, command: T) {
         let is_broadcast = command.is_broadcast();
         let waiting = command.room().map(|room| self.by_room.entry(room.clone()).or_default());
         match waiting {
             Some(waiting) if is_broadcast && waiting.ordered == 0 => {
                 waiting.ahead += 1;
+                self.came_ahead += 1;
                 self.ahead.push_back(command);
-                return;
             }
-            Some(waiting) => waiting.ordered += 1,
-            None => {}
+            Some(waiting) => {
+                waiting.ordered += 1;
+                self.ordered.push_back((0, command));
+            }
+            None => self.ordered.push_back((self.came_ahead, command)),
         }
-        self.ordered.push_back(command);
     }
 
     /// Takes broadcasts that go before the rest, until so much is left.
@@ -87,6 +106,7 @@ impl<T: Queued> Backlog<T> {
             && let Some(command) = self.ahead.pop_front()
         {
             *left -= command.cost().min(*left);
+            self.gone_ahead += 1;
             self.taken(&command, |waiting| waiting.ahead -= 1);
             batch.push(command);
         }
@@ -94,14 +114,14 @@ impl<T: Queued> Backlog<T> {
 
     fn take_ordered(&mut self, left: &mut usize, batch: &mut Vec<T>) {
         while *left > 0
-            && let Some(command) = self.ordered.front()
+            && let Some((behind, command)) = self.ordered.front()
         {
-            // Broadcasts that went ahead of it have to.
+            // Broadcasts that came before it have to be gone: all of them, or those to its room.
             let is_behind = |room: &RoomName| self.by_room.get(room).is_some_and(|it| it.ahead > 0);
-            if command.room().is_some_and(is_behind) {
+            if *behind > self.gone_ahead || command.room().is_some_and(is_behind) {
                 return;
             }
-            let Some(command) = self.ordered.pop_front() else { return };
+            let Some((_, command)) = self.ordered.pop_front() else { return };
             *left -= command.cost().min(*left);
             self.taken(&command, |waiting| waiting.ordered -= 1);
             batch.push(command);
@@ -140,7 +160,7 @@ mod tests {
             self.is_broadcast
         }
         fn cost(&self) -> usize {
-            if self.is_broadcast { 1 } else { 8 }
+            if self.is_broadcast { 1 } else { 4 }
         }
     }
 
@@ -170,8 +190,8 @@ mod tests {
         // Said in another room, in the crowd's, and to all.
         batch.extend([command(1000, Some(2), true), command(1001, Some(1), true), command(1002, None, true)]);
         backlog.next_batch(&mut batch);
-        assert_eq!(numbers(&batch), [&[1000][..], &(0..64).collect::<Vec<_>>()].concat());
-        let mut sent = 64;
+        assert_eq!(numbers(&batch), [&[1000][..], &(0..128).collect::<Vec<_>>()].concat());
+        let mut sent = 128;
         while !backlog.is_empty() {
             batch = vec![command(2000 + sent, Some(2), true)];
             backlog.next_batch(&mut batch);
@@ -189,7 +209,7 @@ mod tests {
         for _ in 0..4 {
             batch.extend((0..2000).map(|n| command(n, Some(2), true)));
             backlog.next_batch(&mut batch);
-            assert!(batch.iter().map(Command::cost).sum::<usize>() <= BATCH + 8);
+            assert!(batch.iter().map(Command::cost).sum::<usize>() <= BATCH + 4);
             calls += batch.drain(..).filter(|command| !command.is_broadcast).count();
         }
         assert_eq!(calls, 100);
@@ -222,6 +242,10 @@ mod tests {
                 &|it| it.room.as_ref().is_some_and(|room| &*room.name == "2"),
                 &|it| !it.is_broadcast || it.room.is_none(),
             ];
+            for (at, it) in sent.iter().enumerate().filter(|(_, it)| it.room.is_none()) {
+                let late = sent[at..].iter().find(|later| later.number < it.number);
+                prop_assert_eq!(late, None, "behind what concerns no room");
+            }
             for kept in kept {
                 let of = |all: &[Command]| numbers(&all.iter().filter(|it| kept(it)).cloned().collect::<Vec<_>>());
                 prop_assert_eq!(of(&sent), of(&commands));

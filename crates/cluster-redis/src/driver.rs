@@ -30,8 +30,8 @@ pub(super) enum DriverCommand {
     End(DriverEnded),
 }
 
-/// What a call costs, most of which are scripts, where a broadcast costs 1.
-const CALL: usize = 8;
+/// What a script costs, where a broadcast costs 1.
+const SCRIPT: usize = 4;
 
 impl Queued for DriverCommand {
     fn room(&self) -> Option<&RoomName> {
@@ -50,7 +50,10 @@ impl Queued for DriverCommand {
     }
 
     fn cost(&self) -> usize {
-        if matches!(self, Self::Call(_)) { CALL } else { 1 }
+        match self {
+            Self::Call(call) if !matches!(call.0, Call::SendDirect { .. } | Call::Flush) => SCRIPT,
+            _ => 1,
+        }
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) async fn run(
         tag,
         cluster,
         beside,
+        has_given_up: false,
     };
     let (mut batch, mut backlog) = (Vec::new(), Backlog::new());
     loop {
@@ -75,8 +76,18 @@ pub(super) async fn run(
         {
             batch.push(command);
         }
+        // What waits for a store that is away has failed, too.
+        let is_given_up = std::mem::take(&mut pipeline.has_given_up) && !backlog.is_empty();
+        if is_given_up {
+            let mut given_up = Vec::new();
+            backlog.take_all(&mut given_up);
+            if let Some(ended) = pipeline.take(given_up.into_iter(), false).await {
+                drop(ended);
+                return;
+            }
+        }
         backlog.next_batch(&mut batch);
-        if let Some(ended) = pipeline.take(batch.drain(..)).await {
+        if let Some(ended) = pipeline.take(batch.drain(..), true).await {
             drop(ended);
             return;
         }
@@ -92,11 +103,18 @@ struct CommandPipeline {
     tag: NodeTag,
     cluster: Arc<Cluster>,
     beside: Beside,
+    /// The last batch was given up.
+    has_given_up: bool,
 }
 
 impl CommandPipeline {
-    /// Executes a batch; returns the token of the end, if the driver is to end.
-    async fn take(&mut self, batch: impl Iterator<Item = DriverCommand>) -> Option<DriverEnded> {
+    /// Executes a batch, or lets it fail (`is_sent`: whether it goes to the store at all); returns the token of the end, if the driver is
+    /// to end.
+    async fn take(
+        &mut self,
+        batch: impl Iterator<Item = DriverCommand>,
+        is_sent: bool,
+    ) -> Option<DriverEnded> {
         let (mut items, mut commands): (Vec<Item>, Vec<Cmd>) = Default::default();
         let mut listings = Vec::new();
         let mut ended = None;
@@ -135,7 +153,10 @@ impl CommandPipeline {
         }
         if !commands.is_empty() {
             let sent = Instant::now();
-            let answers = self.send(commands).await;
+            let answers = match is_sent {
+                true => self.send(commands).await,
+                false => vec![Err(CommandError { may_have_run: false }); commands.len()],
+            };
             self.answer(items, answers, sent.elapsed()).await;
         }
         // Listings come last: everything that was asked for before them is done, and they see it.
@@ -153,6 +174,7 @@ impl CommandPipeline {
             () = self.degraded.notified() => vec![Err(CommandError { may_have_run: true }); count],
         };
         self.commands.close();
+        self.has_given_up = true;
         given_up
     }
 

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde_json::value::RawValue;
 use signalbox_auth::grants::Limit;
 use signalbox_cluster::{Address, Command, EventArgs, MemberEvent, Record, RoomName};
+use signalbox_rules::HIDDEN;
 use signalbox_socketio::Message;
 use signalbox_telemetry::traces::{Span, SpanKind};
 
@@ -309,7 +310,8 @@ fn room_name(args: &[&RawValue]) -> Result<String, Refused> {
     let room = args.first().ok_or(BAD_ROOM)?.get();
     let is_number = room.starts_with(|first: char| first.is_ascii_digit() || first == '-');
     let name = if is_number { room.to_owned() } else { serde_json::from_str(room).map_err(|_| BAD_ROOM)? };
-    let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME;
+    // Nobody joins a hidden room by name: those of subjects and peers, which rules send to.
+    let is_good = !name.is_empty() && name.len() <= MAX_ROOM_NAME && !name.starts_with(HIDDEN);
     if is_good { Ok(name) } else { Err(BAD_ROOM) }
 }
 

@@ -10,8 +10,10 @@ use signalbox_rules::{Member, MemberList};
 
 use super::json::{json_string, spread};
 
-/// Shorter lists are not kept.
+/// Shorter lists are not kept,
 const LEAST: usize = 100;
+/// nor those with more bytes than this.
+const MOST: usize = 1024 * 1024;
 /// How long one is kept that nobody asks for.
 const KEPT: Duration = Duration::from_secs(1);
 
@@ -21,8 +23,18 @@ type Users = Arc<[(Address, Arc<str>)]>;
 /// The lists that were told last.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    members: Option<(Rendered<Members>, Instant)>,
-    users: Option<(Rendered<Users>, Instant)>,
+    members: Kept<Members>,
+    users: Kept<Users>,
+}
+
+/// A list, and when it was told last.
+#[derive(Debug)]
+struct Kept<T>(Option<(Rendered<T>, Instant)>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(None)
+    }
 }
 
 /// A list as the elements of a JSON array, with commas between them.
@@ -63,16 +75,17 @@ impl Lists {
         let count = crowd.count.map(|count| format!(",\"count\":{count}")).unwrap_or_default();
         let head = format!("{{\"ok\":true,\"room\":{}{count},\"members\":[", json_string(room));
         let tail = tail(crowd.next);
-        let list = kept(&mut self.members, now, members, Arc::ptr_eq, |members| {
-            Rendered::new(members.clone(), members.iter().map(|it| (it.socket, &*it.profile)))
-        });
         let but = but.and_then(|but| members.binary_search_by_key(&but, |record| record.socket).ok());
-        let (before, after) = list.without(but);
-        let told = tell(&[&head, before, after, &tail]);
-        if members.len() < LEAST {
-            self.members = None;
-        }
-        told
+        let render = || Rendered::new(members.clone(), members.iter().map(|it| (it.socket, &*it.profile)));
+        self.members.tell(
+            now,
+            |kept| Arc::ptr_eq(kept, members),
+            render,
+            |list| {
+                let (before, after) = list.without(but);
+                tell(&[&head, before, after, &tail])
+            },
+        )
     }
 
     /// `{ok:true, users:[{id, ...profile}], next?}`
@@ -84,39 +97,49 @@ impl Lists {
         tell: impl FnOnce(&[&str]) -> M,
     ) -> M {
         let tail = tail(users.last().filter(|_| more).map(|(last, _)| *last));
-        let list = kept(&mut self.users, now, users, Arc::ptr_eq, |users| {
-            Rendered::new(users.clone(), users.iter().map(|(socket, profile)| (*socket, &**profile)))
-        });
-        let told = tell(&["{\"ok\":true,\"users\":[", &list.json, &tail]);
-        if users.len() < LEAST {
-            self.users = None;
-        }
-        told
+        let render =
+            || Rendered::new(users.clone(), users.iter().map(|(socket, profile)| (*socket, &**profile)));
+        self.users.tell(
+            now,
+            |kept| Arc::ptr_eq(kept, users),
+            render,
+            |list| tell(&["{\"ok\":true,\"users\":[", &list.json, &tail]),
+        )
     }
 
     /// Lets go of what nobody asks for any more.
     pub(super) fn forget_unused(&mut self, now: Instant) {
-        let is_unused = |at: Instant| at + KEPT <= now;
-        if self.members.as_ref().is_some_and(|(_, at)| is_unused(*at)) {
-            self.members = None;
-        }
-        if self.users.as_ref().is_some_and(|(_, at)| is_unused(*at)) {
-            self.users = None;
-        }
+        self.members.forget_unused(now);
+        self.users.forget_unused(now);
     }
 }
 
-/// The list that is kept, if it is this one; else this one is from now on.
-fn kept<'a, T>(
-    kept: &'a mut Option<(Rendered<T>, Instant)>,
-    now: Instant,
-    wanted: &T,
-    is_same: impl Fn(&T, &T) -> bool,
-    render: impl FnOnce(&T) -> Rendered<T>,
-) -> &'a Rendered<T> {
-    let known = kept.take().filter(|(list, _)| is_same(&list.of, wanted));
-    let list = known.map_or_else(|| render(wanted), |(list, _)| list);
-    &kept.insert((list, now)).0
+impl<T> Kept<T> {
+    /// Has a list told: the one that is kept, if it is that one; else one that is made now, and kept instead if it is long.
+    fn tell<M>(
+        &mut self,
+        now: Instant,
+        is_it: impl Fn(&T) -> bool,
+        render: impl FnOnce() -> Rendered<T>,
+        tell: impl FnOnce(&Rendered<T>) -> M,
+    ) -> M {
+        if let Some((list, told)) = self.0.as_mut().filter(|(list, _)| is_it(&list.of)) {
+            *told = now;
+            return tell(list);
+        }
+        let list = render();
+        let told = tell(&list);
+        if list.ends.len() >= LEAST && list.json.len() <= MOST {
+            self.0 = Some((list, now));
+        }
+        told
+    }
+
+    fn forget_unused(&mut self, now: Instant) {
+        if self.0.as_ref().is_some_and(|(_, told)| *told + KEPT <= now) {
+            self.0 = None;
+        }
+    }
 }
 
 fn tail(next: Option<Address>) -> String {
@@ -207,8 +230,15 @@ mod tests {
                 assert_eq!((&value["ok"], &value["room"]), (&json!(true), &json!("r")));
                 assert!(value.get("count").is_none() && value.get("next").is_none());
             }
-            assert_eq!(lists.members.is_some(), count > LEAST, "short lists are not kept");
+            assert_eq!(lists.members.0.is_some(), count > LEAST, "short lists are not kept");
         }
+        let kept = lists.members.0.as_ref().map(|(list, _)| list.of.len());
+        told(&mut lists, &members(2), None, Crowd::default());
+        assert_eq!(
+            lists.members.0.as_ref().map(|(list, _)| list.of.len()),
+            kept,
+            "nor do they take another's place"
+        );
         let others = members(LEAST);
         let crowd = Crowd::of(Some(3), 500, others.last());
         let value = told(&mut lists, &others, None, crowd);
@@ -217,9 +247,9 @@ mod tests {
         assert_eq!(value["count"], 500);
         assert_eq!(value["next"], others[LEAST - 1].socket.to_string());
         lists.forget_unused(Instant::now());
-        assert!(lists.members.is_some());
+        assert!(lists.members.0.is_some());
         lists.forget_unused(Instant::now() + KEPT);
-        assert!(lists.members.is_none());
+        assert!(lists.members.0.is_none());
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl World {
                 at
             }
             (_, room) => {
-                if room.is_some() {
+                if lane == Lane::Calls {
                     last = last.max(self.nodes[node].connections.last_ahead);
                 }
                 let at = self.arrival(&mut last);

@@ -40,7 +40,7 @@ const NAMES: [&str; 16] = [
     "answer",
 ];
 /// Names that arguments cannot have: what placeholders name, and what conditions test.
-pub(super) const RESERVED: [&str; 17] = [
+pub(super) const RESERVED: [&str; 16] = [
     "args",
     "event",
     "socket",
@@ -51,7 +51,6 @@ pub(super) const RESERVED: [&str; 17] = [
     "members",
     "others",
     "count",
-    "crowd",
     "reason",
     "peer",
     "member",

@@ -125,6 +125,10 @@ impl RoomState {
 
     pub(super) fn records_mut(&mut self) -> &mut BTreeMap<Address, Arc<Record>> {
         self.listed = None;
+        // Those who have gone are not kept for its sake.
+        if self.records.len() <= PAGE + 1 {
+            self.first_page = None;
+        }
         &mut self.records
     }
 }

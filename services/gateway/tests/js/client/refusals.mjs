@@ -43,6 +43,11 @@ describe("refusals", () => {
       assert.equal(await refused(socket, "join", room), "bad-room");
       assert.equal(await refused(socket, "join-room", room, "peer"), "bad-room");
     }
+    // Rooms of subjects and of PeerServer ids are nobody's to join, leave or listen in on.
+    for (const room of ["\u0001subject:alice", "\u0001peer:alice", "\u0001"]) {
+      for (const event of ["join", "leave", "message", "members"]) assert.equal(await refused(socket, event, room, {}), "bad-room", event);
+      assert.equal(await refused(socket, "join-room", room, "peer"), "bad-room");
+    }
     // Ids of databases have that shape, too.
     for (const room of ["-NxAbCdEfGhIjKlMnOpQ", "abcdefghij_-12345678", "A".repeat(20), "A".repeat(21), `${"A".repeat(19)}.`]) {
       assert.equal((await ask(socket, "join", room)).ok, true);
