@@ -43,7 +43,7 @@ use crate::{
 /// Messages taken out of the mailbox before connections have their turn.
 const MAILBOX_SLICE: usize = 32;
 /// Connections written before others have their turn, so that a huge room does not starve the rest.
-const WRITE_SLICE: usize = 32;
+const WRITE_SLICE: usize = 128;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<ShardRuntime>>> = const { RefCell::new(None) };
