@@ -42,8 +42,10 @@ use crate::{
 
 /// Messages taken out of the mailbox before connections have their turn.
 const MAILBOX_SLICE: usize = 32;
-/// Connections written before others have their turn, so that a huge room does not starve the rest.
+/// Connections written before others have their turn, so that a huge room does not starve the rest,
 const WRITE_SLICE: usize = 128;
+/// and bytes that waited for them.
+const WRITE_SLICE_BYTES: usize = 256 * 1024;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<ShardRuntime>>> = const { RefCell::new(None) };
@@ -228,10 +230,15 @@ impl ShardRuntime {
                 break;
             }
         }
+        let mut bytes = 0;
         for _ in 0..WRITE_SLICE {
             let Some(conn) = self.shard.borrow_mut().next_dirty() else { break };
+            bytes += conn.queued();
             conn.write();
             self.shard.borrow_mut().written(&conn);
+            if bytes >= WRITE_SLICE_BYTES {
+                break;
+            }
         }
         let shard = &mut *self.shard.borrow_mut();
         shard.after_writing(Instant::now());
