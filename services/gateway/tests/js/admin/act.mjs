@@ -142,7 +142,8 @@ export function act(nodes) {
         assert.deepEqual(news, [[number], ["one"], ["two"]]);
         socket.disconnect();
       };
-      await Promise.all(Array.from({ length: 12 }, (_, number) => round(number)));
+      // A node answers 32 questions at once, and a round may have four under way.
+      for (const first of [0, 6]) await Promise.all(Array.from({ length: 6 }, (_, number) => round(first + number)));
       assert.ok((await moves()) > before, "some have moved");
     });
 
