@@ -2,7 +2,11 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use rustls::crypto::aws_lc_rs;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use ureq::{
     Agent,
     tls::{Certificate, RootCerts, TlsConfig},
@@ -57,14 +61,39 @@ pub fn agent(settings: &ClientSettings<'_>) -> Result<Agent, AuthorityError> {
     Ok(config.build().new_agent())
 }
 
-fn roots(authority: Option<&Path>) -> Result<RootCerts, AuthorityError> {
-    if let Some(file) = authority {
-        let pem = std::fs::read(file)?;
-        let certificate = Certificate::from_pem(&pem).map_err(|_| AuthorityError::Empty)?;
-        return Ok(RootCerts::from([certificate]));
+/// TLS for a [`Connection`](crate::connection::Connection), with the authorities that count for an [`agent`], too.
+///
+/// # Errors
+/// The certificate authority cannot be used.
+pub fn tls(authority: Option<&Path>) -> Result<Arc<ClientConfig>, AuthorityError> {
+    let mut store = RootCertStore::empty();
+    let named = certificates(authority)?;
+    if named.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    } else {
+        // Systems keep some that are of no use.
+        let (usable, _) = store.add_parsable_certificates(named);
+        if usable == 0 {
+            return Err(AuthorityError::Unusable);
+        }
     }
-    let system = rustls_native_certs::load_native_certs().certs;
-    let certificates: Vec<_> =
-        system.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-    Ok(if certificates.is_empty() { RootCerts::WebPki } else { RootCerts::from(certificates) })
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| AuthorityError::Unusable)?;
+    Ok(Arc::new(builder.with_root_certificates(store).with_no_client_auth()))
+}
+
+fn roots(authority: Option<&Path>) -> Result<RootCerts, AuthorityError> {
+    let named = certificates(authority)?;
+    let named: Vec<_> =
+        named.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
+    Ok(if named.is_empty() { RootCerts::WebPki } else { RootCerts::from(named) })
+}
+
+/// Who vouches for others; nobody where it is those that browsers trust.
+fn certificates(authority: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, AuthorityError> {
+    let Some(file) = authority else { return Ok(rustls_native_certs::load_native_certs().certs) };
+    let pem = std::fs::read(file)?;
+    let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| AuthorityError::Empty)?;
+    Ok(vec![certificate])
 }

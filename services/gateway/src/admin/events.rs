@@ -100,7 +100,7 @@ fn told_event() -> Object {
     responses(
         (status = 200, description = "One event after the other, until the client goes: `id` is its position, `data` the event. A comment every 5 seconds says that all is well",
             body = ServerSentEvent, content_type = "text/event-stream"),
-        (status = 101, description = "The same over a WebSocket, an event in each message")))]
+        (status = 101, description = "The same over a WebSocket, an event in each message. What a ping carries is the position")))]
 pub(super) async fn events(
     request: HttpRequest,
     payload: Payload,

@@ -1,11 +1,15 @@
-//! Requests to the admin API.
+//! Requests to the admin API; `stream`: what happens, over a WebSocket.
 
-use std::{io::Read, time::Duration};
+mod stream;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use signalbox_tls::client::{ClientSettings, agent};
 use ureq::{Agent, Body, RequestBuilder, http::Response};
+
+pub(super) use self::stream::{EventStream, Refusal, Told, is_position};
 
 /// How long an answer may take: acknowledgements are waited for half a minute.
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -42,14 +46,6 @@ pub(super) struct Client {
     agent: Agent,
     url: String,
     token: Option<String>,
-}
-
-/// Why there is no stream.
-pub(super) enum Refusal {
-    /// It would be the same again.
-    Final(Error),
-    /// It may be another time.
-    Passing(Error),
 }
 
 /// A list, with the nodes whose part is missing.
@@ -143,40 +139,6 @@ impl Client {
         match &self.token {
             Some(token) => request.header("Authorization", format!("Bearer {token}")),
             None => request,
-        }
-    }
-
-    /// The body of an answer that does not end by itself; `last` is the event to go on behind.
-    ///
-    /// # Errors
-    /// The node refuses, for good or for now, or cannot be reached.
-    pub(super) fn stream(
-        &self,
-        path: &str,
-        parameters: &[(&str, &str)],
-        last: Option<&str>,
-    ) -> Result<impl Read + Send + 'static, Refusal> {
-        let mut request = self.agent.get(format!("{}/{path}", self.url));
-        for (name, value) in parameters {
-            request = request.query(*name, *value);
-        }
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
-        }
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let request = request.config().timeout_global(None).timeout_recv_response(Some(TIMEOUT)).build();
-        match request.call() {
-            Ok(answer) if answer.status() == 200 => Ok(answer.into_body().into_reader()),
-            answer => {
-                let is_final = answer.as_ref().is_ok_and(|answer| answer.status().is_client_error());
-                let error = match self.read(answer) {
-                    Ok(_) => anyhow!("{} answers what is no stream of events (--url)", self.url),
-                    Err(error) => error,
-                };
-                Err(if is_final { Refusal::Final(error) } else { Refusal::Passing(error) })
-            }
         }
     }
 

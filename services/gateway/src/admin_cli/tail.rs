@@ -2,8 +2,7 @@
 //! on where it was.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read, Write as _},
-    sync::mpsc::{Receiver, sync_channel},
+    io::{self, Write as _},
     time::Duration,
 };
 
@@ -11,19 +10,13 @@ use anyhow::Result;
 use serde_json::Value;
 
 use super::{
-    client::{Client, Refusal},
+    client::{Client, EventStream, Refusal, Told, is_position},
     pause,
     table::clean,
 };
 
-/// The node says something every 15 seconds. One that is silent for so long is not there any more.
-const SILENCE: Duration = Duration::from_secs(40);
 /// How long a node is left alone that does not answer.
 const RETRY: Duration = Duration::from_secs(2);
-/// Lines that wait to be written; then the node is not read on.
-const WAITING: usize = 1_024;
-/// Longest line in bytes.
-const MAX_LINE: u64 = 1 << 20;
 
 /// Which events are wanted.
 #[derive(Debug, clap::Args)]
@@ -76,16 +69,16 @@ pub(super) fn run(client: &Client, filter: &Filter, as_text: bool, has_colour: b
     let mut last: Option<String> = None;
     let mut is_first = true;
     loop {
-        match client.stream("events", &parameters, last.as_deref()) {
-            Ok(body) => {
+        match client.listen(&parameters, last.as_deref()) {
+            Ok(mut stream) => {
                 if !is_first {
                     say("listening again");
                 }
                 is_first = false;
-                if !copy(&lines(body), &mut last, as_text, has_colour) {
+                if !copy(&mut stream, &mut last, as_text, has_colour) {
                     return Ok(());
                 }
-                say("the connection is lost");
+                say(&lost(stream));
             }
             Err(Refusal::Final(error)) => return Err(error),
             Err(Refusal::Passing(error)) if is_first => return Err(error),
@@ -99,33 +92,39 @@ fn say(what: &str) {
     let _ = writeln!(io::stderr(), "signalbox-gateway: {what}");
 }
 
-/// Reads on a thread of its own, so that silence is noticed. The thread ends with its connection.
-fn lines(body: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, lines) = sync_channel(WAITING);
-    std::thread::spawn(move || {
-        let mut body = BufReader::new(body);
-        let mut line = String::new();
-        while matches!(body.by_ref().take(MAX_LINE).read_line(&mut line), Ok(1..)) && line.ends_with('\n') {
-            if sender.send(line.trim_end().to_owned()).is_err() {
-                return;
-            }
-            line.clear();
-        }
-    });
-    lines
+fn lost(stream: EventStream) -> String {
+    match stream.farewell() {
+        Some(reason) => format!("the connection is lost: {}", clean(&Value::from(reason))),
+        None => "the connection is lost".to_owned(),
+    }
 }
 
 /// Writes events until the connection ends; `false` when nobody reads them any more.
-fn copy(lines: &Receiver<String>, last: &mut Option<String>, as_text: bool, has_colour: bool) -> bool {
+fn copy(
+    stream: &mut impl Iterator<Item = Told>,
+    last: &mut Option<String>,
+    as_text: bool,
+    has_colour: bool,
+) -> bool {
     let mut out = io::stdout();
-    while let Ok(line) = lines.recv_timeout(SILENCE) {
-        if let Some(id) = line.strip_prefix("id: ") {
-            *last = Some(id.to_owned());
-        }
-        let Some(data) = line.strip_prefix("data: ") else { continue };
-        let text = match serde_json::from_str::<Value>(data) {
-            Ok(event) if as_text => shown(&event, has_colour),
-            _ => data.to_owned(),
+    for told in stream {
+        let json = match told {
+            Told::Position(position) => {
+                *last = Some(position.as_str().to_owned());
+                continue;
+            }
+            Told::Event(json) => json,
+        };
+        let text = match serde_json::from_str::<Value>(&json) {
+            Ok(event) => {
+                if let Some(position) = event["position"].as_str().filter(|text| is_position(text)) {
+                    *last = Some(position.to_owned());
+                }
+                if as_text { shown(&event, has_colour) } else { json.as_str().to_owned() }
+            }
+            // No node says that. Still it is told, as what it is.
+            Err(_) if as_text => clean(&Value::from(json.as_str())),
+            Err(_) => Value::from(json.as_str()).to_string(),
         };
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
             return false;
@@ -182,13 +181,17 @@ mod tests {
 
     #[test]
     fn the_place_to_go_on_from_follows_the_stream() {
-        let (sender, lines) = sync_channel(8);
-        for line in [": listening", "id: 1.1.7", "", "data: {}"] {
-            sender.send(line.to_owned()).unwrap();
+        let event = |text: &'static str| Told::Event(text.into());
+        let position = |text: &'static str| Told::Position(text.into());
+        for (told, expected) in [
+            (vec![position("1.1.7"), event("{}")], "1.1.7"),
+            (vec![position("1.1.7"), event(r#"{"position":"1.1.8"}"#)], "1.1.8"),
+            (vec![event(r#"{"position":"1.1.8"}"#), position("1.1.9")], "1.1.9"),
+            (vec![position("1.1.7"), event(r#"{"position":"a\nb"}"#), event("no JSON")], "1.1.7"),
+        ] {
+            let mut last = None;
+            assert!(copy(&mut told.into_iter(), &mut last, false, false));
+            assert_eq!(last.as_deref(), Some(expected));
         }
-        drop(sender);
-        let mut last = None;
-        assert!(copy(&lines, &mut last, false, false));
-        assert_eq!(last.as_deref(), Some("1.1.7"));
     }
 }

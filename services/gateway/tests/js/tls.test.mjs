@@ -1,9 +1,15 @@
 // TLS that the gateway terminates itself: real clients over https and wss, trusting the authority in
 // CA_FILE and nobody else.
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
+import net from "node:net";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import tls from "node:tls";
 import { after, test } from "node:test";
 import { WebSocket } from "ws";
 import { closeAll, onEnd } from "./lib/cleanup.mjs";
@@ -110,4 +116,36 @@ test("two peers exchange an offer and an answer over wss", async () => {
   assert.deepEqual([offer.type, offer.src, offer.payload.sdp.length], ["OFFER", "one", 100_000]);
   other.socket.send(JSON.stringify({ type: "ANSWER", dst: "one", payload: 1 }));
   assert.deepEqual(await one.inbox.next("the answer"), { type: "ANSWER", src: "other", dst: "one", payload: 1 });
+});
+
+test("the command line listens over https, where the system trusts the authority", async () => {
+  const [key, cert] = ["key.pem", "cert.pem"].map((name) => readFileSync(path.join(path.dirname(process.env.CA_FILE), name)));
+  const { hostname, port } = new URL(process.env.ADMIN_URL);
+  const proxy = tls.createServer({ key, cert }, (from) => {
+    const to = net.connect(Number(port), hostname);
+    from.on("error", () => to.destroy()).pipe(to).on("error", () => from.destroy()).pipe(from);
+  });
+  await once(proxy.on("tlsClientError", () => {}).listen(0, "127.0.0.1"), "listening");
+  onEnd(() => proxy.close());
+  const tail = (authority) => {
+    const flags = ["admin", "tail", "--json", "--url", `https://localhost:${proxy.address().port}`];
+    const child = spawn(process.env.GATEWAY_BIN, flags, { env: { ...process.env, SSL_CERT_FILE: authority }, stdio: ["ignore", "pipe", "pipe"] });
+    onEnd(() => child.kill("SIGKILL"));
+    return child;
+  };
+
+  const told = new Inbox("admin tail");
+  createInterface({ input: tail(process.env.CA_FILE).stdout }).on("line", (line) => told.push(JSON.parse(line)));
+  // Whoever comes before it listens is not told of.
+  const coming = setInterval(() => connected(target.url, { transports: ["websocket"], ca }).then((socket) => socket.disconnect()), 500);
+  try {
+    assert.equal((await told.next("an event")).nodeName.length > 0, true);
+  } finally {
+    clearInterval(coming);
+  }
+
+  const stranger = tail(path.join(path.dirname(process.env.CA_FILE), "nonsense.pem"));
+  const [[line], [code]] = await Promise.all([nextEvent(createInterface({ input: stranger.stderr }), "line"), nextEvent(stranger, "exit")]);
+  assert.match(line, /^signalbox-gateway: https:\/\/localhost:\d+\/admin\/v1 cannot be asked \(--url\): invalid peer certificate: UnknownIssuer/);
+  assert.equal(code, 1);
 });

@@ -1,4 +1,4 @@
-//! The stream over a WebSocket: few and trusted connections, and nothing that they send matters.
+//! The stream over a WebSocket: few and trusted connections, and nothing that they send matters. Pings carry the position.
 
 use std::{cell::Cell, pin::Pin, rc::Rc, time::Duration};
 
@@ -65,6 +65,8 @@ async fn run(
     unread: &Cell<usize>,
 ) -> Result<(), Closed> {
     let mut heard = Instant::now();
+    // Where to go on from, for whoever is cut off before anything has happened.
+    session.ping(audience.listener.position().as_bytes()).await?;
     loop {
         let told = tokio::select! {
             told = audience.listener.next() => told,
@@ -84,11 +86,11 @@ async fn run(
             return close(session, CloseCode::Policy, "the token has ended").await;
         }
         match told {
-            Ok(Told { events, .. }) if events.is_empty() => {
+            Ok(Told { events, position }) if events.is_empty() => {
                 if heard.elapsed() > PATIENCE {
                     break;
                 }
-                session.ping(b"").await?;
+                session.ping(position.as_bytes()).await?;
             }
             Ok(Told { events, .. }) => {
                 for told in &events {

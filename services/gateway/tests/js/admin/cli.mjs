@@ -1,13 +1,14 @@
 // The command line, as an operator uses it.
 import { describe, it } from "node:test";
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { freePort, program } from "../cluster/setup.mjs";
 import { onEnd } from "../lib/cleanup.mjs";
 import { ask, connected, record } from "../lib/clients.mjs";
 import { startGateway } from "../lib/peer-servers.mjs";
+import { TcpProxy } from "../lib/proxy.mjs";
 import { nextEvent, until } from "../lib/wait.mjs";
 import { call } from "./setup.mjs";
 
@@ -15,8 +16,9 @@ const websocket = { transports: ["websocket"] };
 
 /** Runs `signalbox-gateway admin ...` against a node; the exit code, what it says, and what it complains about. */
 async function admin(node, ...flags) {
+  const env = { ...process.env, ...(node.token && { SIGNALBOX_ADMIN_TOKEN: node.token }) };
   try {
-    const { stdout, stderr } = await promisify(execFile)(process.env.GATEWAY_BIN, ["admin", ...flags, "--url", node.adminUrl]);
+    const { stdout, stderr } = await promisify(execFile)(process.env.GATEWAY_BIN, ["admin", ...flags, "--url", node.adminUrl], { env });
     return { code: 0, stdout, stderr };
   } catch ({ code, stdout, stderr }) {
     return { code, stdout, stderr };
@@ -28,6 +30,31 @@ async function answer(node, ...flags) {
   const { code, stdout, stderr } = await admin(node, ...flags);
   assert.equal(code, 0, `admin ${flags.join(" ")} ended with ${code}: ${stderr}`);
   return JSON.parse(stdout);
+}
+
+/** Runs `admin tail` until the end of the test: the events that it writes, and what it complains about. */
+function tail({ adminUrl, token }, ...flags) {
+  const listening = { events: [], complaints: "" };
+  const { child } = program(process.env.GATEWAY_BIN, ["admin", "tail", "--json", "--url", adminUrl, ...flags], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...(token && { SIGNALBOX_ADMIN_TOKEN: token }) },
+  });
+  onEnd(() => child.kill("SIGKILL"));
+  createInterface({ input: child.stdout }).on("line", (line) => listening.events.push(JSON.parse(line)));
+  child.stderr.on("data", (text) => (listening.complaints += text));
+  return listening;
+}
+
+/** How many listen to a node. */
+async function listeners(node) {
+  const { body } = await call(node, "GET", "/metrics");
+  return Number(/^signalbox_event_listeners (\d+)$/m.exec(body)?.[1]);
+}
+
+/** A token that may read, and the setting for it. */
+function reader() {
+  const text = execFileSync(process.env.GATEWAY_BIN, ["admin-token", "--name", "reader", "--scopes", "read"]).toString();
+  return { token: /(sba_\S+)/.exec(text)[1], setting: /--admin-token-hash (\S+)/.exec(text)[1] };
 }
 
 export function cli(nodes) {
@@ -60,20 +87,17 @@ export function cli(nodes) {
     });
 
     it("writes what happens, also when its node has ended and another has its place", async () => {
-      const port = await freePort();
-      const flags = ["--workers", "1", "--admin-port", `${port}`];
+      const [port, { token, setting }] = [await freePort(), reader()];
+      const flags = ["--workers", "1", "--admin-port", `${port}`, "--admin-token-hash", setting];
       const first = await startGateway(flags);
       onEnd(() => first.stop());
-      const events = [];
-      let complaints = "";
-      const { child } = program(process.env.GATEWAY_BIN, ["admin", "tail", "--kinds", "connect", "--json", "--url", first.adminUrl], {
-        stdio: ["ignore", "pipe", "pipe"],
-      });
-      onEnd(() => child.kill("SIGKILL"));
-      createInterface({ input: child.stdout }).on("line", (line) => events.push(JSON.parse(line)));
-      child.stderr.on("data", (text) => (complaints += text));
-      const metric = async () => (await call({ adminUrl: `http://127.0.0.1:${port}` }, "GET", "/metrics")).body;
-      await until(async () => /^signalbox_event_listeners 1$/m.test(await metric()), "it listens");
+      for (const command of ["tail", "nodes"]) {
+        const { code, stderr } = await admin({ ...first, adminUrl: first.adminUrl, token: `${token}x` }, command);
+        assert.deepEqual([code, stderr], [1, "signalbox-gateway: the token is not known (--token, --token-file or SIGNALBOX_ADMIN_TOKEN)\n"]);
+      }
+      const listening = tail({ adminUrl: first.adminUrl, token }, "--kinds", "connect");
+      const { events } = listening;
+      await until(async () => (await listeners(first)) === 1, "it listens");
       const socket = await connected(first.url, websocket);
       await until(() => events.some((event) => event.socket === socket.id), "the event is written");
       await first.stop();
@@ -82,7 +106,35 @@ export function cli(nodes) {
       await until(() => events.some(({ kind }) => kind === "resync"), "it listens again");
       const other = await connected(second.url, websocket);
       await until(() => events.some((event) => event.socket === other.id), "the event of the other node is written");
-      assert.match(complaints, /the connection is lost\nsignalbox-gateway: listening again/);
+      assert.match(listening.complaints, /the connection is lost\nsignalbox-gateway: listening again/);
+    });
+
+    it("listens over a WebSocket, and goes on where it was when that is cut", async () => {
+      const proxy = await TcpProxy.start(nodes[0].adminUrl);
+      const asked = [];
+      let answered = 0;
+      proxy.server.on("connection", (client) =>
+        client.once("data", (head) => {
+          asked.push(head.toString());
+          // It listens when it has answered the first ping.
+          client.once("data", () => (answered += 1));
+        }),
+      );
+      const { events } = tail({ adminUrl: proxy.url }, "--kinds", "connect");
+      await until(() => answered === 1, "it listens");
+      // It is cut off before it was told of anything.
+      proxy.close();
+      const missed = await Promise.all(nodes.map((node) => connected(node.url, websocket)));
+      proxy.open();
+      await until(() => answered === 2, "it listens again");
+      const last = await connected(nodes[0].url, websocket);
+      await until(() => events.some((event) => event.socket === last.id), "it is told of everything");
+      const told = (socket) => events.filter((event) => event.socket === socket.id).length;
+      await until(() => missed.every((socket) => told(socket) > 0), "it is told of what it missed");
+      assert.deepEqual([...missed, last].map(told), [1, 1, 1, 1]);
+      assert.ok(events.every(({ kind }) => kind === "connect"), JSON.stringify(events));
+      for (const head of asked) assert.match(head, /^GET \/admin\/v1\/events\?kinds=connect HTTP\/1\.1\r\n[^]*upgrade: websocket\r\n/i);
+      assert.match(asked.at(-1), /last-event-id: \S+\.\d+\.\d+\r\n/i);
     });
 
     it("says in one line what is wrong", async () => {

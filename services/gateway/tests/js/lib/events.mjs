@@ -38,6 +38,7 @@ export class Listener {
     listener.socket = new WebSocket(url, protocols);
     onEnd(() => listener.stop());
     listener.socket.on("message", (text) => listener.#event(JSON.parse(text)));
+    listener.socket.on("ping", (position) => (listener.pinged = position.toString()));
     listener.socket.on("close", (code) => ([listener.hasEnded, listener.code] = [true, code]));
     await within(
       new Promise((resolve, reject) => {
@@ -52,6 +53,8 @@ export class Listener {
   events = [];
   hasEnded = false;
   lastId;
+  /** What the last ping carried. */
+  pinged;
 
   #block(block) {
     for (const line of block.split("\n")) {
