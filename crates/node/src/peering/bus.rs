@@ -190,7 +190,12 @@ impl DeliverySink for ClusterEvents {
                 tracing::info!(calls, took_ms = took.as_millis() as u64, "all records are written again");
             }
             ClusterEvent::NodeSeen(node) => tracing::info!(%node, "another node is there"),
-            ClusterEvent::NodeGone(node) => tracing::info!(%node, "another node is gone"),
+            ClusterEvent::NodeGone(node) => {
+                tracing::info!(%node, "another node is gone");
+                for shard in self.mailboxes.shards() {
+                    self.mailboxes.push(shard, ShardMessage::NodeGone);
+                }
+            }
             ClusterEvent::SubscriptionsLost => {
                 tracing::warn!("the subscriptions are lost: nothing of other nodes is received");
             }

@@ -1,7 +1,10 @@
 //! Events that a client is to answer, and whoever waits for its answers: a handler, or an operator. Whoever waits stays where it is when
 //! the session moves to another node, which sends the answers after it.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use signalbox_cluster::Address;
@@ -11,11 +14,15 @@ use super::{
     effects::Effect,
     step::Step,
     tables::{AcksElsewhere, Sessions, Timer, acks_elsewhere::AckElsewhere},
+    transfer::table::Transfers,
 };
 use crate::{
-    routing::AckError,
+    routing::{AckError, Location},
     session::{AckWaiter, PendingAck, Session, Socket},
 };
+
+/// How long answers are waited for of a node that is gone: when Redis has lost what it had, all nodes are, and write themselves again.
+const GONE_GRACE: Duration = Duration::from_secs(3);
 
 /// The client answers an event of the server.
 pub(super) fn acked(
@@ -79,6 +86,24 @@ pub(super) fn elsewhere_timed_out(step: &mut Step, acks: &mut AcksElsewhere, soc
 /// A socket that had gone to another node is over: whoever waits is told by the end of the reply.
 pub(super) fn socket_is_over(step: &Step, acks: &mut AcksElsewhere, socket: Address) {
     count_lost(step, "disconnected", acks.remove_socket(socket).len());
+}
+
+/// A node is gone, perhaps the one that has a socket whose answer somebody here waits for.
+pub(super) fn node_is_gone(step: &mut Step, acks: &AcksElsewhere) {
+    if !acks.is_empty() {
+        step.timers.add(step.now + GONE_GRACE, Timer::AcksOfGone);
+    }
+}
+
+/// Sockets that had gone to nodes which are gone now are over.
+pub(super) fn sweep(step: &mut Step, transfers: &mut Transfers) {
+    let Transfers { acks, forwarding, .. } = transfers;
+    let (here, nodes) = (step.context.node, step.context.cluster.nodes());
+    let is_there = |at: &Location| at.node == here || nodes.contains_key(&at.node);
+    let is_over = |socket: &Address| !forwarding.get(socket).is_some_and(is_there);
+    for socket in acks.sockets().filter(is_over).collect::<Vec<_>>() {
+        socket_is_over(step, acks, socket);
+    }
 }
 
 /// A socket of this shard is over. What somebody waits for elsewhere is counted there.

@@ -43,6 +43,8 @@ pub(crate) enum ShardMessage {
     Forget(Address),
     /// The connection of another node has ended, and not because nobody needed it: it has died.
     NodeLost(NodeTag),
+    /// Another node is not part of the cluster any more, nor are its clients.
+    NodeGone,
     /// The client of a socket that has moved to another node has answered what somebody asked it here.
     Acked { socket: Address, id: u64, args: Args },
     /// A task beside the shard, or another node, has come to a result.

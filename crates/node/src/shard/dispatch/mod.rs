@@ -76,6 +76,7 @@ impl Shard {
             ShardMessage::NodeLost(tag) => {
                 node_failure::node_lost(step, sessions, rooms, transfers, probes, tag);
             }
+            ShardMessage::NodeGone => acks::node_is_gone(step, &transfers.acks),
             ShardMessage::TaskDone(ticket, result) => self.task_done(ticket, result),
             ShardMessage::EvictForBudget(account) => self.evict_for_budget(&account),
             ShardMessage::Drain { sessions, peers, turns } => self.drain(sessions, peers, turns),
@@ -116,6 +117,7 @@ impl Shard {
                 Timer::AckElsewhere { socket, id } => {
                     acks::elsewhere_timed_out(step, &mut transfers.acks, socket, id);
                 }
+                Timer::AcksOfGone => acks::sweep(step, transfers),
                 Timer::Expiry { key, number, socket } => {
                     if expiry::expiry_is_due(step, sessions, rooms, due, (key, number, socket)) {
                         closing::after_engine(step, sessions, rooms, transfers, key);

@@ -47,6 +47,10 @@ impl AcksElsewhere {
         self.0.keys().copied()
     }
 
+    pub(in crate::shard) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     #[cfg(test)]
     pub(in crate::shard) fn len(&self) -> usize {
         self.0.values().map(Vec::len).sum()
@@ -71,6 +75,6 @@ mod tests {
         assert!(acks.remove(Address::from_bytes([2; 15]), 0).is_none());
         assert!(acks.remove(socket, 1).is_some() && acks.remove(socket, 1).is_none());
         assert_eq!(acks.remove_socket(socket).len(), 2);
-        assert!(acks.len() == 0 && acks.sockets().next().is_none());
+        assert!(acks.is_empty() && acks.sockets().next().is_none());
     }
 }

@@ -37,6 +37,8 @@ pub(in crate::shard) enum Timer {
         socket: Address,
         id: u64,
     },
+    /// Acks of clients whose node is gone, unless it is there again.
+    AcksOfGone,
     /// A token's expiry, for a socket that shows it.
     Expiry {
         key: u32,

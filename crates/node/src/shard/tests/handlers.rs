@@ -2,19 +2,20 @@
 
 use super::{
     super::{
-        closing, engineio,
+        acks, closing, engineio,
         engineio::Opening,
         fanout,
         step::Step,
-        tables::{Probes, Rooms, Sequences, Sessions},
+        tables::{Probes, Rooms, Sequences, Sessions, Timer, acks_elsewhere::AckElsewhere},
         transfer::table::Transfers,
         upgrades,
     },
     *,
 };
-use crate::routing::{Audience, Broadcast};
+use crate::routing::{Audience, Broadcast, Location};
 use signalbox_cluster::RoomName;
 use signalbox_socketio::Message;
+use tokio::sync::oneshot::error::TryRecvError;
 
 fn step() -> Step {
     let context = Parts::new(1, Config::default()).contexts.remove(0);
@@ -118,4 +119,30 @@ fn a_broadcast_reaches_the_members_of_its_room_but_those_excluded() {
     );
     assert_eq!(texts(member), ["42[\"hello\"]"]);
     assert!(texts(excluded).is_empty() && texts(outsider).is_empty());
+}
+
+#[test]
+fn nobody_waits_for_the_answer_of_a_client_whose_node_is_gone() {
+    let mut step = step();
+    let mut transfers = Transfers::default();
+    acks::node_is_gone(&mut step, &transfers.acks);
+    assert_eq!(step.timers.pop_due(step.now + Duration::from_secs(60)), None, "nobody waits for anything");
+    // One is on a node that is not there, the other one on another shard of this node.
+    let answers = [NodeTag(2), step.context.node].map(|node| {
+        let socket = Address::random(step.context.node, 0);
+        let (reply, answer) = Reply::channel();
+        transfers.forwarding.insert(socket, Location { node, shard: 0 });
+        transfers.acks.insert(socket, AckElsewhere { id: 1, asked: step.now, reply });
+        answer
+    });
+    acks::node_is_gone(&mut step, &transfers.acks);
+    assert_eq!(step.timers.pop_due(step.now + Duration::from_secs(2)), None, "it may be back");
+    step.now += Duration::from_secs(3);
+    assert!(matches!(step.timers.pop_due(step.now), Some((_, Timer::AcksOfGone))));
+    acks::sweep(&mut step, &mut transfers);
+    // Whoever waits is told by the end of the reply.
+    let [gone, here] = answers.map(|mut answer| answer.try_recv().err());
+    assert_eq!((gone, here), (Some(TryRecvError::Closed), Some(TryRecvError::Empty)));
+    assert_eq!(transfers.acks.len(), 1);
+    assert_eq!(step.context.metrics.acks_lost.with_label_values(&["disconnected"]).get(), 1);
 }

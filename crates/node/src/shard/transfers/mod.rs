@@ -93,13 +93,9 @@ pub(super) fn sweep(
     sequences: &mut Sequences,
 ) {
     step.timers.add(step.now + SWEEP_INTERVAL, Timer::Sweep);
+    acks::sweep(step, transfers);
     let (here, nodes) = (step.context.node, step.context.cluster.nodes());
     let is_there = |node| node == here || nodes.contains_key(&node);
-    let at = |socket: &Address| transfers.forwarding.get(socket);
-    let unreachable = |socket: &Address| at(socket).is_none_or(|location| !is_there(location.node));
-    for socket in transfers.acks.sockets().filter(unreachable).collect::<Vec<_>>() {
-        acks::socket_is_over(step, &mut transfers.acks, socket);
-    }
     transfers.forwarding.retain(|_, location| is_there(location.node));
     sequences.on_all.retain(is_there);
     for room in rooms.iter_mut() {
