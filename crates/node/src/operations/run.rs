@@ -87,8 +87,11 @@ impl Known {
         match of.operation.kind {
             OperationKind::Drain if runs_here => Draining::look(&mut self.draining, node, of).await,
             OperationKind::Drain => {
-                let why = "the node ended without saying how far it was";
-                node.end(&mut of, OperationStatus::Failed, why).await;
+                let (status, why) = match has_drained(node, &of.operation.runner).await {
+                    true => (OperationStatus::Done, "the node had drained already, and has ended"),
+                    false => (OperationStatus::Failed, "the node ended without saying how far it was"),
+                };
+                node.end(&mut of, status, why).await;
             }
             OperationKind::Rebalance => {
                 if !runs_here && !take_over(node, &mut of).await {
@@ -114,6 +117,14 @@ impl Known {
         *missing += 1;
         *missing >= MISSED
     }
+}
+
+/// Whether a node has said at its end that it had drained. What is begun after that it does not see any more.
+async fn has_drained(node: &NodeShared, runner: &str) -> bool {
+    let all = node.operations.read(false).await.unwrap_or_default();
+    all.into_iter().map(|of| of.operation).any(|it| {
+        it.kind == OperationKind::Drain && it.runner == runner && it.status == OperationStatus::Done
+    })
 }
 
 /// Goes on with an operation of a node that is gone, unless another node was faster.

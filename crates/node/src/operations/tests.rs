@@ -105,3 +105,24 @@ async fn a_rebalance_knows_what_it_has_done_though_somebody_has_written_meanwhil
     stale.operation.status = Stopping;
     assert!(Rebalance::new(&stale.operation).step(&node.shared, stale).await.is_some());
 }
+
+#[actix_rt::test]
+async fn a_drain_of_a_node_that_had_drained_when_it_was_begun_is_done() {
+    let node = node();
+    let mut ids = Vec::new();
+    for (runner, earlier) in [(NodeTag(7), Some(Done)), (NodeTag(8), Some(Stopped)), (NodeTag(9), None)] {
+        if let Some(status) = earlier {
+            let begun =
+                node.shared.begin_operation(OperationKind::Drain, runner, None, &new(None)).await.unwrap();
+            node.shared.end(&mut stored(&node, &begun.id).await, status, "at an earlier time").await;
+        }
+        let begun =
+            node.shared.begin_operation(OperationKind::Drain, runner, None, &new(None)).await.unwrap();
+        ids.push(begun.id);
+    }
+    // None of the nodes is there.
+    actix_rt::spawn(run(node.shared.clone()));
+    for (id, status) in ids.iter().zip([Done, Failed, Failed]) {
+        reached(&node, id, status).await;
+    }
+}
