@@ -285,6 +285,9 @@ impl Peering {
                     None => self.socket_not_found(command.op),
                 }
             }
+            Ok(NodeMessage::Acked { shard, socket, id, args }) => {
+                self.mailboxes.push(shard, ShardMessage::Acked { socket, id, args });
+            }
             Ok(NodeMessage::Signalled { shard, ticket, found }) => {
                 let result = ShardMessage::TaskDone(ticket, TaskResult::Signalled(found));
                 self.mailboxes.push(shard, result);

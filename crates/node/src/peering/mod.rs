@@ -7,6 +7,7 @@
 //! - `router`: how handlers reach sockets, wherever these are.
 //! - `acceptance`: early signs that an owner has taken a request that has to wait. An owner that does not even accept a request is
 //!   taken for gone.
+//! - `ack_losses`: answers of clients that are lost on their way to whoever waits for them.
 //! - `introduction`: a node that has joined makes itself known to the others before it takes clients.
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
@@ -19,6 +20,7 @@
 //! - `revocations`: what is revoked on all nodes; `rules`: the rules that all have.
 
 mod acceptance;
+mod ack_losses;
 pub(crate) mod bus;
 mod identify;
 pub(crate) mod inquiries;
@@ -57,6 +59,7 @@ use signalbox_telemetry::Metrics;
 
 use self::{
     acceptance::Acceptances,
+    ack_losses::AckLosses,
     inquiry_state::Inquiries,
     node_lookup::{Lookup, NodeLookup},
     relayed_polls::RelayedPolls,
@@ -100,6 +103,7 @@ pub(crate) struct Peering {
     transfer_answers: TransferAnswers,
     inquiries: Inquiries,
     events: Arc<EventHub>,
+    ack_losses: AckLosses,
 }
 
 impl Peering {
@@ -127,6 +131,7 @@ impl Peering {
             transfer_answers: TransferAnswers::default(),
             inquiries: Inquiries::default(),
             events,
+            ack_losses: AckLosses::default(),
         }
     }
 

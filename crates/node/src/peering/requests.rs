@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{ANSWER_WITHIN, Peering};
 use crate::{
     policy::Principal,
-    protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
+    protocol::{LinkNotice, LinkRequest, LinkResponse, NodeMessage, RequestRefused},
     routing::{ConnectionRef, Location, Reply, SignalReply, SocketCommand},
     session::PollReply,
     shard::{
@@ -48,7 +48,14 @@ impl OtherNodes for Peering {
     fn acked(&self, to: Location, socket: Address, id: u64, args: &Args) {
         let attachments = args.attachments().to_vec();
         let acked = LinkNotice::Acked { shard: to.shard, socket, id, json: args.json(), attachments };
-        self.notify(to.node, &acked);
+        if self.notify(to.node, &acked) || !self.can_reach(to.node) {
+            // Whoever waits has it, or is gone.
+            return;
+        }
+        let acked = NodeMessage::Acked { shard: to.shard, socket, id, args: args.clone() };
+        if !self.send_node_message(to.node, &acked) {
+            self.ack_losses.note(&self.metrics, to.node);
+        }
     }
 
     fn refreshed(&self, principal: &Principal) {

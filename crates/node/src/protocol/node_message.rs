@@ -11,7 +11,7 @@ use signalbox_cluster::{
     Address, MessageTrace, ShardId,
     envelope::{self, Format, Metadata},
 };
-use signalbox_socketio::Message;
+use signalbox_socketio::{Args, Message};
 use signalbox_websocket::Frame;
 
 use super::WireError;
@@ -24,6 +24,8 @@ pub(crate) enum NodeMessage {
     SocketOp { to: Address, namespace: Arc<str>, what: RemoteSocketOp },
     /// A signal found its socket, or not; for the shard that sent it.
     Signalled { shard: ShardId, ticket: u64, found: bool },
+    /// The client of a socket that has moved has answered what somebody asked it on this shard, and too much waits for the link.
+    Acked { shard: ShardId, socket: Address, id: u64, args: Args },
 }
 
 /// What can be done to a socket from another node.
@@ -44,6 +46,7 @@ enum Encoded<'a> {
     Signal { to: Address, namespace: &'a str, reply: SignalReply, frames: Vec<&'a [u8]> },
     Disconnect { to: Address, namespace: &'a str, close: bool },
     Signalled { shard: ShardId, ticket: u64, found: bool },
+    Acked { shard: ShardId, socket: Address, id: u64, json: &'a str, attachments: Vec<&'a [u8]> },
 }
 
 fn frames(message: &Message) -> Vec<&[u8]> {
@@ -81,6 +84,10 @@ impl NodeMessage {
             Self::Signalled { shard, ticket, found } => {
                 Encoded::Signalled { shard: *shard, ticket: *ticket, found: *found }
             }
+            Self::Acked { shard, socket, id, args } => {
+                let attachments = args.attachments().iter().map(|bytes| &bytes[..]).collect();
+                Encoded::Acked { shard: *shard, socket: *socket, id: *id, json: args.json(), attachments }
+            }
         };
         envelope::encode(format, &metadata, &encoded)
     }
@@ -101,6 +108,11 @@ impl NodeMessage {
             }
             Encoded::Signalled { shard, ticket, found } => {
                 return Ok(Self::Signalled { shard, ticket, found });
+            }
+            Encoded::Acked { shard, socket, id, json, attachments } => {
+                let attachments = attachments.into_iter().map(|bytes| payload.slice_ref(bytes)).collect();
+                let args = Args::from_raw(json, attachments).map_err(|_| WireError::Malformed)?;
+                return Ok(Self::Acked { shard, socket, id, args });
             }
         };
         Ok(Self::SocketOp { to, namespace: namespace.into(), what })
@@ -165,6 +177,19 @@ mod tests {
         let what = RemoteSocketOp::of("/n", SocketOp::Ack { id: 7, args });
         let Ok(RemoteSocketOp::Send { message, volatile: false }) = what else { panic!("it stays behind") };
         assert_eq!(message.text(), "3/n,7[1,2]");
+    }
+
+    #[test]
+    fn the_answer_of_a_client_is_read_back_with_its_attachments() {
+        let json = r#"[1,{"_placeholder":true,"num":0}]"#;
+        let args = Args::from_raw(json, vec![Bytes::from_static(b"x\0y")]).unwrap();
+        let socket = Address::random(NodeTag(1), 2);
+        let written = NodeMessage::Acked { shard: 3, socket, id: 7, args: args.clone() }.encode(Format::V2);
+        let read = NodeMessage::decode(&written);
+        let Ok(NodeMessage::Acked { shard: 3, socket: of, id: 7, args: read }) = read else {
+            panic!("{read:?}")
+        };
+        assert_eq!((of, read.json(), read.attachments()), (socket, args.json(), args.attachments()));
     }
 
     proptest! {

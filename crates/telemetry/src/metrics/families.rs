@@ -277,8 +277,8 @@ families! {
         ack_seconds: HistogramVec = "ack_seconds", unit "seconds",
             ["of"] of Known(&[&["join"], &["signal"], &["client"]]), buckets SHORT,
             "From an event to its answer, where that takes more than this worker: a join, which the cluster answers; a signal, which its receiver's node answers; client: an event of the application, which a client answers.";
-        acks_lost: IntCounterVec = "acks_lost_total", unit "acks", ["reason"] of Known(&[&["timed_out"], &["disconnected"]]),
-            "Events of the application that a client was to answer and did not: in time, or before it was gone.";
+        acks_lost: IntCounterVec = "acks_lost_total", unit "acks", ["reason"] of Known(&[&["timed_out"], &["disconnected"], &["undelivered"]]),
+            "Events of the application that a client was to answer and did not: in time, or before it was gone; undelivered: it did, and its answer could not be brought to the node that it had moved from.";
         volatile_dropped: IntCounter = "volatile_dropped_total", unit "messages",
             "Volatile events dropped because their receiver was not ready.";
     }
