@@ -49,7 +49,7 @@ impl OtherNodes for Peering {
         let attachments = args.attachments().to_vec();
         let acked = LinkNotice::Acked { shard: to.shard, socket, id, json: args.json(), attachments };
         if self.notify(to.node, &acked) || !self.can_reach(to.node) {
-            // Whoever waits has it, or is gone.
+            // It is on its way, or whoever waits is gone.
             return;
         }
         let acked = NodeMessage::Acked { shard: to.shard, socket, id, args: args.clone() };
