@@ -22,13 +22,13 @@ impl Cluster {
     }
 
     /// How many broadcasts of this node could not be published so far, or may not have been. Whoever has published something, and has
-    /// waited for [`Command::FlushOutgoing`], knows by it whether it has been.
+    /// waited for [`Command::FlushOutgoing`](crate::Command::FlushOutgoing), knows by it whether it has been.
     pub fn publish_failures(&self) -> u64 {
         self.publish_failures.load(Ordering::Acquire)
     }
 
-    /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`] receives it: at most once, and in the
-    /// order of publishing within one scope. Not to this node. While the store is away, nobody receives it.
+    /// Publishes a broadcast to other nodes, whose [`DeliverySink::deliver_broadcast`](crate::DeliverySink::deliver_broadcast) receives
+    /// it: at most once, and in the order of publishing within one scope. Not to this node. While the store is away, nobody receives it.
     /// Returns whether it is on its way; when the node is alone, nobody has to be told.
     pub fn broadcast(&self, now: Instant, scope: Scope<'_>, payload: Bytes) -> bool {
         if !self.is_shared() {
@@ -49,8 +49,8 @@ impl Cluster {
         false
     }
 
-    /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`] receives it at most once. `false` when the store
-    /// is away. [`Command::SendToNode`] does the same, and tells whether the node received it.
+    /// Sends a message to one node, whose [`DeliverySink::deliver_node_message`](crate::DeliverySink::deliver_node_message) receives it at
+    /// most once. `false` when the store is away. [`Command::SendToNode`](crate::Command::SendToNode) does the same, and tells whether the node received it.
     pub fn send_to_node(&self, now: Instant, to: NodeTag, payload: Bytes) -> bool {
         let core = self.core.lock();
         let Store::Remote(driver) = &core.store else { return false };
