@@ -90,7 +90,7 @@ impl Peering {
         let asked: Vec<_> = others.map(|(tag, node)| self.ask_node(*tag, node, &question)).collect();
         let here = async {
             match is_meant(&self.node) {
-                true => Some(timeout_at(until, self.clone().answer_here(question.clone())).await),
+                true => Some(timeout_at(until, self.clone().answer_here(question.clone(), until)).await),
                 false => None,
             }
         };
@@ -178,7 +178,7 @@ impl Peering {
             let is_given_up = answer.cancelled();
             let given_up = async { if question.only_looks() { is_given_up.await } else { pending().await } };
             let answered = tokio::select! {
-                answered = timeout_at(until, self.clone().answer_here(question.clone())) => answered,
+                answered = timeout_at(until, self.clone().answer_here(question.clone(), until)) => answered,
                 () = given_up => return,
             };
             // Who asked does not wait any longer.
@@ -195,13 +195,13 @@ impl Peering {
         });
     }
 
-    /// This node's part of the answer.
-    async fn answer_here(self: Arc<Self>, question: Question) -> Answer {
+    /// This node's part of the answer, which is waited for until then.
+    async fn answer_here(self: Arc<Self>, question: Question, until: Instant) -> Answer {
         let Some(node) = self.inquiries.node() else { return Answer::Busy };
         match &question {
             Question::Node => Answer::Nodes(vec![node.node()]),
             Question::Rates => Answer::Rates(vec![node.rates()]),
-            Question::Act { audience, act } => self.act_here(audience, act).await,
+            Question::Act { audience, act, order } => self.act_here(audience, act, *order, until).await,
             Question::Peer { key, id, order } => match node.realm(key.as_deref()) {
                 Some(realm) => self.order_peer_here(realm, id, order),
                 None => Answer::Done(Vec::new(), Vec::new()),

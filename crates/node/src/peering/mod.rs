@@ -12,7 +12,8 @@
 //! - `identify`: whose a session of another node is.
 //! - `inquiries`, `inquiry_state`: what an operator asks of every node.
 //! - `listening`: what happens on every node, for those who listen here.
-//! - `orders`: what an operator has done with sockets and peers; `outcomes`: what became of it; `shed`: clients that are sent away.
+//! - `orders`, `order_run`: what an operator has done with sockets and peers; `outcomes`: what became of it; `shed`: clients that are sent
+//!   away.
 //! - `socket_requests`: operations on sockets of other nodes, with an answer.
 //! - `node_lookup`: nodes that nobody here knows.
 //! - `refreshes`: new tokens of clients, which count on all nodes.
@@ -28,6 +29,7 @@ pub(crate) mod inquiry_state;
 mod introduction;
 mod listening;
 mod node_lookup;
+mod order_run;
 mod orders;
 mod outcomes;
 mod refreshes;

@@ -1,144 +1,94 @@
 //! What an operator has done with sockets and peers: every node does it with its own.
 //!
-//! A node first asks its shards which sockets are meant, and then sends each of these a command, which follows it where it moves.
+//! A node first asks its shards which sockets are meant, and then sends each of these a command, which follows it where it moves. Of a
+//! session that moves from node to node, both may select the sockets, its old node for a while after it has gone: so none is missed in
+//! whatever order the nodes are asked. Such a socket does an order once, and who was second does not count it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
 use signalbox_admin::orders::{Ack, Audience, NodeOutcome};
 use signalbox_cluster::{Address, EventArgs, MemberEvent, Record};
 use signalbox_socketio::Message;
 use signalbox_websocket::Frame;
+use tokio::time::Instant;
 
-use super::Peering;
+use super::{
+    Peering,
+    order_run::{AtSocket, OrderRun},
+};
 use crate::{
-    app::SocketRouter as _,
-    protocol::inquiry::{Act, Answer, Emission, PeerOrder, Question},
-    routing::{AckError, Reply, SocketCommand, SocketOp},
+    protocol::inquiry::{Act, Answer, Emission, PeerOrder, Question, Selected},
+    routing::SocketOp,
     shard::{json::spread, mailbox::ShardMessage},
 };
 
 /// Most sockets of one node that one request may be for; times the rooms, where there are any.
 const MAX_SOCKETS: usize = 10_000;
-/// Joins and leaves under way at once.
-const AT_ONCE: usize = 64;
 /// Most bytes of acknowledgements that a node answers with. Those beyond it are counted, and left out.
 const MAX_ACKS: usize = 4 << 20;
 
 impl Peering {
-    /// Does something with the sockets of this node that are meant.
-    pub(super) async fn act_here(self: &Arc<Self>, audience: &Audience, act: &Act) -> Answer {
+    /// Does something with the sockets of this node that are meant; the answer is waited for until then.
+    pub(super) async fn act_here(
+        self: &Arc<Self>,
+        audience: &Audience,
+        act: &Act,
+        order: Option<u64>,
+        until: Instant,
+    ) -> Answer {
         let Some(sockets) = self.select(audience).await else { return Answer::Busy };
+        let run = OrderRun::new(self, &audience.namespace, order, sockets, until);
         let times = match act {
             Act::Join { rooms, .. } | Act::Leave { rooms } => rooms.len(),
             Act::Emit(_) | Act::Disconnect { .. } => 1,
         };
-        if sockets.len() * times > MAX_SOCKETS {
+        if run.most() * times > MAX_SOCKETS {
             return Answer::TooMany;
         }
-        let namespace: Arc<str> = audience.namespace.as_str().into();
-        let matched = sockets.len() as u64;
-        let (done, acks) = match act {
-            Act::Emit(emission) => match self.emit_here(&namespace, &sockets, emission).await {
+        let mut acks = Vec::new();
+        let at_sockets = match act {
+            Act::Emit(emission) => match emit(&run, &audience.namespace, emission, &mut acks).await {
                 Some(emitted) => emitted,
                 None => return Answer::Busy,
             },
             Act::Join { rooms, profile } => {
-                let op = |socket: Address, room: &str, reply| {
+                let join = |socket: Address, room: &str, reply| {
                     let record = Some(Box::new(member_record(socket, room, profile)));
                     SocketOp::Join { room: room.into(), record, reply }
                 };
-                (self.ask_sockets(&namespace, &sockets, rooms, &op).await, Vec::new())
+                run.ask_for_rooms(rooms, &join).await
             }
             Act::Leave { rooms } => {
-                let op = |_: Address, room: &str, reply| SocketOp::Leave { room: room.into(), reply };
-                (self.ask_sockets(&namespace, &sockets, rooms, &op).await, Vec::new())
+                let leave = |_: Address, room: &str, reply| SocketOp::Leave { room: room.into(), reply };
+                run.ask_for_rooms(rooms, &leave).await
             }
-            Act::Disconnect { close } => {
-                for to in &sockets {
-                    let op = SocketOp::Disconnect { close: *close };
-                    self.send(SocketCommand { to: *to, namespace: namespace.clone(), op });
-                }
-                (matched, Vec::new())
-            }
+            Act::Disconnect { close } => run.tell(|| SocketOp::Disconnect { close: *close }).await,
         };
-        let outcome = NodeOutcome { node: self.node.to_string(), matched, done };
+        let count = |is_counted: fn(&AtSocket) -> bool| {
+            at_sockets.iter().filter(|at_socket| is_counted(at_socket)).count() as u64
+        };
+        let outcome = NodeOutcome {
+            node: self.node.to_string(),
+            matched: count(|at_socket| *at_socket != AtSocket::NotMeant),
+            done: count(|at_socket| *at_socket == AtSocket::Done),
+        };
         Answer::Done(vec![outcome], acks)
     }
 
     /// The sockets of this node that are meant. The shards are asked twice: a session on its way from one to another when they were asked
     /// first has arrived when they are asked again.
-    async fn select(self: &Arc<Self>, audience: &Audience) -> Option<Vec<Address>> {
-        let mut found = BTreeSet::new();
+    async fn select(self: &Arc<Self>, audience: &Audience) -> Option<Vec<Selected>> {
+        let mut found = BTreeMap::new();
         for _ in 0..2 {
-            match self.ask_shards(&Question::Select(audience.clone())).await {
-                Answer::Selected(sockets) => found.extend(sockets),
-                _ => return None,
+            let Answer::Selected(sockets) = self.ask_shards(&Question::Select(audience.clone())).await else {
+                return None;
+            };
+            for selected in sockets {
+                // One that has gone meanwhile was meant when it was there.
+                found.entry(selected.socket).or_insert(selected);
             }
         }
-        Some(found.into_iter().collect())
-    }
-
-    /// Sends each socket a command for each room, a few at a time. Returns how many sockets said yes for all rooms.
-    async fn ask_sockets(
-        &self,
-        namespace: &Arc<str>,
-        sockets: &[Address],
-        rooms: &[String],
-        op: &(dyn Fn(Address, &str, Reply<bool>) -> SocketOp + Sync),
-    ) -> u64 {
-        let each: Vec<(Address, &String)> =
-            sockets.iter().flat_map(|socket| rooms.iter().map(|room| (*socket, room))).collect();
-        let mut said: Vec<bool> = Vec::with_capacity(each.len());
-        for some in each.chunks(AT_ONCE) {
-            let mut asked = Vec::with_capacity(some.len());
-            for (to, room) in some {
-                let (reply, answer) = Reply::channel();
-                let op = op(*to, room, reply);
-                self.send(SocketCommand { to: *to, namespace: namespace.clone(), op });
-                asked.push(answer);
-            }
-            said.extend(join_all(asked).await.into_iter().map(|answer| answer.unwrap_or(false)));
-        }
-        said.chunks(rooms.len().max(1)).filter(|of_socket| of_socket.iter().all(|yes| *yes)).count() as u64
-    }
-
-    /// Sends an event to sockets. `None` if it cannot be read, which whoever asks has checked.
-    async fn emit_here(
-        &self,
-        namespace: &Arc<str>,
-        sockets: &[Address],
-        emission: &Emission,
-    ) -> Option<(u64, Vec<Ack>)> {
-        let args = emission.args()?;
-        let Some(timeout) = emission.ack_timeout.map(Duration::from_millis) else {
-            let message =
-                Message::event(namespace, None, &emission.event, &[args.inner()], args.attachments());
-            for to in sockets {
-                let op = SocketOp::Send { message: message.clone(), volatile: emission.volatile };
-                self.send(SocketCommand { to: *to, namespace: namespace.clone(), op });
-            }
-            return Some((sockets.len() as u64, Vec::new()));
-        };
-        let asked = sockets.iter().map(|to| {
-            let (reply, answer) = Reply::channel();
-            let op = SocketOp::Ask { event: emission.event.clone(), args: args.clone(), timeout, reply };
-            self.send(SocketCommand { to: *to, namespace: namespace.clone(), op });
-            async move { (*to, answer.await.unwrap_or(Err(AckError::Disconnected))) }
-        });
-        let asked: Vec<_> = asked.collect();
-        let (mut count, mut bytes, mut acks) = (0, 0, Vec::new());
-        for (socket, answer) in join_all(asked).await {
-            let Ok(args) = answer else { continue };
-            count += 1;
-            bytes += args.json().len() + args.attachments().iter().map(|it| it.len() * 4 / 3).sum::<usize>();
-            if bytes <= MAX_ACKS
-                && let Some(args) = signalbox_admin::binary::shown(args.json(), args.attachments())
-            {
-                acks.push(Ack { socket: socket.to_string(), args });
-            }
-        }
-        Some((count, acks))
+        Some(found.into_values().collect())
     }
 
     /// Does something with a peer of this node, if it is one.
@@ -154,6 +104,33 @@ impl Peering {
         }
         Answer::Done(vec![NodeOutcome { node: self.node.to_string(), matched, done: matched }], Vec::new())
     }
+}
+
+/// Sends an event to sockets. `None` if it cannot be read, which whoever asks has checked.
+async fn emit(
+    run: &OrderRun<'_>,
+    namespace: &str,
+    emission: &Emission,
+    acks: &mut Vec<Ack>,
+) -> Option<Vec<AtSocket>> {
+    let args = emission.args()?;
+    let Some(timeout) = emission.ack_timeout.map(Duration::from_millis) else {
+        let message = Message::event(namespace, None, &emission.event, &[args.inner()], args.attachments());
+        let send = || SocketOp::Send { message: message.clone(), volatile: emission.volatile };
+        return Some(run.tell(send).await);
+    };
+    let (mut bytes, mut at_sockets) = (0, Vec::new());
+    for (socket, at_socket, args) in run.ask(&emission.event, &args, timeout).await {
+        at_sockets.push(at_socket);
+        let Some(args) = args else { continue };
+        bytes += args.json().len() + args.attachments().iter().map(|it| it.len() * 4 / 3).sum::<usize>();
+        if bytes <= MAX_ACKS
+            && let Some(args) = signalbox_admin::binary::shown(args.json(), args.attachments())
+        {
+            acks.push(Ack { socket: socket.to_string(), args });
+        }
+    }
+    Some(at_sockets)
 }
 
 /// A membership like one that a client has asked for itself.

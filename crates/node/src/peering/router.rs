@@ -1,6 +1,6 @@
 //! How handlers reach sockets, wherever these are.
 
-use signalbox_cluster::{Address, NodeTag};
+use signalbox_cluster::{Address, NodeTag, envelope::Format};
 use signalbox_socketio::Message;
 
 use super::Peering;
@@ -43,6 +43,13 @@ impl Peering {
     /// Hands a command to the node that its socket has moved to: over the link, behind the socket.
     pub(super) fn forward_command(&self, node: NodeTag, command: SocketCommand) {
         let SocketCommand { to, namespace, op } = command;
+        let op = match op {
+            SocketOp::Ordered(ordered) if self.format_for(node) == Format::V1 => {
+                let Some(op) = ordered.for_previous_version() else { return };
+                op
+            }
+            op => op,
+        };
         match RemoteSocketOp::of(&namespace, op) {
             Ok(what) => {
                 let reply =

@@ -10,9 +10,9 @@ use super::{Peering, name_of};
 use crate::{
     protocol::{
         self,
-        socket_request::{AnsweredOp, SocketRequest, SocketResponse},
+        socket_request::{SocketRequest, SocketResponse},
     },
-    routing::{SocketCommand, SocketOp},
+    routing::SocketOp,
     shard::mailbox::ShardMessage,
 };
 
@@ -23,9 +23,8 @@ impl Peering {
     /// Asks a socket of another node. Whoever waits is told by the end of the reply when there is no answer. An operation without an
     /// answer is given back.
     pub(super) fn request_socket(&self, node: NodeTag, to: Address, namespace: Arc<str>, op: SocketOp) {
-        let Some((op, reply)) = AnsweredOp::of(op) else { return };
+        let Some((request, reply)) = SocketRequest::of(to, namespace, op) else { return };
         let Some((link, peer)) = self.link.get().zip(RemoteNode::find(&self.cluster, node)) else { return };
-        let request = SocketRequest { to, namespace, op };
         let answer = link.request(peer, SOCKETS, self.encode_for(node, &request));
         let metrics = self.metrics.clone();
         link.spawn(async move {
@@ -46,10 +45,14 @@ impl Peering {
             self.metrics.bus_refused.inc();
             return;
         };
-        let SocketRequest { to, namespace, op } = request;
-        let (Some(shard), Some((op, answered))) = (self.addresses.shard_of(to), op.begin()) else { return };
-        let command = ShardMessage::SocketCommand(SocketCommand { to, namespace, op });
-        if self.mailboxes.request(shard, command).is_err() {
+        let Some(shard) = self.addresses.shard_of(request.to) else {
+            if let Some(response) = request.answer_of_nobody() {
+                answer.send(self.encode_for(from, &response));
+            }
+            return;
+        };
+        let Some((command, answered)) = request.begin() else { return };
+        if self.mailboxes.request(shard, ShardMessage::SocketCommand(command)).is_err() {
             return;
         }
         tokio::spawn(async move {

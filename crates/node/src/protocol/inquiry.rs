@@ -28,6 +28,7 @@ use signalbox_cluster::{Address, envelope::Format};
 use signalbox_socketio::Args;
 
 use super::{WireError, decode, encode};
+use crate::routing::OrderCondition;
 
 /// Longest time that a question may wait for something to happen.
 const MAX_WAIT: Duration = Duration::from_secs(5);
@@ -125,6 +126,10 @@ pub enum Question {
         audience: Audience,
         /// What.
         act: Act,
+        /// Tells it from other orders: 64 random bits. A socket whose session moves from node to node does an order once. `None`: a node asks
+        /// that does not know of it, and a socket that both nodes have does it twice.
+        #[serde(default)]
+        order: Option<u64>,
     },
     /// Do something with a peer.
     Peer {
@@ -250,7 +255,7 @@ pub enum Answer {
     /// To [`Question::Peers`].
     Peers(Vec<Peer>, More),
     /// To [`Question::Select`].
-    Selected(Vec<Address>),
+    Selected(Vec<Selected>),
     /// To what was to be done: what was, and the acknowledgements of it.
     Done(Vec<NodeOutcome>, Vec<Ack>),
     /// To [`Question::Events`].
@@ -263,6 +268,38 @@ pub enum Answer {
     TooLarge,
     /// Too much is asked already, or a shard is too far behind.
     Busy,
+}
+
+/// A socket that is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selected {
+    /// Its id.
+    pub socket: Address,
+    /// Whether another node may select it, too.
+    pub standing: Standing,
+}
+
+/// How a socket stands to the shard that selects it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Its session has lived here for a while, and stays.
+    Settled,
+    /// Its session may go to another node, or has just come from one.
+    Moving,
+    /// Its session has just gone to another node, where it is meant if this holds.
+    Departed(OrderCondition),
+}
+
+impl Standing {
+    /// What has to be so of the socket where an order reaches it; `None` if nobody else can have selected it.
+    pub(crate) fn condition(&self) -> Option<OrderCondition> {
+        match self {
+            Self::Settled => None,
+            Self::Moving => Some(OrderCondition::default()),
+            Self::Departed(condition) => Some(condition.clone()),
+        }
+    }
 }
 
 /// What has happened on a node.
@@ -294,6 +331,11 @@ pub enum Once {
 pub type More = bool;
 
 impl Question {
+    /// Has something done with sockets; each time it is another order.
+    pub fn act(audience: Audience, act: Act) -> Self {
+        Self::Act { audience, act, order: Some(rand::random()) }
+    }
+
     /// Most entries that each part of the answer has.
     fn limit(&self) -> usize {
         match self {

@@ -27,7 +27,8 @@ pub(crate) use bus::{BusMessage, Marker};
 pub(crate) use link::{LinkNotice, LinkRequest, LinkResponse, RequestRefused};
 pub(crate) use node_message::{NodeMessage, RemoteSocketOp};
 pub(crate) use transfer::{
-    SavedAck, SavedAcks, SavedAge, SavedData, SavedPrincipals, SavedSession, SavedSocket, SessionTransfer,
+    SavedAck, SavedAcks, SavedAge, SavedData, SavedOrder, SavedOrders, SavedPrincipals, SavedSession,
+    SavedSocket, SessionTransfer,
 };
 
 /// Why bytes of another node were refused.

@@ -34,6 +34,7 @@ pub(crate) struct SessionTransfer {
     pub(crate) trace: Option<Arc<str>>,
     pub(crate) data: SavedData,
     pub(crate) acks: SavedAcks,
+    pub(crate) orders: SavedOrders,
 }
 
 impl SessionTransfer {
@@ -118,6 +119,27 @@ pub(crate) struct SavedAck {
     pub(crate) left: Option<u64>,
 }
 
+/// The operators' orders that its sockets were given lately, in their order. It stands behind the principals, for the same reason: an older
+/// node gives them an order again that reaches it later than the session's former one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SavedOrders(pub(crate) Vec<Vec<SavedOrder>>);
+
+impl<'de> Deserialize<'de> for SavedOrders {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Vec::deserialize(deserializer).unwrap_or_default()))
+    }
+}
+
+/// An order that a socket was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedOrder {
+    pub(crate) order: u64,
+    /// The parts of it: a bit for each.
+    pub(crate) parts: u128,
+    /// How long ago, in milliseconds.
+    pub(crate) age: u64,
+}
+
 /// One of its sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedSocket {
@@ -149,6 +171,12 @@ mod tests {
             assert_eq!(read.map(|(_, value)| value), Ok((SavedAge(5), data.clone(), acks.clone())));
             let read = decode::<(SavedAge, SavedData)>(&present);
             assert_eq!(read.map(|(_, value)| value), Ok((SavedAge(5), data.clone())));
+            let order = SavedOrder { order: u64::MAX, parts: u128::MAX, age: 1 };
+            let orders = SavedOrders(vec![vec![order], Vec::new()]);
+            let read = decode::<(SavedAge, SavedData, SavedAcks, SavedOrders)>(&present);
+            assert_eq!(read.map(|(_, value)| value.3), Ok(SavedOrders::default()));
+            let present = encode(format, &Metadata::default(), &(&acks, &orders));
+            assert_eq!(decode::<(SavedAcks, SavedOrders)>(&present).map(|(_, value)| value.1), Ok(orders));
         }
     }
 }

@@ -6,12 +6,14 @@
 //! - [`version_vector`]: the last broadcast of each origin.
 //! - [`cursor`]: what a session received before its transfer.
 //! - [`socket_command`]: an operation on one socket, wherever it is.
+//! - [`order`]: which order of an operator's a command is part of, and when it is meant.
 //! - [`reply`]: the way back for an answer.
 
 pub(crate) mod audience;
 pub(crate) mod cursor;
 pub(crate) mod local_addresses;
 pub(crate) mod location;
+pub(crate) mod order;
 pub(crate) mod reply;
 pub(crate) mod socket_command;
 pub(crate) mod version_vector;
@@ -20,7 +22,8 @@ pub(crate) use audience::{Audience, Broadcast, Origin};
 pub(crate) use cursor::{DedupWindow, DeliveryCursor, RoomCursor};
 pub(crate) use local_addresses::LocalAddresses;
 pub(crate) use location::{ConnectionRef, Location};
+pub(crate) use order::{OrderCondition, OrderPart};
 pub(crate) use reply::Reply;
 pub use socket_command::AckError;
-pub(crate) use socket_command::{SignalReply, SocketCommand, SocketOp};
+pub(crate) use socket_command::{OrderedOp, SignalReply, SocketCommand, SocketOp};
 pub(crate) use version_vector::VersionVector;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use signalbox_cluster::{Address, MessageTrace, NodeTag, Record, ShardId};
 use signalbox_socketio::{Args, Message};
 
-use super::Reply;
+use super::{OrderCondition, OrderPart, Reply};
 
 /// Why there is no answer to an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,43 @@ pub(crate) enum SocketOp {
     Disconnect { close: bool },
     /// Close its connection without a word: its handler has panicked.
     Close,
+    /// One of these for an operator, unless it was done already.
+    Ordered(Box<OrderedOp>),
+}
+
+impl SocketOp {
+    /// Whether it changes the rooms that the socket is in.
+    pub(crate) fn changes_rooms(&self) -> bool {
+        match self {
+            Self::Join { .. } | Self::Leave { .. } => true,
+            Self::Ordered(ordered) => ordered.op.changes_rooms(),
+            _ => false,
+        }
+    }
+}
+
+/// A part of an order to a socket whose session may move, or has just moved.
+#[derive(Debug)]
+pub(crate) struct OrderedOp {
+    pub(crate) part: OrderPart,
+    pub(crate) condition: OrderCondition,
+    /// What is done, unless it was.
+    pub(crate) op: SocketOp,
+    /// Told whether it is done now: `false` if another node had it done, or the socket is not meant any more or gone. It ends without an
+    /// answer when nobody knows.
+    pub(crate) is_first: Reply<bool>,
+}
+
+impl OrderedOp {
+    /// What of it a node of the previous version can do, which is given no orders itself: it remembers none, and looks at no conditions.
+    /// `None` for what it must not do unseen.
+    pub(crate) fn for_previous_version(self) -> Option<SocketOp> {
+        if !self.condition.is_empty() {
+            return None;
+        }
+        self.is_first.send(true);
+        Some(self.op)
+    }
 }
 
 /// Whom to tell what became of a `signal`.

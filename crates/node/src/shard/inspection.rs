@@ -51,7 +51,9 @@ pub(super) fn inspect(
         Question::Peers { key, prefix, is_whole, page } => {
             list_peers(step, peers, key.as_deref(), prefix, *is_whole, page)
         }
-        Question::Select(audience) => Answer::Selected(select(sessions, rooms, transfers, audience)),
+        Question::Select(audience) => {
+            Answer::Selected(select(step.now, sessions, rooms, transfers, audience))
+        }
         // The node answers the others itself.
         _ => Answer::Busy,
     }

@@ -1,6 +1,7 @@
 //! What is for one socket, forwarded if the socket has moved.
 
 use signalbox_cluster::{Address, Record, RoomName};
+use signalbox_engineio::Transport;
 use signalbox_socketio::Message;
 use signalbox_telemetry::traces::{Outcome, Span, SpanKind};
 
@@ -18,7 +19,7 @@ use super::{
     transfer::table::Transfers,
 };
 use crate::{
-    routing::{SocketCommand, SocketOp},
+    routing::{OrderedOp, SocketCommand, SocketOp},
     session::{AckWaiter, PendingAck},
 };
 
@@ -29,7 +30,7 @@ pub(super) fn socket_command(
     sessions: &mut Sessions,
     rooms: &mut Rooms,
     pending: &mut PendingRequests,
-    transfers: &Transfers,
+    transfers: &mut Transfers,
     command: SocketCommand,
 ) -> Option<(u32, CloseCommand)> {
     let Some(key) = sessions.find_by_socket(command.to) else {
@@ -40,8 +41,7 @@ pub(super) fn socket_command(
         return None;
     };
     let session = &mut sessions[key];
-    let changes_rooms = matches!(command.op, SocketOp::Join { .. } | SocketOp::Leave { .. });
-    if session.local.is_transferring && changes_rooms {
+    if session.local.is_transferring && command.op.changes_rooms() {
         session.local.deferred.push(command);
         return None;
     }
@@ -50,6 +50,21 @@ pub(super) fn socket_command(
     let Some(slot) = slot else {
         socket_not_found(step, op);
         return None;
+    };
+    let op = match op {
+        SocketOp::Ordered(ordered) => {
+            let OrderedOp { part, condition, op, is_first } = *ordered;
+            let may_move = session.engine.transport() == Transport::Polling;
+            let is_meant =
+                || condition.holds(|room| membership::room_of(session, rooms, slot, room).is_some());
+            let is_to_be_done = transfers.orders.begin(step.now, to, part, may_move, is_meant);
+            step.effects.answer(is_first, is_to_be_done);
+            if !is_to_be_done {
+                return None;
+            }
+            op
+        }
+        op => op,
     };
     match op {
         SocketOp::Send { message, volatile } => step.outboxes.send(key, session, &message, volatile),
@@ -120,14 +135,21 @@ pub(super) fn socket_command(
             }
             return Some((key, CloseCommand::Close));
         }
+        // An order has no order in it.
+        SocketOp::Ordered(_) => {}
     }
     None
 }
 
 /// The socket is nowhere. Whoever waits for an answer of the socket is told by the end of its reply.
 fn socket_not_found(step: &mut Step, op: SocketOp) {
-    if let SocketOp::Signal { reply: Some(to), .. } = op {
-        step.effects.push(Effect::Signalled { to, found: false });
+    match op {
+        SocketOp::Signal { reply: Some(to), .. } => {
+            step.effects.push(Effect::Signalled { to, found: false });
+        }
+        // The order of another node may have ended it.
+        SocketOp::Ordered(ordered) => step.effects.answer(ordered.is_first, false),
+        _ => {}
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 use signalbox_cluster::Address;
 
 use super::world::{NodeId, World};
-use crate::{protocol::RequestRefused, routing::Reply};
+use crate::{
+    protocol::{RequestRefused, inquiry},
+    routing::Reply,
+};
 
 /// What a shard answers.
 pub(super) enum Answer {
@@ -22,6 +25,7 @@ pub(super) enum Answer {
     Begun(Result<(), RequestRefused>),
     Applied,
     Upgrade(Result<bool, RequestRefused>),
+    Selected(inquiry::Answer),
 }
 
 /// Who asked.
@@ -33,6 +37,8 @@ pub(super) enum Asker {
     Link { connection: usize, number: u64 },
     /// Another node wants to know that its poll has to wait.
     Acceptance { node: NodeId, to: NodeId, number: u64 },
+    /// A node that was given this order.
+    Order { node: NodeId, number: usize },
 }
 
 type Given = Arc<Mutex<Vec<(u64, Option<Answer>)>>>;
@@ -118,6 +124,7 @@ impl World {
         match asker {
             Asker::Http(http) => self.http_answered(http, answer),
             Asker::Link { connection, number } => self.respond_with(connection, number, answer),
+            Asker::Order { node, number } => self.selected(node, number, answer),
             Asker::Acceptance { node, to, number } => {
                 if answer.is_some() {
                     self.accepted(node, to, number);

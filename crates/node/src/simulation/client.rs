@@ -78,6 +78,8 @@ pub(super) struct Client {
     pub(super) sent: BTreeMap<String, Vec<Sent>>,
     /// What it received, by sender and room.
     pub(super) received: BTreeMap<String, Vec<usize>>,
+    /// Operators' orders that it received, and how often.
+    pub(super) orders: BTreeMap<usize, usize>,
     /// Members that left, or came back, although they are the same: only what was cut off long enough may.
     pub(super) returned: Vec<Address>,
     pub(super) gone: BTreeSet<Address>,
@@ -112,6 +114,7 @@ impl Client {
             rooms: BTreeMap::new(),
             sent: BTreeMap::new(),
             received: BTreeMap::new(),
+            orders: BTreeMap::new(),
             returned: Vec::new(),
             gone: BTreeSet::new(),
             homes: BTreeSet::new(),

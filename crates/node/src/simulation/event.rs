@@ -46,6 +46,8 @@ pub(super) enum Event {
     WebSocketOut(usize, Output),
     ClientActs(ClientId, ClientAction),
     NamespaceBroadcast(NodeId),
+    /// An operator's order reaches a node.
+    Order(NodeId, usize),
     Inject(Fault),
     Heal(Fault),
 }
@@ -71,6 +73,7 @@ impl Event {
             | Self::BusLost(node)
             | Self::BusRetry(node)
             | Self::HttpDropped(node, _)
+            | Self::Order(node, _)
             | Self::NamespaceBroadcast(node) => Place::Node(*node),
             Self::Link(connection, direction, _) | Self::LinkEnd(connection, direction) => {
                 Place::Node(world.links.end(*connection, *direction))

@@ -9,6 +9,7 @@
 //!   Mirrored here, since `peering` needs a runtime.
 //! - `answers`: the way back from shards.
 //! - `edge`, `client`, `received`: HTTP requests and WebSockets, the clients that use them, and what these receive.
+//! - `orders`: operators' orders for the session that moves.
 //! - `faults`, `scenario`: what goes wrong, and when.
 //! - `check`: the promises.
 //! - `tests`: every fault at every step of a transfer; `random`: faults at random, by seed.
@@ -25,6 +26,7 @@ mod event;
 mod faults;
 mod links;
 mod node;
+mod orders;
 mod random;
 mod received;
 mod relay;

@@ -81,6 +81,10 @@ impl World {
             received.push(number);
             return;
         }
+        if let Some(number) = body.strip_prefix("[\"order\",").and_then(|rest| rest.strip_suffix(']')) {
+            *self.clients[client].orders.entry(number.parse().expect("a number")).or_default() += 1;
+            return;
+        }
         if let Some((id, "ask\"]")) = body.split_once("[\"") {
             // By then its session has moved, unless something goes wrong.
             let action = ClientAction::Answer(id.parse().expect("a number"));

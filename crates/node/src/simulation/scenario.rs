@@ -75,6 +75,8 @@ impl World {
         self.open_on_websocket(4, 2, 0);
         self.open_polling(MOVER, 0, 0);
         self.run_for(Duration::from_millis(400));
+        self.prepare_orders();
+        self.run_for(Duration::from_millis(100));
         for (index, client) in self.clients.iter().enumerate() {
             assert_eq!(client.rooms.len(), client.joins.len(), "client {index} has joined its rooms");
         }
@@ -207,6 +209,7 @@ pub(super) fn run_at_random(seed: u64, traces: bool, metrics: &Metrics) -> Optio
         world.schedule_in(delay, Event::Inject(fault));
     }
     world.ask_mover();
+    world.give_orders();
     world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(Duration::from_secs(2));
     world.finish()
@@ -229,6 +232,7 @@ pub(super) fn run(
     world.injection.fault = fault;
     world.injection.is_open = true;
     world.ask_mover();
+    world.give_orders();
     world.client_acts(MOVER, ClientAction::Upgrade { node, shard: 1 });
     world.run_for(STEPS);
     world.injection.is_open = false;

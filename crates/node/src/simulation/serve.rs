@@ -108,7 +108,9 @@ impl World {
             Some(Answer::Begun(begun)) => begun.map_or_else(LinkResponse::Refused, |()| LinkResponse::Begun),
             Some(Answer::Applied) => LinkResponse::Applied,
             Some(Answer::Upgrade(began)) => began.map_or_else(LinkResponse::Refused, LinkResponse::Upgrade),
-            Some(Answer::Accepted) | None => LinkResponse::Refused(RequestRefused::UnknownSid),
+            Some(Answer::Accepted | Answer::Selected(_)) | None => {
+                LinkResponse::Refused(RequestRefused::UnknownSid)
+            }
         };
         self.respond(connection, number, Some(response));
     }

@@ -20,6 +20,7 @@ use super::{
     faults::Injection,
     links::Links,
     node::Node,
+    orders::Orders,
     store::Store,
 };
 
@@ -61,6 +62,7 @@ pub(super) struct World {
     pub(super) answers: Answers,
     pub(super) checks: Checks,
     pub(super) injection: Injection,
+    pub(super) orders: Orders,
     /// Some of what is sent takes much longer than the rest.
     pub(super) has_slow_messages: bool,
     pub(super) traces: bool,
@@ -88,6 +90,7 @@ impl World {
             answers: Answers::default(),
             checks: Checks::default(),
             injection: Injection::default(),
+            orders: Orders::default(),
             has_slow_messages: false,
             traces,
         };
@@ -204,6 +207,7 @@ impl World {
             Event::WebSocketRead(websocket) => self.read_websocket(websocket),
             Event::WebSocketOut(websocket, output) => self.websocket_output(websocket, output),
             Event::ClientActs(client, action) => self.client_acts(client, action),
+            Event::Order(node, number) => self.order_arrives(node, number),
             Event::NamespaceBroadcast(node) => self.namespace_broadcast(node),
             Event::Heal(fault) => self.heal(fault),
             Event::Inject(fault) => self.inject(fault),

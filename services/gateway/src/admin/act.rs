@@ -75,7 +75,7 @@ pub(super) async fn join(order: Order) -> Answered {
     }
     let (about, node, until) =
         (format!("{rooms:?} by {}", about(&to)), order.state.node.clone(), order.until());
-    let question = Question::Act { audience: to, act: Act::Join { rooms, profile } };
+    let question = Question::act(to, Act::Join { rooms, profile });
     order.run(about, async move { done(&node, until, question).await }).await
 }
 
@@ -89,7 +89,7 @@ pub(super) async fn leave(order: Order) -> Answered {
     check_rooms(&rooms)?;
     let (about, node, until) =
         (format!("{rooms:?} by {}", about(&to)), order.state.node.clone(), order.until());
-    let question = Question::Act { audience: to, act: Act::Leave { rooms } };
+    let question = Question::act(to, Act::Leave { rooms });
     order.run(about, async move { done(&node, until, question).await }).await
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn disconnect(order: Order) -> Answered {
     let names: Vec<&str> = peers.iter().map(|peer| peer.id.as_str()).collect();
     let (about, node, until) =
         (format!("{sockets} peers {names:?}"), order.state.node.clone(), order.until());
-    let sockets = to.map(|audience| Question::Act { audience, act: Act::Disconnect { close } });
+    let sockets = to.map(|audience| Question::act(audience, Act::Disconnect { close }));
     let peers =
         peers.into_iter().map(|peer| Question::Peer { key: peer.key, id: peer.id, order: PeerOrder::Close });
     let questions: Vec<Question> = sockets.into_iter().chain(peers).collect();

@@ -91,7 +91,7 @@ async fn emit_to(
         return Ok(EmitResult { partial, ..EmitResult::default() });
     }
     let wait = Duration::from_millis(emission.ack_timeout.unwrap_or_default());
-    let question = Question::Act { audience: to, act: Act::Emit(emission) };
+    let question = Question::act(to, Act::Emit(emission));
     let asked = patience.ask(node, question, wait).await;
     let Answers { answer: Answer::Done(nodes, acks), partial } = asked else {
         return Err(mixed_up());

@@ -68,6 +68,7 @@ impl Shard {
             ShardMessage::CloseProbe(connection) => upgrades::close_probe(step, probes, connection),
             ShardMessage::Forget(address) => {
                 transfers.forwarding.remove(&address);
+                transfers.departed.remove(now, address);
                 acks::socket_is_over(step, &mut transfers.acks, address);
             }
             ShardMessage::Acked { socket, id, args } => {

@@ -1,6 +1,9 @@
 //! Giving memory back: a collection that was large once keeps its capacity until it is shrunk.
 
-use std::{collections::BinaryHeap, hash::Hash};
+use std::{
+    collections::{BinaryHeap, VecDeque},
+    hash::Hash,
+};
 
 use ahash::AHashMap;
 use slab::Slab;
@@ -35,6 +38,15 @@ impl<T> Shrink for Slab<T> {
 }
 
 impl<K: Eq + Hash, V> Shrink for AHashMap<K, V> {
+    fn usage(&self) -> (usize, usize) {
+        (self.len(), self.capacity())
+    }
+    fn shrink(&mut self) {
+        self.shrink_to_fit();
+    }
+}
+
+impl<T> Shrink for VecDeque<T> {
     fn usage(&self) -> (usize, usize) {
         (self.len(), self.capacity())
     }

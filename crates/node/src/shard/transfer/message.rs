@@ -6,7 +6,7 @@ use signalbox_cluster::{Address, RoomName, ShardId};
 use signalbox_websocket::Frame;
 
 use crate::{
-    protocol::{Marker, SessionTransfer},
+    protocol::{Marker, SavedOrder, SessionTransfer},
     routing::{ConnectionRef, DeliveryCursor, Location, VersionVector},
     session::SessionState,
 };
@@ -65,6 +65,8 @@ pub(crate) struct TransferredSession {
     pub(crate) rooms: Vec<(Address, RoomName)>,
     /// What the session was told.
     pub(crate) cursor: DeliveryCursor,
+    /// The operators' orders that its sockets were given on another node, in their order.
+    pub(crate) orders: Vec<Vec<SavedOrder>>,
 }
 
 impl std::fmt::Debug for TransferredSession {

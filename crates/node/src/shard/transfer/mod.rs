@@ -30,10 +30,12 @@
 //!
 //! - [`message`]: what the two ends send each other.
 //! - [`source`], [`destination`]: the two sides, without I/O.
+//! - [`departed`]: sockets whose sessions have just gone, for operators' orders.
 //! - [`table`]: the transfers of a shard.
 //!
 //! How a shard takes part stands in `shard/transfers`.
 
+pub(in crate::shard) mod departed;
 pub(in crate::shard) mod destination;
 pub(crate) mod message;
 pub(in crate::shard) mod path;

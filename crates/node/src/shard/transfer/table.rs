@@ -7,13 +7,14 @@ use signalbox_cluster::{Address, NodeTag, RoomName, command::Change};
 use signalbox_socketio::Message;
 
 use super::{
+    departed::DepartedSockets,
     destination::{BufferedEvent, CatchingUp, DestinationTransfer},
     source::{SourceTransfer, UnconfirmedTransfer},
 };
 use crate::{
     routing::{Broadcast, ConnectionRef, Location, cursor::digest},
     session::RoomKey,
-    shard::tables::{AcksElsewhere, Rooms, rooms::Room, shrink::Shrink},
+    shard::tables::{AcksElsewhere, OrderMemory, Rooms, rooms::Room, shrink::Shrink},
 };
 
 /// How often a shard forgets what it kept for nodes that are gone.
@@ -30,6 +31,10 @@ pub(in crate::shard) struct Transfers {
     pub(in crate::shard) forwarding: AHashMap<Address, Location>,
     /// What somebody here waits for, of sockets that have gone to other nodes.
     pub(in crate::shard) acks: AcksElsewhere,
+    /// Sockets that have just gone to other nodes, for orders that reach this one late.
+    pub(in crate::shard) departed: DepartedSockets,
+    /// The orders that sockets here were given lately.
+    pub(in crate::shard) orders: OrderMemory,
 }
 
 impl Transfers {
@@ -37,6 +42,8 @@ impl Transfers {
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
         self.forwarding.shrink_if_sparse();
         self.acks.shrink_if_sparse();
+        self.departed.shrink_if_sparse();
+        self.orders.shrink_if_sparse();
     }
 
     /// The transfer of a session to this connection.

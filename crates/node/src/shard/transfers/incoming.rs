@@ -162,6 +162,7 @@ pub(in crate::shard) fn adopt(
         trace,
         data,
         acks,
+        orders,
     } = transfer;
     let sid = session.sid;
     let has_probe = probes.get(connection).is_some();
@@ -191,7 +192,7 @@ pub(in crate::shard) fn adopt(
     for joined in state.connection.sockets() {
         step.socket_counts.add(&joined.namespace, 1);
     }
-    Some(TransferredSession { session: state, frames, rooms: joined, cursor })
+    Some(TransferredSession { session: state, frames, rooms: joined, cursor, orders: orders.0 })
 }
 
 /// Tells the source on another node what became of its session.
@@ -215,7 +216,7 @@ pub(in crate::shard) fn take_session(
     connection: ConnectionRef,
     session: TransferredSession,
 ) {
-    let TransferredSession { session: mut state, frames, rooms: joined, cursor } = session;
+    let TransferredSession { session: mut state, frames, rooms: joined, cursor, orders } = session;
     let sid = state.sid;
     let is_of_other_node = cursor.node != step.context.node;
     state.dedup = Some(Box::new(DedupWindow { cursor, until: step.now + DEDUP_WINDOW }));
@@ -234,12 +235,14 @@ pub(in crate::shard) fn take_session(
             joined.socket.rooms.push(room_key);
         }
     }
+    let mut orders = orders.into_iter();
     for slot in 0..session.connection.sockets().len() {
         // The timers for it were the source's.
         acks::arm_first(step, key, session, slot);
         let socket = session.connection.sockets()[slot].socket.id;
         begin_expiry(step, key, session, socket);
         if is_of_other_node {
+            transfers.orders.arrived(step.now, socket, orders.next().unwrap_or_default());
             let joined = &session.connection.sockets()[slot];
             step.report(EventKind::Transfer, || joined.socket.event(&joined.namespace));
         }

@@ -97,6 +97,8 @@ pub(super) fn sweep(
     let (here, nodes) = (step.context.node, step.context.cluster.nodes());
     let is_there = |node| node == here || nodes.contains_key(&node);
     transfers.forwarding.retain(|_, location| is_there(location.node));
+    transfers.departed.forget_expired(step.now);
+    transfers.orders.forget_expired(step.now);
     sequences.on_all.retain(is_there);
     for room in rooms.iter_mut() {
         room.received.retain(is_there);

@@ -8,7 +8,7 @@ use signalbox_socketio::Joined;
 use super::{attach, leave_polling};
 use crate::{
     limits::Place,
-    protocol::{BusMessage, Marker, SessionTransfer},
+    protocol::{BusMessage, Marker, SavedOrders, SessionTransfer},
     routing::{Broadcast, ConnectionRef, DeliveryCursor, Location, RoomCursor},
     session::{RoomKey, Session},
     shard::{
@@ -213,7 +213,10 @@ pub(in crate::shard) fn send_session(
             let (mut session, joined) = detach(step, sessions, rooms, transfers, key, to);
             let deferred = std::mem::take(&mut session.local.deferred);
             let (joined, cursor) = delivered(step, sequences, joined);
-            let session = TransferredSession { session: session.state, frames, rooms: joined, cursor };
+            // It has its WebSocket there, and goes nowhere else: what its sockets were given need not be remembered.
+            let orders = Vec::new();
+            let session =
+                TransferredSession { session: session.state, frames, rooms: joined, cursor, orders };
             (SessionInTransfer::Whole(session), deferred)
         }
         (Path::OtherNode, Some(frames), Some(saved)) => {
@@ -233,6 +236,8 @@ pub(in crate::shard) fn send_session(
             let memberships: Vec<_> = joined.iter().map(|(id, room)| (room.clone(), *id)).collect();
             let (principals, data) = (session.principals(), session.data());
             let acks = session.acks(step.now, step.context.location());
+            let ids = session.connection.sockets().iter().map(|joined| joined.socket.id);
+            let orders = SavedOrders(ids.map(|id| transfers.orders.take(step.now, id)).collect());
             let mut sockets: Vec<_> = session.state.connection.leave_all().into_iter().collect();
             for joined in &mut sockets {
                 acks::stay_behind(step, &mut transfers.acks, &mut joined.socket);
@@ -242,6 +247,7 @@ pub(in crate::shard) fn send_session(
             for joined in &sockets {
                 step.socket_counts.add(&joined.namespace, -1);
             }
+            transfers.departed.insert(step.now, &sockets, &memberships);
             let records = step.context.cluster.session_records(&memberships, &ids);
             step.effects.push(Effect::Disown { memberships: memberships.clone(), sockets: ids });
             let counted = std::mem::take(&mut session.state.counted);
@@ -269,6 +275,7 @@ pub(in crate::shard) fn send_session(
                 trace: session.state.trace.clone(),
                 data,
                 acks,
+                orders,
             };
             (SessionInTransfer::Saved(saved), deferred)
         }
@@ -383,6 +390,7 @@ pub(in crate::shard) fn confirmed(
         acks::socket_is_over(step, &mut transfers.acks, socket.id);
         if is_known {
             transfers.forwarding.remove(&socket.id);
+            transfers.departed.remove(step.now, socket.id);
         }
         closing::disconnected(step, &namespace, &socket, &reason, None);
     }
