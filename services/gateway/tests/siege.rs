@@ -7,7 +7,6 @@ mod harness;
 mod attackers;
 
 use std::{
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command},
     time::{Duration, Instant},
@@ -20,6 +19,7 @@ use harness::{
     redis::Redis,
 };
 use serde_json::Value;
+use signalbox_test_support::free_port;
 
 const NODES: usize = 3;
 const CROWD: usize = 5_000;
@@ -72,11 +72,6 @@ impl Load {
         let phases = report["phases"].as_array().expect("phases");
         phases.iter().find(|phase| phase["name"] == name).expect("the phase").clone()
     }
-}
-
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    free.expect("a free port").port()
 }
 
 /// The neighbours talk for so long: each of them now and then, all together twenty times a second.

@@ -4,7 +4,6 @@ mod harness;
 
 use std::{
     io::{BufRead as _, BufReader},
-    net::TcpListener,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -39,7 +38,7 @@ struct Received {
 }
 
 fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|at| at.local_addr()).expect("a free port").to_string()
+    format!("127.0.0.1:{}", signalbox_test_support::free_port())
 }
 
 impl Rotel {

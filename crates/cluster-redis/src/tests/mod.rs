@@ -31,11 +31,12 @@ use signalbox_cluster::{
 };
 
 use signalbox_telemetry::Metrics;
+use signalbox_test_support::free_port;
 
 use self::{
     node::{Node, room},
     outages::reaping,
-    server::{Server, free_port, until},
+    server::{Server, until},
     sharing::{ids_and_peer_messages, peer_messages_wait, rooms_and_users},
 };
 use super::*;

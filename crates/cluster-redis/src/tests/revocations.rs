@@ -71,7 +71,7 @@ fn a_program_that_is_no_node_revokes_too() {
     assert_eq!(revoke_in(&server.url(), None, "test", of_alice).unwrap(), Ok(()));
     until_known(&node, "alice");
     assert!(revoke_in("nonsense", None, "test", |_| Vec::new()).is_err());
-    let nobody = super::server::free_port();
+    let nobody = signalbox_test_support::free_port();
     let refused = revoke_in(&format!("redis://127.0.0.1:{nobody}"), None, "test", of_alice);
     assert_eq!(refused.unwrap(), Err(CannotRevoke::Unreachable));
 }

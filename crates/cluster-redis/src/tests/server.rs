@@ -2,10 +2,12 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command as Program, Stdio},
     time::{Duration, Instant},
 };
+
+use signalbox_test_support::free_port;
 
 /// Longest that anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -14,10 +16,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Server {
     pub(super) child: Child,
     pub(super) port: u16,
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {

@@ -57,8 +57,7 @@ impl Prometheus {
         );
         let file = directory.join("prometheus.yml");
         fs::write(&file, config).expect("a configuration");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port").to_string();
+        let address = format!("127.0.0.1:{}", signalbox_test_support::free_port());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", directory.join("data").display()))

@@ -1,9 +1,11 @@
 //! A `redis-server` of a test's own.
 
 use std::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
 };
+
+use signalbox_test_support::free_port;
 
 /// Without persistence; ended with the test.
 pub(crate) struct Redis {
@@ -14,14 +16,12 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        Self::start_on(free.expect("a free port").port())
+        Self::start_on(free_port())
     }
 
     /// One that wants a password.
     pub(crate) fn start_with_password(password: &'static str) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        Self::spawn(free.expect("a free port").port(), Some(password))
+        Self::spawn(free_port(), Some(password))
     }
 
     /// At this port, where there may have been another.

@@ -11,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use signalbox_test_support::free_port;
 
 use super::harness::{
     self,
@@ -23,14 +24,6 @@ use coturn::Coturn;
 const SECRET: &str = "a-secret-of-the-tests";
 /// An API key.
 pub(crate) const KEY: &str = "sbt_test";
-
-fn free_port() -> u16 {
-    let is_free = || {
-        let port = std::net::UdpSocket::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        std::net::TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
-    };
-    until(is_free).expect("a free port")
-}
 
 fn until<T>(ask: impl FnMut() -> Option<T>) -> Option<T> {
     harness::until(harness::DEADLINE, ask)

@@ -1,7 +1,6 @@
 //! TLS to Redis whose certificate is signed by an authority of its own (`--redis-ca`): one server, Sentinel, a Redis Cluster.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -19,8 +18,7 @@ struct Redis {
 
 impl Redis {
     fn start(files: &Files, configuration: Option<&Path>, flags: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let port = free.expect("a free port").port();
+        let port = signalbox_test_support::free_port();
         let [authority, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| files.path(name));
         let number = port.to_string();
         let mut command = Command::new("redis-server");

@@ -10,7 +10,6 @@ pub(crate) mod redis;
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -20,6 +19,7 @@ use std::{
 
 use serde_json::Value;
 use signalbox_auth::{GrantsSpec, HmacSecret, Mint, Now};
+pub(crate) use signalbox_test_support::free_port;
 
 /// Longest time anything may take, on two busy cores.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(45);
@@ -148,16 +148,6 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 pub(crate) fn sha256(text: &str) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A port that is free for UDP and TCP.
-pub(crate) fn free_port() -> u16 {
-    let is_free = || {
-        let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
-        let port = socket.local_addr().ok()?.port();
-        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
-    };
-    until(is_free).expect("a free port")
 }
 
 /// Asks again until there is an answer; `None` when there is none in time.

@@ -26,14 +26,16 @@ export async function freePort() {
   return (await freePorts(1))[0];
 }
 
-/**
- * As many ports that nobody listens on, all different, and below those that the kernel gives to connections and to who listens on port 0:
- * whoever wants one of these may take its time. Nor does the load generator connect from one of them (`loadtest/src/net/sources.rs`).
- */
+/** The ports of this test: the upper half of a range that no other test has meanwhile. See `crates/test-support/src/ports.rs`. */
+const PORTS = { first: 10_000 + 250 * (Number(process.env.NEXTEST_TEST_GLOBAL_SLOT ?? process.pid) % 40) + 125, count: 125 };
+let taken = process.pid;
+
+/** As many ports that nobody listens on, all different, none of which is given away again soon: whoever wants one may take its time. */
 export async function freePorts(count) {
   const ports = new Set();
-  while (ports.size < count) {
-    const port = 10_000 + Math.floor(Math.random() * 10_000);
+  for (let tries = 0; ports.size < count; tries++) {
+    if (tries > PORTS.count) throw new Error(`of the ports from ${PORTS.first} on too few are free`);
+    const port = PORTS.first + (taken++ % PORTS.count);
     const server = net.createServer().listen(port, "127.0.0.1");
     const isFree = await new Promise((resolve) => server.once("listening", () => resolve(true)).once("error", () => resolve(false)));
     if (!isFree) continue;
