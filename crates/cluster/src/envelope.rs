@@ -87,13 +87,22 @@ pub enum MetadataKey {
     NodeLink = 5,
     /// What a node is doing: a byte, 1 while it writes its records again.
     NodeState = 6,
+    /// Of the handshake of a node link: the stream that begins or goes on, as `signalbox_node_link` has it.
+    Resume = 7,
 }
 
 impl MetadataKey {
     fn of_byte(byte: u8) -> Option<Self> {
-        [Self::TraceContext, Self::Offset, Self::ReadsFormats, Self::SentAt, Self::NodeLink, Self::NodeState]
-            .into_iter()
-            .find(|key| *key as u8 == byte)
+        let all = [
+            Self::TraceContext,
+            Self::Offset,
+            Self::ReadsFormats,
+            Self::SentAt,
+            Self::NodeLink,
+            Self::NodeState,
+            Self::Resume,
+        ];
+        all.into_iter().find(|key| *key as u8 == byte)
     }
 }
 

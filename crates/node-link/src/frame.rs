@@ -19,13 +19,23 @@ pub(super) enum FrameType {
     Notice,
     Ping,
     Pong,
+    /// How many frames have come: the number. See `resume`.
+    Acknowledge,
 }
 
 impl FrameType {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Request, Self::Response, Self::Refused, Self::Cancel, Self::Notice, Self::Ping, Self::Pong]
-            .into_iter()
-            .find(|of| *of as u8 == byte)
+        let all = [
+            Self::Request,
+            Self::Response,
+            Self::Refused,
+            Self::Cancel,
+            Self::Notice,
+            Self::Ping,
+            Self::Pong,
+            Self::Acknowledge,
+        ];
+        all.into_iter().find(|of| *of as u8 == byte)
     }
 }
 

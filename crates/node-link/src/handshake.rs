@@ -141,10 +141,10 @@ impl Agreement {
         self.mac(purpose, extension).finalize().into_bytes().into()
     }
 
-    /// What an end sends to prove itself.
-    fn proof(&self, end: &End) -> Vec<u8> {
+    /// What an end sends to prove itself, and what more it says.
+    fn proof(&self, end: &End, extension: &Metadata) -> Vec<u8> {
         let mut metadata = Vec::new();
-        Metadata::default().write(&mut metadata);
+        extension.write(&mut metadata);
         let mut bytes = self.derive(end.proves, b"").to_vec();
         bytes.extend_from_slice(&(metadata.len() as u16).to_be_bytes());
         bytes.extend_from_slice(&metadata);
@@ -188,24 +188,26 @@ fn identities(head: Head) -> (Identity, Identity) {
     (Identity::new(&head.initiator.0.to_be_bytes()), Identity::new(&head.responder.0.to_be_bytes()))
 }
 
-/// Opens a connection to a node. What comes behind the handshake is sealed as the result says.
+/// Opens a connection to a node, and says `extension`. What comes behind the handshake is sealed as the result says, where what the other
+/// node says more stands, too.
 pub(super) async fn initiate(
     stream: &mut Stream,
     secret: &Secret,
     own: NodeTag,
     to: RemoteNode,
-) -> Result<Seals, LinkError> {
+    extension: &Metadata,
+) -> Result<(Seals, Metadata), LinkError> {
     let format = if to.is_previous { previous::FORMAT } else { FORMAT };
     let head = Head { lowest: format, highest: format, initiator: own, responder: to.tag };
     if to.is_previous {
-        return previous::initiate(stream, secret, head).await.map(|()| None);
+        return previous::initiate(stream, secret, head).await.map(|()| (None, Metadata::default()));
     }
     let agreement = exchange(stream, secret, head).await?;
-    let proof = agreement.proof(&INITIATOR);
+    let proof = agreement.proof(&INITIATOR, extension);
     stream.write_all(&proof).await.map_err(|_| LinkError::Unreachable)?;
     stream.flush().await.map_err(|_| LinkError::Unreachable)?;
-    agreement.read_proof(stream, &RESPONDER).await.ok_or(LinkError::WrongNode)?;
-    Ok(agreement.seals(stream, &INITIATOR, &RESPONDER))
+    let theirs = agreement.read_proof(stream, &RESPONDER).await.ok_or(LinkError::WrongNode)?;
+    Ok((agreement.seals(stream, &INITIATOR, &RESPONDER), theirs))
 }
 
 /// Steps 1 and 2, as the initiator takes them.
@@ -232,7 +234,26 @@ async fn exchange(stream: &mut Stream, secret: &Secret, head: Head) -> Result<Ag
     Ok(Agreement { key: key.ok_or(LinkError::WrongNode)?, transcript })
 }
 
-/// Answers nodes that open connections.
+/// A node that has proved itself, and waits for the answer.
+pub(super) struct Initiator {
+    pub(super) tag: NodeTag,
+    /// What more it has said.
+    pub(super) extension: Metadata,
+    /// `None` with a node of the previous version, which has had its answer.
+    agreement: Option<Agreement>,
+}
+
+impl Initiator {
+    /// Answers, and says `extension`: how the frames behind that are sealed. `None` where it cannot be answered.
+    pub(super) async fn answer(&self, stream: &mut Stream, extension: &Metadata) -> Option<Seals> {
+        let Some(agreement) = &self.agreement else { return Some(None) };
+        stream.write_all(&agreement.proof(&RESPONDER, extension)).await.ok()?;
+        stream.flush().await.ok()?;
+        Some(agreement.seals(stream, &RESPONDER, &INITIATOR))
+    }
+}
+
+/// Finds out which nodes open connections.
 pub(super) struct Acceptor {
     /// This node.
     pub(super) tag: NodeTag,
@@ -245,29 +266,29 @@ impl Acceptor {
         Self { tag, turn: Semaphore::new(1) }
     }
 
-    /// Answers a node; its tag, if it knows the secret, and how frames are sealed.
+    /// Takes the first three steps with a node; `None` unless it knows the secret.
     pub(super) async fn accept(
         &self,
         stream: &mut Stream,
         secret: &Secret,
         handler: &dyn Handler,
-    ) -> Option<(NodeTag, Seals)> {
+    ) -> Option<Initiator> {
         let head = Head::read(stream).await?;
         if head.responder != self.tag {
             return None;
         }
         if (head.lowest..=head.highest).contains(&FORMAT) {
-            let seals = self.accept_current(stream, secret, head).await?;
-            return Some((head.initiator, seals));
+            return self.accept_current(stream, secret, head).await;
         }
         let is_previous = (head.lowest..=head.highest).contains(&previous::FORMAT);
         if !is_previous || !handler.is_previous(head.initiator).await {
             return None;
         }
-        previous::accept(stream, secret, head).await.map(|()| (head.initiator, None))
+        previous::accept(stream, secret, head).await?;
+        Some(Initiator { tag: head.initiator, extension: Metadata::default(), agreement: None })
     }
 
-    async fn accept_current(&self, stream: &mut Stream, secret: &Secret, head: Head) -> Option<Seals> {
+    async fn accept_current(&self, stream: &mut Stream, secret: &Secret, head: Head) -> Option<Initiator> {
         let mut theirs = [0; HALF];
         stream.read_exact(&mut theirs).await.ok()?;
         let password = secret.password();
@@ -286,10 +307,8 @@ impl Acceptor {
         stream.flush().await.ok()?;
         let transcript = [&head.bytes()[..], &theirs, &answer, stream.binding()].concat();
         let agreement = Agreement { key, transcript };
-        agreement.read_proof(stream, &INITIATOR).await?;
-        stream.write_all(&agreement.proof(&RESPONDER)).await.ok()?;
-        stream.flush().await.ok()?;
-        Some(agreement.seals(stream, &RESPONDER, &INITIATOR))
+        let extension = agreement.read_proof(stream, &INITIATOR).await?;
+        Some(Initiator { tag: head.initiator, extension, agreement: Some(agreement) })
     }
 }
 

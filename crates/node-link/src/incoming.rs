@@ -1,18 +1,16 @@
 //! Connections of other nodes: their requests are handed to the handler, and responses are written in the order in which they
 //! come.
 
+mod streams;
+
 use std::sync::Arc;
 
-use ahash::AHashMap;
 use bytes::{Bytes, BytesMut};
 use signalbox_cluster::NodeTag;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    sync::{
-        mpsc::{UnboundedSender, unbounded_channel},
-        oneshot,
-    },
+    sync::{mpsc::UnboundedSender, oneshot},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -20,17 +18,16 @@ use super::{
     Handler, Shared,
     frame::{Frame, FrameReader, FrameType, FrameWriter},
     handshake::{Acceptor, Seals},
+    resume::Resume,
     strangers::Strangers,
     stream::{Stream, begins_with_tls, write_some},
 };
+use streams::{Hold, StreamState, Streams};
 
 /// Requests of one node that may be without a response at once: each may be a client's poll.
 const MAX_IN_FLIGHT: usize = 65_536;
 /// Frames written at once.
 const BATCH: usize = 64;
-
-/// Requests without a response, by number. Dropping the sender tells the responder that the response is not wanted any more.
-type InFlight = AHashMap<u64, oneshot::Sender<()>>;
 
 /// The way back for one response. Dropping it refuses the request.
 #[derive(Debug)]
@@ -77,6 +74,7 @@ type Refused = std::borrow::Cow<'static, str>;
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
     let strangers = Strangers::default();
+    let streams = Streams::new(shared.clone(), handler.clone());
     let acceptor = Arc::new(Acceptor::new(shared.tag));
     loop {
         let Ok((stream, addr)) = listener.accept().await else {
@@ -86,14 +84,16 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
         };
         let mut stranger = strangers.enter(addr.ip());
         let (shared, handler, acceptor) = (shared.clone(), handler.clone(), acceptor.clone());
+        let streams = streams.clone();
         tokio::spawn(async move {
+            let admitted = admit(stream, &shared, &acceptor, &*handler, &streams);
             let authenticated = tokio::select! {
-                admitted = timeout(2 * shared.limits.connect, admit(stream, &shared, &acceptor, &*handler)) => {
+                admitted = timeout(2 * shared.limits.connect, admitted) => {
                     admitted.unwrap_or(Err("it did not say in time which node it is".into()))
                 }
                 () = stranger.gives_way() => Err("too many connections that have not said which node they are".into()),
             };
-            let (stream, from, seals) = match authenticated {
+            let Admitted { stream, from, seals, mut hold } = match authenticated {
                 Ok(admitted) => admitted,
                 Err(refused) => {
                     shared.log_refusal(addr, "a connection to the node link was refused", &refused);
@@ -101,20 +101,33 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
                 }
             };
             stranger.authenticated();
-            if !serve(stream, seals, &shared, &*handler, from).await {
-                handler.node_lost(from);
+            let was_idle = serve(stream, seals, &shared, &*handler, from, &mut hold).await;
+            match was_idle {
+                true => hold.end(),
+                // It is not lost until nothing has come instead for a while.
+                false if hold.is_resumable() => {}
+                false => handler.node_lost(from),
             }
         });
     }
 }
 
-/// Finds out which node a connection is from.
+/// A connection of a node that has proved itself.
+struct Admitted {
+    stream: Stream,
+    from: NodeTag,
+    seals: Seals,
+    hold: Hold,
+}
+
+/// Finds out which node a connection is from, and gives it its stream.
 async fn admit(
     stream: TcpStream,
     shared: &Shared,
     acceptor: &Acceptor,
     handler: &dyn Handler,
-) -> Result<(Stream, NodeTag, Seals), Refused> {
+    streams: &Arc<Streams>,
+) -> Result<Admitted, Refused> {
     let _ = stream.set_nodelay(true);
     let begins_with_tls = begins_with_tls(&stream).await.map_err(|error| error.to_string())?;
     let mut stream = match (begins_with_tls, &shared.tls) {
@@ -128,39 +141,62 @@ async fn admit(
         (true, None) => return Err("it uses TLS, and --cluster-tls is off here".into()),
     };
     let secret = shared.secret();
-    let (from, seals) = acceptor
+    let initiator = acceptor
         .accept(&mut stream, &secret, handler)
         .await
         .ok_or("no node of this cluster, or one with another secret")?;
-    Ok((stream, from, seals))
+    let from = initiator.tag;
+    let (hold, resumed) = streams.hold(from, Resume::of(&initiator.extension)).await;
+    let seals = initiator.answer(&mut stream, &resumed.metadata()).await;
+    match (hold, seals) {
+        (Some(hold), Some(seals)) => Ok(Admitted { stream, from, seals, hold }),
+        (None, _) => Err("it was away for too long to go on where it was".into()),
+        (_, None) => Err("it has gone before it was answered".into()),
+    }
 }
 
 /// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the
 /// node, which may have opened another connection already.
-async fn serve(stream: Stream, seals: Seals, shared: &Shared, handler: &dyn Handler, from: NodeTag) -> bool {
+async fn serve(
+    stream: Stream,
+    seals: Seals,
+    shared: &Shared,
+    handler: &dyn Handler,
+    from: NodeTag,
+    hold: &mut Hold,
+) -> bool {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let (send, receive) = seals.unzip();
     let (mut to_wire, mut from_wire) =
         (FrameWriter::new(send), FrameReader::new(receive, shared.limits.frame));
-    let (responses, mut to_write) = unbounded_channel();
-    let mut in_flight = InFlight::new();
+    let mut superseded = std::pin::pin!(hold.superseded());
+    let state = &mut *hold.state;
     let mut read = BytesMut::with_capacity(4096);
     let mut write = BytesMut::new();
-    let mut is_sent = true;
+    for frame in state.progress.kept() {
+        to_wire.write(frame, &mut write);
+    }
+    let mut is_sent = write.is_empty();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
     let (mut last_used, mut last_written) = (Instant::now(), Instant::now());
     // Reading goes on while something is written: two nodes that only wrote would wait for each other.
     loop {
         tokio::select! {
-            _ = to_write.recv_many(&mut batch, BATCH), if is_sent => {
+            // A node that has not what it was sent is not sent more.
+            _ = state.to_write.recv_many(&mut batch, BATCH), if is_sent && state.progress.kept_bytes() <= shared.limits.waiting => {
                 (last_written, is_sent) = (Instant::now(), false);
+                if let Some(acknowledgement) = state.progress.acknowledgement() {
+                    to_wire.write(&acknowledgement, &mut write);
+                }
                 for frame in batch.drain(..) {
-                    in_flight.remove(&frame.number);
+                    state.in_flight.remove(&frame.number);
                     // The other node would close the connection, with all other requests on it, for a frame that is too large.
-                    match frame.fits(shared.limits.frame) {
-                        true => to_wire.write(&frame, &mut write),
-                        false => to_wire.write(&Frame::empty(FrameType::Refused, frame.number), &mut write),
-                    }
+                    let frame = match frame.fits(shared.limits.frame) {
+                        true => frame,
+                        false => Frame::empty(FrameType::Refused, frame.number),
+                    };
+                    to_wire.write(&frame, &mut write);
+                    state.progress.keep(frame);
                 }
             }
             // A node that does not read its responses is not waited for.
@@ -175,17 +211,17 @@ async fn serve(stream: Stream, seals: Seals, shared: &Shared, handler: &dyn Hand
                     Ok(1..) => {}
                     Ok(0) => {
                         let was_idle = last_used.elapsed() + shared.limits.silence >= shared.limits.idle;
-                        return in_flight.is_empty() && was_idle;
+                        return state.in_flight.is_empty() && was_idle;
                     }
                     Err(_) => return false,
                 }
                 loop {
                     match from_wire.read(&mut read) {
                         Ok(Some(frame)) => {
-                            if frame.frame_type != FrameType::Ping {
+                            if !matches!(frame.frame_type, FrameType::Ping | FrameType::Acknowledge) {
                                 last_used = Instant::now();
                             }
-                            if !take(frame, handler, from, &responses, &mut in_flight) {
+                            if !take(frame, handler, from, state) {
                                 return false;
                             }
                         }
@@ -193,35 +229,38 @@ async fn serve(stream: Stream, seals: Seals, shared: &Shared, handler: &dyn Hand
                         Err(_) => return false,
                     }
                 }
+                if is_sent && state.progress.owes()
+                    && let Some(acknowledgement) = state.progress.acknowledgement()
+                {
+                    (last_written, is_sent) = (Instant::now(), false);
+                    to_wire.write(&acknowledgement, &mut write);
+                }
             }
+            () = &mut superseded => return false,
         }
     }
 }
 
 /// Takes a frame; `false` for one that this end of a connection never receives.
-fn take(
-    frame: Frame,
-    handler: &dyn Handler,
-    from: NodeTag,
-    responses: &UnboundedSender<Frame>,
-    in_flight: &mut InFlight,
-) -> bool {
+fn take(frame: Frame, handler: &dyn Handler, from: NodeTag, state: &mut StreamState) -> bool {
+    state.progress.received(&frame);
     let Frame { frame_type, number, kind, body } = frame;
     match frame_type {
         FrameType::Request => {
             let (cancel, cancelled) = oneshot::channel();
-            let responses = Some(responses.clone());
+            let responses = Some(state.responses.clone());
             let responder = Responder { number, responses, cancelled: Some(cancelled) };
-            if in_flight.len() >= MAX_IN_FLIGHT {
+            if state.in_flight.len() >= MAX_IN_FLIGHT {
                 // The responder is dropped, which refuses the request.
                 return true;
             }
-            in_flight.insert(number, cancel);
+            state.in_flight.insert(number, cancel);
             handler.request(from, kind, body, responder);
         }
-        FrameType::Cancel => drop(in_flight.remove(&number)),
+        FrameType::Cancel => drop(state.in_flight.remove(&number)),
         FrameType::Notice => handler.notice(from, kind, body),
-        FrameType::Ping => drop(responses.send(Frame::empty(FrameType::Pong, u64::MAX))),
+        FrameType::Ping => drop(state.responses.send(Frame::empty(FrameType::Pong, u64::MAX))),
+        FrameType::Acknowledge => return state.progress.acknowledged(number).is_ok(),
         FrameType::Response | FrameType::Refused | FrameType::Pong => return false,
     }
     true

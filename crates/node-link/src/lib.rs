@@ -6,14 +6,23 @@
 //! - `frame`: length-prefixed frames; `seal`: how they are encrypted.
 //! - `outgoing`: a connection to another node, opened when it is needed: requests, notices, and the responses that come back.
 //! - `incoming`: a connection of another node to this one. `strangers`: those that have not proved yet that they are.
+//! - `resume`: a connection that breaks is opened again, and goes on where it was.
 //!
 //! There is one connection for each direction between two nodes; what is sent on it keeps its order. It is encrypted with keys that the
 //! handshake makes from the cluster's secret, or by TLS; with nodes of the previous version it is authenticated only.
+//!
+//! | what happens | what becomes of requests without a response |
+//! |---|---|
+//! | the connection breaks, and can be opened again | nothing: what was on its way is sent again, everything arrives once and in order |
+//! | nobody listens at the node's address any more, or another node | [`LinkError::Broken`], at once |
+//! | the node is not heard of for [`Limits::silence`] | [`LinkError::Broken`] |
+//! | it is of a version that cannot resume, and the connection breaks | [`LinkError::Broken`], at once |
 
 mod frame;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod resume;
 mod seal;
 mod strangers;
 mod stream;
@@ -115,7 +124,7 @@ pub enum LinkError {
     /// The node refused to respond.
     #[error("the node refused")]
     Refused,
-    /// The connection broke: the node may have done what it was asked.
+    /// The connection broke for good: the node may have done what it was asked.
     #[error("the connection to the node broke")]
     Broken,
 }
@@ -126,8 +135,12 @@ pub trait Handler: Send + Sync {
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, responder: Responder);
     /// A notice, which needs no response.
     fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
-    /// A node's connection has broken although it was in use: the node has died.
+    /// A node's connection has broken, and it has not connected again: the node has died.
     fn node_lost(&self, _: NodeTag) {}
+    /// Where a node's link listens, as far as it is known: where nobody does, the node has died.
+    fn address(&self, _: NodeTag) -> Option<SocketAddr> {
+        None
+    }
     /// Whether a node is known to be of the previous version. It may be looked up meanwhile; one that is not known is not.
     fn is_previous(&self, _: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
         Box::pin(future::ready(false))
@@ -182,7 +195,7 @@ impl Shared {
         self.secret.lock().clone()
     }
 
-    /// Logs that a handshake failed.
+    /// Logs that something failed, for each reason now and then.
     fn log_refusal(&self, addr: SocketAddr, what: &'static str, reason: &str) {
         let logged = &mut *self.refusals_logged.lock();
         logged.retain(|(_, at)| at.elapsed() < REFUSAL_LOGGED);

@@ -1,8 +1,12 @@
-//! A connection to another node: what is sent on it, and the responses that come back.
+//! What is sent to another node, and the responses that come back: a stream that goes on over another connection when one breaks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use ahash::AHashMap;
@@ -14,13 +18,14 @@ use tokio::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         oneshot,
     },
-    time::{Instant, interval, timeout, timeout_at},
+    time::{Instant, interval, sleep_until, timeout, timeout_at},
 };
 
 use super::{
     LinkError, RemoteNode, Shared,
     frame::{Frame, FrameReader, FrameType, FrameWriter},
     handshake::{self, Seals},
+    resume::{Impossible, Progress, Resume, Resumed, StreamId},
     stream::{Stream, write_some},
 };
 
@@ -28,6 +33,12 @@ type Reply = oneshot::Sender<Result<Bytes, LinkError>>;
 
 /// Frames written at once.
 const BATCH: usize = 64;
+/// How long after it could not be reached the other node is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+/// How often a connection is opened that breaks, or whose other end hangs up, in the handshake.
+const FIRST_ATTEMPTS: usize = 3;
+/// How often in a row whoever listens there may hang up in the handshake, as a node does that is not the one that is meant.
+const HANG_UPS: usize = 10;
 
 /// Something to send.
 pub(super) enum Outbound {
@@ -69,7 +80,17 @@ impl Outgoing {
         let weak = Arc::downgrade(&connection);
         let runtime = shared.runtime.clone();
         runtime.spawn(async move {
-            let mut connection = Connection { shared: shared.clone(), to, receiver, waiting };
+            let id = rand::random();
+            let progress = Progress::default();
+            let mut connection = Connection {
+                shared: shared.clone(),
+                to,
+                receiver,
+                waiting,
+                id,
+                progress,
+                pending: AHashMap::new(),
+            };
             let error = connection.run().await;
             // First the connection is removed, so that nothing more is sent on it; then what was sent meanwhile is refused.
             {
@@ -111,25 +132,98 @@ struct Connection {
     to: RemoteNode,
     receiver: UnboundedReceiver<Outbound>,
     waiting: Arc<AtomicUsize>,
+    id: StreamId,
+    progress: Progress,
+    /// Requests without a response.
+    pending: AHashMap<u64, Reply>,
+}
+
+/// Why nothing goes over a connection any more.
+enum End {
+    /// Nobody needs it.
+    Idle,
+    /// It broke, or could not be read.
+    Broken,
+    /// The other node owes a response, and has said nothing for too long.
+    Silent,
 }
 
 impl Connection {
     /// Runs to the end; returns the error for what was not sent.
     async fn run(&mut self) -> LinkError {
-        let (stream, seals) = match timeout(self.shared.limits.connect, self.connect()).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(error)) => return error,
-            Err(_) => return LinkError::Unreachable,
+        let first = match self.connect_first().await {
+            Ok(connected) => connected,
+            Err(error) => return error,
         };
-        let mut pending: AHashMap<u64, Reply> = AHashMap::new();
-        self.serve(stream, seals, &mut pending).await;
-        for reply in pending.into_values() {
+        let (mut stream, mut seals, resumed) = first;
+        if resumed != Resumed::Never {
+            self.progress = Progress::resumable();
+        }
+        loop {
+            let mut last_received = Instant::now();
+            let end = self.serve(stream, seals, &mut last_received).await;
+            if !self.progress.is_resumable() || !matches!(end, End::Broken) {
+                break;
+            }
+            let Some(next) = self.reconnect(last_received).await else { break };
+            (stream, seals) = next;
+        }
+        for (_, reply) in self.pending.drain() {
             let _ = reply.send(Err(LinkError::Broken));
         }
         LinkError::Unreachable
     }
 
-    async fn connect(&self) -> Result<(Stream, Seals), LinkError> {
+    /// Connects to the node, also where a connection breaks while it is opened.
+    async fn connect_first(&mut self) -> Result<(Stream, Seals, Resumed), LinkError> {
+        let until = Instant::now() + self.shared.limits.connect;
+        let mut error = LinkError::Unreachable;
+        for _ in 0..FIRST_ATTEMPTS {
+            match timeout_at(until, self.connect(None)).await {
+                Ok(Err(LinkError::WrongNode)) => error = LinkError::WrongNode,
+                Ok(Ok(connected)) => return Ok(connected),
+                // What was said first counts.
+                Ok(Err(other)) if error == LinkError::Unreachable => return Err(other),
+                Ok(Err(_)) | Err(_) => break,
+            }
+            sleep_until(Instant::now() + RETRY).await;
+            // The other node may have a stream of this id by now.
+            self.id = rand::random();
+        }
+        Err(error)
+    }
+
+    /// Connects again to the node, which has the stream still, and may be silent for so long as while it is connected. What it does not
+    /// have is to be sent again.
+    async fn reconnect(&mut self, last_received: Instant) -> Option<(Stream, Seals)> {
+        let silence = self.shared.limits.silence;
+        let mut hung_up = 0;
+        let until = (last_received + silence).max(Instant::now() + silence / 2);
+        loop {
+            let received = self.progress.tell();
+            let attempt = timeout(self.shared.limits.connect, self.connect(Some(received)));
+            match timeout_at(until, attempt).await.ok()? {
+                Ok(Ok((stream, seals, Resumed::Has(received)))) => {
+                    self.progress.acknowledged(received).ok()?;
+                    self.shared.log_refusal(
+                        self.to.addr,
+                        "a connection of the node link broke; what was on its way is sent again",
+                        "nothing is lost",
+                    );
+                    return Some((stream, seals));
+                }
+                // Nobody listens there any more, or it has given the stream up: there is nothing to wait for.
+                Ok(Ok(_) | Err(LinkError::Refused)) => return None,
+                // Another node listens there and hangs up, or this connection broke, too.
+                Ok(Err(LinkError::WrongNode)) if hung_up == HANG_UPS => return None,
+                Ok(Err(LinkError::WrongNode)) => hung_up += 1,
+                Ok(Err(_)) | Err(_) => hung_up = 0,
+            }
+            sleep_until(Instant::now() + RETRY).await;
+        }
+    }
+
+    async fn connect(&self, goes_on: Option<u64>) -> Result<(Stream, Seals, Resumed), LinkError> {
         let refused = |what: &str| {
             self.shared.log_refusal(self.to.addr, "a node cannot be spoken to over the node link", what);
             LinkError::WrongNode
@@ -138,7 +232,11 @@ impl Connection {
         if tls.is_some() && !self.to.takes_tls {
             return Err(refused("it does not use TLS, and --cluster-tls is required here"));
         }
-        let stream = TcpStream::connect(self.to.addr).await.map_err(|_| LinkError::Unreachable)?;
+        let stream = TcpStream::connect(self.to.addr).await.map_err(|error| match error.kind() {
+            // No process has the port.
+            io::ErrorKind::ConnectionRefused if goes_on.is_some() => LinkError::Refused,
+            _ => LinkError::Unreachable,
+        })?;
         let _ = stream.set_nodelay(true);
         let mut stream = match tls {
             Some(tls) => match Stream::connect(stream, &tls.configs()).await {
@@ -148,8 +246,9 @@ impl Connection {
             None => Stream::Plain(stream),
         };
         let secret = self.shared.secret();
-        match handshake::initiate(&mut stream, &secret, self.shared.tag, self.to).await {
-            Ok(seals) => Ok((stream, seals)),
+        let extension = Resume { id: self.id, received: goes_on }.metadata();
+        match handshake::initiate(&mut stream, &secret, self.shared.tag, self.to, &extension).await {
+            Ok((seals, extension)) => Ok((stream, seals, Resumed::of(&extension))),
             Err(LinkError::WrongNode) if self.to.takes_tls && tls.is_none() => Err(refused(
                 "it refuses this node, or has another secret; it uses TLS, and --cluster-tls is off here",
             )),
@@ -158,33 +257,43 @@ impl Connection {
         }
     }
 
-    async fn serve(&mut self, stream: Stream, seals: Seals, pending: &mut AHashMap<u64, Reply>) {
+    /// What is kept is sent again, then what is to be sent.
+    async fn serve(&mut self, stream: Stream, seals: Seals, last_received: &mut Instant) -> End {
         let limits = self.shared.limits.clone();
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (send, receive) = seals.unzip();
         let (mut to_wire, mut from_wire) = (FrameWriter::new(send), FrameReader::new(receive, limits.frame));
         let mut read = BytesMut::with_capacity(4096);
         let mut write = BytesMut::new();
-        let mut is_sent = true;
+        for frame in self.progress.kept() {
+            to_wire.write(frame, &mut write);
+        }
+        let mut is_sent = write.is_empty();
         let mut batch = Vec::with_capacity(BATCH);
         // A node that owes a response is pinged twice in the time for which it may be silent.
         let mut beat = interval(limits.silence / 2);
-        let (mut last_used, mut last_received) = (Instant::now(), Instant::now());
+        let mut last_used = Instant::now();
+        *last_received = last_used;
         // The size of what is being written, and when the socket last took some of it. Reading goes on meanwhile: two nodes that
         // only wrote would wait for each other.
         let (mut writing, mut last_written) = (0, Instant::now());
         loop {
             tokio::select! {
-                count = self.receiver.recv_many(&mut batch, BATCH), if is_sent => {
+                // A node that has not what it was sent is not sent more.
+                count = self.receiver.recv_many(&mut batch, BATCH), if is_sent && self.progress.kept_bytes() <= limits.waiting => {
                     if count == 0 {
-                        return;
+                        return End::Idle;
                     }
                     last_used = Instant::now();
                     last_written = last_used;
                     writing = batch.iter().map(Outbound::size).sum();
+                    if let Some(acknowledgement) = self.progress.acknowledgement() {
+                        to_wire.write(&acknowledgement, &mut write);
+                    }
                     for outbound in batch.drain(..) {
-                        if let Some(frame) = frame(outbound, pending) {
+                        if let Some(frame) = frame(outbound, &mut self.pending) {
                             to_wire.write(&frame, &mut write);
+                            self.progress.keep(frame);
                         }
                     }
                     is_sent = false;
@@ -192,7 +301,8 @@ impl Connection {
                 written = timeout_at(last_written + limits.silence, write_some(&mut writer, &mut write)), if !is_sent => {
                     match written {
                         Ok(Ok(all)) => (last_written, is_sent) = (Instant::now(), all),
-                        _ => return,
+                        Ok(Err(_)) => return End::Broken,
+                        Err(_) => return End::Silent,
                     }
                     if is_sent {
                         self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
@@ -200,25 +310,35 @@ impl Connection {
                 }
                 count = reader.read_buf(&mut read) => {
                     if !matches!(count, Ok(1..)) {
-                        return;
+                        return End::Broken;
                     }
-                    last_received = Instant::now();
+                    *last_received = Instant::now();
                     loop {
                         match from_wire.read(&mut read) {
-                            Ok(Some(frame)) => complete(frame, pending),
+                            Ok(Some(frame)) => {
+                                if self.take(frame).is_err() {
+                                    return End::Silent;
+                                }
+                            }
                             Ok(None) => break,
-                            Err(_) => return,
+                            Err(_) => return End::Broken,
                         }
+                    }
+                    if is_sent && self.progress.owes()
+                        && let Some(acknowledgement) = self.progress.acknowledgement()
+                    {
+                        (last_written, is_sent) = (Instant::now(), false);
+                        to_wire.write(&acknowledgement, &mut write);
                     }
                 }
                 _ = beat.tick() => {
-                    if pending.is_empty() {
-                        last_received = Instant::now();
+                    if self.pending.is_empty() {
+                        *last_received = Instant::now();
                         if last_used.elapsed() > limits.idle {
-                            return;
+                            return End::Idle;
                         }
                     } else if last_received.elapsed() > limits.silence {
-                        return;
+                        return End::Silent;
                     } else if is_sent {
                         (last_written, is_sent) = (Instant::now(), false);
                         to_wire.write(&Frame::empty(FrameType::Ping, 0), &mut write);
@@ -226,6 +346,23 @@ impl Connection {
                 }
             }
         }
+    }
+}
+
+impl Connection {
+    /// Takes a frame of the other node.
+    fn take(&mut self, frame: Frame) -> Result<(), Impossible> {
+        self.progress.received(&frame);
+        let response = match frame.frame_type {
+            FrameType::Acknowledge => return self.progress.acknowledged(frame.number),
+            FrameType::Response => Ok(frame.body),
+            FrameType::Refused => Err(LinkError::Refused),
+            _ => return Ok(()),
+        };
+        if let Some(reply) = self.pending.remove(&frame.number) {
+            let _ = reply.send(response);
+        }
+        Ok(())
     }
 }
 
@@ -242,16 +379,5 @@ fn frame(outbound: Outbound, pending: &mut AHashMap<u64, Reply>) -> Option<Frame
         Outbound::Notice { kind, body } => {
             Some(Frame { frame_type: FrameType::Notice, number: 0, kind, body })
         }
-    }
-}
-
-fn complete(frame: Frame, pending: &mut AHashMap<u64, Reply>) {
-    let response = match frame.frame_type {
-        FrameType::Response => Ok(frame.body),
-        FrameType::Refused => Err(LinkError::Refused),
-        _ => return,
-    };
-    if let Some(reply) = pending.remove(&frame.number) {
-        let _ = reply.send(response);
     }
 }

@@ -1,3 +1,4 @@
+mod breaks;
 mod strangers;
 mod tls;
 
@@ -7,6 +8,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use signalbox_cluster::envelope::Metadata;
 
 use super::{
     handshake::{Acceptor, Seals},
@@ -70,6 +73,7 @@ fn node_with(tag: u32, secret: &str, desk: Desk, tls: Option<Arc<LinkTls>>) -> (
         silence: Duration::from_millis(600),
         waiting: 32 << 20,
         idle: Duration::from_secs(2),
+        connect: Duration::from_millis(250),
         ..Limits::default()
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -82,7 +86,9 @@ fn node_with(tag: u32, secret: &str, desk: Desk, tls: Option<Arc<LinkTls>>) -> (
 /// A connection of our own to a node, which knows the secret and says that it is node 5.
 async fn connected(to: RemoteNode) -> (TcpStream, Seals) {
     let mut stream = Stream::Plain(TcpStream::connect(to.addr).await.unwrap());
-    let seals = handshake::initiate(&mut stream, &Secret::new("secret"), NodeTag(5), to).await.unwrap();
+    let none = Metadata::default();
+    let initiated = handshake::initiate(&mut stream, &Secret::new("secret"), NodeTag(5), to, &none).await;
+    let (seals, _) = initiated.unwrap();
     match stream {
         Stream::Plain(stream) => (stream, seals),
         Stream::Tls { .. } => unreachable!("it was not asked for"),
@@ -181,8 +187,9 @@ async fn a_node_that_falls_silent_is_taken_for_gone() {
     let asked = one.request(peer, ECHO, Bytes::new());
     let mut stream = Stream::Plain(listener.accept().await.unwrap().0);
     let acceptor = Acceptor::new(NodeTag(2));
-    let accepted = acceptor.accept(&mut stream, &Secret::new("secret"), &Desk::default()).await;
-    assert_eq!(accepted.map(|(from, _)| from), Some(NodeTag(1)));
+    let initiator = acceptor.accept(&mut stream, &Secret::new("secret"), &Desk::default()).await.unwrap();
+    assert_eq!(initiator.tag, NodeTag(1));
+    initiator.answer(&mut stream, &Metadata::default()).await.unwrap();
     assert_eq!(asked.await, Err(LinkError::Broken));
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{BusDelivery, ClusterEvent, Delivery, DeliverySink, NodeTag, Owner, ShardId};
-use signalbox_node_link::{Handler, Responder};
+use signalbox_node_link::{Handler, RemoteNode, Responder};
 use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
@@ -241,6 +242,10 @@ impl Handler for ClusterEvents {
         for shard in self.mailboxes.shards() {
             self.mailboxes.push(shard, ShardMessage::NodeLost(from));
         }
+    }
+
+    fn address(&self, node: NodeTag) -> Option<SocketAddr> {
+        RemoteNode::find(&self.peering()?.cluster, node).map(|node| node.addr)
     }
 
     fn is_previous(&self, node: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {

@@ -75,8 +75,15 @@ use crate::{
     shard::runtime::Mailboxes,
 };
 
-/// How long a live owner may take to answer, or to accept what may take longer.
+/// How long a live node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A request that fails within this time has found nobody there.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+/// How long it is asked whether a node has taken a session: longer than it expects one.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(11);
+/// How long the owner of a session may take to accept a request of its client: one that fails closes the session, so the owner is given as
+/// long as the link gives it.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(4);
 /// How often, and how many times, a node that is looked for is looked up: it may have joined this very moment.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(50);
 const LOOKUPS: u32 = 10;

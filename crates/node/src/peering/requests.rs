@@ -7,7 +7,7 @@ use signalbox_cluster::{Address, NodeTag};
 use signalbox_socketio::Args;
 use tokio::time::timeout;
 
-use super::{ANSWER_WITHIN, Peering};
+use super::{ACCEPT_WITHIN, ANSWER_WITHIN, Peering};
 use crate::{
     policy::Principal,
     protocol::{LinkNotice, LinkRequest, LinkResponse, NodeMessage, RequestRefused},
@@ -154,7 +154,7 @@ impl Peering {
         let answer = self.ask(to, &LinkRequest::BeginPost { sid, number });
         let peering = self.clone();
         tokio::spawn(async move {
-            let answer = match timeout(ANSWER_WITHIN, answer).await {
+            let answer = match timeout(ACCEPT_WITHIN, answer).await {
                 Ok(Some(LinkResponse::Begun)) => Ok(()),
                 Ok(Some(LinkResponse::Refused(refused))) => Err(refused),
                 _ => {
@@ -176,7 +176,7 @@ impl Peering {
         let answer = self.ask(to, &LinkRequest::BeginUpgrade { sid, connection });
         let peering = self.clone();
         tokio::spawn(async move {
-            let answer = match timeout(ANSWER_WITHIN, answer).await {
+            let answer = match timeout(ACCEPT_WITHIN, answer).await {
                 Ok(Some(LinkResponse::Upgrade(began))) => Ok(began),
                 Ok(Some(LinkResponse::Refused(refused))) => Err(refused),
                 _ => {
@@ -209,7 +209,7 @@ async fn first_answer(
         biased;
         answer = &mut answer => return answer,
         () = accepted => {}
-        () = tokio::time::sleep(ANSWER_WITHIN) => return None,
+        () = tokio::time::sleep(ACCEPT_WITHIN) => return None,
     }
     answer.await
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use signalbox_cluster::{Address, NodeTag};
 use signalbox_node_link::Responder;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::{ANSWER_WITHIN, Peering, transfer_answers::PendingAnswer};
+use super::{ANSWER_WITHIN, GONE_WITHIN, Peering, UNKNOWN_AFTER, transfer_answers::PendingAnswer};
 use crate::{
     protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location},
@@ -70,13 +70,19 @@ impl Peering {
     }
 
     /// The answer to a session was lost. Behind the word that the session is not to be taken any more, the other node has it or never
-    /// will.
+    /// will. One that does not answer may only not be reached, and take it all the same: it is asked until it has long given up to expect
+    /// it. Where nobody listens any more, there is nobody to ask.
     async fn ask_again(&self, to: NodeTag, sid: Address, connection: ConnectionRef) -> Confirmation {
-        self.notify(to, &LinkNotice::Cancelled { sid, connection });
-        match timeout(ANSWER_WITHIN, self.ask(to, &LinkRequest::Exists { sid })).await {
-            Ok(Some(LinkResponse::Exists(true))) => Confirmation::Taken,
-            Ok(Some(LinkResponse::Exists(false))) => Confirmation::Refused,
-            _ => Confirmation::Unknown,
+        let until = Instant::now() + UNKNOWN_AFTER;
+        loop {
+            self.notify(to, &LinkNotice::Cancelled { sid, connection });
+            let asked = Instant::now();
+            match timeout(ANSWER_WITHIN, self.ask(to, &LinkRequest::Exists { sid })).await {
+                Ok(Some(LinkResponse::Exists(true))) => return Confirmation::Taken,
+                Ok(Some(LinkResponse::Exists(false))) => return Confirmation::Refused,
+                _ if asked.elapsed() < GONE_WITHIN || asked >= until => return Confirmation::Unknown,
+                _ => {}
+            }
         }
     }
 

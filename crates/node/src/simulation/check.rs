@@ -15,6 +15,7 @@ use signalbox_socketio::Args;
 use super::{
     client::{Client, Sent},
     faults::Fault,
+    links::SILENCE,
     scenario::MOVER,
     world::{ClientId, NodeId, World},
 };
@@ -90,8 +91,9 @@ pub(super) enum Closure {
     ByClient,
     /// Its node, or that of its WebSocket, has died or did nothing for too long.
     NodeFailed,
-    /// A request of its was on its way, through what has failed: what was to be answered may be lost.
-    RequestLost,
+    /// The node that carried one of its requests has died, or could not be reached for as long as a node may be silent; or their link
+    /// broke, and one of them is of a version that cannot go on.
+    CarrierFailed,
     /// The client has sent its upgrade packet, and left polling for a WebSocket that the session cannot go to now.
     Upgrading,
 }
@@ -160,7 +162,10 @@ impl World {
             [Some(Ok(args))] => assert_eq!(args.json(), format!("[\"{}\"]", super::ANSWER)),
             [Some(Err(_)) | None] => {
                 let is_lossy = |(_, fault): &(Instant, Fault)| {
-                    matches!(fault, Fault::Pause(..) | Fault::BreakLink(..) | Fault::LinkDown(..))
+                    matches!(
+                        fault,
+                        Fault::Pause(..) | Fault::BreakLink(..) | Fault::LoseLink(..) | Fault::LinkDown(..)
+                    )
                 };
                 let is_explained =
                     self.clients[MOVER].closed.is_some() || self.injection.injected.iter().any(is_lossy);
@@ -175,7 +180,7 @@ impl World {
     pub(super) fn has_silent_sessions(&self) -> bool {
         // A request that was lost with the node that carried it mostly ends its session at once, but not in every order of events yet.
         let is_untold =
-            |closure| matches!(closure, Closure::ByClient | Closure::NodeFailed | Closure::RequestLost);
+            |closure| matches!(closure, Closure::ByClient | Closure::NodeFailed | Closure::CarrierFailed);
         self.clients.iter().enumerate().any(|(index, client)| {
             let shards = self.nodes.iter().filter(|node| !node.is_dead).flat_map(|node| &node.shards);
             let is_silent = !client.is_there()
@@ -218,7 +223,13 @@ impl World {
                 // A node that did not answer, and has not the session after all, says nothing: what is kept is swept with its node.
                 let was_unknown = owners.is_empty()
                     && self.injection.injected.iter().any(|(_, fault)| {
-                        matches!(fault, Fault::Pause(..) | Fault::LinkDown(..) | Fault::BreakLink(..))
+                        matches!(
+                            fault,
+                            Fault::Pause(..)
+                                | Fault::LinkDown(..)
+                                | Fault::BreakLink(..)
+                                | Fault::LoseLink(..)
+                        )
                     });
                 if !is_to_dead && !was_unknown {
                     assert_eq!(forwarded, expected, "client {index}: where node {at} shard {of} forwards to");
@@ -384,16 +395,18 @@ impl World {
                         return Some(Closure::NodeFailed);
                     }
                     if carried(&|at| at == *node) {
-                        return Some(Closure::RequestLost);
+                        return Some(Closure::CarrierFailed);
                     }
                 }
-                Fault::BreakLink(one, other) | Fault::LinkDown(one, other, _) => {
+                // One that goes on within the time that a node may be silent costs no request.
+                Fault::LinkDown(_, _, lasts) if *lasts < SILENCE => {}
+                Fault::LoseLink(one, other) | Fault::LinkDown(one, other, _) => {
                     let homes = &state.homes;
                     let crosses = |node: NodeId| {
                         node == *one && homes.contains(other) || node == *other && homes.contains(one)
                     };
                     if carried(&crosses) {
-                        return Some(Closure::RequestLost);
+                        return Some(Closure::CarrierFailed);
                     }
                 }
                 _ => {}

@@ -14,8 +14,10 @@ pub(super) enum Fault {
     Kill(NodeId),
     /// A node does nothing for a while; what is sent to it waits.
     Pause(NodeId, Duration),
-    /// The connections between two nodes break.
+    /// The connections between two nodes break; others go on where they were.
     BreakLink(NodeId, NodeId),
+    /// The connections between two nodes break, one of which is of a version that cannot go on.
+    LoseLink(NodeId, NodeId),
     /// Nothing arrives between two nodes for a while.
     LinkDown(NodeId, NodeId, Duration),
     /// A node's subscriptions break; it subscribes again.
@@ -49,7 +51,7 @@ impl Fault {
             Self::Kill(node) | Self::Pause(node, _) => {
                 place == Place::Node(node) || place == Place::Bus(node)
             }
-            Self::BreakLink(one, other) | Self::LinkDown(one, other, _) => {
+            Self::BreakLink(one, other) | Self::LoseLink(one, other) | Self::LinkDown(one, other, _) => {
                 step.links.contains(&(one.min(other), one.max(other)))
             }
             Self::LoseBus(node) => place == Place::Store || place == Place::Bus(node),
@@ -127,7 +129,8 @@ impl World {
                 self.nodes[node].is_paused = true;
                 self.schedule_in(lasts, Event::Heal(fault));
             }
-            Fault::BreakLink(one, other) => self.break_links(one, other),
+            Fault::BreakLink(one, other) => self.break_links(one, other, true),
+            Fault::LoseLink(one, other) => self.break_links(one, other, false),
             Fault::LinkDown(one, other, lasts) => {
                 let until = self.now + lasts;
                 self.links.take_down(one, other, until);

@@ -1,6 +1,7 @@
 //! The links between nodes: one connection for each direction between two of them, as `signalbox_node_link` opens, keeps and loses
-//! them. What is sent on one keeps its order; when it breaks, whoever waits for an answer gets none, and the node at its other end
-//! is told that this one is lost.
+//! them. What is sent on one keeps its order; when it breaks, what was on its way is sent again on the next one. When that cannot be, or
+//! the other node is of a version that knows nothing of it, whoever waits for an answer gets none, and the node at its other end is told
+//! that this one is lost.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +19,9 @@ use crate::{protocol::LinkResponse, shard::mailbox::ShardMessage};
 
 /// As in `signalbox_node_link::Limits`.
 const CONNECT: Duration = Duration::from_secs(1);
-const SILENCE: Duration = Duration::from_secs(4);
+pub(super) const SILENCE: Duration = Duration::from_secs(4);
+/// How long it takes until another connection goes on.
+const RECONNECT: Duration = Duration::from_millis(70);
 
 /// Which way a frame goes: from the node that opened the connection, or back to it. An event on a connection happens at the end that
 /// the direction leads to.
@@ -321,11 +324,19 @@ impl World {
         self.schedule_in(SILENCE / 2, Event::LinkBeat(connection));
     }
 
-    /// All connections between two nodes break.
-    pub(super) fn break_links(&mut self, one: NodeId, other: NodeId) {
+    /// All connections between two nodes break, and others go on, if these nodes can do that (`resumes`).
+    pub(super) fn break_links(&mut self, one: NodeId, other: NodeId, resumes: bool) {
+        if resumes {
+            let until = self.now + RECONNECT;
+            let down = self.links.down.entry(pair(one, other)).or_insert(until);
+            *down = until.max(*down);
+        }
         for index in 0..self.links.connections.len() {
             let state = &mut self.links.connections[index];
             if pair(state.from, state.to) != pair(one, other) || state.is_closed == [true; 2] {
+                continue;
+            }
+            if resumes {
                 continue;
             }
             state.is_broken = true;

@@ -1,6 +1,6 @@
 //! What `peering` does, without its tasks: requests and transfers over the links, with the same questions, notices and times.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signalbox_cluster::{Address, NodeTag, RoomName, ShardId};
 use signalbox_socketio::Args;
@@ -23,6 +23,12 @@ use crate::{
 
 /// As `peering::ANSWER_WITHIN`.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// As `peering::ACCEPT_WITHIN`.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(4);
+/// As `peering::GONE_WITHIN`.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+/// As `peering::UNKNOWN_AFTER`.
+const UNKNOWN_AFTER: Duration = Duration::from_secs(11);
 
 /// As `LinkRequest`, but without the request's own bytes.
 #[derive(Debug)]
@@ -122,6 +128,8 @@ pub(super) enum Waiter {
         sid: Address,
         source: ShardId,
         connection: ConnectionRef,
+        asked: Instant,
+        until: Instant,
     },
 }
 
@@ -155,7 +163,28 @@ impl World {
                 return;
             }
         };
+        let within = match &waiter {
+            Waiter::Exists(_) => ANSWER_WITHIN,
+            _ => ACCEPT_WITHIN,
+        };
         if let Some((connection, number)) = self.ask(node, to, question, waiter) {
+            self.schedule_in(within, Event::AnswerTimeout(connection, number));
+        }
+    }
+
+    /// `Peering::ask_again`.
+    fn ask_again(
+        &mut self,
+        node: NodeId,
+        to: NodeTag,
+        sid: Address,
+        source: ShardId,
+        connection: ConnectionRef,
+        until: Instant,
+    ) {
+        self.notify(node, to, Notice::Cancelled { sid, connection });
+        let waiter = Waiter::AskAgain { sid, source, connection, asked: self.now, until };
+        if let Some((connection, number)) = self.ask(node, to, Question::Exists { sid }, waiter) {
             self.schedule_in(ANSWER_WITHIN, Event::AnswerTimeout(connection, number));
         }
     }
@@ -247,11 +276,8 @@ impl World {
                 self.nodes[node].mailboxes.push(source, ShardMessage::Transfer(message));
             }
             (Waiter::Take { sid, source, connection }, None) => {
-                self.notify(node, to, Notice::Cancelled { sid, connection });
-                let waiter = Waiter::AskAgain { sid, source, connection };
-                if let Some((connection, number)) = self.ask(node, to, Question::Exists { sid }, waiter) {
-                    self.schedule_in(ANSWER_WITHIN, Event::AnswerTimeout(connection, number));
-                }
+                let until = self.now + UNKNOWN_AFTER;
+                self.ask_again(node, to, sid, source, connection, until);
             }
             (Waiter::Take { sid, source, connection }, Some(answer)) => {
                 let confirmation = match answer {
@@ -261,7 +287,12 @@ impl World {
                 let message = TransferMessage::Confirmed { sid, connection, confirmation };
                 self.nodes[node].mailboxes.push(source, ShardMessage::Transfer(message));
             }
-            (Waiter::AskAgain { sid, source, connection }, answer) => {
+            (Waiter::AskAgain { sid, source, connection, asked, until }, None)
+                if self.now - asked >= GONE_WITHIN && asked < until =>
+            {
+                self.ask_again(node, to, sid, source, connection, until);
+            }
+            (Waiter::AskAgain { sid, source, connection, .. }, answer) => {
                 let confirmation = match answer {
                     Some(LinkResponse::Exists(true)) => Confirmation::Taken,
                     Some(LinkResponse::Exists(false)) => Confirmation::Refused,

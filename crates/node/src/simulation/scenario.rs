@@ -142,6 +142,7 @@ impl World {
             // Somebody has to survive.
             0 if node != 2 => Fault::Kill(node),
             0 | 1 => Fault::Pause(node, lasts),
+            2 if is_emptied => Fault::LoseLink(node, other),
             2 => Fault::BreakLink(node, other),
             3 => Fault::LinkDown(node, other, lasts.min(Duration::from_millis(3_500))),
             4 | 5 => Fault::LoseBus(node),

@@ -109,8 +109,16 @@ mod every_fault_at_every_step_of_a_transfer {
     }
 
     #[test]
+    fn a_link_to_a_node_breaks_that_cannot_resume() {
+        enumerate(|path| of_links(path, Fault::LoseLink));
+    }
+
+    #[test]
     fn nothing_passes_a_link_for_a_while() {
-        enumerate(|path| of_links(path, |one, other| Fault::LinkDown(one, other, THREE)));
+        enumerate(|path| {
+            let down = |lasts| of_links(path, move |one, other| Fault::LinkDown(one, other, lasts));
+            [down(THREE), down(EIGHT)].concat()
+        });
     }
 
     #[test]
@@ -179,7 +187,12 @@ fn all_faults() -> Vec<Fault> {
             Fault::Pause(node, EIGHT),
         ]);
         for other in nodes {
-            faults.extend([Fault::BreakLink(node, other), Fault::LinkDown(node, other, THREE)]);
+            faults.extend([
+                Fault::BreakLink(node, other),
+                Fault::LoseLink(node, other),
+                Fault::LinkDown(node, other, THREE),
+                Fault::LinkDown(node, other, EIGHT),
+            ]);
         }
     }
     faults

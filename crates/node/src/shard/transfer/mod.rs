@@ -24,7 +24,7 @@
 //! | the WebSocket closes before the upgrade packet | the session goes on polling |
 //! | the session ends | the source sends `Cancelled`; the destination drops its buffer and closes the WebSocket |
 //! | the destination cannot subscribe, a room's changes were missed, or the destination is not ready within 5 s | the source closes the session: its client has left polling for a WebSocket that it cannot have, and connects again |
-//! | the link breaks before `Confirmed` | the source asks once more, behind a `Cancelled`: the destination has the session, or never will |
+//! | the link is lost before `Confirmed` | the source asks, behind a `Cancelled`, until it has an answer or the destination no longer expects the session: it has it, or never will |
 //! | the destination's node dies before `Confirmed` | the source removes the records that are still its own, so the others are told once |
 //! | the source's node dies | the destination drops its buffer and closes the WebSocket; survivors reap the records |
 //!
