@@ -3,14 +3,23 @@
 //! A script costs Redis as much as many broadcasts. Where many clients join one room, what is said in others would wait behind all of
 //! their scripts; so it goes first. Whoever is in a room sees its changes and broadcasts in the order in which they were asked for. What
 //! concerns no room, such as a question whether all is done, goes behind everything before it.
+//!
+//! Not even behind the scripts of a batch that is under way: while Redis is busy with one, broadcasts to rooms that nothing of it concerns
+//! go beside it, over a connection of their own.
 
 use std::collections::VecDeque;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use signalbox_cluster::RoomName;
 
 /// What a batch may cost at most. Another batch begins only when it has been answered.
 const BATCH: usize = 512;
+
+/// A batch that costs so much may keep Redis busy for longer than others want to wait.
+const LONG: usize = 32;
+
+/// The rooms that a batch under way concerns.
+pub(super) type Rooms = AHashSet<RoomName>;
 
 /// A command, as far as it matters when it goes.
 pub(super) trait Queued {
@@ -32,7 +41,10 @@ pub(super) struct Backlog<T> {
     /// How many broadcasts have come to go ahead, and how many of them are gone.
     came_ahead: u64,
     gone_ahead: u64,
+    /// How many commands concern which room: those that wait, and those beside a batch.
     by_room: AHashMap<RoomName, Waiting>,
+    /// The rooms of broadcasts that are under way beside a batch, one by one.
+    beside: Vec<RoomName>,
 }
 
 /// How many commands concern a room.
@@ -50,20 +62,61 @@ impl<T: Queued> Backlog<T> {
             came_ahead: 0,
             gone_ahead: 0,
             by_room: AHashMap::new(),
+            beside: Vec::new(),
         }
     }
 
+    /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.ordered.is_empty() && self.ahead.is_empty()
+    }
+
+    /// The rooms that a batch concerns, if it may take long.
+    pub(super) fn rooms_of_long(batch: &[T]) -> Option<Rooms> {
+        let is_long = batch.iter().map(T::cost).sum::<usize>() >= batch.len() + LONG;
+        is_long.then(|| batch.iter().filter_map(T::room).cloned().collect())
+    }
+
+    /// Takes what was asked for while a batch is under way.
+    pub(super) fn wait(&mut self, commands: &mut Vec<T>) {
+        commands.drain(..).for_each(|command| self.push(command));
+    }
+
+    /// Takes broadcasts that may go beside a batch which concerns these rooms. Nothing until those that went before have been answered.
+    pub(super) fn take_beside(&mut self, under_way: &Rooms) -> Vec<T> {
+        let mut taken = Vec::new();
+        let is_free = |command: &T| command.room().is_some_and(|room| !under_way.contains(room));
+        while self.beside.len() == taken.len()
+            && taken.len() < BATCH
+            && self.ahead.front().is_some_and(is_free)
+            && let Some(command) = self.ahead.pop_front()
+        {
+            self.beside.extend(command.room().cloned());
+            taken.push(command);
+        }
+        taken
+    }
+
+    /// Whether broadcasts are under way beside a batch.
+    pub(super) fn has_beside(&self) -> bool {
+        !self.beside.is_empty()
+    }
+
+    /// Those have been answered.
+    pub(super) fn answered_beside(&mut self) {
+        for room in std::mem::take(&mut self.beside) {
+            self.gone_ahead += 1;
+            self.done(&room, |waiting| waiting.ahead -= 1);
+        }
     }
 
     /// Takes what was asked for, and gives back the next batch in its place.
     pub(super) fn next_batch(&mut self, commands: &mut Vec<T>) {
         // Mostly nothing waits, and all of it goes at once.
-        if self.is_empty() && commands.iter().map(T::cost).sum::<usize>() <= BATCH {
+        if self.is_empty() && !self.has_beside() && commands.iter().map(T::cost).sum::<usize>() <= BATCH {
             return;
         }
-        commands.drain(..).for_each(|command| self.push(command));
+        self.wait(commands);
         // Broadcasts that never end leave room for the rest.
         let mut left = BATCH;
         self.take_ahead(&mut left, BATCH / 2, commands);
@@ -76,7 +129,7 @@ impl<T: Queued> Backlog<T> {
         }
     }
 
-    /// Takes everything, to give it up.
+    /// Takes everything that waits, to give it up. What is under way beside a batch is forgotten.
     pub(super) fn take_all(&mut self, commands: &mut Vec<T>) {
         commands.extend(self.ahead.drain(..));
         commands.extend(self.ordered.drain(..).map(|(_, command)| command));
@@ -103,6 +156,7 @@ impl<T: Queued> Backlog<T> {
     /// Takes broadcasts that go before the rest, until so much is left.
     fn take_ahead(&mut self, left: &mut usize, leave: usize, batch: &mut Vec<T>) {
         while *left > leave
+            && !self.has_beside()
             && let Some(command) = self.ahead.pop_front()
         {
             *left -= command.cost().min(*left);
@@ -130,7 +184,12 @@ impl<T: Queued> Backlog<T> {
 
     /// A command waits no longer.
     fn taken(&mut self, command: &T, count: impl FnOnce(&mut Waiting)) {
-        let Some(room) = command.room() else { return };
+        if let Some(room) = command.room() {
+            self.done(room, count);
+        }
+    }
+
+    fn done(&mut self, room: &RoomName, count: impl FnOnce(&mut Waiting)) {
         let Some(waiting) = self.by_room.get_mut(room) else { return };
         count(waiting);
         if *waiting == Waiting::default() {
@@ -215,40 +274,106 @@ mod tests {
         assert_eq!(calls, 100);
     }
 
+    #[test]
+    fn what_is_said_elsewhere_does_not_even_wait_for_the_batch_under_way() {
+        let mut backlog = Backlog::new();
+        let mut batch: Vec<_> = (0..100).map(|n| command(n, Some(1), false)).collect();
+        backlog.next_batch(&mut batch);
+        let under_way = Backlog::rooms_of_long(&batch).expect("scripts take long");
+        backlog.wait(&mut vec![
+            command(100, Some(2), true),
+            command(101, Some(1), true),
+            command(102, Some(2), true),
+        ]);
+        // What is said in the crowd's room waits, and what came behind it.
+        assert_eq!(numbers(&backlog.take_beside(&under_way)), [100]);
+        assert!(backlog.take_beside(&under_way).is_empty());
+        // The batch has been answered, and nothing overtakes what is still under way.
+        let mut next = vec![command(103, Some(2), false), command(104, Some(3), false)];
+        backlog.next_batch(&mut next);
+        assert!(next.is_empty());
+        backlog.answered_beside();
+        backlog.next_batch(&mut next);
+        assert_eq!(numbers(&next), [101, 102, 103, 104]);
+        let broadcasts: Vec<_> = (0..100).map(|n| command(n, Some(1), true)).collect();
+        assert_eq!(Backlog::rooms_of_long(&broadcasts), None);
+    }
+
+    /// When a command was sent and answered.
+    #[derive(Clone)]
+    struct Span {
+        command: Command,
+        /// Its place in its batch.
+        place: usize,
+        began: usize,
+        ended: usize,
+    }
+
     proptest! {
-        /// Nothing is lost, what concerns a room keeps its order, and so do all that are no broadcasts to a room.
+        /// Nothing is lost, what concerns a room keeps its order, and so do all that are no broadcasts to a room: of two such, one was
+        /// answered before the other was sent, or both were sent in their order over one connection.
         #[test]
         fn order_is_kept_where_it_matters(
             commands in prop::collection::vec((prop::option::of(0_u8..3), any::<bool>()), 0..800),
-            steps in prop::collection::vec(1_usize..400, 1..20),
+            steps in prop::collection::vec((0_u8..4, 1_usize..400), 1..40),
         ) {
             let commands: Vec<_> =
                 commands.into_iter().enumerate().map(|(n, (room, is))| command(n, room, is)).collect();
-            let (mut asked, mut backlog, mut sent) = (&commands[..], Backlog::new(), Vec::new());
-            let mut steps = steps.into_iter().cycle();
-            while !asked.is_empty() || !backlog.is_empty() {
-                let (now, later) = asked.split_at(steps.next().unwrap_or(1).min(asked.len()));
-                asked = later;
-                let mut batch = now.to_vec();
-                backlog.next_batch(&mut batch);
-                prop_assert!(!batch.is_empty() || now.is_empty());
-                sent.extend(batch);
+            let (mut asked, mut backlog) = (&commands[..], Backlog::new());
+            let (mut batch, mut beside): (Vec<Span>, Vec<Span>) = Default::default();
+            let mut under_way = None;
+            let mut sent: Vec<Span> = Vec::new();
+            let mut steps = steps.into_iter().chain((0..4).map(|what| (what, 400))).cycle();
+            for now in 0.. {
+                if asked.is_empty() && backlog.is_empty() && batch.is_empty() && beside.is_empty() {
+                    break;
+                }
+                let (what, count) = steps.next().unwrap();
+                let begin = |commands: Vec<Command>| -> Vec<Span> {
+                    let all = commands.into_iter().enumerate();
+                    all.map(|(place, command)| Span { command, place, began: now, ended: usize::MAX }).collect()
+                };
+                match what {
+                    // The next batch begins, or what is asked for meanwhile waits.
+                    0 => {
+                        let (new, later) = asked.split_at(count.min(asked.len()));
+                        asked = later;
+                        let mut new = new.to_vec();
+                        if !batch.is_empty() {
+                            backlog.wait(&mut new);
+                        } else {
+                            let was_nothing = new.is_empty();
+                            backlog.next_batch(&mut new);
+                            prop_assert!(!new.is_empty() || was_nothing || backlog.has_beside());
+                            under_way = Backlog::rooms_of_long(&new);
+                            batch = begin(new);
+                        }
+                    }
+                    1 => sent.extend(batch.drain(..).map(|it| Span { ended: now, ..it })),
+                    2 if !batch.is_empty() => {
+                        if let Some(under_way) = &under_way {
+                            beside.extend(begin(backlog.take_beside(under_way)));
+                        }
+                    }
+                    _ => {
+                        sent.extend(beside.drain(..).map(|it| Span { ended: now, ..it }));
+                        backlog.answered_beside();
+                    }
+                }
             }
             prop_assert_eq!(sent.len(), commands.len());
-            prop_assert!(backlog.by_room.is_empty());
-            let kept: [&dyn Fn(&Command) -> bool; 4] = [
-                &|it| it.room.as_ref().is_some_and(|room| &*room.name == "0"),
-                &|it| it.room.as_ref().is_some_and(|room| &*room.name == "1"),
-                &|it| it.room.as_ref().is_some_and(|room| &*room.name == "2"),
-                &|it| !it.is_broadcast || it.room.is_none(),
-            ];
-            for (at, it) in sent.iter().enumerate().filter(|(_, it)| it.room.is_none()) {
-                let late = sent[at..].iter().find(|later| later.number < it.number);
-                prop_assert_eq!(late, None, "behind what concerns no room");
-            }
-            for kept in kept {
-                let of = |all: &[Command]| numbers(&all.iter().filter(|it| kept(it)).cloned().collect::<Vec<_>>());
-                prop_assert_eq!(of(&sent), of(&commands));
+            prop_assert!(backlog.by_room.is_empty() && !backlog.has_beside());
+            sent.sort_by_key(|it| it.command.number);
+            for (at, earlier) in sent.iter().enumerate() {
+                for later in &sent[at + 1..] {
+                    let (one, other) = (&earlier.command, &later.command);
+                    let is_ordered = one.room.is_some() && one.room == other.room
+                        || other.room.is_none()
+                        || !(one.is_broadcast && one.room.is_some()) && !(other.is_broadcast && other.room.is_some());
+                    let is_kept = earlier.ended <= later.began
+                        || earlier.began == later.began && earlier.place < later.place;
+                    prop_assert!(!is_ordered || is_kept, "{} and {}", one.number, other.number);
+                }
             }
         }
     }

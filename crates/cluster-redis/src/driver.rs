@@ -23,11 +23,20 @@ pub(super) enum DriverCommand {
     Subscribe(RoomName),
     /// Unsubscribe it.
     Unsubscribe(RoomName),
-    /// Publish a broadcast to a room, or to all nodes. It was asked for at that time, in microseconds since 1970: what it waits for Redis
-    /// is a part of its way.
-    Publish { from: Owner, room: Option<RoomName>, payload: Bytes, sent_at: u64 },
+    /// Publish a broadcast.
+    Publish(Publication),
     /// End, once everything before this is done.
     End(DriverEnded),
+}
+
+/// A broadcast to a room, or to all nodes.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) from: Owner,
+    pub(super) room: Option<RoomName>,
+    pub(super) payload: Bytes,
+    /// When it was asked for, in microseconds since 1970: what it waits for Redis is a part of its way.
+    pub(super) sent_at: u64,
 }
 
 /// What a script costs, where a broadcast costs 1.
@@ -40,13 +49,13 @@ impl Queued for DriverCommand {
                 Call::Put { room, .. } | Call::Remove { room, .. } | Call::Rehome { room, .. } => Some(room),
                 _ => None,
             },
-            Self::Publish { room, .. } => room.as_ref(),
+            Self::Publish(broadcast) => broadcast.room.as_ref(),
             Self::Subscribe(_) | Self::Unsubscribe(_) | Self::End(_) => None,
         }
     }
 
     fn is_broadcast(&self) -> bool {
-        matches!(self, Self::Publish { .. })
+        matches!(self, Self::Publish(_))
     }
 
     fn cost(&self) -> usize {
@@ -102,7 +111,7 @@ impl Driver for RedisDriver {
 
     fn publish(&self, from: Owner, room: Option<RoomName>, payload: Bytes) {
         let sent_at = micros_since_1970();
-        self.command(DriverCommand::Publish { from, room, payload, sent_at });
+        self.command(DriverCommand::Publish(Publication { from, room, payload, sent_at }));
     }
 
     fn end(&self, ended: DriverEnded) {

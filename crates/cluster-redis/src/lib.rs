@@ -28,6 +28,7 @@
 mod access;
 mod backend;
 mod backlog;
+mod broadcasts;
 mod call_kind;
 mod calls;
 mod clock;

@@ -1,6 +1,6 @@
 //! Calls in their order, pipelined: what is asked for while one batch is under way goes into the next ones ([`Backlog`]).
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{pin::pin, sync::Arc, time::Duration, time::Instant};
 
 use redis::{Cmd, Value};
 use tokio::sync::{
@@ -11,6 +11,7 @@ use tokio::sync::{
 use super::{
     backend::Backend,
     backlog::Backlog,
+    broadcasts::{Broadcasts, publication},
     call_kind::{self, PUBLISH},
     calls::Context,
     command_error::CommandError,
@@ -20,7 +21,6 @@ use super::{
     reads::Reads,
     reaps::Reaps,
     subscription_change::SubscriptionChange,
-    wire,
 };
 use signalbox_cluster::{
     Cluster, NodeTag,
@@ -57,6 +57,8 @@ pub(super) async fn run(
     beside: Beside,
     degraded: Arc<Notify>,
 ) {
+    let mut broadcasts =
+        Broadcasts::new(backend, context.clone(), cluster.clone(), degraded.clone(), PATIENCE);
     let mut pipeline = CommandPipeline {
         commands: Commands::new(backend, context.clone(), PATIENCE),
         degraded,
@@ -66,10 +68,20 @@ pub(super) async fn run(
         beside,
         has_given_up: false,
     };
-    let (mut batch, mut backlog) = (Vec::new(), Backlog::new());
+    let (mut batch, mut asked, mut backlog) = (Vec::new(), Vec::new(), Backlog::new());
     loop {
-        if backlog.is_empty() && calls.recv_many(&mut batch, TAKEN).await == 0 {
-            return;
+        if backlog.is_empty() {
+            tokio::select! {
+                count = calls.recv_many(&mut batch, TAKEN) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = broadcasts.answered() => {
+                    backlog.answered_beside();
+                    continue;
+                }
+            }
         }
         while batch.len() < TAKEN
             && let Ok(command) = calls.try_recv()
@@ -87,11 +99,41 @@ pub(super) async fn run(
             }
         }
         backlog.next_batch(&mut batch);
-        if let Some(ended) = pipeline.take(batch.drain(..), true).await {
+        if batch.is_empty() {
+            // Everything that waits is behind the broadcasts that went beside the last batch.
+            broadcasts.answered().await;
+            backlog.answered_beside();
+            continue;
+        }
+        let rooms = Backlog::rooms_of_long(&batch);
+        let ended = {
+            let mut sent = pin!(pipeline.take(batch.drain(..), true));
+            loop {
+                if let Some(rooms) = &rooms {
+                    broadcasts.begin(&mut backlog, rooms);
+                }
+                tokio::select! {
+                    ended = &mut sent => break ended,
+                    () = broadcasts.answered() => backlog.answered_beside(),
+                    // The node ends with a command, and not with this.
+                    Some(command) = calls.recv(), if rooms.is_some() => {
+                        asked.push(command);
+                        while asked.len() < TAKEN
+                            && let Ok(command) = calls.try_recv()
+                        {
+                            asked.push(command);
+                        }
+                        backlog.wait(&mut asked);
+                    }
+                }
+            }
+        };
+        if let Some(ended) = ended {
             drop(ended);
             return;
         }
         batch.shrink_to(TAKEN);
+        asked.shrink_to(TAKEN);
     }
 }
 
@@ -133,13 +175,8 @@ impl CommandPipeline {
                         commands.extend(made);
                     }
                 },
-                DriverCommand::Publish { from, room, payload, sent_at } => {
-                    let channel = match &room {
-                        Some(room) => self.context.keys.room_channel(room),
-                        None => self.context.keys.everywhere(),
-                    };
-                    let broadcast = wire::Broadcast { format, from, sent_at, payload: &payload };
-                    commands.push(self.context.publish_broadcast(&channel, broadcast));
+                DriverCommand::Publish(broadcast) => {
+                    commands.push(publication(&self.context, &broadcast, format));
                     items.push(Item { commands: 1, call: None });
                 }
                 DriverCommand::Subscribe(room) => {
