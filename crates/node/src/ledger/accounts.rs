@@ -26,13 +26,18 @@ pub(super) const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 const STUCK_WEIGHT: f64 = 4.0;
 /// So much has to come of a client for it to have moved: who sends a byte now and then holds room that others wait for.
 pub(crate) const MOVE: usize = 4 * 1024;
+/// Which part of the budget is a reserve for clients whose addresses hold little, while another holds much.
+const RESERVE: usize = 9;
 /// Nobody is cut off for less while the budget is kept.
 pub(super) const LEAST_GAIN: usize = 16 * 1024;
 
 /// The node's ledger, shared by its threads.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    /// What all clients may hold; above it somebody is cut off.
     pub(super) limit: usize,
+    /// The same with the reserve for those whose addresses hold little.
+    pub(super) budget: usize,
     started: Instant,
     /// Milliseconds since the start, as those who know the time have told.
     now: AtomicU64,
@@ -50,9 +55,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(budget: usize) -> Self {
         Self {
-            limit,
+            limit: budget - budget / RESERVE,
+            budget,
             started: Instant::now(),
             now: AtomicU64::new(0),
             private: AtomicUsize::new(0),

@@ -2,8 +2,8 @@
 //!
 //! Who needs more than is left waits in one of two lanes. Of each address only the first is in a lane, the others wait behind it, and after
 //! its turn the next one goes to the end: so addresses take turns, however many of one wait. Those whose address holds little have a lane
-//! of their own, and a reserve above the budget while some address holds much: what they take then is at the expense of that address,
-//! since beyond the budget it is its clients that are cut off. Whoever's address has come to hold more leaves that lane for the other. So
+//! of their own, and the last part of the budget as a reserve while some address holds much: what they take then is at the expense of that
+//! address, since it is its clients that are cut off for it. Whoever's address has come to hold more leaves that lane for the other. So
 //! nothing that one address holds, or waits for, keeps the others waiting.
 
 use std::{
@@ -19,12 +19,10 @@ use super::{
     waiting::Lane,
 };
 
-/// Parts of the budget. What an address may hold and still hold little;
+/// Parts of what all clients may hold without the reserve. What an address may hold and still hold little;
 const LITTLE: usize = 16;
 /// from where on it holds much;
 const MUCH: usize = 4;
-/// how far the node may go beyond the budget for those that hold little;
-const RESERVE: usize = 8;
 /// and what is waited for at most, since a larger budget than this may never be there at once.
 const MOST: usize = 4;
 /// For how many milliseconds it is known whether an address holds much: it is a look at all clients.
@@ -101,12 +99,12 @@ impl Ledger {
         charge.try_raise(self.at_most(bytes), self.limit)
     }
 
-    /// The same above the budget, while some address holds much: for clients of the light lane.
+    /// The same out of the reserve, while some address holds much: for clients of the light lane.
     pub(crate) fn take_reserve(&self, charge: &Charge, bytes: usize) -> bool {
-        self.is_burdened() && charge.try_raise(self.at_most(bytes), self.ceiling())
+        self.is_burdened() && charge.try_raise(self.at_most(bytes), self.budget)
     }
 
-    /// The same for one that has waited long, unless the node is above the budget already. Somebody else goes for it.
+    /// The same for one that has waited long, unless the reserve is in use already. Somebody else goes for it.
     pub(crate) fn force_room(&self, charge: &Charge, bytes: usize) -> bool {
         !self.is_over() && charge.try_raise(self.at_most(bytes), usize::MAX)
     }
@@ -131,14 +129,9 @@ impl Ledger {
         self.waiting.released.notified()
     }
 
-    /// What the node may hold at most for those whose addresses hold little.
-    fn ceiling(&self) -> usize {
-        self.limit.saturating_add(self.limit / RESERVE)
-    }
-
     /// Whether the node holds more than even the reserve is for.
     pub(crate) fn is_beyond_reserve(&self) -> bool {
-        self.held() > self.ceiling()
+        self.held() > self.budget
     }
 
     fn at_most(&self, bytes: usize) -> usize {

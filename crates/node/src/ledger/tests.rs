@@ -12,7 +12,9 @@ use super::{
     *,
 };
 
+/// What all clients may hold without the reserve.
 const LIMIT: usize = 1_000_000;
+const BUDGET: usize = LIMIT / 8 * 9;
 
 fn address(last: u8) -> Option<IpAddr> {
     Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
@@ -20,7 +22,7 @@ fn address(last: u8) -> Option<IpAddr> {
 
 /// A ledger, and its clients: two each of the addresses 1, 2 and 3.
 fn clients() -> (Arc<Ledger>, Vec<Charge>) {
-    let ledger = Arc::new(Ledger::new(LIMIT));
+    let ledger = Arc::new(Ledger::new(BUDGET));
     let account = |number: u8| ledger.account(address(1 + number / 2), EvictAt::Shard(0));
     let charges = (0..6).map(|number| Charge::new(account(number))).collect();
     (ledger, charges)
@@ -269,7 +271,7 @@ fn who_fills_the_budget_has_nobody_cut_off_whose_address_weighs_less() {
 
 #[test]
 fn an_answer_moves_with_its_connection() {
-    let ledger = Arc::new(Ledger::new(LIMIT));
+    let ledger = Arc::new(Ledger::new(BUDGET));
     let hangup = Arc::new(Hangup::default());
     let answer = Charge::new(ledger.account(address(1), EvictAt::Connection(hangup.clone())));
     answer.set(LEAST_GAIN, 0);
