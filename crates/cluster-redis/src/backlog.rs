@@ -364,12 +364,13 @@ mod tests {
             prop_assert_eq!(sent.len(), commands.len());
             prop_assert!(backlog.by_room.is_empty() && !backlog.has_beside());
             sent.sort_by_key(|it| it.command.number);
+            let goes_ahead = |it: &Command| it.is_broadcast && it.room.is_some();
             for (at, earlier) in sent.iter().enumerate() {
                 for later in &sent[at + 1..] {
                     let (one, other) = (&earlier.command, &later.command);
                     let is_ordered = one.room.is_some() && one.room == other.room
                         || other.room.is_none()
-                        || !(one.is_broadcast && one.room.is_some()) && !(other.is_broadcast && other.room.is_some());
+                        || !(goes_ahead(one) || goes_ahead(other));
                     let is_kept = earlier.ended <= later.began
                         || earlier.began == later.began && earlier.place < later.place;
                     prop_assert!(!is_ordered || is_kept, "{} and {}", one.number, other.number);
