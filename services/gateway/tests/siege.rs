@@ -41,18 +41,18 @@ struct Load {
 impl Load {
     /// Of a crowd, which has machines of its own elsewhere: here it gets what the nodes leave of the processors.
     fn start_behind(name: &str, targets: &[Server], options: &str) -> Self {
-        Self::start_at("19", name, targets, options)
+        Self::start_at(&["chrt", "--idle", "0"], name, targets, options)
     }
 
     /// Of neighbours, who have machines of their own, too, and do not wait for one: what they measure is the nodes. Whoever may not have
     /// that measures more.
     fn start_before(name: &str, targets: &[Server], options: &str) -> Self {
-        Self::start_at("-10", name, targets, options)
+        Self::start_at(&["nice", "-n", "-10"], name, targets, options)
     }
 
-    fn start_at(niceness: &str, name: &str, targets: &[Server], options: &str) -> Self {
-        let mut command = Command::new("nice");
-        command.args(["-n", niceness]).arg(harness::loadtest_program());
+    fn start_at(priority: &[&str], name: &str, targets: &[Server], options: &str) -> Self {
+        let mut command = Command::new(priority[0]);
+        command.args(&priority[1..]).arg(harness::loadtest_program());
         let report = harness::scratch(&format!("siege-{name}")).join("report.json");
         // All generators together need many addresses.
         command.args(options.split_ascii_whitespace()).args(["--sources", "16", "--json"]).arg(&report);
@@ -270,8 +270,6 @@ fn soak_a_crowd_and_attackers_cost_neighbours_nothing() {
         .map(|number| {
             let target = targets[number % targets.len()].clone();
             std::thread::spawn(move || {
-                // Attackers have machines of their own, too. On Linux this is of the thread.
-                rustix::process::setpriority_process(None, 19).expect("it may be nicer");
                 attack(&target, number, SIEGE / ROWS.len() as u32, until);
             })
         })

@@ -155,7 +155,7 @@ fn id(server: &Server) -> String {
     server.ask("CLUSTER MYID").lines().nth(1).unwrap().trim().to_owned()
 }
 
-fn wait(pause: Duration) {
+pub(super) fn wait(pause: Duration) {
     // The nodes have threads of their own.
     #[allow(clippy::disallowed_methods)]
     std::thread::sleep(pause);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use super::{Machine, Output, Outputs, Pending, lease::RETRY, pending::Page};
 use crate::{
@@ -27,11 +27,17 @@ pub(super) struct PendingUserWrites {
 const MAX_READS: usize = 64;
 /// Requests that wait for pages.
 const MAX_WAITING: usize = 8192;
+/// A page of so many users costs the store and the node a millisecond: while it is asked for again and again, it is read with each tick.
+const LARGE: usize = 100;
 
 /// Pages that are being read. All that ask for a page at the same moment share one answer.
 #[derive(Debug, Default)]
 pub(super) struct UserReads {
     reads: AHashMap<Page, UserRead>,
+    /// Large ones that were read since the last tick.
+    recent: AHashSet<Page>,
+    /// Those that are to be read with the next one.
+    due: Vec<Page>,
     waiting: usize,
 }
 
@@ -84,6 +90,10 @@ impl Machine {
             self.users.paused_until = None;
             self.flush_users(now, out);
         }
+        self.user_reads.recent.clear();
+        for page in std::mem::take(&mut self.user_reads.due) {
+            self.read_again(now, page, out);
+        }
     }
 
     /// A user that could not be written is written again, as the local state has it by then.
@@ -133,7 +143,7 @@ impl Machine {
             return;
         }
         let page = (namespace, after);
-        let UserReads { reads, waiting } = &mut self.user_reads;
+        let UserReads { reads, recent, due, waiting } = &mut self.user_reads;
         let is_full = *waiting >= MAX_WAITING || reads.len() >= MAX_READS && !reads.contains_key(&page);
         if is_full {
             out.push_back(Output::Deliver(shard, Delivery::Refused { ticket, why: Refused::Busy }));
@@ -144,7 +154,10 @@ impl Machine {
             Some(read) => read.next.push((shard, ticket)),
             None => {
                 reads.insert(page.clone(), UserRead { asked: vec![(shard, ticket)], next: Vec::new() });
-                self.read_users(now, page, out);
+                match recent.contains(&page) {
+                    true => due.push(page),
+                    false => self.read_users(now, page, out),
+                }
             }
         }
     }
@@ -160,6 +173,7 @@ impl Machine {
     pub(super) fn users_listed(&mut self, now: Instant, page: Page, reply: Reply, out: &mut Outputs) {
         let Some(UserRead { asked, next }) = self.user_reads.reads.remove(&page) else { return };
         self.user_reads.waiting -= asked.len();
+        let is_large = matches!(&reply, Reply::Users(users, _) if users.len() >= LARGE);
         match reply {
             Reply::Users(users, more) => {
                 let users: Arc<[_]> = users.into();
@@ -175,15 +189,32 @@ impl Machine {
             }
             _ => self.list_own_users(&page, &asked, out),
         }
+        if is_large {
+            self.user_reads.recent.insert(page.clone());
+        }
         if next.is_empty() {
             return;
         }
+        self.user_reads.reads.insert(page.clone(), UserRead { asked: next, next: Vec::new() });
+        match is_large {
+            true => self.user_reads.due.push(page),
+            false => self.read_again(now, page, out),
+        }
+    }
+
+    /// Reads a page for those who asked while it was read.
+    fn read_again(&mut self, now: Instant, page: Page, out: &mut Outputs) {
         if self.lease.is_valid(now) {
-            self.user_reads.reads.insert(page.clone(), UserRead { asked: next, next: Vec::new() });
+            // Whoever has asked until now shares the answer.
+            if let Some(read) = self.user_reads.reads.get_mut(&page) {
+                let next = std::mem::take(&mut read.next);
+                read.asked.extend(next);
+            }
             self.read_users(now, page, out);
-        } else {
-            self.user_reads.waiting -= next.len();
-            self.list_own_users(&page, &next, out);
+        } else if let Some(UserRead { mut asked, next }) = self.user_reads.reads.remove(&page) {
+            asked.extend(next);
+            self.user_reads.waiting -= asked.len();
+            self.list_own_users(&page, &asked, out);
         }
     }
 
