@@ -116,11 +116,18 @@ const ALL_CRATES: &[&str] = &[
     "signalbox-tls",
     "signalbox-hooks",
     "signalbox-node",
+    "signalbox-test-support",
 ];
 
 /// What the TURN service is made of: it holds no session, so it is no node.
-const TURN_CRATES: &[&str] =
-    &["signalbox-auth", "signalbox-config", "signalbox-telemetry", "signalbox-tls", "signalbox-turn"];
+const TURN_CRATES: &[&str] = &[
+    "signalbox-auth",
+    "signalbox-config",
+    "signalbox-telemetry",
+    "signalbox-tls",
+    "signalbox-turn",
+    "signalbox-test-support",
+];
 
 /// Checks the workspace as it is.
 pub(crate) fn check(workspace: &Workspace) -> Result<Outcome> {

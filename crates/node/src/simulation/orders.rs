@@ -244,7 +244,7 @@ impl World {
         let homes = &self.clients[MOVER].homes;
         self.injection.injected.iter().any(|(_, fault)| match fault {
             Fault::Kill(node) => homes.contains(node),
-            Fault::BreakLink(one, other) | Fault::LinkDown(one, other, _) => {
+            Fault::LoseLink(one, other) | Fault::LinkDown(one, other, _) => {
                 homes.contains(one) && homes.contains(other)
             }
             _ => false,
