@@ -27,7 +27,7 @@ pub(super) trait Queued {
     fn room(&self) -> Option<&RoomName>;
     /// Whether it is a broadcast.
     fn is_broadcast(&self) -> bool;
-    /// What it costs; a broadcast 1.
+    /// What it costs; a small broadcast 1.
     fn cost(&self) -> usize;
 }
 
@@ -84,13 +84,14 @@ impl<T: Queued> Backlog<T> {
 
     /// Takes broadcasts that may go beside a batch which concerns these rooms. Nothing until those that went before have been answered.
     pub(super) fn take_beside(&mut self, under_way: &Rooms) -> Vec<T> {
-        let mut taken = Vec::new();
+        let (mut taken, mut left) = (Vec::new(), BATCH);
         let is_free = |command: &T| command.room().is_some_and(|room| !under_way.contains(room));
         while self.beside.len() == taken.len()
-            && taken.len() < BATCH
+            && left > 0
             && self.ahead.front().is_some_and(is_free)
             && let Some(command) = self.ahead.pop_front()
         {
+            left -= command.cost().min(left);
             self.beside.extend(command.room().cloned());
             taken.push(command);
         }

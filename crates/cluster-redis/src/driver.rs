@@ -41,6 +41,8 @@ pub(super) struct Publication {
 
 /// What a script costs, where a broadcast costs 1.
 const SCRIPT: usize = 4;
+/// So many bytes of a message cost as much as a broadcast. A batch is copied into one buffer, which nobody is charged for.
+const BYTES: usize = 4096;
 
 impl Queued for DriverCommand {
     fn room(&self) -> Option<&RoomName> {
@@ -60,7 +62,14 @@ impl Queued for DriverCommand {
 
     fn cost(&self) -> usize {
         match self {
-            Self::Call(call) if !matches!(call.0, Call::SendDirect { .. } | Call::Flush) => SCRIPT,
+            Self::Call(call) => {
+                let own = match call.0 {
+                    Call::SendDirect { .. } | Call::Flush => 1,
+                    _ => SCRIPT,
+                };
+                own + call.0.message_len() / BYTES
+            }
+            Self::Publish(broadcast) => 1 + broadcast.payload.len() / BYTES,
             _ => 1,
         }
     }
@@ -116,5 +125,21 @@ impl Driver for RedisDriver {
 
     fn end(&self, ended: DriverEnded) {
         self.command(DriverCommand::End(ended));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signalbox_cluster::{NodeTag, Owner};
+
+    #[test]
+    fn large_messages_cost_what_small_ones_of_their_size_do() {
+        let from = Owner { tag: NodeTag(1), epoch: 1 };
+        let cost = |len: usize| {
+            let payload = Bytes::from(vec![0; len]);
+            DriverCommand::Publish(Publication { from, room: None, payload, sent_at: 0 }).cost()
+        };
+        assert_eq!([cost(0), cost(BYTES - 1), cost(BYTES), cost(1 << 20)], [1, 1, 2, 257]);
     }
 }

@@ -100,9 +100,11 @@ pub(super) async fn run(
         }
         backlog.next_batch(&mut batch);
         if batch.is_empty() {
-            // Everything that waits is behind the broadcasts that went beside the last batch.
-            broadcasts.answered().await;
-            backlog.answered_beside();
+            // Everything has failed, or what waits is behind the broadcasts that went beside the last batch.
+            if backlog.has_beside() {
+                broadcasts.answered().await;
+                backlog.answered_beside();
+            }
             continue;
         }
         let rooms = Backlog::rooms_of_long(&batch);

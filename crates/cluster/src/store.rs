@@ -284,6 +284,20 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Bytes of the message that it carries, if it carries one.
+    pub fn message_len(&self) -> usize {
+        match self {
+            Self::DeliverOrQueue { peer_message, .. }
+            | Self::SendDirect { message: DirectMessage::PeerMessage { peer_message, .. }, .. } => {
+                peer_message.frame.len()
+            }
+            Self::SendDirect { message: DirectMessage::Payload(bytes), .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A claim of `by` took the id of `old`, on another node, which may not have been told. The notice is kept until it was, so that
 /// survivors can tell it when `by` dies first.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 mod streams;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{Bytes, BytesMut};
 use signalbox_cluster::NodeTag;
@@ -71,6 +71,8 @@ impl Drop for Responder {
 
 /// Why a connection was refused, as it is logged.
 type Refused = std::borrow::Cow<'static, str>;
+/// It was closed before it began.
+const NOTHING: &str = "it said nothing";
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
     let strangers = Strangers::default();
@@ -95,18 +97,22 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
             };
             let Admitted { stream, from, seals, mut hold } = match authenticated {
                 Ok(admitted) => admitted,
+                // It looks only whether somebody is there.
+                Err(refused) if refused == NOTHING => return,
                 Err(refused) => {
                     shared.log_refusal(addr, "a connection to the node link was refused", &refused);
                     return;
                 }
             };
             stranger.authenticated();
-            let was_idle = serve(stream, seals, &shared, &*handler, from, &mut hold).await;
-            match was_idle {
-                true => hold.end(),
+            match serve(stream, seals, &shared, &*handler, from, &mut hold).await {
+                End::Idle => hold.end(),
                 // It is not lost until nothing has come instead for a while.
-                false if hold.is_resumable() => {}
-                false => handler.node_lost(from),
+                End::Broken if hold.is_resumable() => {}
+                End::Broken | End::Final => {
+                    hold.end();
+                    handler.node_lost(from);
+                }
             }
         });
     }
@@ -129,7 +135,10 @@ async fn admit(
     streams: &Arc<Streams>,
 ) -> Result<Admitted, Refused> {
     let _ = stream.set_nodelay(true);
-    let begins_with_tls = begins_with_tls(&stream).await.map_err(|error| error.to_string())?;
+    let begins_with_tls = match begins_with_tls(&stream).await {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(NOTHING.into()),
+        begins => begins.map_err(|error| error.to_string())?,
+    };
     let mut stream = match (begins_with_tls, &shared.tls) {
         (false, Some(tls)) if tls.is_required() => {
             return Err("it does not use TLS, and --cluster-tls is required here".into());
@@ -155,8 +164,17 @@ async fn admit(
     }
 }
 
-/// Serves a connection to its end. Returns `true` when the other node closed it because it was idle: that says nothing about the
-/// node, which may have opened another connection already.
+/// Why nothing comes over a connection any more.
+enum End {
+    /// The other node closed it because nobody needed it: that says nothing about the node, which may have opened another one already.
+    Idle,
+    /// It broke, or another one goes on in its place.
+    Broken,
+    /// The other node sends what cannot be read: so it would over another one.
+    Final,
+}
+
+/// Serves a connection to its end. What is kept is sent again, then what is to be sent.
 async fn serve(
     stream: Stream,
     seals: Seals,
@@ -164,7 +182,7 @@ async fn serve(
     handler: &dyn Handler,
     from: NodeTag,
     hold: &mut Hold,
-) -> bool {
+) -> End {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let (send, receive) = seals.unzip();
     let (mut to_wire, mut from_wire) =
@@ -179,8 +197,18 @@ async fn serve(
     let mut is_sent = write.is_empty();
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH);
     let (mut last_used, mut last_written) = (Instant::now(), Instant::now());
+    let mut is_pinged = false;
     // Reading goes on while something is written: two nodes that only wrote would wait for each other.
     loop {
+        if is_sent && (is_pinged || state.progress.is_acknowledgement_due()) {
+            (last_written, is_sent) = (Instant::now(), false);
+            if let Some(acknowledgement) = state.progress.acknowledgement() {
+                to_wire.write(&acknowledgement, &mut write);
+            }
+            if std::mem::take(&mut is_pinged) {
+                to_wire.write(&Frame::empty(FrameType::Pong, u64::MAX), &mut write);
+            }
+        }
         tokio::select! {
             // A node that has not what it was sent is not sent more.
             _ = state.to_write.recv_many(&mut batch, BATCH), if is_sent && state.progress.kept_bytes() <= shared.limits.waiting => {
@@ -203,7 +231,7 @@ async fn serve(
             written = timeout_at(last_written + shared.limits.silence, write_some(&mut writer, &mut write)), if !is_sent => {
                 match written {
                     Ok(Ok(all)) => (last_written, is_sent) = (Instant::now(), all),
-                    _ => return false,
+                    _ => return End::Broken,
                 }
             }
             count = reader.read_buf(&mut read) => {
@@ -211,32 +239,31 @@ async fn serve(
                     Ok(1..) => {}
                     Ok(0) => {
                         let was_idle = last_used.elapsed() + shared.limits.silence >= shared.limits.idle;
-                        return state.in_flight.is_empty() && was_idle;
+                        return if state.in_flight.is_empty() && was_idle { End::Idle } else { End::Broken };
                     }
-                    Err(_) => return false,
+                    Err(_) => return End::Broken,
                 }
                 loop {
                     match from_wire.read(&mut read) {
                         Ok(Some(frame)) => {
-                            if !matches!(frame.frame_type, FrameType::Ping | FrameType::Acknowledge) {
-                                last_used = Instant::now();
+                            match frame.frame_type {
+                                FrameType::Ping => is_pinged = true,
+                                FrameType::Acknowledge => {}
+                                _ => {
+                                    last_used = Instant::now();
+                                    state.is_used.store(true, Ordering::Relaxed);
+                                }
                             }
                             if !take(frame, handler, from, state) {
-                                return false;
+                                return End::Final;
                             }
                         }
                         Ok(None) => break,
-                        Err(_) => return false,
+                        Err(_) => return End::Final,
                     }
                 }
-                if is_sent && state.progress.owes()
-                    && let Some(acknowledgement) = state.progress.acknowledgement()
-                {
-                    (last_written, is_sent) = (Instant::now(), false);
-                    to_wire.write(&acknowledgement, &mut write);
-                }
             }
-            () = &mut superseded => return false,
+            () = &mut superseded => return End::Broken,
         }
     }
 }
@@ -259,7 +286,8 @@ fn take(frame: Frame, handler: &dyn Handler, from: NodeTag, state: &mut StreamSt
         }
         FrameType::Cancel => drop(state.in_flight.remove(&number)),
         FrameType::Notice => handler.notice(from, kind, body),
-        FrameType::Ping => drop(state.responses.send(Frame::empty(FrameType::Pong, u64::MAX))),
+        // It is answered as soon as something may be written.
+        FrameType::Ping => {}
         FrameType::Acknowledge => return state.progress.acknowledged(number).is_ok(),
         FrameType::Response | FrameType::Refused | FrameType::Pong => return false,
     }

@@ -14,7 +14,8 @@
 //! | what happens | what becomes of requests without a response |
 //! |---|---|
 //! | the connection breaks, and can be opened again | nothing: what was on its way is sent again, everything arrives once and in order |
-//! | nobody listens at the node's address any more, or another node | [`LinkError::Broken`], at once |
+//! | nobody listens at the node's address any more, or the node has left the cluster | [`LinkError::Broken`], at once |
+//! | another node listens there | [`LinkError::Broken`], after half a second |
 //! | the node is not heard of for [`Limits::silence`] | [`LinkError::Broken`] |
 //! | it is of a version that cannot resume, and the connection breaks | [`LinkError::Broken`], at once |
 
@@ -129,17 +130,29 @@ pub enum LinkError {
     Broken,
 }
 
+/// Where a node's link listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At this address.
+    At(SocketAddr),
+    /// Nobody knows.
+    Unknown,
+    /// The node has left the cluster.
+    Gone,
+}
+
 /// Takes what other nodes send.
 pub trait Handler: Send + Sync {
     /// A request. The response may be given later, from any thread; dropping the responder refuses the request.
     fn request(&self, from: NodeTag, kind: u8, body: Bytes, responder: Responder);
     /// A notice, which needs no response.
     fn notice(&self, from: NodeTag, kind: u8, body: Bytes);
-    /// A node's connection has broken, and it has not connected again: the node has died.
+    /// What a node has sent may be lost: its connection has broken, and it has not gone on over another one, or has begun anew. Mostly it
+    /// has died.
     fn node_lost(&self, _: NodeTag) {}
-    /// Where a node's link listens, as far as it is known: where nobody does, the node has died.
-    fn address(&self, _: NodeTag) -> Option<SocketAddr> {
-        None
+    /// Where a node's link listens: where nobody does, the node has died.
+    fn whereabouts(&self, _: NodeTag) -> Whereabouts {
+        Whereabouts::Unknown
     }
     /// Whether a node is known to be of the previous version. It may be looked up meanwhile; one that is not known is not.
     fn is_previous(&self, _: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
@@ -180,6 +193,7 @@ struct Shared {
     /// Where TLS is on.
     tls: Option<Arc<LinkTls>>,
     runtime: Handle,
+    handler: Arc<dyn Handler>,
     outgoing: Mutex<AHashMap<RemoteNode, Arc<Outgoing>>>,
     /// The number of the last request.
     numbers: AtomicU64,
@@ -235,6 +249,7 @@ impl Link {
             limits,
             tls,
             runtime: Handle::current(),
+            handler: handler.clone(),
             outgoing: Mutex::default(),
             numbers: AtomicU64::new(0),
         });

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    LinkError, RemoteNode, Shared,
+    LinkError, RemoteNode, Shared, Whereabouts,
     frame::{Frame, FrameReader, FrameType, FrameWriter},
     handshake::{self, Seals},
     resume::{Impossible, Progress, Resume, Resumed, StreamId},
@@ -90,6 +90,7 @@ impl Outgoing {
                 id,
                 progress,
                 pending: AHashMap::new(),
+                writing: 0,
             };
             let error = connection.run().await;
             // First the connection is removed, so that nothing more is sent on it; then what was sent meanwhile is refused.
@@ -105,6 +106,12 @@ impl Outgoing {
             }
         });
         connection
+    }
+
+    /// Bytes that wait to be written.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Queues something to send. Gives it back if the connection has ended.
@@ -136,16 +143,18 @@ struct Connection {
     progress: Progress,
     /// Requests without a response.
     pending: AHashMap<u64, Reply>,
+    /// The size of what is being written.
+    writing: usize,
 }
 
 /// Why nothing goes over a connection any more.
 enum End {
     /// Nobody needs it.
     Idle,
-    /// It broke, or could not be read.
+    /// It broke, or has been silent: another one may go on.
     Broken,
-    /// The other node owes a response, and has said nothing for too long.
-    Silent,
+    /// The other node takes nothing, or sends what cannot be read: so it would over another one.
+    Final,
 }
 
 impl Connection {
@@ -156,14 +165,26 @@ impl Connection {
             Err(error) => return error,
         };
         let (mut stream, mut seals, resumed) = first;
-        if resumed != Resumed::Never {
+        if resumed != Resumed::Unsupported {
             self.progress = Progress::resumable();
         }
+        let mut in_vain = 0;
         loop {
-            let mut last_received = Instant::now();
+            let (began, position) = (Instant::now(), self.progress.position());
+            let mut last_received = began;
             let end = self.serve(stream, seals, &mut last_received).await;
+            self.written();
             if !self.progress.is_resumable() || !matches!(end, End::Broken) {
                 break;
+            }
+            // Something may break every connection as soon as this frame is sent.
+            let was_in_vain = self.progress.position() == position && began.elapsed() < self.beat();
+            in_vain = if was_in_vain { in_vain + 1 } else { 0 };
+            if in_vain > HANG_UPS {
+                break;
+            }
+            if was_in_vain {
+                sleep_until(Instant::now() + RETRY).await;
             }
             let Some(next) = self.reconnect(last_received).await else { break };
             (stream, seals) = next;
@@ -172,6 +193,17 @@ impl Connection {
             let _ = reply.send(Err(LinkError::Broken));
         }
         LinkError::Unreachable
+    }
+
+    /// How often the other end is pinged that owes something. It is taken for silent after three times that, which leaves the fourth for
+    /// another connection.
+    fn beat(&self) -> Duration {
+        self.shared.limits.silence / 4
+    }
+
+    /// What was being written waits no longer: it is written, or kept.
+    fn written(&mut self) {
+        self.waiting.fetch_sub(std::mem::take(&mut self.writing), Ordering::Relaxed);
     }
 
     /// Connects to the node, also where a connection breaks while it is opened.
@@ -200,7 +232,10 @@ impl Connection {
         let mut hung_up = 0;
         let until = (last_received + silence).max(Instant::now() + silence / 2);
         loop {
-            let received = self.progress.tell();
+            if self.shared.handler.whereabouts(self.to.tag) == Whereabouts::Gone {
+                return None;
+            }
+            let received = self.progress.report_received();
             let attempt = timeout(self.shared.limits.connect, self.connect(Some(received)));
             match timeout_at(until, attempt).await.ok()? {
                 Ok(Ok((stream, seals, Resumed::Has(received)))) => {
@@ -270,14 +305,21 @@ impl Connection {
         }
         let mut is_sent = write.is_empty();
         let mut batch = Vec::with_capacity(BATCH);
-        // A node that owes a response is pinged twice in the time for which it may be silent.
-        let mut beat = interval(limits.silence / 2);
+        let mut beat = interval(self.beat());
+        let silence = if self.progress.is_resumable() { 3 * self.beat() } else { limits.silence };
         let mut last_used = Instant::now();
         *last_received = last_used;
-        // The size of what is being written, and when the socket last took some of it. Reading goes on meanwhile: two nodes that
-        // only wrote would wait for each other.
-        let (mut writing, mut last_written) = (0, Instant::now());
+        // When the socket last took some of what is being written. Reading goes on meanwhile: two nodes that only wrote would wait for each
+        // other.
+        let mut last_written = Instant::now();
         loop {
+            if is_sent
+                && self.progress.is_acknowledgement_due()
+                && let Some(acknowledgement) = self.progress.acknowledgement()
+            {
+                (last_written, is_sent) = (Instant::now(), false);
+                to_wire.write(&acknowledgement, &mut write);
+            }
             tokio::select! {
                 // A node that has not what it was sent is not sent more.
                 count = self.receiver.recv_many(&mut batch, BATCH), if is_sent && self.progress.kept_bytes() <= limits.waiting => {
@@ -286,7 +328,7 @@ impl Connection {
                     }
                     last_used = Instant::now();
                     last_written = last_used;
-                    writing = batch.iter().map(Outbound::size).sum();
+                    self.writing = batch.iter().map(Outbound::size).sum();
                     if let Some(acknowledgement) = self.progress.acknowledgement() {
                         to_wire.write(&acknowledgement, &mut write);
                     }
@@ -302,10 +344,10 @@ impl Connection {
                     match written {
                         Ok(Ok(all)) => (last_written, is_sent) = (Instant::now(), all),
                         Ok(Err(_)) => return End::Broken,
-                        Err(_) => return End::Silent,
+                        Err(_) => return End::Final,
                     }
                     if is_sent {
-                        self.waiting.fetch_sub(std::mem::take(&mut writing), Ordering::Relaxed);
+                        self.written();
                     }
                 }
                 count = reader.read_buf(&mut read) => {
@@ -317,31 +359,31 @@ impl Connection {
                         match from_wire.read(&mut read) {
                             Ok(Some(frame)) => {
                                 if self.take(frame).is_err() {
-                                    return End::Silent;
+                                    return End::Final;
                                 }
                             }
                             Ok(None) => break,
-                            Err(_) => return End::Broken,
+                            Err(_) => return End::Final,
                         }
-                    }
-                    if is_sent && self.progress.owes()
-                        && let Some(acknowledgement) = self.progress.acknowledgement()
-                    {
-                        (last_written, is_sent) = (Instant::now(), false);
-                        to_wire.write(&acknowledgement, &mut write);
                     }
                 }
                 _ = beat.tick() => {
-                    if self.pending.is_empty() {
+                    let owes_nothing = self.pending.is_empty() && !self.progress.has_kept();
+                    if owes_nothing {
                         *last_received = Instant::now();
                         if last_used.elapsed() > limits.idle {
                             return End::Idle;
                         }
-                    } else if last_received.elapsed() > limits.silence {
-                        return End::Silent;
-                    } else if is_sent {
-                        (last_written, is_sent) = (Instant::now(), false);
-                        to_wire.write(&Frame::empty(FrameType::Ping, 0), &mut write);
+                    } else if last_received.elapsed() > silence {
+                        return if self.progress.is_resumable() { End::Broken } else { End::Final };
+                    }
+                    if is_sent {
+                        let acknowledgement = self.progress.acknowledgement();
+                        let ping = (!owes_nothing).then(|| Frame::empty(FrameType::Ping, 0));
+                        for frame in acknowledgement.iter().chain(&ping) {
+                            (last_written, is_sent) = (Instant::now(), false);
+                            to_wire.write(frame, &mut write);
+                        }
                     }
                 }
             }

@@ -57,7 +57,7 @@ impl Resume {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resumed {
     /// It knows nothing of streams: this one ends with the connection.
-    Never,
+    Unsupported,
     /// It has it, and so many frames of it.
     Has(u64),
     /// It does not have it any more.
@@ -68,7 +68,7 @@ impl Resumed {
     pub(super) fn metadata(self) -> Metadata {
         let none = Metadata::default();
         match self {
-            Self::Never => none,
+            Self::Unsupported => none,
             Self::Has(received) => none.with(MetadataKey::Resume, received.to_be_bytes()),
             Self::Gone => none.with(MetadataKey::Resume, []),
         }
@@ -76,7 +76,7 @@ impl Resumed {
 
     pub(super) fn of(metadata: &Metadata) -> Self {
         match metadata.get(MetadataKey::Resume) {
-            None => Self::Never,
+            None => Self::Unsupported,
             Some(bytes) => {
                 bytes.first_chunk().map_or(Self::Gone, |bytes| Self::Has(u64::from_be_bytes(*bytes)))
             }
@@ -96,9 +96,9 @@ pub(super) struct Progress {
     /// How many have come from there.
     received: u64,
     /// How many of them it has been told of.
-    told: u64,
+    reported: u64,
     /// Bytes of those it has not been told of.
-    untold_bytes: usize,
+    unreported_bytes: usize,
 }
 
 /// An end says that it has what was never sent, or has not what it had.
@@ -127,6 +127,16 @@ impl Progress {
         }
     }
 
+    /// How many frames have come, and how many have arrived at the other end: a connection over which neither grows is of no use.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.received, self.acknowledged)
+    }
+
+    /// Whether the other end may not have all.
+    pub(super) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// What the other end may not have, in order.
     pub(super) fn kept(&self) -> impl Iterator<Item = &Frame> {
         self.kept.iter()
@@ -141,7 +151,7 @@ impl Progress {
     pub(super) fn received(&mut self, frame: &Frame) {
         if self.is_resumable && counts(frame.frame_type) {
             self.received += 1;
-            self.untold_bytes += frame.body.len();
+            self.unreported_bytes += frame.body.len();
         }
     }
 
@@ -157,18 +167,18 @@ impl Progress {
     }
 
     /// Whether the other end is to be told what has come although there is nothing else to send.
-    pub(super) fn owes(&self) -> bool {
-        self.received - self.told >= ACKNOWLEDGED_FRAMES || self.untold_bytes >= ACKNOWLEDGED_BYTES
+    pub(super) fn is_acknowledgement_due(&self) -> bool {
+        self.received - self.reported >= ACKNOWLEDGED_FRAMES || self.unreported_bytes >= ACKNOWLEDGED_BYTES
     }
 
     /// What tells the other end how much has come, unless it knows.
     pub(super) fn acknowledgement(&mut self) -> Option<Frame> {
-        (self.received > self.told).then(|| Frame::empty(FrameType::Acknowledge, self.tell()))
+        (self.received > self.reported).then(|| Frame::empty(FrameType::Acknowledge, self.report_received()))
     }
 
     /// How many frames have come, for the other end, which knows it from now on.
-    pub(super) fn tell(&mut self) -> u64 {
-        (self.told, self.untold_bytes) = (self.received, 0);
+    pub(super) fn report_received(&mut self) -> u64 {
+        (self.reported, self.unreported_bytes) = (self.received, 0);
         self.received
     }
 }
@@ -236,7 +246,7 @@ mod tests {
             FrameType::Notice => this.has.push(frame.number),
             _ => {}
         }
-        if this.progress.owes() {
+        if this.progress.is_acknowledgement_due() {
             this.on_its_way.extend(this.progress.acknowledgement());
         }
     }
@@ -256,7 +266,7 @@ mod tests {
                     Happens::Ping(end) => send(&mut ends[end], Frame::empty(FrameType::Ping, 0)),
                     Happens::Break => {
                         for end in 0..2 {
-                            let received = ends[1 - end].progress.tell();
+                            let received = ends[1 - end].progress.report_received();
                             ends[end].progress.acknowledged(received).unwrap();
                             ends[end].on_its_way = ends[end].progress.kept().cloned().collect();
                         }
@@ -300,7 +310,7 @@ mod tests {
             let resume = Resume { id: [7; 16], received };
             assert_eq!(Resume::of(&resume.metadata()), Some(resume));
         }
-        for resumed in [Resumed::Never, Resumed::Has(0), Resumed::Has(9), Resumed::Gone] {
+        for resumed in [Resumed::Unsupported, Resumed::Has(0), Resumed::Has(9), Resumed::Gone] {
             assert_eq!(Resumed::of(&resumed.metadata()), resumed);
         }
         assert_eq!(Resume::of(&Metadata::default()), None);
@@ -313,8 +323,8 @@ mod tests {
         let mut progress = Progress::resumable();
         let large = Frame { body: Bytes::from(vec![0; ACKNOWLEDGED_BYTES]), ..frame(1) };
         progress.received(&large);
-        assert!(progress.owes());
+        assert!(progress.is_acknowledgement_due());
         assert_eq!(progress.acknowledgement(), Some(Frame::empty(FrameType::Acknowledge, 1)));
-        assert!(!progress.owes() && progress.acknowledgement().is_none());
+        assert!(!progress.is_acknowledgement_due() && progress.acknowledgement().is_none());
     }
 }

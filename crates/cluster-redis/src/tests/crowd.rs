@@ -125,6 +125,31 @@ fn a_store_that_is_slow_for_a_while_is_not_lost() {
 }
 
 #[test]
+fn what_waited_for_a_store_that_was_given_up_has_failed_and_what_comes_later_is_done() {
+    const JOINS: u64 = 400;
+    let server = Server::start();
+    let node = Node::start(&server, 1);
+    node.join(&room(), 1);
+    server.signal("-STOP");
+    // It stops a moment later.
+    cluster::wait(Duration::from_millis(50));
+    // More than a batch, for one room: most of it waits behind the first.
+    for ticket in 100..100 + JOINS {
+        let socket = Address::random(node.tag, 0);
+        let record = Record { socket, profile: "{}".into(), joined: None, updated: None, left: None };
+        let (room, record) = (room(), record.into());
+        node.submit(Command::Join { shard: 0, ticket, room, record, list: false, most: None });
+    }
+    node.wait_until(Status::Degraded);
+    server.signal("-CONT");
+    node.wait_until(Status::Online);
+    let (socket, others) = node.join(&room(), 2);
+    assert!(!others.contains(&socket));
+    let two = Node::start(&server, 2);
+    assert!(two.join(&room(), 3).1.contains(&socket), "what is written is there for others");
+}
+
+#[test]
 fn calls_whose_connection_is_killed_are_made_again_without_a_new_epoch() {
     let server = Server::start();
     let (one, two) = (Node::start(&server, 1), Node::start(&server, 2));

@@ -1,6 +1,9 @@
 //! The streams of other nodes, which outlive their connections: when one breaks, its stream waits for another.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use ahash::AHashMap;
 use parking_lot::Mutex;
@@ -16,18 +19,22 @@ use tokio::{
 };
 
 use crate::{
-    Handler, Shared,
+    Handler, Shared, Whereabouts,
     frame::Frame,
     resume::{Progress, Resume, Resumed, StreamId},
 };
 
-/// How often it is looked whether the process is still there whose connection broke, and how long that may take. It comes back sooner than
-/// that if it can.
+/// After which time it is looked whether the process is still there whose connection broke, and how long that may take. It comes back sooner
+/// than that if it can.
 const PROBE: Duration = Duration::from_millis(150);
+/// How often it is looked after that.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What outlives a connection.
 pub(super) struct StreamState {
     pub(super) progress: Progress,
+    /// Whether anything has come.
+    pub(super) is_used: Arc<AtomicBool>,
     /// Requests without a response, by number. Dropping the sender tells the responder that the response is not wanted any more.
     pub(super) in_flight: AHashMap<u64, oneshot::Sender<()>>,
     pub(super) responses: UnboundedSender<Frame>,
@@ -35,9 +42,10 @@ pub(super) struct StreamState {
 }
 
 impl StreamState {
-    fn new(progress: Progress) -> Arc<tokio::sync::Mutex<Self>> {
+    fn new(progress: Progress, is_used: Arc<AtomicBool>) -> Arc<tokio::sync::Mutex<Self>> {
         let (responses, to_write) = unbounded_channel();
-        Arc::new(tokio::sync::Mutex::new(Self { progress, in_flight: AHashMap::new(), responses, to_write }))
+        let in_flight = AHashMap::new();
+        Arc::new(tokio::sync::Mutex::new(Self { progress, is_used, in_flight, responses, to_write }))
     }
 }
 
@@ -45,6 +53,7 @@ type Key = (NodeTag, StreamId);
 
 struct Stream {
     state: Arc<tokio::sync::Mutex<StreamState>>,
+    is_used: Arc<AtomicBool>,
     /// The number of its last connection.
     connections: watch::Sender<u64>,
 }
@@ -82,10 +91,13 @@ impl Streams {
         resume: Option<Resume>,
     ) -> (Option<Hold>, Resumed) {
         let Some(Resume { id, received }) = resume else {
-            let state = StreamState::new(Progress::default()).lock_owned().await;
-            return (Some(Hold { state, registered: None }), Resumed::Never);
+            let state = StreamState::new(Progress::default(), Arc::default()).lock_owned().await;
+            return (Some(Hold { state, registered: None }), Resumed::Unsupported);
         };
         let key = (from, id);
+        if received.is_none() {
+            self.end_older(key);
+        }
         let Some((state, registered)) = self.register(key, received.is_none()) else {
             return (None, Resumed::Gone);
         };
@@ -94,7 +106,7 @@ impl Streams {
         if state.progress.acknowledged(received.unwrap_or_default()).is_err() {
             return (None, Resumed::Gone);
         }
-        let resumed = Resumed::Has(state.progress.tell());
+        let resumed = Resumed::Has(state.progress.report_received());
         (Some(Hold { state, registered: Some(registered) }), resumed)
     }
 
@@ -104,23 +116,43 @@ impl Streams {
         begins: bool,
     ) -> Option<(Arc<tokio::sync::Mutex<StreamState>>, Registered)> {
         let all = &mut *self.all.lock();
-        if begins {
-            let stream =
-                Stream { state: StreamState::new(Progress::resumable()), connections: watch::Sender::new(0) };
+        if begins && !all.contains_key(&key) {
+            let is_used = Arc::<AtomicBool>::default();
+            let state = StreamState::new(Progress::resumable(), is_used.clone());
+            let stream = Stream { state, is_used, connections: watch::Sender::new(0) };
             all.insert(key, Arc::new(stream));
         }
-        let stream = all.get(&key)?;
+        let stream = all.get(&key).filter(|stream| !begins || *stream.connections.borrow() == 0)?;
         stream.connections.send_modify(|number| *number += 1);
         let newest = stream.connections.subscribe();
         let number = *newest.borrow();
         Some((stream.state.clone(), Registered { streams: self.clone(), key, number, newest }))
     }
 
-    /// The stream ends, unless there is a newer connection. Whether it did.
+    /// A node that begins a stream has given up those before it. What they carried is lost, and that is known before anything new comes.
+    fn end_older(&self, (node, id): Key) {
+        let older: Vec<Arc<Stream>> = {
+            let all = &mut *self.all.lock();
+            let keys: Vec<Key> = all.keys().filter(|key| key.0 == node && key.1 != id).copied().collect();
+            keys.iter().filter_map(|key| all.remove(key)).collect()
+        };
+        let mut was_used = false;
+        for stream in older {
+            // Its connection, if it has one still, ends.
+            stream.connections.send_modify(|number| *number += 1);
+            was_used |= stream.is_used.load(Ordering::Relaxed);
+        }
+        if was_used {
+            self.handler.node_lost(node);
+        }
+    }
+
+    /// The stream ends, unless there is a newer connection. Whether something that came over it may be lost.
     fn remove(&self, key: Key, number: u64) -> bool {
         let all = &mut *self.all.lock();
         let is_last = all.get(&key).is_some_and(|stream| *stream.connections.borrow() == number);
-        is_last && all.remove(&key).is_some()
+        let removed = if is_last { all.remove(&key) } else { None };
+        removed.is_some_and(|stream| stream.is_used.load(Ordering::Relaxed))
     }
 
     fn is_waiting(&self, key: Key, number: u64) -> bool {
@@ -131,23 +163,29 @@ impl Streams {
     async fn expire(self: Arc<Self>, key: Key, number: u64) {
         let limits = &self.shared.limits;
         let until = Instant::now() + limits.silence + 2 * limits.connect;
+        let mut pause = PROBE;
         loop {
-            sleep(PROBE).await;
+            sleep(pause).await;
             if !self.is_waiting(key, number) {
                 return;
             }
             if Instant::now() >= until || self.has_gone(key.0).await {
                 break;
             }
+            pause = PROBE_AGAIN;
         }
         if self.remove(key, number) {
             self.handler.node_lost(key.0);
         }
     }
 
-    /// Whether nobody listens any more where a node's link was.
+    /// Whether a node has left the cluster, or nobody listens any more where its link was.
     async fn has_gone(&self, node: NodeTag) -> bool {
-        let Some(addr) = self.handler.address(node) else { return false };
+        let addr = match self.handler.whereabouts(node) {
+            Whereabouts::At(addr) => addr,
+            Whereabouts::Gone => return true,
+            Whereabouts::Unknown => return false,
+        };
         let connected = timeout(PROBE, TcpStream::connect(addr)).await;
         matches!(connected, Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused)
     }
@@ -165,7 +203,7 @@ impl Hold {
         }
     }
 
-    /// The stream ends here, and nobody is lost. Whether it might have gone on.
+    /// The stream ends here: nothing goes on with it.
     pub(super) fn end(self) {
         if let Some(registered) = &self.registered {
             registered.streams.remove(registered.key, registered.number);

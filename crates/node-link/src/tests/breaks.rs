@@ -11,15 +11,17 @@ use super::*;
 struct Between {
     node: RemoteNode,
     breaks: broadcast::Sender<()>,
+    /// What goes through it is forgotten, and stays open.
+    forgets: broadcast::Sender<()>,
     is_shut: Arc<AtomicBool>,
 }
 
 async fn between(node: RemoteNode, bytes: impl Fn(usize) -> u64 + Send + 'static) -> Between {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = RemoteNode { addr: listener.local_addr().unwrap(), ..node };
-    let (breaks, _) = broadcast::channel(1);
+    let ((breaks, _), (forgets, _)) = (broadcast::channel(1), broadcast::channel(1));
     let is_shut = Arc::new(AtomicBool::new(false));
-    let (broken, shut) = (breaks.clone(), is_shut.clone());
+    let (broken, forgotten, shut) = (breaks.clone(), forgets.clone(), is_shut.clone());
     tokio::spawn(async move {
         let mut held = Vec::new();
         for number in 0.. {
@@ -28,7 +30,8 @@ async fn between(node: RemoteNode, bytes: impl Fn(usize) -> u64 + Send + 'static
                 held.push(near);
                 continue;
             }
-            let (mut broken, most) = (broken.subscribe(), bytes(number));
+            let (mut broken, mut forgotten, most) =
+                (broken.subscribe(), forgotten.subscribe(), bytes(number));
             tokio::spawn(async move {
                 let Ok(far) = TcpStream::connect(node.addr).await else { return };
                 let ((near_read, mut near_write), (far_read, mut far_write)) =
@@ -39,11 +42,12 @@ async fn between(node: RemoteNode, bytes: impl Fn(usize) -> u64 + Send + 'static
                     _ = tokio::io::copy(&mut near_read, &mut far_write) => {}
                     _ = tokio::io::copy(&mut far_read, &mut near_write) => {}
                     _ = broken.recv() => {}
+                    _ = forgotten.recv() => std::future::pending::<()>().await,
                 }
             });
         }
     });
-    Between { node: here, breaks, is_shut }
+    Between { node: here, breaks, forgets, is_shut }
 }
 
 #[tokio::test]
@@ -79,6 +83,66 @@ async fn nothing_is_lost_doubled_or_moved_however_often_the_connection_breaks() 
     assert!(numbers.eq(0..4_000));
     assert_eq!(desk.lost.load(Ordering::Relaxed), 0);
     assert!(connections.load(Ordering::Relaxed) > 50, "{connections:?}");
+    let waiting = || one.shared.outgoing.lock().values().map(|outgoing| outgoing.waiting()).sum::<usize>();
+    until(|| waiting() == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_firewall_has_forgotten_goes_on_though_nobody_waits_for_an_answer() {
+    let (one, _, _) = node(1, "secret");
+    let (_two, desk, peer) = node(2, "secret");
+    let between = between(peer, |_| u64::MAX).await;
+    one.notify(between.node, 0, Bytes::from_static(b"first")).expect("there is room");
+    until(|| desk.told.lock().len() == 1).await;
+    let _ = between.forgets.send(());
+    one.notify(between.node, 0, Bytes::from_static(b"second")).expect("there is room");
+    until(|| desk.told.lock().len() == 2).await;
+    let asked = one.request(between.node, ECHO, Bytes::from_static(b"third"));
+    assert_eq!(asked.await, Ok(Bytes::from_static(b"third")));
+    assert_eq!(*desk.told.lock(), ["first", "second", "third"]);
+    assert_eq!(desk.lost.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_frame_that_the_other_node_does_not_read_is_not_sent_for_ever() {
+    let (one, _, _) = node(1, "secret");
+    let desk = Arc::new(Desk::default());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let limits = Limits { frame: 1_000, ..Limits::default() };
+    let two = Link::serve(listener, NodeTag(2), Secret::new("secret"), None, limits, desk.clone()).unwrap();
+    let peer = RemoteNode::new(NodeTag(2), two.local_addr());
+    assert_eq!(one.request(peer, ECHO, vec![0; 5_000].into()).await, Err(LinkError::Broken));
+    assert_eq!(one.request(peer, ECHO, Bytes::from_static(b"x")).await, Ok(Bytes::from_static(b"x")));
+    assert_eq!(*desk.told.lock(), ["x"]);
+}
+
+#[tokio::test]
+async fn a_node_that_begins_anew_is_lost_first() {
+    let (_two, desk, peer) = node(2, "secret");
+    let begin = async |id: u8| {
+        let mut stream = Stream::Plain(TcpStream::connect(peer.addr).await.unwrap());
+        let resume = crate::resume::Resume { id: [id; 16], received: None }.metadata();
+        let secret = Secret::new("secret");
+        let initiated = handshake::initiate(&mut stream, &secret, NodeTag(5), peer, &resume).await;
+        (stream, initiated.map(|(seals, said)| (seals, crate::resume::Resumed::of(&said))))
+    };
+    let (mut first, initiated) = begin(1).await;
+    let (mut to_wire, mut write) =
+        (crate::frame::FrameWriter::new(initiated.unwrap().0.unzip().0), Default::default());
+    let request =
+        crate::frame::Frame { kind: KEEP, ..crate::frame::Frame::empty(crate::frame::FrameType::Request, 1) };
+    to_wire.write(&request, &mut write);
+    first.write_all(&write).await.unwrap();
+    until(|| desk.kept.lock().len() == 1).await;
+    // One that was never used is not missed, and an id is a stream's for ever.
+    let (_second, initiated) = begin(2).await;
+    assert!(matches!(initiated, Ok((_, crate::resume::Resumed::Has(0)))));
+    assert_eq!(desk.lost.load(Ordering::Relaxed), 1);
+    until(|| desk.cancelled.load(Ordering::Relaxed) == 1).await;
+    assert!(matches!(begin(2).await.1, Ok((_, crate::resume::Resumed::Gone))));
+    let (_third, initiated) = begin(3).await;
+    assert!(initiated.is_ok());
+    assert_eq!(desk.lost.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
@@ -11,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use signalbox_admin::events::{Event, EventKind};
 use signalbox_cluster::{BusDelivery, ClusterEvent, Delivery, DeliverySink, NodeTag, Owner, ShardId};
-use signalbox_node_link::{Handler, RemoteNode, Responder};
+use signalbox_node_link::{Handler, Responder, Whereabouts};
 use signalbox_telemetry::Metrics;
 use tokio::runtime::Handle;
 
@@ -244,8 +243,14 @@ impl Handler for ClusterEvents {
         }
     }
 
-    fn address(&self, node: NodeTag) -> Option<SocketAddr> {
-        RemoteNode::find(&self.peering()?.cluster, node).map(|node| node.addr)
+    fn whereabouts(&self, node: NodeTag) -> Whereabouts {
+        let Some(peering) = self.peering() else { return Whereabouts::Unknown };
+        let nodes = peering.cluster.nodes();
+        match nodes.get(&node).map(|node| node.link) {
+            Some(Some(addr)) => Whereabouts::At(addr),
+            Some(None) => Whereabouts::Unknown,
+            None => Whereabouts::Gone,
+        }
     }
 
     fn is_previous(&self, node: NodeTag) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {

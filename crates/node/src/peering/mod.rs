@@ -81,9 +81,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const GONE_WITHIN: Duration = Duration::from_millis(500);
 /// How long it is asked whether a node has taken a session: longer than it expects one.
 const UNKNOWN_AFTER: Duration = Duration::from_secs(11);
-/// How long the owner of a session may take to accept a request of its client: one that fails closes the session, so the owner is given as
-/// long as the link gives it.
-const ACCEPT_WITHIN: Duration = Duration::from_secs(4);
+/// How long the owner of a session may take to accept a request of its client: one that fails closes the session, so the owner is given
+/// longer than the link gives it.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(5);
 /// How often, and how many times, a node that is looked for is looked up: it may have joined this very moment.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(50);
 const LOOKUPS: u32 = 10;
@@ -230,6 +230,16 @@ impl Peering {
         to: NodeTag,
         request: &LinkRequest<'_>,
     ) -> impl Future<Output = Option<LinkResponse>> + Send + 'static {
+        let response = self.request(to, request);
+        async move { response.await.ok() }
+    }
+
+    /// The same, with why the answer does not come.
+    fn request(
+        &self,
+        to: NodeTag,
+        request: &LinkRequest<'_>,
+    ) -> impl Future<Output = Result<LinkResponse, NoAnswer>> + Send + 'static {
         let link = self.link.get().zip(RemoteNode::find(&self.cluster, to));
         let trace = match request {
             LinkRequest::Take(session) => session.trace.as_deref(),
@@ -244,14 +254,14 @@ impl Peering {
             let asked = Instant::now();
             let (outcome, response) = match answer {
                 Some(answer) => match answer.await.map(|bytes| protocol::decode(&bytes)) {
-                    Ok(Ok(response)) => ("answered", Some(response)),
-                    Ok(Err(_)) => ("unreadable", None),
-                    Err(error) => (name_of(error), None),
+                    Ok(Ok(response)) => ("answered", Ok(response)),
+                    Ok(Err(_)) => ("unreadable", Err(NoAnswer::Unreadable)),
+                    Err(error) => (name_of(error), Err(NoAnswer::Link(error))),
                 },
-                None => ("unknown_node", None),
+                None => ("unknown_node", Err(NoAnswer::UnknownNode)),
             };
             metrics.link_requests.with_label_values(&[outcome]).inc();
-            if is_timed && response.is_some() {
+            if is_timed && response.is_ok() {
                 metrics.link_seconds.observe(asked.elapsed().as_secs_f64());
             }
             response
@@ -263,6 +273,16 @@ impl Peering {
         let format = self.format_for(node);
         self.cluster.send_to_node(Instant::now(), node, message.encode(format))
     }
+}
+
+/// Why a request has no answer.
+enum NoAnswer {
+    /// No node of the cluster has the tag.
+    UnknownNode,
+    /// What came is no answer.
+    Unreadable,
+    /// The link has none.
+    Link(LinkError),
 }
 
 /// A failed request's outcome, as the label of a metric.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use signalbox_cluster::{Address, NodeTag};
-use signalbox_node_link::Responder;
-use tokio::time::{Instant, timeout};
+use signalbox_node_link::{LinkError, Responder};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{ANSWER_WITHIN, GONE_WITHIN, Peering, UNKNOWN_AFTER, transfer_answers::PendingAnswer};
+use super::{ANSWER_WITHIN, GONE_WITHIN, NoAnswer, Peering, UNKNOWN_AFTER, transfer_answers::PendingAnswer};
 use crate::{
     protocol::{LinkNotice, LinkRequest, LinkResponse, RequestRefused},
     routing::{ConnectionRef, Location},
@@ -77,11 +77,18 @@ impl Peering {
         loop {
             self.notify(to, &LinkNotice::Cancelled { sid, connection });
             let asked = Instant::now();
-            match timeout(ANSWER_WITHIN, self.ask(to, &LinkRequest::Exists { sid })).await {
-                Ok(Some(LinkResponse::Exists(true))) => return Confirmation::Taken,
-                Ok(Some(LinkResponse::Exists(false))) => return Confirmation::Refused,
-                _ if asked.elapsed() < GONE_WITHIN || asked >= until => return Confirmation::Unknown,
-                _ => {}
+            match timeout(ANSWER_WITHIN, self.request(to, &LinkRequest::Exists { sid })).await {
+                Ok(Ok(LinkResponse::Exists(true))) => return Confirmation::Taken,
+                Ok(Ok(LinkResponse::Exists(false))) => return Confirmation::Refused,
+                Ok(Err(NoAnswer::UnknownNode)) => return Confirmation::Unknown,
+                Ok(Err(NoAnswer::Link(LinkError::Unreachable | LinkError::Broken)))
+                    if asked.elapsed() < GONE_WITHIN =>
+                {
+                    return Confirmation::Unknown;
+                }
+                _ if asked >= until => return Confirmation::Unknown,
+                // What is refused at once may not be refused a moment later.
+                _ => sleep_until(asked + GONE_WITHIN).await,
             }
         }
     }

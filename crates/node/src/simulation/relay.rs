@@ -24,7 +24,7 @@ use crate::{
 /// As `peering::ANSWER_WITHIN`.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// As `peering::ACCEPT_WITHIN`.
-const ACCEPT_WITHIN: Duration = Duration::from_secs(4);
+const ACCEPT_WITHIN: Duration = Duration::from_secs(5);
 /// As `peering::GONE_WITHIN`.
 const GONE_WITHIN: Duration = Duration::from_millis(500);
 /// As `peering::UNKNOWN_AFTER`.
