@@ -307,7 +307,7 @@ fn cluster_bodies_that_stop_on_their_way_to_another_node_give_way() {
         })
         .collect();
     let held = |node| sample(node, "signalbox_held_bytes");
-    harness::until(harness::DEADLINE, || (held(other) >= 16.5e6).then_some(()))
+    harness::until(harness::DEADLINE, || (held(other) >= 15.5e6).then_some(()))
         .expect("there is no more room");
     let large = format!("40\u{1e}42[\"leave\",\"{}\"]", "x".repeat(300_000));
     let since = Instant::now();

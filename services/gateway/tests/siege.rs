@@ -55,7 +55,7 @@ impl Load {
         command.args(&priority[1..]).arg(harness::loadtest_program());
         let report = harness::scratch(&format!("siege-{name}")).join("report.json");
         // All generators together need many addresses.
-        command.args(options.split_ascii_whitespace()).args(["--sources", "16", "--json"]).arg(&report);
+        command.args(options.split_ascii_whitespace()).args(["--sources", "32", "--json"]).arg(&report);
         for node in targets {
             command.args(["--target", node.public()]);
         }

@@ -27,7 +27,7 @@ const STUCK_WEIGHT: f64 = 4.0;
 /// So much has to come of a client for it to have moved: who sends a byte now and then holds room that others wait for.
 pub(crate) const MOVE: usize = 4 * 1024;
 /// Which part of the budget is a reserve for clients whose addresses hold little, while another holds much.
-const RESERVE: usize = 9;
+const RESERVE: usize = 6;
 /// Nobody is cut off for less while the budget is kept.
 pub(super) const LEAST_GAIN: usize = 16 * 1024;
 

@@ -24,7 +24,7 @@ fn a_full_node_refuses_new_clients_and_serves_those_it_has() {
         "--memory-limit",
         &limit,
         "--memory-budget",
-        "268435456",
+        "400000000",
         "--max-payload",
         "10000000",
         "--bytes-per-second",
