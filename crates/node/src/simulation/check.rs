@@ -398,8 +398,9 @@ impl World {
                         return Some(Closure::CarrierFailed);
                     }
                 }
-                // One that goes on within the time that a node may be silent costs no request.
-                Fault::LinkDown(_, _, lasts) if *lasts < SILENCE => {}
+                // One that goes on within the time that a node may be silent costs no request; unless something else has a node taken for
+                // lost meanwhile, whose clients have three seconds to poll again.
+                Fault::LinkDown(_, _, lasts) if *lasts < SILENCE && self.injection.injected.len() == 1 => {}
                 Fault::LoseLink(one, other) | Fault::LinkDown(one, other, _) => {
                     let homes = &state.homes;
                     let crosses = |node: NodeId| {
