@@ -3,7 +3,10 @@
 
 mod streams;
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::{Bytes, BytesMut};
 use signalbox_cluster::NodeTag;
@@ -69,14 +72,23 @@ impl Drop for Responder {
     }
 }
 
-/// Why a connection was refused, as it is logged.
-type Refused = std::borrow::Cow<'static, str>;
-/// It was closed before it began.
-const NOTHING: &str = "it said nothing";
+/// Why a connection is none of a node.
+enum NotAdmitted {
+    /// It was closed before it began.
+    SaidNothing,
+    /// It was refused for this reason, as it is logged.
+    Refused(Cow<'static, str>),
+}
 
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: Arc<dyn Handler>) {
+impl<T: Into<Cow<'static, str>>> From<T> for NotAdmitted {
+    fn from(reason: T) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let strangers = Strangers::default();
-    let streams = Streams::new(shared.clone(), handler.clone());
+    let streams = Streams::new(shared.clone());
     let acceptor = Arc::new(Acceptor::new(shared.tag));
     loop {
         let Ok((stream, addr)) = listener.accept().await else {
@@ -85,10 +97,10 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
             continue;
         };
         let mut stranger = strangers.enter(addr.ip());
-        let (shared, handler, acceptor) = (shared.clone(), handler.clone(), acceptor.clone());
+        let (shared, acceptor) = (shared.clone(), acceptor.clone());
         let streams = streams.clone();
         tokio::spawn(async move {
-            let admitted = admit(stream, &shared, &acceptor, &*handler, &streams);
+            let admitted = admit(stream, &shared, &acceptor, &streams);
             let authenticated = tokio::select! {
                 admitted = timeout(2 * shared.limits.connect, admitted) => {
                     admitted.unwrap_or(Err("it did not say in time which node it is".into()))
@@ -98,20 +110,20 @@ pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, handler: 
             let Admitted { stream, from, seals, mut hold } = match authenticated {
                 Ok(admitted) => admitted,
                 // It looks only whether somebody is there.
-                Err(refused) if refused == NOTHING => return,
-                Err(refused) => {
+                Err(NotAdmitted::SaidNothing) => return,
+                Err(NotAdmitted::Refused(refused)) => {
                     shared.log_refusal(addr, "a connection to the node link was refused", &refused);
                     return;
                 }
             };
             stranger.authenticated();
-            match serve(stream, seals, &shared, &*handler, from, &mut hold).await {
+            match serve(stream, seals, &shared, from, &mut hold).await {
                 End::Idle => hold.end(),
                 // It is not lost until nothing has come instead for a while.
                 End::Broken if hold.is_resumable() => {}
                 End::Broken | End::Final => {
                     hold.end();
-                    handler.node_lost(from);
+                    shared.handler.node_lost(from);
                 }
             }
         });
@@ -131,12 +143,13 @@ async fn admit(
     stream: TcpStream,
     shared: &Shared,
     acceptor: &Acceptor,
-    handler: &dyn Handler,
     streams: &Arc<Streams>,
-) -> Result<Admitted, Refused> {
+) -> Result<Admitted, NotAdmitted> {
     let _ = stream.set_nodelay(true);
     let begins_with_tls = match begins_with_tls(&stream).await {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(NOTHING.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(NotAdmitted::SaidNothing);
+        }
         begins => begins.map_err(|error| error.to_string())?,
     };
     let mut stream = match (begins_with_tls, &shared.tls) {
@@ -151,7 +164,7 @@ async fn admit(
     };
     let secret = shared.secret();
     let initiator = acceptor
-        .accept(&mut stream, &secret, handler)
+        .accept(&mut stream, &secret, &*shared.handler)
         .await
         .ok_or("no node of this cluster, or one with another secret")?;
     let from = initiator.tag;
@@ -175,14 +188,7 @@ enum End {
 }
 
 /// Serves a connection to its end. What is kept is sent again, then what is to be sent.
-async fn serve(
-    stream: Stream,
-    seals: Seals,
-    shared: &Shared,
-    handler: &dyn Handler,
-    from: NodeTag,
-    hold: &mut Hold,
-) -> End {
+async fn serve(stream: Stream, seals: Seals, shared: &Shared, from: NodeTag, hold: &mut Hold) -> End {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let (send, receive) = seals.unzip();
     let (mut to_wire, mut from_wire) =
@@ -254,7 +260,7 @@ async fn serve(
                                     state.is_used.store(true, Ordering::Relaxed);
                                 }
                             }
-                            if !take(frame, handler, from, state) {
+                            if !take(frame, &*shared.handler, from, state) {
                                 return End::Final;
                             }
                         }

@@ -249,14 +249,14 @@ impl Link {
             limits,
             tls,
             runtime: Handle::current(),
-            handler: handler.clone(),
+            handler,
             outgoing: Mutex::default(),
             numbers: AtomicU64::new(0),
         });
         if let Some(tls) = shared.tls.clone() {
             tokio::spawn(tls.watch());
         }
-        tokio::spawn(incoming::accept(listener, shared.clone(), handler));
+        tokio::spawn(incoming::accept(listener, shared.clone()));
         Ok(Self { shared, addr })
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 use signalbox_cluster::envelope::Metadata;
 
 use super::{
-    handshake::{Acceptor, Seals},
+    handshake::{Acceptor, Initiator, Seals},
     stream::Stream,
     *,
 };
@@ -93,6 +93,14 @@ async fn connected(to: RemoteNode) -> (TcpStream, Seals) {
         Stream::Plain(stream) => (stream, seals),
         Stream::Tls { .. } => unreachable!("it was not asked for"),
     }
+}
+
+/// Stands in for node 2, which has this secret, and takes node 1's first connection. `None` unless that knows the secret.
+async fn taken(listener: &TcpListener, secret: &str) -> (Stream, Option<Initiator>) {
+    let mut stream = Stream::Plain(listener.accept().await.unwrap().0);
+    let acceptor = Acceptor::new(NodeTag(2));
+    let initiator = acceptor.accept(&mut stream, &Secret::new(secret), &Desk::default()).await;
+    (stream, initiator)
 }
 
 async fn until(mut holds: impl FnMut() -> bool) {
@@ -185,9 +193,8 @@ async fn a_node_that_falls_silent_is_taken_for_gone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = RemoteNode::new(NodeTag(2), listener.local_addr().unwrap());
     let asked = one.request(peer, ECHO, Bytes::new());
-    let mut stream = Stream::Plain(listener.accept().await.unwrap().0);
-    let acceptor = Acceptor::new(NodeTag(2));
-    let initiator = acceptor.accept(&mut stream, &Secret::new("secret"), &Desk::default()).await.unwrap();
+    let (mut stream, initiator) = taken(&listener, "secret").await;
+    let initiator = initiator.expect("it knows the secret");
     assert_eq!(initiator.tag, NodeTag(1));
     initiator.answer(&mut stream, &Metadata::default()).await.unwrap();
     assert_eq!(asked.await, Err(LinkError::Broken));

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Handler, Shared, Whereabouts,
+    Shared, Whereabouts,
     frame::Frame,
     resume::{Progress, Resume, Resumed, StreamId},
 };
@@ -62,7 +62,6 @@ struct Stream {
 pub(super) struct Streams {
     all: Mutex<AHashMap<Key, Arc<Stream>>>,
     shared: Arc<Shared>,
-    handler: Arc<dyn Handler>,
 }
 
 /// A connection's hold on its stream, until another connection takes it.
@@ -80,8 +79,8 @@ struct Registered {
 }
 
 impl Streams {
-    pub(super) fn new(shared: Arc<Shared>, handler: Arc<dyn Handler>) -> Arc<Self> {
-        Arc::new(Self { all: Mutex::default(), shared, handler })
+    pub(super) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { all: Mutex::default(), shared })
     }
 
     /// Gives a connection its stream, and what is said of it to the node; nothing where that is gone.
@@ -143,7 +142,7 @@ impl Streams {
             was_used |= stream.is_used.load(Ordering::Relaxed);
         }
         if was_used {
-            self.handler.node_lost(node);
+            self.shared.handler.node_lost(node);
         }
     }
 
@@ -175,13 +174,13 @@ impl Streams {
             pause = PROBE_AGAIN;
         }
         if self.remove(key, number) {
-            self.handler.node_lost(key.0);
+            self.shared.handler.node_lost(key.0);
         }
     }
 
     /// Whether a node has left the cluster, or nobody listens any more where its link was.
     async fn has_gone(&self, node: NodeTag) -> bool {
-        let addr = match self.handler.whereabouts(node) {
+        let addr = match self.shared.handler.whereabouts(node) {
             Whereabouts::At(addr) => addr,
             Whereabouts::Gone => return true,
             Whereabouts::Unknown => return false,

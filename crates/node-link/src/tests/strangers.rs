@@ -185,10 +185,8 @@ async fn who_listens_tries_one_secret_with_each_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let peer = RemoteNode::new(NodeTag(2), listener.local_addr().unwrap());
     let asked = tokio::spawn(one.request(peer, ECHO, Bytes::new()));
-    let mut stream = Stream::Plain(listener.accept().await.unwrap().0);
-    let acceptor = Acceptor::new(NodeTag(2));
-    let accepted = acceptor.accept(&mut stream, &Secret::new("a guess"), &Desk::default()).await;
-    assert!(accepted.is_none());
+    let (stream, initiator) = taken(&listener, "a guess").await;
+    assert!(initiator.is_none());
     drop(stream);
     assert_eq!(asked.await.unwrap(), Err(LinkError::WrongNode));
 }
