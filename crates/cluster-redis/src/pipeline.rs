@@ -107,18 +107,16 @@ pub(super) async fn run(
             }
             continue;
         }
-        let rooms = Backlog::rooms_of_long(&batch);
+        let rooms = Backlog::rooms_of(&batch);
         let ended = {
             let mut sent = pin!(pipeline.take(batch.drain(..), true));
             loop {
-                if let Some(rooms) = &rooms {
-                    broadcasts.begin(&mut backlog, rooms);
-                }
+                broadcasts.begin(&mut backlog, &rooms);
                 tokio::select! {
                     ended = &mut sent => break ended,
                     () = broadcasts.answered() => backlog.answered_beside(),
                     // The node ends with a command, and not with this.
-                    Some(command) = calls.recv(), if rooms.is_some() => {
+                    Some(command) = calls.recv() => {
                         asked.push(command);
                         while asked.len() < TAKEN
                             && let Ok(command) = calls.try_recv()
