@@ -287,7 +287,7 @@ fn cluster_a_body_sent_through_another_node_has_its_time() {
 fn cluster_bodies_that_stop_on_their_way_to_another_node_give_way() {
     const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
     const HONEST: &[(&str, &str)] = &[("X-Forwarded-For", "192.0.2.1")];
-    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let flags = ["--memory-budget", "22000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
     let cluster = Cluster::start(2, &flags);
     let [home, other] = [&cluster.nodes[0], &cluster.nodes[1]];
     let open = || {

@@ -26,8 +26,9 @@ pub(super) const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 const STUCK_WEIGHT: f64 = 4.0;
 /// So much has to come of a client for it to have moved: who sends a byte now and then holds room that others wait for.
 pub(crate) const MOVE: usize = 4 * 1024;
-/// Which part of the budget is a reserve for clients whose addresses hold little, while another holds much.
-const RESERVE: usize = 6;
+/// Which part of the budget is a reserve for clients whose addresses hold little, while another holds much. In it there is room, too, for
+/// what is on its way and nobody's yet, and for memory that was given up a moment ago.
+const RESERVE: usize = 4;
 /// Nobody is cut off for less while the budget is kept.
 pub(super) const LEAST_GAIN: usize = 16 * 1024;
 

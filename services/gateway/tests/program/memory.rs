@@ -44,7 +44,7 @@ fn evicted(server: &Server, reason: &str) -> f64 {
 
 #[test]
 fn answers_that_nobody_reads_are_bounded_by_the_memory_budget() {
-    let server = Server::bare(&["--max-payload", "10000000", "--memory-budget", "80000000"]);
+    let server = Server::bare(&["--max-payload", "10000000", "--memory-budget", "90000000"]);
     let member = member(server.public());
     let mut speaker = WebSocket::socketio(server.public());
     speaker.send(r#"420["join","room"]"#);
@@ -66,8 +66,11 @@ fn answers_that_nobody_reads_are_bounded_by_the_memory_budget() {
     assert_eq!(evicted(&server, "memory_budget"), 0.0);
     let mut second = connect(server.public());
     send(&mut second, server.public(), "GET", &member, &[], "");
+    // By then it is those who read nothing that weigh most, and not who speaks.
+    #[expect(clippy::disallowed_methods, reason = "a test's own thread may sleep")]
+    std::thread::sleep(Duration::from_millis(1_500));
     speak(0);
-    until(DEADLINE, || (evicted(&server, "memory_budget") >= 1.0 && held(&server) < 80e6).then_some(()))
+    until(DEADLINE, || (evicted(&server, "memory_budget") >= 1.0 && held(&server) < 90e6).then_some(()))
         .expect("three of them are too much");
 
     drop((deaf, second));
@@ -108,7 +111,7 @@ fn bodies_that_never_end_are_bounded_by_the_memory_budget() {
 #[test]
 fn bodies_that_stop_are_cut_off_and_others_go_on_meanwhile() {
     const HONEST: &[(&str, &str)] = &[("X-Forwarded-For", "192.0.2.1")];
-    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let flags = ["--memory-budget", "22000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
     let server = Server::bare(&flags);
     let target = |headers: &[(&str, &str)]| {
         let handshake = request(server.public(), "GET", POLLING, headers, "");
@@ -148,7 +151,7 @@ fn bodies_that_stop_are_cut_off_and_others_go_on_meanwhile() {
     assert_eq!(post(&near, &[], &large), 200);
     // All of them have their room one after the other, without which they would wait for their deadlines.
     until(DEADLINE, || (evicted(&server, "memory_budget") >= 35.0).then_some(())).expect("they give way");
-    assert!(held(&server) <= 20e6 + 1e6);
+    assert!(held(&server) <= 22e6 + 1e6);
     let dropped =
         |reason| sample(&server, &format!("signalbox_connections_dropped_total{{reason=\"{reason}\"}}"));
     assert_eq!((dropped("no_room"), dropped("full")), (0.0, 0.0));
@@ -161,7 +164,7 @@ fn an_address_that_fills_the_budget_and_trickles_costs_those_who_stall_nothing()
     /// What the bodies of clients that stall have, and how long these do.
     const HALF: usize = 150_000;
     const STALL: Duration = Duration::from_millis(2_500);
-    let flags = ["--memory-budget", "20000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
+    let flags = ["--memory-budget", "22000000", "--proxied", "--trusted-proxies", "127.0.0.1"];
     let server = Server::bare(&flags);
     let begin = |client: &str, length: usize, beginning: &str| {
         let from = [("X-Forwarded-For", client)];
@@ -284,7 +287,7 @@ fn of_a_handshake_only_what_is_asked_for_is_kept() {
 
 #[test]
 fn events_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
-    // While a text is made binary both are held, so one client has up to 3.6 MB; five sixths of the budget are 5.
+    // While a text is made binary both are held, so one client has up to 3.6 MB; three quarters of the budget are 4.5.
     let server = Server::bare(&["--memory-budget", "6000000"]);
     let waiting = || held(&server);
     let evicted = || evicted(&server, "memory_budget");
@@ -303,13 +306,13 @@ fn events_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
     until(DEADLINE, || (waiting() >= (3 * LARGE) as f64).then_some(())).expect("what has arrived counts");
     assert_eq!(evicted(), 0.0);
     let _other = begin();
-    until(DEADLINE, || (evicted() == 1.0 && waiting() <= 5e6).then_some(()))
+    until(DEADLINE, || (evicted() == 1.0 && waiting() <= 4.5e6).then_some(()))
         .expect("two of them are too much");
 }
 
 #[test]
 fn messages_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
-    let server = Server::bare(&["--memory-budget", "4000000"]);
+    let server = Server::bare(&["--memory-budget", "5000000"]);
     let waiting = || held(&server);
     let evicted = || evicted(&server, "memory_budget");
     let begin = |number: usize| {
@@ -322,7 +325,7 @@ fn messages_that_never_arrive_whole_are_bounded_by_the_memory_budget() {
     until(DEADLINE, || (waiting() >= (3 * LARGE) as f64).then_some(())).expect("what has arrived counts");
     assert_eq!(evicted(), 0.0);
     let more: Vec<WebSocket> = (3..8).map(begin).collect();
-    until(DEADLINE, || (evicted() >= 1.0 && waiting() <= 4e6).then_some(())).expect("eight are too much");
+    until(DEADLINE, || (evicted() >= 1.0 && waiting() <= 3.75e6).then_some(())).expect("eight are too much");
     drop((few, more));
     until(DEADLINE, || (waiting() == 0.0).then_some(())).expect("nothing is held for who is gone");
 }
