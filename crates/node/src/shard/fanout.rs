@@ -147,17 +147,22 @@ fn deliver_to_members(
     let outboxes = &mut step.outboxes;
     if let Some(key) = room.filter(|_| to.except_rooms.is_empty()) {
         if let Some(room) = key.and_then(|key| rooms.get(key)) {
-            for (socket, session) in &room.members {
-                if !to.except.contains(socket) {
-                    deliver(outboxes, sessions, *session, broadcast);
+            outboxes.send_to_many(room.members.len(), |outboxes| {
+                for (socket, session) in &room.members {
+                    if !to.except.contains(socket) {
+                        deliver(outboxes, sessions, *session, broadcast);
+                    }
                 }
-            }
+            });
         }
         return;
     }
-    for (_, key) in recipients(sessions, rooms, to) {
-        deliver(outboxes, sessions, key, broadcast);
-    }
+    let recipients = recipients(sessions, rooms, to);
+    outboxes.send_to_many(recipients.len(), |outboxes| {
+        for (_, key) in recipients {
+            deliver(outboxes, sessions, key, broadcast);
+        }
+    });
 }
 
 /// A change of a room, with its number, and how many members there are after it.
@@ -195,22 +200,24 @@ pub(super) fn room_changed(
     };
     transfers.buffer_change(room, number, change, message);
     let subject = change.record().socket;
-    for (socket, session_key) in &room.members {
-        let Some(session) = sessions.get_mut(*session_key) else { continue };
-        let Some(known) = &mut session.dedup else {
-            if *socket != subject {
-                outboxes.send(*session_key, session, message, false);
+    outboxes.send_to_many(room.members.len(), |outboxes| {
+        for (socket, session_key) in &room.members {
+            let Some(session) = sessions.get_mut(*session_key) else { continue };
+            let Some(known) = &mut session.dedup else {
+                if *socket != subject {
+                    outboxes.send(*session_key, session, message, false);
+                }
+                continue;
+            };
+            // It has moved here a moment ago.
+            let news = known.cursor.news(context.node, &room.name, number, change);
+            if let Some(news) = news.filter(|_| *socket != subject) {
+                let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
+                let other = if is_same { None } else { change_message(&room.name.namespace, &news) };
+                outboxes.send(*session_key, session, other.as_ref().unwrap_or(message), false);
             }
-            continue;
-        };
-        // It has moved here a moment ago.
-        let news = known.cursor.news(context.node, &room.name, number, change);
-        if let Some(news) = news.filter(|_| *socket != subject) {
-            let is_same = std::mem::discriminant(&news) == std::mem::discriminant(change);
-            let other = if is_same { None } else { change_message(&room.name.namespace, &news) };
-            outboxes.send(*session_key, session, other.as_ref().unwrap_or(message), false);
         }
-    }
+    });
 }
 
 /// The event about a change of a room; `None` when there is none for such a change.

@@ -65,9 +65,11 @@ pub(super) fn tell(step: &mut Step, sessions: &mut Sessions, rooms: &mut Rooms, 
     let args = ["{\"room\":", &name, ",\"count\":", &count, "}"];
     let message = Message::event(&room.name.namespace, None, "presence", &args, &[]);
     let message = step.outboxes.share(None, message);
-    for session_key in room.members.values() {
-        if let Some(session) = sessions.get_mut(*session_key) {
-            step.outboxes.send(*session_key, session, &message, false);
+    step.outboxes.send_to_many(room.members.len(), |outboxes| {
+        for session_key in room.members.values() {
+            if let Some(session) = sessions.get_mut(*session_key) {
+                outboxes.send(*session_key, session, &message, false);
+            }
         }
-    }
+    });
 }

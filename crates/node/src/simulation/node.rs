@@ -27,6 +27,7 @@ use crate::{
     shard::{
         Shard, ShardContext, effects::Effect, mailbox::ShardMessage, runtime::Mailboxes, tasks::TaskResult,
     },
+    transport::Written,
 };
 
 /// Nobody has handlers here.
@@ -187,9 +188,15 @@ impl World {
                 self.execute_effect(node, shard, effect);
             }
         }
-        while let Some(conn) = self.nodes[node].shards[shard].shard.next_dirty() {
+        loop {
+            let shard = &mut self.nodes[node].shards[shard].shard;
+            let Some(conn) =
+                shard.next_dirty().or_else(|| shard.next_of_crowd()).or_else(|| shard.next_long())
+            else {
+                break;
+            };
             let frames = conn.take_queued();
-            self.nodes[node].shards[shard].shard.written(&conn);
+            shard.written(&conn, Written::AsFarAsItGoes);
             if let Some(websocket) = self.websocket_of(&conn) {
                 for frame in frames {
                     self.write_websocket(websocket, Output::Frame(frame));

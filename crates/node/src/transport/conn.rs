@@ -18,7 +18,7 @@ use bytes::{Buf, Bytes};
 use signalbox_engineio::packet::as_text;
 use signalbox_websocket::Frame;
 
-use super::ByteStream;
+use super::stream::{ByteStream, WRITTEN_AT_ONCE};
 use crate::ledger::{Account, Charge, OVERHEAD};
 
 /// Frames written with one system call.
@@ -49,6 +49,27 @@ pub(super) enum Phase {
     Dead,
 }
 
+/// How far an outbox was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// All of it, or as much as the socket takes: its task writes on when it takes more.
+    AsFarAsItGoes,
+    /// So much that it is the turn of others.
+    Turn,
+}
+
+/// When a connection is written that has something to write; what comes later is less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Listed {
+    /// It has nothing.
+    No,
+    /// So much waits for it that it takes several turns.
+    Long,
+    /// It has received what a crowd has.
+    Crowd,
+    First,
+}
+
 /// A frame in an outbox, or what of it was not written yet.
 struct Queued {
     bytes: Bytes,
@@ -66,6 +87,8 @@ pub(crate) struct Conn {
     shared: Cell<usize>,
     /// The first frame of the outbox was written in part.
     is_first_begun: Cell<bool>,
+    /// The socket has not taken what was written last.
+    is_blocked: Cell<bool>,
     /// Where in the outbox the answer to the latest ping is.
     pong_at: Cell<Option<usize>>,
     /// Bytes that may be in the outbox beyond its limit, until it is empty.
@@ -82,8 +105,8 @@ pub(crate) struct Conn {
     is_to_wake: Cell<bool>,
     /// Its client asked for binary as base64 text.
     pub(crate) is_text_only: Cell<bool>,
-    /// On the shard's list of connections to be written.
-    is_dirty: Cell<bool>,
+    /// On which of the shard's lists of connections to be written.
+    listed: Cell<Listed>,
     pub(crate) role: Cell<Role>,
     address: Cell<Option<IpAddr>>,
 }
@@ -107,6 +130,7 @@ impl Conn {
             private: Cell::new(0),
             shared: Cell::new(0),
             is_first_begun: Cell::new(false),
+            is_blocked: Cell::new(false),
             pong_at: Cell::new(None),
             allowance: Cell::new(0),
             partial: Cell::new(0),
@@ -116,7 +140,7 @@ impl Conn {
             paused: Cell::new(false),
             is_to_wake: Cell::new(false),
             is_text_only: Cell::new(false),
-            is_dirty: Cell::new(false),
+            listed: Cell::new(Listed::No),
             role: Cell::new(Role::Nobody),
             address: Cell::new(None),
         })
@@ -183,9 +207,10 @@ impl Conn {
         self.allowance.set(self.allowance.get() + bytes);
     }
 
-    /// Whether nothing waits, so that a frame would leave at once.
+    /// Whether a frame would leave at once: nothing waits, or only until it is the crowd's turn.
     pub(crate) fn is_idle(&self) -> bool {
-        self.queued() == 0
+        let is_in_crowd = self.listed.get() == Listed::Crowd && !self.is_blocked.get();
+        self.queued() == 0 || is_in_crowd && !self.has_long_queue()
     }
 
     /// What waits to be written, with what it costs to wait.
@@ -229,13 +254,29 @@ impl Conn {
         self.account().is_some_and(|own| Arc::ptr_eq(own, account))
     }
 
-    /// Puts it on the list of connections to be written; `true` if it was not there.
-    pub(crate) fn mark_dirty(&self) -> bool {
-        !self.is_dirty.replace(true)
+    /// Puts it on a list of connections to be written; `true` if it was not there, or on one that comes later.
+    #[inline]
+    pub(crate) fn list(&self, list: Listed) -> bool {
+        let is_news = self.listed.get() < list;
+        if is_news {
+            self.listed.set(list);
+        }
+        is_news
     }
 
-    pub(crate) fn clear_dirty(&self) {
-        self.is_dirty.set(false);
+    #[inline]
+    pub(crate) fn is_listed_first(&self) -> bool {
+        self.listed.get() == Listed::First
+    }
+
+    /// Takes it off this list; `false` if it is not there any more.
+    #[inline]
+    pub(crate) fn unlist(&self, list: Listed) -> bool {
+        let was_listed = self.listed.get() == list;
+        if was_listed {
+            self.listed.set(Listed::No);
+        }
+        was_listed
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -288,34 +329,58 @@ impl Conn {
         self.pong_at.set(None);
     }
 
-    /// Writes what is queued, as much as the socket takes. What it does not take, the connection's task writes when it can. Wakes the task
-    /// if it has to read on, or to hang up.
-    pub(crate) fn write(&self) {
+    /// Writes what is queued, as much as the socket takes, and no more than what is one turn. Not within tokio's bound of what one task
+    /// does at once: beyond it, it would look as if the socket took nothing. What the socket does not take, the
+    /// connection's task writes when it can. Wakes the task if it has to read on, or to hang up.
+    pub(crate) fn write(&self) -> Written {
         let waker = self.waker.borrow();
         // Before its first poll the task has left no waker, and will do it all by itself.
-        let Some(waker) = waker.as_ref() else { return };
-        let has_failed = matches!(self.poll_write(&mut Context::from_waker(waker)), Poll::Ready(Err(_)));
-        if has_failed {
+        let Some(waker) = waker.as_ref() else { return Written::AsFarAsItGoes };
+        let written = self.poll_write(&mut Context::from_waker(waker));
+        if matches!(written, Poll::Ready(Err(_))) {
             self.phase.set(Phase::Dead);
         }
-        if self.is_to_wake.replace(false) || has_failed {
+        let is_turn = matches!(written, Poll::Ready(Ok(Written::Turn)));
+        let is_over = written.is_ready() && !is_turn && self.phase.get() != Phase::Open;
+        if self.is_to_wake.replace(false) || is_over {
             waker.wake_by_ref();
         }
+        if is_turn { Written::Turn } else { Written::AsFarAsItGoes }
     }
 
-    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Whether more waits than is written in one turn: then it is the shard that writes it, turn by turn.
+    #[inline]
+    pub(crate) fn has_long_queue(&self) -> bool {
+        self.queued() > WRITTEN_AT_ONCE
+    }
+
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<Written>> {
         let mut stream = self.stream.borrow_mut();
         let Some(stream) = stream.as_mut() else { return Poll::Pending };
         let mut outbox = self.outbox.borrow_mut();
-        while !outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let (mut count, mut offered) = (0, 0);
-            for (slice, queued) in slices.iter_mut().zip(outbox.iter()) {
-                *slice = IoSlice::new(&queued.bytes);
-                count += 1;
-                offered += queued.bytes.len();
+        let mut left = WRITTEN_AT_ONCE;
+        while let Some(first) = outbox.front() {
+            if left == 0 {
+                return Poll::Ready(Ok(Written::Turn));
             }
-            let mut written = match stream.poll_write(cx, &slices[..count]) {
+            let (mut count, mut offered) = (1, first.bytes.len());
+            // Mostly there is one.
+            let written = if outbox.len() == 1 {
+                stream.poll_write(cx, &[IoSlice::new(&first.bytes)])
+            } else {
+                let mut slices = [IoSlice::new(&first.bytes); SLICES];
+                for (slice, queued) in slices.iter_mut().zip(outbox.iter()).skip(1) {
+                    if offered >= left {
+                        break;
+                    }
+                    *slice = IoSlice::new(&queued.bytes);
+                    offered += queued.bytes.len();
+                    count += 1;
+                }
+                stream.poll_write(cx, &slices[..count])
+            };
+            self.is_blocked.set(written.is_pending());
+            let mut written = match written {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -324,6 +389,7 @@ impl Conn {
             if written == offered && count == outbox.len() {
                 break;
             }
+            left = left.saturating_sub(written);
             // More may have come for it meanwhile than it has taken.
             self.moves();
             while written > 0 {
@@ -349,7 +415,7 @@ impl Conn {
         *outbox = VecDeque::new();
         self.nothing_waits();
         self.allowance.set(0);
-        stream.poll_flush(cx)
+        stream.poll_flush(cx).map_ok(|()| Written::AsFarAsItGoes)
     }
 
     /// Takes out what is queued, as if the socket had taken everything.
@@ -394,7 +460,7 @@ mod tests {
 
         fn poll_write(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
             let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-            let taken = bytes.len().min(self.takes.get());
+            let taken = bytes.len().min(WRITTEN_AT_ONCE).min(self.takes.get());
             self.takes.set(self.takes.get() - taken);
             self.taken.borrow_mut().extend(&bytes[..taken]);
             if taken == 0 { Poll::Pending } else { Poll::Ready(Ok(taken)) }
@@ -491,5 +557,26 @@ mod tests {
         assert_eq!(ledger.waiting(), OVERHEAD + 3);
         client.take(&conn, 3);
         assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[test]
+    fn of_a_long_queue_one_turn_is_written_and_then_the_next() {
+        let (_, conn) = charged();
+        let client = Client::default();
+        client.connect(&conn);
+        client.takes.set(usize::MAX);
+        *conn.waker.borrow_mut() = Some(Waker::noop().clone());
+        let sizes = [10, 3 * WRITTEN_AT_ONCE, 20];
+        sizes.iter().for_each(|size| assert!(conn.push(&Frame::text(&"x".repeat(*size)))));
+        let waits = conn.outbox.borrow().iter().map(|queued| queued.bytes.len()).sum::<usize>();
+        let mut turns = 0;
+        while conn.write() == Written::Turn {
+            turns += 1;
+            let written = client.taken.borrow().len();
+            assert!((written + conn.queued()).abs_diff(waits) <= 3 * OVERHEAD, "{written} written");
+            assert!(written <= turns * WRITTEN_AT_ONCE, "{written} bytes after {turns} turns");
+        }
+        assert_eq!(turns, 3);
+        assert_eq!((client.taken.borrow().len(), conn.queued()), (waits, 0));
     }
 }

@@ -28,13 +28,15 @@ pub(crate) trait ConnectionEvents {
     fn received_bytes(&self, count: usize);
     /// A message has not arrived whole in its time; [`ConnectionEvents::closing`] follows.
     fn message_overdue(&self);
-    /// Whether a mailbox is crowded into which this thread puts something: who fills it is to have short turns.
+    /// Whether a queue is crowded into which this thread puts something: who fills it is to have short turns.
     fn is_crowded(&self) -> bool;
     /// A connection has its turn.
     fn begin_turn(&self);
-    /// The turn is over, [`ConnectionEvents::flush`] done. If it filled a mailbox that is crowded, the connection is not read on before
+    /// The turn is over, [`ConnectionEvents::flush`] done. If it filled a queue that is crowded, the connection is not read on before
     /// this says so; it is woken then.
     fn wait_after_turn(&self, cx: &Context<'_>) -> Option<Arc<dyn Wait>>;
+    /// The socket takes more of what waits, and it is more than one turn.
+    fn list_for_writing(&self, conn: &Rc<Conn>);
     /// Deliveries to clients so far, on this thread; tells how many a message has caused.
     fn deliveries(&self) -> u64;
     /// Does everything that follows from the messages that have arrived.

@@ -12,8 +12,8 @@ pub(crate) mod pace;
 pub(crate) mod reader;
 pub(crate) mod stream;
 
-pub(crate) use conn::{Conn, Role};
+pub(crate) use conn::{Conn, Listed, Role, Written};
 pub(crate) use events::{ConnectionEvents, Wait};
 pub(crate) use pace::{Alarm, Pace, Progress};
 pub(crate) use reader::{Reader, ReaderLimits};
-pub(crate) use stream::ByteStream;
+pub(crate) use stream::{ByteStream, WRITTEN_AT_ONCE};

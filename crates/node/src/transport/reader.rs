@@ -16,7 +16,7 @@ use std::{
 use signalbox_engineio::CloseReason;
 use signalbox_websocket::{Frame, Message, Parser};
 
-use super::{Alarm, Conn, ConnectionEvents, Pace, Progress, Role, Wait, conn::Phase};
+use super::{Alarm, Conn, ConnectionEvents, Pace, Progress, Role, Wait, Written, conn::Phase};
 use crate::ledger::{MOVE, OVERHEAD};
 
 /// Bytes read at once, into a buffer that all connections of a thread share.
@@ -25,7 +25,7 @@ const SCRATCH: usize = 64 * 1024;
 const READS_A_TURN: usize = 4;
 /// Messages of one connection before the others have their turn,
 const MESSAGES_A_TURN: usize = 16;
-/// how many while a mailbox is crowded that they may be for,
+/// how many while a queue is crowded that they may be for,
 const MESSAGES_A_SHORT_TURN: usize = 8;
 /// and how many deliveries these may have caused.
 pub(crate) const DELIVERIES_A_TURN: u64 = 2_000;
@@ -121,9 +121,15 @@ impl Reader {
             if self.conn.phase.get() == Phase::Dead || self.has_lingered(cx) {
                 return Poll::Ready(());
             }
-            match self.conn.poll_write(cx) {
+            let written = if self.conn.has_long_queue() {
+                self.events.list_for_writing(&self.conn);
+                Poll::Pending
+            } else {
+                self.conn.poll_write(cx)
+            };
+            match written {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) if self.conn.phase.get() == Phase::Closing => {
+                Poll::Ready(Ok(Written::AsFarAsItGoes)) if self.conn.phase.get() == Phase::Closing => {
                     return match self.poll_close_answer(cx) {
                         Poll::Ready(true) => self.poll_hang_up(cx),
                         Poll::Ready(false) => Poll::Ready(()),
@@ -136,7 +142,8 @@ impl Reader {
             if self.conn.paused.get() || self.wait.as_ref().is_some_and(|wait| !wait.is_over()) {
                 return Poll::Pending;
             }
-            self.wait = None;
+            // Its turn among those who waited, if it did, is over at the end of this one.
+            let _turn = self.wait.take();
             self.events.begin_turn();
             if !self.rest.is_empty() {
                 let (mut rest, at) = (std::mem::take(&mut self.rest), self.rest_at);

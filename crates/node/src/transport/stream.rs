@@ -10,11 +10,14 @@ use actix_rt::net::TcpStream;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes of one connection that are written before the others have their turn.
+pub(crate) const WRITTEN_AT_ONCE: usize = 64 * 1024;
+
 /// A connection that left the HTTP dispatcher.
 pub(crate) trait ByteStream {
     /// Reads; 0 bytes are the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
-    /// Writes as much of the slices as the other side takes now.
+    /// Writes as much of the slices as the other side takes now. A large one need not be written at once.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
     /// Sends what the stream itself has kept.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -31,13 +34,38 @@ fn read(
     stream.poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
 }
 
+/// Writes as much as it takes now, of slices that are no more than a turn together, or a turn of the first: the kernel would copy all of a
+/// large one at once.
+fn write(
+    stream: Pin<&mut impl AsyncWrite>,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    // Mostly there is one, and small.
+    if let [one] = slices
+        && one.len() <= WRITTEN_AT_ONCE
+    {
+        return stream.poll_write(cx, one);
+    }
+    let mut length = 0;
+    let fit = |slice: &&IoSlice<'_>| {
+        length += slice.len();
+        length <= WRITTEN_AT_ONCE
+    };
+    let count = slices.iter().take_while(fit).count();
+    match slices.first() {
+        Some(first) if count == 0 => stream.poll_write(cx, &first[..WRITTEN_AT_ONCE]),
+        _ => stream.poll_write_vectored(cx, &slices[..count]),
+    }
+}
+
 impl ByteStream for TcpStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         read(Pin::new(self), cx, buffer)
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(cx, slices)
+        write(Pin::new(self), cx, slices)
     }
 
     /// TCP keeps nothing.
@@ -56,7 +84,7 @@ impl ByteStream for TlsStream<TcpStream> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write_vectored(cx, slices)
+        write(Pin::new(self), cx, slices)
     }
 
     /// TLS keeps what it could not send.

@@ -322,7 +322,7 @@ families! {
         shard_mailbox_messages: IntGaugeVec = "shard_mailbox_messages", unit "messages", ["shard"] of SHARDS,
             "Messages that wait in the mailbox of a worker.";
         reads_paused: IntCounter = "reads_paused_total", unit "pauses",
-            "Times that a client was not read on because it filled the mailbox of a shard that was behind, or because there was no room yet for a large body.";
+            "Times that a client was not read on because it filled the mailbox of a shard that was behind, because broadcasts waited to be published to other nodes, or because there was no room yet for a large body.";
         mailbox_dropped: IntCounter = "mailbox_dropped_total", unit "messages",
             "Messages dropped because the mailbox of a shard was full.";
         mailbox_refused: IntCounter = "mailbox_refused_total", unit "requests",

@@ -10,7 +10,7 @@ use signalbox_websocket::Frame;
 use crate::{
     ledger::EvictAt,
     shard::{Shard, effects::Effect, mailbox::ShardMessage, publish_acks, requests},
-    transport::Conn,
+    transport::{Conn, Written},
 };
 
 /// Ends of clients before the shard looks for collections that have become too large.
@@ -53,15 +53,30 @@ impl Shard {
         self.step.outboxes.next_dirty()
     }
 
-    /// The runtime has written a connection, as much as its client takes.
-    pub(crate) fn written(&mut self, conn: &Rc<Conn>) {
-        self.step.outboxes.written(conn);
+    /// The next one of those that have received what a crowd has; others do not wait for them.
+    pub(crate) fn next_of_crowd(&mut self) -> Option<Rc<Conn>> {
+        self.step.outboxes.next_of_crowd()
+    }
+
+    /// The next one of those for which so much waits that it takes several turns.
+    pub(crate) fn next_long(&mut self) -> Option<Rc<Conn>> {
+        self.step.outboxes.next_long()
+    }
+
+    /// The runtime has written a connection so far.
+    pub(crate) fn written(&mut self, conn: &Rc<Conn>, written: Written) {
+        self.step.outboxes.written(conn, written);
+    }
+
+    /// A connection's socket takes more of what waits.
+    pub(crate) fn list_for_writing(&mut self, conn: &Rc<Conn>) {
+        self.step.outboxes.mark_dirty(conn);
     }
 
     /// The runtime has written a slice of the connections: clients that read too slowly are cut off.
     pub(crate) fn after_writing(&mut self, now: Instant) {
         self.step.now = now;
-        if self.step.fanout_since.is_some() && !self.step.outboxes.has_dirty() {
+        if self.step.fanout_since.is_some() && !self.step.outboxes.has_unwritten() {
             self.observe_fanout();
         }
         self.evict();

@@ -1,25 +1,22 @@
-//! The shards' mailboxes: how anything reaches the one thread that owns a session.
+//! The shards' mailboxes: how anything reaches the one thread that owns a session. And what is on its way out of the node, to others.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    task::Waker,
-};
+use std::{sync::Arc, task::Waker};
 
+use bytes::Bytes;
 use signalbox_cluster::ShardId;
 use signalbox_telemetry::Metrics;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{shard::mailbox::ShardMessage, transport::Wait};
+use super::backpressure::{Backpressure, Queue, Turn, Turns, Waiting};
+use crate::shard::mailbox::ShardMessage;
 
 /// A mailbox that is filled to this part is crowded: whoever fills it is not read on. It is far from full, so that those who come
 /// meanwhile find room, and what they bring does not wait for long.
 const CROWDED_PART: usize = 16;
-/// What one that is read on may put in before it waits again, as far as it is known.
-const SHARE: usize = 256;
+/// So many broadcasts to other nodes wait to be published before whoever makes more of them is not read on.
+const PUBLICATIONS: usize = 512;
+/// So many bytes count as another one: nobody is charged for what waits there.
+const PUBLICATION_BYTES: usize = 4096;
 
 /// One shard's mailbox, from outside.
 ///
@@ -29,38 +26,49 @@ const SHARE: usize = 256;
 #[derive(Debug)]
 struct Mailbox {
     sender: UnboundedSender<ShardMessage>,
-    depth: AtomicUsize,
-    /// Who waits until it is not crowded any more, in the order in which they came,
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// and how many that are.
-    waiting_count: AtomicUsize,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Reader(Arc<Turn>, Waker),
-    Message(ShardId, ShardMessage),
-}
-
-/// A place among those who wait for a mailbox.
-#[derive(Debug, Default)]
-pub(crate) struct Turn(AtomicBool);
-
-impl Wait for Turn {
-    fn is_over(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
+    backpressure: Backpressure,
 }
 
 /// A shard is too far behind to take a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
 
-/// All mailboxes of a node.
+/// All mailboxes of a node, and the broadcasts that leave it.
 pub(crate) struct Mailboxes {
     mailboxes: Vec<Mailbox>,
     limit: usize,
+    publications: Backpressure,
     metrics: Metrics,
+}
+
+/// A broadcast that is counted until it is published, or dropped.
+struct Publication {
+    payload: Bytes,
+    /// As how many.
+    count: usize,
+    mailboxes: Arc<Mailboxes>,
+}
+
+impl AsRef<[u8]> for Publication {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Drop for Publication {
+    fn drop(&mut self) {
+        self.mailboxes.publications.removed(self.count);
+        self.mailboxes.release(Queue::Publications);
+    }
+}
+
+impl Turns for Mailboxes {
+    fn turn_is_over(&self, queue: Queue) {
+        if let Some(backpressure) = self.backpressure(queue) {
+            backpressure.turn_is_over();
+        }
+        self.release(queue);
+    }
 }
 
 impl Mailboxes {
@@ -72,16 +80,10 @@ impl Mailboxes {
         let (mailboxes, receivers) = (0..shards)
             .map(|_| {
                 let (sender, receiver) = unbounded_channel();
-                let mailbox = Mailbox {
-                    sender,
-                    depth: AtomicUsize::new(0),
-                    waiting: Mutex::default(),
-                    waiting_count: AtomicUsize::new(0),
-                };
-                (mailbox, receiver)
+                (Mailbox { sender, backpressure: Backpressure::new(limit / CROWDED_PART) }, receiver)
             })
             .unzip();
-        (Self { mailboxes, limit, metrics }, receivers)
+        (Self { mailboxes, limit, publications: Backpressure::new(PUBLICATIONS), metrics }, receivers)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -96,7 +98,7 @@ impl Mailboxes {
     /// Puts something in that may not be refused.
     pub(crate) fn push(&self, shard: ShardId, message: ShardMessage) {
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
-            mailbox.depth.fetch_add(1, Ordering::Relaxed);
+            mailbox.backpressure.added(1);
             // The receiver is gone only when the node has stopped.
             let _ = mailbox.sender.send(message);
         }
@@ -124,107 +126,176 @@ impl Mailboxes {
     }
 
     pub(crate) fn depth(&self, shard: ShardId) -> Option<usize> {
-        Some(self.mailboxes.get(usize::from(shard))?.depth.load(Ordering::Relaxed))
+        Some(self.mailboxes.get(usize::from(shard))?.backpressure.depth())
     }
 
     pub(crate) fn is_full(&self, shard: ShardId) -> bool {
         self.depth(shard).is_none_or(|depth| depth >= self.limit)
     }
 
-    /// Whether those who fill the mailbox are to wait.
-    pub(crate) fn is_crowded(&self, shard: ShardId) -> bool {
-        self.depth(shard).is_some_and(|depth| depth >= self.crowded_at())
+    /// Whether those who fill the queue are to wait.
+    pub(crate) fn is_crowded(&self, queue: Queue) -> bool {
+        self.backpressure(queue).is_some_and(Backpressure::is_crowded)
     }
 
-    fn crowded_at(&self) -> usize {
-        self.limit / CROWDED_PART
+    /// Counts a broadcast until it is published, or dropped.
+    pub(crate) fn publication(self: &Arc<Self>, payload: Bytes) -> Bytes {
+        let count = 1 + payload.len() / PUBLICATION_BYTES;
+        self.publications.added(count);
+        Bytes::from_owner(Publication { payload, count, mailboxes: self.clone() })
     }
 
-    /// Waits behind those who wait already; `waker` is woken when the turn has come.
-    pub(crate) fn wait(&self, shard: ShardId, waker: Waker) -> Arc<Turn> {
-        let turn = Arc::new(Turn::default());
-        self.metrics.reads_paused.inc();
-        self.enqueue(shard, Waiting::Reader(turn.clone(), waker));
+    /// Waits behind those who wait already; `waker` is woken when the turn has come. It lasts until the result is dropped.
+    pub(crate) fn wait(self: &Arc<Self>, queue: Queue, waker: Waker) -> Arc<Turn> {
+        let turns: Arc<dyn Turns> = self.clone();
+        let turn = Arc::new(Turn::new(queue, Arc::downgrade(&turns)));
+        self.enqueue(queue, Waiting::Reader(turn.clone(), waker));
         turn
     }
 
-    /// Puts something into `to`'s mailbox once `shard`'s is not crowded any more.
-    pub(crate) fn push_in_turn(&self, shard: ShardId, to: ShardId, message: ShardMessage) {
-        self.metrics.reads_paused.inc();
-        self.enqueue(shard, Waiting::Message(to, message));
-    }
-
-    fn enqueue(&self, shard: ShardId, waiting: Waiting) {
-        let Some(mailbox) = self.mailboxes.get(usize::from(shard)) else {
-            self.release(waiting);
-            return;
-        };
-        mailbox.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(waiting);
-        mailbox.waiting_count.fetch_add(1, Ordering::SeqCst);
-        // Its shard may have come to the end of what it had before anybody waited.
-        self.release_waiting(shard);
-    }
-
-    fn release(&self, waiting: Waiting) {
-        match waiting {
-            Waiting::Reader(turn, waker) => {
-                turn.0.store(true, Ordering::Release);
-                waker.wake();
-            }
-            Waiting::Message(to, message) => self.push(to, message),
-        }
-    }
-
-    /// The turn of as many as there is room for has come.
-    fn release_waiting(&self, shard: ShardId) {
-        let Some(mailbox) = self.mailboxes.get(usize::from(shard)) else { return };
-        if mailbox.waiting_count.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let room = self.crowded_at().saturating_sub(mailbox.depth.load(Ordering::SeqCst));
-        let count = room.div_ceil(SHARE);
-        let released: Vec<Waiting> = {
-            let mut waiting = mailbox.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = count.min(waiting.len());
-            mailbox.waiting_count.fetch_sub(count, Ordering::SeqCst);
-            waiting.drain(..count).collect()
-        };
-        released.into_iter().for_each(|waiting| self.release(waiting));
+    /// Puts something into `to`'s mailbox once the queue is not crowded any more.
+    pub(crate) fn push_in_turn(&self, queue: Queue, to: ShardId, message: ShardMessage) {
+        self.enqueue(queue, Waiting::Message(to, message));
     }
 
     /// The shard has taken `count` messages out.
     pub(crate) fn taken(&self, shard: ShardId, count: usize) {
         if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
-            mailbox.depth.fetch_sub(count, Ordering::SeqCst);
-            self.release_waiting(shard);
+            mailbox.backpressure.removed(count);
+        }
+        // One of them may have been somebody's turn, in whatever queue.
+        self.shards().map(Queue::Mailbox).for_each(|queue| self.release(queue));
+        self.release(Queue::Publications);
+    }
+
+    fn backpressure(&self, queue: Queue) -> Option<&Backpressure> {
+        match queue {
+            Queue::Mailbox(shard) => self.mailboxes.get(usize::from(shard)).map(|it| &it.backpressure),
+            Queue::Publications => Some(&self.publications),
+        }
+    }
+
+    fn enqueue(&self, queue: Queue, waiting: Waiting) {
+        self.metrics.reads_paused.inc();
+        match self.backpressure(queue) {
+            Some(backpressure) => {
+                backpressure.enqueue(waiting);
+                self.release(queue);
+            }
+            None => self.go_on(waiting),
+        }
+    }
+
+    /// The turn of those who wait has come, as many as there is room for.
+    fn release(&self, queue: Queue) {
+        let released = self.backpressure(queue).map(Backpressure::released).unwrap_or_default();
+        released.into_iter().for_each(|waiting| self.go_on(waiting));
+    }
+
+    fn go_on(&self, waiting: Waiting) {
+        match waiting {
+            Waiting::Reader(turn, waker) => turn.comes(&waker),
+            Waiting::Message(to, message) => self.push(to, message),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::backpressure::SHARE, *};
+    use crate::transport::Wait as _;
+
+    const FIRST: Queue = Queue::Mailbox(0);
+
+    fn mailboxes(crowded_at: usize) -> (Arc<Mailboxes>, Vec<UnboundedReceiver<ShardMessage>>) {
+        let (mailboxes, receivers) = Mailboxes::new(1, CROWDED_PART * crowded_at, Metrics::new());
+        (Arc::new(mailboxes), receivers)
+    }
+
+    fn wait(mailboxes: &Arc<Mailboxes>, queue: Queue, count: usize) -> Vec<Arc<Turn>> {
+        (0..count).map(|_| mailboxes.wait(queue, Waker::noop().clone())).collect()
+    }
+
+    fn have_come(turns: &[Arc<Turn>]) -> Vec<bool> {
+        turns.iter().map(|turn| turn.is_over()).collect()
+    }
 
     #[test]
     fn those_who_fill_a_mailbox_have_their_turns_in_order() {
-        let (mailboxes, _receivers) = Mailboxes::new(1, CROWDED_PART * SHARE, Metrics::new());
-        (0..SHARE).for_each(|_| mailboxes.push(0, ShardMessage::Stop));
-        assert!(mailboxes.is_crowded(0) && !mailboxes.is_full(0));
-        let turns: Vec<_> = (0..3).map(|_| mailboxes.wait(0, Waker::noop().clone())).collect();
-        mailboxes.push_in_turn(0, 0, ShardMessage::Stop);
-        let have_come = || turns.iter().filter(|turn| turn.is_over()).count();
-        assert_eq!(have_come(), 0);
+        let (mailboxes, _receivers) = mailboxes(2 * SHARE);
+        (0..2 * SHARE).for_each(|_| mailboxes.push(0, ShardMessage::Stop));
+        assert!(mailboxes.is_crowded(FIRST) && !mailboxes.is_full(0));
+        let mut turns = wait(&mailboxes, FIRST, 4);
+        mailboxes.push_in_turn(FIRST, 0, ShardMessage::Stop);
+        assert_eq!(have_come(&turns), [false; 4]);
         mailboxes.taken(0, 10);
-        assert!(turns[0].is_over() && have_come() == 1);
-        (0..10).for_each(|_| mailboxes.push(0, ShardMessage::Stop));
-        mailboxes.taken(0, 0);
-        assert_eq!(have_come(), 1);
+        assert_eq!(have_come(&turns), [true, false, false, false]);
+        // There is no more room while somebody has its turn.
+        mailboxes.taken(0, SHARE - 10);
+        assert_eq!(have_come(&turns), [true, false, false, false]);
         mailboxes.taken(0, SHARE);
-        assert_eq!(have_come(), 2);
-        mailboxes.taken(0, 0);
-        assert_eq!((have_come(), mailboxes.depth(0)), (3, Some(0)));
-        mailboxes.taken(0, 0);
+        assert_eq!(have_come(&turns), [true, true, false, false]);
+        // One turn after the other is over, and somebody has gone who waited.
+        turns.remove(2);
+        turns.remove(0);
+        assert_eq!((have_come(&turns), mailboxes.depth(0)), (vec![true, true], Some(0)));
+        turns.remove(0);
         assert_eq!(mailboxes.depth(0), Some(1), "what waited is in");
-        assert!(mailboxes.wait(0, Waker::noop().clone()).is_over(), "there is nothing to wait for");
+        let last = wait(&mailboxes, FIRST, 20);
+        mailboxes.taken(0, 1);
+        drop(turns);
+        assert_eq!(have_come(&last).into_iter().filter(|it| *it).count(), 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_an_empty_queue() {
+        let (mailboxes, _receivers) = mailboxes(2 * SHARE);
+        (0..2 * SHARE).for_each(|_| mailboxes.push(0, ShardMessage::Stop));
+        let mut turns = wait(&mailboxes, FIRST, 300);
+        // Each second one has gone meanwhile.
+        let mut index = 0;
+        turns.retain(|_| {
+            index += 1;
+            index % 2 == 0
+        });
+        mailboxes.taken(0, 2 * SHARE);
+        let mut seen = 0;
+        while let Some(at) = turns.iter().position(|turn| turn.is_over()) {
+            turns.remove(at);
+            seen += 1;
+        }
+        assert_eq!((seen, turns.len()), (150, 0));
+    }
+
+    #[test]
+    fn who_publishes_more_than_the_store_takes_waits_until_it_has() {
+        let (mailboxes, _receivers) = mailboxes(SHARE);
+        let publish = || mailboxes.publication(Bytes::from_static(b"said"));
+        let mut under_way: Vec<Bytes> = (0..PUBLICATIONS).map(|_| publish()).collect();
+        assert!(mailboxes.is_crowded(Queue::Publications) && !mailboxes.is_crowded(FIRST));
+        let turns = wait(&mailboxes, Queue::Publications, 2);
+        // One that others share is published when the last of them is.
+        let shared = under_way[0].clone();
+        under_way.remove(0);
+        assert_eq!((have_come(&turns), &shared[..]), (vec![false, false], &b"said"[..]));
+        drop(shared);
+        assert_eq!(have_come(&turns), [true, false]);
+        drop(under_way);
+        assert_eq!(have_come(&turns), [true, true]);
+        let large = mailboxes.publication(vec![0; PUBLICATIONS * PUBLICATION_BYTES].into());
+        assert!(mailboxes.is_crowded(Queue::Publications));
+        drop(large);
+        // What waits for one queue and goes into another has its turn there.
+        let crowd: Vec<Bytes> = (0..PUBLICATIONS).map(|_| publish()).collect();
+        for _ in 0..100 {
+            mailboxes.push_in_turn(Queue::Publications, 0, ShardMessage::Stop);
+        }
+        drop((crowd, turns));
+        let mut taken = 0;
+        while let Some(depth @ 1..) = mailboxes.depth(0) {
+            mailboxes.taken(0, depth);
+            taken += depth;
+        }
+        assert_eq!(taken, 100);
     }
 }

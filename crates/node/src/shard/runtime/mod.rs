@@ -1,9 +1,11 @@
 //! The event loop of a shard on its worker thread: it takes inputs, and executes the effects when the shard comes to rest.
 //!
+//! - [`backpressure`]: who fills a queue waits until there is room in it.
 //! - [`mailboxes`]: how anything reaches the one thread that owns a session.
 //! - [`load`]: how busy a worker is, and how late.
 //! - [`tasks`]: what runs beside the shard.
 
+mod backpressure;
 pub(crate) mod load;
 pub(crate) mod mailboxes;
 mod tasks;
@@ -11,10 +13,11 @@ mod tasks;
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Context,
+    task::{Context, Poll, Waker},
     time::Instant,
 };
 
@@ -22,8 +25,12 @@ use signalbox_cluster::{Address, NodeTag, Scope, SendOutcome, ShardId};
 use signalbox_engineio::CloseReason;
 use signalbox_socketio::Args;
 use signalbox_websocket::{Frame, Message};
-use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+use tokio::{
+    sync::{Notify, mpsc::UnboundedReceiver},
+    task::unconstrained,
+};
 
+use backpressure::Queue;
 pub(crate) use mailboxes::{Busy, Mailboxes};
 
 use super::{
@@ -37,11 +44,15 @@ use crate::{
     panics::EndsProcess,
     policy::Principal,
     routing::{ConnectionRef, Location, SignalReply, SocketCommand},
-    transport::{Conn, ConnectionEvents, Reader, ReaderLimits, Role, Wait},
+    transport::{Conn, ConnectionEvents, Reader, ReaderLimits, Role, WRITTEN_AT_ONCE, Wait},
 };
 
-/// Messages taken out of the mailbox before connections have their turn.
+/// Messages taken out of the mailbox before connections have their turn,
 const MAILBOX_SLICE: usize = 32;
+/// and how many while more wait there: what has come comes before what clients would have done next.
+const LONG_MAILBOX_SLICE: usize = 256;
+/// The part of what waits that is taken out at once.
+const SLICE_PART: usize = 4;
 /// Connections written before others have their turn, so that a huge room does not starve the rest,
 const WRITE_SLICE: usize = 128;
 /// and bytes that waited for them.
@@ -83,10 +94,12 @@ pub(crate) struct ShardRuntime {
     spare: Cell<Vec<Effect>>,
     /// Wakes the shard's own task: an earlier timer, or more to do.
     wake: Notify,
-    /// A crowded mailbox that was filled from here since somebody asked.
-    crowded: Cell<Option<ShardId>>,
-    /// Whether the last mailbox that was filled from here was crowded.
-    is_crowded: Cell<bool>,
+    /// A crowded queue that was filled from here since somebody asked.
+    crowded: Cell<Option<Queue>>,
+    /// Whether the mailbox that was last filled from here was crowded,
+    is_mailbox_crowded: Cell<bool>,
+    /// and broadcasts to other nodes when the last one was made.
+    are_publications_crowded: Cell<bool>,
     /// When the shard's own task wakes by itself.
     next_wakeup: Cell<Option<Instant>>,
 }
@@ -110,7 +123,8 @@ impl ShardRuntime {
             spare: Cell::default(),
             wake: Notify::new(),
             crowded: Cell::new(None),
-            is_crowded: Cell::new(false),
+            is_mailbox_crowded: Cell::new(false),
+            are_publications_crowded: Cell::new(false),
             next_wakeup: Cell::new(None),
         });
         actix_rt::spawn(load::observe_lag(runtime.context.metrics.clone()));
@@ -186,8 +200,9 @@ impl ShardRuntime {
                     None => std::future::pending().await,
                 }
             };
-            let messages =
-                poll_fn(|cx| self.mailbox.borrow_mut().poll_recv_many(cx, &mut batch, MAILBOX_SLICE));
+            let waiting = self.mailboxes.depth(self.id).unwrap_or_default();
+            let slice = (waiting / SLICE_PART).clamp(MAILBOX_SLICE, LONG_MAILBOX_SLICE);
+            let messages = poll_fn(|cx| self.mailbox.borrow_mut().poll_recv_many(cx, &mut batch, slice));
             let received = tokio::select! {
                 biased;
                 received = messages => Some(received),
@@ -209,6 +224,7 @@ impl ShardRuntime {
                 shard.fire_timers(now);
             }
             self.flush();
+            self.write_later();
             if received.is_some() || self.shard.borrow().is_busy() {
                 // Connections have their turn before the next slice.
                 tokio::task::yield_now().await;
@@ -230,16 +246,12 @@ impl ShardRuntime {
                 break;
             }
         }
-        let mut bytes = 0;
-        for _ in 0..WRITE_SLICE {
-            let Some(conn) = self.shard.borrow_mut().next_dirty() else { break };
-            bytes += conn.queued();
-            conn.write();
-            self.shard.borrow_mut().written(&conn);
-            if bytes >= WRITE_SLICE_BYTES {
-                break;
-            }
-        }
+        self.write_slice(Shard::next_dirty);
+        self.after_writing();
+    }
+
+    /// What follows from what was written, and when the shard has its next turn.
+    fn after_writing(&self) {
         let shard = &mut *self.shard.borrow_mut();
         shard.after_writing(Instant::now());
         let next = shard.next_timer();
@@ -249,12 +261,48 @@ impl ShardRuntime {
         }
     }
 
-    /// Something was put into a shard's mailbox: whoever caused it is to wait if that is crowded.
-    fn note_filled(&self, shard: ShardId) {
-        let is_crowded = self.mailboxes.is_crowded(shard);
-        self.is_crowded.set(is_crowded);
-        if is_crowded {
-            self.crowded.set(Some(shard));
+    /// Writes a slice of the connections that others do not wait for: in the turn of the shard itself, so that nobody else's gets longer.
+    fn write_later(&self) {
+        let of_crowd = self.write_slice(Shard::next_of_crowd);
+        let of_long = self.write_slice(Shard::next_long);
+        if of_crowd + of_long > 0 {
+            self.after_writing();
+        }
+    }
+
+    /// Writes so many connections, or so many bytes, that others may wait for it; returns how many connections.
+    fn write_slice(&self, next: impl Fn(&mut Shard) -> Option<Rc<Conn>>) -> usize {
+        let (mut count, mut bytes) = (0, 0);
+        let write = poll_fn(|_| {
+            while count < WRITE_SLICE && bytes < WRITE_SLICE_BYTES {
+                let Some(conn) = next(&mut self.shard.borrow_mut()) else { break };
+                count += 1;
+                bytes += conn.queued().min(WRITTEN_AT_ONCE);
+                let written = conn.write();
+                self.shard.borrow_mut().written(&conn, written);
+            }
+            Poll::Ready(count)
+        });
+        // It has a bound of its own.
+        let write = pin!(unconstrained(write));
+        match write.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(count) => count,
+            Poll::Pending => 0,
+        }
+    }
+
+    /// Something was put into a queue: whoever caused it is to wait if that is crowded.
+    fn note_filled(&self, queue: Queue) {
+        let is_crowded = self.mailboxes.is_crowded(queue);
+        let known = match queue {
+            Queue::Mailbox(_) => &self.is_mailbox_crowded,
+            Queue::Publications => &self.are_publications_crowded,
+        };
+        known.set(is_crowded);
+        // The mailbox is the one that drops something in the end.
+        let is_worse = matches!(queue, Queue::Mailbox(_)) || self.crowded.get().is_none();
+        if is_crowded && is_worse {
+            self.crowded.set(Some(queue));
         }
     }
 
@@ -274,11 +322,12 @@ impl ShardRuntime {
             Effect::Send { shard, message } => self.mailboxes.push(shard, message),
             Effect::Broadcast { shard, broadcast } => {
                 self.mailboxes.broadcast(shard, ShardMessage::Broadcast(broadcast));
-                self.note_filled(shard);
+                self.note_filled(Queue::Mailbox(shard));
             }
             Effect::Publish { room, message } => {
                 let scope = room.as_ref().map_or(Scope::Everywhere, Scope::Room);
-                cluster.broadcast(now(), scope, message);
+                cluster.broadcast(now(), scope, self.mailboxes.publication(message));
+                self.note_filled(Queue::Publications);
             }
             Effect::Submit(command) => cluster.submit(now(), command),
             Effect::SendPeerMessage(message) => {
@@ -305,7 +354,7 @@ impl ShardRuntime {
             }
             Effect::Forward { to, command } => self.other_nodes.forward(to.node, command),
             Effect::Signal { shard, ticket, command } => {
-                self.note_filled(shard);
+                self.note_filled(Queue::Mailbox(shard));
                 if self.mailboxes.request(shard, ShardMessage::SocketCommand(command)).is_err() {
                     let refused = ShardMessage::TaskDone(ticket, TaskResult::SignalRefused);
                     self.mailboxes.push(self.id, refused);
@@ -383,7 +432,7 @@ impl ConnectionEvents for ShardRuntime {
     }
 
     fn is_crowded(&self) -> bool {
-        self.is_crowded.get()
+        self.is_mailbox_crowded.get() || self.are_publications_crowded.get()
     }
 
     fn begin_turn(&self) {
@@ -393,6 +442,11 @@ impl ConnectionEvents for ShardRuntime {
     fn wait_after_turn(&self, cx: &Context<'_>) -> Option<Arc<dyn Wait>> {
         let crowded = self.crowded.take()?;
         Some(self.mailboxes.wait(crowded, cx.waker().clone()))
+    }
+
+    fn list_for_writing(&self, conn: &Rc<Conn>) {
+        self.shard.borrow_mut().list_for_writing(conn);
+        self.wake.notify_one();
     }
 
     fn deliveries(&self) -> u64 {

@@ -12,11 +12,13 @@ use crate::{
     ledger::{Account, Ledger, OVERHEAD, share},
     session::Session,
     shard::story,
-    transport::Conn,
+    transport::{Conn, Listed, Written},
 };
 
 /// Smaller queues keep the room they have.
 const MIN_CAPACITY: usize = 1024;
+/// More clients than these that receive something at once are a crowd: writing it takes milliseconds.
+const CROWD: usize = 128;
 
 /// What happens once per message is counted here, and added to the metrics when the shard comes to rest.
 #[derive(Debug, Default)]
@@ -43,8 +45,14 @@ pub(in crate::shard) struct Outboxes {
     metrics: Metrics,
     client_log: Arc<ClientLog>,
     counters: Counters,
-    /// Connections with something to write.
+    /// Connections with something to write,
     dirty: VecDeque<Rc<Conn>>,
+    /// those of them that have received what a crowd has, for whom the others do not wait,
+    crowd: VecDeque<Rc<Conn>>,
+    /// and those for which so much waits that it takes several turns.
+    long: VecDeque<Rc<Conn>>,
+    /// What is sent now is for a crowd.
+    is_for_crowd: bool,
     /// Sessions whose pending GET may have a body.
     dirty_polls: Vec<(u32, u64)>,
     /// Clients that are to be cut off, and why.
@@ -65,27 +73,81 @@ impl Outboxes {
             metrics,
             counters: Counters::default(),
             dirty: VecDeque::new(),
+            crowd: VecDeque::new(),
+            long: VecDeque::new(),
+            is_for_crowd: false,
             dirty_polls: Vec::new(),
             evicted: Vec::new(),
         }
     }
 
     /// Lists a connection to be written when the shard comes to rest.
+    #[inline]
     pub(in crate::shard) fn mark_dirty(&mut self, conn: &Rc<Conn>) {
-        if conn.mark_dirty() {
-            self.dirty.push_back(conn.clone());
+        if conn.is_listed_first() {
+            return;
+        }
+        let (list, queue) = if conn.has_long_queue() {
+            (Listed::Long, &mut self.long)
+        } else if self.is_for_crowd {
+            (Listed::Crowd, &mut self.crowd)
+        } else {
+            (Listed::First, &mut self.dirty)
+        };
+        if conn.list(list) {
+            queue.push_back(conn.clone());
         }
     }
 
-    /// The next connection to be written.
+    /// Sends something to so many clients. If they are a crowd, they are written in slices, and others do not wait for them.
+    pub(in crate::shard) fn send_to_many(&mut self, receivers: usize, send: impl FnOnce(&mut Self)) {
+        self.is_for_crowd = receivers > CROWD;
+        send(self);
+        self.is_for_crowd = false;
+    }
+
+    /// The next connection to be written, of those that others wait for.
     pub(in crate::shard) fn next_dirty(&mut self) -> Option<Rc<Conn>> {
-        let conn = self.dirty.pop_front()?;
-        conn.clear_dirty();
-        Some(conn)
+        self.next_of(Listed::First)
+    }
+
+    /// The next one of those that have received what a crowd has.
+    pub(in crate::shard) fn next_of_crowd(&mut self) -> Option<Rc<Conn>> {
+        self.next_of(Listed::Crowd)
+    }
+
+    /// The next one of those for which much waits.
+    pub(in crate::shard) fn next_long(&mut self) -> Option<Rc<Conn>> {
+        self.next_of(Listed::Long)
+    }
+
+    #[inline(always)]
+    fn next_of(&mut self, list: Listed) -> Option<Rc<Conn>> {
+        loop {
+            let queue = match list {
+                Listed::Crowd => &mut self.crowd,
+                Listed::Long => &mut self.long,
+                _ => &mut self.dirty,
+            };
+            // One that is listed elsewhere by now is written there.
+            let conn = queue.pop_front()?;
+            if !conn.unlist(list) {
+                continue;
+            }
+            if list == Listed::Long || !conn.has_long_queue() {
+                return Some(conn);
+            }
+            self.mark_dirty(&conn);
+        }
+    }
+
+    /// Whether anything of what was sent has yet to be written, but for what takes several turns.
+    pub(in crate::shard) fn has_unwritten(&self) -> bool {
+        !self.dirty.is_empty() || !self.crowd.is_empty()
     }
 
     pub(in crate::shard) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        self.has_unwritten() || !self.long.is_empty()
     }
 
     /// Puts a frame into a connection's outbox. Whether the outbox is too full shows when it is written: what waits may have come
@@ -141,11 +203,18 @@ impl Outboxes {
         self.push(conn, frame);
     }
 
-    /// A connection was written as far as it takes. Its client is cut off if it does not read.
-    pub(in crate::shard) fn written(&mut self, conn: &Rc<Conn>) {
+    /// A connection was written. Its client is cut off if it does not read, or if what waits for it has become twice as much as may
+    /// although it does.
+    pub(in crate::shard) fn written(&mut self, conn: &Rc<Conn>, written: Written) {
         conn.update_charge();
-        if conn.exceeds(self.limit) {
+        let limit = match written {
+            Written::Turn => self.limit.saturating_mul(2),
+            Written::AsFarAsItGoes => self.limit,
+        };
+        if conn.exceeds(limit) {
             self.evict(Evicted::Conn(conn.clone()), "slow_reader");
+        } else if written == Written::Turn {
+            self.mark_dirty(conn);
         }
     }
 
@@ -248,8 +317,10 @@ impl Outboxes {
 
     /// Gives up room that a crowd has left behind.
     pub(in crate::shard) fn shrink_if_sparse(&mut self) {
-        if self.dirty.capacity() >= MIN_CAPACITY {
-            self.dirty.shrink_to_fit();
+        for queue in [&mut self.dirty, &mut self.crowd, &mut self.long] {
+            if queue.capacity() >= MIN_CAPACITY {
+                queue.shrink_to_fit();
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::{
     policy::{AllowAll, GuardedPolicy},
     routing::{LocalAddresses, Reply},
     simulation::{NoHandlers, NoStream},
-    transport::{Conn, Role},
+    transport::{Conn, Role, Written},
 };
 
 /// What a node without a network gives to its shards.
@@ -353,6 +353,30 @@ fn a_member_that_goes_is_told_of_once() {
 }
 
 #[test]
+fn what_a_crowd_receives_is_written_behind_what_others_do() {
+    let mut node = Node::new(1, Config::default());
+    let crowd: Vec<_> = (0..200).map(|_| node.open_websocket(0, "red")).collect();
+    let few = [node.open_websocket(0, "blue"), node.open_websocket(0, "blue")];
+    crowd.iter().chain(&few).for_each(|conn| drop(texts(conn)));
+    while node.shards[0].borrow_mut().next_dirty().is_some() {}
+    node.receive(0, &crowd[0], "42[\"message\",\"red\",1]");
+    node.receive(0, &few[0], "42[\"message\",\"blue\",2]");
+    // One of the crowd has something of its own, too.
+    node.receive(0, &crowd[5], "421[\"leave\",\"green\"]");
+    let mut order = Vec::new();
+    loop {
+        let mut shard = node.shards[0].borrow_mut();
+        let Some(conn) = shard.next_dirty().or_else(|| shard.next_of_crowd()) else { break };
+        shard.written(&conn, Written::AsFarAsItGoes);
+        order.push(conn);
+    }
+    let place = |conn: &Rc<Conn>| order.iter().position(|it| Rc::ptr_eq(it, conn));
+    assert_eq!(order.len(), 200, "each once, and whoever has said it does not receive it");
+    assert_eq!([place(&few[1]), place(&crowd[5])], [Some(0), Some(1)]);
+    assert_eq!(texts(&crowd[5]).len(), 2);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut_off_and_its_neighbour_is_not() {
     let mut node = Node::new(1, Config { outbox_limit: 1_000, ..Config::default() });
     let (sender, slow, quick) =
@@ -364,7 +388,7 @@ fn a_client_that_does_not_read_is_cut_off_and_its_neighbour_is_not() {
         // The runtime writes what is queued; the slow client's socket takes nothing.
         loop {
             let Some(conn) = node.shards[0].borrow_mut().next_dirty() else { break };
-            node.shards[0].borrow_mut().written(&conn);
+            node.shards[0].borrow_mut().written(&conn, Written::AsFarAsItGoes);
         }
         node.rest(0);
         node.run();

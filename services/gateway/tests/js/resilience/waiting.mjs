@@ -9,7 +9,7 @@ import { ONE_WORKER, POLLING, rawMember, waitingBytes, WEBSOCKET } from "./setup
 
 test("what a slow reader has read in the end is off the memory budget", async () => {
   // Enough for what waits for the slow reader, or for one message to everybody, not for both.
-  await withGateway([...ONE_WORKER, "--outbox-limit", "3000000", "--memory-budget", "3000000"], async (url, gateway) => {
+  await withGateway([...ONE_WORKER, "--outbox-limit", "3000000", "--memory-budget", "3600000"], async (url, gateway) => {
     const slow = await rawMember(url, "slow");
     slow.socket.pause();
     const speaker = await connected(url, WEBSOCKET);
