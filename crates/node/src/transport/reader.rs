@@ -121,6 +121,11 @@ impl Reader {
             if self.conn.phase.get() == Phase::Dead || self.has_lingered(cx) {
                 return Poll::Ready(());
             }
+            // One that is not read on has no turn among those who wait to be, which others would wait for.
+            let has_turn = self.wait.as_ref().is_some_and(|wait| wait.is_over());
+            if self.conn.phase.get() != Phase::Open || self.conn.paused.get() && has_turn {
+                self.wait = None;
+            }
             let written = if self.conn.has_long_queue() {
                 self.events.list_for_writing(&self.conn);
                 Poll::Pending

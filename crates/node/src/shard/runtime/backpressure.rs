@@ -27,6 +27,8 @@ pub(crate) enum Queue {
 /// How much is in a queue, and who waits until that is less.
 ///
 /// While anybody waits, there is something in the queue, or somebody whose turn it is: either ends, and then the next ones have their turn.
+/// (What went into a mailbox in its turn is one of these until that is taken out. It is not counted meanwhile, so many at once may make the
+/// queue longer than it is to be.)
 #[derive(Debug)]
 pub(super) struct Backpressure {
     depth: AtomicUsize,

@@ -80,7 +80,7 @@ impl Mailboxes {
         let (mailboxes, receivers) = (0..shards)
             .map(|_| {
                 let (sender, receiver) = unbounded_channel();
-                (Mailbox { sender, backpressure: Backpressure::new(limit / CROWDED_PART) }, receiver)
+                (Mailbox { sender, backpressure: Backpressure::new((limit / CROWDED_PART).max(1)) }, receiver)
             })
             .unzip();
         (Self { mailboxes, limit, publications: Backpressure::new(PUBLICATIONS), metrics }, receivers)

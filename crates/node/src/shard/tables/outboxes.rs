@@ -213,7 +213,9 @@ impl Outboxes {
         };
         if conn.exceeds(limit) {
             self.evict(Evicted::Conn(conn.clone()), "slow_reader");
-        } else if written == Written::Turn {
+        }
+        // Also one that is cut off: if it closes already, what is queued is still written.
+        if written == Written::Turn {
             self.mark_dirty(conn);
         }
     }
