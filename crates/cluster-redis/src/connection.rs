@@ -26,6 +26,8 @@ pub(super) struct RedisConnection {
     patience: Duration,
     /// How the server calls the connection.
     name: Option<ClientName>,
+    /// How many connections to the server were lost when this one was opened.
+    lost_before: u64,
     /// How a server called a connection that was given up: what it has not read of it must not run any more.
     stale: Option<ClientName>,
 }
@@ -79,7 +81,7 @@ impl RedisConnection {
     }
 
     fn to(to: Target, context: Arc<Context>, patience: Duration) -> Self {
-        Self { to, context, connection: None, patience, name: None, stale: None }
+        Self { to, context, connection: None, patience, name: None, lost_before: 0, stale: None }
     }
 
     /// Sends commands in their order, pipelined. No command is sent again that may have been executed.
@@ -108,6 +110,15 @@ impl RedisConnection {
     }
 
     async fn open(&mut self) -> Result<(), CommandError> {
+        if let Target::Single(single_server) = &self.to {
+            let lost = single_server.lost_connections();
+            if lost != std::mem::replace(&mut self.lost_before, lost)
+                && let Some(connection) = self.connection.take()
+            {
+                connection.discard();
+                self.name = None;
+            }
+        }
         if self.connection.is_none() {
             let connection = match &self.to {
                 Target::Single(single_server) => single_server.connection().await,
@@ -169,6 +180,9 @@ impl RedisConnection {
     pub(super) fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
             connection.discard();
+            if let Target::Single(single_server) = &self.to {
+                single_server.connection_lost();
+            }
         }
         if let Some(name) = self.name.take() {
             self.stale = Some(name);

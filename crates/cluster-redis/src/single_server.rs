@@ -2,7 +2,10 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use deadpool_redis::{Manager, Pool, Runtime};
@@ -23,7 +26,11 @@ use super::{CONNECT, CannotConnect, RESPONSE};
 const CONNECTIONS: usize = 32;
 
 /// A Redis that is one server at a time. With which user and password new connections introduce themselves may change.
-pub(super) struct SingleServer(RwLock<Arc<Way>>);
+pub(super) struct SingleServer {
+    way: RwLock<Arc<Way>>,
+    /// How many connections to it were lost so far.
+    lost: AtomicU64,
+}
 
 /// A way to connections.
 enum Way {
@@ -159,18 +166,29 @@ pub(super) fn credentials(rest: &str) -> ([Option<String>; 2], &str) {
 
 impl SingleServer {
     pub(super) fn new(url: &str, authorities: Option<&[u8]>) -> Result<Self, CannotConnect> {
-        Ok(Self(RwLock::new(Arc::new(Way::new(url, authorities)?))))
+        Ok(Self { way: RwLock::new(Arc::new(Way::new(url, authorities)?)), lost: AtomicU64::new(0) })
     }
 
     /// New connections are made as this URL says. Those that are open stay.
     pub(super) fn replace(&self, url: &str, authorities: Option<&[u8]>) -> Result<(), CannotConnect> {
         let way = Arc::new(Way::new(url, authorities)?);
-        *self.0.write() = way;
+        *self.way.write() = way;
         Ok(())
     }
 
+    /// A connection to it was lost, or answered as a replica does.
+    pub(super) fn connection_lost(&self) {
+        self.lost.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many were so far. A connection from before the last one may be broken as well, or lead to a server that is the master no more:
+    /// to one that is used seldom nobody else would notice, and a replica takes a PUBLISH that nobody hears.
+    pub(super) fn lost_connections(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
+    }
+
     fn way(&self) -> Arc<Way> {
-        self.0.read().clone()
+        self.way.read().clone()
     }
 
     /// A connection for commands.

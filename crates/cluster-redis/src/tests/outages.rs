@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use redis::{Value, cmd};
 use signalbox_cluster::{ClusterEvent, DegradedReason, Scope, Status, command::Delivery};
 use signalbox_node_link::RemoteNode;
 
@@ -10,7 +11,7 @@ use super::{
     node::{Node, room},
     server::{Server, until},
 };
-use crate::Keys;
+use crate::{Keys, RESPONSE, backend::Backend, calls::Context, commands::Commands, scripts::Scripts};
 
 #[test]
 fn nodes_find_each_other_past_redis() {
@@ -211,4 +212,33 @@ fn without_redis_a_node_goes_on_by_itself() {
     assert_eq!(lost, late);
     // The other node's client hears of who joined meanwhile.
     while two.change() != ("joined", third) {}
+}
+
+/// A connection that is used seldom would be found broken by what it is to send.
+#[test]
+fn where_one_connection_was_lost_the_others_are_made_again_before_they_are_used() {
+    let mut server = Server::start();
+    let backend = Backend::new(&server.url(), None).unwrap();
+    let context = std::sync::Arc::new(Context {
+        keys: Keys::new("test"),
+        scripts: Scripts::new(),
+        realms: Vec::new(),
+        expire_timeout_ms: 1_000,
+        publish: "PUBLISH",
+        metrics: signalbox_telemetry::Metrics::new(),
+    });
+    let (mut one, mut other) =
+        (Commands::new(&backend, context.clone(), RESPONSE), Commands::new(&backend, context, RESPONSE));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let publish = |commands: &mut Commands| {
+        let mut publish = cmd("PUBLISH");
+        publish.arg("channel").arg("said");
+        runtime.block_on(commands.send(vec![publish])).pop().unwrap()
+    };
+    assert_eq!([publish(&mut one), publish(&mut other)], [Ok(Value::Int(0)), Ok(Value::Int(0))]);
+    server.stop();
+    assert!(publish(&mut one).is_err());
+    server.restart();
+    until(|| std::net::TcpStream::connect(("127.0.0.1", server.port)).ok());
+    assert_eq!([publish(&mut one), publish(&mut other)], [Ok(Value::Int(0)), Ok(Value::Int(0))]);
 }
