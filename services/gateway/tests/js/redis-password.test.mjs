@@ -68,6 +68,8 @@ test("the password of Redis changes on SIGHUP, without a gap", async () => {
   let number = 0;
   const talk = async (patience) => {
     const heard = nextEvent(bob, "message", patience);
+    // If the ack says already that it was not published.
+    heard.catch(() => {});
     assert.deepEqual(await ask(ann, "message", "room", ++number), { ok: true });
     assert.equal((await heard)[0], number);
   };
