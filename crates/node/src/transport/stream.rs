@@ -96,3 +96,27 @@ impl ByteStream for TlsStream<TcpStream> {
         AsyncWrite::poll_shutdown(Pin::new(self), cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn no_more_than_a_turn_is_given_to_the_kernel_at_once() {
+        let large = vec![0; 3 * WRITTEN_AT_ONCE];
+        let written = |lengths: &[usize]| {
+            let slices: Vec<_> = lengths.iter().map(|length| IoSlice::new(&large[..*length])).collect();
+            let mut taken = Vec::new();
+            let result = write(Pin::new(&mut taken), &mut Context::from_waker(Waker::noop()), &slices);
+            assert!(matches!(result, Poll::Ready(Ok(count)) if count == taken.len()));
+            taken.len()
+        };
+        assert_eq!([written(&[10]), written(&[10, 20])], [10, 30]);
+        assert_eq!(written(&[large.len()]), WRITTEN_AT_ONCE);
+        // The head of a binary event, and its attachment.
+        assert_eq!(written(&[10, large.len()]), 10);
+        assert_eq!(written(&[large.len(), 10]), WRITTEN_AT_ONCE);
+    }
+}
